@@ -1,0 +1,236 @@
+"""One hypergradient step of LDS beside dense autograd, in time and memory, on the same work.
+
+A hyperstep is τ inner Adam steps, a fresh graph drawn at each, the hypergradient of θ through all of
+them, and the projected update of θ. Each side runs in a process of its own, in turns:
+
+    python examples/benchmarks/hyperstep.py --data cora --root DATA --threads 1
+    python examples/benchmarks/hyperstep.py --nodes 4000 --features 500 --classes 5 --degree 10 --json
+
+`seconds` is the median over the repeats, `extra_mb` the peak of resident memory during the steps above
+what the process held when data and θ were in place, `peak_mb` the peak itself.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SIDES = ("lds", "dense")
+
+
+def main() -> None:
+    """Run both sides in processes of their own and print the comparison."""
+    arguments = parse()
+    if arguments.side:
+        print(json.dumps(measure(arguments)))
+        return
+    report: dict[str, Any] = {"support": arguments.support, "truncation": arguments.truncation}
+    for side in SIDES if arguments.dense else SIDES[:1]:
+        report[side] = run_side(side)
+    if "dense" in report:
+        report["ratio_seconds"] = report["dense"]["seconds"] / report["lds"]["seconds"]
+        report["ratio_extra_mb"] = report["lds"]["extra_mb"] / report["dense"]["extra_mb"]
+    if arguments.json:
+        print(json.dumps(report))
+        return
+    for side in SIDES:
+        if side in report:
+            row = report[side]
+            print(
+                f"{side:6s} {row['seconds']:8.3f} s a hyperstep   peak {row['peak_mb']:8.0f} MB"
+                f"   extra {row['extra_mb']:8.0f} MB"
+            )
+    if "dense" in report:
+        print(
+            f"lds is {report['ratio_seconds']:.1f} times faster and needs "
+            f"{100 * report['ratio_extra_mb']:.0f} % of the extra memory"
+        )
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="a data set by name, e.g. cora; without it one is generated")
+    parser.add_argument("--root", help="folder with the data sets")
+    parser.add_argument("--nodes", type=int, default=2708)
+    parser.add_argument("--features", type=int, default=1433)
+    parser.add_argument("--classes", type=int, default=7)
+    parser.add_argument("--degree", type=float, default=15, help="mean degree of the starting graph")
+    parser.add_argument("--support", choices=["all", "sparse"], default="all")
+    parser.add_argument("--truncation", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--dense", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def run_side(side: str) -> dict[str, float]:
+    """One side in a fresh process."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(f"{side} failed:\n{result.stderr}")
+    measured: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+    return measured
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, float]:
+    """Seconds and memory of one side, in this process."""
+    import psutil
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    features, labels, train, validation, start = problem(arguments)
+    make = lds_side if arguments.side == "lds" else dense_side
+    hyperstep = make(features, labels, train, validation, start, arguments)
+    reset_peak()
+    before = psutil.Process().memory_info().rss
+    hyperstep(0)
+    seconds = []
+    for repeat in range(1, arguments.repeats + 1):
+        started = time.perf_counter()
+        hyperstep(repeat)
+        seconds.append(time.perf_counter() - started)
+    peak = peak_bytes()
+    return {
+        "seconds": sorted(seconds)[len(seconds) // 2],
+        "peak_mb": peak / 2**20,
+        "extra_mb": (peak - before) / 2**20,
+    }
+
+
+def reset_peak() -> None:
+    """Forget the peak of resident memory so far (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes() -> int:
+    """Peak of resident memory since `reset_peak`."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    raise OSError("no VmHWM in /proc/self/status: memory is measured on Linux only")
+
+
+def problem(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any, Any]:
+    """Features, labels, train and validation rows, and the starting graph."""
+    import numpy as np
+    import scipy.sparse as sp
+
+    from lds.datasets import load
+    from lds.graphs.knn import knn_adjacency
+
+    if arguments.data:
+        data = load(arguments.data, root=arguments.root, retain=0)
+        split = data.split
+        start = knn_adjacency(data.features, 10, "cosine")
+        return data.features, data.labels, split.train, split.validation, start
+    rng = np.random.default_rng(0)
+    n = arguments.nodes
+    features = sp.csr_array(
+        sp.random_array((n, arguments.features), density=0.0127, dtype=np.float32, rng=rng)
+    )
+    labels = rng.integers(0, arguments.classes, n)
+    half = round(n * arguments.degree / 2)
+    row, col = rng.integers(0, n, half), rng.integers(0, n, half)
+    graph = sp.coo_array((np.ones(half, np.float32), (row, col)), (n, n)).tocsr()
+    start = sp.csr_array((graph + graph.T) > 0).astype(np.float32)
+    start.setdiag(0)
+    start.eliminate_zeros()
+    rows = rng.permutation(n)
+    return features, labels, rows[:140], rows[140:390], start
+
+
+def lds_side(
+    features: Any, labels: Any, train: Any, validation: Any, start: Any, arguments: Any
+) -> Any:
+    """The library's own step, as the learner takes it."""
+    from lds._types import Split
+    from lds.config import LDSConfig
+    from lds.structure.learner import Learner
+
+    config = LDSConfig(
+        truncation=arguments.truncation, max_inner=arguments.truncation, support=arguments.support
+    )
+    learner = Learner(features, labels, Split(train, validation, validation[:0], validation[:0]),
+                      start, config)  # fmt: skip
+    return learner.inner_run
+
+
+def dense_side(
+    features: Any, labels: Any, train: Any, validation: Any, start: Any, arguments: Any
+) -> Any:
+    """The same step written plainly: dense matrices, and autograd through the whole window."""
+    import math
+
+    import torch
+    from torch.nn.functional import cross_entropy, dropout
+
+    x = torch.sparse_csr_tensor(
+        *(torch.tensor(part) for part in (features.indptr, features.indices, features.data)),
+        features.shape,
+    )
+    y, n = torch.as_tensor(labels), features.shape[0]
+    tr, va = torch.as_tensor(train), torch.as_tensor(validation)
+    theta = torch.tensor(start.toarray())
+
+    def draw() -> torch.Tensor:
+        upper = (torch.rand(n, n) < theta).float().triu(1)
+        return (upper + upper.T).requires_grad_()
+
+    def logits(a: torch.Tensor, w: list[torch.Tensor], p: float) -> torch.Tensor:
+        looped = a + torch.eye(n)
+        scale = looped.sum(1).rsqrt()
+        a_hat = scale[:, None] * looped * scale[None, :]
+        z = SparseLinear.apply(w[0], x, dropout(x.values(), p) if p else x.values())
+        hidden = dropout(torch.relu(a_hat @ z), p)
+        return a_hat @ (hidden @ w[1])
+
+    class SparseLinear(torch.autograd.Function):
+        """X W with sparse X, so that the comparison is about the graph and not about X."""
+
+        @staticmethod
+        def forward(ctx: Any, weight: Any, pattern: Any, values: Any, flip: bool = False) -> Any:
+            ctx.rest = (pattern, values, flip)
+            matrix = torch.sparse_csr_tensor(
+                pattern.crow_indices(), pattern.col_indices(), values, pattern.shape
+            )
+            return (matrix.t() if flip else matrix) @ weight
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            pattern, values, flip = ctx.rest
+            return SparseLinear.apply(grads[0], pattern, values, not flip), None, None, None
+
+    def hyperstep(seed: int) -> None:
+        torch.manual_seed(seed)
+        shapes = [(features.shape[1], 16), (16, int(labels.max()) + 1)]
+        w = [((2 * torch.rand(s) - 1) * math.sqrt(6 / sum(s))).requires_grad_() for s in shapes]
+        m, v = ([torch.zeros(s) for s in shapes] for _ in range(2))
+        graphs = []
+        for t in range(1, arguments.truncation + 1):
+            graphs.append(draw())
+            loss = cross_entropy(logits(graphs[-1], w, 0.5)[tr], y[tr])
+            loss = loss + 5e-4 * 0.5 * w[0].square().sum()
+            grads = torch.autograd.grad(loss, w, create_graph=True)
+            m = [0.9 * a + 0.1 * g for a, g in zip(m, grads, strict=True)]
+            v = [0.999 * a + 0.001 * g * g for a, g in zip(v, grads, strict=True)]
+            w = [
+                a - 0.01 * (b / (1 - 0.9**t)) / ((c + 1e-16).sqrt() / math.sqrt(1 - 0.999**t) + 1e-8)
+                for a, b, c in zip(w, m, v, strict=True)
+            ]
+        graphs.append(draw())
+        outer = cross_entropy(logits(graphs[-1], w, 0.0)[va], y[va])
+        total = sum(torch.autograd.grad(outer, graphs))
+        theta.sub_(total + total.T).clamp_(0, 1)
+
+    return hyperstep
+
+
+if __name__ == "__main__":
+    main()

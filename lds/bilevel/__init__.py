@@ -1,0 +1,26 @@
+"""The bilevel core: hypergradients through (or around) an inner training run. Torch only.
+
+An inner objective is minimised by a dynamics Φ; an outer objective judges the result; a method
+computes the gradient of the outer value by the hyperparameters (thesis chapter 5).
+"""
+
+from lds.bilevel.dynamics import Adam, Dynamics, GradientDescent, Momentum
+from lds.bilevel.method import AbstractHypergradient, Hypergradient
+from lds.bilevel.reverse import Reverse
+from lds.bilevel.step import Outer, Start, Step, evaluate
+from lds.bilevel.unroll import hypergradient
+
+__all__ = [
+    "AbstractHypergradient",
+    "Adam",
+    "Dynamics",
+    "GradientDescent",
+    "Hypergradient",
+    "Momentum",
+    "Outer",
+    "Reverse",
+    "Start",
+    "Step",
+    "evaluate",
+    "hypergradient",
+]

@@ -1,0 +1,270 @@
+"""Dynamics Φ: gradient descent, momentum and Adam as maps from state to state (eq. 5.9).
+
+A dynamics is three functions: Φ_0 makes the first state, Φ_t the next one, and `params` reads the
+weights off a state. Nothing is changed in place, so any step can be applied again and differentiated.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.tensors import Tree, leaves, rebuild, tree_map
+
+Setting = float | Callable[..., Any]
+"""A number, or a function of (hyper[, step]): optimiser settings and schedules."""
+
+
+def with_step(function: Callable[..., Any], n_arguments: int) -> Callable[..., Any]:
+    """Let `function` take the step number as a last argument whether or not it asks for it.
+
+    Arguments:
+        function: takes `n_arguments` positional arguments, or one more: the step, an int from 0.
+        n_arguments: how many arguments it has without the step.
+
+    Returns:
+        A function of `n_arguments` + 1 arguments.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # builtins without a signature take what the contract gives
+        return lambda *args: function(*args[:n_arguments])
+    try:
+        signature.bind(*range(n_arguments + 1))
+    except TypeError:
+        return lambda *args: function(*args[:n_arguments])
+    return function
+
+
+class Dynamics:
+    """A user's own dynamics (eq. 5.9): s_0 = Φ_0(λ), s_t = Φ_t(s_{t-1}, λ).
+
+    Arguments:
+        start: Φ_0(params, hyper) -> state.
+        step: Φ_t(state, hyper, t) -> state, a pytree of the same structure; t counts from 0. It must
+            not change its arguments in place.
+        params: params(state) -> the weights w_t on which the outer objective is evaluated.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[Tree, Tree], Tree],
+        step: Callable[[Tree, Tree, int], Tree],
+        params: Callable[[Tree], Tree],
+    ) -> None:
+        self.start = start
+        self.step = step
+        self.params = params
+
+    def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
+        """Φ_t and, where the dynamics knows one, the inner loss at the state it started from."""
+        return self.step(state, hyper, t), None
+
+
+class _ObjectiveDynamics(Dynamics):
+    """What the dynamics of an inner objective share: its gradient, its settings, its start."""
+
+    def __init__(
+        self,
+        inner_objective: Callable[..., Tensor],
+        lr: Setting,
+        start: Callable[[Tree, Tree], Tree] | None,
+    ) -> None:
+        self._objective = with_step(inner_objective, 2)
+        self._lr = lr
+        self._initial = start
+
+    def start(self, params: Tree, hyper: Tree) -> Tree:  # type: ignore[override]
+        """Φ_0: the given or learned first weights, with empty buffers."""
+        w = params if self._initial is None else self._initial(params, hyper)
+        return {"params": w, **self._buffers(w)}
+
+    def params(self, state: Tree) -> Tree:  # type: ignore[override]
+        """w_t."""
+        return state["params"]
+
+    def step(self, state: Tree, hyper: Tree, t: int) -> Tree:  # type: ignore[override]
+        """Φ_t."""
+        return self.advance(state, hyper, t)[0]
+
+    def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
+        """Φ_t and L(w_{t-1}), the loss the step was taken on (0-dim, without history)."""
+        loss, grads = self._value_and_grad(state["params"], hyper, t)
+        return self._update(state, grads, hyper, t), loss.detach()
+
+    def _value_and_grad(self, params: Tree, hyper: Tree, t: int) -> tuple[Tensor, list[Tensor]]:
+        differentiable = torch.is_grad_enabled()
+        w = leaves(params)
+        if not differentiable:
+            w = [leaf.detach().requires_grad_() for leaf in w]
+        with torch.enable_grad():
+            loss = self._objective(rebuild(params, w), hyper, t)
+            if not isinstance(loss, Tensor) or loss.dim() != 0:
+                got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+                raise ValueError(
+                    f"inner_objective must return a scalar tensor of shape (), got {got}; "
+                    "sum or average it"
+                )
+            grads = torch.autograd.grad(
+                loss, w, create_graph=differentiable, materialize_grads=True
+            )
+        return loss, list(grads)
+
+    def _setting(self, value: Setting, hyper: Tree, t: int) -> Any:
+        return with_step(value, 1)(hyper, t) if callable(value) else value
+
+    def _buffers(self, params: Tree) -> dict[str, Tree]:
+        return {}
+
+    def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        raise NotImplementedError
+
+
+class GradientDescent(_ObjectiveDynamics):
+    """w_t = w_{t-1} - η ∇L(w_{t-1}, λ) (§5.3.1).
+
+    Arguments:
+        inner_objective: L(params, hyper[, step]) -> scalar tensor.
+        lr: η, step size per inner step, a number or a function of (hyper[, step]).
+        start: Φ_0(params, hyper) -> params; None is the identity.
+
+    Example:
+        >>> import torch
+        >>> from lds import bilevel
+        >>> descent = bilevel.GradientDescent(lambda w, lam: 0.5 * (w - lam) ** 2, lr=0.5)
+        >>> state = descent.start(torch.tensor(0.0), torch.tensor(1.0))
+        >>> descent.step(state, torch.tensor(1.0), 0)["params"]
+        tensor(0.5000)
+    """
+
+    def __init__(
+        self,
+        inner_objective: Callable[..., Tensor],
+        lr: Setting = 0.1,
+        *,
+        start: Callable[[Tree, Tree], Tree] | None = None,
+    ) -> None:
+        super().__init__(inner_objective, lr, start)
+
+    def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        lr = self._setting(self._lr, hyper, t)
+        new = [w - lr * g for w, g in zip(leaves(state["params"]), grads, strict=True)]
+        return {"params": rebuild(state["params"], new)}
+
+
+class Momentum(_ObjectiveDynamics):
+    """Heavy ball: v_t = µ v_{t-1} + ∇L(w_{t-1}), w_t = w_{t-1} - η v_t (eq. 5.10, its slip mended).
+
+    The values are those of ``torch.optim.SGD(momentum=µ)``; with `nesterov` the step is
+    w_t = w_{t-1} - η (∇L + µ v_t), as there.
+
+    Arguments:
+        inner_objective: L(params, hyper[, step]) -> scalar tensor.
+        lr: η, a number or a function of (hyper[, step]).
+        momentum: µ in [0, 1), likewise.
+        nesterov: look ahead.
+        start: Φ_0(params, hyper) -> params; None is the identity.
+    """
+
+    def __init__(
+        self,
+        inner_objective: Callable[..., Tensor],
+        lr: Setting = 0.1,
+        momentum: Setting = 0.9,
+        *,
+        nesterov: bool = False,
+        start: Callable[[Tree, Tree], Tree] | None = None,
+    ) -> None:
+        super().__init__(inner_objective, lr, start)
+        self._momentum = momentum
+        self._nesterov = nesterov
+
+    def _buffers(self, params: Tree) -> dict[str, Tree]:
+        return {"velocity": tree_map(torch.zeros_like, params)}
+
+    def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        lr = self._setting(self._lr, hyper, t)
+        mu = self._setting(self._momentum, hyper, t)
+        velocity = [mu * v + g for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
+        if self._nesterov:
+            move = [g + mu * v for v, g in zip(velocity, grads, strict=True)]
+        else:
+            move = velocity
+        new = [w - lr * m for w, m in zip(leaves(state["params"]), move, strict=True)]
+        return {
+            "params": rebuild(state["params"], new),
+            "velocity": rebuild(state["params"], velocity),
+        }
+
+
+class Adam(_ObjectiveDynamics):
+    """Adam with bias correction; its values are those of ``torch.optim.Adam``.
+
+    m_t = β1 m + (1-β1) g, v_t = β2 v + (1-β2) g², w_t = w - η m̂_t / (√v̂_t + ε).
+    The root has an infinite slope at v = 0 (a weight without any gradient so far); its derivative is
+    taken as 0 there, which is the derivative of w_t when the gradient stays 0.
+
+    References:
+        Kingma and Ba, 2015, Algorithm 1, https://arxiv.org/abs/1412.6980
+
+    Arguments:
+        inner_objective: L(params, hyper[, step]) -> scalar tensor.
+        lr: η, a number or a function of (hyper[, step]).
+        betas: β1 and β2 in [0, 1), each a number or a function of (hyper[, step]).
+        eps: ε > 0, added to the root.
+        start: Φ_0(params, hyper) -> params; None is the identity.
+    """
+
+    def __init__(
+        self,
+        inner_objective: Callable[..., Tensor],
+        lr: Setting = 1e-3,
+        betas: tuple[Setting, Setting] = (0.9, 0.999),
+        eps: float = 1e-8,
+        *,
+        start: Callable[[Tree, Tree], Tree] | None = None,
+    ) -> None:
+        super().__init__(inner_objective, lr, start)
+        self._betas = betas
+        self._eps = eps
+
+    def _buffers(self, params: Tree) -> dict[str, Tree]:
+        return {
+            "mean": tree_map(torch.zeros_like, params),
+            "square": tree_map(torch.zeros_like, params),
+        }
+
+    def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        lr = self._setting(self._lr, hyper, t)
+        beta1 = self._setting(self._betas[0], hyper, t)
+        beta2 = self._setting(self._betas[1], hyper, t)
+        correction1 = 1 - beta1 ** (t + 1)
+        correction2 = 1 - beta2 ** (t + 1)
+        root = math.sqrt(correction2) if isinstance(correction2, float) else correction2.sqrt()
+        params, means, squares = [], [], []
+        old = zip(
+            leaves(state["params"]), leaves(state["mean"]), leaves(state["square"]), grads, strict=True
+        )
+        for w, m, v, g in old:
+            mean = torch.lerp(m, g, 1 - beta1)
+            square = beta2 * v + (1 - beta2) * g * g
+            denominator = _root(square) / root + self._eps
+            params.append(w - (lr / correction1) * (mean / denominator))
+            means.append(mean)
+            squares.append(square)
+        return {
+            "params": rebuild(state["params"], params),
+            "mean": rebuild(state["params"], means),
+            "square": rebuild(state["params"], squares),
+        }
+
+
+def _root(square: Tensor) -> Tensor:
+    """√v with derivative 0 where v = 0."""
+    if not square.requires_grad:
+        return square.sqrt()
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)

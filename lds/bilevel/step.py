@@ -1,0 +1,141 @@
+"""One application of Φ_t that can be applied again, and its products by A_t and B_t (eq. 5.13)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.dynamics import Dynamics
+from lds.bilevel.tensors import Traced, Tree, devices, leaves, rebuild, vjp
+
+_MASK = (1 << 64) - 1
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several integers (splitmix64), the same on every machine."""
+    seed = 0
+    for number in numbers:
+        seed = (seed + number + 0x9E3779B97F4A7C15) & _MASK
+        seed = ((seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        seed = ((seed ^ (seed >> 27)) * 0x94D049BB133111EB) & _MASK
+        seed ^= seed >> 31
+    return seed >> 1
+
+
+@contextmanager
+def replayed(seed: int, cuda: Sequence[torch.device] = ()) -> Iterator[None]:
+    """Run a block under torch's random state seeded by `seed`; leave the outside undisturbed."""
+    outside = torch.get_rng_state()
+    outside_cuda = [torch.cuda.get_rng_state(device) for device in cuda]
+    try:
+        torch.default_generator.manual_seed(seed)
+        for device in cuda:
+            torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(outside)
+        for device, state in zip(cuda, outside_cuda, strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One application of Φ_t, replayable: it keeps what went in and the seed it drew from.
+
+    Arguments:
+        dynamics: Φ.
+        state: s_{t-1}, a pytree of tensors without history.
+        hyper: λ.
+        t: the step number, from 0.
+        seed: seeds all randomness inside Φ_t, so that a second application meets the same graph and
+            the same dropout mask.
+    """
+
+    dynamics: Dynamics
+    state: Tree
+    hyper: Tree
+    t: int
+    seed: int
+
+    def run(self) -> tuple[Tree, Tensor | None]:
+        """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
+        with replayed(self.seed, devices(self.state, self.hyper)), torch.no_grad():
+            return self.dynamics.advance(self.state, self.hyper, self.t)
+
+    def vjp(self, adjoint: list[Tensor | None]) -> tuple[list[Tensor | None], list[Any]]:
+        """(α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None is a zero never formed."""
+        state, hyper = Traced(self.state), Traced(self.hyper)
+        with replayed(self.seed, devices(self.state, self.hyper)), torch.enable_grad():
+            new = self.dynamics.step(state.tree, hyper.tree, self.t)
+        to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
+        return to_state, to_hyper
+
+
+@dataclass(frozen=True)
+class Start:
+    """The application of Φ_0, with its product by B_0 = ∂Φ_0/∂λ."""
+
+    dynamics: Dynamics
+    params: Tree
+    hyper: Tree
+    seed: int
+
+    def run(self) -> Tree:
+        """s_0."""
+        with replayed(self.seed, devices(self.params, self.hyper)), torch.no_grad():
+            return self.dynamics.start(self.params, self.hyper)
+
+    def vjp(self, adjoint: list[Tensor | None]) -> list[Any]:
+        """α_0 B_0, leaf by leaf."""
+        hyper = Traced(self.hyper)
+        with replayed(self.seed, devices(self.params, self.hyper)), torch.enable_grad():
+            state = self.dynamics.start(self.params, hyper.tree)
+        return vjp(leaves(state), adjoint, [hyper])[0]
+
+
+@dataclass(frozen=True)
+class Outer:
+    """E at a state, with both of its partial derivatives (the first line of the sweep in Alg. 2).
+
+    Attributes:
+        value: E(w_T, λ), 0-dim.
+        adjoint: α_T = ∂E/∂s_T, leaf by leaf.
+        direct: ∂E/∂λ with the state held fixed, leaf by leaf.
+    """
+
+    value: Tensor
+    adjoint: list[Tensor | None]
+    direct: list[Any]
+
+
+def evaluate(
+    dynamics: Dynamics,
+    objective: Callable[[Tree, Tree, int], Tensor],
+    state: Tree,
+    hyper: Tree,
+    t: int,
+    seed: int,
+) -> Outer:
+    """Differentiate E(params(state), hyper, t) by state and hyperparameters."""
+    traced_state, traced_hyper = Traced(state), Traced(hyper)
+    with replayed(seed, devices(state, hyper)), torch.enable_grad():
+        value = objective(dynamics.params(traced_state.tree), traced_hyper.tree, t)
+    if not isinstance(value, Tensor) or value.dim() != 0:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"outer_objective must return a scalar tensor of shape (), got {got}; sum or average it"
+        )
+    adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
+    return Outer(value.detach(), adjoint, direct)
+
+
+def gradient_tree(hyper: Tree, grads: Sequence[Any]) -> Tree:
+    """Gradients leaf by leaf as a tree like `hyper`, with zeros where nothing was formed."""
+    filled = [
+        torch.zeros_like(leaf) if grad is None and isinstance(leaf, Tensor) else grad
+        for leaf, grad in zip(leaves(hyper), grads, strict=True)
+    ]
+    return rebuild(hyper, filled)

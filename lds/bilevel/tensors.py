@@ -1,0 +1,135 @@
+"""Arithmetic on pytrees of tensors, and the tracing of hyperparameters.
+
+Parameters, states and hyperparameters are nested dicts, lists and tuples of tensors
+(``torch.utils._pytree``). A leaf of the hyperparameters may also be an *owner*: an object that is not
+a tensor and accumulates its own gradient, because a dense tensor for it would be too large. Three
+instances of the idea:
+
+- a tensor ``lr``: the dynamics meets a leaf that requires grad; its gradient is a tensor like it;
+- edge probabilities on all pairs of nodes: the dynamics meets a recorder; every product with a drawn
+  graph leaves one thin pair of factors, and the gradient is their concatenation;
+- a table of embeddings of which a step touches few rows: the gradient is a list of (row, value).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+Tree = Any
+"""A nested dict, list or tuple of tensors (of tensors and owners for hyperparameters)."""
+
+
+class Recorder(Protocol):
+    """What a dynamics meets in the place of an owner while a step is being differentiated."""
+
+    def inputs(self) -> Sequence[Tensor]:
+        """Tensors created while the step ran, to differentiate its result against."""
+
+    def gradient(self, grads: Sequence[Tensor | None]) -> Any:
+        """The owner's gradient from those of `inputs()`; supports ``+``."""
+
+
+@runtime_checkable
+class Owner(Protocol):
+    """A hyperparameter leaf that is no tensor and says itself how its gradient is kept."""
+
+    def record(self) -> Recorder:
+        """A fresh recorder, to stand in for this leaf during one application of Φ_t or E."""
+
+
+def leaves(tree: Tree) -> list[Any]:
+    """The leaves of `tree`, in the order of `rebuild`."""
+    return pytree.tree_leaves(tree)
+
+
+def rebuild(tree: Tree, new_leaves: Sequence[Any]) -> Tree:
+    """A tree of the structure of `tree` with other leaves."""
+    return pytree.tree_unflatten(list(new_leaves), pytree.tree_structure(tree))
+
+
+def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` leaf by leaf to trees of one structure."""
+    return pytree.tree_map(function, tree, *others)
+
+
+def detach(tree: Tree) -> Tree:
+    """The same values without history; owners stay as they are."""
+    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def add(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
+    """Sum of two lists of gradients, where None stands for a zero that was never formed."""
+    return [b if a is None else a if b is None else a + b for a, b in zip(left, right, strict=True)]
+
+
+def devices(*trees: Tree) -> list[torch.device]:
+    """The CUDA devices on which tensors of `trees` lie, each once."""
+    found = {leaf.device for leaf in leaves(trees) if isinstance(leaf, Tensor)}
+    return sorted((d for d in found if d.type == "cuda"), key=lambda d: d.index or 0)
+
+
+class Traced:
+    """A tree whose leaves can be differentiated against: tensors require grad, owners record.
+
+    Arguments:
+        tree: hyperparameters (λ) or a state.
+
+    Attributes:
+        tree: the same structure with fresh leaves, to be handed to Φ_t or E.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._leaves = [self._fresh(leaf) for leaf in leaves(tree)]
+        self.tree: Tree = rebuild(tree, self._leaves)
+
+    @staticmethod
+    def _fresh(leaf: Any) -> Any:
+        if isinstance(leaf, Owner):
+            return leaf.record()
+        return leaf.detach().requires_grad_(leaf.is_floating_point())
+
+    def inputs(self) -> list[Tensor]:
+        """All tensors to differentiate against; complete only once the function has been applied."""
+        found: list[Tensor] = []
+        for leaf in self._leaves:
+            found += [leaf] if isinstance(leaf, Tensor) else leaf.inputs()
+        return found
+
+    def gradients(self, grads: Sequence[Tensor | None]) -> list[Any]:
+        """One gradient a leaf (None: no dependence) from those of `inputs()`."""
+        result, rest = [], list(grads)
+        for leaf in self._leaves:
+            n = 1 if isinstance(leaf, Tensor) else len(leaf.inputs())
+            mine, rest = rest[:n], rest[n:]
+            result.append(mine[0] if isinstance(leaf, Tensor) else leaf.gradient(mine))
+        return result
+
+
+def vjp(
+    outputs: Sequence[Tensor], cotangents: Sequence[Tensor | None], traced: Sequence[Traced]
+) -> list[list[Any]]:
+    """Contract the Jacobian of `outputs` from the left; one list of gradients a traced tree.
+
+    Outputs without a cotangent or without history contribute nothing.
+    """
+    pairs = [
+        (out, cot)
+        for out, cot in zip(outputs, cotangents, strict=True)
+        if cot is not None and out.requires_grad
+    ]
+    inputs = [tree.inputs() for tree in traced]
+    flat = [tensor for group in inputs for tensor in group]
+    wanted = [tensor for tensor in flat if tensor.requires_grad]
+    found: dict[int, Tensor | None] = {}
+    if pairs and wanted:
+        grads = torch.autograd.grad(
+            [out for out, _ in pairs], wanted, [cot for _, cot in pairs], allow_unused=True
+        )
+        found = {id(tensor): grad for tensor, grad in zip(wanted, grads, strict=True)}
+    return [
+        tree.gradients([found.get(id(tensor)) for tensor in group])
+        for tree, group in zip(traced, inputs, strict=True)
+    ]

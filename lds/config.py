@@ -1,0 +1,87 @@
+"""The options of a run, each default with its source."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+Support = Literal["all", "sparse"]
+"""Which pairs may become edges."""
+
+
+@dataclass(frozen=True)
+class LDSConfig:
+    """Options of LDS (Algorithm 7). Defaults are the thesis's where it names one.
+
+    Arguments:
+        n_neighbors: k of the kNN graph that starts θ where none is given (§9.4.2: 10 or 20).
+        metric: of the neighbour search (§9.4.2: cosine or Euclidean).
+        hidden_channels: width of the GCN's hidden layer (§9.4.2: 16).
+        dropout: probability in [0, 1) (§9.4.2: 0.5).
+        weight_decay: ρ, times half the squared norm of W1 (Kipf and Welling, 2017: 5e-4).
+        inner_lr: γ of the inner Adam (§9.4.2: one of 0.005, 0.01, 0.02).
+        learn_inner_lr: step size with which log γ follows its own hypergradient; 0 keeps γ fixed.
+        outer_lr: η of the first update of θ (§9.4.2: tuned).
+        outer_lr_decay: factor on η after each outer iteration (§9.4.2: exponentially decreasing).
+        truncation: τ, inner steps between hypergradients and swept over by each (§9.4.3: 5); 0 is
+            alternating minimisation.
+        n_draws: S, graphs averaged for a prediction (§9.4.2: 16).
+        inner_tol: ε; an inner step counts as progress if its loss times 1 + ε is below the best so far
+            (§9.3.2: 1e-3).
+        inner_patience: p, inner steps without progress that end an inner run (§9.3.2 leaves it open; 20).
+        max_inner: most steps of one inner run.
+        patience: outer iterations without a better early-stopping score that end the run (§9.4.2: 20).
+        max_iter: most outer iterations.
+        support: which pairs may become edges: "all" (the thesis), or "sparse": the starting edges and
+            the `n_candidates` nearest neighbours of every node, in memory proportional to them.
+        n_candidates: neighbours a node of the sparse support.
+        update_edges: False never updates θ: the frozen-graph control.
+        seed: of everything random in the run.
+
+    Raises:
+        ValueError: an option is outside its range, by name.
+    """
+
+    n_neighbors: int = 10
+    metric: str = "cosine"
+    hidden_channels: int = 16
+    dropout: float = 0.5
+    weight_decay: float = 5e-4
+    inner_lr: float = 0.01
+    learn_inner_lr: float = 0.0
+    outer_lr: float = 1.0
+    outer_lr_decay: float = 0.95
+    truncation: int = 5
+    n_draws: int = 16
+    inner_tol: float = 1e-3
+    inner_patience: int = 20
+    max_inner: int = 400
+    patience: int = 20
+    max_iter: int = 200
+    support: Support = "all"
+    n_candidates: int = 30
+    update_edges: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "n_neighbors", "hidden_channels", "n_draws", "inner_patience", "max_inner",
+            "patience", "max_iter", "n_candidates",
+        ):  # fmt: skip
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("inner_lr", "outer_lr"):
+            _require(self, name, 0 < getattr(self, name) < float("inf"), "positive")
+        for name in ("weight_decay", "inner_tol", "learn_inner_lr", "truncation"):
+            _require(self, name, 0 <= getattr(self, name) < float("inf"), "0 or more")
+        _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
+        _require(self, "outer_lr_decay", 0 < self.outer_lr_decay <= 1, "in (0, 1]")
+
+        known = get_args(Support)
+        _require(self, "support", self.support in known, f"one of {', '.join(map(repr, known))}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return asdict(self)
+
+
+def _require(config: LDSConfig, name: str, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {wanted}, got {getattr(config, name)!r}")

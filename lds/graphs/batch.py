@@ -1,0 +1,85 @@
+"""S graphs as one: a block diagonal of normalised adjacencies in CSR form."""
+
+import warnings
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+def csr(crow: Tensor, col: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A torch CSR matrix from parts known to be valid, so not validated again.
+
+    Indices are best int32: the CPU's sparse library converts int64 ones anew at every product.
+    """
+    return torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
+
+
+# Torch says once a process that CSR is in beta. This library tests what it uses of it.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    _empty = torch.zeros(1, dtype=torch.int64)
+    csr(torch.zeros(2, dtype=torch.int64), _empty[:0], torch.zeros(0), (1, 1))
+
+
+@dataclass
+class Products:
+    """The products H = Â Z made while a step is differentiated: what the low-rank gradient needs.
+
+    A probe stands for a zero added to H, so that the gradient reaching it is H̄ = ∂E/∂H.
+    """
+
+    probes: list[Tensor] = field(default_factory=list)
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """S undirected graphs on the same nodes, normalised as D̃^-½(A+I)D̃^-½ (eq. 9.2).
+
+    Attributes:
+        matrix: CSR `(n_draws · n_nodes, n_draws · n_nodes)`, block diagonal, symmetric.
+        scale: D̃^-½, `(n_draws · n_nodes,)`.
+        n_draws, n_nodes: S and N.
+        products: where products with this graph are noted while a gradient by A is wanted.
+    """
+
+    matrix: Tensor
+    scale: Tensor
+    n_draws: int
+    n_nodes: int
+    products: Products | None = None
+
+
+def graph_batch(
+    draw: Tensor,
+    row: Tensor,
+    col: Tensor,
+    n_draws: int,
+    n_nodes: int,
+    dtype: torch.dtype,
+) -> GraphBatch:
+    """Normalise S graphs, each edge given once, as one block diagonal.
+
+    Arguments:
+        draw, row, col: int64 `(n_edges,)`: edge {row, col} of graph `draw`; no loops, none twice.
+        n_draws, n_nodes: S and N.
+        dtype: of the entries of Â.
+    """
+    size = n_draws * n_nodes
+    loops = torch.arange(size, device=row.device)
+    head, tail = draw * n_nodes + row, draw * n_nodes + col
+    degree = torch.bincount(torch.cat([head, tail, loops]), minlength=size)
+    key = torch.cat([head * size + tail, tail * size + head, loops * (size + 1)])
+    if key.device.type == "cpu":
+        key.numpy().sort()  # in place, and several times faster than torch.sort
+    else:
+        key = key.sort().values
+    source = torch.repeat_interleave(loops, degree)
+    target = key - source * size
+    crow = torch.zeros(size + 1, dtype=torch.int32, device=row.device)
+    crow[1:] = degree.cumsum(0)
+    scale = degree.to(dtype).rsqrt()
+    matrix = csr(crow, target.int(), scale.index_select(0, source) * scale.index_select(0, target), (size, size))
+    return GraphBatch(matrix, scale, n_draws, n_nodes)

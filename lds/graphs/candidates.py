@@ -1,0 +1,173 @@
+"""Which pairs of nodes may become edges, and where each is stored.
+
+Two instances of the idea: all pairs (the thesis), in tiles of the upper triangle; a list of pairs, for
+graphs whose square does not fit. Both keep one number a pair in a flat buffer, know the nodes of every
+entry, and add a product of thin factors to it without forming the square.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+TILE_ROWS = 256
+ALIGN = 32
+"""Buffers are multiples of this long, so that a sampler can take them in blocks."""
+
+
+class Candidates(ABC):
+    """The pairs row < col that may become edges.
+
+    Attributes:
+        n_nodes: N.
+        size: entries of a flat buffer; those that belong to no pair are 0 and stay 0.
+    """
+
+    n_nodes: int
+    size: int
+
+    @abstractmethod
+    def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
+        """Flat positions (int64) of the pairs row < col."""
+
+    @abstractmethod
+    def pairs(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and columns (row < col) at flat positions, int64."""
+
+    @abstractmethod
+    def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
+        """Add alpha · (left rightᵀ) to `flat` at every pair, in place.
+
+        Arguments:
+            flat: `(size,)`.
+            left, right: `(n_nodes, rank)`.
+            alpha: factor.
+        """
+
+    def scatter(self, adjacency: sp.csr_array, dtype: torch.dtype) -> Tensor:
+        """A symmetric matrix as a flat buffer; its diagonal is left out."""
+        upper = sp.triu(adjacency, k=1).tocoo()
+        flat = torch.zeros(self.size, dtype=dtype)
+        where = self.index(upper.row.astype(np.int64), upper.col.astype(np.int64))
+        flat[torch.from_numpy(where)] = torch.as_tensor(upper.data, dtype=dtype)
+        return flat
+
+
+class AllPairs(Candidates):
+    """All N(N-1)/2 undirected pairs, in row tiles of the upper triangle.
+
+    Tile k holds rows kB to (k+1)B and the columns from kB on, so half of the square is stored. Entries
+    of a tile on or below the diagonal, and those that pad its width, belong to no pair.
+
+    Arguments:
+        n_nodes: N >= 2.
+    """
+
+    def __init__(self, n_nodes: int) -> None:
+        if n_nodes < 2:
+            raise ValueError(f"n_nodes must be at least 2, got {n_nodes}; one node has no pairs")
+        self.n_nodes = n_nodes
+        self._first = np.arange(0, n_nodes, TILE_ROWS)
+        self._rows = np.minimum(TILE_ROWS, n_nodes - self._first)
+        self._widths = -(-(n_nodes - self._first) // ALIGN) * ALIGN
+        self._offsets = np.concatenate([[0], np.cumsum(self._rows * self._widths)])
+        self._on_device: dict[torch.device, Any] = {}
+        self.size = int(self._offsets[-1])
+
+    @staticmethod
+    def bytes_needed(n_nodes: int, itemsize: int) -> int:
+        """Bytes of one buffer over all pairs, known before anything is allocated."""
+        return AllPairs(n_nodes).size * itemsize
+
+    def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
+        """Flat positions of the pairs row < col."""
+        k = row // TILE_ROWS
+        within = (row - self._first[k]) * self._widths[k] + (col - self._first[k])
+        return np.asarray(self._offsets[k] + within, dtype=np.int64)
+
+    def pairs(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and columns at flat positions; ascending positions give ascending rows."""
+        offsets, first, widths = self._tables(index.device)
+        k = torch.searchsorted(offsets, index, right=True) - 1
+        width, local = widths[k], index - offsets[k]
+        row = local // width
+        return first[k] + row, first[k] + local - row * width
+
+    def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
+        """One matrix product a tile, straight into it: no temporary, half of the square's work."""
+        right = right.t()
+        for first, tile in self.tiles(flat):
+            rows = tile.shape[0]
+            inside = min(tile.shape[1], self.n_nodes - first)  # the padding has no factors
+            tile[:, :inside].addmm_(left[first : first + rows], right[:, first:], alpha=alpha)
+            head = tile[:, :rows]
+            head.copy_(head.triu(1))
+
+    def tiles(self, flat: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """(first row, view `(rows, width)`) of each tile; column c of a view is node first + c."""
+        for k, first in enumerate(self._first):
+            part = flat[self._offsets[k] : self._offsets[k + 1]]
+            yield int(first), part.view(int(self._rows[k]), int(self._widths[k]))
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        if device not in self._on_device:
+            arrays = (self._offsets, self._first, self._widths)
+            self._on_device[device] = tuple(torch.as_tensor(a, device=device) for a in arrays)
+        tables: tuple[Tensor, Tensor, Tensor] = self._on_device[device]
+        return tables
+
+
+class PairList(Candidates):
+    """The pairs stored in a symmetric sparse matrix, sorted by row and column.
+
+    Memory is O(pairs); no pair outside the list ever becomes an edge.
+
+    Arguments:
+        pattern: symmetric CSR `(n_nodes, n_nodes)`; its stored entries off the diagonal are the pairs.
+    """
+
+    def __init__(self, pattern: sp.csr_array) -> None:
+        upper = sp.csr_array(sp.triu(pattern, k=1))
+        upper.sort_indices()
+        self.n_nodes = int(pattern.shape[0])
+        self._n_pairs = int(upper.nnz)
+        self.size = max(1, -(-self._n_pairs // ALIGN)) * ALIGN
+        self._row = np.repeat(np.arange(self.n_nodes, dtype=np.int64), np.diff(upper.indptr))
+        self._col = upper.indices.astype(np.int64)
+        self._key = self._row * self.n_nodes + self._col
+        self._crow = upper.indptr.astype(np.int64)
+        self._on_device: dict[torch.device, Any] = {}
+
+    def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
+        """Flat positions of pairs of the list; ValueError for one that is not in it."""
+        key = row * self.n_nodes + col
+        found = np.searchsorted(self._key, key)
+        if key.size and not np.array_equal(self._key[np.minimum(found, self._n_pairs - 1)], key):
+            raise ValueError("adjacency has an edge that is not among the candidate pairs")
+        return found.astype(np.int64)
+
+    def pairs(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and columns at flat positions."""
+        row, col, _ = self._tables(index.device)
+        return row[index], col[index]
+
+    def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
+        """Row dot products at the pairs alone (SDDMM)."""
+        row, col, crow = self._tables(flat.device)
+        shape = (self.n_nodes, self.n_nodes)
+        values = flat[: self._n_pairs]
+        zero = torch.zeros_like(values)
+        pattern = torch.sparse_csr_tensor(crow, col, zero, shape, check_invariants=False)
+        product = torch.sparse.sampled_addmm(pattern, left.contiguous(), right.t().contiguous())
+        values.add_(product.values(), alpha=alpha)
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        if device not in self._on_device:
+            arrays = (self._row, self._col, self._crow)
+            self._on_device[device] = tuple(torch.as_tensor(a, device=device) for a in arrays)
+        tables: tuple[Tensor, Tensor, Tensor] = self._on_device[device]
+        return tables

@@ -1,0 +1,106 @@
+"""H = Â Z, with the straight-through gradient by A kept as factors.
+
+The gradient of E by Â through one product is H̄ Zᵀ, of the rank of Z. A product made while the inner
+loss is differentiated is such a product too, so noting every one of them, forward and backward, gives
+the whole of ∂E/∂Â as a product of thin matrices. The chain rule through the normalisation
+D̃^-½(A+I)D̃^-½ adds one number a node:
+
+    ∂E/∂A_ij = s_i s_j (U Vᵀ)_ij + c_i,   c = -½ s² ⊙ rowsum(U ⊙ ÂV + V ⊙ ÂU),   s = D̃^-½.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lds.graphs.batch import GraphBatch, Products
+
+
+class _Propagate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, probe: Tensor | None, graph: GraphBatch) -> Tensor:
+        ctx.graph = graph
+        return graph.matrix @ z
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        grad = grads[0]
+        to_z = propagate(ctx.graph, grad) if ctx.needs_input_grad[0] else None  # Âᵀ = Â
+        return to_z, grad if ctx.needs_input_grad[1] else None, None
+
+
+def propagate(graph: GraphBatch, z: Tensor) -> Tensor:
+    """Â Z for all graphs of a batch at once.
+
+    Arguments:
+        graph: S graphs on N nodes.
+        z: `(n_draws · n_nodes, n_features)`.
+
+    Returns:
+        The same shape; differentiable in `z` as often as asked, and in A through `graph.products`.
+    """
+    products = graph.products
+    if products is None or not torch.is_grad_enabled():
+        return _Propagate.apply(z, None, graph)  # type: ignore[no-any-return, no-untyped-call]
+    probe = torch.zeros((1, 1), dtype=z.dtype, device=z.device).expand(z.shape).requires_grad_()
+    h: Tensor = _Propagate.apply(z, probe, graph)  # type: ignore[no-untyped-call]
+    products.probes.append(probe)
+    products.inputs.append(z.detach())
+    products.outputs.append(h.detach())
+    return h
+
+
+@dataclass(frozen=True)
+class FactoredGradient:
+    """∂E/∂θ_ij = ∂E/∂A_ij + ∂E/∂A_ji of undirected pairs, as (left rightᵀ)_ij summed over parts.
+
+    Attributes:
+        left, right: equally many tensors `(n_nodes, rank)`; the sum of products is symmetric.
+    """
+
+    left: tuple[Tensor, ...]
+    right: tuple[Tensor, ...]
+
+    def __add__(self, other: "FactoredGradient") -> "FactoredGradient":
+        return FactoredGradient(self.left + other.left, self.right + other.right)
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """All parts side by side: two tensors `(n_nodes, total rank)`."""
+        return torch.cat(self.left, 1), torch.cat(self.right, 1)
+
+
+def factored_gradient(
+    graph: GraphBatch, products: Products, grads: Sequence[Tensor | None]
+) -> FactoredGradient | None:
+    """The gradient by the undirected pairs from the gradients reaching the probes.
+
+    Arguments:
+        graph: the batch the products were made with.
+        products: what `propagate` noted.
+        grads: ∂E/∂H of each product; None where E does not depend on it.
+
+    Returns:
+        The gradient summed over the S graphs, or None where E depends on no product.
+    """
+    used = [k for k, grad in enumerate(grads) if grad is not None]
+    if not used:
+        return None
+    u = torch.cat([grads[k] for k in used], 1)  # type: ignore[misc]
+    v = torch.cat([products.inputs[k] for k in used], 1)
+    a_v = torch.cat([products.outputs[k] for k in used], 1)
+    a_u = graph.matrix @ u
+    scale = graph.scale.unsqueeze(1)
+    c = -0.5 * scale.square() * (u * a_v + v * a_u).sum(1, keepdim=True)
+    u, v = _side_by_side(scale * u, graph), _side_by_side(scale * v, graph)
+    c = _side_by_side(c, graph).sum(1, keepdim=True)
+    one = torch.ones_like(c)
+    return FactoredGradient((u, v, c, one), (v, u, one, c))
+
+
+def _side_by_side(x: Tensor, graph: GraphBatch) -> Tensor:
+    """(S·N, r) as (N, S·r): a sum over graphs becomes a sum over columns."""
+    if graph.n_draws == 1:
+        return x
+    return x.view(graph.n_draws, graph.n_nodes, -1).transpose(0, 1).reshape(graph.n_nodes, -1)

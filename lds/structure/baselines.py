@@ -1,0 +1,128 @@
+"""Honest controls: what the same labels reach on the starting graph, without learning it.
+
+Labels used for validation are labels too, and restarting the inner run many times with early stopping
+helps by itself. So beside LDS stand (a) a GCN on the starting graph with the training labels, (b) the
+same with the validation (A) labels added, (c) LDS's own schedule with θ never updated.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from lds._types import Features, Split
+from lds.bilevel.dynamics import Adam
+from lds.bilevel.step import Start, Step, mix
+from lds.config import LDSConfig
+from lds.structure.edges import EdgeDistribution
+from lds.structure.learner import Iteration, LDSResult, learn
+from lds.structure.objectives import nodes_tensor, task_on
+from lds.structure.predict import Score, predict_proba, score
+
+GCN_PATIENCE = 50
+GCN_MAX_STEPS = 400
+"""Steps of a control GCN without a better early-stopping score, and steps in all."""
+
+CONTROLS = {
+    "gcn_train": "GCN, starting graph, train labels",
+    "gcn_train_validation": "GCN, starting graph, train + validation (A) labels",
+    "frozen": "LDS's schedule, graph never updated",
+}
+
+
+@dataclass(frozen=True)
+class ControlResult:
+    """What one control came to.
+
+    Attributes:
+        probabilities: `(n_nodes, n_classes)`, chosen by the score on the stopping rows.
+        stopping_accuracy: the accuracy there.
+        steps: inner steps taken in all.
+    """
+
+    probabilities: NDArray[np.floating[Any]]
+    stopping_accuracy: float
+    steps: int
+
+
+def run_controls(
+    features: Features,
+    labels: NDArray[np.int64],
+    split: Split,
+    start: sp.csr_array,
+    config: LDSConfig,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    on_iteration: Callable[[Iteration], None] | None = None,
+) -> dict[str, ControlResult]:
+    """All three controls with the network, settings, split and seed of an LDS run.
+
+    Arguments:
+        features, labels, split, start, config, device, dtype: as for `learn`.
+        on_iteration: called after each outer iteration of the frozen control.
+
+    Returns:
+        A result for each name of `CONTROLS`.
+    """
+    both = np.concatenate([split.train, split.validation])
+    frozen: LDSResult = learn(
+        features, labels, split, start, replace(config, update_edges=False),
+        device=device, dtype=dtype, on_iteration=on_iteration,
+    )  # fmt: skip
+    return {
+        "gcn_train": fit_gcn(features, labels, split.train, split.stopping, start, config,
+                             device=device, dtype=dtype),
+        "gcn_train_validation": fit_gcn(features, labels, both, split.stopping, start, config,
+                                        device=device, dtype=dtype),
+        "frozen": ControlResult(
+            frozen.probabilities,
+            frozen.history[frozen.best].stopping_accuracy,
+            sum(record.inner_steps for record in frozen.history),
+        ),
+    }  # fmt: skip
+
+
+def fit_gcn(
+    features: Features,
+    labels: NDArray[np.int64],
+    train: NDArray[np.int64],
+    stopping: NDArray[np.int64],
+    start: sp.csr_array,
+    config: LDSConfig,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> ControlResult:
+    """One GCN on a fixed graph, trained on `train`, stopped and chosen on `stopping`.
+
+    Where starting probabilities are fractions, graphs are drawn from them as LDS would.
+    """
+    device = torch.device(device)
+    task = task_on(features, labels, config, dtype, device)
+    edges = EdgeDistribution(start, dtype, device)
+    fixed = bool(((edges.probs == 0) | (edges.probs == 1)).all())
+    dynamics = Adam(task.inner(nodes_tensor(train, device)), lr=config.inner_lr)
+    fresh = torch.Generator().manual_seed(mix(config.seed, 0, -1))
+    params = task.network.init(fresh, dtype, device)
+    hyper = {"edges": edges}
+    state = Start(dynamics, params, hyper, mix(config.seed, 0, -2)).run()
+    rows = nodes_tensor(stopping, device)
+    best, probabilities, waited, t = Score(-1.0, math.inf), None, 0, 0
+    while t < GCN_MAX_STEPS and waited < GCN_PATIENCE:
+        state, _ = Step(dynamics, state, hyper, t, mix(config.seed, 0, t)).run()
+        t += 1
+        n_draws = 1 if fixed else config.n_draws
+        probs = predict_proba(task, dynamics.params(state), edges, n_draws, mix(config.seed, t, -3))
+        now = score(probs, task.labels, rows)
+        waited += 1
+        if now.better_than(best):
+            best, probabilities, waited = now, probs, 0
+    if probabilities is None:
+        raise ArithmeticError("the control GCN met no finite loss; a smaller inner_lr may help")
+    return ControlResult(probabilities.cpu().numpy(), best.accuracy, t)

@@ -1,0 +1,88 @@
+"""What a run needs of its input, checked in one place before any work or allocation."""
+
+import numpy as np
+import psutil
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from lds._types import Features, Split
+from lds.config import LDSConfig
+from lds.graphs.adjacency import check_adjacency
+from lds.graphs.candidates import AllPairs
+
+COPIES_OF_PROBS = 2
+"""θ and the best θ so far."""
+
+
+def check_problem(
+    features: Features,
+    labels: NDArray[np.int64],
+    split: Split,
+    start: sp.csr_array,
+    config: LDSConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> sp.csr_array:
+    """Refuse what cannot be learned from, in one sentence; see `learn` for the arguments.
+
+    Returns:
+        `start` as symmetric CSR without diagonal.
+
+    Raises:
+        ValueError: features that are not two-dimensional or finite, labels of another length, rows
+            without a label, a role without rows, one class only, a start of another shape,
+            asymmetric or outside [0, 1], or more memory needed than there is.
+    """
+    if features.ndim != 2:
+        raise ValueError(f"features must be (n_nodes, n_features), got shape {features.shape}")
+    n_nodes = int(features.shape[0])
+    values = features.data if sp.issparse(features) else features
+    if not np.isfinite(np.asarray(values)).all():
+        raise ValueError("features must be finite, got NaN or infinity; impute or drop such rows")
+    if labels.shape != (n_nodes,):
+        raise ValueError(
+            f"labels must have one entry a row of features, ({n_nodes},), got {labels.shape}"
+        )
+    _check_roles(labels, split, n_nodes)
+    if config.support == "all":
+        check_memory(n_nodes, dtype, device)
+    return check_adjacency(start, n_nodes)
+
+
+def _check_roles(labels: NDArray[np.int64], split: Split, n_nodes: int) -> None:
+    for role in ("train", "validation", "stopping"):
+        rows = getattr(split, role)
+        if rows.size == 0:
+            raise ValueError(f"split.{role} must have at least one row, got none")
+        if int(rows.max()) >= n_nodes:
+            raise ValueError(
+                f"split.{role} must index the {n_nodes} rows of features, got {int(rows.max())}"
+            )
+        if int(labels[rows].min()) < 0:
+            row = int(rows[labels[rows] < 0][0])
+            raise ValueError(f"split.{role} must hold labelled rows only, got row {row} without one")
+    classes = np.unique(labels[split.train])
+    if classes.size < 2:
+        raise ValueError(
+            f"labels of the train rows must show at least two classes, got only class {classes[0]}"
+        )
+
+
+def check_memory(n_nodes: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse all pairs of `n_nodes` where θ and the best θ so far would not fit.
+
+    Raises:
+        ValueError: with the bytes needed and there, and the option that avoids them.
+    """
+    needed = COPIES_OF_PROBS * AllPairs.bytes_needed(n_nodes, dtype.itemsize)
+    if device.type == "cuda":
+        there = torch.cuda.mem_get_info(device)[0]
+    else:
+        there = psutil.virtual_memory().available
+    if needed > there:
+        raise ValueError(
+            f"support='all' keeps a probability for every pair of {n_nodes} nodes and needs "
+            f"{needed:,} bytes, but {there:,} are available on {device}; support='sparse' needs "
+            "memory for its candidate pairs only"
+        )

@@ -1,0 +1,135 @@
+"""θ: one Bernoulli probability for every undirected pair of nodes, drawn S graphs at a time."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from lds.discrete.thinning import ThinningTable
+from lds.graphs.batch import GraphBatch, Products, graph_batch
+from lds.graphs.candidates import AllPairs, Candidates
+from lds.graphs.product import FactoredGradient, factored_gradient
+
+
+RECENT_DRAWS = 32
+"""How many draws are kept to be met again when steps are replayed: more than any usual τ."""
+
+
+class EdgeDistribution:
+    """Independent edges A_ij ~ Ber(θ_ij), one a pair, A symmetric without loops (§9.3.1).
+
+    As a hyperparameter it owns its gradient: the bilevel core sees one leaf whose gradient is a
+    `FactoredGradient`; no tensor of the size of θ is made besides θ.
+
+    Arguments:
+        start: symmetric CSR `(n_nodes, n_nodes)` of starting probabilities in [0, 1]; every other
+            candidate pair starts at 0 and is as free as these.
+        dtype, device: of θ.
+        candidates: the pairs that may become edges; None is all pairs.
+    """
+
+    def __init__(
+        self,
+        start: sp.csr_array,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        candidates: Candidates | None = None,
+    ) -> None:
+        self.pairs = AllPairs(start.shape[0]) if candidates is None else candidates
+        self.probs = self.pairs.scatter(start, dtype).to(device)
+        self._table = ThinningTable(self.probs)
+        self._recent: OrderedDict[tuple[int, int], GraphBatch] = OrderedDict()
+
+    @property
+    def n_nodes(self) -> int:
+        """N."""
+        return self.pairs.n_nodes
+
+    @property
+    def expected_edges(self) -> float:
+        """Σ_{i<j} θ_ij, the expected number of undirected edges of a draw."""
+        return self._table.expected
+
+    def draw(self, n_draws: int = 1) -> GraphBatch:
+        """S independent graphs, normalised, as one batch.
+
+        A draw takes one number from torch's random state and follows from it alone. So a step that is
+        applied again meets the same graph, and need not build it again: recent draws are kept.
+
+        Arguments:
+            n_draws: S >= 1.
+        """
+        seed = int(torch.randint(1 << 62, ()))
+        key = (seed, n_draws)
+        if key not in self._recent:
+            self._recent[key] = self._build(n_draws, seed)
+            if len(self._recent) > RECENT_DRAWS:
+                self._recent.popitem(last=False)
+        return self._recent[key]
+
+    def _build(self, n_draws: int, seed: int) -> GraphBatch:
+        generator = torch.Generator(self.probs.device).manual_seed(seed)
+        keys = self._table.draw(n_draws, generator=generator)
+        draw = keys // self.pairs.size
+        row, col = self.pairs.pairs(keys - draw * self.pairs.size)
+        return graph_batch(draw, row, col, n_draws, self.n_nodes, self.probs.dtype)
+
+    def descend(self, gradient: FactoredGradient, lr: float) -> None:
+        """θ ← Proj_[0,1](θ - lr · gradient), in place, by parts (Alg. 7, line 13)."""
+        left, right = gradient.factors()
+        self.pairs.add_product(self.probs, left, right, -lr)
+        self.probs.clamp_(0, 1)
+        self._table.refresh()
+        self._recent.clear()
+
+    def copy(self) -> "EdgeDistribution":
+        """An independent copy."""
+        other = object.__new__(EdgeDistribution)
+        other.pairs, other.probs = self.pairs, self.probs.clone()
+        other._table = ThinningTable(other.probs)
+        other._recent = OrderedDict()
+        return other
+
+    def to_csr(self, cutoff: float = 0.0) -> sp.csr_array:
+        """Symmetric CSR of all θ > cutoff, `(n_nodes, n_nodes)`."""
+        index = (self.probs > cutoff).nonzero().squeeze(1)
+        row, col = (part.cpu().numpy() for part in self.pairs.pairs(index))
+        values = self.probs[index].cpu().numpy()
+        upper = sp.coo_array((values, (row, col)), shape=(self.n_nodes, self.n_nodes))
+        return sp.csr_array(upper + upper.T)
+
+    def record(self) -> "_Recorder":
+        """What Φ_t and E meet in the place of this leaf while they are being differentiated."""
+        return _Recorder(self)
+
+
+@dataclass
+class _Recorder:
+    """Draws as its distribution does, and notes the products made with what it drew."""
+
+    edges: EdgeDistribution
+    _drawn: list[GraphBatch] = field(default_factory=list)
+
+    def draw(self, n_draws: int = 1) -> GraphBatch:
+        graph = replace(self.edges.draw(n_draws), products=Products())
+        self._drawn.append(graph)
+        return graph
+
+    def _products(self) -> list[Products]:
+        return [graph.products for graph in self._drawn if graph.products is not None]
+
+    def inputs(self) -> list[Tensor]:
+        return [probe for products in self._products() for probe in products.probes]
+
+    def gradient(self, grads: "list[Tensor | None]") -> FactoredGradient | None:
+        total: FactoredGradient | None = None
+        rest = list(grads)
+        for graph, products in zip(self._drawn, self._products(), strict=True):
+            mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
+            part = factored_gradient(graph, products, mine)
+            if part is not None:
+                total = part if total is None else total + part
+        return total
+

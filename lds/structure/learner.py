@@ -1,0 +1,255 @@
+"""LDS, Algorithm 7: learn the distribution of a graph together with the network that uses it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lds._types import Features, Split
+from lds.bilevel.dynamics import Adam
+from lds.bilevel.reverse import Reverse
+from lds.bilevel.step import Start, Step, evaluate, mix
+from lds.config import LDSConfig
+from lds.graphs.candidates import AllPairs, Candidates, PairList
+from lds.graphs.knn import knn_adjacency
+from lds.structure.checks import check_problem
+from lds.structure.edges import EdgeDistribution
+from lds.structure.objectives import nodes_tensor, task_on
+from lds.structure.predict import Score, predict_proba, score
+
+Params = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one outer iteration (an inner run with its hypergradients) came to."""
+
+    iteration: int
+    inner_steps: int
+    inner_loss: float
+    outer_loss: float
+    stopping_accuracy: float
+    stopping_loss: float
+    expected_edges: float
+    inner_lr: float
+    outer_lr: float
+    improved: bool
+
+
+@dataclass(frozen=True)
+class LDSResult:
+    """The best weights and distribution found (Alg. 7, line 17).
+
+    Attributes:
+        params: w, at the end of the best outer iteration.
+        edges: θ of the same moment.
+        probabilities: ĥ_w(X), `(n_nodes, n_classes)` float, mean over S graphs (eq. 9.7).
+        history: one record an outer iteration.
+        best: index of the best in `history`.
+        reason: why the run ended: "patience", "max_iter", "interrupted" or "non-finite: ...".
+        config: the options it ran with.
+    """
+
+    params: Params
+    edges: EdgeDistribution
+    probabilities: NDArray[np.floating[Any]]
+    history: list[Iteration]
+    best: int
+    reason: str
+    config: LDSConfig
+
+
+@dataclass
+class _Best:
+    score: Score = Score(-1.0, math.inf)
+    iteration: int = -1
+    params: Params = field(default_factory=dict)
+    edges: EdgeDistribution | None = None
+    probabilities: Tensor | None = None
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss that is not finite, with the step at which it was met."""
+
+
+def learn(
+    features: Features,
+    labels: NDArray[np.int64],
+    split: Split,
+    start: sp.csr_array,
+    config: LDSConfig,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    on_iteration: Callable[[Iteration], None] | None = None,
+) -> LDSResult:
+    """Learn θ and w by Algorithm 7.
+
+    Arguments:
+        features: X, `(n_nodes, n_features)`.
+        labels: `(n_nodes,)`, classes from 0; read at train, validation and stopping rows only.
+        split: train (inner objective), validation (A, outer objective), stopping (B).
+        start: symmetric CSR of starting probabilities in [0, 1].
+        config: the options.
+        device, dtype: where and in what precision.
+        on_iteration: called after each outer iteration.
+
+    Returns:
+        The best weights and distribution by accuracy on the stopping rows, ties by their loss.
+
+    Raises:
+        ValueError: an input cannot be learned from (see `checks.check_problem`).
+        NonFiniteError: a loss is not finite before the first outer iteration ended.
+    """
+    device = torch.device(device)
+    start = check_problem(features, labels, split, start, config, dtype, device)
+    learner = Learner(features, labels, split, start, config, device, dtype)
+    reason = "max_iter"
+    try:
+        for iteration in range(config.max_iter):
+            record = learner.iterate(iteration)
+            if on_iteration is not None:
+                on_iteration(record)
+            if iteration - learner.best.iteration >= config.patience:
+                reason = "patience"
+                break
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    except NonFiniteError as error:
+        reason = f"non-finite: {error}"
+    return learner.result(reason)
+
+
+class Learner:
+    """The state of a run between outer iterations."""
+
+    def __init__(
+        self,
+        features: Features,
+        labels: NDArray[np.int64],
+        split: Split,
+        start: sp.csr_array,
+        config: LDSConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.config = config
+        self.task = task_on(features, labels, config, dtype, device)
+        self.edges = EdgeDistribution(
+            start, dtype, device, _candidates(features, start, config)
+        )
+        self.log_lr = torch.tensor(math.log(config.inner_lr), dtype=dtype, device=device)
+        self.outer_lr = config.outer_lr
+        self.stopping = nodes_tensor(split.stopping, device)
+        self.outer = self.task.outer(nodes_tensor(split.validation, device))
+        self.dynamics = Adam(
+            self.task.inner(nodes_tensor(split.train, device)),
+            lr=lambda hyper: hyper["log_lr"].exp(),
+        )
+        self.history: list[Iteration] = []
+        self.best = _Best()
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        """λ: θ, and the logarithm of the inner learning rate."""
+        return {"edges": self.edges, "log_lr": self.log_lr}
+
+    def iterate(self, iteration: int) -> Iteration:
+        """One inner run from fresh weights, a hypergradient each τ steps, then the early-stopping score."""
+        config = self.config
+        params, inner_loss, outer_loss, n_steps = self.inner_run(iteration)
+        seed = mix(config.seed, iteration, -3)
+        probs = predict_proba(self.task, params, self.edges, config.n_draws, seed)
+        now = score(probs, self.task.labels, self.stopping)
+        improved = now.better_than(self.best.score)
+        if improved:
+            self.best = _Best(now, iteration, params, self.edges.copy(), probs)
+        record = Iteration(
+            iteration, n_steps, inner_loss, outer_loss, now.accuracy, now.loss,
+            self.edges.expected_edges, float(self.log_lr.exp()), self.outer_lr, improved,
+        )  # fmt: skip
+        self.history.append(record)
+        self.outer_lr *= config.outer_lr_decay
+        return record
+
+    def inner_run(self, iteration: int) -> tuple[Params, float, float, int]:
+        """Lines 6 to 15 of Algorithm 7."""
+        config = self.config
+        method = Reverse(truncation=max(1, config.truncation))
+        fresh = torch.Generator().manual_seed(mix(config.seed, iteration, -1))
+        params = self.task.network.init(fresh, self.log_lr.dtype, self.log_lr.device)
+        start = Start(self.dynamics, params, self.hyper, mix(config.seed, iteration, -2))
+        state, memory = start.run(), method.start(start)
+        best, waited, t = math.inf, 0, 0
+        inner_loss = outer_loss = math.nan
+        while t < config.max_inner and waited < config.inner_patience:
+            seed = mix(config.seed, iteration, t)
+            step = Step(self.dynamics, state, self.hyper, t, seed)
+            method.observe(memory, step)
+            state, loss = step.run()
+            inner_loss = _finite(loss, "inner loss", iteration, t)
+            waited = 0 if inner_loss * (1 + config.inner_tol) < best else waited + 1
+            best = min(best, inner_loss)
+            t += 1
+            if config.truncation == 0 or t % config.truncation == 0:
+                outer_loss = self._outer_step(method, memory, state, iteration, t)
+                memory = method.start(start)
+        return self.dynamics.params(state), inner_loss, outer_loss, t
+
+    def _outer_step(
+        self, method: Reverse, memory: Any, state: Any, iteration: int, t: int
+    ) -> float:
+        """Lines 12 and 13: one hypergradient and one projected step on θ."""
+        seed = mix(self.config.seed, iteration, t, -4)
+        outer = evaluate(
+            self.dynamics, lambda w, hyper, t: self.outer(w, hyper), state, self.hyper, t, seed
+        )
+        outer_loss = _finite(outer.value, "outer loss", iteration, t)
+        if self.config.update_edges:
+            if self.config.truncation == 0:
+                to_edges, to_lr = outer.direct
+            else:
+                to_edges, to_lr = method.gradient(memory, outer)
+            if self.config.learn_inner_lr and to_lr is not None:
+                self.log_lr = self.log_lr - self.config.learn_inner_lr * to_lr
+            if to_edges is not None:
+                self.edges.descend(to_edges, self.outer_lr)
+        return outer_loss
+
+    def result(self, reason: str) -> LDSResult:
+        """The best found."""
+        if self.best.edges is None or self.best.probabilities is None:
+            raise NonFiniteError(f"the run ended ({reason}) before its first outer iteration")
+        return LDSResult(
+            self.best.params,
+            self.best.edges,
+            self.best.probabilities.cpu().numpy(),
+            self.history,
+            self.best.iteration,
+            reason,
+            self.config,
+        )
+
+
+def _candidates(features: Features, start: sp.csr_array, config: LDSConfig) -> Candidates:
+    n_nodes = start.shape[0]
+    if config.support == "all":
+        return AllPairs(n_nodes)
+    near = knn_adjacency(features, min(config.n_candidates, n_nodes - 1), config.metric)
+    return PairList(sp.csr_array(start + near))
+
+
+def _finite(loss: Tensor | None, name: str, iteration: int, t: int) -> float:
+    value = math.nan if loss is None else float(loss)
+    if not math.isfinite(value):
+        raise NonFiniteError(
+            f"{name} is {value} at outer iteration {iteration}, inner step {t}; "
+            "a smaller inner_lr or outer_lr may help"
+        )
+    return value

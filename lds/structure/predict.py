@@ -1,0 +1,56 @@
+"""Predictions as the mean over S drawn graphs (eq. 9.7)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.step import replayed
+from lds.structure.edges import EdgeDistribution
+from lds.structure.objectives import Task
+
+
+@torch.no_grad()
+def predict_proba(
+    task: Task,
+    params: dict[str, Tensor],
+    edges: EdgeDistribution,
+    n_draws: int,
+    seed: int,
+) -> Tensor:
+    """ĥ_w(X) = 1/S Σ_s softmax(h_w(X, A_s)), A_s ~ Ber(θ), all S graphs as one batch.
+
+    Returns:
+        Class probabilities `(n_nodes, n_classes)`; rows sum to 1.
+    """
+    with replayed(seed):
+        graph = edges.draw(n_draws)
+    logits = task.network(params, task.features, graph, training=False)
+    return logits.softmax(2).mean(0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good predictions are on the early-stopping rows: by accuracy, ties by the loss.
+
+    Few rows (10 on small tables) reach the best accuracy soon; the loss still tells models apart.
+
+    Attributes:
+        accuracy: in [0, 1].
+        loss: mean negative log-likelihood, nats.
+    """
+
+    accuracy: float
+    loss: float
+
+    def better_than(self, other: "Score") -> bool:
+        """Strictly better."""
+        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+
+
+def score(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Score:
+    """Score of class probabilities `(n_nodes, n_classes)` on `rows`."""
+    mine, truth = probabilities[rows], labels[rows]
+    accuracy = float((mine.argmax(1) == truth).double().mean())
+    likelihood = mine.gather(1, truth.unsqueeze(1)).clamp_min(1e-12)
+    return Score(accuracy, float(-likelihood.log().mean()))

@@ -1,0 +1,176 @@
+"""Reads every import in the package and fails on one that points the wrong way.
+
+The rules are those of the layers: `structure` stands on `nn`, `bilevel` and `discrete`; `nn` and
+`datasets` stand on `graphs`; the three foundations know nothing of each other; and what a person
+runs (the edge) may use everything and is used by nothing below it.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "lds").rglob("*.py"))
+MAX_LINES = 450
+
+LOW = {"_types", "config", "checkpoints"}
+EDGE = {"estimators", "experiments", "plots", "report", "cli", "__main__", "__init__"}
+# What each layer may import besides itself; the edge may import everything.
+MAY_IMPORT = {
+    "_types": set(),
+    "config": {"_types"},
+    "checkpoints": {"_types", "config"},
+    "bilevel": LOW,
+    "discrete": LOW,
+    "graphs": LOW,
+    "nn": LOW | {"graphs"},
+    "datasets": LOW | {"graphs"},
+    "structure": LOW | {"nn", "graphs", "bilevel", "discrete"},
+}
+# Layers that import nothing else from outside the package and the standard library.
+ONLY_PACKAGES = {"bilevel": {"torch"}, "discrete": {"torch"}}
+# The only places, layers or modules, that import these packages.
+ONLY_PLACES = {
+    "sklearn": {
+        "estimators",
+        "datasets.newsgroups",
+        "datasets.splits",
+        "datasets.table",
+        "datasets.tabular",
+        "graphs.knn",
+    },
+    "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop"},
+    "networkx": EDGE | {"graphs.interop"},
+}
+
+
+def imported_modules(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
+    """The line and absolute name of each module imported anywhere in a file of `package`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                for alias in node.names:
+                    yield node.lineno, alias.name
+            case ast.ImportFrom(level=0, module=str(module)):
+                yield node.lineno, module
+            case ast.ImportFrom():
+                parents = package.split(".")
+                parents = parents[: len(parents) - node.level + 1]
+                yield node.lineno, ".".join([*parents, *filter(None, [node.module])])
+            case ast.Call(
+                func=ast.Attribute(attr="import_module")
+                | ast.Name(id="import_module" | "__import__"),
+                args=[ast.Constant(value=str(module)), *_],
+            ):
+                yield node.lineno, module
+
+
+def complaint(importer: str, imported: str) -> str | None:
+    """Why module `importer` (its name inside the package) must not import `imported`, or None."""
+    layer = importer.split(".")[0]
+    top, _, inside = imported.partition(".")
+    if top == "lds":
+        target = inside.split(".")[0]
+        if importer == "__init__":
+            return None
+        package = importer.removesuffix(".__init__")
+        if not inside or package.startswith(f"{inside}."):
+            return f"{imported} is its parent package: import a sibling by its own module"
+        if layer not in EDGE and target not in {layer, *MAY_IMPORT[layer]}:
+            return f"{layer} may not import {target}"
+        return None
+    if layer in ONLY_PACKAGES and top not in ONLY_PACKAGES[layer] | sys.stdlib_module_names:
+        return f"{layer} may import only {', '.join(ONLY_PACKAGES[layer])}, not {top}"
+    if top in ONLY_PLACES and not {layer, importer} & ONLY_PLACES[top]:
+        return f"only {', '.join(sorted(ONLY_PLACES[top]))} may import {top}"
+    return None
+
+
+def complaints(path: Path, root: Path) -> list[str]:
+    """One line for each import in `path` that breaks a rule; `root` holds the folder `lds`."""
+    parts = path.relative_to(root).with_suffix("").parts
+    importer = ".".join(parts[1:])
+    if parts[1] not in EDGE | MAY_IMPORT.keys():
+        return [f"{'/'.join(parts)}.py: belongs to no layer; name it in tests/test_layers.py"]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [
+        f"{'/'.join(parts)}.py:{line}: {reason}"
+        for line, imported in imported_modules(tree, package=".".join(parts[:-1]))
+        if (reason := complaint(importer, imported))
+    ]
+
+
+def test_imports_point_one_way() -> None:
+    assert SOURCES, "no source found: the other checks would pass on nothing"
+    found = [text for path in SOURCES for text in complaints(path, ROOT)]
+    assert not found, "\n".join(found)
+
+
+def test_files_are_short() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    long = {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > MAX_LINES}
+    assert not long, f"more than {MAX_LINES} lines: {long}"
+
+
+def plant(root: Path, name: str, text: str) -> list[str]:
+    path = root / "lds" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    return complaints(path, root)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("graphs/bad.py", "from lds.structure.learner import learn", "may not import structure"),
+        ("graphs/bad.py", "import lds.nn.gcn as gcn", "may not import nn"),
+        ("graphs/bad.py", "import os, lds.nn", "may not import nn"),
+        ("graphs/bad.py", "from ..nn import gcn", "may not import nn"),
+        ("graphs/bad.py", "def late():\n    from lds.discrete.base import X", ":2: graphs may not"),
+        ("graphs/bad.py", "if TYPE_CHECKING:\n    import lds.bilevel", "may not import bilevel"),
+        ("graphs/bad.py", "importlib.import_module('lds.cli')", "may not import cli"),
+        ("graphs/bad.py", "from sklearn.neighbors import X", "may import sklearn"),
+        ("graphs/bad.py", "import torch_geometric.data", "may import torch_geometric"),
+        ("graphs/bad.py", "from lds import knn", "import a sibling by its own module"),
+        ("graphs/bad.py", "from lds.graphs import knn", "import a sibling by its own module"),
+        ("graphs/bad.py", "from . import knn", "import a sibling by its own module"),
+        ("graphs/bad.py", "from .. import nn", "import a sibling by its own module"),
+        ("graphs/__init__.py", "import lds", "import a sibling by its own module"),
+        ("cli.py", "from lds import datasets", "import a sibling by its own module"),
+        ("bilevel/bad.py", "import numpy as np", "may import only torch"),
+        ("discrete/bad.py", "from lds.bilevel.tensors import dot", "may not import bilevel"),
+        ("nn/bad.py", "from lds.structure.edges import X", "may not import structure"),
+        ("datasets/bad.py", "from lds.structure.learner import X", "may not import structure"),
+        ("structure/bad.py", "from lds.datasets.base import X", "may not import datasets"),
+        ("structure/bad.py", "from lds.estimators.classifier import X", "import estimators"),
+        ("structure/bad.py", "import networkx", "may import networkx"),
+        ("config.py", "from lds.checkpoints import X", "may not import checkpoints"),
+        ("_types.py", "from lds.graphs.knn import X", "may not import graphs"),
+        ("misc/new.py", "", "belongs to no layer"),
+    ],
+)
+def test_a_wrong_import_is_found(tmp_path: Path, name: str, text: str, reason: str) -> None:
+    (found,) = plant(tmp_path, name, text)
+    assert found.startswith(f"lds/{name}:")
+    assert reason in found
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("__init__.py", "from lds import bilevel\nfrom .estimators.classifier import X"),
+        ("cli.py", "import networkx\nfrom lds.structure.learner import learn"),
+        ("bilevel/good.py", "import math\nimport torch.nn\nfrom .tensors import dot"),
+        ("bilevel/__init__.py", "from lds.bilevel.reverse import Reverse"),
+        ("bilevel/good.py", "from lds.checkpoints import save"),
+        ("structure/good.py", "from lds.bilevel import Reverse\nfrom ..graphs.knn import X"),
+        ("graphs/knn.py", "from sklearn.neighbors import NearestNeighbors"),
+        ("datasets/planetoid.py", "def load():\n    from torch_geometric.datasets import X"),
+        ("estimators/good.py", "import sklearn\nimport torch_geometric"),
+    ],
+)
+def test_a_right_import_passes(tmp_path: Path, name: str, text: str) -> None:
+    assert plant(tmp_path, name, text) == []
