@@ -1,11 +1,58 @@
-from dataclasses import dataclass
+"""Types that every layer may name."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 import scipy.sparse as sp
-@dataclass(frozen=True)
+from numpy.typing import NDArray
+
+Features = NDArray[np.floating[Any]] | sp.csr_array
+"""X, `(n_nodes, n_features)`: dense, or CSR where most entries are 0."""
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
+    """The roles of rows: disjoint int64 index arrays, any of which may be empty.
+
+    Arguments:
+        train: labels of the inner objective.
+        validation: labels of the outer objective; (A) in §9.4.2.
+        stopping: labels of early stopping; (B) in §9.4.2.
+        test: labels nobody sees before the final accuracy.
+
+    Raises:
+        ValueError: a role is not a one-dimensional int64 array, holds a negative index, or shares a
+            row with another role or with itself.
+    """
+
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     stopping: NDArray[np.int64]
     test: NDArray[np.int64]
-Features = np.ndarray | sp.csr_array
+
+    def __post_init__(self) -> None:
+        seen: dict[int, str] = {}
+        for role in (field.name for field in fields(self)):
+            rows = getattr(self, role)
+            if not isinstance(rows, np.ndarray) or rows.dtype != np.int64 or rows.ndim != 1:
+                raise ValueError(
+                    f"split.{role} must be a one-dimensional int64 array of row numbers, "
+                    f"got {_kind(rows)}"
+                )
+            if rows.size and rows.min() < 0:
+                raise ValueError(
+                    f"split.{role} must hold row numbers from 0, got {int(rows.min())}"
+                )
+            for row in rows.tolist():
+                if row in seen:
+                    raise ValueError(
+                        f"split must use each row once, got row {row} in {seen[row]} and {role}"
+                    )
+                seen[row] = role
+
+
+def _kind(rows: object) -> str:
+    if isinstance(rows, np.ndarray):
+        return f"a {rows.dtype} array of shape {rows.shape}"
+    return type(rows).__name__

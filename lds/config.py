@@ -16,7 +16,7 @@ class LDSConfig:
         metric: of the neighbour search (§9.4.2: cosine or Euclidean).
         hidden_channels: width of the GCN's hidden layer (§9.4.2: 16).
         dropout: probability in [0, 1) (§9.4.2: 0.5).
-        weight_decay: ρ, times half the squared norm of W1 (Kipf and Welling, 2017: 5e-4).
+        weight_decay: ρ, of Σ_v cross-entropy + ρ ‖W1‖² (§9.4.2; Kipf and Welling, 2017: 5e-4).
         inner_lr: γ of the inner Adam (§9.4.2: one of 0.005, 0.01, 0.02).
         learn_inner_lr: step size with which log γ follows its own hypergradient; 0 keeps γ fixed.
         outer_lr: η of the first update of θ (§9.4.2: tuned).

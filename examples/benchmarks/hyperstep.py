@@ -122,10 +122,11 @@ def problem(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any, Any]:
     import numpy as np
     import scipy.sparse as sp
 
-    from lds.datasets import load
     from lds.graphs.knn import knn_adjacency
 
     if arguments.data:
+        from lds.datasets.base import load
+
         data = load(arguments.data, root=arguments.root, retain=0)
         split = data.split
         start = knn_adjacency(data.features, 10, "cosine")
@@ -150,6 +151,8 @@ def lds_side(
     features: Any, labels: Any, train: Any, validation: Any, start: Any, arguments: Any
 ) -> Any:
     """The library's own step, as the learner takes it."""
+    import torch
+
     from lds._types import Split
     from lds.config import LDSConfig
     from lds.structure.learner import Learner
@@ -157,8 +160,9 @@ def lds_side(
     config = LDSConfig(
         truncation=arguments.truncation, max_inner=arguments.truncation, support=arguments.support
     )
-    learner = Learner(features, labels, Split(train, validation, validation[:0], validation[:0]),
-                      start, config)  # fmt: skip
+    split = Split(train, validation, validation[:0], validation[:0])
+    device = torch.device("cpu")
+    learner = Learner(features, labels, split, start, config, device, torch.float32)
     return learner.inner_run
 
 

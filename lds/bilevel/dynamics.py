@@ -39,6 +39,11 @@ def with_step(function: Callable[..., Any], n_arguments: int) -> Callable[..., A
     return function
 
 
+def _setting(value: Setting) -> Callable[[Tree, int], Any]:
+    """An optimiser setting as a function of (hyper, step)."""
+    return with_step(value, 1) if callable(value) else lambda hyper, t: value
+
+
 class Dynamics:
     """A user's own dynamics (eq. 5.9): s_0 = Φ_0(λ), s_t = Φ_t(s_{t-1}, λ).
 
@@ -74,7 +79,7 @@ class _ObjectiveDynamics(Dynamics):
         start: Callable[[Tree, Tree], Tree] | None,
     ) -> None:
         self._objective = with_step(inner_objective, 2)
-        self._lr = lr
+        self._lr = _setting(lr)
         self._initial = start
 
     def start(self, params: Tree, hyper: Tree) -> Tree:  # type: ignore[override]
@@ -113,9 +118,6 @@ class _ObjectiveDynamics(Dynamics):
             )
         return loss, list(grads)
 
-    def _setting(self, value: Setting, hyper: Tree, t: int) -> Any:
-        return with_step(value, 1)(hyper, t) if callable(value) else value
-
     def _buffers(self, params: Tree) -> dict[str, Tree]:
         return {}
 
@@ -150,7 +152,7 @@ class GradientDescent(_ObjectiveDynamics):
         super().__init__(inner_objective, lr, start)
 
     def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        lr = self._setting(self._lr, hyper, t)
+        lr = self._lr(hyper, t)
         new = [w - lr * g for w, g in zip(leaves(state["params"]), grads, strict=True)]
         return {"params": rebuild(state["params"], new)}
 
@@ -179,15 +181,15 @@ class Momentum(_ObjectiveDynamics):
         start: Callable[[Tree, Tree], Tree] | None = None,
     ) -> None:
         super().__init__(inner_objective, lr, start)
-        self._momentum = momentum
+        self._momentum = _setting(momentum)
         self._nesterov = nesterov
 
     def _buffers(self, params: Tree) -> dict[str, Tree]:
         return {"velocity": tree_map(torch.zeros_like, params)}
 
     def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        lr = self._setting(self._lr, hyper, t)
-        mu = self._setting(self._momentum, hyper, t)
+        lr = self._lr(hyper, t)
+        mu = self._momentum(hyper, t)
         velocity = [mu * v + g for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
         if self._nesterov:
             move = [g + mu * v for v, g in zip(velocity, grads, strict=True)]
@@ -228,7 +230,7 @@ class Adam(_ObjectiveDynamics):
         start: Callable[[Tree, Tree], Tree] | None = None,
     ) -> None:
         super().__init__(inner_objective, lr, start)
-        self._betas = betas
+        self._betas = (_setting(betas[0]), _setting(betas[1]))
         self._eps = eps
 
     def _buffers(self, params: Tree) -> dict[str, Tree]:
@@ -238,9 +240,9 @@ class Adam(_ObjectiveDynamics):
         }
 
     def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        lr = self._setting(self._lr, hyper, t)
-        beta1 = self._setting(self._betas[0], hyper, t)
-        beta2 = self._setting(self._betas[1], hyper, t)
+        lr = self._lr(hyper, t)
+        beta1 = self._betas[0](hyper, t)
+        beta2 = self._betas[1](hyper, t)
         correction1 = 1 - beta1 ** (t + 1)
         correction2 = 1 - beta2 ** (t + 1)
         root = math.sqrt(correction2) if isinstance(correction2, float) else correction2.sqrt()

@@ -12,7 +12,7 @@ instances of the idea:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,7 +32,6 @@ class Recorder(Protocol):
         """The owner's gradient from those of `inputs()`; supports ``+``."""
 
 
-@runtime_checkable
 class Owner(Protocol):
     """A hyperparameter leaf that is no tensor and says itself how its gradient is kept."""
 
@@ -67,6 +66,8 @@ def add(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
 
 def devices(*trees: Tree) -> list[torch.device]:
     """The CUDA devices on which tensors of `trees` lie, each once."""
+    if not torch.cuda.is_available():
+        return []
     found = {leaf.device for leaf in leaves(trees) if isinstance(leaf, Tensor)}
     return sorted((d for d in found if d.type == "cuda"), key=lambda d: d.index or 0)
 
@@ -87,9 +88,9 @@ class Traced:
 
     @staticmethod
     def _fresh(leaf: Any) -> Any:
-        if isinstance(leaf, Owner):
-            return leaf.record()
-        return leaf.detach().requires_grad_(leaf.is_floating_point())
+        if isinstance(leaf, Tensor):
+            return leaf.detach().requires_grad_(leaf.is_floating_point())
+        return leaf.record()
 
     def inputs(self) -> list[Tensor]:
         """All tensors to differentiate against; complete only once the function has been applied."""

@@ -10,29 +10,42 @@ def check_adjacency(adjacency: Any, n_nodes: int) -> sp.csr_array:
     """An adjacency as canonical CSR; a weight is a starting probability.
 
     Arguments:
-        adjacency: `(n_nodes, n_nodes)`, an array or a scipy sparse matrix, symmetric, in [0, 1].
+        adjacency: `(n_nodes, n_nodes)`, a NumPy array or a scipy sparse matrix, symmetric, in
+            [0, 1]. It is not changed.
         n_nodes: the number of rows it must have.
 
     Returns:
-        float32 CSR, symmetric; stored zeros and the diagonal are dropped (every node has its loop in
-        the normalised adjacency anyway).
+        float32 CSR, symmetric, indices sorted. Stored zeros and the diagonal are dropped: every
+        node has its loop in the normalised adjacency anyway.
 
     Raises:
-        TypeError: it is neither an array nor a scipy sparse matrix.
+        TypeError: it is neither an array nor a scipy sparse matrix, or its entries are not real
+            numbers.
         ValueError: another shape, NaN or infinity, weights outside [0, 1], or asymmetric.
     """
-    if not (sp.issparse(adjacency) or isinstance(adjacency, np.ndarray)):
+    is_matrix = sp.issparse(adjacency) or isinstance(adjacency, np.ndarray)
+    if not is_matrix:
         raise TypeError(
             "adjacency must be a NumPy array or a scipy sparse matrix, "
             f"got {type(adjacency).__name__}"
         )
+    if adjacency.dtype.kind not in "biuf":
+        raise TypeError(f"adjacency must hold real numbers, got entries of type {adjacency.dtype}")
     if adjacency.shape != (n_nodes, n_nodes):
         raise ValueError(
             f"adjacency must have shape ({n_nodes}, {n_nodes}), one row a node, "
             f"got {adjacency.shape}"
         )
-    matrix = sp.csr_array(adjacency, dtype=np.float32)
-    matrix.sum_duplicates()
+    entries = sp.coo_array(adjacency)
+    off_diagonal = entries.row != entries.col
+    matrix = sp.csr_array(  # a copy, with entries stored twice summed
+        (
+            entries.data[off_diagonal].astype(np.float32),
+            (entries.row[off_diagonal], entries.col[off_diagonal]),
+        ),
+        shape=(n_nodes, n_nodes),
+    )
+    matrix.eliminate_zeros()
     if not np.isfinite(matrix.data).all():
         raise ValueError("adjacency must be finite, got NaN or infinity")
     if matrix.nnz and not 0 <= matrix.data.min() <= matrix.data.max() <= 1:
@@ -40,15 +53,14 @@ def check_adjacency(adjacency: Any, n_nodes: int) -> sp.csr_array:
             "adjacency must have weights in [0, 1] (they are starting probabilities), "
             f"got {matrix.data.min():g} to {matrix.data.max():g}"
         )
-    difference = abs(matrix - matrix.T)
-    if difference.nnz and difference.max() > 0:
-        row, col = (int(part[0]) for part in difference.nonzero())
+    difference = sp.coo_array(matrix - matrix.T)
+    difference.eliminate_zeros()
+    if difference.nnz:
+        row, col = int(difference.row[0]), int(difference.col[0])
         raise ValueError(
             f"adjacency must be symmetric, got {matrix[row, col]:g} at ({row}, {col}) and "
             f"{matrix[col, row]:g} at ({col}, {row}); (A + A.T) / 2 is one way to make it so"
         )
-    matrix.setdiag(0)
-    matrix.eliminate_zeros()
     matrix.sort_indices()
     return matrix
 
@@ -56,23 +68,27 @@ def check_adjacency(adjacency: Any, n_nodes: int) -> sp.csr_array:
 def keep_edges(adjacency: sp.csr_array, fraction: float, seed: int) -> sp.csr_array:
     """Keep a share of the undirected edges, at random (§9.4.1, edge deletion).
 
+    With one seed, the edges of a smaller share are among those of a larger one.
+
     Arguments:
-        adjacency: symmetric CSR with m undirected edges.
-        fraction: share kept in [0, 1]; round(fraction · m) edges stay.
+        adjacency: symmetric CSR with m undirected edges, without loops.
+        fraction: share kept, in [0, 1]; round(fraction · m) edges stay.
         seed: which ones.
 
     Returns:
-        Symmetric CSR of the same shape.
+        Symmetric CSR of the same shape, dtype and weights.
 
     Raises:
         ValueError: `fraction` is outside [0, 1].
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction (of edges kept) must be in [0, 1], got {fraction}")
-    upper = sp.triu(adjacency, k=1).tocoo()
-    n_kept = round(fraction * upper.nnz)
-    kept = np.sort(np.random.default_rng(seed).permutation(upper.nnz)[:n_kept])
-    half = sp.coo_array((upper.data[kept], (upper.row[kept], upper.col[kept])), upper.shape)
+    upper = sp.csr_array(sp.triu(adjacency, k=1))
+    upper.sort_indices()  # so that the choice depends on the graph, not on how it is stored
+    edges = sp.coo_array(upper)
+    order = np.random.default_rng(seed).permutation(edges.nnz)
+    kept = np.sort(order[: round(fraction * edges.nnz)])
+    half = sp.coo_array((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=edges.shape)
     return sp.csr_array(half + half.T)
 
 
@@ -80,7 +96,10 @@ def normalize(adjacency: sp.csr_array) -> sp.csr_array:
     """D̃^-½ (A + I) D̃^-½ with D̃ the degrees of A + I (eq. 9.2).
 
     Arguments:
-        adjacency: symmetric CSR without loops, `(n_nodes, n_nodes)`.
+        adjacency: symmetric CSR without loops, `(n_nodes, n_nodes)`, weights 0 or more.
+
+    Returns:
+        Symmetric CSR float64, `(n_nodes, n_nodes)`.
     """
     looped = sp.csr_array(adjacency + sp.eye_array(adjacency.shape[0]))
     scale = sp.diags_array(1 / np.sqrt(looped.sum(axis=1)))

@@ -1,25 +1,49 @@
 """The k-nearest-neighbour graph that starts θ where no graph is given (Alg. 7, line 3)."""
 
+from numbers import Integral
+
 import numpy as np
 import scipy.sparse as sp
-from sklearn.metrics import pairwise
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import VALID_METRICS, VALID_METRICS_SPARSE, NearestNeighbors
 
 from lds._types import Features
 
+# They want a matrix, a function, coordinates on a sphere, or missing values: none is a name alone.
+_NEED_MORE = {
+    "haversine",
+    "mahalanobis",
+    "nan_euclidean",
+    "precomputed",
+    "pyfunc",
+    "seuclidean",
+}
 
-def metrics() -> list[str]:
-    """Names of the metrics the neighbour search knows."""
-    names = set(pairwise.PAIRWISE_DISTANCE_FUNCTIONS) | set(pairwise._VALID_METRICS)
-    return sorted(names - {"precomputed", "haversine", "mahalanobis", "seuclidean", "nan_euclidean"})
+
+def metrics(*, sparse: bool = False) -> list[str]:
+    """Names of the metrics the neighbour search knows.
+
+    Arguments:
+        sparse: only those that take sparse features.
+    """
+    known = VALID_METRICS_SPARSE["brute"] if sparse else set().union(*VALID_METRICS.values())
+    return sorted(set(known) - _NEED_MORE)
 
 
-def check_neighbors(n_nodes: int, n_neighbors: int, metric: str) -> None:
-    """Refuse a k or a metric the search cannot use.
+def check_neighbors(n_nodes: int, n_neighbors: int, metric: str, *, sparse: bool = False) -> None:
+    """Refuse a k or a metric that the search cannot use.
+
+    Arguments:
+        n_nodes: rows to search among.
+        n_neighbors: k, from 1 to n_nodes - 1.
+        metric: one of `metrics(sparse=sparse)`.
+        sparse: whether the features are sparse.
 
     Raises:
+        TypeError: `n_neighbors` is not an integer.
         ValueError: `n_neighbors` is below 1 or not below `n_nodes`, or `metric` is unknown.
     """
+    if not isinstance(n_neighbors, Integral) or isinstance(n_neighbors, bool):
+        raise TypeError(f"n_neighbors must be an integer, got {n_neighbors!r}")
     if not 1 <= n_neighbors < n_nodes:
         raise ValueError(
             f"n_neighbors must be at least 1 and below the number of rows ({n_nodes}), "
@@ -27,35 +51,50 @@ def check_neighbors(n_nodes: int, n_neighbors: int, metric: str) -> None:
         )
     if metric not in metrics():
         raise ValueError(f"metric must be one of {', '.join(metrics())}, got {metric!r}")
+    if sparse and metric not in metrics(sparse=True):
+        raise ValueError(
+            f"metric on sparse features must be one of {', '.join(metrics(sparse=True))}, "
+            f"got {metric!r}; dense features take it"
+        )
 
 
-def knn_adjacency(
-    features: Features, n_neighbors: int, metric: str = "cosine"
-) -> sp.csr_array:
-    """Nodes i and j are joined if either is among the other's k nearest.
+def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") -> sp.csr_array:
+    """Join nodes i and j if either is among the other's k nearest.
+
+    Time O(n_nodes² · n_features) at most; distances are held in blocks, not all at once. Ties are
+    broken as scikit-learn's neighbour search does.
 
     Arguments:
-        features: X, `(n_nodes, n_features)`, dense or scipy CSR.
+        features: X, `(n_nodes, n_features)`, dense or scipy CSR, finite.
         n_neighbors: k, from 1 to n_nodes - 1; a node is not its own neighbour.
-        metric: any metric of scikit-learn's neighbour search.
+        metric: a distance by scikit-learn's name, one of `metrics()`.
 
     Returns:
         Symmetric 0/1 CSR float32 without loops, `(n_nodes, n_nodes)`.
 
     Raises:
-        ValueError: as `check_neighbors`, or a metric that cannot take sparse features.
+        TypeError: `n_neighbors` is not an integer.
+        ValueError: `n_neighbors` or `metric` is refused by `check_neighbors`, or `features` is not
+            two-dimensional and finite.
+
+    Example:
+        >>> import numpy as np
+        >>> points = np.array([[0.0], [1.0], [5.0]])
+        >>> knn_adjacency(points, 1, metric="euclidean").toarray()
+        array([[0., 1., 0.],
+               [1., 0., 1.],
+               [0., 1., 0.]], dtype=float32)
     """
-    check_neighbors(features.shape[0], n_neighbors, metric)
-    try:
-        search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric).fit(features)
-        directed = sp.csr_array(search.kneighbors_graph())
-    except (TypeError, ValueError) as error:
-        if sp.issparse(features):
-            raise ValueError(
-                f"metric {metric!r} cannot search sparse features ({error}); "
-                "cosine, euclidean and manhattan can"
-            ) from error
-        raise
-    either = sp.csr_array(directed.maximum(directed.T), dtype=np.float32)
+    if features.ndim != 2:
+        raise ValueError(f"features must be (n_nodes, n_features), got shape {features.shape}")
+    sparse = sp.issparse(features)
+    check_neighbors(features.shape[0], n_neighbors, metric, sparse=sparse)
+    if not np.isfinite(np.asarray(features.data if sparse else features)).all():
+        raise ValueError("features must be finite, got NaN or infinity; impute or drop such rows")
+    search = NearestNeighbors(n_neighbors=int(n_neighbors), metric=metric).fit(features)
+    directed = sp.csr_array(
+        search.kneighbors_graph(), dtype=np.float32
+    )  # leaves the node itself out
+    either = sp.csr_array(directed.maximum(directed.T))
     either.sort_indices()
     return either

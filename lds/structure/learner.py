@@ -119,10 +119,10 @@ def learn(
             if iteration - learner.best.iteration >= config.patience:
                 reason = "patience"
                 break
-    except KeyboardInterrupt:
-        reason = "interrupted"
-    except NonFiniteError as error:
-        reason = f"non-finite: {error}"
+    except (KeyboardInterrupt, NonFiniteError) as stop:
+        if not learner.history:  # there is no model yet to go on with
+            raise
+        reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
     return learner.result(reason)
 
 
@@ -223,9 +223,9 @@ class Learner:
         return outer_loss
 
     def result(self, reason: str) -> LDSResult:
-        """The best found."""
-        if self.best.edges is None or self.best.probabilities is None:
-            raise NonFiniteError(f"the run ended ({reason}) before its first outer iteration")
+        """The best found; at least one outer iteration must have ended."""
+        assert self.best.edges is not None
+        assert self.best.probabilities is not None
         return LDSResult(
             self.best.params,
             self.best.edges,

@@ -1,0 +1,178 @@
+"""Data sets by name: each one `NodeDataset`, preprocessed and split as its protocol says."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from lds._types import Features, Split
+from lds.graphs.adjacency import keep_edges
+
+
+@dataclass(frozen=True, eq=False)
+class NodeDataset:
+    """Nodes to classify.
+
+    Arguments:
+        name: of the data set, or the file it was read from.
+        features: X, `(n_nodes, n_features)` float32, preprocessed; dense or CSR.
+        labels: int64 `(n_nodes,)`, numbers of classes, -1 where unknown.
+        classes: class c has the name classes[c].
+        split: the rows of each role, all of them labelled.
+        adjacency: the given graph, symmetric 0/1 CSR float32 without loops; None: there is none,
+            kNN starts it.
+
+    Raises:
+        ValueError: shapes, labels, classes or roles do not fit one another.
+    """
+
+    name: str
+    features: Features
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    split: Split
+    adjacency: sp.csr_array | None = None
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2:
+            raise ValueError(
+                f"features must be (n_nodes, n_features), got shape {self.features.shape}"
+            )
+        n_nodes, labels = self.n_nodes, self.labels
+        if labels.dtype != np.int64 or labels.shape != (n_nodes,):
+            raise ValueError(
+                f"labels must be int64 of shape ({n_nodes},), one a row of features, "
+                f"got {labels.dtype} of shape {labels.shape}"
+            )
+        if labels.size and not -1 <= labels.min() <= labels.max() < len(self.classes):
+            raise ValueError(
+                f"labels must be -1 or number the {len(self.classes)} classes from 0, "
+                f"got {labels.min()} to {labels.max()}"
+            )
+        for role in (field.name for field in fields(self.split)):
+            rows = getattr(self.split, role)
+            if rows.size and rows.max() >= n_nodes:
+                raise ValueError(
+                    f"split.{role} must number the {n_nodes} rows from 0, got {rows.max()}"
+                )
+            if (labels[rows] < 0).any():
+                raise ValueError(
+                    f"split.{role} must hold labelled rows, "
+                    f"got row {rows[labels[rows] < 0][0]} without a label"
+                )
+        if self.adjacency is not None and self.adjacency.shape != (n_nodes, n_nodes):
+            raise ValueError(
+                f"adjacency must have shape ({n_nodes}, {n_nodes}), got {self.adjacency.shape}"
+            )
+
+    @property
+    def n_nodes(self) -> int:
+        """Rows of `features`."""
+        return int(self.features.shape[0])
+
+
+class _Source(NamedTuple):
+    """The module with the function `load(name, seed, root)`, and whether the set has a graph."""
+
+    module: str
+    has_graph: bool = False
+
+
+REGISTRY = {
+    "iris": _Source("lds.datasets.tabular"),
+    "wine": _Source("lds.datasets.tabular"),
+    "breast_cancer": _Source("lds.datasets.tabular"),
+    "digits": _Source("lds.datasets.tabular"),
+    "20news10": _Source("lds.datasets.newsgroups"),
+    "cora": _Source("lds.datasets.planetoid", has_graph=True),
+    "citeseer": _Source("lds.datasets.planetoid", has_graph=True),
+    "pubmed": _Source("lds.datasets.planetoid", has_graph=True),
+}
+ALIASES = {"cancer": "breast_cancer"}
+TABLES = (".csv", ".parquet")
+
+
+def names() -> tuple[str, ...]:
+    """Names that `load` knows."""
+    return tuple(REGISTRY)
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """The folder of downloaded data: `root`, else the variable LDS_DATA, else ~/.cache/lds."""
+    chosen = root or os.environ.get("LDS_DATA") or Path("~/.cache/lds")
+    return Path(chosen).expanduser()
+
+
+def load(
+    name: str | Path,
+    *,
+    seed: int = 0,
+    root: str | Path | None = None,
+    retain: float | None = None,
+    target: str | None = None,
+    test_size: float = 0.2,
+) -> NodeDataset:
+    """Load a data set by name, or a table of the user's own by path.
+
+    Arguments:
+        name: one of `names()` (upper or lower case; "cancer" is "breast_cancer"), or the path of a
+            .csv or .parquet file.
+        seed: of the split, and of the edges kept.
+        root: folder of downloaded data, see `data_root`; what is missing is fetched into it.
+        retain: share in [0, 1] of the undirected edges kept, for sets with a graph; 0 leaves none
+            (`adjacency` is None), None keeps all.
+        target: for tables, the column of labels; rows where it is blank are unlabelled.
+        test_size: for tables, share in [0, 1) of the labelled rows held out as test.
+
+    Raises:
+        ValueError: an unknown name or file extension, an option that does not apply, or a table
+            that cannot be used (see `table.load`).
+        FileNotFoundError: a file is not there, and cannot be fetched.
+
+    Example:
+        >>> wine = load("wine", seed=1)
+        >>> wine.features.shape, wine.classes, wine.split.train.size
+        ((178, 13), ('class_0', 'class_1', 'class_2'), 10)
+    """
+    key = ALIASES.get(str(name).lower(), str(name).lower())
+    source = REGISTRY.get(key)
+    if retain is not None:
+        with_graph = [known for known, entry in REGISTRY.items() if entry.has_graph]
+        if source is None or not source.has_graph:
+            raise ValueError(
+                f"retain is for data sets with a graph ({', '.join(with_graph)}), got "
+                f"{retain} for {str(name)!r}; leave it out"
+            )
+        if not 0 <= retain <= 1:
+            raise ValueError(f"retain (share of the edges kept) must be in [0, 1], got {retain}")
+    if source is None:
+        if not _looks_like_a_file(name):
+            raise ValueError(
+                f"data set must be one of {', '.join(REGISTRY)}, or the path of a "
+                f"{' or '.join(TABLES)} file, got {str(name)!r}"
+            )
+        from lds.datasets import table
+
+        return table.load(Path(name), target=target, test_size=test_size, seed=seed)
+    if target is not None:
+        raise ValueError(
+            f"target is the label column of a table, got {target!r} for the data set {key!r}; "
+            "leave it out"
+        )
+    loader: Callable[[str, int, Path], NodeDataset] = import_module(source.module).load
+    dataset = loader(key, seed, data_root(root))
+    if retain is None or dataset.adjacency is None:
+        return dataset
+    kept = keep_edges(dataset.adjacency, retain, seed) if retain else None
+    return replace(dataset, adjacency=kept)
+
+
+def _looks_like_a_file(name: str | Path) -> bool:
+    path = Path(name)
+    return isinstance(name, Path) or bool(path.suffix) or len(path.parts) > 1 or path.is_file()

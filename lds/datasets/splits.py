@@ -1,0 +1,86 @@
+"""Which rows are for what: the protocols' stratified splits, and labelled rows in three."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+
+def stratified(
+    labels: NDArray[np.int64], sizes: Sequence[int], seed: int
+) -> tuple[NDArray[np.int64], ...]:
+    """Draw disjoint sets of rows in which classes are as frequent as among all.
+
+    Arguments:
+        labels: `(n_rows,)`.
+        sizes: rows of each set; together fewer than n_rows.
+        seed: which ones.
+
+    Returns:
+        One ascending int64 array for each size, and one of the rows left over.
+
+    Raises:
+        ValueError: a set, or what is left over, is smaller than the number of classes, or a class
+            has a single row.
+    """
+    rows, sets = np.arange(labels.size), []
+    for count in range(len(sizes), 0, -1):  # the rest first, then the last set, and so to the first
+        rows, drawn = train_test_split(
+            rows, train_size=sum(sizes[:count]), stratify=labels[rows], random_state=seed
+        )
+        sets.append(drawn)
+    sets.append(rows)
+    first, *others = reversed(sets)
+    return tuple(np.sort(part).astype(np.int64) for part in (first, *others))
+
+
+def three_way(
+    labels: NDArray[np.int64], rows: NDArray[np.int64], seed: int | np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Divide labelled rows evenly into train, validation (A) and early stopping (B).
+
+    Where every class has three rows or more, each role gets a third of each class, rounded up or
+    down, and the roles' sizes differ by at most one. Otherwise roles are drawn without regard to
+    classes, with a warning, except that train gets a row of every class if two rows then remain
+    for the others.
+
+    Arguments:
+        labels: `(n_rows,)`.
+        rows: the labelled ones among them, each once.
+        seed: the division, or a generator that draws it.
+
+    Returns:
+        Three ascending int64 arrays, each with one row at least.
+
+    Raises:
+        ValueError: fewer than three labelled rows.
+    """
+    if rows.size < 3:
+        raise ValueError(
+            "labelled rows must be at least 3, one each for train, validation and early stopping, "
+            f"got {rows.size}"
+        )
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(rows).astype(np.int64)
+    classes, codes, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
+    if counts.min() >= 3:
+        # Dealt class by class, as cards are: no class misses a role and no role falls behind.
+        dealt = rows[np.argsort(rng.permutation(classes.size)[codes], kind="stable")]
+        train, validation, stopping = dealt[0::3], dealt[1::3], dealt[2::3]
+    else:
+        rare = classes[counts.argmin()]
+        warnings.warn(
+            f"the labelled rows cannot be split by class: class {rare} has {counts.min()} of them "
+            "and three roles want 3; roles are drawn without regard to classes",
+            UserWarning,
+            stacklevel=2,
+        )
+        _, first = np.unique(codes, return_index=True)  # a row of each class, at random
+        order = np.concatenate([rows[rng.permutation(first)], np.delete(rows, first)])
+        n_train = min(max(math.ceil(rows.size / 3), classes.size), rows.size - 2)
+        train, others = order[:n_train], rng.permutation(order[n_train:])
+        validation, stopping = others[0::2], others[1::2]
+    return np.sort(train), np.sort(validation), np.sort(stopping)

@@ -1,0 +1,143 @@
+"""The user's own table: a CSV or parquet file with a column of labels, some of them blank."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from lds._types import Split
+from lds.datasets.base import TABLES, NodeDataset
+from lds.datasets.splits import stratified, three_way
+
+
+def load(path: Path, *, target: str | None, test_size: float, seed: int) -> NodeDataset:
+    """Read, encode and split a table.
+
+    Numeric and boolean columns are standardised over all rows; every other column is one-hot
+    encoded by its values as text, a missing one counting as a value of its own. Of the labelled
+    rows `test_size` is held out, the others are divided by `splits.three_way`.
+
+    Arguments:
+        path: a .csv or .parquet file, one row a node.
+        target: the column of labels. Blank ones (empty, white space, or missing) are unknown.
+            Class names are the labels as text, sorted; in a CSV file, as they are written.
+        test_size: share in [0, 1) of the labelled rows held out as test.
+        seed: of the split.
+
+    Returns:
+        Dense features, labels -1 where blank, no adjacency.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: pandas, or pyarrow for parquet, is not installed.
+        ValueError: an unknown extension, an unreadable or empty table, no such column, no other
+            column, a numeric column that is not finite, fewer than two classes, too few labels.
+    """
+    if not 0 <= test_size < 1:
+        raise ValueError(
+            f"test_size (share of the labelled rows) must be in [0, 1), got {test_size}"
+        )
+    if path.suffix.lower() not in TABLES:
+        raise ValueError(f"a table must be a {' or '.join(TABLES)} file, got {str(path)!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table at {path}")
+    frame = _read(path, target)
+    columns = [str(column) for column in frame.columns]
+    if target is None or target not in columns:
+        given = "none" if target is None else repr(target)
+        raise ValueError(
+            f"target must name the column of labels, one of {', '.join(columns)}, got {given}"
+        )
+    if frame.empty:
+        raise ValueError(f"{path} must have at least one row below its header, got none")
+    labels, classes = _labels(frame[target], target)
+    features = _features(frame.drop(columns=target))
+    rows = np.flatnonzero(labels >= 0)
+    fitted, test = _hold_out(labels, rows, test_size, seed)
+    if fitted.size < 3:
+        raise ValueError(
+            f"{path} must have at least 3 labelled rows besides the test rows, got {rows.size} of "
+            f"which test_size={test_size} holds out {test.size}"
+        )
+    split = Split(*three_way(labels, fitted, seed), test)
+    return NodeDataset(str(path), features, labels, classes, split)
+
+
+def _read(path: Path, target: str | None) -> Any:
+    """The file as a pandas frame; labels in CSV stay text, as a class may be called NA or 01."""
+    try:
+        import pandas as pd
+
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path, converters={target: str} if target else None)
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise ImportError(
+            f"reading {path} needs pandas, and pyarrow for parquet: pip install 'lds[table]' "
+            f"({error})"
+        ) from error
+    except (ValueError, OSError) as error:  # pandas's and pyarrow's own errors are ValueErrors
+        raise ValueError(f"{path} cannot be read as a table ({error})") from error
+
+
+def _labels(column: Any, target: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Class numbers, -1 where blank, and the names."""
+    values = column.to_numpy(dtype=object, na_value=None)
+    if column.dtype.kind == "f" and all(v is None or float(v).is_integer() for v in values):
+        values = [None if v is None else int(v) for v in values]  # integers, but for the blanks
+    texts = ["" if value is None else str(value).strip() for value in values]
+    classes = sorted(set(texts) - {""})
+    if len(classes) < 2:
+        found = f"only {classes[0]!r}" if classes else "blank rows only"
+        raise ValueError(f"target column {target!r} must show at least two classes, got {found}")
+    number = {"": -1} | {name: c for c, name in enumerate(classes)}
+    return np.array([number[text] for text in texts], dtype=np.int64), tuple(classes)
+
+
+def _features(frame: Any) -> NDArray[np.float32]:
+    """Numeric columns standardised, then the others one-hot."""
+    if not len(frame.columns):
+        raise ValueError("the table must have a column besides its target, got none")
+    numeric = [name for name in frame.columns if frame[name].dtype.kind in "biuf"]
+    parts = []
+    if numeric:
+        values = np.column_stack(
+            [frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in numeric]
+        )
+        bad = ~np.isfinite(values).all(axis=0)
+        if bad.any():
+            raise ValueError(
+                f"column {numeric[int(bad.argmax())]!r} must be finite, got a blank, NaN or "
+                "infinity; fill it in, or leave the row or the column out"
+            )
+        parts.append(StandardScaler().fit_transform(values))
+    if len(numeric) < len(frame.columns):
+        texts = frame.drop(columns=numeric).astype("string").fillna("").to_numpy(dtype=object)
+        parts.append(OneHotEncoder(sparse_output=False).fit_transform(texts))
+    return np.hstack(parts).astype(np.float32)
+
+
+def _hold_out(
+    labels: NDArray[np.int64], rows: NDArray[np.int64], test_size: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The labelled rows to learn from, and those held out."""
+    n_test = math.ceil(test_size * rows.size)
+    if n_test == 0:
+        return rows, rows[:0]
+    _, counts = np.unique(labels[rows], return_counts=True)
+    if counts.min() >= 2 and counts.size <= min(n_test, rows.size - n_test):
+        kept, held = stratified(labels[rows], [rows.size - n_test], seed)
+        return rows[kept], rows[held]
+    warnings.warn(
+        f"the test rows cannot be drawn by class: {n_test} of {rows.size} labelled rows for "
+        f"{counts.size} classes, the smallest with {counts.min()}; they are drawn without regard "
+        "to classes",
+        UserWarning,
+        stacklevel=2,
+    )
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[n_test:]), np.sort(order[:n_test])
