@@ -16,7 +16,8 @@ class LDSConfig:
         metric: of the neighbour search (§9.4.2: cosine or Euclidean).
         hidden_channels: width of the GCN's hidden layer (§9.4.2: 16).
         dropout: probability in [0, 1) (§9.4.2: 0.5).
-        weight_decay: ρ, of Σ_v cross-entropy + ρ ‖W1‖² (§9.4.2; Kipf and Welling, 2017: 5e-4).
+        weight_decay: ρ, times half the squared norm of W1, beside a mean cross-entropy (Kipf and
+            Welling, 2017: 5e-4; the thesis gives no value).
         inner_lr: γ of the inner Adam (§9.4.2: one of 0.005, 0.01, 0.02).
         learn_inner_lr: step size with which log γ follows its own hypergradient; 0 keeps γ fixed.
         outer_lr: η of the first update of θ (§9.4.2: tuned).
@@ -24,14 +25,16 @@ class LDSConfig:
         truncation: τ, inner steps between hypergradients and swept over by each (§9.4.3: 5); 0 is
             alternating minimisation.
         n_draws: S, graphs averaged for a prediction (§9.4.2: 16).
-        inner_tol: ε; an inner step counts as progress if its loss times 1 + ε is below the best so far
-            (§9.3.2: 1e-3).
-        inner_patience: p, inner steps without progress that end an inner run (§9.3.2 leaves it open; 20).
+        inner_tol: ε; an inner step counts as progress if its loss times 1 + ε is below the best so
+            far (§9.3.2: 1e-3).
+        inner_patience: p, inner steps without progress that end an inner run (§9.3.2 leaves it
+            open; 20).
         max_inner: most steps of one inner run.
-        patience: outer iterations without a better early-stopping score that end the run (§9.4.2: 20).
+        patience: outer iterations without a better early-stopping score that end the run (§9.4.2:
+            20).
         max_iter: most outer iterations.
-        support: which pairs may become edges: "all" (the thesis), or "sparse": the starting edges and
-            the `n_candidates` nearest neighbours of every node, in memory proportional to them.
+        support: which pairs may become edges: "all" (the thesis), or "sparse": the starting edges
+            and the `n_candidates` nearest neighbours of every node, in memory proportional to them.
         n_candidates: neighbours a node of the sparse support.
         update_edges: False never updates θ: the frozen-graph control.
         seed: of everything random in the run.

@@ -1,13 +1,14 @@
 """One hypergradient step of LDS beside dense autograd, in time and memory, on the same work.
 
-A hyperstep is τ inner Adam steps, a fresh graph drawn at each, the hypergradient of θ through all of
-them, and the projected update of θ. Each side runs in a process of its own, in turns:
+A hyperstep is τ inner Adam steps, a fresh graph drawn at each, the hypergradient of θ through all
+of them, and the projected update of θ. Each side runs in a process of its own, in turns:
 
     python examples/benchmarks/hyperstep.py --data cora --root DATA --threads 1
-    python examples/benchmarks/hyperstep.py --nodes 4000 --features 500 --classes 5 --degree 10 --json
+    python examples/benchmarks/hyperstep.py --nodes 4000 --features 500 --classes 5 --degree 10
+    --json
 
-`seconds` is the median over the repeats, `extra_mb` the peak of resident memory during the steps above
-what the process held when data and θ were in place, `peak_mb` the peak itself.
+`seconds` is the median over the repeats, `extra_mb` the peak of resident memory during the steps
+above what the process held when data and θ were in place, `peak_mb` the peak itself.
 """
 
 import argparse
@@ -58,7 +59,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=2708)
     parser.add_argument("--features", type=int, default=1433)
     parser.add_argument("--classes", type=int, default=7)
-    parser.add_argument("--degree", type=float, default=15, help="mean degree of the starting graph")
+    parser.add_argument(
+        "--degree", type=float, default=15, help="mean degree of the starting graph"
+    )
     parser.add_argument("--support", choices=["all", "sparse"], default="all")
     parser.add_argument("--truncation", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -225,7 +228,8 @@ def dense_side(
             m = [0.9 * a + 0.1 * g for a, g in zip(m, grads, strict=True)]
             v = [0.999 * a + 0.001 * g * g for a, g in zip(v, grads, strict=True)]
             w = [
-                a - 0.01 * (b / (1 - 0.9**t)) / ((c + 1e-16).sqrt() / math.sqrt(1 - 0.999**t) + 1e-8)
+                a
+                - 0.01 * (b / (1 - 0.9**t)) / ((c + 1e-16).sqrt() / math.sqrt(1 - 0.999**t) + 1e-8)
                 for a, b, c in zip(w, m, v, strict=True)
             ]
         graphs.append(draw())

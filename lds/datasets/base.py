@@ -157,9 +157,9 @@ def load(
                 f"data set must be one of {', '.join(REGISTRY)}, or the path of a "
                 f"{' or '.join(TABLES)} file, got {str(name)!r}"
             )
-        from lds.datasets import table
+        from lds.datasets.table import load as load_table
 
-        return table.load(Path(name), target=target, test_size=test_size, seed=seed)
+        return load_table(Path(name), target=target, test_size=test_size, seed=seed)
     if target is not None:
         raise ValueError(
             f"target is the label column of a table, got {target!r} for the data set {key!r}; "

@@ -64,23 +64,30 @@ def three_way(
             f"got {rows.size}"
         )
     rng = np.random.default_rng(seed)
-    rows = rng.permutation(rows).astype(np.int64)
     classes, codes, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
     if counts.min() >= 3:
         # Dealt class by class, as cards are: no class misses a role and no role falls behind.
-        dealt = rows[np.argsort(rng.permutation(classes.size)[codes], kind="stable")]
+        deck = np.lexsort((rng.random(rows.size), rng.permutation(classes.size)[codes]))
+        dealt = rows[deck].astype(np.int64)
         train, validation, stopping = dealt[0::3], dealt[1::3], dealt[2::3]
     else:
-        rare = classes[counts.argmin()]
         warnings.warn(
-            f"the labelled rows cannot be split by class: class {rare} has {counts.min()} of them "
-            "and three roles want 3; roles are drawn without regard to classes",
+            "the labelled rows cannot be split by class: three roles want 3 of each class, and "
+            f"the smallest has {counts.min()}; the roles are drawn without regard to classes",
             UserWarning,
             stacklevel=2,
         )
-        _, first = np.unique(codes, return_index=True)  # a row of each class, at random
-        order = np.concatenate([rows[rng.permutation(first)], np.delete(rows, first)])
+        order = each_class_first(labels, rows, rng)
         n_train = min(max(math.ceil(rows.size / 3), classes.size), rows.size - 2)
         train, others = order[:n_train], rng.permutation(order[n_train:])
         validation, stopping = others[0::2], others[1::2]
     return np.sort(train), np.sort(validation), np.sort(stopping)
+
+
+def each_class_first(
+    labels: NDArray[np.int64], rows: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The rows in random order, but for one of every class, which come first."""
+    shuffled = rng.permutation(rows).astype(np.int64)
+    _, first = np.unique(labels[shuffled], return_index=True)
+    return np.concatenate([shuffled[rng.permutation(first)], np.delete(shuffled, first)])

@@ -11,7 +11,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from lds._types import Split
 from lds.datasets.base import TABLES, NodeDataset
-from lds.datasets.splits import stratified, three_way
+from lds.datasets.splits import each_class_first, stratified, three_way
 
 
 def load(path: Path, *, target: str | None, test_size: float, seed: int) -> NodeDataset:
@@ -72,16 +72,22 @@ def _read(path: Path, target: str | None) -> Any:
     try:
         import pandas as pd
 
-        if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, converters={target: str} if target else None)
-        return pd.read_parquet(path)
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        frame = pd.read_csv(path)
+        if target in frame.columns:
+            as_written = pd.read_csv(path, usecols=[target], dtype=str, na_filter=False)
+            frame[target] = as_written[target]
+        return frame
     except ImportError as error:
         raise ImportError(
             f"reading {path} needs pandas, and pyarrow for parquet: pip install 'lds[table]' "
             f"({error})"
         ) from error
     except (ValueError, OSError) as error:  # pandas's and pyarrow's own errors are ValueErrors
-        raise ValueError(f"{path} cannot be read as a table ({error})") from error
+        raise ValueError(
+            f"{path} cannot be read as a table ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _labels(column: Any, target: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -139,5 +145,5 @@ def _hold_out(
         UserWarning,
         stacklevel=2,
     )
-    order = np.random.default_rng(seed).permutation(rows)
-    return np.sort(order[n_test:]), np.sort(order[:n_test])
+    order = each_class_first(labels, rows, np.random.default_rng(seed))
+    return np.sort(order[:-n_test]), np.sort(order[-n_test:])

@@ -24,29 +24,31 @@ from lds.structure.baselines import CONTROLS, run_controls
 from lds.structure.learner import learn
 
 Settings = dict[str, Any]
+Records = list[dict[str, Any]]
 
 KEYS = ("data", "retain", "seed", "setting", "what")
 """What identifies a run."""
 
-GRIDS: dict[str, list[Settings]] = {
+GRIDS: dict[str, list[list[Settings]]] = {
     "tabular": [
-        {"n_neighbors": k, "metric": metric, "truncation": tau, "outer_lr": eta}
-        for k in (10, 20)
-        for metric in ("cosine", "euclidean")
-        for tau, eta in ((5, 1.0), (10, 0.3))
+        [{"n_neighbors": k, "metric": m} for k in (10, 20) for m in ("cosine", "euclidean")],
+        [{}, {"truncation": 10}, {"outer_lr": 0.3}],
     ],
-    "no graph": [{"n_neighbors": k} for k in (10, 20)],
-    "graph": [{}],
+    "cora": [[{}, {"weight_decay": 5e-5}], [{}, {"n_neighbors": 20}]],
+    "citeseer": [[{}]],
+    "graph": [[{}]],
 }
-"""What is tuned: k, metric, τ and η on tables, k on citation features without their graph."""
+"""What is tuned, in stages, each on top of the choice before it: k and metric, then τ and η; ρ, then k
+for Cora without its graph; nothing elsewhere."""
 
 CITATION = ("cora", "citeseer", "pubmed")
 
 
-def settings(name: str, retain: float) -> list[Settings]:
-    """The default setting first, then the rest of the data set's grid."""
-    kind = "tabular" if name not in CITATION else "graph" if retain > 0 else "no graph"
-    return [{}] + [point for point in GRIDS[kind] if LDSConfig(**point) != LDSConfig()]
+def stages(name: str, retain: float) -> list[list[Settings]]:
+    """The stages of a data set's grid; a setting is what it changes of the default."""
+    if name not in CITATION:
+        return GRIDS["tabular"]
+    return GRIDS["graph" if retain > 0 else name if name in GRIDS else "graph"]
 
 
 def run_one(
@@ -101,7 +103,7 @@ class Store:
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def run(self, jobs: list[tuple[Any, ...]], n_jobs: int) -> list[dict[str, Any]]:
+    def run(self, jobs: list[tuple[Any, ...]], n_jobs: int) -> Records:
         """Run what is not there yet; returns the records of all `jobs` in order."""
         keys = [self.key(dict(zip(KEYS, job[:5], strict=True))) for job in jobs]
         missing = [job for job, key in zip(jobs, keys, strict=True) if key not in self.records]
@@ -113,38 +115,54 @@ class Store:
 
 
 def table(
-    names: list[str], retain: float, n_seeds: int, root: str | None, store: Store, n_jobs: int
+    names: list[str],
+    retain: float,
+    seeds: range,
+    selection_seeds: range,
+    root: str | None,
+    store: Store,
+    n_jobs: int,
 ) -> Iterator[str]:
     """Markdown lines, one a data set, as they are ready.
 
-    For each data set one setting is chosen for all seeds, by mean early-stopping accuracy (ties by
-    mean early-stopping loss); the controls run with the chosen setting.
+    For each data set one setting is chosen for all seeds, by mean early-stopping accuracy over the
+    selection seeds (ties by mean early-stopping loss); controls run with the chosen setting.
     """
-    yield "| data | setting | stopping | LDS | (a) train | (b) train+val | (c) frozen | default LDS |"
+    yield "| data | setting | stopping | LDS | (a) train | (b) + val | (c) frozen | default LDS |"
     yield "|---|---|---|---|---|---|---|---|"
     for name in names:
-        grid = settings(name, retain)
-        seeds = range(n_seeds)
-        tried = store.run(
-            [(name, retain, seed, point, "lds", root) for point in grid for seed in seeds], n_jobs
-        )
-        by_setting = [tried[k : k + n_seeds] for k in range(0, len(tried), n_seeds)]
-        best = max(by_setting, key=_mean_score)
-        chosen = best[0]["setting"]
-        controls = store.run(
-            [(name, retain, seed, chosen, "controls", root) for seed in seeds], n_jobs
-        )
+
+        def run(settings: list[Settings], seeds: range, what: str, name: str = name) -> Records:
+            jobs = [(name, retain, seed, point, what, root) for point in settings for seed in seeds]
+            return store.run(jobs, n_jobs)
+
+        chosen: Settings = {}
+        for stage in stages(name, retain):
+            points = [_changed(chosen | point) for point in stage]
+            if len(points) > 1:
+                tried = run(points, selection_seeds, "lds")
+                n = len(selection_seeds)
+                groups = [tried[k : k + n] for k in range(0, len(tried), n)]
+                chosen = max(groups, key=_mean_score)[0]["setting"]
+        best = run([chosen], seeds, "lds")
+        controls = run([chosen], seeds, "controls")
         cells = [_cell([record["test"]["lds"] for record in best])] + [
             _cell([record["test"][column] for record in controls]) for column in CONTROLS
         ]
-        default = _cell([record["test"]["lds"] for record in by_setting[0]])
+        default = _cell([record["test"]["lds"] for record in run([{}], seeds, "lds")])
         label = name if name not in CITATION else f"{name}, {retain:.0%} of edges"
         chosen_text = ", ".join(f"{k}={v}" for k, v in chosen.items()) or "default"
         stopping = _cell([record["stopping_accuracy"] for record in best])
         yield f"| {label} | {chosen_text} | {stopping} | " + " | ".join([*cells, default]) + " |"
 
 
-def _mean_score(records: list[dict[str, Any]]) -> tuple[float, float]:
+def _changed(setting: Settings) -> Settings:
+    """A setting without what equals the default, so that equal runs are found again."""
+    default = LDSConfig().to_dict()
+    return {key: value for key, value in sorted(setting.items()) if default[key] != value}
+
+
+def _mean_score(records: Records) -> tuple[float, float]:
     accuracy = float(np.mean([record["stopping_accuracy"] for record in records]))
     return accuracy, -float(np.mean([record["stopping_loss"] for record in records]))
 
@@ -159,13 +177,16 @@ def main() -> None:
     parser.add_argument("names", nargs="+")
     parser.add_argument("--retain", type=float, default=0.0, help="share of edges kept (citations)")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--selection-seeds", type=int, default=3, help="seeds a choice is made on")
     parser.add_argument("--root", help="folder with the data sets")
     parser.add_argument("--out", type=Path, default=Path("table.jsonl"))
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     store = Store(arguments.out)
+    seeds = range(arguments.seeds)
+    selection = range(min(arguments.seeds, arguments.selection_seeds))
     lines = table(
-        arguments.names, arguments.retain, arguments.seeds, arguments.root, store, arguments.jobs
+        arguments.names, arguments.retain, seeds, selection, arguments.root, store, arguments.jobs
     )
     for line in lines:
         print(line, flush=True)

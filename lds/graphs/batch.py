@@ -81,5 +81,10 @@ def graph_batch(
     crow = torch.zeros(size + 1, dtype=torch.int32, device=row.device)
     crow[1:] = degree.cumsum(0)
     scale = degree.to(dtype).rsqrt()
-    matrix = csr(crow, target.int(), scale.index_select(0, source) * scale.index_select(0, target), (size, size))
+    matrix = csr(
+        crow,
+        target.int(),
+        scale.index_select(0, source) * scale.index_select(0, target),
+        (size, size),
+    )
     return GraphBatch(matrix, scale, n_draws, n_nodes)

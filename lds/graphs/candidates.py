@@ -1,8 +1,8 @@
 """Which pairs of nodes may become edges, and where each is stored.
 
-Two instances of the idea: all pairs (the thesis), in tiles of the upper triangle; a list of pairs, for
-graphs whose square does not fit. Both keep one number a pair in a flat buffer, know the nodes of every
-entry, and add a product of thin factors to it without forming the square.
+Two instances of the idea: all pairs (the thesis), in tiles of the upper triangle; a list of pairs,
+for graphs whose square does not fit. Both keep one number a pair in a flat buffer, know the nodes
+of every entry, and add a product of thin factors to it without forming the square.
 """
 
 from abc import ABC, abstractmethod
@@ -60,8 +60,8 @@ class Candidates(ABC):
 class AllPairs(Candidates):
     """All N(N-1)/2 undirected pairs, in row tiles of the upper triangle.
 
-    Tile k holds rows kB to (k+1)B and the columns from kB on, so half of the square is stored. Entries
-    of a tile on or below the diagonal, and those that pad its width, belong to no pair.
+    Tile k holds rows kB to (k+1)B and the columns from kB on, so half of the square is stored.
+    Entries of a tile on or below the diagonal, and those that pad its width, belong to no pair.
 
     Arguments:
         n_nodes: N >= 2.
@@ -127,7 +127,8 @@ class PairList(Candidates):
     Memory is O(pairs); no pair outside the list ever becomes an edge.
 
     Arguments:
-        pattern: symmetric CSR `(n_nodes, n_nodes)`; its stored entries off the diagonal are the pairs.
+        pattern: symmetric CSR `(n_nodes, n_nodes)`; its stored entries off the diagonal are the
+            pairs.
     """
 
     def __init__(self, pattern: sp.csr_array) -> None:
@@ -157,7 +158,7 @@ class PairList(Candidates):
 
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
         """Row dot products at the pairs alone (SDDMM)."""
-        row, col, crow = self._tables(flat.device)
+        _, col, crow = self._tables(flat.device)
         shape = (self.n_nodes, self.n_nodes)
         values = flat[: self._n_pairs]
         zero = torch.zeros_like(values)

@@ -1,9 +1,9 @@
 """H = Â Z, with the straight-through gradient by A kept as factors.
 
-The gradient of E by Â through one product is H̄ Zᵀ, of the rank of Z. A product made while the inner
-loss is differentiated is such a product too, so noting every one of them, forward and backward, gives
-the whole of ∂E/∂Â as a product of thin matrices. The chain rule through the normalisation
-D̃^-½(A+I)D̃^-½ adds one number a node:
+The gradient of E by Â through one product is H̄ Zᵀ, of the rank of Z. A product made while the
+inner loss is differentiated is such a product too, so noting every one of them, forward and
+backward, gives the whole of ∂E/∂Â as a product of thin matrices. The chain rule through the
+normalisation D̃^-½(A+I)D̃^-½ adds one number a node:
 
     ∂E/∂A_ij = s_i s_j (U Vᵀ)_ij + c_i,   c = -½ s² ⊙ rowsum(U ⊙ ÂV + V ⊙ ÂU),   s = D̃^-½.
 """

@@ -53,8 +53,8 @@ class GCN:
         return out.view(graph.n_draws, graph.n_nodes, -1)
 
     def penalty(self, params: dict[str, Tensor]) -> Tensor:
-        """Ω(w): the squared norm of the first layer's weights (§9.4.2)."""
-        return params["W1"].square().sum()
+        """Ω(w): half the squared norm of the first layer's weights (§9.4.2)."""
+        return 0.5 * params["W1"].square().sum()
 
 
 def _glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:

@@ -1,11 +1,11 @@
 """Honest controls: what the same labels reach on the starting graph, without learning it.
 
-Labels used for validation are labels too, and restarting the inner run many times with early stopping
-helps by itself. So beside LDS stand (a) a GCN on the starting graph with the training labels, (b) the
-same with the validation (A) labels added, (c) LDS's own schedule with θ never updated.
+Labels used for validation are labels too, and restarting the inner run many times with early
+stopping helps by itself. So beside LDS stand (a) a GCN on the starting graph with the training
+labels, (b) the same with the validation (A) labels added, (c) LDS's own schedule with θ never
+updated.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +22,7 @@ from lds.config import LDSConfig
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import Iteration, LDSResult, learn
 from lds.structure.objectives import nodes_tensor, task_on
-from lds.structure.predict import Score, predict_proba, score
+from lds.structure.predict import WORST, predict_proba, score
 
 GCN_PATIENCE = 50
 GCN_MAX_STEPS = 400
@@ -113,7 +113,7 @@ def fit_gcn(
     hyper = {"edges": edges}
     state = Start(dynamics, params, hyper, mix(config.seed, 0, -2)).run()
     rows = nodes_tensor(stopping, device)
-    best, probabilities, waited, t = Score(-1.0, math.inf), None, 0, 0
+    best, probabilities, waited, t = WORST, None, 0, 0
     while t < GCN_MAX_STEPS and waited < GCN_PATIENCE:
         state, _ = Step(dynamics, state, hyper, t, mix(config.seed, 0, t)).run()
         t += 1

@@ -61,7 +61,9 @@ def _check_roles(labels: NDArray[np.int64], split: Split, n_nodes: int) -> None:
             )
         if int(labels[rows].min()) < 0:
             row = int(rows[labels[rows] < 0][0])
-            raise ValueError(f"split.{role} must hold labelled rows only, got row {row} without one")
+            raise ValueError(
+                f"split.{role} must hold labelled rows only, got row {row} without one"
+            )
     classes = np.unique(labels[split.train])
     if classes.size < 2:
         raise ValueError(

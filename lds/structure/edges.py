@@ -12,7 +12,6 @@ from lds.graphs.batch import GraphBatch, Products, graph_batch
 from lds.graphs.candidates import AllPairs, Candidates
 from lds.graphs.product import FactoredGradient, factored_gradient
 
-
 RECENT_DRAWS = 32
 """How many draws are kept to be met again when steps are replayed: more than any usual τ."""
 
@@ -55,7 +54,8 @@ class EdgeDistribution:
     def draw(self, n_draws: int = 1) -> GraphBatch:
         """S independent graphs, normalised, as one batch.
 
-        A draw takes one number from torch's random state and follows from it alone. So a step that is
+        A draw takes one number from torch's random state and follows from it alone. So a step that
+        is
         applied again meets the same graph, and need not build it again: recent draws are kept.
 
         Arguments:
@@ -132,4 +132,3 @@ class _Recorder:
             if part is not None:
                 total = part if total is None else total + part
         return total
-

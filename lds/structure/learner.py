@@ -21,7 +21,7 @@ from lds.graphs.knn import knn_adjacency
 from lds.structure.checks import check_problem
 from lds.structure.edges import EdgeDistribution
 from lds.structure.objectives import nodes_tensor, task_on
-from lds.structure.predict import Score, predict_proba, score
+from lds.structure.predict import WORST, Score, predict_proba, score
 
 Params = dict[str, Tensor]
 
@@ -67,7 +67,7 @@ class LDSResult:
 
 @dataclass
 class _Best:
-    score: Score = Score(-1.0, math.inf)
+    score: Score = WORST
     iteration: int = -1
     params: Params = field(default_factory=dict)
     edges: EdgeDistribution | None = None
@@ -141,9 +141,7 @@ class Learner:
     ) -> None:
         self.config = config
         self.task = task_on(features, labels, config, dtype, device)
-        self.edges = EdgeDistribution(
-            start, dtype, device, _candidates(features, start, config)
-        )
+        self.edges = EdgeDistribution(start, dtype, device, _candidates(features, start, config))
         self.log_lr = torch.tensor(math.log(config.inner_lr), dtype=dtype, device=device)
         self.outer_lr = config.outer_lr
         self.stopping = nodes_tensor(split.stopping, device)
@@ -161,7 +159,7 @@ class Learner:
         return {"edges": self.edges, "log_lr": self.log_lr}
 
     def iterate(self, iteration: int) -> Iteration:
-        """One inner run from fresh weights, a hypergradient each τ steps, then the early-stopping score."""
+        """One inner run from fresh weights, with its hypergradients, then the stopping score."""
         config = self.config
         params, inner_loss, outer_loss, n_steps = self.inner_run(iteration)
         seed = mix(config.seed, iteration, -3)

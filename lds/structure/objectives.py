@@ -26,7 +26,7 @@ class Task:
         features: X.
         labels: int64 `(n_nodes,)`; read only at the nodes an objective names.
         network: h_w.
-        weight_decay: ρ >= 0, weighed against a sum over the nodes fitted.
+        weight_decay: ρ >= 0.
     """
 
     features: DenseFeatures | SparseFeatures
@@ -35,23 +35,18 @@ class Task:
     weight_decay: float
 
     def inner(self, nodes: Tensor) -> Objective:
-        """L(w, A) of §9.4.2, one graph and dropout mask a call.
-
-        The thesis writes Σ_v cross-entropy + ρ ‖W1‖²; this is that sum over `nodes`, divided by their
-        number, so that losses compare between roles.
-        """
-        rho = self.weight_decay / max(1, nodes.numel())
+        """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call."""
 
         def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
             graph = hyper["edges"].draw()
             logits = self.network(params, self.features, graph, training=True)[0]
             fit = cross_entropy(logits[nodes], self.labels[nodes])
-            return fit + rho * self.network.penalty(params)
+            return fit + self.weight_decay * self.network.penalty(params)
 
         return loss
 
     def outer(self, nodes: Tensor) -> Objective:
-        """E(w, A) = mean cross-entropy of `nodes` on one drawn graph, without dropout or penalty."""
+        """E(w, A) = mean cross-entropy of `nodes` on one drawn graph; no dropout, no penalty."""
 
         def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
             graph = hyper["edges"].draw()

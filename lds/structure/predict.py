@@ -1,5 +1,6 @@
 """Predictions as the mean over S drawn graphs (eq. 9.7)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,10 @@ class Score:
     def better_than(self, other: "Score") -> bool:
         """Strictly better."""
         return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+
+
+WORST = Score(-1.0, math.inf)
+"""Below every score."""
 
 
 def score(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Score:

@@ -90,7 +90,9 @@ def test_outer_patience_and_step_decay():
     result = fit(config)
     assert result.reason == "patience"
     assert len(result.history) - 1 - result.best == 2
-    assert [r.outer_lr for r in result.history] == [0.5**k for k in range(1, len(result.history) + 1)]
+    assert [r.outer_lr for r in result.history] == [
+        0.5**k for k in range(1, len(result.history) + 1)
+    ]
     scores = [(r.stopping_accuracy, -r.stopping_loss) for r in result.history]
     assert result.best == max(range(len(scores)), key=scores.__getitem__)
 
@@ -145,7 +147,9 @@ def test_non_finite_loss_stops_with_step_and_cause_and_keeps_the_last_good_state
 
     monkeypatch.setattr(Learner, "inner_run", poisoned)
     result = fit()
-    assert result.reason.startswith("non-finite: inner loss is nan at outer iteration 2, inner step 1")
+    assert result.reason.startswith(
+        "non-finite: inner loss is nan at outer iteration 2, inner step 1"
+    )
     assert len(result.history) == 2
     assert np.isfinite(result.probabilities).all()
     with pytest.raises(NonFiniteError, match="at outer iteration 0"):
@@ -194,8 +198,14 @@ def test_controls_see_the_labels_they_name():
         (lambda x, y, s: (x, y[:-1], s), "labels must have one entry a row"),
         (lambda x, y, s: (x, np.zeros_like(y), s), "at least two classes"),
         (lambda x, y, s: (x, np.full_like(y, -1), s), "labelled rows only"),
-        (lambda x, y, s: (x, y, dataclasses.replace(s, train=s.train[:0])), "split.train must have"),
-        (lambda x, y, s: (x, y, dataclasses.replace(s, stopping=np.array([99]))), "must index the 60"),
+        (
+            lambda x, y, s: (x, y, dataclasses.replace(s, train=s.train[:0])),
+            "split.train must have",
+        ),
+        (
+            lambda x, y, s: (x, y, dataclasses.replace(s, stopping=np.array([99]))),
+            "must index the 60",
+        ),
     ],
 )
 def test_bad_problems_are_refused_in_one_sentence(change, message):
@@ -230,7 +240,13 @@ def test_all_pairs_that_do_not_fit_are_refused_before_allocation(monkeypatch):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("truncation", -1), ("dropout", 1.0), ("inner_lr", 0.0), ("support", "dense"), ("patience", 0)],
+    [
+        ("truncation", -1),
+        ("dropout", 1.0),
+        ("inner_lr", 0.0),
+        ("support", "dense"),
+        ("patience", 0),
+    ],
 )
 def test_bad_options_are_named(option, value):
     with pytest.raises(ValueError, match=f"{option} must be"):

@@ -1,0 +1,25 @@
+"""Where the tests find data sets that are not part of the project."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def data_root() -> Path:
+    """The folder LDS_DATA names, or `shared/data` beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(os.environ.get("LDS_DATA") or beside)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """That folder; tests that need it are skipped where it is absent."""
+    root = data_root()
+    parts = ("planetoid/Cora/raw", "planetoid/CiteSeer/raw", "20news10/20news10_tfidf.npz")
+    missing = [part for part in parts if not (root / part).exists()]
+    if missing:
+        pytest.skip(
+            f"{root} has no {', '.join(missing)}; data/README.md says how LDS_DATA is laid out"
+        )
+    return root

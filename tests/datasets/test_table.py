@@ -1,0 +1,185 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lds.datasets.base import NodeDataset, load
+
+pd = pytest.importorskip("pandas", reason="tables need the extra lds[table]")
+
+
+def frame(n_rows: int = 60) -> "pd.DataFrame":
+    """Labels a, b, and every fourth row blank."""
+    rng = np.random.default_rng(0)
+    labels = np.where(np.arange(n_rows) % 2, "b", "a").astype(object)
+    labels[::4] = None
+    return pd.DataFrame(
+        {
+            "size": rng.normal(5, 3, n_rows),
+            "colour": rng.choice(["red", "blue"], n_rows),
+            "wild": rng.random(n_rows) < 0.5,
+            "same": 7,
+            "kind": labels,
+        }
+    )
+
+
+def write(table: "pd.DataFrame", path: Path) -> Path:
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+        table.to_parquet(path)
+    return path
+
+
+def text(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def load_text(tmp_path: Path, content: str, test_size: float = 0.0) -> NodeDataset:
+    return load(text(tmp_path / "table.csv", content), target="y", test_size=test_size)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_features_labels_and_roles(suffix: str, tmp_path: Path) -> None:
+    table = frame()
+    path = write(table, tmp_path / f"table{suffix}")
+    data = load(path, target="kind")
+
+    z = np.column_stack([table["size"], table["wild"]]).astype(float)
+    z = (z - z.mean(axis=0)) / z.std(axis=0)
+    blue = (table["colour"] == "blue").to_numpy(dtype=float)
+    expected = np.column_stack([z, np.zeros(60), blue, 1 - blue])  # a constant column becomes 0
+    np.testing.assert_allclose(data.features, expected, atol=1e-6)
+    assert data.features.dtype == np.float32
+
+    assert data.name == str(path)
+    assert data.classes == ("a", "b")
+    assert data.adjacency is None
+    expected_labels = table["kind"].map({"a": 0, "b": 1}).fillna(-1).to_numpy()
+    np.testing.assert_array_equal(data.labels, expected_labels)
+    split = data.split
+    sizes = [part.size for part in (split.train, split.validation, split.stopping, split.test)]
+    assert sizes == [12, 12, 12, 9]  # 45 labelled rows, a fifth of them held out
+    for part in (split.train, split.validation, split.stopping, split.test):
+        assert set(data.labels[part].tolist()) == {0, 1}
+
+
+def test_the_split_follows_the_seed(tmp_path: Path) -> None:
+    path = str(write(frame(), tmp_path / "table.csv"))
+    first, again, other = (load(path, target="kind", seed=seed).split for seed in (0, 0, 1))
+    for role in ("train", "validation", "stopping", "test"):
+        np.testing.assert_array_equal(getattr(first, role), getattr(again, role))
+    assert not np.array_equal(first.test, other.test)
+
+
+def test_no_test_rows_are_held_out_if_none_are_wanted(tmp_path: Path) -> None:
+    split = load(write(frame(), tmp_path / "table.csv"), target="kind", test_size=0).split
+    assert split.test.size == 0
+    assert split.train.size + split.validation.size + split.stopping.size == 45
+
+
+def test_labels_in_csv_are_taken_as_written(tmp_path: Path) -> None:
+    """Words that pandas takes for missing values are names of classes; blanks alone are not."""
+    lines = [
+        f"{i},{label}" for i, label in enumerate(["NA", "01", "None", " 01 "] * 3 + ["", "  "])
+    ]
+    data = load_text(tmp_path, "x,y\n" + "\n".join(lines))
+    assert data.classes == ("01", "NA", "None")
+    np.testing.assert_array_equal(data.labels, [1, 0, 2, 0] * 3 + [-1, -1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([0.0, 1.0, None], ("0", "1")),
+        ([0.5, 1.0, None], ("0.5", "1.0")),
+        ([True, False, None], ("False", "True")),
+        (["u", "v", " "], ("u", "v")),
+    ],
+)
+def test_class_names_in_parquet(
+    labels: list[object], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"x": range(18), "y": labels * 6})
+    data = load(write(table, tmp_path / "table.parquet"), target="y", test_size=0)
+    assert data.classes == classes
+    assert (data.labels[2::3] == -1).all()
+
+
+def test_a_missing_category_is_a_value_of_its_own(tmp_path: Path) -> None:
+    data = load_text(tmp_path, "x,y\n" + "u,a\n,b\n" * 3 + "v,a\nv,b\n")
+    assert data.features.shape == (8, 3)
+    np.testing.assert_array_equal(data.features.sum(axis=1), 1)
+    assert not np.array_equal(data.features[0], data.features[1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rare_classes_are_warned_of_and_learned_from(seed: int, tmp_path: Path) -> None:
+    path = text(tmp_path / "t.csv", "x,y\n" + "1,a\n2,a\n" * 10 + "3,b\n")
+    with (
+        pytest.warns(UserWarning, match="test rows cannot be drawn by class: 5 of 21"),
+        pytest.warns(UserWarning, match="labelled rows cannot be split by class"),
+    ):
+        data = load(path, target="y", test_size=0.2, seed=seed)
+    assert data.split.test.size == 5
+    assert 20 in data.split.train, "the one row of class b"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "table.csv cannot be read as a table"),
+        ("x,y\n1,2\n1,2,3,4\n", "table.csv cannot be read as a table .*line 3"),
+        ("x,y\n", "table.csv must have at least one row below its header"),
+        ("x,z\n1,a\n", "target must name the column of labels, one of x, z, got 'y'"),
+        ("y\na\nb\n", "must have a column besides its target"),
+        ("x,y\n1,\n2, \n", "'y' must show at least two classes, got blank rows only"),
+        ("x,y\n1,a\n2,\n", "'y' must show at least two classes, got only 'a'"),
+        ("x,z,y\n1,1,a\n2,,b\n", "column 'z' must be finite, got a blank"),
+        ("x,z,y\n1,1,a\n2,inf,b\n", "column 'z' must be finite, got a blank, NaN or infinity"),
+        ("x,y\n1,a\n2,b\n", "at least 3 labelled rows besides the test rows, got 2"),
+    ],
+)
+def test_unusable_tables_are_refused(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_text(tmp_path, content)
+
+
+def test_the_target_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one of size, colour, wild, same, kind, got none"):
+        load(write(frame(), tmp_path / "table.csv"))
+
+
+@pytest.mark.parametrize("test_size", [-0.1, 1.0, float("nan")])
+def test_test_size_is_a_share(test_size: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"test_size .* must be in \[0, 1\), got"):
+        load(write(frame(), tmp_path / "table.csv"), target="kind", test_size=test_size)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no table at .*none\.csv"):
+        load(tmp_path / "none.csv", target="y")
+
+
+def test_an_unknown_extension(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"a table must be a \.csv or \.parquet file, got .*x\.xlsx"
+    ):
+        load(tmp_path / "x.xlsx", target="y")
+
+
+def test_a_broken_parquet_file(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+    with pytest.raises(ValueError, match=r"t\.parquet cannot be read as a table"):
+        load(text(tmp_path / "t.parquet", "x,y\n1,a\n"), target="y")
+
+
+def test_without_pandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(frame(), tmp_path / "table.csv")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install 'lds\[table\]'"):
+        load(path, target="kind")

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lds.graphs.knn import knn_adjacency, metrics
+
+# By hand. Euclidean, k = 1: nearest of each is 1, 0, 1, 4, 3, 4.
+EUCLIDEAN_POINTS = np.array([[0, 0], [1, 0], [2.5, 0], [10, 0], [11, 0], [13, 0]])
+EUCLIDEAN_EDGES = {(0, 1), (1, 2), (3, 4), (4, 5)}
+# By hand. Angles 0, 10, 25, 90, 95, 105 degrees at very different lengths, which cosine ignores.
+ANGLES = np.deg2rad([0, 10, 25, 90, 95, 105])
+COSINE_POINTS = np.array([1, 50, 0.1, 7, 1000, 2])[:, None] * np.c_[np.cos(ANGLES), np.sin(ANGLES)]
+COSINE_EDGES = {(0, 1), (1, 2), (3, 4), (4, 5)}
+
+
+def edges(adjacency: sp.csr_array) -> set[tuple[int, int]]:
+    upper = sp.triu(adjacency, k=1).tocoo()
+    return set(zip(upper.row.tolist(), upper.col.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize(
+    ("points", "metric", "expected"),
+    [
+        (EUCLIDEAN_POINTS, "euclidean", EUCLIDEAN_EDGES),
+        (COSINE_POINTS, "cosine", COSINE_EDGES),
+    ],
+)
+def test_six_points_by_hand(
+    points: np.ndarray, metric: str, expected: set[tuple[int, int]], as_sparse: bool
+) -> None:
+    adjacency = knn_adjacency(sp.csr_array(points) if as_sparse else points, 1, metric)
+    assert edges(adjacency) == expected
+    assert adjacency.nnz == 2 * len(expected)
+    assert abs(adjacency - adjacency.T).nnz == 0
+    assert set(adjacency.data.tolist()) == {1.0}
+    assert adjacency.dtype == np.float32
+
+
+def brute_force(X: np.ndarray, k: int, metric: str) -> np.ndarray:
+    if metric == "euclidean":
+        distance = np.linalg.norm(X[:, None] - X[None], axis=-1)
+    else:
+        unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+        distance = 1 - unit @ unit.T
+    np.fill_diagonal(distance, np.inf)
+    joined = np.zeros(distance.shape)
+    for i, row in enumerate(distance):
+        joined[i, np.argsort(row)[:k]] = 1
+    return np.maximum(joined, joined.T)
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("k", [1, 4, 29])
+def test_equals_brute_force(metric: str, k: int, as_sparse: bool) -> None:
+    X = np.random.default_rng(0).normal(size=(30, 5))
+    found = knn_adjacency(sp.csr_array(X) if as_sparse else X, k, metric)
+    np.testing.assert_array_equal(found.toarray(), brute_force(X, k, metric))
+
+
+def test_relabelling_nodes_relabels_the_graph() -> None:
+    rng = np.random.default_rng(1)
+    X, order = rng.normal(size=(25, 3)), rng.permutation(25)
+    whole = knn_adjacency(X, 3, "euclidean").toarray()
+    permuted = knn_adjacency(X[order], 3, "euclidean").toarray()
+    np.testing.assert_array_equal(permuted, whole[np.ix_(order, order)])
+
+
+def test_a_node_with_twins_has_no_loop() -> None:
+    adjacency = knn_adjacency(np.ones((5, 2)), 2, "euclidean")
+    assert adjacency.diagonal().sum() == 0
+    assert (adjacency.sum(axis=1) >= 2).all()
+
+
+@pytest.mark.filterwarnings("ignore:Data was converted to boolean")
+@pytest.mark.parametrize("metric", metrics())
+def test_every_listed_metric_works(metric: str) -> None:
+    X = np.random.default_rng(2).random((12, 3))
+    adjacency = knn_adjacency(X, 3, metric)
+    assert (adjacency.sum(axis=1) >= 3).all()
+
+
+@pytest.mark.parametrize("metric", metrics(sparse=True))
+def test_every_listed_sparse_metric_works(metric: str) -> None:
+    X = np.random.default_rng(2).random((12, 3))
+    np.testing.assert_array_equal(
+        knn_adjacency(sp.csr_array(X), 3, metric).toarray(), knn_adjacency(X, 3, metric).toarray()
+    )
+
+
+@pytest.mark.parametrize("k", [0, -1, 6, 7])
+def test_k_must_be_below_the_number_of_rows(k: int) -> None:
+    with pytest.raises(ValueError, match=rf"n_neighbors must be .* rows \(6\), got {k}"):
+        knn_adjacency(EUCLIDEAN_POINTS, k)
+
+
+@pytest.mark.parametrize("k", [2.0, True, "3", None])
+def test_k_must_be_an_integer(k: object) -> None:
+    with pytest.raises(TypeError, match="n_neighbors must be an integer"):
+        knn_adjacency(EUCLIDEAN_POINTS, k)  # type: ignore[arg-type]
+
+
+def test_an_unknown_metric_lists_the_known() -> None:
+    with pytest.raises(ValueError, match=r"metric must be one of .*cosine, .*euclidean.* 'cosin'"):
+        knn_adjacency(EUCLIDEAN_POINTS, 2, "cosin")
+
+
+def test_a_dense_metric_refuses_sparse_features() -> None:
+    with pytest.raises(ValueError, match=r"metric on sparse features must be one of .*cosine"):
+        knn_adjacency(sp.csr_array(EUCLIDEAN_POINTS), 2, "chebyshev")
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_must_be_finite(bad: float, as_sparse: bool) -> None:
+    X = EUCLIDEAN_POINTS.copy()
+    X[2, 1] = bad
+    with pytest.raises(ValueError, match="features must be finite"):
+        knn_adjacency(sp.csr_array(X) if as_sparse else X, 2)
+
+
+def test_features_must_be_a_matrix() -> None:
+    with pytest.raises(ValueError, match=r"features must be \(n_nodes, n_features\), got .*\(6,\)"):
+        knn_adjacency(np.arange(6.0), 2)
