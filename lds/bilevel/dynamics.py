@@ -1,12 +1,14 @@
 """Dynamics Φ: gradient descent, momentum and Adam as maps from state to state (eq. 5.9).
 
 A dynamics is three functions: Φ_0 makes the first state, Φ_t the next one, and `params` reads the
-weights off a state. Nothing is changed in place, so any step can be applied again and differentiated.
+weights off a state. Nothing is changed in place, so any step can be applied again and
+differentiated.
 """
 
 import inspect
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -22,26 +24,47 @@ def with_step(function: Callable[..., Any], n_arguments: int) -> Callable[..., A
     """Let `function` take the step number as a last argument whether or not it asks for it.
 
     Arguments:
-        function: takes `n_arguments` positional arguments, or one more: the step, an int from 0.
+        function: takes `n_arguments` positional arguments, or one more: the step, an int from 0. An
+            argument with a default (``lambda w, hyper, X=X: ...``) is taken for the step only if
+            its name is ``step`` or ``t``.
         n_arguments: how many arguments it has without the step.
 
     Returns:
         A function of `n_arguments` + 1 arguments.
     """
+    return function if _takes_step(function, n_arguments) else lambda *args: function(*args[:-1])
+
+
+def _takes_step(function: Callable[..., Any], n_arguments: int) -> bool:
     try:
-        signature = inspect.signature(function)
+        parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # builtins without a signature take what the contract gives
-        return lambda *args: function(*args[:n_arguments])
-    try:
-        signature.bind(*range(n_arguments + 1))
-    except TypeError:
-        return lambda *args: function(*args[:n_arguments])
-    return function
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(positional) <= n_arguments:
+        return any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    last = positional[n_arguments]
+    return last.default is last.empty or last.name in ("step", "t")
 
 
-def _setting(value: Setting) -> Callable[[Tree, int], Any]:
-    """An optimiser setting as a function of (hyper, step)."""
-    return with_step(value, 1) if callable(value) else lambda hyper, t: value
+def _setting(name: str, value: Setting, *, below_one: bool = False) -> Callable[[Tree, int], Any]:
+    """An optimiser setting as a function of (hyper, step); a number is checked."""
+    if callable(value):
+        return with_step(value, 1)
+    if not isinstance(value, Real):
+        raise TypeError(
+            f"{name} must be a number or a function of (hyper[, step]), "
+            f"got {type(value).__name__}; a tensor to be learned belongs into hyper"
+        )
+    number = _in_range(name, float(value), below_one=below_one)
+    return lambda hyper, t: number
+
+
+def _in_range(name: str, number: float, *, below_one: bool = False) -> float:
+    if not (0 <= number < 1 if below_one else 0 < number < math.inf):
+        wanted = "in [0, 1)" if below_one else "positive and finite"
+        raise ValueError(f"{name} must be {wanted}, got {number:g}")
+    return number
 
 
 class Dynamics:
@@ -49,8 +72,8 @@ class Dynamics:
 
     Arguments:
         start: Φ_0(params, hyper) -> state.
-        step: Φ_t(state, hyper, t) -> state, a pytree of the same structure; t counts from 0. It must
-            not change its arguments in place.
+        step: Φ_t(state, hyper, t) -> state, a pytree of the same structure; t counts from 0. It
+            must not change its arguments in place.
         params: params(state) -> the weights w_t on which the outer objective is evaluated.
     """
 
@@ -79,20 +102,20 @@ class _ObjectiveDynamics(Dynamics):
         start: Callable[[Tree, Tree], Tree] | None,
     ) -> None:
         self._objective = with_step(inner_objective, 2)
-        self._lr = _setting(lr)
+        self._lr = _setting("lr", lr)
         self._initial = start
 
-    def start(self, params: Tree, hyper: Tree) -> Tree:  # type: ignore[override]
+    def start(self, params: Tree, hyper: Tree) -> Tree:
         """Φ_0: the given or learned first weights, with empty buffers."""
         w = params if self._initial is None else self._initial(params, hyper)
         return {"params": w, **self._buffers(w)}
 
-    def params(self, state: Tree) -> Tree:  # type: ignore[override]
+    def params(self, state: Tree) -> Tree:
         """w_t."""
         return state["params"]
 
-    def step(self, state: Tree, hyper: Tree, t: int) -> Tree:  # type: ignore[override]
-        """Φ_t."""
+    def step(self, state: Tree, hyper: Tree, t: int) -> Tree:
+        """Φ_t, with history if grad mode is on and a leaf of `state` or `hyper` requires grad."""
         return self.advance(state, hyper, t)[0]
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
@@ -101,10 +124,15 @@ class _ObjectiveDynamics(Dynamics):
         return self._update(state, grads, hyper, t), loss.detach()
 
     def _value_and_grad(self, params: Tree, hyper: Tree, t: int) -> tuple[Tensor, list[Tensor]]:
-        differentiable = torch.is_grad_enabled()
-        w = leaves(params)
-        if not differentiable:
-            w = [leaf.detach().requires_grad_() for leaf in w]
+        given = leaves(params)
+        # History is kept only where it leads somewhere: to a weight or hyperparameter outside.
+        differentiable = torch.is_grad_enabled() and any(
+            isinstance(leaf, Tensor) and leaf.requires_grad for leaf in [*given, *leaves(hyper)]
+        )
+        w = [
+            leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
+            for leaf in given
+        ]
         with torch.enable_grad():
             loss = self._objective(rebuild(params, w), hyper, t)
             if not isinstance(loss, Tensor) or loss.dim() != 0:
@@ -132,6 +160,9 @@ class GradientDescent(_ObjectiveDynamics):
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
         lr: η, step size per inner step, a number or a function of (hyper[, step]).
         start: Φ_0(params, hyper) -> params; None is the identity.
+
+    Raises:
+        ValueError: `lr` is a number that is not positive and finite.
 
     Example:
         >>> import torch
@@ -169,6 +200,9 @@ class Momentum(_ObjectiveDynamics):
         momentum: µ in [0, 1), likewise.
         nesterov: look ahead.
         start: Φ_0(params, hyper) -> params; None is the identity.
+
+    Raises:
+        ValueError: `lr` or `momentum` is a number outside its range.
     """
 
     def __init__(
@@ -181,7 +215,7 @@ class Momentum(_ObjectiveDynamics):
         start: Callable[[Tree, Tree], Tree] | None = None,
     ) -> None:
         super().__init__(inner_objective, lr, start)
-        self._momentum = _setting(momentum)
+        self._momentum = _setting("momentum", momentum, below_one=True)
         self._nesterov = nesterov
 
     def _buffers(self, params: Tree) -> dict[str, Tree]:
@@ -206,8 +240,8 @@ class Adam(_ObjectiveDynamics):
     """Adam with bias correction; its values are those of ``torch.optim.Adam``.
 
     m_t = β1 m + (1-β1) g, v_t = β2 v + (1-β2) g², w_t = w - η m̂_t / (√v̂_t + ε).
-    The root has an infinite slope at v = 0 (a weight without any gradient so far); its derivative is
-    taken as 0 there, which is the derivative of w_t when the gradient stays 0.
+    The root has an infinite slope at v = 0 (a weight without any gradient so far); its derivative
+    is taken as 0 there, which is the derivative of w_t when the gradient stays 0.
 
     References:
         Kingma and Ba, 2015, Algorithm 1, https://arxiv.org/abs/1412.6980
@@ -218,6 +252,9 @@ class Adam(_ObjectiveDynamics):
         betas: β1 and β2 in [0, 1), each a number or a function of (hyper[, step]).
         eps: ε > 0, added to the root.
         start: Φ_0(params, hyper) -> params; None is the identity.
+
+    Raises:
+        ValueError: `lr`, `eps` or one of `betas` is a number outside its range.
     """
 
     def __init__(
@@ -230,8 +267,11 @@ class Adam(_ObjectiveDynamics):
         start: Callable[[Tree, Tree], Tree] | None = None,
     ) -> None:
         super().__init__(inner_objective, lr, start)
-        self._betas = (_setting(betas[0]), _setting(betas[1]))
-        self._eps = eps
+        self._betas = (
+            _setting("betas[0]", betas[0], below_one=True),
+            _setting("betas[1]", betas[1], below_one=True),
+        )
+        self._eps = _in_range("eps", eps)
 
     def _buffers(self, params: Tree) -> dict[str, Tree]:
         return {
@@ -245,10 +285,14 @@ class Adam(_ObjectiveDynamics):
         beta2 = self._betas[1](hyper, t)
         correction1 = 1 - beta1 ** (t + 1)
         correction2 = 1 - beta2 ** (t + 1)
-        root = math.sqrt(correction2) if isinstance(correction2, float) else correction2.sqrt()
+        root = correction2.sqrt() if isinstance(correction2, Tensor) else math.sqrt(correction2)
         params, means, squares = [], [], []
         old = zip(
-            leaves(state["params"]), leaves(state["mean"]), leaves(state["square"]), grads, strict=True
+            leaves(state["params"]),
+            leaves(state["mean"]),
+            leaves(state["square"]),
+            grads,
+            strict=True,
         )
         for w, m, v, g in old:
             mean = torch.lerp(m, g, 1 - beta1)

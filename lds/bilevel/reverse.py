@@ -20,10 +20,10 @@ class _Trajectory:
 class Reverse(AbstractHypergradient):
     """Reverse-HG: α_T = ∂E/∂s_T, then α_{t-1} = α_t A_t and g += α_t B_t (Algorithm 2).
 
-    Exact when whole; truncated, it leaves out what lies before the last `truncation` steps, an error
-    that shrinks geometrically where Φ contracts. States are kept and steps recomputed: no tape over
-    the unroll. Time: about three applications of ∇L a step; memory: one state a step kept, and the
-    tape of a single step.
+    Exact when whole; truncated, it leaves out what lies before the last `truncation` steps, an
+    error that shrinks geometrically where Φ contracts. States are kept and steps recomputed: no
+    tape over the unroll. Time: about three applications of ∇L a step; memory: one state a step
+    kept, and the tape of a single step.
 
     References:
         Franceschi, 2021, §5.4.1 Algorithm 2; truncation: §6.3.1, §9.3.2.

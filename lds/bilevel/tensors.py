@@ -1,13 +1,13 @@
 """Arithmetic on pytrees of tensors, and the tracing of hyperparameters.
 
 Parameters, states and hyperparameters are nested dicts, lists and tuples of tensors
-(``torch.utils._pytree``). A leaf of the hyperparameters may also be an *owner*: an object that is not
-a tensor and accumulates its own gradient, because a dense tensor for it would be too large. Three
-instances of the idea:
+(``torch.utils._pytree``). A leaf of the hyperparameters may also be an *owner*: an object that is
+not a tensor and accumulates its own gradient, because a dense tensor for it would be too large.
+Three instances of the idea:
 
 - a tensor ``lr``: the dynamics meets a leaf that requires grad; its gradient is a tensor like it;
-- edge probabilities on all pairs of nodes: the dynamics meets a recorder; every product with a drawn
-  graph leaves one thin pair of factors, and the gradient is their concatenation;
+- edge probabilities on all pairs of nodes: the dynamics meets a recorder; every product with a
+  drawn graph leaves one thin pair of factors, and the gradient is their concatenation;
 - a table of embeddings of which a step touches few rows: the gradient is a list of (row, value).
 """
 
@@ -90,10 +90,15 @@ class Traced:
     def _fresh(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
             return leaf.detach().requires_grad_(leaf.is_floating_point())
+        if not hasattr(leaf, "record"):
+            raise TypeError(
+                "every leaf of hyper and of a state must be a tensor (or, in hyper, own its "
+                f"gradient through record()), got {type(leaf).__name__}"
+            )
         return leaf.record()
 
     def inputs(self) -> list[Tensor]:
-        """All tensors to differentiate against; complete only once the function has been applied."""
+        """All tensors to differentiate against; complete once the function has been applied."""
         found: list[Tensor] = []
         for leaf in self._leaves:
             found += [leaf] if isinstance(leaf, Tensor) else leaf.inputs()

@@ -20,8 +20,10 @@ class AbstractDiscrete(ABC):
     probs: Tensor
 
     @abstractmethod
-    def draw(self, n_draws: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """Independent draws z ~ P_θ, without history: shape of `probs`, behind `n_draws` if given."""
+    def draw(
+        self, n_draws: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Independent z ~ P_θ, without history: shape of `probs`, behind `n_draws` if given."""
 
     @property
     @abstractmethod
@@ -35,7 +37,7 @@ class AbstractDiscrete(ABC):
 
     @abstractmethod
     def log_prob(self, value: Tensor) -> Tensor:
-        """log P_θ(z) of each variable, differentiable in θ, in nats."""
+        """The log of P_θ(z) of each variable, differentiable in θ, in nats."""
 
     @staticmethod
     @abstractmethod

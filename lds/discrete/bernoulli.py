@@ -36,7 +36,9 @@ class Bernoulli(AbstractDiscrete):
             )
         self.probs = probs
 
-    def draw(self, n_draws: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def draw(
+        self, n_draws: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draws of 0.0 and 1.0 in the dtype of `probs`: `(n_draws, *probs.shape)`, or its shape."""
         theta = self.probs.detach()
         shape = theta.shape if n_draws is None else (n_draws, *theta.shape)
@@ -54,8 +56,12 @@ class Bernoulli(AbstractDiscrete):
         return (self.probs.detach() > 0.5).to(self.probs.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log θ where z = 1, log(1 - θ) where z = 0, in nats; same shape as `value`."""
-        return torch.where(value > 0.5, self.probs.log(), torch.log1p(-self.probs))
+        """The log of θ where z = 1, of 1 - θ where z = 0, in nats; same shape as `value`."""
+        one = value > 0.5
+        # Each logarithm meets 1 where the other counts: at θ = 0 or 1 its slope would be 0 · ∞.
+        return torch.where(one, self.probs, 1.0).log() + torch.log1p(
+            -torch.where(one, 0.0, self.probs)
+        )
 
     @staticmethod
     def project(probs: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ def straight_through(
     """A draw whose gradient reaches θ unchanged: ∂z/∂θ := I (eqs. 9.11, D.1).
 
     Exact in expectation where each variable enters linearly (products of distinct variables
-    included); biased elsewhere, as on (az - b)²/2 (Appendix D). One evaluation of the outer objective
-    an estimate; the objective must be differentiable at 0 and 1, not between them.
+    included); biased elsewhere, as on (az - b)²/2 (Appendix D). One evaluation of the outer
+    objective an estimate; the objective must be differentiable at 0 and 1, not between them.
 
     References:
         Bengio, Léonard and Courville, 2013, https://arxiv.org/abs/1308.3432
@@ -33,8 +33,8 @@ def straight_through(
 
     Arguments:
         distribution: P_θ.
-        generator: source of randomness; None is torch's own, which the bilevel core seeds anew around
-            every step.
+        generator: source of randomness; None is torch's own, which the bilevel core seeds anew
+            around every step.
 
     Returns:
         z, in the shape and dtype of `distribution.probs`, differentiable as often as asked.

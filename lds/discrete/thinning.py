@@ -4,9 +4,9 @@ With λ = -log(1 - θ), the variables hit at least once by a Poisson process of 
 Ber(θ) draw: P(no hit) = e^{-λ} = 1 - θ. Points are proposed at the rate cθ ≥ λ, whose sums need no
 logarithm, and kept with probability λ / (cθ); variables above θ = 1/2 are drawn one by one.
 
-The table has two levels. Blocks of entries are proposed by sums that may be slightly too large (float32
-with a margin); the place within a block is found by exact float64 sums, and a point that falls into the
-margin is dropped, so the margin costs nothing but a few points.
+The table has two levels. Blocks of entries are proposed by sums that may be slightly too large
+(float32 with a margin); the place within a block is found by exact float64 sums, and a point that
+falls into the margin is dropped, so the margin costs nothing but a few points.
 """
 
 import math
@@ -26,11 +26,12 @@ class ThinningTable:
     """A table over θ from which draws cost what they contain.
 
     Making it reads θ once; a draw costs O(ones · (log(n / BLOCK) + BLOCK)). What decides on a draw
-    (sums within a block, uniforms) is float64: in float32 half of the small probabilities would never
-    be drawn.
+    (sums within a block, uniforms) is float64: in float32 half of the small probabilities would
+    never be drawn.
 
     Arguments:
-        probs: θ, flat, `(n,)`, n a multiple of `BLOCK`, in [0, 1]. Not copied: `refresh` after a change.
+        probs: θ, flat, `(n,)`, n a multiple of `BLOCK`, in [0, 1]. Not copied: `refresh` after a
+            change.
 
     Raises:
         ValueError: `probs` is not flat, or its length is no multiple of `BLOCK`.
@@ -50,12 +51,13 @@ class ThinningTable:
         ones = blocks.new_ones(BLOCK)
         mass = (blocks @ ones).double()
         hot = (blocks.amax(1) > _LARGE).nonzero().squeeze(1)
-        entries = blocks[hot]
-        is_large = entries > _LARGE
-        found = _positions(is_large.flatten())
-        self._large = hot[found // BLOCK] * BLOCK + found % BLOCK
-        self._large_probs = entries.flatten()[found].double()
-        mass[hot] = (entries.masked_fill(is_large, 0) @ ones).double()
+        entries = blocks.index_select(0, hot).flatten()
+        found = _positions(entries > _LARGE)
+        which = found // BLOCK
+        self._large = hot.index_select(0, which) * BLOCK + (found - which * BLOCK)
+        self._large_probs = entries.index_select(0, found).double()
+        entries.index_fill_(0, found, 0)
+        mass.index_copy_(0, hot, (entries.view(-1, BLOCK) @ ones).double())
         self._expected = float(mass.sum() + self._large_probs.sum())
         self._block_mass = mass * _MARGIN
         self._cumulative = self._block_mass.cumsum(0)
@@ -76,7 +78,9 @@ class ThinningTable:
         Returns:
             int64, flat and ascending: draw · n + index of each one drawn.
         """
-        keys = torch.cat([self._draw_large(n_draws, generator), self._draw_small(n_draws, generator)])
+        keys = torch.cat(
+            [self._draw_large(n_draws, generator), self._draw_small(n_draws, generator)]
+        )
         if keys.device.type == "cpu":
             keys.numpy().sort()  # in place, and several times faster than torch.sort
         else:
@@ -89,7 +93,7 @@ class ThinningTable:
         """The variables above _LARGE, one uniform each."""
         uniform = _uniform((n_draws, self._large.numel()), self._blocks.device, generator)
         draw, position = (uniform < self._large_probs).nonzero(as_tuple=True)
-        return draw * self._blocks.numel() + self._large[position]
+        return draw * self._blocks.numel() + self._large.index_select(0, position)
 
     def _draw_small(self, n_draws: int, generator: torch.Generator | None) -> Tensor:
         """The others, by thinning; may contain a variable twice."""
@@ -100,10 +104,11 @@ class ThinningTable:
         target = self._mass * _uniform((draw.numel(),), device, generator)
         block = torch.searchsorted(self._cumulative, target, right=True)
         block.clamp_(max=self._cumulative.numel() - 1)
-        rest = target - (self._cumulative[block] - self._block_mass[block])
-        entries = self._blocks[block].double()
+        before = self._cumulative.index_select(0, block) - self._block_mass.index_select(0, block)
+        rest = target - before
+        entries = self._blocks.index_select(0, block).double()
         sums = entries.masked_fill(entries > _LARGE, 0).cumsum(1)
-        offset = (sums <= rest.unsqueeze(1)).sum(1)
+        offset = torch.searchsorted(sums, rest.unsqueeze(1), right=True).squeeze(1)
         inside = offset < BLOCK  # the rest fell into the margin
         offset.clamp_(max=BLOCK - 1)
         theta = entries.gather(1, offset.unsqueeze(1)).squeeze(1)

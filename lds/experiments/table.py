@@ -29,26 +29,28 @@ Records = list[dict[str, Any]]
 KEYS = ("data", "retain", "seed", "setting", "what")
 """What identifies a run."""
 
-GRIDS: dict[str, list[list[Settings]]] = {
+GRIDS: dict[str, list[Settings]] = {
     "tabular": [
-        [{"n_neighbors": k, "metric": m} for k in (10, 20) for m in ("cosine", "euclidean")],
-        [{}, {"truncation": 10}, {"outer_lr": 0.3}],
+        {"n_neighbors": 10, "metric": "cosine", "truncation": 5, "outer_lr": 1.0},
+        {"n_neighbors": 20, "metric": "cosine", "truncation": 10, "outer_lr": 1.0},
+        {"n_neighbors": 10, "metric": "euclidean", "truncation": 10, "outer_lr": 0.3},
+        {"n_neighbors": 20, "metric": "euclidean", "truncation": 5, "outer_lr": 0.3},
     ],
-    "cora": [[{}, {"weight_decay": 5e-5}], [{}, {"n_neighbors": 20}]],
-    "citeseer": [[{}]],
-    "graph": [[{}]],
+    "cora": [{}, {"weight_decay": 5e-5}],
 }
-"""What is tuned, in stages, each on top of the choice before it: k and metric, then τ and η; ρ, then k
-for Cora without its graph; nothing elsewhere."""
+"""What is tuned: k, metric, τ and η on tables, each at two values, in the half of the factorial
+design that four runs can cover; ρ on Cora without its graph; nothing elsewhere."""
 
 CITATION = ("cora", "citeseer", "pubmed")
 
 
-def stages(name: str, retain: float) -> list[list[Settings]]:
-    """The stages of a data set's grid; a setting is what it changes of the default."""
-    if name not in CITATION:
-        return GRIDS["tabular"]
-    return GRIDS["graph" if retain > 0 else name if name in GRIDS else "graph"]
+def grid(name: str, retain: float) -> list[Settings]:
+    """The settings tried on a data set; each says only what it changes of the default."""
+    default = LDSConfig().to_dict()
+    points = (
+        GRIDS["tabular"] if name not in CITATION else GRIDS.get(name if not retain else "", [{}])
+    )
+    return [{k: v for k, v in point.items() if default[k] != v} for point in points]
 
 
 def run_one(
@@ -136,14 +138,10 @@ def table(
             jobs = [(name, retain, seed, point, what, root) for point in settings for seed in seeds]
             return store.run(jobs, n_jobs)
 
-        chosen: Settings = {}
-        for stage in stages(name, retain):
-            points = [_changed(chosen | point) for point in stage]
-            if len(points) > 1:
-                tried = run(points, selection_seeds, "lds")
-                n = len(selection_seeds)
-                groups = [tried[k : k + n] for k in range(0, len(tried), n)]
-                chosen = max(groups, key=_mean_score)[0]["setting"]
+        points, n = grid(name, retain), len(selection_seeds)
+        tried = run(points, selection_seeds, "lds") if len(points) > 1 else []
+        groups = [tried[k : k + n] for k in range(0, len(tried), n)]
+        chosen: Settings = max(groups, key=_mean_score)[0]["setting"] if groups else points[0]
         best = run([chosen], seeds, "lds")
         controls = run([chosen], seeds, "controls")
         cells = [_cell([record["test"]["lds"] for record in best])] + [
@@ -154,12 +152,6 @@ def table(
         chosen_text = ", ".join(f"{k}={v}" for k, v in chosen.items()) or "default"
         stopping = _cell([record["stopping_accuracy"] for record in best])
         yield f"| {label} | {chosen_text} | {stopping} | " + " | ".join([*cells, default]) + " |"
-
-
-def _changed(setting: Settings) -> Settings:
-    """A setting without what equals the default, so that equal runs are found again."""
-    default = LDSConfig().to_dict()
-    return {key: value for key, value in sorted(setting.items()) if default[key] != value}
 
 
 def _mean_score(records: Records) -> tuple[float, float]:

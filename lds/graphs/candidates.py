@@ -93,9 +93,9 @@ class AllPairs(Candidates):
         """Rows and columns at flat positions; ascending positions give ascending rows."""
         offsets, first, widths = self._tables(index.device)
         k = torch.searchsorted(offsets, index, right=True) - 1
-        width, local = widths[k], index - offsets[k]
-        row = local // width
-        return first[k] + row, first[k] + local - row * width
+        width, local = widths.index_select(0, k), index - offsets.index_select(0, k)
+        row, start = local // width, first.index_select(0, k)
+        return start + row, start + local - row * width
 
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
         """One matrix product a tile, straight into it: no temporary, half of the square's work."""
@@ -149,7 +149,7 @@ class PairList(Candidates):
         found = np.searchsorted(self._key, key)
         if key.size and not np.array_equal(self._key[np.minimum(found, self._n_pairs - 1)], key):
             raise ValueError("adjacency has an edge that is not among the candidate pairs")
-        return found.astype(np.int64)
+        return np.asarray(found, dtype=np.int64)
 
     def pairs(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Rows and columns at flat positions."""

@@ -41,8 +41,7 @@ class SparseFeatures:
     """X kept sparse: dropout touches the stored entries only, the others are 0 either way."""
 
     def __init__(self, x: sp.csr_array, dtype: torch.dtype, device: torch.device) -> None:
-        x = sp.csr_array(x)
-        x.sort_indices()
+        x = sp.csr_array(x).sorted_indices()  # a copy: the caller's arrays stay as they are
         # The transpose shares the values in another order: number them and see where they go.
         numbered = sp.csr_array((np.arange(x.nnz), x.indices, x.indptr), shape=x.shape)
         flipped = sp.csr_array(numbered.T.tocsr())

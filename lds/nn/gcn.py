@@ -1,5 +1,7 @@
 """The two-layer graph convolutional network of eq. 9.2."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ class GCN:
     def init(
         self, generator: torch.Generator, dtype: torch.dtype, device: torch.device
     ) -> dict[str, Tensor]:
-        """Fresh weights, uniform after Glorot: `{"W1": (n_features, hidden), "W2": (hidden, classes)}`."""
+        """Weights uniform after Glorot: "W1" `(n_features, hidden)`, "W2" `(hidden, classes)`."""
         n, h, c = self.sizes
         return {
             "W1": _glorot(n, h, generator).to(device, dtype),
@@ -45,7 +47,7 @@ class GCN:
         *,
         training: bool,
     ) -> Tensor:
-        """Logits `(n_draws, n_nodes, n_classes)`; with `training`, dropout draws from torch's state."""
+        """Logits `(n_draws, n_nodes, n_classes)`; in training, dropout draws from torch's state."""
         p = self.dropout if training else 0.0
         z = features.matmul(params["W1"], p)
         h = propagate(graph, z.repeat(graph.n_draws, 1)).relu()
@@ -58,5 +60,5 @@ class GCN:
 
 
 def _glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:
-    bound = (6 / (n_in + n_out)) ** 0.5
+    bound = math.sqrt(6 / (n_in + n_out))
     return (2 * torch.rand(n_in, n_out, generator=generator) - 1) * bound

@@ -165,6 +165,7 @@ class Learner:
         seed = mix(config.seed, iteration, -3)
         probs = predict_proba(self.task, params, self.edges, config.n_draws, seed)
         now = score(probs, self.task.labels, self.stopping)
+        _finite(now.loss, "loss on the stopping rows", iteration, n_steps)
         improved = now.better_than(self.best.score)
         if improved:
             self.best = _Best(now, iteration, params, self.edges.copy(), probs)
@@ -218,6 +219,7 @@ class Learner:
                 self.log_lr = self.log_lr - self.config.learn_inner_lr * to_lr
             if to_edges is not None:
                 self.edges.descend(to_edges, self.outer_lr)
+                _finite(self.edges.expected_edges, "hypergradient of θ", iteration, t)
         return outer_loss
 
     def result(self, reason: str) -> LDSResult:
@@ -243,8 +245,8 @@ def _candidates(features: Features, start: sp.csr_array, config: LDSConfig) -> C
     return PairList(sp.csr_array(start + near))
 
 
-def _finite(loss: Tensor | None, name: str, iteration: int, t: int) -> float:
-    value = math.nan if loss is None else float(loss)
+def _finite(value: Tensor | float | None, name: str, iteration: int, t: int) -> float:
+    value = math.nan if value is None else float(value)
     if not math.isfinite(value):
         raise NonFiniteError(
             f"{name} is {value} at outer iteration {iteration}, inner step {t}; "
