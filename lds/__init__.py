@@ -1,3 +1,5 @@
 """lds: learn the graph a graph neural network should have had."""
 
-__version__ = "0.1.0"
+from lds._version import __version__
+
+__all__ = ["__version__"]

@@ -75,6 +75,8 @@ def run_controls(
         features, labels, split, start, replace(config, update_edges=False),
         device=device, dtype=dtype, on_iteration=on_iteration,
     )  # fmt: skip
+    if frozen.reason == "interrupted":
+        raise KeyboardInterrupt
     return {
         "gcn_train": fit_gcn(features, labels, split.train, split.stopping, start, config,
                              device=device, dtype=dtype),

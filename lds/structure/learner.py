@@ -107,7 +107,7 @@ def learn(
         ValueError: an input cannot be learned from (see `checks.check_problem`).
         NonFiniteError: a loss is not finite before the first outer iteration ended.
     """
-    device = torch.device(device)
+    device = _device(device)
     start = check_problem(features, labels, split, start, config, dtype, device)
     learner = Learner(features, labels, split, start, config, device, dtype)
     reason = "max_iter"
@@ -235,6 +235,19 @@ class Learner:
             reason,
             self.config,
         )
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device must be one torch knows and has, got {str(device)!r} ({reason}); "
+            "'cpu' always works"
+        ) from error
+    return found
 
 
 def _candidates(features: Features, start: sp.csr_array, config: LDSConfig) -> Candidates:

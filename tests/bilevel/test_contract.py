@@ -54,14 +54,14 @@ def test_results_carry_no_history_and_the_inputs_are_left_alone(name):
         assert not leaf.requires_grad
 
 
-def test_hyperparameters_that_require_grad_already_are_taken_as_values():
+def test_inputs_that_require_grad_already_are_taken_as_values():
     problem = PROBLEMS["target"]()
-    hyper = problem.hyper.clone().requires_grad_()
-    result = bilevel.hypergradient(
-        problem.dynamics, problem.outer, problem.params, hyper, problem.n_steps
-    )
+    params, hyper = (x.clone().requires_grad_() for x in (problem.params, problem.hyper))
+    result = bilevel.hypergradient(problem.dynamics, problem.outer, params, hyper, problem.n_steps)
     torch.testing.assert_close(result.grad, problem.grad, rtol=1e-12, atol=0)
     assert hyper.grad is None
+    at_once = bilevel.hypergradient(problem.dynamics, problem.outer, params, hyper, n_steps=0)
+    assert not at_once.state["params"].requires_grad
 
 
 def test_state_is_the_last_one_and_the_value_is_taken_there():

@@ -1,0 +1,174 @@
+"""The run folder: what a fit leaves behind, written atomically and read without unpickling.
+
+| file | holds |
+|---|---|
+| settings.json | data set, options, versions, format |
+| metrics.jsonl | one line an outer iteration |
+| summary.json | accuracies, controls, why the run ended |
+| edge_probs.npz | learned probabilities, symmetric CSR as plain arrays |
+| weights.safetensors | the network's weights |
+| predictions.npz | class probabilities, labels (-1 unknown), rows of each role |
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+FORMAT = 1
+FILES = (
+    "settings.json",
+    "metrics.jsonl",
+    "summary.json",
+    "edge_probs.npz",
+    "weights.safetensors",
+    "predictions.npz",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back from its folder.
+
+    Attributes:
+        settings: data set, options, versions.
+        metrics: one record an outer iteration.
+        summary: accuracies, controls, reason, seconds.
+        edge_probs: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1].
+        weights: the network's weights by name.
+        predictions: arrays "probabilities" `(n_nodes, n_classes)`, "labels", and the roles' rows.
+    """
+
+    settings: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    summary: dict[str, Any]
+    edge_probs: sp.csr_array
+    weights: dict[str, Tensor]
+    predictions: dict[str, NDArray[Any]]
+
+
+def save_run(
+    folder: Path,
+    *,
+    settings: dict[str, Any],
+    metrics: Iterable[dict[str, Any]],
+    summary: dict[str, Any],
+    edge_probs: sp.csr_array,
+    weights: dict[str, Tensor],
+    predictions: dict[str, NDArray[Any]],
+) -> None:
+    """Write a run; each file is complete or not there. See `Run` for the arguments."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "settings.json", {"format": FORMAT, **settings})
+    lines = "".join(_dumps(record) + "\n" for record in metrics)
+    _write(folder / "metrics.jsonl", lambda file: file.write(lines.encode()))
+    edges = {
+        "data": edge_probs.data,
+        "indices": edge_probs.indices,
+        "indptr": edge_probs.indptr,
+        "shape": np.array(edge_probs.shape),
+    }
+    _write(folder / "edge_probs.npz", lambda file: _savez(file, edges))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    _write(folder / "weights.safetensors", lambda file: file.write(save_tensors(tensors)))
+    _write(folder / "predictions.npz", lambda file: _savez(file, predictions))
+    write_json(folder / "summary.json", summary)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run back.
+
+    Raises:
+        FileNotFoundError: the folder or one of its files is missing.
+        ValueError: a file is damaged, or of another format.
+    """
+    folder = Path(folder)
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder} is not the folder of a finished run: it has no {name}"
+            )
+    settings = _read(folder / "settings.json", json.loads)
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder / 'settings.json'} must be of run format {FORMAT}, written by `lds fit`"
+        )
+    edges = _read_arrays(folder / "edge_probs.npz", ("data", "indices", "indptr", "shape"))
+    parts = (edges["data"], edges["indices"], edges["indptr"])
+    n_rows, n_cols = (int(n) for n in edges["shape"])
+    return Run(
+        settings,
+        _read(folder / "metrics.jsonl", lambda raw: [json.loads(x) for x in raw.splitlines()]),
+        _read(folder / "summary.json", json.loads),
+        sp.csr_array(parts, shape=(n_rows, n_cols)),
+        _read(folder / "weights.safetensors", load_tensors),
+        _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; numbers that are not finite become null."""
+    text = _dumps(value, indent=2) + "\n"
+    _write(path, lambda file: file.write(text.encode()))
+
+
+def _dumps(value: Any, indent: int | None = None) -> str:
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
+    """Fill a temporary file beside `path`, then put it in its place in one step."""
+    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(scratch).chmod(0o644)  # mkstemp's files are for their owner alone
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def _savez(file: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(path.read_bytes())
+    except (ValueError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+
+
+def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own
+        raise ValueError(f"{path} is damaged ({error})") from error
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} is damaged (it lacks {', '.join(missing)})")
+    return arrays

@@ -1,0 +1,1 @@
+"""Whole runs: a data set fitted with its controls, and the tables made of such runs."""

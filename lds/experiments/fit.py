@@ -1,0 +1,95 @@
+"""One data set, fitted by LDS, with the three controls beside it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from lds.config import LDSConfig
+from lds.datasets.base import NodeDataset
+from lds.graphs.knn import knn_adjacency
+from lds.structure.baselines import ControlResult, run_controls
+from lds.structure.learner import Iteration, LDSResult, learn
+
+OnIteration = Callable[[Iteration], None]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit came to.
+
+    Attributes:
+        dataset: what was fitted.
+        result: LDS's result.
+        controls: by name, see `structure.baselines.CONTROLS`; empty where they were left out.
+        starting_edges: undirected edges with a starting probability above 0.
+        seconds: of LDS alone.
+    """
+
+    dataset: NodeDataset
+    result: LDSResult
+    controls: dict[str, ControlResult]
+    starting_edges: int
+    seconds: float
+
+    @property
+    def test_accuracy(self) -> dict[str, float | None]:
+        """Accuracy on the test rows of "lds" and every control; None where there is no test row."""
+        found = {"lds": accuracy(self.result.probabilities, self.dataset)}
+        for name, control in self.controls.items():
+            found[name] = accuracy(control.probabilities, self.dataset)
+        return found
+
+
+def fit_dataset(
+    dataset: NodeDataset,
+    config: LDSConfig,
+    *,
+    controls: bool = True,
+    device: torch.device | str = "cpu",
+    on_iteration: OnIteration | None = None,
+    on_learned: Callable[[FitReport], None] | None = None,
+) -> FitReport:
+    """Learn the graph of a data set, then run the controls on the same split and seed.
+
+    Arguments:
+        dataset: features, labels, split, and perhaps a graph; without one kNN starts it.
+        config: the options.
+        controls: False leaves the controls out.
+        device: where to compute.
+        on_iteration: called after each outer iteration of LDS.
+        on_learned: called with the report of LDS alone, before the controls run.
+    """
+    start = starting_graph(dataset, config)
+    problem = (dataset.features, dataset.labels, dataset.split, start, config)
+    started = time.perf_counter()
+    result = learn(*problem, device=device, on_iteration=on_iteration)
+    report = FitReport(dataset, result, {}, start.nnz // 2, time.perf_counter() - started)
+    if on_learned is not None:
+        on_learned(report)
+    if not controls or result.reason == "interrupted":
+        return report
+    try:
+        found = run_controls(*problem, device=device)
+    except KeyboardInterrupt:  # LDS's own result stands
+        return report
+    return FitReport(dataset, result, found, report.starting_edges, report.seconds)
+
+
+def starting_graph(dataset: NodeDataset, config: LDSConfig) -> sp.csr_array:
+    """The given graph, or kNN's (Alg. 7, line 3)."""
+    if dataset.adjacency is not None:
+        return dataset.adjacency
+    return knn_adjacency(dataset.features, config.n_neighbors, config.metric)
+
+
+def accuracy(probabilities: NDArray[np.floating], dataset: NodeDataset) -> float | None:
+    """Share of test rows whose most likely class is right; None without test rows."""
+    rows = dataset.split.test
+    if rows.size == 0:
+        return None
+    return float((probabilities[rows].argmax(1) == dataset.labels[rows]).mean())

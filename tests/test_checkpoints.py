@@ -1,0 +1,77 @@
+"""The run folder: round trip, and refusal of what is damaged or foreign."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from lds.checkpoints import FILES, load_run, save_run, write_json
+
+
+@pytest.fixture
+def folder(tmp_path):
+    edges = sp.csr_array(np.array([[0, 0.25, 0], [0.25, 0, 1], [0, 1, 0]], dtype=np.float32))
+    save_run(
+        tmp_path / "run",
+        settings={"data": "toy", "options": {"seed": 3}},
+        metrics=[{"iteration": 0, "outer_loss": float("nan")}, {"iteration": 1, "outer_loss": 0.5}],
+        summary={"reason": "patience"},
+        edge_probs=edges,
+        weights={"W1": torch.arange(6.0).view(2, 3).t()},
+        predictions={"probabilities": np.eye(3), "labels": np.array([0, 1, -1])},
+    )
+    return tmp_path / "run"
+
+
+def test_round_trip(folder):
+    run = load_run(folder)
+    assert run.settings["data"] == "toy"
+    assert run.metrics == [
+        {"iteration": 0, "outer_loss": None},
+        {"iteration": 1, "outer_loss": 0.5},
+    ]
+    assert run.summary == {"reason": "patience"}
+    assert run.edge_probs.toarray()[1].tolist() == [0.25, 0, 1]
+    assert torch.equal(run.weights["W1"], torch.arange(6.0).view(2, 3).t())
+    assert run.predictions["labels"].tolist() == [0, 1, -1]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"has no {name}"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_named(folder, name):
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        load_run(folder)
+
+
+def test_another_format_is_refused(folder):
+    write_json(folder / "settings.json", {"format": 99})
+    with pytest.raises(ValueError, match="run format 1"):
+        load_run(folder)
+
+
+def test_pickled_arrays_are_never_loaded(folder):
+    np.savez(folder / "predictions.npz", probabilities=np.array([{}], dtype=object), labels=[0])
+    with pytest.raises(ValueError, match=r"predictions.npz is damaged .*allow_pickle=False"):
+        load_run(folder)
+
+
+def test_an_interrupted_write_leaves_the_old_file(folder):
+    class Unserialisable:
+        pass
+
+    before = (folder / "summary.json").read_text()
+    with pytest.raises(TypeError):
+        write_json(folder / "summary.json", {"x": Unserialisable()})
+    assert (folder / "summary.json").read_text() == before
+    assert json.loads(before) == {"reason": "patience"}

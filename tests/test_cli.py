@@ -1,0 +1,128 @@
+"""The `lds` command, in processes of its own as a user runs it."""
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lds._version import __version__
+from lds.checkpoints import load_run
+
+QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet"]
+
+
+def lds(*arguments, cwd=None):
+    command = [sys.executable, "-m", "lds", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path):
+    result = lds("fit", "iris", *QUICK, "--seed", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
+    for text in ("LDS", "(a) GCN", "(b) GCN", "(c) LDS's schedule", "expected edges"):
+        assert text in result.stdout
+    run = load_run(tmp_path / "runs" / "iris-1")
+    assert set(run.summary["test_accuracy"]) == {
+        "lds", "gcn_train", "gcn_train_validation", "frozen"
+    }  # fmt: skip
+    assert len(run.metrics) == 2
+    assert run.settings["options"]["seed"] == 1
+    test = run.predictions["test_rows"]
+    right = run.predictions["probabilities"][test].argmax(1) == run.predictions["labels"][test]
+    assert run.summary["test_accuracy"]["lds"] == pytest.approx(right.mean())
+    again = lds("fit", "iris", *QUICK, "--seed", 1, "--no-controls", cwd=tmp_path)
+    assert again.returncode == 0
+    assert (tmp_path / "runs" / "iris-1-2").is_dir(), "an existing run is not written over"
+
+
+def test_the_same_seed_in_two_processes_is_bitwise_the_same(tmp_path):
+    for name in ("one", "two"):
+        result = lds("fit", "wine", *QUICK, "--no-controls", "--out", tmp_path / name)
+        assert result.returncode == 0, result.stderr
+    one, two = load_run(tmp_path / "one"), load_run(tmp_path / "two")
+    assert np.array_equal(one.edge_probs.data, two.edge_probs.data)
+    assert np.array_equal(one.edge_probs.indices, two.edge_probs.indices)
+    assert all(torch.equal(one.weights[k], two.weights[k]) for k in one.weights)
+    assert np.array_equal(one.predictions["probabilities"], two.predictions["probabilities"])
+    assert one.metrics == two.metrics
+
+
+def test_a_table_of_the_users_own_is_predicted_where_blank(tmp_path):
+    rng = np.random.default_rng(0)
+    kinds = np.arange(60) % 2
+    lines = ["a,b,kind"]
+    for k, (a, b) in enumerate(rng.standard_normal((60, 2)) + 6 * kinds[:, None]):
+        lines.append(f"{a},{b},{'' if k >= 50 else ['cat', 'dog'][kinds[k]]}")
+    (tmp_path / "pets.csv").write_text("\n".join(lines) + "\n")
+    options = ["--metric", "euclidean", "--n-neighbors", "5", "--max-inner", "60"]
+    result = lds("fit", "pets.csv", "--target", "kind", *QUICK, *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    written = (tmp_path / "runs" / "pets-0" / "predictions.csv").read_text().splitlines()
+    assert written[0] == "row,prediction,probability"
+    found = [line.split(",")[1].strip('"') for line in written[1:]]
+    assert found == [["cat", "dog"][kind] for kind in kinds[50:]]
+
+
+def test_interrupt_saves_the_best_model_so_far(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "lds",
+        "fit",
+        "wine",
+        "--max-inner",
+        "5",
+        "--max-iter",
+        "100000",
+    ]
+    command += ["--patience", "100000", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert b"stopping" in process.stderr.readline(), "a line after the first outer iteration"
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted" in output
+    run = load_run(tmp_path / "run")
+    assert run.summary["reason"] == "interrupted"
+    assert np.isfinite(run.predictions["probabilities"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["fit", "nothing"], "data set must be one of iris, wine"),
+        (["fit", "iris", "--method", "magic"], "--method must be one of lds, got 'magic'"),
+        (["fit", "iris", "--dropout", "1.5"], "dropout must be in [0, 1), got 1.5"),
+        (["fit", "iris", "--metric", "fancy"], "metric must be one of"),
+        (["fit", "iris", "--n-neighbors", "150"], "n_neighbors must be"),
+        (["fit", "iris", "--retain", "0.5"], "retain is for data sets with a graph"),
+        (["fit", "gone.csv", "--target", "y"], "there is no table at gone.csv"),
+        (["fit", "iris", "--device", "abacus"], "device must be one torch knows and has"),
+    ],
+)
+def test_a_users_error_is_one_sentence_and_exit_code_2(tmp_path, arguments, sentence):
+    result = lds(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir()), "nothing is written before the input is checked"
+
+
+def test_an_existing_folder_is_kept_unless_forced(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("x")
+    refused = lds("fit", "iris", *QUICK, "--out", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "is not empty" in refused.stderr
+    forced = lds("fit", "iris", *QUICK, "--no-controls", "--out", tmp_path / "run", "--force")
+    assert forced.returncode == 0, forced.stderr
+
+
+def test_help_version_and_names():
+    assert "lds fit" in lds("fit", "--help").stdout
+    assert lds("--version").stdout.strip() == __version__
+    assert lds("datasets").stdout.split()[:3] == ["iris", "wine", "breast_cancer"]
