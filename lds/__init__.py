@@ -1,5 +1,26 @@
 """lds: learn the graph a graph neural network should have had."""
 
+from typing import TYPE_CHECKING, Any
+
 from lds._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from lds.estimators.classifier import LDSClassifier
+    from lds.estimators.pyg import LearnedStructure, learn_structure
+
+__all__ = ["LDSClassifier", "LearnedStructure", "__version__", "learn_structure"]
+
+_HOME = {
+    "LDSClassifier": "lds.estimators.classifier",
+    "LearnedStructure": "lds.estimators.pyg",
+    "learn_structure": "lds.estimators.pyg",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a face when it is asked for: torch_geometric alone takes seconds."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'lds' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -36,8 +36,8 @@ class AbstractHypergradient(ABC):
     """The contract of a method; `Any` below is the method's own memory."""
 
     @abstractmethod
-    def start(self, start: Start) -> Any:
-        """A fresh memory for a run that begins with Φ_0."""
+    def start(self, start: Start | None) -> Any:
+        """A fresh memory for a run that begins with Φ_0; None: one that begins in mid-run."""
 
     @abstractmethod
     def observe(self, memory: Any, step: Step) -> None:

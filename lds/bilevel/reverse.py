@@ -11,7 +11,7 @@ from lds.bilevel.tensors import add
 
 @dataclass
 class _Trajectory:
-    start: Start
+    start: Start | None
     n_steps: int = 0
     steps: deque[Step] = field(default_factory=deque)
 
@@ -44,7 +44,7 @@ class Reverse(AbstractHypergradient):
                 "None keeps every step"
             )
 
-    def start(self, start: Start) -> _Trajectory:
+    def start(self, start: Start | None) -> _Trajectory:
         """An empty trajectory."""
         return _Trajectory(start, steps=deque(maxlen=self.truncation))
 
@@ -59,6 +59,6 @@ class Reverse(AbstractHypergradient):
         for step in reversed(memory.steps):
             alpha, alpha_B = step.vjp(alpha)
             g = add(g, alpha_B)
-        if memory.n_steps == len(memory.steps):  # nothing was cut off: Φ_0 counts too
+        if memory.start is not None and memory.n_steps == len(memory.steps):  # Φ_0 was not cut off
             g = add(g, memory.start.vjp(alpha))
         return g

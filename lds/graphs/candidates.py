@@ -147,7 +147,7 @@ class PairList(Candidates):
         """Flat positions of pairs of the list; ValueError for one that is not in it."""
         key = row * self.n_nodes + col
         found = np.searchsorted(self._key, key)
-        if key.size and not np.array_equal(self._key[np.minimum(found, self._n_pairs - 1)], key):
+        if not np.isin(key, self._key).all():
             raise ValueError("adjacency has an edge that is not among the candidate pairs")
         return np.asarray(found, dtype=np.int64)
 

@@ -54,6 +54,38 @@ class GCN:
         out = propagate(graph, drop(h, p) @ params["W2"])
         return out.view(graph.n_draws, graph.n_nodes, -1)
 
+    def attach(
+        self,
+        params: dict[str, Tensor],
+        features: DenseFeatures | SparseFeatures,
+        graph: GraphBatch,
+        new: DenseFeatures | SparseFeatures,
+        neighbors: Tensor,
+    ) -> Tensor:
+        """Logits of new nodes, each alone with edges to its neighbours.
+
+        A new node reads from the graph and is not read by it: the nodes of the graph, and their
+        degrees, are as if it were not there.
+
+        Arguments:
+            params, features, graph: as for a call, without training.
+            new: features of the new nodes `(n_new, n_features)`.
+            neighbors: int64 `(n_new, k)`, nodes of the graph.
+
+        Returns:
+            `(n_draws, n_new, n_classes)`.
+        """
+        s, n = graph.n_draws, graph.n_nodes
+        z = features.matmul(params["W1"])
+        h = propagate(graph, z.repeat(s, 1)).relu().view(s, n, -1) @ params["W2"]
+        own_scale = (1 + neighbors.shape[1]) ** -0.5
+        weights = (graph.scale.view(s, n)[:, neighbors] * own_scale).unsqueeze(-1)
+        mine = new.matmul(params["W1"]) * own_scale**2
+        hidden = ((weights * z[neighbors]).sum(2) + mine).relu()
+        own = (hidden @ params["W2"]) * own_scale**2
+        logits: Tensor = (weights * h[:, neighbors]).sum(2) + own
+        return logits
+
     def penalty(self, params: dict[str, Tensor]) -> Tensor:
         """Ω(w): half the squared norm of the first layer's weights (§9.4.2)."""
         return 0.5 * params["W1"].square().sum()

@@ -39,7 +39,7 @@ class EdgeDistribution:
         self.pairs = AllPairs(start.shape[0]) if candidates is None else candidates
         self.probs = self.pairs.scatter(start, dtype).to(device)
         self._table = ThinningTable(self.probs)
-        self._recent: OrderedDict[tuple[int, int], GraphBatch] = OrderedDict()
+        self._recent: OrderedDict[int, GraphBatch] = OrderedDict()
 
     @property
     def n_nodes(self) -> int:
@@ -54,20 +54,21 @@ class EdgeDistribution:
     def draw(self, n_draws: int = 1) -> GraphBatch:
         """S independent graphs, normalised, as one batch.
 
-        A draw takes one number from torch's random state and follows from it alone. So a step that
-        is
-        applied again meets the same graph, and need not build it again: recent draws are kept.
+        A draw takes one number from torch's random state and follows from it alone. So a step
+        applied again meets the same graph, and need not build it again: recent single draws are
+        kept until θ changes.
 
         Arguments:
             n_draws: S >= 1.
         """
         seed = int(torch.randint(1 << 62, ()))
-        key = (seed, n_draws)
-        if key not in self._recent:
-            self._recent[key] = self._build(n_draws, seed)
+        if n_draws > 1:  # predictions are not replayed
+            return self._build(n_draws, seed)
+        if seed not in self._recent:
+            self._recent[seed] = self._build(1, seed)
             if len(self._recent) > RECENT_DRAWS:
                 self._recent.popitem(last=False)
-        return self._recent[key]
+        return self._recent[seed]
 
     def _build(self, n_draws: int, seed: int) -> GraphBatch:
         generator = torch.Generator(self.probs.device).manual_seed(seed)

@@ -184,7 +184,7 @@ class Learner:
         fresh = torch.Generator().manual_seed(mix(config.seed, iteration, -1))
         params = self.task.network.init(fresh, self.log_lr.dtype, self.log_lr.device)
         start = Start(self.dynamics, params, self.hyper, mix(config.seed, iteration, -2))
-        state, memory = start.run(), method.start(start)
+        state, memory = start.run(), method.start(None)
         best, waited, t = math.inf, 0, 0
         inner_loss = outer_loss = math.nan
         while t < config.max_inner and waited < config.inner_patience:
@@ -198,7 +198,7 @@ class Learner:
             t += 1
             if config.truncation == 0 or t % config.truncation == 0:
                 outer_loss = self._outer_step(method, memory, state, iteration, t)
-                memory = method.start(start)
+                memory = method.start(None)  # the next window begins in mid-run
         return self.dynamics.params(state), inner_loss, outer_loss, t
 
     def _outer_step(

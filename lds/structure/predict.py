@@ -3,12 +3,19 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._types import Features
 from lds.bilevel.step import replayed
+from lds.nn.features import node_features
 from lds.structure.edges import EdgeDistribution
-from lds.structure.objectives import Task
+from lds.structure.objectives import Task, nodes_tensor
+
+CHUNK = 256
+"""New nodes predicted at once."""
 
 
 @torch.no_grad()
@@ -28,6 +35,41 @@ def predict_proba(
         graph = edges.draw(n_draws)
     logits = task.network(params, task.features, graph, training=False)
     return logits.softmax(2).mean(0)
+
+
+@torch.no_grad()
+def predict_proba_new(
+    task: Task,
+    params: dict[str, Tensor],
+    edges: EdgeDistribution,
+    new: Features,
+    neighbors: NDArray[np.int64],
+    n_draws: int,
+    seed: int,
+) -> Tensor:
+    """Class probabilities of nodes that were not there in training (an addition to the thesis).
+
+    Each new node is joined to its neighbours in every drawn graph, and reads from it through the
+    trained network.
+
+    Arguments:
+        task, params, edges, n_draws, seed: as learned.
+        new: features `(n_new, n_features)`.
+        neighbors: `(n_new, k)`, rows of the training features.
+
+    Returns:
+        `(n_new, n_classes)`; rows sum to 1.
+    """
+    with replayed(seed):
+        graph = edges.draw(n_draws)
+    x, near = task.features, nodes_tensor(neighbors, task.labels.device)
+    parts = []
+    for start in range(0, new.shape[0], CHUNK):
+        rows = slice(start, start + CHUNK)
+        chunk = node_features(new[rows], x.dtype, x.device)
+        logits = task.network.attach(params, x, graph, chunk, near[rows])
+        parts.append(logits.softmax(2).mean(0))
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True)

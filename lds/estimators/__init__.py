@@ -1,0 +1,1 @@
+"""The faces of LDS that scikit-learn and PyTorch Geometric users know."""

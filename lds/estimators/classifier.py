@@ -1,0 +1,336 @@
+"""LDS as a scikit-learn classifier, transductive like `LabelPropagation`."""
+
+import warnings
+from dataclasses import fields
+from typing import Any, Literal
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from lds._types import Split
+from lds.bilevel.step import mix
+from lds.config import LDSConfig
+from lds.datasets.splits import three_way
+from lds.graphs.adjacency import check_adjacency
+from lds.graphs.interop import to_networkx
+from lds.graphs.knn import check_neighbors, knn_adjacency
+from lds.structure.learner import Iteration, learn
+from lds.structure.objectives import task_on
+from lds.structure.predict import predict_proba_new
+
+EDGE_CUTOFF = 1e-4
+"""Probabilities at or below this are left out of `edge_probabilities_`."""
+
+_DEFAULT = LDSConfig()
+
+
+class LDSClassifier(ClassifierMixin, BaseEstimator):
+    """Learn a graph of the rows and classify them on it (LDS, Algorithm 7).
+
+    Labelled rows take three roles: train (the network's weights), validation (the edges) and
+    stopping. Rows labelled -1 (None or NaN among strings) are unlabelled and get predicted. `fit`
+    predicts the rows it saw (`transduction_`); `predict` takes further rows, a related but
+    different question: each is joined to its `n_neighbors` nearest rows of `fit` and classified
+    by the trained network on `n_draws` drawn graphs. A row equal to a row of `fit` gets the
+    answer `fit` gave.
+
+    References:
+        Franceschi, Niepert, Pontil and He, 2019, https://arxiv.org/abs/1903.11960;
+        Franceschi, 2021, chapter 9.
+
+    Arguments:
+        n_neighbors: k of the kNN graph that starts the edges where none is given, and of `predict`.
+        metric: of the neighbour search; "cosine", "euclidean", or another of scikit-learn's.
+        hidden_channels: width of the hidden layer.
+        dropout: in [0, 1).
+        weight_decay: L2 on the first layer.
+        inner_lr: step size of the inner Adam.
+        learn_inner_lr: step with which log inner_lr follows its own hypergradient; 0 keeps it.
+        outer_lr: first step size on the edge probabilities.
+        outer_lr_decay: factor on it after each outer iteration, in (0, 1].
+        truncation: τ, inner steps a hypergradient sweeps over; 0 is alternating minimisation.
+        n_draws: S, graphs averaged for a prediction.
+        inner_patience: p, inner steps without progress that end an inner run.
+        inner_tol: ε, the relative progress asked of them.
+        max_inner: most steps of one inner run.
+        patience: outer iterations without a better early-stopping score that end the fit.
+        max_iter: most outer iterations.
+        support: "all" pairs may become edges, or "sparse".
+        n_candidates: neighbours a row of the sparse support.
+        random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
+        device: "cpu", "cuda", ...
+        verbose: True prints a line each outer iteration.
+
+    Attributes:
+        classes_: `(n_classes,)`.
+        transduction_: `(n_rows,)`, the predicted class of every row of `fit`.
+        label_distributions_: `(n_rows, n_classes)`, rows sum to 1.
+        edge_probabilities_: symmetric CSR `(n_rows, n_rows)`; entries <= 1e-4 are dropped.
+        dropped_probability_: the sum of what was dropped, in expected undirected edges.
+        split_: the roles of the labelled rows.
+        history_: one record an outer iteration.
+        n_iter_: outer iterations run.
+        n_features_in_: columns of X.
+
+    Example:
+        >>> import numpy as np
+        >>> from lds import LDSClassifier
+        >>> X = np.repeat(np.eye(2), 10, axis=0) + 0.1 * np.random.default_rng(0).random((20, 2))
+        >>> y = np.repeat(["a", "b"], 10).astype(object)
+        >>> y[[8, 9, 18, 19]] = None
+        >>> clf = LDSClassifier(n_neighbors=3, max_inner=60, patience=2, random_state=0).fit(X, y)
+        >>> [str(label) for label in clf.transduction_[[8, 9, 18, 19]]]
+        ['a', 'a', 'b', 'b']
+    """
+
+    def __init__(
+        self,
+        n_neighbors: int = _DEFAULT.n_neighbors,
+        *,
+        metric: str = _DEFAULT.metric,
+        hidden_channels: int = _DEFAULT.hidden_channels,
+        dropout: float = _DEFAULT.dropout,
+        weight_decay: float = _DEFAULT.weight_decay,
+        inner_lr: float = _DEFAULT.inner_lr,
+        learn_inner_lr: float = _DEFAULT.learn_inner_lr,
+        outer_lr: float = _DEFAULT.outer_lr,
+        outer_lr_decay: float = _DEFAULT.outer_lr_decay,
+        truncation: int = _DEFAULT.truncation,
+        n_draws: int = _DEFAULT.n_draws,
+        inner_patience: int = _DEFAULT.inner_patience,
+        inner_tol: float = _DEFAULT.inner_tol,
+        max_inner: int = _DEFAULT.max_inner,
+        patience: int = _DEFAULT.patience,
+        max_iter: int = _DEFAULT.max_iter,
+        support: Literal["all", "sparse"] = _DEFAULT.support,
+        n_candidates: int = _DEFAULT.n_candidates,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "cpu",
+        verbose: bool = False,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+        self.hidden_channels = hidden_channels
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.inner_lr = inner_lr
+        self.learn_inner_lr = learn_inner_lr
+        self.outer_lr = outer_lr
+        self.outer_lr_decay = outer_lr_decay
+        self.truncation = truncation
+        self.n_draws = n_draws
+        self.inner_patience = inner_patience
+        self.inner_tol = inner_tol
+        self.max_inner = max_inner
+        self.patience = patience
+        self.max_iter = max_iter
+        self.support = support
+        self.n_candidates = n_candidates
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        adjacency: ArrayLike | None = None,
+        validation: ArrayLike | None = None,
+        stopping: ArrayLike | None = None,
+    ) -> "LDSClassifier":
+        """Learn the graph and classify every row.
+
+        Arguments:
+            X: `(n_rows, n_features)`, dense, sparse or a data frame, finite.
+            y: `(n_rows,)`; -1 (None or NaN among strings) is unlabelled.
+            adjacency: `(n_rows, n_rows)`, symmetric, in [0, 1]: starting probabilities of edges.
+            validation: rows (indices or a mask) that judge the edges; None: a third of the
+                labelled ones.
+            stopping: rows that decide when to stop; likewise.
+
+        Raises:
+            TypeError: an argument is of a kind that cannot be used.
+            ValueError: X is not finite, y is of another length, shows fewer than two classes or too
+                few labels, a graph or a role does not fit, or an option is out of range.
+        """
+        x, labels = self._validated(X), _labels(y)
+        n_rows = x.shape[0]
+        if labels.shape != (n_rows,):
+            raise ValueError(f"y must have one label a row of X, ({n_rows},), got {labels.shape}")
+        config = self._config()
+        codes, self.classes_ = _encode(labels)
+        if adjacency is None:
+            start = knn_adjacency(x, self.n_neighbors, self.metric)
+        else:
+            check_neighbors(n_rows, self.n_neighbors, self.metric, sparse=sp.issparse(x))
+            start = check_adjacency(_matrix(adjacency), n_rows)
+        split = _roles(codes, validation, stopping, config.seed)
+        show = _print_iteration if self.verbose else None
+        result = learn(x, codes, split, start, config, device=self.device, on_iteration=show)
+        if result.reason == "max_iter":
+            warnings.warn(
+                f"max_iter={self.max_iter} outer iterations were not enough for early stopping "
+                f"(patience={self.patience}); the best graph so far is kept",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        elif result.reason != "patience":
+            warnings.warn(f"the fit ended early: {result.reason}", UserWarning, stacklevel=2)
+        self._result, self._x, self._codes = result, x, codes
+        self.split_ = split
+        self.label_distributions_ = result.probabilities
+        self.transduction_ = self.classes_[result.probabilities.argmax(1)]
+        self.edge_probabilities_ = result.edges.to_csr(EDGE_CUTOFF)
+        kept = float(self.edge_probabilities_.sum()) / 2
+        self.dropped_probability_ = max(0.0, result.edges.expected_edges - kept)
+        self.history_ = result.history
+        self.n_iter_ = len(result.history)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most likely class of rows not seen in `fit`, `(n_new,)`; see the class."""
+        probabilities = self.predict_proba(X)
+        classes: NDArray[Any] = self.classes_[probabilities.argmax(1)]
+        return classes
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
+        """Class probabilities of rows not seen in `fit`, `(n_new, n_classes)`; see the class."""
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        config, result = self._result.config, self._result
+        search = NearestNeighbors(n_neighbors=self.n_neighbors, metric=self.metric).fit(self._x)
+        neighbors = search.kneighbors(x, return_distance=False).astype(np.int64)
+        task = task_on(self._x, self._codes, config, torch.float32, torch.device(self.device))
+        seed = mix(config.seed, -5)
+        probs = predict_proba_new(
+            task, result.params, result.edges, x, neighbors, config.n_draws, seed
+        )
+        found: NDArray[np.floating[Any]] = probs.cpu().numpy()
+        for column in range(neighbors.shape[1] - 1, -1, -1):
+            same = _equal_rows(x, self._x, neighbors[:, column])
+            found[same] = self.label_distributions_[neighbors[same, column]]
+        return found
+
+    def to_networkx(self, threshold: float = 0.5) -> nx.Graph:
+        """Edges with probability >= `threshold`, nodes with their predicted class."""
+        check_is_fitted(self)
+        nodes = {"prediction": self.transduction_}
+        return to_networkx(self.edge_probabilities_, threshold, nodes)
+
+    def _validated(self, X: ArrayLike, *, reset: bool = True) -> Any:
+        return validate_data(
+            self, X, reset=reset, accept_sparse="csr", dtype=np.float32, ensure_min_samples=1
+        )
+
+    def _config(self) -> LDSConfig:
+        options = {
+            f.name: getattr(self, f.name) for f in fields(LDSConfig) if hasattr(self, f.name)
+        }
+        if isinstance(self.random_state, int | np.integer):
+            return LDSConfig(**options, seed=int(self.random_state))
+        random = check_random_state(self.random_state)
+        return LDSConfig(**options, seed=int(random.randint(2**31 - 1)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _matrix(adjacency: Any) -> Any:
+    return adjacency if sp.issparse(adjacency) else np.asarray(adjacency)
+
+
+def _labels(y: ArrayLike) -> NDArray[Any]:
+    """Y as an array, blanks as None where it holds objects."""
+    labels = np.asarray(y)
+    if labels.dtype.kind == "O":
+        labels = np.array(
+            [None if v is None or v != v else v for v in labels.ravel()], dtype=object
+        )
+        labels = labels.reshape(np.shape(y))
+    return labels
+
+
+def _encode(y: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Class numbers, -1 where unlabelled, and the classes in order."""
+    if y.dtype.kind == "O":
+        known = np.array([v is not None and not (isinstance(v, int) and v == -1) for v in y])
+        values = y[known]
+        if values.size and all(isinstance(v, str) for v in values):
+            values = values.astype(str)
+    elif y.dtype.kind in "iufb":
+        if y.dtype.kind == "f" and not (np.isnan(y) | (y == np.floor(y))).all():
+            raise ValueError(
+                "y must hold classes, got continuous numbers (Unknown label type: continuous)"
+            )
+        known = ~np.isnan(y) & (y != -1) if y.dtype.kind == "f" else y != -1
+        values = y[known]
+    else:
+        known, values = np.ones(y.shape, dtype=bool), y
+    if not known.any():
+        raise ValueError("y must label at least two rows, got none; -1 marks unlabelled rows")
+    classes, inverse = np.unique(values, return_inverse=True)
+    if classes.size < 2:
+        raise ValueError(f"y must show at least two classes, got only {classes[0]}")
+    codes = np.full(y.shape, -1, dtype=np.int64)
+    codes[known] = inverse
+    return codes, classes
+
+
+def _roles(
+    codes: NDArray[np.int64], validation: ArrayLike | None, stopping: ArrayLike | None, seed: int
+) -> Split:
+    """The roles asked for; what is not asked for is dealt among the labelled rows left."""
+    labelled = np.flatnonzero(codes >= 0)
+    none = labelled[:0]
+    if validation is None and stopping is None:
+        return Split(*three_way(codes, labelled, seed), none)
+    if validation is None or stopping is None:
+        raise ValueError("validation and stopping must be given together, got only one of them")
+    roles = {
+        "validation": _rows(validation, "validation", codes),
+        "stopping": _rows(stopping, "stopping", codes),
+    }
+    both = np.intersect1d(roles["validation"], roles["stopping"])
+    if both.size:
+        raise ValueError(f"validation and stopping must not share rows, got row {both[0]} in both")
+    train = np.setdiff1d(labelled, np.concatenate(list(roles.values())))
+    return Split(train, roles["validation"], roles["stopping"], none)
+
+
+def _rows(rows: ArrayLike, name: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    found = np.asarray(rows)
+    if found.dtype == bool:
+        if found.shape != codes.shape:
+            raise ValueError(f"{name} as a mask must have shape {codes.shape}, got {found.shape}")
+        found = np.flatnonzero(found)
+    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be row indices or a mask of at least one row")
+    if found.min() < 0 or found.max() >= codes.size:
+        raise ValueError(
+            f"{name} must index the {codes.size} rows of X, got {found.min()} to {found.max()}"
+        )
+    if (codes[found] < 0).any():
+        raise ValueError(f"{name} must hold labelled rows, got row {found[codes[found] < 0][0]}")
+    return np.unique(found).astype(np.int64)
+
+
+def _equal_rows(x: Any, other: Any, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    equal = abs(x - other[rows]).sum(axis=1) == 0
+    return np.asarray(equal, dtype=bool).ravel()
+
+
+def _print_iteration(record: Iteration) -> None:
+    print(
+        f"{record.iteration + 1}: inner {record.inner_loss:.3f}, outer {record.outer_loss:.3f}, "
+        f"stopping {100 * record.stopping_accuracy:.1f} %, {record.expected_edges:,.0f} edges"
+    )

@@ -1,0 +1,201 @@
+"""LDSClassifier: the scikit-learn face."""
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lds import LDSClassifier
+
+QUICK = {"n_neighbors": 4, "max_inner": 40, "patience": 2, "random_state": 0}
+
+
+def blobs(n=90, labelled=45, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % 3
+    x = rng.standard_normal((n, 4)) + 5 * np.eye(4)[truth]
+    y = truth.copy()
+    y[labelled:] = -1
+    return x, y, truth
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    x, y, truth = blobs()
+    return LDSClassifier(**QUICK).fit(x, y), x, y, truth
+
+
+def test_rows_of_fit_are_classified(fitted):
+    clf, _, y, truth = fitted
+    assert (clf.transduction_[y < 0] == truth[y < 0]).mean() >= 0.95
+    np.testing.assert_allclose(clf.label_distributions_.sum(1), 1, rtol=1e-5)
+    assert clf.classes_.tolist() == [0, 1, 2]
+    assert clf.n_iter_ == len(clf.history_)
+
+
+def test_edge_probabilities_are_symmetric_probabilities_above_the_cutoff(fitted):
+    edges = fitted[0].edge_probabilities_
+    assert abs(edges - edges.T).max() == 0
+    assert edges.data.min() > 1e-4
+    assert edges.data.max() <= 1
+    assert edges.diagonal().max() == 0
+    assert 0 <= fitted[0].dropped_probability_ < 1
+
+
+def test_new_rows_are_classified_and_known_rows_keep_their_answer(fitted):
+    clf, x, _, _ = fitted
+    new, _, truth = blobs(seed=1)
+    assert (clf.predict(new) == truth).mean() >= 0.95
+    np.testing.assert_allclose(clf.predict_proba(new).sum(1), 1, rtol=1e-5)
+    assert np.array_equal(clf.predict(x), clf.transduction_)
+    assert np.array_equal(clf.predict_proba(x), clf.label_distributions_)
+
+
+def test_a_new_row_reads_from_its_neighbours_by_the_formula_of_the_network():
+    # With the graph frozen at 0/1 every draw is the starting graph, and a new row's output can be
+    # written down: its own row of the normalised adjacency, degree k + 1.
+    x, y, _ = blobs()
+    clf = LDSClassifier(**QUICK, outer_lr=1e-30).fit(x, y)
+    a = clf.edge_probabilities_.toarray() + np.eye(len(x))
+    scale = 1 / np.sqrt(a.sum(1))
+    w1, w2 = (clf._result.params[name].double().numpy() for name in ("W1", "W2"))
+    hidden = np.maximum(scale[:, None] * a * scale @ (x.astype(np.float32) @ w1), 0)
+    new = np.random.default_rng(5).standard_normal((3, 4)).astype(np.float32)
+    similarity = cosine_similarity(new, x.astype(np.float32))
+    for row, sims, found in zip(new, similarity, clf.predict_proba(new), strict=True):
+        near = np.argsort(-sims)[:4]
+        weight = scale[near] / np.sqrt(5)
+        h = np.maximum(weight @ (x[near] @ w1) + row @ w1 / 5, 0)
+        logits = weight @ (hidden[near] @ w2) + h @ w2 / 5
+        expected = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(found, expected, atol=1e-4)  # float32 network
+
+
+def test_the_graph_for_a_look_has_exactly_the_edges_above_the_threshold(fitted):
+    clf = fitted[0]
+    graph = clf.to_networkx(threshold=0.5)
+    dense = clf.edge_probabilities_.toarray()
+    expected = {(i, j) for i, j in zip(*np.nonzero(np.triu(dense) >= 0.5), strict=True)}
+    assert {tuple(sorted(edge)) for edge in graph.edges} == expected
+    assert graph.number_of_nodes() == 90
+    i, j = next(iter(graph.edges))
+    assert graph.edges[i, j]["probability"] == pytest.approx(dense[i, j])
+    assert graph.nodes[0]["prediction"] == clf.transduction_[0]
+    assert isinstance(graph, nx.Graph)
+
+
+def test_fits_repeat_under_an_int_seed(fitted):
+    clf, x, y, _ = fitted
+    again = clone(clf).fit(x, y)
+    assert np.array_equal(again.label_distributions_, clf.label_distributions_)
+    assert abs(again.edge_probabilities_ - clf.edge_probabilities_).max() == 0
+    assert "split_" not in vars(clone(clf))
+
+
+def test_data_frames_string_labels_and_blanks():
+    x, y, truth = blobs()
+    names = np.array(["ant", "bee", "cow"], dtype=object)[truth]
+    names[y < 0] = None
+    names[-1] = np.nan
+    frame = pd.DataFrame(x, columns=["a", "b", "c", "d"])
+    clf = LDSClassifier(**QUICK).fit(frame, names)
+    assert clf.feature_names_in_.tolist() == ["a", "b", "c", "d"]
+    assert clf.classes_.tolist() == ["ant", "bee", "cow"]
+    right = np.array(["ant", "bee", "cow"])[truth]
+    assert (clf.transduction_ == right).mean() >= 0.95
+    assert clf.score(frame, right) >= 0.95
+
+
+def test_sparse_rows_and_a_pipeline_give_what_dense_rows_give(fitted):
+    clf, x, y, _ = fitted
+    sparse = LDSClassifier(**QUICK).fit(sp.csr_array(x), y)
+    assert (sparse.transduction_ == clf.transduction_).all()
+    assert (sparse.predict(sp.csr_array(x[:5])) == clf.transduction_[:5]).all()
+    piped = make_pipeline(StandardScaler(), LDSClassifier(**QUICK)).fit(x, y)
+    assert piped.predict(x).shape == (90,)
+
+
+def test_a_given_graph_and_given_roles_are_used():
+    x, y, truth = blobs()
+    same = (truth[:, None] == truth[None, :]).astype(float)
+    np.fill_diagonal(same, 0)
+    noise = np.random.default_rng(0).standard_normal(x.shape)
+    rows = np.flatnonzero(y >= 0)
+    clf = LDSClassifier(**QUICK).fit(
+        noise, y, adjacency=same, validation=rows[15:30], stopping=np.isin(np.arange(90), rows[30:])
+    )
+    assert clf.split_.train.tolist() == rows[:15].tolist()
+    assert clf.split_.validation.tolist() == rows[15:30].tolist()
+    assert clf.split_.stopping.tolist() == rows[30:].tolist()
+    assert (clf.transduction_ == truth).mean() >= 0.9, "the classes are in the graph alone"
+
+
+def test_too_few_outer_iterations_warn():
+    x, y, _ = blobs()
+    with pytest.warns(ConvergenceWarning, match="max_iter=1"):
+        LDSClassifier(**QUICK, max_iter=1).fit(x, y)
+
+
+def bad(**change):
+    x, y, _ = blobs(n=30, labelled=15)
+    arguments = {"X": x, "y": y, "options": {}, "fit": {}}
+    return {name: change.get(name, value) for name, value in arguments.items()}
+
+
+X30, Y30, _ = blobs(n=30, labelled=15)
+HALF = np.triu(np.ones((30, 30)), 1)
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (bad(X=np.where(X30.max() == X30, np.nan, X30)), "NaN"),
+        (bad(X=np.where(X30.max() == X30, np.inf, X30)), "infinity"),
+        (bad(y=np.full(30, -1)), "y must label at least two rows"),
+        (bad(y=np.where(Y30 >= 0, 7, -1)), "at least two classes, got only 7"),
+        (bad(y=np.r_[0, 1, np.full(28, -1)]), "labelled rows must be at least 3"),
+        (bad(y=Y30[:-1]), r"y must have one label a row of X, \(30,\), got \(29,\)"),
+        (bad(fit={"adjacency": np.ones((29, 29))}), r"adjacency must have shape \(30, 30\)"),
+        (bad(fit={"adjacency": HALF}), "adjacency must be symmetric"),
+        (bad(fit={"adjacency": 2 * (HALF + HALF.T)}), r"weights in \[0, 1\]"),
+        (bad(options={"n_neighbors": 30}), "n_neighbors must be at least 1 and below"),
+        (bad(options={"metric": "fancy"}), "metric must be one of"),
+        (bad(options={"dropout": 1.0}), r"dropout must be in \[0, 1\)"),
+        (bad(options={"truncation": -1}), "truncation must be 0 or more"),
+        (bad(fit={"validation": [0]}), "must be given together"),
+        (bad(fit={"validation": [0, 1], "stopping": [1, 2]}), "must not share rows, got row 1"),
+        (bad(fit={"validation": [0], "stopping": [99]}), "must index the 30 rows"),
+        (bad(fit={"validation": [0], "stopping": [20]}), "must hold labelled rows, got row 20"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(case, message):
+    clf = LDSClassifier(**{**QUICK, **case["options"]})
+    with pytest.raises(ValueError, match=message):
+        clf.fit(case["X"], case["y"], **case["fit"])
+
+
+def test_three_labels_a_class_suffice_and_fewer_warn():
+    x, y, _ = blobs(labelled=9)
+    LDSClassifier(**QUICK).fit(x, y)
+    x, y, _ = blobs(labelled=8)
+    with pytest.warns(UserWarning, match="cannot be split by class"):
+        LDSClassifier(**QUICK).fit(x, y)
+
+
+def test_all_pairs_that_do_not_fit_name_the_way_out(monkeypatch):
+    memory = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    with pytest.raises(ValueError, match="support='sparse'"):
+        LDSClassifier(**QUICK).fit(*blobs()[:2])
+
+
+def test_predict_before_fit_is_refused():
+    with pytest.raises(NotFittedError):
+        LDSClassifier().predict(np.ones((2, 2)))
