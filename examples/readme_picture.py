@@ -33,7 +33,7 @@ COLUMNS = {
 
 
 def accuracies(path: Path) -> dict[str, dict[str, float]]:
-    """Mean test accuracy in percent by data set and column, of the setting the controls ran with."""
+    """Mean test accuracy in percent by data set and column, of the controls' setting."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
     chosen = {}
     for record in records:
