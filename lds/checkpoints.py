@@ -10,6 +10,7 @@
 | predictions.npz | class probabilities, labels (-1 unknown), rows of each role |
 """
 
+import io
 import json
 import math
 import os
@@ -71,9 +72,12 @@ def save_run(
 ) -> None:
     """Write a run; each file is complete or not there. See `Run` for the arguments."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "settings.json", {"format": FORMAT, **settings})
-    lines = "".join(_dumps(record) + "\n" for record in metrics)
-    _write(folder / "metrics.jsonl", lambda file: file.write(lines.encode()))
+    lines = [_dumps(record) for record in metrics]
+    write_json(folder / "settings.json", {"format": FORMAT, "n_metrics": len(lines), **settings})
+    _write(
+        folder / "metrics.jsonl",
+        lambda file: file.write("".join(f"{line}\n" for line in lines).encode()),
+    )
     edges = {
         "data": edge_probs.data,
         "indices": edge_probs.indices,
@@ -105,12 +109,15 @@ def load_run(folder: str | Path) -> Run:
         raise ValueError(
             f"{folder / 'settings.json'} must be of run format {FORMAT}, written by `lds fit`"
         )
+    metrics = _read(folder / "metrics.jsonl", lambda raw: [json.loads(x) for x in raw.splitlines()])
+    if len(metrics) != settings.get("n_metrics"):
+        raise ValueError(f"{folder / 'metrics.jsonl'} is damaged (lines are missing)")
     edges = _read_arrays(folder / "edge_probs.npz", ("data", "indices", "indptr", "shape"))
     parts = (edges["data"], edges["indices"], edges["indptr"])
     n_rows, n_cols = (int(n) for n in edges["shape"])
     return Run(
         settings,
-        _read(folder / "metrics.jsonl", lambda raw: [json.loads(x) for x in raw.splitlines()]),
+        metrics,
         _read(folder / "summary.json", json.loads),
         sp.csr_array(parts, shape=(n_rows, n_cols)),
         _read(folder / "weights.safetensors", load_tensors),
@@ -164,7 +171,7 @@ def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
 
 def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except Exception as error:  # zipfile, zlib and NumPy each raise their own
         raise ValueError(f"{path} is damaged ({error})") from error

@@ -6,6 +6,7 @@ computes the gradient of the outer value by the hyperparameters (thesis chapter 
 
 from lds.bilevel.dynamics import Adam, Dynamics, GradientDescent, Momentum
 from lds.bilevel.method import AbstractHypergradient, Hypergradient
+from lds.bilevel.modules import functional
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Outer, Start, Step, evaluate
 from lds.bilevel.unroll import hypergradient
@@ -22,5 +23,6 @@ __all__ = [
     "Start",
     "Step",
     "evaluate",
+    "functional",
     "hypergradient",
 ]
