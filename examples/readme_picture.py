@@ -54,16 +54,18 @@ def accuracies(path: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def bars(axes: Axes, rows: dict[str, dict[str, float]]) -> None:
-    """Grouped bars, one group a data set."""
-    width = 0.8 / len(COLUMNS)
+def dots(axes: Axes, rows: dict[str, dict[str, float]]) -> None:
+    """One column a data set, one dot a method (bars would have to start at 0)."""
     for k, (column, (label, colour)) in enumerate(COLUMNS.items()):
         heights = [row.get(column, np.nan) for row in rows.values()]
-        axes.bar(np.arange(len(rows)) + k * width, heights, width, label=label, color=colour)
-    axes.set_xticks(np.arange(len(rows)) + 1.5 * width, rows, fontsize=7)
-    axes.set_ylim(60, 100)
+        place = np.arange(len(rows)) + 0.12 * (k - 1.5)
+        axes.scatter(
+            place, heights, 45, label=label, color=colour, edgecolor="black", linewidth=0.5
+        )
+    axes.set_xticks(np.arange(len(rows)), rows, fontsize=8)
     axes.set_ylabel("test accuracy, %")
-    axes.legend(fontsize=7, loc="lower left", framealpha=0.9)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
 def histogram(axes: Axes, max_iter: int) -> None:
@@ -80,8 +82,9 @@ def histogram(axes: Axes, max_iter: int) -> None:
     for mask, label, colour in ((same, "one class", "#c23b22"), (~same, "two classes", "#888888")):
         counts, _ = np.histogram(np.log10(value[mask]), bins)
         axes.step(bins[:-1], counts / counts.sum(), where="post", label=label, color=colour)
-    axes.set_xlabel("log10 of the learned probability (digits, pairs outside the kNN graph)")
+    axes.set_xlabel("log10 of the learned edge probability")
     axes.set_ylabel("share of pairs")
+    axes.set_title("digits, pairs outside the kNN graph", fontsize=8)
     axes.legend(fontsize=8)
 
 
@@ -92,7 +95,7 @@ def main() -> None:
     parser.add_argument("--max-iter", type=int, default=10)
     arguments = parser.parse_args()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=[3, 2])
-    bars(left, accuracies(RESULTS))
+    dots(left, accuracies(RESULTS))
     histogram(right, arguments.max_iter)
     figure.tight_layout()
     figure.savefig(arguments.out, dpi=110)
