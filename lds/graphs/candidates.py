@@ -7,7 +7,6 @@ of every entry, and add a product of thin factors to it without forming the squa
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,8 +26,18 @@ class Candidates(ABC):
         size: entries of a flat buffer; those that belong to no pair are 0 and stay 0.
     """
 
-    n_nodes: int
-    size: int
+    def __init__(self, n_nodes: int, size: int, tables: tuple[np.ndarray, ...]) -> None:
+        self.n_nodes = n_nodes
+        self.size = size
+        self._host_tables = tables
+        self._device_tables: dict[torch.device, tuple[Tensor, ...]] = {}
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, ...]:
+        """The lookup tables on a device, put there once."""
+        if device not in self._device_tables:
+            tables = tuple(torch.as_tensor(table, device=device) for table in self._host_tables)
+            self._device_tables[device] = tables
+        return self._device_tables[device]
 
     @abstractmethod
     def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
@@ -70,13 +79,12 @@ class AllPairs(Candidates):
     def __init__(self, n_nodes: int) -> None:
         if n_nodes < 2:
             raise ValueError(f"n_nodes must be at least 2, got {n_nodes}; one node has no pairs")
-        self.n_nodes = n_nodes
         self._first = np.arange(0, n_nodes, TILE_ROWS)
         self._rows = np.minimum(TILE_ROWS, n_nodes - self._first)
         self._widths = -(-(n_nodes - self._first) // ALIGN) * ALIGN
         self._offsets = np.concatenate([[0], np.cumsum(self._rows * self._widths)])
-        self._on_device: dict[torch.device, Any] = {}
-        self.size = int(self._offsets[-1])
+        tables = (self._offsets, self._first, self._widths)
+        super().__init__(n_nodes, int(self._offsets[-1]), tables)
 
     @staticmethod
     def bytes_needed(n_nodes: int, itemsize: int) -> int:
@@ -113,13 +121,6 @@ class AllPairs(Candidates):
             part = flat[self._offsets[k] : self._offsets[k + 1]]
             yield int(first), part.view(int(self._rows[k]), int(self._widths[k]))
 
-    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        if device not in self._on_device:
-            arrays = (self._offsets, self._first, self._widths)
-            self._on_device[device] = tuple(torch.as_tensor(a, device=device) for a in arrays)
-        tables: tuple[Tensor, Tensor, Tensor] = self._on_device[device]
-        return tables
-
 
 class PairList(Candidates):
     """The pairs stored in a symmetric sparse matrix, sorted by row and column.
@@ -134,14 +135,13 @@ class PairList(Candidates):
     def __init__(self, pattern: sp.csr_array) -> None:
         upper = sp.csr_array(sp.triu(pattern, k=1))
         upper.sort_indices()
-        self.n_nodes = int(pattern.shape[0])
+        n_nodes = int(pattern.shape[0])
         self._n_pairs = int(upper.nnz)
-        self.size = max(1, -(-self._n_pairs // ALIGN)) * ALIGN
-        self._row = np.repeat(np.arange(self.n_nodes, dtype=np.int64), np.diff(upper.indptr))
-        self._col = upper.indices.astype(np.int64)
-        self._key = self._row * self.n_nodes + self._col
-        self._crow = upper.indptr.astype(np.int64)
-        self._on_device: dict[torch.device, Any] = {}
+        row = np.repeat(np.arange(n_nodes, dtype=np.int64), np.diff(upper.indptr))
+        col = upper.indices.astype(np.int64)
+        self._key = row * n_nodes + col
+        size = max(1, -(-self._n_pairs // ALIGN)) * ALIGN
+        super().__init__(n_nodes, size, (row, col, upper.indptr.astype(np.int64)))
 
     def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
         """Flat positions of pairs of the list; ValueError for one that is not in it."""
@@ -165,10 +165,3 @@ class PairList(Candidates):
         pattern = torch.sparse_csr_tensor(crow, col, zero, shape, check_invariants=False)
         product = torch.sparse.sampled_addmm(pattern, left.contiguous(), right.t().contiguous())
         values.add_(product.values(), alpha=alpha)
-
-    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        if device not in self._on_device:
-            arrays = (self._row, self._col, self._crow)
-            self._on_device[device] = tuple(torch.as_tensor(a, device=device) for a in arrays)
-        tables: tuple[Tensor, Tensor, Tensor] = self._on_device[device]
-        return tables
