@@ -22,6 +22,7 @@ from lds.datasets.splits import three_way
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.interop import to_networkx
 from lds.graphs.knn import check_neighbors, knn_adjacency
+from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, learn
 from lds.structure.objectives import task_on
 from lds.structure.predict import predict_proba_new
@@ -167,6 +168,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y must have one label a row of X, ({n_rows},), got {labels.shape}")
         config = self._config()
         codes, self.classes_ = _encode(labels)
+        check_memory(n_rows, config, device=self.device)
         if adjacency is None:
             start = knn_adjacency(x, self.n_neighbors, self.metric)
         else:

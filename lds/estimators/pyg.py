@@ -16,6 +16,7 @@ from lds.bilevel.step import replayed
 from lds.config import LDSConfig
 from lds.graphs.interop import edges_above, from_edge_index, to_edge_index
 from lds.graphs.knn import knn_adjacency
+from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, LDSResult, learn
 
 EDGE_CUTOFF = 1e-4
@@ -101,6 +102,7 @@ def learn_structure(
     dense = x.detach().cpu().numpy().astype(np.float32)
     features = sp.csr_array(dense) if (dense != 0).mean() < 0.25 else dense
     n_nodes = dense.shape[0]
+    check_memory(n_nodes, config, device=device)
     for name in ("train_mask", "val_mask"):
         mask = getattr(data, name)
         if mask.dtype != torch.bool or tuple(mask.shape) != (n_nodes,):

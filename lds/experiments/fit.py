@@ -13,6 +13,7 @@ from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset
 from lds.graphs.knn import knn_adjacency
 from lds.structure.baselines import ControlResult, run_controls
+from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, LDSResult, learn
 
 OnIteration = Callable[[Iteration], None]
@@ -64,6 +65,7 @@ def fit_dataset(
         on_iteration: called after each outer iteration of LDS.
         on_learned: called with the report of LDS alone, before the controls run.
     """
+    check_memory(dataset.n_nodes, config, device=device)
     start = starting_graph(dataset, config)
     problem = (dataset.features, dataset.labels, dataset.split, start, config)
     started = time.perf_counter()

@@ -19,6 +19,7 @@ from lds._types import Features, Split
 from lds.bilevel.dynamics import Adam
 from lds.bilevel.step import Start, Step, mix
 from lds.config import LDSConfig
+from lds.structure.checks import check_device
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import Iteration, LDSResult, learn
 from lds.structure.objectives import nodes_tensor, task_on
@@ -105,7 +106,7 @@ def fit_gcn(
 
     Where starting probabilities are fractions, graphs are drawn from them as LDS would.
     """
-    device = torch.device(device)
+    device = check_device(device)
     task = task_on(features, labels, config, dtype, device)
     edges = EdgeDistribution(start, dtype, device)
     fixed = bool(((edges.probs == 0) | (edges.probs == 1)).all())

@@ -45,8 +45,7 @@ def check_problem(
             f"labels must have one entry a row of features, ({n_nodes},), got {labels.shape}"
         )
     _check_roles(labels, split, n_nodes)
-    if config.support == "all":
-        check_memory(n_nodes, dtype, device)
+    check_memory(n_nodes, config, dtype, device)
     return check_adjacency(start, n_nodes)
 
 
@@ -71,12 +70,22 @@ def _check_roles(labels: NDArray[np.int64], split: Split, n_nodes: int) -> None:
         )
 
 
-def check_memory(n_nodes: int, dtype: torch.dtype, device: torch.device) -> None:
+def check_memory(
+    n_nodes: int,
+    config: LDSConfig,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> None:
     """Refuse all pairs of `n_nodes` where θ and the best θ so far would not fit.
+
+    `learn` checks this; who searches for neighbours before it checks it before that.
 
     Raises:
         ValueError: with the bytes needed and there, and the option that avoids them.
     """
+    if config.support != "all":
+        return
+    device = check_device(device)
     needed = COPIES_OF_PROBS * AllPairs.bytes_needed(n_nodes, dtype.itemsize)
     if device.type == "cuda":
         there = torch.cuda.mem_get_info(device)[0]
@@ -88,3 +97,21 @@ def check_memory(n_nodes: int, dtype: torch.dtype, device: torch.device) -> None
             f"{needed:,} bytes, but {there:,} are available on {device}; support='sparse' needs "
             "memory for its candidate pairs only"
         )
+
+
+def check_device(device: torch.device | str) -> torch.device:
+    """The device by that name.
+
+    Raises:
+        ValueError: torch does not know it, or it is not there.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device must be one torch knows and has, got {str(device)!r} ({reason}); "
+            "'cpu' always works"
+        ) from error
+    return found

@@ -18,7 +18,7 @@ from lds.bilevel.step import Start, Step, evaluate, mix
 from lds.config import LDSConfig
 from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.knn import knn_adjacency
-from lds.structure.checks import check_problem
+from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
 from lds.structure.objectives import nodes_tensor, task_on
 from lds.structure.predict import WORST, Score, predict_proba, score
@@ -107,7 +107,7 @@ def learn(
         ValueError: an input cannot be learned from (see `checks.check_problem`).
         NonFiniteError: a loss is not finite before the first outer iteration ended.
     """
-    device = _device(device)
+    device = check_device(device)
     start = check_problem(features, labels, split, start, config, dtype, device)
     learner = Learner(features, labels, split, start, config, device, dtype)
     reason = "max_iter"
@@ -235,19 +235,6 @@ class Learner:
             reason,
             self.config,
         )
-
-
-def _device(device: torch.device | str) -> torch.device:
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"device must be one torch knows and has, got {str(device)!r} ({reason}); "
-            "'cpu' always works"
-        ) from error
-    return found
 
 
 def _candidates(features: Features, start: sp.csr_array, config: LDSConfig) -> Candidates:
