@@ -1,6 +1,7 @@
 """The options of a run, each default with its source."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 Support = Literal["all", "sparse"]
@@ -40,6 +41,7 @@ class LDSConfig:
         seed: of everything random in the run.
 
     Raises:
+        TypeError: an option is not a number, or not an integer, where one is needed.
         ValueError: an option is outside its range, by name.
     """
 
@@ -65,6 +67,8 @@ class LDSConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_kind(field.name, field.type, getattr(self, field.name))
         for name in (
             "n_neighbors", "hidden_channels", "n_draws", "inner_patience", "max_inner",
             "patience", "max_iter", "n_candidates",
@@ -74,6 +78,7 @@ class LDSConfig:
             _require(self, name, 0 < getattr(self, name) < float("inf"), "positive")
         for name in ("weight_decay", "inner_tol", "learn_inner_lr", "truncation"):
             _require(self, name, 0 <= getattr(self, name) < float("inf"), "0 or more")
+        _require(self, "seed", self.seed >= 0, "0 or more")
         _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
         _require(self, "outer_lr_decay", 0 < self.outer_lr_decay <= 1, "in (0, 1]")
 
@@ -83,6 +88,14 @@ class LDSConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
         return asdict(self)
+
+
+def _check_kind(name: str, kind: Any, value: Any) -> None:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if kind is int and not (number and isinstance(value, Integral)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if kind is float and not number:
+        raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def _require(config: LDSConfig, name: str, holds: bool, wanted: str) -> None:

@@ -1,6 +1,8 @@
 """LDS as a scikit-learn classifier, transductive like `LabelPropagation`."""
 
+import itertools
 import warnings
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -15,10 +17,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lds._types import Split
 from lds.bilevel.step import mix
 from lds.config import LDSConfig
-from lds.datasets.splits import three_way
+from lds.estimators.labels import encode_labels, split_roles
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.interop import to_networkx
 from lds.graphs.knn import check_neighbors, knn_adjacency
@@ -79,7 +80,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         split_: the roles of the labelled rows.
         history_: one record an outer iteration.
         n_iter_: outer iterations run.
-        n_features_in_: columns of X.
+        n_features_in_: columns of X; `feature_names_in_`: their names, where X has names.
 
     Example:
         >>> import numpy as np
@@ -151,30 +152,28 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
 
         Arguments:
             X: `(n_rows, n_features)`, dense, sparse or a data frame, finite.
-            y: `(n_rows,)`; -1 (None or NaN among strings) is unlabelled.
+            y: `(n_rows,)` strings, integers or booleans; -1 (None or NaN among strings) is
+                unlabelled.
             adjacency: `(n_rows, n_rows)`, symmetric, in [0, 1]: starting probabilities of edges.
-            validation: rows (indices or a mask) that judge the edges; None: a third of the
-                labelled ones.
-            stopping: rows that decide when to stop; likewise.
+            validation, stopping: labelled rows (numbers or a mask) that judge the edges and that
+                decide when to stop; the other labelled rows train. Given together; None deals the
+                labelled rows to the three roles at random, class by class.
 
         Raises:
             TypeError: an argument is of a kind that cannot be used.
             ValueError: X is not finite, y is of another length, shows fewer than two classes or too
                 few labels, a graph or a role does not fit, or an option is out of range.
         """
-        x, labels = self._validated(X), _labels(y)
+        x = self._validated(X)
         n_rows = x.shape[0]
-        if labels.shape != (n_rows,):
-            raise ValueError(f"y must have one label a row of X, ({n_rows},), got {labels.shape}")
+        codes, classes = encode_labels(y, n_rows)
         config = self._config()
-        codes, self.classes_ = _encode(labels)
+        check_neighbors(n_rows, config.n_neighbors, config.metric, sparse=sp.issparse(x))
         check_memory(n_rows, config, device=self.device)
-        if adjacency is None:
-            start = knn_adjacency(x, self.n_neighbors, self.metric)
-        else:
-            check_neighbors(n_rows, self.n_neighbors, self.metric, sparse=sp.issparse(x))
-            start = check_adjacency(_matrix(adjacency), n_rows)
-        split = _roles(codes, validation, stopping, config.seed)
+        start = None if adjacency is None else check_adjacency(_matrix(adjacency), n_rows)
+        split = split_roles(codes, validation, stopping, config.seed)
+        if start is None:
+            start = knn_adjacency(x, config.n_neighbors, config.metric)
         show = _print_iteration if self.verbose else None
         result = learn(x, codes, split, start, config, device=self.device, on_iteration=show)
         if result.reason == "max_iter":
@@ -188,6 +187,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(f"the fit ended early: {result.reason}", UserWarning, stacklevel=2)
         self._result, self._x, self._codes = result, x, codes
         self.split_ = split
+        self.classes_ = classes
         self.label_distributions_ = result.probabilities
         self.transduction_ = self.classes_[result.probabilities.argmax(1)]
         self.edge_probabilities_ = result.edges.to_csr(EDGE_CUTOFF)
@@ -207,30 +207,38 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         """Class probabilities of rows not seen in `fit`, `(n_new, n_classes)`; see the class."""
         check_is_fitted(self)
         x = self._validated(X, reset=False)
-        config, result = self._result.config, self._result
-        search = NearestNeighbors(n_neighbors=self.n_neighbors, metric=self.metric).fit(self._x)
-        neighbors = search.kneighbors(x, return_distance=False).astype(np.int64)
-        task = task_on(self._x, self._codes, config, torch.float32, torch.device(self.device))
-        seed = mix(config.seed, -5)
+        if sp.issparse(x) != sp.issparse(self._x):
+            x = _csr(x) if sp.issparse(self._x) else x.toarray()
+        known = _known_rows(x, self._x)
+        found = self.label_distributions_[known]
+        if (known < 0).any():
+            found[known < 0] = self._attached(x[known < 0])
+        return found
+
+    def _attached(self, x: Any) -> NDArray[np.floating[Any]]:
+        """Class probabilities of rows joined to their nearest rows of `fit`."""
+        result, config = self._result, self._result.config
+        search = NearestNeighbors(n_neighbors=config.n_neighbors, metric=config.metric)
+        neighbors = search.fit(self._x).kneighbors(x, return_distance=False).astype(np.int64)
+        task = task_on(self._x, self._codes, config, torch.float32, result.edges.probs.device)
         probs = predict_proba_new(
-            task, result.params, result.edges, x, neighbors, config.n_draws, seed
+            task, result.params, result.edges, x, neighbors, config.n_draws, mix(config.seed, -5)
         )
         found: NDArray[np.floating[Any]] = probs.cpu().numpy()
-        for column in range(neighbors.shape[1] - 1, -1, -1):
-            same = _equal_rows(x, self._x, neighbors[:, column])
-            found[same] = self.label_distributions_[neighbors[same, column]]
         return found
 
     def to_networkx(self, threshold: float = 0.5) -> nx.Graph:
-        """Edges with probability >= `threshold`, nodes with their predicted class."""
+        """Edges with probability >= `threshold`, in (0, 1]; nodes with their predicted class."""
         check_is_fitted(self)
         nodes = {"prediction": self.transduction_}
         return to_networkx(self.edge_probabilities_, threshold, nodes)
 
     def _validated(self, X: ArrayLike, *, reset: bool = True) -> Any:
-        return validate_data(
-            self, X, reset=reset, accept_sparse="csr", dtype=np.float32, ensure_min_samples=1
-        )
+        x = validate_data(
+            self, X, reset=reset, accept_sparse="csr", dtype=np.float32,
+            ensure_min_samples=2 if reset else 1,
+        )  # fmt: skip
+        return _csr(x) if sp.issparse(x) else x
 
     def _config(self) -> LDSConfig:
         options = {
@@ -251,84 +259,27 @@ def _matrix(adjacency: Any) -> Any:
     return adjacency if sp.issparse(adjacency) else np.asarray(adjacency)
 
 
-def _labels(y: ArrayLike) -> NDArray[Any]:
-    """Y as an array, blanks as None where it holds objects."""
-    labels = np.asarray(y)
-    if labels.dtype.kind == "O":
-        labels = np.array(
-            [None if v is None or v != v else v for v in labels.ravel()], dtype=object
-        )
-        labels = labels.reshape(np.shape(y))
-    return labels
+def _csr(x: Any, *, copy: bool = False) -> sp.csr_array:
+    return sp.csr_array(x, copy=copy)
 
 
-def _encode(y: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Class numbers, -1 where unlabelled, and the classes in order."""
-    if y.dtype.kind == "O":
-        known = np.array([v is not None and not (isinstance(v, int) and v == -1) for v in y])
-        values = y[known]
-        if values.size and all(isinstance(v, str) for v in values):
-            values = values.astype(str)
-    elif y.dtype.kind in "iufb":
-        if y.dtype.kind == "f" and not (np.isnan(y) | (y == np.floor(y))).all():
-            raise ValueError(
-                "y must hold classes, got continuous numbers (Unknown label type: continuous)"
-            )
-        known = ~np.isnan(y) & (y != -1) if y.dtype.kind == "f" else y != -1
-        values = y[known]
-    else:
-        known, values = np.ones(y.shape, dtype=bool), y
-    if not known.any():
-        raise ValueError("y must label at least two rows, got none; -1 marks unlabelled rows")
-    classes, inverse = np.unique(values, return_inverse=True)
-    if classes.size < 2:
-        raise ValueError(f"y must show at least two classes, got only {classes[0]}")
-    codes = np.full(y.shape, -1, dtype=np.int64)
-    codes[known] = inverse
-    return codes, classes
+def _known_rows(x: Any, fitted: Any) -> NDArray[np.int64]:
+    """The first row of `fitted` equal to each row of `x`, -1 where there is none."""
+    numbers: dict[bytes, int] = {}
+    for number, row in enumerate(_contents(fitted)):
+        numbers.setdefault(row, number)
+    return np.array([numbers.get(row, -1) for row in _contents(x)], dtype=np.int64)
 
 
-def _roles(
-    codes: NDArray[np.int64], validation: ArrayLike | None, stopping: ArrayLike | None, seed: int
-) -> Split:
-    """The roles asked for; what is not asked for is dealt among the labelled rows left."""
-    labelled = np.flatnonzero(codes >= 0)
-    none = labelled[:0]
-    if validation is None and stopping is None:
-        return Split(*three_way(codes, labelled, seed), none)
-    if validation is None or stopping is None:
-        raise ValueError("validation and stopping must be given together, got only one of them")
-    roles = {
-        "validation": _rows(validation, "validation", codes),
-        "stopping": _rows(stopping, "stopping", codes),
-    }
-    both = np.intersect1d(roles["validation"], roles["stopping"])
-    if both.size:
-        raise ValueError(f"validation and stopping must not share rows, got row {both[0]} in both")
-    train = np.setdiff1d(labelled, np.concatenate(list(roles.values())))
-    return Split(train, roles["validation"], roles["stopping"], none)
-
-
-def _rows(rows: ArrayLike, name: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    found = np.asarray(rows)
-    if found.dtype == bool:
-        if found.shape != codes.shape:
-            raise ValueError(f"{name} as a mask must have shape {codes.shape}, got {found.shape}")
-        found = np.flatnonzero(found)
-    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be row indices or a mask of at least one row")
-    if found.min() < 0 or found.max() >= codes.size:
-        raise ValueError(
-            f"{name} must index the {codes.size} rows of X, got {found.min()} to {found.max()}"
-        )
-    if (codes[found] < 0).any():
-        raise ValueError(f"{name} must hold labelled rows, got row {found[codes[found] < 0][0]}")
-    return np.unique(found).astype(np.int64)
-
-
-def _equal_rows(x: Any, other: Any, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    equal = abs(x - other[rows]).sum(axis=1) == 0
-    return np.asarray(equal, dtype=bool).ravel()
+def _contents(x: Any) -> Iterator[bytes]:
+    if not sp.issparse(x):
+        yield from (row.tobytes() for row in x + x.dtype.type(0))  # -0 becomes 0
+        return
+    x = _csr(x, copy=True)
+    x.sum_duplicates()  # sorts the indices, too
+    x.eliminate_zeros()
+    for start, stop in itertools.pairwise(x.indptr):
+        yield x.indices[start:stop].astype(np.int64).tobytes() + x.data[start:stop].tobytes()
 
 
 def _print_iteration(record: Iteration) -> None:

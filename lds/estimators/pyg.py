@@ -2,20 +2,22 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from lds._types import Split
+from lds._types import Features, Split
 from lds.bilevel.step import replayed
 from lds.config import LDSConfig
 from lds.graphs.interop import edges_above, from_edge_index, to_edge_index
-from lds.graphs.knn import knn_adjacency
+from lds.graphs.knn import knn_adjacency, metrics
+from lds.nn.features import SPARSE_BELOW
 from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, LDSResult, learn
 
@@ -23,11 +25,12 @@ EDGE_CUTOFF = 1e-4
 """Probabilities at or below this are left out of `edge_index`; `sample` draws from all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LearnedStructure:
-    """What `learn_structure` found.
+    """What `learn_structure` found; its tensors lie where `data.x` does.
 
     Attributes:
+        data: as given.
         edge_index: int64 `(2, n_entries)`, both directions of every edge with probability > 1e-4.
         edge_probs: float32 `(n_entries,)`, in (0, 1].
         predictions: int64 `(n_nodes,)`, the most likely class.
@@ -35,7 +38,7 @@ class LearnedStructure:
         result: weights, distribution and history.
     """
 
-    data: Any
+    data: Data
     edge_index: Tensor
     edge_probs: Tensor
     predictions: Tensor
@@ -47,28 +50,37 @@ class LearnedStructure:
         """One record an outer iteration."""
         return self.result.history
 
-    def sample(self, seed: int = 0) -> Tensor:
-        """One graph drawn from the distribution: `edge_index` `(2, n_edges)`, both directions."""
-        with replayed(seed):
+    def sample(self, seed: int | None = None) -> Tensor:
+        """One graph drawn from the distribution: `edge_index` `(2, n_entries)`, both directions.
+
+        Arguments:
+            seed: which graph; None takes one number from torch's random state, so that every call
+                draws anew.
+        """
+        with replayed(int(torch.randint(1 << 62, ())) if seed is None else seed):
             matrix = self.result.edges.draw().matrix
         crow, col = matrix.crow_indices().long(), matrix.col_indices().long()
         row = torch.repeat_interleave(
             torch.arange(crow.numel() - 1, device=crow.device), crow.diff()
         )
-        return torch.stack([row, col])[:, row != col].cpu()
+        return torch.stack([row, col])[:, row != col].to(self.edge_index.device)
 
-    def to_data(self, threshold: float = 0.5) -> Any:
-        """A copy of the data with the edges of probability >= `threshold` as its graph.
+    def to_data(self, threshold: float = 0.5) -> Data:
+        """A copy of the data with the edges of probability >= `threshold`, in (0, 1], as its graph.
 
-        `edge_index` and `edge_weight` (the probability) replace what was there.
+        `edge_index` and `edge_weight` (the probability) replace what was there; other attributes of
+        the former edges, such as `edge_attr`, are left out.
         """
         shape = (self.data.num_nodes, self.data.num_nodes)
-        parts = (self.edge_probs.numpy(), self.edge_index.numpy())
-        index, weight = to_edge_index(
-            edges_above(sp.csr_array(sp.coo_array(parts, shape)), threshold)
-        )
+        parts = (self.edge_probs.cpu().numpy(), self.edge_index.cpu().numpy())
+        matrix = sp.csr_array(sp.coo_array(parts, shape))
+        index, weight = to_edge_index(edges_above(matrix, threshold))
         new = copy.copy(self.data)
-        new.edge_index, new.edge_weight = torch.from_numpy(index), torch.from_numpy(weight)
+        for name in self.data.edge_attrs():
+            del new[name]
+        device = self.edge_index.device
+        new.edge_index = torch.from_numpy(index).to(device)
+        new.edge_weight = torch.from_numpy(weight).to(device)
         return new
 
 
@@ -82,57 +94,112 @@ def learn_structure(
     """Learn the graph of a PyG data object (LDS, Algorithm 7).
 
     Arguments:
-        data: with x `(n_nodes, n_features)`, y `(n_nodes,)`, boolean train_mask and val_mask; its
-            edge_index, if it has edges, starts the graph (edge_weight: starting probabilities),
-            else kNN does. The val_mask nodes are halved at random by the seed: one half judges
-            the edges, the other stops the run. No other label is read.
+        data: with x `(n_nodes, n_features)`, dense or sparse, integer y `(n_nodes,)`, boolean
+            train_mask and val_mask `(n_nodes,)`; its edge_index, if it has edges, starts the graph
+            (edge_weight: starting probabilities), else kNN does. The val_mask nodes are halved at
+            random by the seed: one half judges the edges, the other stops the run. No other label
+            is read. It is not changed.
         device: where to compute.
         on_iteration: called after each outer iteration.
         options: those of `lds.config.LDSConfig`, by name, `seed` among them.
 
     Raises:
-        TypeError: an unknown option.
+        TypeError: an unknown option, or a field of another kind.
         ValueError: data lacks a field, or cannot be learned from.
     """
+    known_options = {option.name for option in fields(LDSConfig)}
+    if unknown := sorted(options.keys() - known_options):
+        raise TypeError(
+            f"learn_structure takes no option {unknown[0]!r}; it takes "
+            f"{', '.join(sorted(known_options))}"
+        )
     config = LDSConfig(**options)
     for name in ("x", "y", "train_mask", "val_mask"):
-        if getattr(data, name, None) is None:
+        value = getattr(data, name, None)
+        if value is None:
             raise ValueError(f"data must have {name}, got {data}")
-    x = data.x.to_dense() if data.x.layout != torch.strided else data.x
-    dense = x.detach().cpu().numpy().astype(np.float32)
-    features = sp.csr_array(dense) if (dense != 0).mean() < 0.25 else dense
-    n_nodes = dense.shape[0]
-    check_memory(n_nodes, config, device=device)
-    for name in ("train_mask", "val_mask"):
-        mask = getattr(data, name)
-        if mask.dtype != torch.bool or tuple(mask.shape) != (n_nodes,):
-            raise ValueError(
-                f"data.{name} must be boolean of shape ({n_nodes},), "
-                f"got {mask.dtype} of shape {tuple(mask.shape)}"
-            )
-    train = np.flatnonzero(data.train_mask.cpu().numpy())
-    rng = np.random.default_rng(config.seed)
-    val = rng.permutation(np.flatnonzero(data.val_mask.cpu().numpy()))
-    half = val.size // 2
-    split = Split(train, np.sort(val[:half]), np.sort(val[half:]), train[:0])
-    labels = data.y.reshape(-1).cpu().numpy().astype(np.int64)
-    start = _start(data, features, n_nodes, config)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data.{name} must be a tensor, got {type(value).__name__}")
+    if data.x.dim() != 2:
+        raise ValueError(f"data.x must be (n_nodes, n_features), got {tuple(data.x.shape)}")
+    check_memory(data.x.shape[0], config, device=device)
+    features = _features(data.x, config)
+    split = _split(data, config.seed)
+    labels = _labels(data, split)
+    start = _start(data, features, config)
     result = learn(features, labels, split, start, config, device=device, on_iteration=on_iteration)
     index, probs = to_edge_index(result.edges.to_csr(EDGE_CUTOFF))
-    probabilities = torch.from_numpy(result.probabilities)
+    home = data.x.device
+    probabilities = torch.from_numpy(result.probabilities).to(home)
     return LearnedStructure(
         data,
-        torch.from_numpy(index),
-        torch.from_numpy(probs),
+        torch.from_numpy(index).to(home),
+        torch.from_numpy(probs).to(home),
         probabilities.argmax(1),
         probabilities,
         result,
     )
 
 
-def _start(data: Data, features: Any, n_nodes: int, config: LDSConfig) -> sp.csr_array:
+def _features(x: Tensor, config: LDSConfig) -> Features:
+    """X on the CPU, as CSR where that is smaller and the metric takes it."""
+    x = x.detach().cpu().float()
+    if x.layout != torch.strided:
+        entries = x.to_sparse_coo().coalesce()
+        place = tuple(entries.indices().numpy())
+        return sp.csr_array(sp.coo_array((entries.values().numpy(), place), tuple(x.shape)))
+    dense: NDArray[np.float32] = x.numpy()
+    few = np.count_nonzero(dense) < SPARSE_BELOW * dense.size
+    return sp.csr_array(dense) if few and config.metric in metrics(sparse=True) else dense
+
+
+def _split(data: Data, seed: int) -> Split:
+    rows = {}
+    for name in ("train_mask", "val_mask"):
+        mask = getattr(data, name)
+        if mask.dtype != torch.bool or mask.shape != data.x.shape[:1]:
+            raise ValueError(
+                f"data.{name} must be boolean of shape {tuple(data.x.shape[:1])}, "
+                f"got {mask.dtype} of shape {tuple(mask.shape)}"
+            )
+        rows[name] = np.flatnonzero(mask.cpu().numpy())
+    train, val = rows["train_mask"], rows["val_mask"]
+    if not train.size:
+        raise ValueError("data.train_mask must have at least one node, got none")
+    if val.size < 2:
+        raise ValueError(
+            "data.val_mask must have at least two nodes, one to judge the edges and one to stop, "
+            f"got {val.size}"
+        )
+    both = np.intersect1d(train, val)
+    if both.size:
+        raise ValueError(f"data.train_mask and data.val_mask must not share nodes, got {both[0]}")
+    val = np.random.default_rng(seed).permutation(val)
+    half = val.size // 2
+    return Split(train, np.sort(val[:half]), np.sort(val[half:]), train[:0])
+
+
+def _labels(data: Data, split: Split) -> NDArray[np.int64]:
+    """The labels of the split's nodes, -1 elsewhere."""
+    n_nodes = data.x.shape[0]
+    if data.y.dtype == torch.bool or data.y.is_floating_point() or data.y.is_complex():
+        raise TypeError(f"data.y must hold integers, the numbers of classes, got {data.y.dtype}")
+    if tuple(data.y.shape) not in {(n_nodes,), (n_nodes, 1)}:
+        raise ValueError(
+            f"data.y must have one class a node, ({n_nodes},), got {tuple(data.y.shape)}"
+        )
+    given = data.y.reshape(-1).cpu().numpy().astype(np.int64)
+    labels = np.full(n_nodes, -1, dtype=np.int64)
+    for rows in (split.train, split.validation, split.stopping):
+        labels[rows] = given[rows]
+    return labels
+
+
+def _start(data: Data, features: Features, config: LDSConfig) -> sp.csr_array:
+    if data.edge_index is None and "adj_t" in data:
+        raise ValueError("data must have its graph as edge_index, got adj_t")
     if data.edge_index is None or data.edge_index.numel() == 0:
         return knn_adjacency(features, config.n_neighbors, config.metric)
     weight = data.edge_weight if "edge_weight" in data else None
-    values = None if weight is None else weight.detach().cpu().numpy().reshape(-1)
-    return from_edge_index(data.edge_index.cpu().numpy(), values, n_nodes)
+    values = None if weight is None else weight.detach().cpu().numpy()
+    return from_edge_index(data.edge_index.cpu().numpy(), values, data.x.shape[0])

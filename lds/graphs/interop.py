@@ -1,6 +1,7 @@
 """Learned graphs as other libraries hold them."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import networkx as nx
@@ -15,8 +16,8 @@ def edges_above(edge_probs: sp.csr_array, threshold: float) -> sp.csr_array:
     Raises:
         ValueError: `threshold` is not in (0, 1].
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold (probability of an edge) must be in (0, 1], got {threshold}")
+    if not isinstance(threshold, Real) or not 0 < threshold <= 1:
+        raise ValueError(f"threshold (probability of an edge) must be in (0, 1], got {threshold!r}")
     kept = sp.csr_array(edge_probs, copy=True)
     kept.data[kept.data < threshold] = 0
     kept.eliminate_zeros()
@@ -55,24 +56,47 @@ def to_edge_index(edge_probs: sp.csr_array) -> tuple[NDArray[np.int64], NDArray[
 
 
 def from_edge_index(
-    edge_index: NDArray[np.int64], weight: NDArray[np.float32] | None, n_nodes: int
+    edge_index: NDArray[Any], weight: NDArray[Any] | None, n_nodes: int
 ) -> sp.csr_array:
-    """PyG's form as CSR; an edge listed twice counts once.
+    """PyG's form as symmetric CSR; loops are dropped, an edge listed twice counts once.
+
+    Arguments:
+        edge_index: integers `(2, n_entries)`, both directions of every edge.
+        weight: `(n_entries,)`, in [0, 1]; None is 1 everywhere.
+        n_nodes: how many nodes there are.
 
     Raises:
-        ValueError: a node outside [0, n_nodes), or an edge whose other direction is missing.
+        TypeError: `edge_index` does not hold integers.
+        ValueError: another shape, a node outside [0, n_nodes), a weight outside [0, 1], or an edge
+            whose other direction is missing or whose weights differ.
     """
+    if edge_index.dtype.kind not in "iu":
+        raise TypeError(f"edge_index must hold integers, got {edge_index.dtype}")
+    if edge_index.ndim != 2 or edge_index.shape[0] != 2:
+        raise ValueError(f"edge_index must have shape (2, n_entries), got {edge_index.shape}")
+    values = np.ones(edge_index.shape[1]) if weight is None else weight
+    if values.shape != (edge_index.shape[1],):
+        raise ValueError(
+            f"edge_weight must have one entry a column of edge_index, ({edge_index.shape[1]},), "
+            f"got {values.shape}"
+        )
     if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < n_nodes:
         raise ValueError(
             f"edge_index must number nodes from 0 to {n_nodes - 1}, "
             f"got {edge_index.min()} to {edge_index.max()}"
         )
-    row, col = edge_index
-    values = np.ones(row.size, np.float32) if weight is None else weight.astype(np.float32)
-    key, first = np.unique(row * n_nodes + col, return_index=True)
+    off_diagonal = edge_index[0] != edge_index[1]
+    row, col = edge_index[:, off_diagonal].astype(np.int64)
+    values = values[off_diagonal].astype(np.float32)
+    if not ((values >= 0) & (values <= 1)).all():  # NaN included
+        worst = values[~((values >= 0) & (values <= 1))][0]
+        raise ValueError(
+            f"edge_weight must be in [0, 1] (it is a starting probability), got {worst:g}"
+        )
+    key, first, back = np.unique(row * n_nodes + col, return_index=True, return_inverse=True)
     parts = (values[first], (key // n_nodes, key % n_nodes))
     matrix = sp.csr_array(sp.coo_array(parts, shape=(n_nodes, n_nodes)))
-    if abs(matrix - matrix.T).max() > 0:
+    if (values != values[first][back]).any() or abs(matrix - matrix.T).max() > 0:
         raise ValueError(
             "edge_index must hold both directions of every edge with one weight; "
             "torch_geometric.utils.to_undirected makes it so"

@@ -78,6 +78,41 @@ def test_a_new_row_reads_from_its_neighbours_by_the_formula_of_the_network():
         np.testing.assert_allclose(found, expected, atol=1e-4)  # float32 network
 
 
+def test_known_rows_keep_their_answer_where_many_rows_are_equally_near():
+    # All cosine distances of one positive column are 0: the row itself need not be among the k.
+    x, y, _ = blobs(n=30, labelled=15)
+    column = np.abs(x[:, :1])
+    clf = LDSClassifier(**QUICK).fit(column, y)
+    assert np.array_equal(clf.predict_proba(column), clf.label_distributions_)
+
+
+def test_new_rows_may_be_sparse_where_the_fit_was_dense_and_the_other_way(fitted):
+    clf, x, y, _ = fitted
+    new = blobs(n=6, seed=1)[0]
+    mixed = np.concatenate([x[:3], new])
+    expected = clf.predict_proba(mixed)
+    np.testing.assert_allclose(clf.predict_proba(sp.csr_array(mixed)), expected, atol=1e-6)
+    sparse = LDSClassifier(**QUICK).fit(sp.csr_array(x), y)
+    found = sparse.predict_proba(mixed)
+    assert np.array_equal(found[:3], sparse.label_distributions_[:3])
+    np.testing.assert_allclose(found, sparse.predict_proba(sp.csr_array(mixed)), atol=1e-6)
+
+
+def test_each_new_row_is_alone(fitted):
+    clf = fitted[0]
+    new = blobs(n=12, seed=1)[0]
+    together = clf.predict_proba(new)
+    alone = np.concatenate([clf.predict_proba(row[None]) for row in new])
+    np.testing.assert_allclose(alone, together, atol=1e-6)  # float32 network
+
+
+def test_settings_changed_after_fit_do_not_change_predictions(fitted):
+    clf, x, y, _ = fitted
+    new = blobs(n=6, seed=1)[0]
+    other = LDSClassifier(**QUICK).fit(x, y).set_params(n_neighbors=80, metric="manhattan")
+    assert np.array_equal(other.predict_proba(new), clf.predict_proba(new))
+
+
 def test_the_graph_for_a_look_has_exactly_the_edges_above_the_threshold(fitted):
     clf = fitted[0]
     graph = clf.to_networkx(threshold=0.5)
@@ -166,6 +201,7 @@ HALF = np.triu(np.ones((30, 30)), 1)
         (bad(fit={"adjacency": HALF}), "adjacency must be symmetric"),
         (bad(fit={"adjacency": 2 * (HALF + HALF.T)}), r"weights in \[0, 1\]"),
         (bad(options={"n_neighbors": 30}), "n_neighbors must be at least 1 and below"),
+        (bad(X=X30[:1], y=Y30[:1]), "minimum of 2 is required"),
         (bad(options={"metric": "fancy"}), "metric must be one of"),
         (bad(options={"dropout": 1.0}), r"dropout must be in \[0, 1\)"),
         (bad(options={"truncation": -1}), "truncation must be 0 or more"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
-from torch_geometric.utils import is_undirected, to_undirected
+from torch_geometric.utils import is_undirected
 
 from lds import learn_structure
 
@@ -62,6 +62,45 @@ def test_samples_follow_the_distribution():
     assert abs(counts.mean() - expected) <= 4 * (variance / 200).sqrt() + 1e-9
 
 
+def test_without_a_seed_every_sample_is_new_and_follows_torchs_state():
+    row, col = torch.triu_indices(90, 90, 1)
+    index = torch.stack([torch.cat([row, col]), torch.cat([col, row])])
+    data = blobs(edge_index=index, edge_weight=torch.full((index.shape[1],), 0.5))
+    learned = learn_structure(data, outer_lr=1e-30, max_inner=5, max_iter=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first, second = learned.sample(), learned.sample()
+        torch.manual_seed(0)
+        assert torch.equal(learned.sample(), first)
+    assert not torch.equal(first, second)
+
+
+def test_attributes_of_the_former_edges_do_not_outlive_them():
+    index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    data = blobs(edge_index=index, edge_attr=torch.ones(4, 2), pos=torch.zeros(90, 3))
+    better = learn_structure(data, max_inner=10, max_iter=1).to_data()
+    assert "edge_attr" not in better
+    assert torch.equal(better.pos, data.pos)
+    assert better.validate()
+    assert torch.equal(data.edge_index, index)
+    assert "edge_attr" in data
+
+
+@pytest.mark.parametrize("layout", ["to_sparse_coo", "to_sparse_csr"])
+def test_sparse_features_give_what_dense_ones_give(layout):
+    data = blobs()
+    few = torch.where(data.x > 3, data.x, 0) + torch.eye(4)[data.y]  # about a third is not 0
+    dense = learn_structure(blobs(x=few), **QUICK)
+    sparse = learn_structure(blobs(x=getattr(few, layout)()), **QUICK)
+    assert torch.equal(sparse.predictions, dense.predictions)
+
+
+def test_a_metric_for_dense_features_takes_dense_features_of_zeros_mostly():
+    x = torch.eye(90)[:, :20] + torch.eye(90)[:, 20:40] / 2
+    learned = learn_structure(blobs(x=x), metric="chebyshev", max_inner=5, max_iter=1)
+    assert learned.predictions.shape == (90,)
+
+
 def test_a_given_graph_starts_the_probabilities():
     y = torch.arange(90) % 3
     row, col = torch.nonzero(y[:, None] == y[None, :]).T
@@ -80,26 +119,40 @@ def test_labels_outside_the_masks_are_not_read():
     hidden = blobs(y=torch.where(data.train_mask | data.val_mask, data.y, 0))
     first, second = learn_structure(data, **QUICK), learn_structure(hidden, **QUICK)
     assert torch.equal(first.probabilities, second.probabilities)
+    unknown = blobs(y=torch.where(data.train_mask | data.val_mask, data.y, 9))
+    assert torch.equal(learn_structure(unknown, **QUICK).probabilities, first.probabilities)
+
+
+NONE = torch.zeros(90, dtype=torch.bool)
+PAIR = torch.tensor([[0, 1], [1, 0]])
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "error", "message"),
     [
-        ({"val_mask": None}, "data must have val_mask"),
-        ({"train_mask": torch.ones(90)}, "data.train_mask must be boolean"),
-        ({"edge_index": torch.tensor([[0], [1]])}, "to_undirected"),
-        (
-            {"edge_index": to_undirected(torch.tensor([[0], [95]]))},
-            "must number nodes from 0 to 89",
-        ),
-        ({"x": torch.full((90, 4), float("nan"))}, "finite"),
+        ({"val_mask": None}, ValueError, "data must have val_mask"),
+        ({"x": np.ones((90, 4))}, TypeError, "data.x must be a tensor, got ndarray"),
+        ({"x": torch.ones(90)}, ValueError, r"data.x must be \(n_nodes, n_features\)"),
+        ({"x": torch.full((90, 4), float("nan"))}, ValueError, "finite"),
+        ({"y": torch.rand(90)}, TypeError, "data.y must hold integers, .* got torch.float32"),
+        ({"y": torch.ones(90, 3).long()}, ValueError, r"one class a node, \(90,\), got \(90, 3"),
+        ({"y": torch.ones(80).long()}, ValueError, r"one class a node, \(90,\), got \(80,\)"),
+        ({"y": torch.ones(90).long()}, ValueError, "at least two classes"),
+        ({"train_mask": torch.ones(90)}, ValueError, "data.train_mask must be boolean"),
+        ({"train_mask": NONE}, ValueError, "data.train_mask must have at least one node"),
+        ({"val_mask": NONE}, ValueError, "data.val_mask must have at least two nodes, .* got 0"),
+        ({"val_mask": ~NONE}, ValueError, "must not share nodes, got 0"),
+        ({"edge_index": PAIR[:, :1]}, ValueError, "to_undirected"),
+        ({"edge_index": PAIR * 95}, ValueError, "must number nodes from 0 to 89"),
+        ({"edge_index": PAIR, "edge_weight": torch.full((2,), 2.0)}, ValueError, r"in \[0, 1\]"),
+        ({"adj_t": torch.eye(90).to_sparse()}, ValueError, "graph as edge_index, got adj_t"),
     ],
 )
-def test_bad_data_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_data_is_refused(change, error, message):
+    with pytest.raises(error, match=message):
         learn_structure(blobs(**change), **QUICK)
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(TypeError, match="n_neighbours"):
+    with pytest.raises(TypeError, match=r"takes no option 'n_neighbours'; it takes .*n_neighbors"):
         learn_structure(blobs(), n_neighbours=3)

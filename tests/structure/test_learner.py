@@ -251,3 +251,16 @@ def test_all_pairs_that_do_not_fit_are_refused_before_allocation(monkeypatch):
 def test_bad_options_are_named(option, value):
     with pytest.raises(ValueError, match=f"{option} must be"):
         LDSConfig(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("n_draws", 2.5), ("max_iter", None), ("inner_lr", "x"), ("seed", True)]
+)
+def test_options_of_another_kind_are_named(option, value):
+    with pytest.raises(TypeError, match=rf"{option} must be an? (integer|number), got"):
+        LDSConfig(**{option: value})
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
+        LDSConfig(seed=-1)
