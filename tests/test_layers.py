@@ -16,12 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "lds").rglob("*.py"))
 MAX_LINES = 450
 
-LOW = {"_types", "_version", "config", "checkpoints"}
+LOW = {"_types", "_version", "_projections", "config", "checkpoints"}
 EDGE = {"estimators", "experiments", "plots", "report", "cli", "__main__", "__init__"}
 # What each layer may import besides itself; the edge may import everything.
 MAY_IMPORT = {
     "_types": set(),
     "_version": set(),
+    "_projections": set(),
     "config": {"_types"},
     "checkpoints": {"_types", "config"},
     "bilevel": LOW,
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "structure": LOW | {"nn", "graphs", "bilevel", "discrete"},
 }
 # Layers that import nothing else from outside the package and the standard library.
-ONLY_PACKAGES = {"bilevel": {"torch"}, "discrete": {"torch"}}
+ONLY_PACKAGES = {"bilevel": {"torch"}, "discrete": {"torch"}, "_projections": {"torch"}}
 # The only places, layers or modules, that import these packages.
 ONLY_PLACES = {
     "sklearn": {
