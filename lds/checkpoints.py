@@ -4,10 +4,10 @@
 |---|---|
 | settings.json | data set, options, versions, format |
 | metrics.jsonl | one line an outer iteration |
-| summary.json | accuracies, controls, why the run ended |
+| summary.json | accuracy, NLL, ECE, controls, why the run ended |
 | edge_probs.npz | learned probabilities, symmetric CSR as plain arrays |
 | weights.safetensors | the network's weights |
-| predictions.npz | class probabilities, labels (-1 unknown), rows of each role |
+| predictions.npz | class probabilities and their uncertainty, labels (-1 unknown), roles' rows |
 """
 
 import io
@@ -49,7 +49,8 @@ class Run:
         summary: accuracies, controls, reason, seconds.
         edge_probs: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1].
         weights: the network's weights by name.
-        predictions: arrays "probabilities" `(n_nodes, n_classes)`, "labels", and the roles' rows.
+        predictions: arrays "probabilities" `(n_nodes, n_classes)`, "entropy" and
+            "mutual_information" `(n_nodes,)`, "labels", and the roles' rows.
     """
 
     settings: dict[str, Any]

@@ -19,6 +19,7 @@ from lds.datasets.base import NodeDataset, load, names
 from lds.experiments.fit import FitReport, fit_dataset
 from lds.structure.baselines import CONTROLS
 from lds.structure.learner import Iteration
+from lds.structure.metrics import Quality, entropy
 
 METHODS = ("lds",)
 CUTOFF = 1e-4
@@ -215,6 +216,7 @@ def _save(folder: Path, report: FitReport, config: LDSConfig, retain: float | No
             "best_iteration": result.best,
             "stopping_accuracy": best.stopping_accuracy,
             "test_accuracy": report.test_accuracy,
+            "test_quality": {name: q and q.to_dict() for name, q in report.test_quality.items()},
             "starting_edges": report.starting_edges,
             "expected_edges": best.expected_edges,
             "edge_cutoff": CUTOFF,
@@ -225,6 +227,8 @@ def _save(folder: Path, report: FitReport, config: LDSConfig, retain: float | No
         weights=result.params,
         predictions={
             "probabilities": result.probabilities,
+            "entropy": entropy(result.probabilities),
+            "mutual_information": result.mutual_information,
             "labels": data.labels,
             **{f"{role}_rows": rows for role, rows in vars(data.split).items()},
         },
@@ -245,16 +249,17 @@ def _write_predictions(path: Path, report: FitReport) -> None:
 
 
 def _print_summary(report: FitReport, config: LDSConfig, folder: Path) -> None:
-    result, test = report.result, report.test_accuracy
+    result, test = report.result, report.test_quality
     best = result.history[result.best]
     table = Table(title=f"{report.dataset.name}, seed {config.seed}")
     table.add_column("method")
     table.add_column("early-stopping rows", justify="right")
-    table.add_column("test rows", justify="right")
-    table.add_row("LDS", _percent(best.stopping_accuracy), _percent(test["lds"]), style="bold")
+    for column in ("test rows", "NLL, nats", "ECE"):
+        table.add_column(column, justify="right")
+    table.add_row("LDS", _percent(best.stopping_accuracy), *_cells(test["lds"]), style="bold")
     for letter, (name, control) in zip("abc", report.controls.items(), strict=False):
         label = f"({letter}) {CONTROLS[name]}"
-        table.add_row(label, _percent(control.stopping_accuracy), _percent(test[name]))
+        table.add_row(label, _percent(control.stopping_accuracy), *_cells(test[name]))
     out.print(table)
     out.print(
         f"{len(result.history)} outer iterations in {report.seconds:.0f} s, best "
@@ -264,8 +269,14 @@ def _print_summary(report: FitReport, config: LDSConfig, folder: Path) -> None:
     out.print(f"run folder: {folder}", soft_wrap=True)
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+def _cells(found: Quality | None) -> tuple[str, str, str]:
+    if found is None:
+        return ("-", "-", "-")
+    return _percent(found.accuracy), f"{found.nll:.3f}", _percent(found.ece)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def main() -> None:

@@ -29,6 +29,11 @@ def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path):
     assert set(run.summary["test_accuracy"]) == {
         "lds", "gcn_train", "gcn_train_validation", "frozen"
     }  # fmt: skip
+    assert set(run.summary["test_quality"]) == set(run.summary["test_accuracy"])
+    assert set(run.summary["test_quality"]["lds"]) == {"accuracy", "nll", "ece"}
+    assert "NLL" in result.stdout
+    assert "ECE" in result.stdout
+    assert run.predictions["mutual_information"].shape == run.predictions["entropy"].shape == (150,)
     assert len(run.metrics) == 2
     assert run.settings["options"]["seed"] == 1
     test = run.predictions["test_rows"]

@@ -15,6 +15,7 @@ from lds.graphs.knn import knn_adjacency
 from lds.structure.baselines import ControlResult, run_controls
 from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, LDSResult, learn
+from lds.structure.metrics import Quality, quality
 
 OnIteration = Callable[[Iteration], None]
 
@@ -38,12 +39,17 @@ class FitReport:
     seconds: float
 
     @property
-    def test_accuracy(self) -> dict[str, float | None]:
-        """Accuracy on the test rows of "lds" and every control; None where there is no test row."""
-        found = {"lds": accuracy(self.result.probabilities, self.dataset)}
+    def test_quality(self) -> dict[str, Quality | None]:
+        """Accuracy, NLL and ECE on the test rows of "lds" and every control; None without any."""
+        found = {"lds": quality_on_test(self.result.probabilities, self.dataset)}
         for name, control in self.controls.items():
-            found[name] = accuracy(control.probabilities, self.dataset)
+            found[name] = quality_on_test(control.probabilities, self.dataset)
         return found
+
+    @property
+    def test_accuracy(self) -> dict[str, float | None]:
+        """The accuracies of `test_quality`."""
+        return {name: q.accuracy if q else None for name, q in self.test_quality.items()}
 
 
 def fit_dataset(
@@ -89,9 +95,6 @@ def starting_graph(dataset: NodeDataset, config: LDSConfig) -> sp.csr_array:
     return knn_adjacency(dataset.features, config.n_neighbors, config.metric)
 
 
-def accuracy(probabilities: NDArray[np.floating], dataset: NodeDataset) -> float | None:
-    """Share of test rows whose most likely class is right; None without test rows."""
-    rows = dataset.split.test
-    if rows.size == 0:
-        return None
-    return float((probabilities[rows].argmax(1) == dataset.labels[rows]).mean())
+def quality_on_test(probabilities: NDArray[np.floating], dataset: NodeDataset) -> Quality | None:
+    """Accuracy, NLL and ECE on the test rows; None without any."""
+    return quality(probabilities, dataset.labels, dataset.split.test)

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 
 from lds.config import LDSConfig
-from lds.datasets.base import load
-from lds.experiments.fit import accuracy, starting_graph
+from lds.datasets.base import NodeDataset, load
+from lds.experiments.fit import quality_on_test, starting_graph
 from lds.structure.baselines import CONTROLS, run_controls
 from lds.structure.learner import learn
 
@@ -70,18 +71,27 @@ def run_one(
     started = time.perf_counter()
     if what == "controls":
         controls = run_controls(*arguments)
-        test = {key: accuracy(control.probabilities, data) for key, control in controls.items()}
-        return record | {"test": test, "seconds": time.perf_counter() - started}
+        seconds = time.perf_counter() - started
+        found = {name: control.probabilities for name, control in controls.items()}
+        return record | _on_test(found, data) | {"seconds": seconds}
     result = learn(*arguments)
     best = result.history[result.best]
     return record | {
-        "test": {"lds": accuracy(result.probabilities, data)},
+        **_on_test({"lds": result.probabilities}, data),
         "seconds": time.perf_counter() - started,
         "stopping_accuracy": best.stopping_accuracy,
         "stopping_loss": best.stopping_loss,
         "iterations": len(result.history),
         "starting_edges": start.nnz // 2,
         "expected_edges": best.expected_edges,
+    }
+
+
+def _on_test(found: dict[str, NDArray[np.floating[Any]]], data: NodeDataset) -> dict[str, Any]:
+    qualities = {name: quality_on_test(probs, data) for name, probs in found.items()}
+    return {
+        "test": {name: q and q.accuracy for name, q in qualities.items()},
+        "quality": {name: q and q.to_dict() for name, q in qualities.items()},
     }
 
 
@@ -130,8 +140,11 @@ def table(
     For each data set one setting is chosen for all seeds, by mean early-stopping accuracy over the
     selection seeds (ties by mean early-stopping loss); controls run with the chosen setting.
     """
-    yield "| data | setting | stopping | LDS | (a) train | (b) + val | (c) frozen | default LDS |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield (
+        "| data | setting | stopping | on test rows | LDS | (a) train | (b) + val | (c) frozen "
+        "| default LDS |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name in names:
 
         def run(settings: list[Settings], seeds: range, what: str, name: str = name) -> Records:
@@ -144,14 +157,19 @@ def table(
         chosen: Settings = max(groups, key=_mean_score)[0]["setting"] if groups else points[0]
         best = run([chosen], seeds, "lds")
         controls = run([chosen], seeds, "controls")
-        cells = [_cell([record["test"]["lds"] for record in best])] + [
-            _cell([record["test"][column] for record in controls]) for column in CONTROLS
-        ]
-        default = _cell([record["test"]["lds"] for record in run([{}], seeds, "lds")])
+        default = run([{}], seeds, "lds")
+        columns = [(best, "lds"), *((controls, column) for column in CONTROLS), (default, "lds")]
         label = name if name not in CITATION else f"{name}, {retain:.0%} of edges"
         chosen_text = ", ".join(f"{k}={v}" for k, v in chosen.items()) or "default"
-        stopping = _cell([record["stopping_accuracy"] for record in best])
-        yield f"| {label} | {chosen_text} | {stopping} | " + " | ".join([*cells, default]) + " |"
+        stopping = _cell([record["stopping_accuracy"] for record in best], percent=True)
+        cells = [_cell([r["test"][what] for r in group], percent=True) for group, what in columns]
+        yield f"| {label} | {chosen_text} | {stopping} | accuracy, % | " + " | ".join(cells) + " |"
+        for measure, unit in (("nll", "NLL, nats"), ("ece", "ECE, %")):
+            cells = [
+                _cell([_measure(r, what, measure) for r in group], percent=measure == "ece")
+                for group, what in columns
+            ]
+            yield f"| | | | {unit} | " + " | ".join(cells) + " |"
 
 
 def _mean_score(records: Records) -> tuple[float, float]:
@@ -159,8 +177,18 @@ def _mean_score(records: Records) -> tuple[float, float]:
     return accuracy, -float(np.mean([record["stopping_loss"] for record in records]))
 
 
-def _cell(values: list[float]) -> str:
-    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}"
+def _measure(record: dict[str, Any], what: str, measure: str) -> float | None:
+    """NLL or ECE; None for a record written before they were kept."""
+    return (record.get("quality", {}).get(what) or {}).get(measure)
+
+
+def _cell(values: list[float | None], *, percent: bool) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "-"
+    if percent:
+        return f"{100 * np.mean(known):.1f} ± {100 * np.std(known):.1f}"
+    return f"{np.mean(known):.3f} ± {np.std(known):.3f}"
 
 
 def main() -> None:

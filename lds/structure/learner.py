@@ -20,8 +20,9 @@ from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.knn import knn_adjacency
 from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
+from lds.structure.metrics import mutual_information
 from lds.structure.objectives import nodes_tensor, task_on
-from lds.structure.predict import WORST, Score, predict_proba, score
+from lds.structure.predict import WORST, Score, predict_draws, predict_proba, score
 
 Params = dict[str, Tensor]
 
@@ -50,6 +51,8 @@ class LDSResult:
         params: w, at the end of the best outer iteration.
         edges: θ of the same moment.
         probabilities: ĥ_w(X), `(n_nodes, n_classes)` float, mean over S graphs (eq. 9.7).
+        mutual_information: `(n_nodes,)`, nats: what not knowing the graph adds to the entropy of
+            `probabilities` (see `metrics.mutual_information`), over the same S graphs.
         history: one record an outer iteration.
         best: index of the best in `history`.
         reason: why the run ended: "patience", "max_iter", "interrupted" or "non-finite: ...".
@@ -59,6 +62,7 @@ class LDSResult:
     params: Params
     edges: EdgeDistribution
     probabilities: NDArray[np.floating[Any]]
+    mutual_information: NDArray[np.floating[Any]]
     history: list[Iteration]
     best: int
     reason: str
@@ -226,10 +230,14 @@ class Learner:
         """The best found; at least one outer iteration must have ended."""
         assert self.best.edges is not None
         assert self.best.probabilities is not None
+        best, config = self.best, self.config
+        seed = mix(config.seed, best.iteration, -3)  # the graphs of the best score once more
+        draws = predict_draws(self.task, best.params, self.best.edges, config.n_draws, seed)
         return LDSResult(
             self.best.params,
             self.best.edges,
             self.best.probabilities.cpu().numpy(),
+            mutual_information(draws.cpu().numpy()),
             self.history,
             self.best.iteration,
             reason,

@@ -12,6 +12,7 @@ from lds._types import Features
 from lds.bilevel.step import replayed
 from lds.nn.features import node_features
 from lds.structure.edges import EdgeDistribution
+from lds.structure.metrics import SMALLEST
 from lds.structure.objectives import Task, nodes_tensor
 
 CHUNK = 256
@@ -31,10 +32,21 @@ def predict_proba(
     Returns:
         Class probabilities `(n_nodes, n_classes)`; rows sum to 1.
     """
+    return predict_draws(task, params, edges, n_draws, seed).mean(0)
+
+
+@torch.no_grad()
+def predict_draws(
+    task: Task,
+    params: dict[str, Tensor],
+    edges: EdgeDistribution,
+    n_draws: int,
+    seed: int,
+) -> Tensor:
+    """The terms of `predict_proba`'s mean: `(n_draws, n_nodes, n_classes)`, one draw a graph."""
     with replayed(seed):
         graph = edges.draw(n_draws)
-    logits = task.network(params, task.features, graph, training=False)
-    return logits.softmax(2).mean(0)
+    return task.network(params, task.features, graph, training=False).softmax(2)
 
 
 @torch.no_grad()
@@ -99,5 +111,5 @@ def score(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Score:
     """Score of class probabilities `(n_nodes, n_classes)` on `rows`."""
     mine, truth = probabilities[rows], labels[rows]
     accuracy = float((mine.argmax(1) == truth).double().mean())
-    likelihood = mine.gather(1, truth.unsqueeze(1)).clamp_min(1e-12)
+    likelihood = mine.gather(1, truth.unsqueeze(1)).clamp_min(SMALLEST)
     return Score(accuracy, float(-likelihood.log().mean()))

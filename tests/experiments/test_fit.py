@@ -1,0 +1,79 @@
+"""A whole fit with its controls, and the records of the accuracy table."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from lds.config import LDSConfig
+from lds.datasets.base import load
+from lds.experiments.fit import fit_dataset
+from lds.experiments.table import Store, run_one, table
+from lds.structure.baselines import CONTROLS
+from lds.structure.metrics import expected_calibration_error
+
+QUICK = {"max_inner": 5, "max_iter": 2}
+
+
+def test_nll_and_ece_stand_beside_every_accuracy():
+    data = load("iris", seed=0)
+    report = fit_dataset(data, LDSConfig(**QUICK))
+    assert list(report.test_quality) == ["lds", *CONTROLS]
+    rows = data.split.test
+    found = {"lds": report.result, **report.controls}
+    for name, quality in report.test_quality.items():
+        probs = found[name].probabilities[rows].astype(float)
+        assert quality.accuracy == (probs.argmax(1) == data.labels[rows]).mean()
+        probs /= probs.sum(1, keepdims=True)
+        assert quality.nll == pytest.approx(log_loss(data.labels[rows], probs), rel=1e-5)
+        assert quality.ece == pytest.approx(
+            expected_calibration_error(probs, data.labels[rows]), abs=1e-6
+        )
+        assert report.test_accuracy[name] == quality.accuracy
+
+
+def test_uncertainty_of_a_result_is_of_the_graphs_that_made_it():
+    result = fit_dataset(load("iris", seed=0), LDSConfig(**QUICK), controls=False).result
+    information = result.mutual_information
+    entropy = -(result.probabilities * np.log(result.probabilities)).sum(1)
+    assert information.shape == (150,)
+    assert (information >= 0).all()
+    assert (information <= entropy + 1e-6).all()
+    assert information.max() > 1e-4, "the graphs differ"
+    still = fit_dataset(
+        load("iris", seed=0), LDSConfig(**QUICK, update_edges=False), controls=False
+    ).result
+    assert still.mutual_information.max() < 1e-6, "every draw of a 0/1 distribution is the same"
+
+
+def test_records_have_the_measures_and_older_records_are_read(tmp_path):
+    record = run_one("iris", 0.0, 0, QUICK, "lds", None)
+    assert record["quality"]["lds"]["accuracy"] == record["test"]["lds"]
+    assert math.isfinite(record["quality"]["lds"]["nll"])
+    controls = run_one("iris", 0.0, 0, QUICK, "controls", None)
+    assert list(controls["quality"]) == list(CONTROLS)
+    old = {k: v for k, v in record.items() if k != "quality"}
+    path = tmp_path / "table.jsonl"
+    path.write_text(json.dumps(old | {"setting": {}}) + "\n" + json.dumps(record) + "\n")
+    store = Store(path)
+    jobs = [("iris", 0.0, 0, setting, "lds", None) for setting in ({}, QUICK)]
+    assert ["quality" in found for found in store.run(jobs, 1)] == [False, True]
+
+
+def test_the_table_shows_a_dash_where_a_record_lacks_a_measure(tmp_path, monkeypatch):
+    monkeypatch.setattr("lds.experiments.table.grid", lambda name, retain: [QUICK])
+    monkeypatch.setattr("lds.experiments.table.LDSConfig", lambda **o: LDSConfig(**{**QUICK, **o}))
+    store = Store(tmp_path / "table.jsonl")
+    first = list(table(["iris"], 0.0, range(2), range(2), None, store, 1))
+    assert len(first) == 5
+    assert [line.split("|")[4].strip() for line in first[2:]] == [
+        "accuracy, %", "NLL, nats", "ECE, %"
+    ]  # fmt: skip
+    assert not any(cell.strip() == "-" for line in first[2:] for cell in line.split("|"))
+    for record in store.records.values():
+        record.pop("quality")
+    again = list(table(["iris"], 0.0, range(2), range(2), None, store, 1))
+    assert again[2] == first[2]
+    assert [cell.strip() for cell in again[3].split("|")[5:-1]] == ["-"] * 5
