@@ -109,11 +109,14 @@ def fit(
     ] = default.patience,
     max_iter: Annotated[int, typer.Option(help="Most outer iterations.")] = default.max_iter,
     support: Annotated[
-        Literal["all", "sparse"], typer.Option(help="Which pairs may become edges.")
+        Literal["all", "sparse", "auto"], typer.Option(help="Which pairs may become edges.")
     ] = default.support,
-    n_candidates: Annotated[
-        int, typer.Option(help="Neighbours a node of the sparse support.")
-    ] = default.n_candidates,
+    pairs_per_node: Annotated[
+        int, typer.Option(help="Pairs a node that a sparse support keeps at most.")
+    ] = default.pairs_per_node,
+    grow_every: Annotated[
+        int, typer.Option(help="Hypersteps between growths of a sparse support; 0: never.")
+    ] = default.grow_every,
 ) -> None:
     """Learn a graph and classify, with three honest controls on the same split and seed."""
     given = locals()

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
-Support = Literal["all", "sparse"]
+Support = Literal["all", "sparse", "auto"]
 """Which pairs may become edges."""
 
 
@@ -34,9 +34,13 @@ class LDSConfig:
         patience: outer iterations without a better early-stopping score that end the run (§9.4.2:
             20).
         max_iter: most outer iterations.
-        support: which pairs may become edges: "all" (the thesis), or "sparse": the starting edges
-            and the `n_candidates` nearest neighbours of every node, in memory proportional to them.
-        n_candidates: neighbours a node of the sparse support.
+        support: which pairs may become edges: "all" (the thesis); "sparse", the starting edges, the
+            `n_neighbors` nearest neighbours, and pairs that the hypergradient asks for, in memory
+            proportional to them; "auto", all where they take a quarter of the memory available or
+            less.
+        pairs_per_node: pairs that a sparse support keeps at most, times the number of nodes (or
+            the starting edges, where they are more): the ones with the largest probabilities.
+        grow_every: hypersteps between growths of a sparse support; 0 never changes it.
         update_edges: False never updates θ: the frozen-graph control.
         seed: of everything random in the run.
 
@@ -62,7 +66,8 @@ class LDSConfig:
     patience: int = 20
     max_iter: int = 200
     support: Support = "all"
-    n_candidates: int = 30
+    pairs_per_node: int = 25
+    grow_every: int = 5
     update_edges: bool = True
     seed: int = 0
 
@@ -71,12 +76,12 @@ class LDSConfig:
             _check_kind(field.name, field.type, getattr(self, field.name))
         for name in (
             "n_neighbors", "hidden_channels", "n_draws", "inner_patience", "max_inner",
-            "patience", "max_iter", "n_candidates",
+            "patience", "max_iter", "pairs_per_node",
         ):  # fmt: skip
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("inner_lr", "outer_lr"):
             _require(self, name, 0 < getattr(self, name) < float("inf"), "positive")
-        for name in ("weight_decay", "inner_tol", "learn_inner_lr", "truncation"):
+        for name in ("weight_decay", "inner_tol", "learn_inner_lr", "truncation", "grow_every"):
             _require(self, name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         _require(self, "seed", self.seed >= 0, "0 or more")
         _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")

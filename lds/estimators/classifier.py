@@ -65,8 +65,10 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         max_inner: most steps of one inner run.
         patience: outer iterations without a better early-stopping score that end the fit.
         max_iter: most outer iterations.
-        support: "all" pairs may become edges, or "sparse".
-        n_candidates: neighbours a row of the sparse support.
+        support: "all" pairs may become edges, a "sparse" choice that follows the hypergradient, or
+            "auto", by the memory there is.
+        pairs_per_node: pairs that a sparse support keeps at most, times the number of rows.
+        grow_every: hypersteps between growths of a sparse support; 0 never changes it.
         random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
         device: "cpu", "cuda", ...
         verbose: True prints a line each outer iteration.
@@ -112,8 +114,9 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         max_inner: int = _DEFAULT.max_inner,
         patience: int = _DEFAULT.patience,
         max_iter: int = _DEFAULT.max_iter,
-        support: Literal["all", "sparse"] = _DEFAULT.support,
-        n_candidates: int = _DEFAULT.n_candidates,
+        support: Literal["all", "sparse", "auto"] = _DEFAULT.support,
+        pairs_per_node: int = _DEFAULT.pairs_per_node,
+        grow_every: int = _DEFAULT.grow_every,
         random_state: int | np.random.RandomState | None = None,
         device: str = "cpu",
         verbose: bool = False,
@@ -135,7 +138,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.patience = patience
         self.max_iter = max_iter
         self.support = support
-        self.n_candidates = n_candidates
+        self.pairs_per_node = pairs_per_node
+        self.grow_every = grow_every
         self.random_state = random_state
         self.device = device
         self.verbose = verbose

@@ -123,25 +123,52 @@ class AllPairs(Candidates):
 
 
 class PairList(Candidates):
-    """The pairs stored in a symmetric sparse matrix, sorted by row and column.
+    """A list of pairs, sorted by row and column.
 
     Memory is O(pairs); no pair outside the list ever becomes an edge.
 
     Arguments:
-        pattern: symmetric CSR `(n_nodes, n_nodes)`; its stored entries off the diagonal are the
-            pairs.
+        n_nodes: N.
+        key: int64, ascending and distinct: row · N + col of each pair, row < col.
     """
 
-    def __init__(self, pattern: sp.csr_array) -> None:
-        upper = sp.csr_array(sp.triu(pattern, k=1))
-        upper.sort_indices()
+    def __init__(self, n_nodes: int, key: np.ndarray) -> None:
+        self._key = key
+        self.n_pairs = len(key)
+        row = key // n_nodes
+        crow = np.searchsorted(row, np.arange(n_nodes + 1))
+        size = max(1, -(-self.n_pairs // ALIGN)) * ALIGN
+        super().__init__(n_nodes, size, (row, key - row * n_nodes, crow, key))
+
+    @classmethod
+    def of(cls, pattern: sp.csr_array) -> "PairList":
+        """The pairs above the diagonal that a sparse matrix stores."""
+        upper = sp.triu(pattern, k=1).tocoo()
         n_nodes = int(pattern.shape[0])
-        self._n_pairs = int(upper.nnz)
-        row = np.repeat(np.arange(n_nodes, dtype=np.int64), np.diff(upper.indptr))
-        col = upper.indices.astype(np.int64)
-        self._key = row * n_nodes + col
-        size = max(1, -(-self._n_pairs // ALIGN)) * ALIGN
-        super().__init__(n_nodes, size, (row, col, upper.indptr.astype(np.int64)))
+        return cls(n_nodes, np.unique(upper.row.astype(np.int64) * n_nodes + upper.col))
+
+    @property
+    def keys(self) -> np.ndarray:
+        """The number row · N + col of each pair, ascending, int64."""
+        return self._key
+
+    def contains(self, key: Tensor) -> Tensor:
+        """Whether each int64 key is one of the list's."""
+        *_, mine = self._tables(key.device)
+        if not self.n_pairs:
+            return torch.zeros_like(key, dtype=torch.bool)
+        place = torch.searchsorted(mine, key).clamp_(max=self.n_pairs - 1)
+        return mine.index_select(0, place) == key
+
+    def take(self, flat: Tensor, other: "PairList") -> Tensor:
+        """A buffer over these pairs with the values of one over `other`; 0 where it has no pair."""
+        *_, key = self._tables(flat.device)
+        *_, theirs = other._tables(flat.device)
+        mine = flat.new_zeros(self.size)
+        shared = other.contains(key)
+        place = torch.searchsorted(theirs, key[shared])
+        mine[: self.n_pairs][shared] = flat.index_select(0, place)
+        return mine
 
     def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
         """Flat positions of pairs of the list; ValueError for one that is not in it."""
@@ -153,15 +180,15 @@ class PairList(Candidates):
 
     def pairs(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Rows and columns at flat positions."""
-        row, col, _ = self._tables(index.device)
-        return row[index], col[index]
+        row, col, *_ = self._tables(index.device)
+        return row.index_select(0, index), col.index_select(0, index)
 
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
-        """Row dot products at the pairs alone (SDDMM)."""
-        _, col, crow = self._tables(flat.device)
+        """Row dot products at the pairs alone (SDDMM), straight into the buffer's values."""
+        _, col, crow, _ = self._tables(flat.device)
         shape = (self.n_nodes, self.n_nodes)
-        values = flat[: self._n_pairs]
-        zero = torch.zeros_like(values)
-        pattern = torch.sparse_csr_tensor(crow, col, zero, shape, check_invariants=False)
-        product = torch.sparse.sampled_addmm(pattern, left.contiguous(), right.t().contiguous())
-        values.add_(product.values(), alpha=alpha)
+        values = flat[: self.n_pairs]
+        pattern = torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
+        # `right` transposed as a view: the product wants it by rows and would copy it otherwise.
+        product = torch.sparse.sampled_addmm(pattern, left.contiguous(), right.t(), alpha=alpha)
+        values.copy_(product.values())

@@ -14,6 +14,9 @@ from lds.graphs.candidates import AllPairs
 COPIES_OF_PROBS = 2
 """θ and the best θ so far."""
 
+AUTO_SHARE = 0.25
+"""Of the memory available, what `support="auto"` gives to them before it goes sparse."""
+
 
 def check_problem(
     features: Features,
@@ -86,17 +89,31 @@ def check_memory(
     if config.support != "all":
         return
     device = check_device(device)
-    needed = COPIES_OF_PROBS * AllPairs.bytes_needed(n_nodes, dtype.itemsize)
-    if device.type == "cuda":
-        there = torch.cuda.mem_get_info(device)[0]
-    else:
-        there = psutil.virtual_memory().available
+    needed, there = _all_pairs_bytes(n_nodes, dtype, device)
     if needed > there:
         raise ValueError(
             f"support='all' keeps a probability for every pair of {n_nodes} nodes and needs "
             f"{needed:,} bytes, but {there:,} are available on {device}; support='sparse' needs "
             "memory for its candidate pairs only"
         )
+
+
+def keeps_all_pairs(
+    n_nodes: int, config: LDSConfig, dtype: torch.dtype, device: torch.device
+) -> bool:
+    """Whether a run is on all pairs: as told, or as memory allows where told "auto"."""
+    if config.support != "auto":
+        return config.support == "all"
+    needed, there = _all_pairs_bytes(n_nodes, dtype, device)
+    return needed <= AUTO_SHARE * there
+
+
+def _all_pairs_bytes(n_nodes: int, dtype: torch.dtype, device: torch.device) -> tuple[int, int]:
+    """Bytes that all pairs need, and bytes available."""
+    needed = COPIES_OF_PROBS * AllPairs.bytes_needed(n_nodes, dtype.itemsize)
+    if device.type == "cuda":
+        return needed, torch.cuda.mem_get_info(device)[0]
+    return needed, psutil.virtual_memory().available
 
 
 def check_device(device: torch.device | str) -> torch.device:

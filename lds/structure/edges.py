@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lds.discrete.thinning import ThinningTable
 from lds.graphs.batch import GraphBatch, Products, graph_batch
-from lds.graphs.candidates import AllPairs, Candidates
+from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.product import FactoredGradient, factored_gradient
 
 RECENT_DRAWS = 32
@@ -83,6 +83,19 @@ class EdgeDistribution:
         self.pairs.add_product(self.probs, left, right, -lr)
         self.probs.clamp_(0, 1)
         self._table.refresh()
+        self._recent.clear()
+
+    def move_to(self, pairs: PairList) -> None:
+        """Another list of candidate pairs: new ones start at 0, those it lacks are forgotten.
+
+        Raises:
+            TypeError: the distribution is over all pairs, which have no others.
+        """
+        if not isinstance(self.pairs, PairList):
+            raise TypeError("move_to needs a distribution over a list of pairs, got all pairs")
+        self.probs = pairs.take(self.probs, self.pairs)
+        self.pairs = pairs
+        self._table = ThinningTable(self.probs)
         self._recent.clear()
 
     def copy(self) -> "EdgeDistribution":

@@ -16,13 +16,12 @@ from lds.bilevel.dynamics import Adam
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix
 from lds.config import LDSConfig
-from lds.graphs.candidates import AllPairs, Candidates, PairList
-from lds.graphs.knn import knn_adjacency
 from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
 from lds.structure.metrics import mutual_information
 from lds.structure.objectives import nodes_tensor, task_on
 from lds.structure.predict import WORST, Score, predict_draws, predict_proba, score
+from lds.structure.support import candidates, growth
 
 Params = dict[str, Tensor]
 
@@ -145,7 +144,9 @@ class Learner:
     ) -> None:
         self.config = config
         self.task = task_on(features, labels, config, dtype, device)
-        self.edges = EdgeDistribution(start, dtype, device, _candidates(features, start, config))
+        pairs = candidates(features, start, config, dtype, device)
+        self.edges = EdgeDistribution(start, dtype, device, pairs)
+        self.growth = growth(self.edges, config)
         self.log_lr = torch.tensor(math.log(config.inner_lr), dtype=dtype, device=device)
         self.outer_lr = config.outer_lr
         self.stopping = nodes_tensor(split.stopping, device)
@@ -222,7 +223,11 @@ class Learner:
             if self.config.learn_inner_lr and to_lr is not None:
                 self.log_lr = self.log_lr - self.config.learn_inner_lr * to_lr
             if to_edges is not None:
-                self.edges.descend(to_edges, self.outer_lr)
+                if self.growth is None:
+                    self.edges.descend(to_edges, self.outer_lr)
+                else:
+                    seed = mix(self.config.seed, iteration, t, -6)
+                    self.growth.descend(self.edges, to_edges, self.outer_lr, seed)
                 _finite(self.edges.expected_edges, "hypergradient of θ", iteration, t)
         return outer_loss
 
@@ -243,14 +248,6 @@ class Learner:
             reason,
             self.config,
         )
-
-
-def _candidates(features: Features, start: sp.csr_array, config: LDSConfig) -> Candidates:
-    n_nodes = start.shape[0]
-    if config.support == "all":
-        return AllPairs(n_nodes)
-    near = knn_adjacency(features, min(config.n_candidates, n_nodes - 1), config.metric)
-    return PairList(sp.csr_array(start + near))
 
 
 def _finite(value: Tensor | float | None, name: str, iteration: int, t: int) -> float:

@@ -117,7 +117,7 @@ def test_too_few_nodes_for_a_pair(n_nodes):
 def test_a_list_agrees_with_all_pairs_on_its_own(n_nodes):
     far = sp.coo_array(([1.0, 1.0], ([0, n_nodes - 1], [n_nodes - 1, 0])), (n_nodes, n_nodes))
     pattern = sp.csr_array(random_symmetric(n_nodes, 0.2, seed=1) + far)
-    pairs, every = PairList(pattern), AllPairs(n_nodes)
+    pairs, every = PairList.of(pattern), AllPairs(n_nodes)
     n_pairs = pattern.nnz // 2
     assert pairs.size % ALIGN == 0
     assert n_pairs <= pairs.size < n_pairs + ALIGN
@@ -141,13 +141,13 @@ def test_a_list_agrees_with_all_pairs_on_its_own(n_nodes):
 
 
 def test_an_edge_that_is_not_in_the_list():
-    pairs = PairList(sp.csr_array(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])))
+    pairs = PairList.of(sp.csr_array(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])))
     with pytest.raises(ValueError, match="not among the candidate pairs"):
         pairs.index(np.array([1]), np.array([2]))
 
 
 def test_an_empty_list():
-    pairs = PairList(sp.csr_array((4, 4)))
+    pairs = PairList.of(sp.csr_array((4, 4)))
     assert pairs.size == ALIGN
     flat = pairs.scatter(sp.csr_array((4, 4)), torch.float64)
     factor = torch.ones(4, 1, dtype=torch.float64)
@@ -155,3 +155,20 @@ def test_an_empty_list():
     assert not flat.any()
     with pytest.raises(ValueError, match="not among the candidate pairs"):
         pairs.index(np.array([0]), np.array([1]))
+
+
+def test_a_list_knows_its_keys_and_takes_values_over_from_another():
+    n = 50
+    first, second = (PairList.of(random_symmetric(n, 0.3, seed=s)) for s in (1, 2))
+    every = torch.arange(n * n)
+    assert torch.equal(every[first.contains(every)], torch.from_numpy(first.keys))
+    assert not PairList(n, first.keys[:0]).contains(every).any()
+    flat = torch.zeros(first.size)
+    flat[: first.n_pairs] = torch.arange(1.0, first.n_pairs + 1)
+    moved = second.take(flat, first)
+    assert moved.shape == (second.size,)
+    worth = dict(zip(first.keys.tolist(), flat.tolist(), strict=False))
+    assert moved[: second.n_pairs].tolist() == [worth.get(k, 0.0) for k in second.keys.tolist()]
+    assert 0 < int((moved > 0).sum()) < second.n_pairs
+    assert not moved[second.n_pairs :].any()
+    assert not second.take(torch.zeros(ALIGN), PairList(n, first.keys[:0])).any()

@@ -23,7 +23,7 @@ def random_theta(n_nodes: int, p: float = 0.5, seed: int = 0) -> np.ndarray:
 
 def distribution(theta: np.ndarray, dtype=torch.float64, listed: bool = False) -> EdgeDistribution:
     start = sp.csr_array(theta)
-    return EdgeDistribution(start, dtype, candidates=PairList(start) if listed else None)
+    return EdgeDistribution(start, dtype, candidates=PairList.of(start) if listed else None)
 
 
 def adjacency(graph: GraphBatch) -> torch.Tensor:
@@ -198,6 +198,25 @@ def test_a_copy_is_independent():
         drawn = adjacency(edges.draw())
     with replayed(4):
         assert torch.equal(adjacency(copy.draw()), drawn)
+
+
+def test_moving_to_other_pairs_keeps_what_both_have_and_draws_accordingly():
+    theta = random_theta(20, p=0.4)
+    edges = distribution(theta, listed=True)
+    keys = np.sort(np.concatenate([edges.pairs.keys[::2], [7 * 20 + 7 + 1]]))
+    edges.move_to(PairList(20, np.unique(keys)))
+    row, col = keys // 20, keys % 20
+    expected = np.zeros_like(theta)
+    expected[row, col] = theta[row, col]
+    expected += expected.T
+    np.testing.assert_array_equal(edges.to_csr().toarray(), expected)
+    assert edges.expected_edges == pytest.approx(expected.sum() / 2)
+    with replayed(0):
+        drawn = adjacency(edges.draw(200)).mean(0).numpy()
+    assert not drawn[expected == 0].any()
+    assert (drawn[expected == 1] == 1).all()
+    with pytest.raises(TypeError, match="list of pairs"):
+        distribution(theta).move_to(PairList(20, keys))
 
 
 # In and out

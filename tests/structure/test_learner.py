@@ -156,22 +156,38 @@ def test_non_finite_loss_stops_with_step_and_cause_and_keeps_the_last_good_state
         fit(dataclasses.replace(SMALL, inner_lr=1e30))
 
 
-def test_sparse_support_learns_on_its_pairs_only():
-    config = dataclasses.replace(SMALL, support="sparse", n_candidates=6)
-    result = fit(config)
-    x = blobs()[0]
-    start = knn_adjacency(x, 3, "cosine").toarray()
-    allowed = knn_adjacency(x, 6, "cosine").toarray() + start
+def test_sparse_support_that_does_not_grow_learns_on_its_pairs_only():
+    config = dataclasses.replace(SMALL, support="sparse", n_neighbors=6, grow_every=0)
+    start = knn_adjacency(blobs()[0], 3, "cosine")
+    result = learn(*blobs(), start, config)
+    allowed = knn_adjacency(blobs()[0], 6, "cosine").toarray() + start.toarray()
     learned = result.edges.to_csr().toarray()
     assert not learned[allowed == 0].any()
-    assert abs(learned - start).max() > 0
+    assert learned[(start.toarray() == 0) & (allowed > 0)].any()
 
 
-def test_sparse_support_on_every_pair_equals_all_pairs():
+def test_sparse_support_grows_within_its_budget_and_follows_the_seed():
+    config = dataclasses.replace(SMALL, support="sparse", pairs_per_node=4, grow_every=2)
+    first, again = fit(config), fit(config)
+    assert torch.equal(first.edges.probs, again.edges.probs)
+    assert np.array_equal(first.edges.pairs.keys, again.edges.pairs.keys)
+    start = knn_adjacency(blobs()[0], 3, "cosine").toarray()
+    learned = first.edges.to_csr().toarray()
+    assert learned[start == 0].any(), "no pair was added"
+    assert np.count_nonzero(learned) // 2 <= first.edges.pairs.n_pairs <= 4 * 60
+
+
+@pytest.mark.parametrize("grow_every", [0, 1])
+def test_sparse_support_on_every_pair_equals_all_pairs(grow_every):
     n = blobs()[0].shape[0]
-    config = dataclasses.replace(SMALL, max_inner=5, max_iter=1, n_candidates=n - 1)
+    start = knn_adjacency(blobs()[0], 3, "cosine")
+    config = dataclasses.replace(
+        SMALL, max_inner=5, max_iter=1, n_neighbors=3 if grow_every else n - 1,
+        grow_every=grow_every, pairs_per_node=n,
+    )  # fmt: skip
     # With θ in {0, 1} at the start the draws of the first window agree; so must its one update.
-    dense, listed = fit(config), fit(dataclasses.replace(config, support="sparse"))
+    dense = learn(*blobs(), start, config)
+    listed = learn(*blobs(), start, dataclasses.replace(config, support="sparse"))
     difference = abs(dense.edges.to_csr() - listed.edges.to_csr()).max()
     assert difference < 1e-5  # float32 sums in another order
 
@@ -246,6 +262,8 @@ def test_all_pairs_that_do_not_fit_are_refused_before_allocation(monkeypatch):
         ("inner_lr", 0.0),
         ("support", "dense"),
         ("patience", 0),
+        ("pairs_per_node", 0),
+        ("grow_every", -1),
     ],
 )
 def test_bad_options_are_named(option, value):

@@ -1,0 +1,118 @@
+"""Which pairs may become edges, and how a sparse choice follows the hypergradient.
+
+All pairs are the thesis's. A sparse support starts from the starting edges and near neighbours. On
+Cora without its graph a list that never changes costs one to two points of accuracy; so every few
+hypersteps the step is taken on all pairs (their gradient is low rank: no N×N tensor is needed to
+search it) and only the largest probabilities are kept.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lds._types import Features
+from lds.config import LDSConfig
+from lds.graphs.candidates import AllPairs, Candidates, PairList
+from lds.graphs.growth import most_negative
+from lds.graphs.knn import knn_adjacency
+from lds.graphs.product import FactoredGradient
+from lds.structure.checks import keeps_all_pairs
+from lds.structure.edges import EdgeDistribution
+
+SEARCHED_PAIRS = 1 << 27
+"""Entries of N×N looked at by one growth: all of them up to 11,585 nodes, beyond that some rows."""
+
+
+def candidates(
+    features: Features,
+    start: sp.csr_array,
+    config: LDSConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Candidates:
+    """The pairs a run starts with: all, or those of `start` and of the nearest neighbours."""
+    n_nodes = start.shape[0]
+    if keeps_all_pairs(n_nodes, config, dtype, device):
+        return AllPairs(n_nodes)
+    near = knn_adjacency(features, min(config.n_neighbors, n_nodes - 1), config.metric)
+    return PairList.of(sp.csr_array(start + near))
+
+
+def growth(edges: EdgeDistribution, config: LDSConfig) -> "Growth | None":
+    """How the support of `edges` changes; None where it does not."""
+    if not isinstance(edges.pairs, PairList) or config.grow_every == 0:
+        return None
+    budget = max(config.pairs_per_node * edges.n_nodes, int((edges.probs > 0).sum()))
+    return Growth(budget, config.grow_every)
+
+
+class Growth:
+    """The projected step on θ that lets a sparse support grow and shrink.
+
+    Every `grow_every`-th step is that of all pairs, followed by a projection onto few: the `budget`
+    largest probabilities stay, the others are 0 and forgotten. So are pairs that were at 0 both
+    after this step and after the one before it that grew.
+
+    Beyond `SEARCHED_PAIRS` entries each growth searches the pairs of some rows, drawn without
+    replacement with chances proportional to the norm of their factors; the others wait for a later
+    growth.
+
+    Arguments:
+        budget: pairs kept at most.
+        every: hypersteps between growths.
+    """
+
+    def __init__(self, budget: int, every: int) -> None:
+        self.budget, self.every = budget, every
+        self._steps = 0
+        self._idle: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def descend(
+        self, edges: EdgeDistribution, gradient: FactoredGradient, lr: float, seed: int
+    ) -> None:
+        """θ ← Proj(θ - lr · gradient), in place, on other pairs every few calls.
+
+        Arguments:
+            edges: θ over a `PairList`.
+            gradient: by the undirected pairs.
+            lr: η.
+            seed: draws the rows to search where there are too many.
+        """
+        self._steps += 1
+        if self._steps % self.every:
+            edges.descend(gradient, lr)
+            return
+        assert isinstance(edges.pairs, PairList)
+        left, right = gradient.factors()
+        rows = _rows(left, seed)
+        new = most_negative(left, right, self.budget, edges.pairs, rows)
+        edges.move_to(PairList(edges.n_nodes, np.union1d(edges.pairs.keys, new)))
+        edges.descend(gradient, lr)
+        edges.move_to(self._kept(edges))
+
+    def _kept(self, edges: EdgeDistribution) -> PairList:
+        assert isinstance(edges.pairs, PairList)
+        keys = edges.pairs.keys
+        probs = edges.probs[: len(keys)].cpu().numpy()
+        zero = probs == 0
+        keep = np.flatnonzero(~(zero & np.isin(keys, self._idle)))
+        if len(keep) > self.budget:
+            largest = np.argsort(-probs[keep], kind="stable")[: self.budget]
+            keep = np.sort(keep[largest])
+        self._idle = keys[keep][zero[keep]]
+        return PairList(edges.n_nodes, keys[keep])
+
+
+def _rows(left: Tensor, seed: int) -> Tensor | None:
+    n_nodes = left.shape[0]
+    n_rows = SEARCHED_PAIRS // n_nodes
+    if n_rows >= n_nodes:
+        return None
+    weight = left.square().sum(1).sqrt().nan_to_num(0, 0, 0)
+    n_rows = min(n_rows, int((weight > 0).sum()))
+    if not n_rows:
+        return torch.zeros(0, dtype=torch.int64, device=left.device)
+    generator = torch.Generator(left.device).manual_seed(seed)
+    return torch.multinomial(weight, n_rows, generator=generator).sort().values
