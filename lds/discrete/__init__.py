@@ -2,7 +2,26 @@
 
 from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
-from lds.discrete.estimators import straight_through
+from lds.discrete.categorical import Categorical
+from lds.discrete.estimators import (
+    disarm,
+    gumbel_softmax,
+    reinmax,
+    score_function,
+    straight_through,
+)
+from lds.discrete.ksubset import KSubset
 from lds.discrete.thinning import ThinningTable
 
-__all__ = ["AbstractDiscrete", "Bernoulli", "ThinningTable", "straight_through"]
+__all__ = [
+    "AbstractDiscrete",
+    "Bernoulli",
+    "Categorical",
+    "KSubset",
+    "ThinningTable",
+    "disarm",
+    "gumbel_softmax",
+    "reinmax",
+    "score_function",
+    "straight_through",
+]

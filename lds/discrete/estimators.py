@@ -1,35 +1,38 @@
-"""Gradients through a draw."""
+"""Gradients through a draw: ∇_θ E[h(z)], z ~ P_θ, θ the parameter of the distribution.
 
-from typing import Any
+Two kinds. `straight_through`, `reinmax` and `gumbel_softmax` return a draw to be used inside h,
+which is then differentiated as any other function: they need ∇h, work inside a dynamics, and go
+with every hypergradient method. `score_function` and `disarm` call h and return the gradient: they
+need values of h only, so that h may be a whole inner training without any derivative.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from lds.discrete.base import AbstractDiscrete
+from lds.discrete.bernoulli import Bernoulli
+from lds.discrete.categorical import Categorical
 
-
-class _StraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, probs: Tensor, draw: Tensor) -> Tensor:
-        return draw.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return grads[0], None
+Values = Callable[[Tensor], Tensor]
+"""h: draws `(n_draws, *shape)` to one value each, `(n_draws,)`."""
 
 
 def straight_through(
     distribution: AbstractDiscrete, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """A draw whose gradient reaches θ unchanged: ∂z/∂θ := I (eqs. 9.11, D.1).
+    """A draw with the gradient of the mean: ∂z/∂θ := ∂E[z]/∂θ, the identity on probabilities.
 
-    Exact in expectation where each variable enters linearly (products of distinct variables
-    included); biased elsewhere, as on (az - b)²/2 (Appendix D). One evaluation of the outer
-    objective an estimate; the objective must be differentiable at 0 and 1, not between them.
+    Exact in expectation where h is linear in each variable (products of distinct ones included);
+    biased elsewhere, as on (az - b)²/2 (Appendix D). A KSubset's variables depend on each other:
+    exact where h is linear in all of z. One evaluation of h and its gradient an estimate, at
+    outcomes only: h need not be defined between them.
 
     References:
         Bengio, Léonard and Courville, 2013, https://arxiv.org/abs/1308.3432
-        Franceschi, 2021, §9.3.2 and Appendix D.
+        Franceschi, 2021, §9.3.2 (eq. 9.11) and Appendix D (eq. D.1); for k-subsets Ahmed et al.,
+        2023, https://arxiv.org/abs/2210.01941
 
     Arguments:
         distribution: P_θ.
@@ -37,7 +40,237 @@ def straight_through(
             around every step.
 
     Returns:
-        z, in the shape and dtype of `distribution.probs`, differentiable as often as asked.
+        z, in the shape and dtype of θ, differentiable as often as asked.
     """
-    draw = distribution.draw(generator=generator)
-    return _StraightThrough.apply(distribution.probs, draw)  # type: ignore[no-any-return, no-untyped-call]
+    return _with_slope(distribution.draw(generator=generator), distribution.mean)
+
+
+def reinmax(distribution: AbstractDiscrete, *, generator: torch.Generator | None = None) -> Tensor:
+    """A draw whose gradient is straight-through's, corrected to second order.
+
+    Averages ∇h at both ends of each change of a variable (Heun's rule) instead of taking one:
+    exact in expectation where h is at most quadratic in each variable, given the others, and every
+    outcome has a positive probability; biased elsewhere, at 0 and 1 included. On Bernoulli
+    probabilities it is ∂z/∂θ := 1 / (2 P(z)). One evaluation of h and its gradient an estimate, at
+    outcomes only.
+
+    References:
+        Liu et al., 2023, Algorithm 2, https://arxiv.org/abs/2304.08612
+
+    Arguments:
+        distribution: a Bernoulli or a Categorical.
+        generator: as for `straight_through`.
+
+    Returns:
+        z, in the shape and dtype of θ; first derivatives only.
+
+    Raises:
+        TypeError: another distribution.
+    """
+    z, probs = distribution.draw(generator=generator), distribution.probs
+    if isinstance(distribution, Bernoulli):
+        chance = torch.where(z > 0.5, probs.detach(), 1 - probs.detach())
+        return _with_slope(z, probs / (2 * chance))
+    if not isinstance(distribution, Categorical):
+        raise _unfit("reinmax", distribution, "a Bernoulli or a Categorical")
+    # 2 ∂softmax(log π1) - ½ ∂softmax(log π), π1 = (z + π) / 2, by the logarithms of π; as
+    # ∂ log π = ∂π / π, ratios π1 / π stay finite where an outcome that is not drawn has π = 0.
+    pi = probs.detach()
+    pi1 = (z + pi) / 2
+    ratio = 0.5 + torch.where(z > 0.5, 0.5 / torch.where(z > 0.5, pi, 1.0), 0.0)
+    move = probs - pi
+    first = ratio * move - pi1 * (ratio * move).sum(-1, keepdim=True)
+    second = move - pi * move.sum(-1, keepdim=True)
+    return _with_slope(z, 2 * first - second / 2)
+
+
+def gumbel_softmax(
+    distribution: AbstractDiscrete,
+    *,
+    temperature: float | Tensor,
+    hard: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A draw relaxed to softmax((log θ + Gumbel noise) / temperature), σ(...) for a Bernoulli.
+
+    Soft: h must be defined *inside* the hypercube; the gradient is exact for the relaxed E[h],
+    which differs from the discrete one (less as the temperature falls, at a growing variance).
+    Hard: the value is a discrete draw from P_θ itself, only the gradient is the relaxed one's; h is
+    evaluated at outcomes only, and the gradient is biased even where h is linear. One evaluation of
+    h and its gradient an estimate.
+
+    References:
+        Jang, Gu and Poole, 2017, https://arxiv.org/abs/1611.01144
+        Maddison, Mnih and Teh, 2017, https://arxiv.org/abs/1611.00712
+
+    Arguments:
+        distribution: a Bernoulli or a Categorical; on probabilities, strictly between 0 and 1.
+        temperature: positive; a tensor of shape () is a hyperparameter and gets a gradient.
+        hard: whether the value is rounded to an outcome.
+        generator: as for `straight_through`.
+
+    Returns:
+        Values in the shape and dtype of θ: in (0, 1), or 0 and 1 if `hard`.
+
+    Raises:
+        TypeError: another distribution.
+        ValueError: the temperature is not positive, or a probability is 0 or 1.
+
+    Example:
+        >>> import torch
+        >>> from lds.discrete import Bernoulli, gumbel_softmax
+        >>> coin = Bernoulli(torch.tensor([0.2, 0.9]))
+        >>> z = gumbel_softmax(coin, temperature=0.5, generator=torch.Generator().manual_seed(0))
+        >>> bool(((z > 0) & (z < 1)).all())
+        True
+    """
+    if not isinstance(distribution, Bernoulli | Categorical):
+        raise _unfit("gumbel_softmax", distribution, "a Bernoulli or a Categorical")
+    level = torch.as_tensor(temperature).detach()
+    if level.dim() != 0 or not bool((level > 0) & (level < torch.inf)):
+        raise ValueError(
+            f"temperature must be a positive number or tensor of shape (), got {temperature}"
+        )
+    _require_interior("gumbel_softmax", distribution)
+    theta = distribution.parameter
+    if isinstance(distribution, Bernoulli):
+        uniform = distribution.uniform(generator=generator)
+        noise = -uniform.clamp(min=1e-300).logit().to(theta.dtype)  # logit θ > logit ε: 1[ε < θ]
+        soft = ((distribution.logits + noise) / temperature).sigmoid()
+        return _with_slope(distribution.at_uniform(uniform), soft) if hard else soft
+    uniform = torch.rand(theta.shape, dtype=torch.float64, device=theta.device, generator=generator)
+    gumbel = -(-uniform.clamp(min=1e-300).log()).log().to(theta.dtype)
+    logits = distribution.logits + gumbel
+    soft = (logits / temperature).softmax(-1)
+    if not hard:
+        return soft
+    index = logits.detach().argmax(-1, keepdim=True)
+    return _with_slope(torch.zeros_like(soft).scatter(-1, index, 1.0), soft)
+
+
+def score_function(
+    distribution: AbstractDiscrete,
+    h: Values,
+    n_draws: int = 64,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """∇_θ E[h(z)] from values of h alone: the mean of (h(z_s) - b_s) ∇_θ log P_θ(z_s).
+
+    b_s is the mean of h over the other draws, which leaves the estimate without bias and takes most
+    of its variance. Exact in expectation where every outcome has a positive probability.
+    `n_draws` evaluations of h an estimate, at outcomes only, no derivative of it.
+
+    References:
+        Williams, 1992; Kool, van Hoof and Welling, 2019,
+        https://openreview.net/forum?id=r1lgTGL5DE; Mohamed et al., 2020, §4,
+        https://arxiv.org/abs/1906.10652
+
+    Arguments:
+        distribution: P_θ; on probabilities, strictly between 0 and 1.
+        h: draws `(n_draws, *shape)` to values `(n_draws,)`; any function, an inner training say.
+        n_draws: S >= 2.
+        generator: source of randomness; None is torch's own.
+
+    Returns:
+        The gradient, in the shape and dtype of θ, without history.
+
+    Raises:
+        ValueError: `n_draws` is below 2, a probability is 0 or 1 (an outcome that is never drawn
+            leaves no trace), or h returns another shape.
+    """
+    if n_draws < 2:
+        raise ValueError(
+            f"score_function: n_draws must be at least 2, as each draw is compared with the "
+            f"others, got {n_draws}"
+        )
+    _require_interior("score_function", distribution)
+    z = distribution.draw(n_draws, generator=generator)
+    values = _values(h, z, distribution.parameter)
+    weights = (values - values.mean()) / (n_draws - 1)
+    with torch.enable_grad():
+        theta = distribution.parameter.detach().requires_grad_()
+        log_prob = distribution.at(theta).log_prob(z).reshape(n_draws, -1).sum(1)
+        (grad,) = torch.autograd.grad(log_prob @ weights, theta)
+    return grad
+
+
+def disarm(
+    distribution: AbstractDiscrete,
+    h: Values,
+    n_draws: int = 64,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """∇_θ E[h(z)] of Bernoulli variables from pairs of antithetic draws (DisARM, also named U2G).
+
+    With z = 1[1 - ε < p] and z' = 1[ε < p], a pair gives by the logit of each p
+    ½ (h(z) - h(z')) (-1)^z' 1[z ≠ z'] max(p, 1-p). Exact in expectation where 0 < p < 1, of lower
+    variance than the score function at as many evaluations. Two evaluations of h a pair, at
+    outcomes only, no derivative of it.
+
+    References:
+        Dong, Mnih and Tucker, 2020, eq. 7, https://arxiv.org/abs/2006.10680
+        Yin, Ho, Yan, Qian and Zhou, 2020, https://arxiv.org/abs/2006.06448
+
+    Arguments:
+        distribution: a Bernoulli; on probabilities, strictly between 0 and 1.
+        h: draws `(n_draws, *shape)` to values `(n_draws,)`; called twice.
+        n_draws: S >= 1 pairs.
+        generator: source of randomness; None is torch's own.
+
+    Returns:
+        The gradient, in the shape and dtype of θ, without history.
+
+    Raises:
+        TypeError: another distribution.
+        ValueError: `n_draws` is below 1, a probability is 0 or 1, or h returns another shape.
+    """
+    if not isinstance(distribution, Bernoulli):
+        raise _unfit("disarm", distribution, "a Bernoulli")
+    _require_interior("disarm", distribution)
+    uniform = distribution.uniform(n_draws, generator=generator)
+    z, other = distribution.at_uniform(1 - uniform), distribution.at_uniform(uniform)
+    parameter = distribution.parameter
+    change = (_values(h, z, parameter) - _values(h, other, parameter)) / (2 * n_draws)
+    with torch.enable_grad():
+        theta = parameter.detach().requires_grad_()
+        logits = distribution.at(theta).logits
+        p = logits.detach().sigmoid()
+        sign = (1 - 2 * other) * (z != other) * torch.maximum(p, 1 - p)
+        by_logit = torch.tensordot(change, sign, 1)
+        if distribution.symmetric:  # one variable a pair
+            by_logit = by_logit.triu()
+        (grad,) = torch.autograd.grad(logits, theta, by_logit)
+    return grad
+
+
+def _with_slope(value: Tensor, surrogate: Tensor) -> Tensor:
+    """`value`, exactly, with the derivatives of `surrogate` in every mode of differentiation."""
+    return value + (surrogate - surrogate.detach())
+
+
+def _values(h: Values, z: Tensor, parameter: Tensor) -> Tensor:
+    values = h(z)
+    if not isinstance(values, Tensor) or values.shape != z.shape[:1]:
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            f"h must map draws {tuple(z.shape)} to one value each, a tensor of shape "
+            f"({z.shape[0]},), got {got}"
+        )
+    return values.detach().to(parameter)
+
+
+def _require_interior(name: str, distribution: AbstractDiscrete) -> None:
+    if not distribution.interior:
+        raise ValueError(
+            f"{name} needs every outcome to have a positive probability, got probabilities of "
+            "0 or 1; keep them in [ε, 1-ε], or use logits"
+        )
+
+
+def _unfit(name: str, distribution: object, wanted: str) -> TypeError:
+    return TypeError(
+        f"{name} needs {wanted}, got {type(distribution).__name__}; "
+        "straight_through and score_function take every distribution"
+    )

@@ -1,0 +1,131 @@
+"""One of k."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lds._projections import simplex
+from lds.discrete.base import (
+    AbstractDiscrete,
+    check_logits,
+    check_parameter,
+    entropy_of,
+    uniform_like,
+)
+
+_TOLERANCE = 1e-4  # of sums: well above float32 rounding after a projection, below a mistake
+
+
+class Categorical(AbstractDiscrete):
+    """z one-hot in the last dimension with P(z = e_i) = θ_i; other dimensions are independent.
+
+    Derivatives are those of θ / Σθ: they have no part along θ, where the simplex has no room.
+
+    Arguments:
+        probs: θ, floating point `(..., k)`, in [0, 1], summing to 1 in the last dimension.
+
+    Raises:
+        TypeError: `probs` is not a floating point tensor.
+        ValueError: a probability is NaN or negative, a sum is not 1, or there is no choice.
+
+    Example:
+        >>> import torch
+        >>> from lds.discrete import Categorical
+        >>> Categorical(torch.tensor([0.0, 1.0, 0.0])).draw(2)
+        tensor([[0., 1., 0.],
+                [0., 1., 0.]])
+    """
+
+    def __init__(self, probs: Tensor) -> None:
+        check_parameter("probs", probs)
+        _check_choices("probs", probs)
+        values = probs.detach()
+        sums = values.sum(-1)
+        if not bool((values >= 0).all() & ((sums - 1).abs() <= _TOLERANCE).all()):
+            raise ValueError(
+                "probs must be 0 or more and sum to 1 in the last dimension, got values from "
+                f"{values.min():g} to {values.max():g} with sums from {sums.min():g} to "
+                f"{sums.max():g}; a projection onto the simplex gives the nearest that do"
+            )
+        self.parameter, self.on_logits = probs, False
+
+    @classmethod
+    def from_logits(cls, logits: Tensor) -> Self:
+        """With θ = softmax(logits) in the last dimension; gradients are by the logits.
+
+        Raises:
+            TypeError: `logits` is not a floating point tensor.
+            ValueError: a logit is not finite, or there is no choice.
+        """
+        check_logits(logits)
+        _check_choices("logits", logits)
+        made = cls.__new__(cls)
+        made.parameter, made.on_logits = logits, True
+        return made
+
+    @property
+    def probs(self) -> Tensor:
+        """P(z = e_i), summing to 1: θ / Σθ or softmax(θ)."""
+        theta = self.parameter
+        return theta.softmax(-1) if self.on_logits else theta / theta.sum(-1, keepdim=True)
+
+    @property
+    def logits(self) -> Tensor:
+        """The logarithm of θ up to a constant, minus infinity at 0."""
+        return self.parameter if self.on_logits else self.probs.log()
+
+    @property
+    def mode(self) -> Tensor:
+        """One-hot at the first of the largest probabilities."""
+        theta = self.parameter.detach()
+        return _one_hot(theta.argmax(-1, keepdim=True), theta)
+
+    def draw(
+        self, n_draws: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """One-hot draws of 0.0 and 1.0: `(n_draws, *parameter.shape)`, or its shape."""
+        theta = self.probs.detach()
+        cumulative = theta.double().cumsum(-1)
+        total = cumulative[..., -1:]
+        uniform = uniform_like(theta, n_draws, theta.shape[:-1], generator).unsqueeze(-1)
+        # Strictly below the total, so that what is found has a positive probability.
+        target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+        return _one_hot((cumulative <= target).sum(-1, keepdim=True), theta)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log of θ_i where z = e_i, in nats; one number a one-hot vector."""
+        one, theta = value > 0.5, self.parameter
+        if self.on_logits:
+            return torch.where(one, theta.log_softmax(-1), 0.0).sum(-1)
+        # Summed before the logarithm: a logarithm of an outcome of probability 0 has no slope.
+        return torch.where(one, theta, 0.0).sum(-1).log() - theta.sum(-1).log()
+
+    def entropy(self) -> Tensor:
+        """-Σ θ log θ; the shape of θ without its last dimension."""
+        return entropy_of(self.probs).sum(-1)
+
+    def project(self, parameter: Tensor) -> Tensor:
+        """Onto the simplex, by sorting."""
+        return parameter if self.on_logits else simplex(parameter)
+
+    def at(self, parameter: Tensor) -> Self:
+        """The same distribution with another θ."""
+        return type(self).from_logits(parameter) if self.on_logits else type(self)(parameter)
+
+    @property
+    def interior(self) -> bool:
+        """Whether every choice has a positive probability (a single one has 1)."""
+        return self.on_logits or bool((self.parameter.detach() > 0).all())
+
+
+def _check_choices(name: str, parameter: Tensor) -> None:
+    if parameter.dim() == 0 or parameter.shape[-1] == 0:
+        raise ValueError(
+            f"{name} must have a last dimension with the choices, got {tuple(parameter.shape)}"
+        )
+
+
+def _one_hot(index: Tensor, like: Tensor) -> Tensor:
+    shape = (*index.shape[:-1], like.shape[-1])
+    return torch.zeros(shape, dtype=like.dtype, device=like.device).scatter_(-1, index, 1.0)

@@ -1,0 +1,236 @@
+"""Exactly k of n: the conditional Bernoulli distribution."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lds._projections import capped_simplex
+from lds.discrete.base import AbstractDiscrete, check_logits, check_parameter, uniform_like
+
+_TOLERANCE = 1e-4  # of sums, relative to k: above float32 rounding, below a mistake
+_CERTAIN = 100.0  # a logit beside which e^-logit is nothing in float64
+_SOLVED = 1e-12  # of marginals
+
+
+class KSubset(AbstractDiscrete):
+    """z ∈ {0, 1}^n with Σ z_i = k and P(z) ∝ exp(Σ_i logits_i z_i): the conditional Bernoulli.
+
+    It is the law of n independent Bernoullis given that k of them are 1, and the one of largest
+    entropy among those with its marginals. Draws, log-probabilities, marginals and entropy are
+    exact: sums over all k-subsets by dynamic programming on log-scale, O(nk) in time and memory.
+    The gradient of the mean is the covariance of z, so straight-through with it is that of SIMPLE.
+
+    By `from_probs` the parameter is the marginals themselves, on the capped simplex. Derivatives
+    are those within it: their entries sum to 0.
+
+    References:
+        Chen, Dempster and Liu, 1994, https://doi.org/10.1093/biomet/81.3.457
+        Ahmed et al., 2023, https://arxiv.org/abs/2210.01941
+
+    Arguments:
+        logits: floating point `(..., n)`, finite; other dimensions are independent.
+        k: how many are 1, in 1 .. n.
+
+    Raises:
+        TypeError: `logits` is not a floating point tensor.
+        ValueError: a logit is not finite, or `k` is out of range.
+
+    Example:
+        >>> import torch
+        >>> from lds.discrete import KSubset
+        >>> KSubset(torch.zeros(4), k=2).mean
+        tensor([0.5000, 0.5000, 0.5000, 0.5000])
+    """
+
+    def __init__(self, logits: Tensor, k: int) -> None:
+        check_logits(logits)
+        self._set(logits, k, on_logits=True)
+
+    @classmethod
+    def from_probs(cls, probs: Tensor, k: int) -> Self:
+        """With the marginals P(z_i = 1) = probs_i, in [0, 1] and summing to k; gradients by them.
+
+        The logits that have these marginals are found by a fixed-point iteration, to 1e-12. First
+        derivatives are exact (by the implicit function theorem), higher ones are not offered.
+
+        Raises:
+            TypeError: `probs` is not a floating point tensor.
+            ValueError: a probability is NaN or outside [0, 1], a sum is not k, or `k` is out of
+                range.
+        """
+        check_parameter("probs", probs)
+        made = cls.__new__(cls)
+        made._set(probs, k, on_logits=False)
+        values = probs.detach()
+        sums = values.sum(-1)
+        inside = ((values >= 0) & (values <= 1)).all()
+        if not bool(inside & ((sums - k).abs() <= _TOLERANCE * k).all()):
+            raise ValueError(
+                f"probs must lie in [0, 1] and sum to k = {k} in the last dimension, got values "
+                f"from {values.min():g} to {values.max():g} with sums from {sums.min():g} to "
+                f"{sums.max():g}; a projection onto the capped simplex gives the nearest that do"
+            )
+        return made
+
+    def _set(self, parameter: Tensor, k: int, *, on_logits: bool) -> None:
+        n = parameter.shape[-1] if parameter.dim() else 0
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n:
+            raise ValueError(
+                f"k must be an integer from 1 to the {n} entries of the last dimension, got {k!r}"
+            )
+        self.parameter, self.k, self.on_logits = parameter, k, on_logits
+        self._solved: Tensor | None = None
+
+    @property
+    def probs(self) -> Tensor:
+        """The marginals P(z_i = 1), in the shape of θ, summing to k."""
+        theta = self.parameter
+        if self.on_logits:
+            return _marginals(theta.double(), self.k).to(theta.dtype)
+        shift = theta.mean(-1, keepdim=True)
+        return theta - (shift - shift.detach())
+
+    @property
+    def mode(self) -> Tensor:
+        """1 at the k largest parameters."""
+        theta = self.parameter.detach()
+        return torch.zeros_like(theta).scatter_(-1, theta.topk(self.k).indices, 1.0)
+
+    def draw(
+        self, n_draws: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws with k ones, `(n_draws, *parameter.shape)`, or its shape; O(n) small steps.
+
+        Entry by entry: given r ones left to place, entry i is 1 with the share of the k-subsets
+        that have it.
+        """
+        theta = self.parameter
+        logits = self._logits_without_history()
+        rest = _pad(_sums(logits.flip(-1), self.k), self.k).flip(-2)  # of entries i, ..., n-1
+        uniform = uniform_like(theta, n_draws, theta.shape, generator)
+        left = torch.full(uniform.shape[:-1], self.k, device=theta.device)
+        certain = logits.abs() >= _CERTAIN / 2
+        drawn = []
+        for i in range(theta.shape[-1]):
+            now, after = (
+                rest[..., i + j, :].expand(*left.shape, self.k + 1).gather(-1, at.unsqueeze(-1))
+                for j, at in ((0, left), (1, (left - 1).clamp(min=0)))
+            )
+            share = (logits[..., i] + after.squeeze(-1) - now.squeeze(-1)).exp()
+            share = torch.where(certain[..., i], (logits[..., i] > 0).double(), share)
+            one = (uniform[..., i] < share) & (left > 0)
+            drawn.append(one)
+            left = left - one.long()
+        return torch.stack(drawn, -1).to(theta.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log of P(z), in nats, -∞ unless k are 1; the shape of `value` without its last."""
+        one, logits = value > 0.5, self._logits()
+        logs = torch.where(one, logits, 0.0).sum(-1) - _log_sum(logits, self.k)
+        return torch.where(one.sum(-1) == self.k, logs, -torch.inf).to(self.parameter.dtype)
+
+    def entropy(self) -> Tensor:
+        """Of the whole subset; the shape of θ without its last dimension."""
+        logits = self._logits()
+        values = _log_sum(logits, self.k) - (_marginals(logits, self.k) * logits).sum(-1)
+        return values.to(self.parameter.dtype)
+
+    def project(self, parameter: Tensor) -> Tensor:
+        """Onto the capped simplex {0 <= p_i <= 1, Σ p_i = k}, by sorting; logits stay."""
+        return parameter if self.on_logits else capped_simplex(parameter, self.k)
+
+    def at(self, parameter: Tensor) -> Self:
+        """The same distribution with another θ."""
+        make = type(self) if self.on_logits else type(self).from_probs
+        return make(parameter, self.k)
+
+    def _logits_without_history(self) -> Tensor:
+        if self.on_logits:
+            return self.parameter.detach().double()
+        if self._solved is None:
+            self._solved = _solve(self.parameter.detach(), self.k)
+        return self._solved
+
+    def _logits(self) -> Tensor:
+        """The logits in float64, differentiable in θ."""
+        if self.on_logits:
+            return self.parameter.double()
+        logits = self._logits_without_history()
+        move = self.probs.double()
+        return logits + _implicit(logits, move - move.detach(), self.k)
+
+
+def _sums(logits: Tensor, k: int) -> list[Tensor]:
+    """Logarithms of e_j(exp logits_1, ..., exp logits_i), j = 0 .. min(i, k), for i = 0 .. n.
+
+    e_j is the elementary symmetric polynomial, the sum over all j-subsets:
+    e_j(first i) = e_j(first i-1) + exp(logits_i) e_{j-1}(first i-1).
+    """
+    sums = [torch.zeros_like(logits[..., :1])]
+    for logit in logits.split(1, -1):
+        last = sums[-1]
+        with_it = last + logit
+        both = torch.logaddexp(last[..., 1:], with_it[..., :-1])
+        # Impossible sizes are left out: the slope of log(0 + 0) is not a number.
+        top = [with_it[..., -1:]] if last.shape[-1] <= k else []
+        sums.append(torch.cat([last[..., :1], both, *top], -1))
+    return sums
+
+
+def _pad(sums: list[Tensor], k: int) -> Tensor:
+    """`(..., n + 1, k + 1)`, -∞ at impossible sizes."""
+    padded = [
+        torch.nn.functional.pad(part, (0, k + 1 - part.shape[-1]), value=-torch.inf)
+        for part in sums
+    ]
+    return torch.stack(padded, -2)
+
+
+def _log_sum(logits: Tensor, k: int) -> Tensor:
+    """The log of the sum over all k-subsets."""
+    return _sums(logits, k)[-1][..., k]
+
+
+def _marginals(logits: Tensor, k: int) -> Tensor:
+    """P(z_i = 1): subsets of j before i, i itself, and k-1-j after i, over all k-subsets."""
+    before = _sums(logits, k)
+    after = _sums(logits.flip(-1), k)
+    total = before[-1][..., k].unsqueeze(-1)
+    pairs = _pad(before[:-1], k)[..., :k] + _pad(after[:-1], k).flip(-2)[..., :k].flip(-1)
+    return (logits + pairs.logsumexp(-1) - total).exp()
+
+
+def _solve(probs: Tensor, k: int) -> Tensor:
+    """The logits whose marginals are `probs`; ±_CERTAIN where these are 1 or 0."""
+    p = capped_simplex(probs.double(), k)
+    free = (p > _SOLVED) & (p < 1 - _SOLVED)
+    odds = torch.where(free, p, 0.5).logit()
+    logits = torch.where(free, odds, torch.where(p > 0.5, _CERTAIN, -_CERTAIN))
+    for _ in range(500):
+        found = _marginals(logits, k)
+        if bool(((found - p).abs() <= _SOLVED).all()):
+            return logits
+        # In odds each marginal answers to its own logit with slope 1 and to the others with
+        # negative ones, so that eigenvalues lie about [1, 2]: two thirds of a step contract by 1/3.
+        step = odds - torch.where(free, found, 0.5).logit(eps=1e-15)
+        logits = logits + torch.where(free, 2 / 3 * step, 0.0)
+    raise ArithmeticError(
+        f"KSubset.from_probs: no logits found for these marginals to {_SOLVED:g}; "
+        "move them away from 0 and 1, or use logits"
+    )
+
+
+def _implicit(logits: Tensor, move: Tensor, k: int) -> Tensor:
+    """∂logits/∂marginals · move: the inverse of the covariance of z, across its null space."""
+    n = logits.shape[-1]
+    flat = logits.reshape(-1, n)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: _marginals(row, k)))
+    covariance: Tensor = jacobian(flat)
+    free = (flat.abs() < _CERTAIN / 2).double()
+    # Moving all free logits alike moves no marginal: fill that direction, and the certain ones.
+    weight = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-30)
+    ones = free.unsqueeze(-1) * free.unsqueeze(-2) * weight[:, None, None]
+    filled = covariance + ones + torch.diag_embed(1 - free)
+    solved: Tensor = torch.linalg.solve(filled, (move.reshape(-1, n) * free).unsqueeze(-1))
+    return (solved.squeeze(-1) * free).reshape(logits.shape)
