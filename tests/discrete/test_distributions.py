@@ -164,7 +164,7 @@ def test_float32_gives_float32(distribution):
 
 
 def test_no_draws(distribution):
-    with pytest.raises(ValueError, match="n_draws must be at least 1, or None .*, got 0"):
+    with pytest.raises(ValueError, match=r"n_draws must be at least 1, or None .*, got 0"):
         distribution.draw(0)
 
 
@@ -304,7 +304,7 @@ def test_probabilities_of_another_type(make, bad, got):
 
 @pytest.mark.parametrize("bad", [[0.5, 0.6], [1.5, -0.5], [math.nan, 1.0], [0.2, 0.2]])
 def test_probabilities_off_the_simplex(bad):
-    with pytest.raises(ValueError, match="probs must be 0 or more and sum to 1 .* with sums from"):
+    with pytest.raises(ValueError, match=r"probs must be 0 or more and sum to 1 .* with sums from"):
         Categorical(torch.tensor(bad))
 
 
@@ -327,7 +327,7 @@ def test_more_than_there_are(k):
 def test_logits_must_be_finite_and_floating_point(make):
     with pytest.raises(ValueError, match="logits must be finite"):
         make(torch.tensor([0.0, math.inf]))
-    with pytest.raises(TypeError, match="logits must be a floating point tensor, got torch.int64"):
+    with pytest.raises(TypeError, match=r"logits must be a floating point tensor, got torch.int64"):
         make(torch.tensor([0, 1]))
 
 

@@ -556,9 +556,9 @@ def test_temperatures(bad):
 
 
 def test_numbers_of_draws():
-    with pytest.raises(ValueError, match="n_draws must be at least 2, .* got 1"):
+    with pytest.raises(ValueError, match=r"n_draws must be at least 2, .* got 1"):
         score_function(Bernoulli(theta(3)), linear, 1)
-    with pytest.raises(ValueError, match="n_draws must be at least 1, .* got 0"):
+    with pytest.raises(ValueError, match=r"n_draws must be at least 1, .* got 0"):
         disarm(Bernoulli(theta(3)), linear, 0)
 
 
