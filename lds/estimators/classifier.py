@@ -159,6 +159,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             y: `(n_rows,)` strings, integers or booleans; -1 (None or NaN among strings) is
                 unlabelled.
             adjacency: `(n_rows, n_rows)`, symmetric, in [0, 1]: starting probabilities of edges.
+                As metadata it passes through a `Pipeline` (`ldsclassifier__adjacency=`), not
+                through cross-validation, which would take its rows and leave its columns.
             validation, stopping: labelled rows (numbers or a mask) that judge the edges and that
                 decide when to stop; the other labelled rows train. Given together; None deals the
                 labelled rows to the three roles at random, class by class.
