@@ -75,7 +75,7 @@ def save_run(
     folder.mkdir(parents=True, exist_ok=True)
     lines = [_dumps(record) for record in metrics]
     write_json(folder / "settings.json", {"format": FORMAT, "n_metrics": len(lines), **settings})
-    _write(
+    write_atomically(
         folder / "metrics.jsonl",
         lambda file: file.write("".join(f"{line}\n" for line in lines).encode()),
     )
@@ -85,10 +85,10 @@ def save_run(
         "indptr": edge_probs.indptr,
         "shape": np.array(edge_probs.shape),
     }
-    _write(folder / "edge_probs.npz", lambda file: _savez(file, edges))
+    write_atomically(folder / "edge_probs.npz", lambda file: _savez(file, edges))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    _write(folder / "weights.safetensors", lambda file: file.write(save_tensors(tensors)))
-    _write(folder / "predictions.npz", lambda file: _savez(file, predictions))
+    write_atomically(folder / "weights.safetensors", lambda file: file.write(save_tensors(tensors)))
+    write_atomically(folder / "predictions.npz", lambda file: _savez(file, predictions))
     write_json(folder / "summary.json", summary)
 
 
@@ -129,7 +129,7 @@ def load_run(folder: str | Path) -> Run:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; numbers that are not finite become null."""
     text = _dumps(value, indent=2) + "\n"
-    _write(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _dumps(value: Any, indent: int | None = None) -> str:
@@ -144,8 +144,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
-    """Fill a temporary file beside `path`, then put it in its place in one step."""
+def write_atomically(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
+    """Fill a temporary file beside `path`, then put it in its place in one step.
+
+    Arguments:
+        path: of the file; its folder must be there.
+        fill: called with the temporary file, open for writing bytes.
+    """
     descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

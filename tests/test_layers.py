@@ -45,7 +45,7 @@ ONLY_PLACES = {
         "graphs.knn",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop"},
-    "networkx": EDGE | {"graphs.interop"},
+    "networkx": EDGE | {"graphs.interop", "graphs.export"},
 }
 
 

@@ -4,6 +4,7 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Literal
 
 import networkx as nx
@@ -21,10 +22,13 @@ from lds.bilevel.step import mix
 from lds.config import LDSConfig
 from lds.estimators.labels import encode_labels, split_roles
 from lds.graphs.adjacency import check_adjacency
-from lds.graphs.interop import to_networkx
+from lds.graphs.export import node_attributes, save_graph
+from lds.graphs.interop import select_edges, to_networkx
 from lds.graphs.knn import check_neighbors, knn_adjacency
 from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, learn
+from lds.structure.marginals import EdgeMarginals, edge_marginals
+from lds.structure.metrics import entropy
 from lds.structure.objectives import task_on
 from lds.structure.predict import predict_proba_new
 
@@ -76,7 +80,10 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: `(n_classes,)`.
         transduction_: `(n_rows,)`, the predicted class of every row of `fit`.
-        label_distributions_: `(n_rows, n_classes)`, rows sum to 1.
+        label_distributions_: `(n_rows, n_classes)`, rows sum to 1: the mean over drawn graphs.
+        entropy_: `(n_rows,)`, nats, of `label_distributions_`: how unsure a prediction is in all.
+        mutual_information_: `(n_rows,)`, nats: the part of it that comes from not knowing the
+            graph (see `lds.structure.metrics.mutual_information`).
         edge_probabilities_: symmetric CSR `(n_rows, n_rows)`; entries <= 1e-4 are dropped.
         dropped_probability_: the sum of what was dropped, in expected undirected edges.
         split_: the roles of the labelled rows.
@@ -196,6 +203,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         self.label_distributions_ = result.probabilities
         self.transduction_ = self.classes_[result.probabilities.argmax(1)]
+        self.entropy_ = entropy(result.probabilities)
+        self.mutual_information_ = result.mutual_information
         self.edge_probabilities_ = result.edges.to_csr(EDGE_CUTOFF)
         kept = float(self.edge_probabilities_.sum()) / 2
         self.dropped_probability_ = max(0.0, result.edges.expected_edges - kept)
@@ -233,11 +242,60 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         found: NDArray[np.floating[Any]] = probs.cpu().numpy()
         return found
 
-    def to_networkx(self, threshold: float = 0.5) -> nx.Graph:
-        """Edges with probability >= `threshold`, in (0, 1]; nodes with their predicted class."""
+    def edge_marginals(self, n_draws: int = 1000) -> EdgeMarginals:
+        """How many of `n_draws` drawn graphs have each edge, and the number of draws."""
         check_is_fitted(self)
-        nodes = {"prediction": self.transduction_}
-        return to_networkx(self.edge_probabilities_, threshold, nodes)
+        return edge_marginals(self._result.edges, n_draws, mix(self._result.config.seed, -6))
+
+    def to_networkx(
+        self,
+        threshold: float | None = None,
+        *,
+        top_k: int | None = None,
+        n_edges: int | None = None,
+    ) -> nx.Graph:
+        """The learned graph, for a look.
+
+        Arguments:
+            threshold: in (0, 1]: edges at least as probable; 0.5 where no other rule is given.
+            top_k: edges among the k most probable of either of their rows.
+            n_edges: so many edges, the most probable.
+
+        Returns:
+            All rows as nodes with the attributes "label" (where known), "prediction", "confidence",
+            "split", "entropy" and "mutual_information"; edges with "probability".
+        """
+        nodes = self._nodes()
+        if top_k is None and n_edges is None and threshold is None:
+            threshold = 0.5
+        return to_networkx(select_edges(self.edge_probabilities_, threshold, top_k, n_edges), nodes)
+
+    def save_graph(
+        self,
+        path: str | Path,
+        *,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        n_edges: int | None = None,
+    ) -> None:
+        """Write the learned graph as .graphml, .gexf (Gephi), .csv or .npz, by the suffix.
+
+        Arguments:
+            path: of the file.
+            threshold, top_k, n_edges: as for `to_networkx`; all edges of `edge_probabilities_`
+                without a rule.
+        """
+        save_graph(
+            path, self.edge_probabilities_, self._nodes(),
+            threshold=threshold, top_k=top_k, n_edges=n_edges,
+        )  # fmt: skip
+
+    def _nodes(self) -> dict[str, Any]:
+        check_is_fitted(self)
+        return node_attributes(
+            self._codes, self.label_distributions_, self.split_, self.classes_,
+            entropy=self.entropy_, mutual_information=self.mutual_information_,
+        )  # fmt: skip
 
     def _validated(self, X: ArrayLike, *, reset: bool = True) -> Any:
         x = validate_data(

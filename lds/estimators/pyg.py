@@ -15,11 +15,13 @@ from torch_geometric.data import Data
 from lds._types import Features, Split
 from lds.bilevel.step import replayed
 from lds.config import LDSConfig
-from lds.graphs.interop import edges_above, from_edge_index, to_edge_index
+from lds.graphs.interop import from_edge_index, select_edges, to_edge_index
 from lds.graphs.knn import knn_adjacency, metrics
 from lds.nn.features import SPARSE_BELOW
 from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, LDSResult, learn
+from lds.structure.marginals import EdgeMarginals, edge_marginals
+from lds.structure.metrics import entropy
 
 EDGE_CUTOFF = 1e-4
 """Probabilities at or below this are left out of `edge_index`; `sample` draws from all."""
@@ -65,16 +67,45 @@ class LearnedStructure:
         )
         return torch.stack([row, col])[:, row != col].to(self.edge_index.device)
 
-    def to_data(self, threshold: float = 0.5) -> Data:
-        """A copy of the data with the edges of probability >= `threshold`, in (0, 1], as its graph.
+    @property
+    def entropy(self) -> Tensor:
+        """`(n_nodes,)`, nats, of `probabilities`: how unsure a prediction is in all."""
+        found = torch.from_numpy(entropy(self.result.probabilities))
+        return found.to(self.probabilities)
 
-        `edge_index` and `edge_weight` (the probability) replace what was there; other attributes of
-        the former edges, such as `edge_attr`, are left out.
+    @property
+    def mutual_information(self) -> Tensor:
+        """`(n_nodes,)`, nats: the part of the entropy that comes from not knowing the graph."""
+        return torch.from_numpy(self.result.mutual_information).to(self.probabilities)
+
+    def edge_marginals(self, n_draws: int = 1000, seed: int = 0) -> EdgeMarginals:
+        """How many of `n_draws` drawn graphs have each edge, and the number of draws."""
+        return edge_marginals(self.result.edges, n_draws, seed)
+
+    def to_data(
+        self,
+        threshold: float | None = None,
+        *,
+        top_k: int | None = None,
+        n_edges: int | None = None,
+    ) -> Data:
+        """A copy of the data with the learned graph in the place of its own.
+
+        Arguments:
+            threshold: in (0, 1]: edges at least as probable; 0.5 where no other rule is given.
+            top_k: edges among the k most probable of either of their nodes.
+            n_edges: so many undirected edges, the most probable.
+
+        Returns:
+            `edge_index` and `edge_weight` (the probability) replace what was there; other
+            attributes of the former edges, such as `edge_attr`, are left out.
         """
+        if threshold is None and top_k is None and n_edges is None:
+            threshold = 0.5
         shape = (self.data.num_nodes, self.data.num_nodes)
         parts = (self.edge_probs.cpu().numpy(), self.edge_index.cpu().numpy())
         matrix = sp.csr_array(sp.coo_array(parts, shape))
-        index, weight = to_edge_index(edges_above(matrix, threshold))
+        index, weight = to_edge_index(select_edges(matrix, threshold, top_k, n_edges))
         new = copy.copy(self.data)
         for name in self.data.edge_attrs():
             del new[name]

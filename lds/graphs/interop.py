@@ -1,7 +1,7 @@
 """Learned graphs as other libraries hold them."""
 
-from collections.abc import Mapping
-from numbers import Real
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import networkx as nx
@@ -24,25 +24,75 @@ def edges_above(edge_probs: sp.csr_array, threshold: float) -> sp.csr_array:
     return kept
 
 
-def to_networkx(
-    edge_probs: sp.csr_array, threshold: float, nodes: Mapping[str, NDArray[Any]] | None = None
-) -> nx.Graph:
-    """An undirected graph of the edges with probability >= `threshold`.
+def select_edges(
+    edge_probs: sp.csr_array,
+    threshold: float | None = None,
+    top_k: int | None = None,
+    n_edges: int | None = None,
+) -> sp.csr_array:
+    """The part of a symmetric matrix that one of three rules keeps; all of it without a rule.
 
     Arguments:
         edge_probs: symmetric CSR of probabilities.
-        threshold: in (0, 1].
-        nodes: node attributes by name, one value a node.
+        threshold: in (0, 1]; keeps edges at least as probable.
+        top_k: keeps an edge that is among the k most probable of either of its nodes.
+        n_edges: keeps so many undirected edges, the most probable (all, where there are fewer).
 
     Returns:
-        All nodes from 0, edges with the attribute "probability".
+        Symmetric CSR of the same shape, without stored zeros. Of equally probable edges the one
+        with the lower row, then the lower column, goes first.
+
+    Raises:
+        TypeError: `top_k` or `n_edges` is not an integer.
+        ValueError: more than one rule, or one out of range.
     """
-    kept = sp.triu(edges_above(edge_probs, threshold), k=1).tocoo()
+    rules = {"threshold": threshold, "top_k": top_k, "n_edges": n_edges}
+    given = [name for name, value in rules.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"one of threshold, top_k and n_edges may be given, got {given}")
+    if threshold is not None:
+        return edges_above(edge_probs, threshold)
+    for name, number in (("top_k", top_k), ("n_edges", n_edges)):
+        if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
+            raise TypeError(f"{name} must be an integer, got {number!r}")
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    matrix = sp.csr_array(edge_probs, copy=True)
+    matrix.eliminate_zeros()
+    if top_k is None and n_edges is None:
+        return matrix
+    entries = (sp.triu(matrix, k=1) if top_k is None else matrix).tocoo()
+    order = np.lexsort((entries.col, entries.row, -entries.data))
+    if top_k is None:
+        kept = order[:n_edges]
+    else:
+        order = order[np.argsort(entries.row[order], kind="stable")]
+        row = entries.row[order]
+        kept = order[np.arange(row.size) - np.searchsorted(row, row) < top_k]
+    parts = (entries.data[kept], (entries.row[kept], entries.col[kept]))
+    one_way = sp.csr_array(sp.coo_array(parts, shape=matrix.shape))
+    return sp.csr_array(one_way.maximum(one_way.T))
+
+
+def to_networkx(
+    edge_probs: sp.csr_array, nodes: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None
+) -> nx.Graph:
+    """An undirected graph of the stored edges.
+
+    Arguments:
+        edge_probs: symmetric CSR of probabilities; `select_edges` chooses some.
+        nodes: node attributes by name, one value a node; a node whose value is None has none.
+
+    Returns:
+        All nodes from 0, edges with the attribute "probability", all values plain Python.
+    """
+    kept = sp.triu(edge_probs, k=1).tocoo()
     graph = nx.Graph()
     graph.add_nodes_from(range(edge_probs.shape[0]))
     for name, values in (nodes or {}).items():
         plain = (value.item() if hasattr(value, "item") else value for value in values)
-        nx.set_node_attributes(graph, dict(enumerate(plain)), name)
+        known = {node: value for node, value in enumerate(plain) if value is not None}
+        nx.set_node_attributes(graph, known, name)
     triples = zip(kept.row.tolist(), kept.col.tolist(), kept.data.tolist(), strict=True)
     graph.add_weighted_edges_from(triples, weight="probability")
     return graph

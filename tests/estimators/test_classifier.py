@@ -235,3 +235,30 @@ def test_all_pairs_that_do_not_fit_name_the_way_out(monkeypatch):
 def test_predict_before_fit_is_refused():
     with pytest.raises(NotFittedError):
         LDSClassifier().predict(np.ones((2, 2)))
+
+
+def test_uncertainty_of_rows_and_edges(fitted):
+    clf = fitted[0]
+    p = clf.label_distributions_.astype(float)
+    np.testing.assert_allclose(clf.entropy_, -(p * np.log(p)).sum(1), rtol=1e-4, atol=1e-6)
+    assert (clf.mutual_information_ <= clf.entropy_ + 1e-6).all()
+    assert clf.mutual_information_.max() > 0
+    found = clf.edge_marginals(n_draws=400)
+    assert found.n_draws == 400
+    certain = clf.edge_probabilities_.toarray() == 1
+    assert (found.counts.toarray()[certain] == 400).all()
+
+
+def test_the_graph_as_a_file(fitted, tmp_path):
+    clf, _, y, _ = fitted
+    clf.save_graph(tmp_path / "graph.gexf", n_edges=50)
+    graph = nx.read_gexf(tmp_path / "graph.gexf", node_type=int)
+    assert graph.number_of_edges() == 50 == clf.to_networkx(n_edges=50).number_of_edges()
+    assert graph.nodes[0]["given_label"] == y[0]
+    assert "given_label" not in graph.nodes[89], "it is unlabelled"
+    assert graph.nodes[89]["prediction"] == clf.transduction_[89]
+    assert {graph.nodes[k]["split"] for k in graph} == {
+        "train", "validation", "stopping", "unlabelled"
+    }  # fmt: skip
+    clf.save_graph(tmp_path / "graph.npz")
+    assert (sp.load_npz(tmp_path / "graph.npz") - clf.edge_probabilities_).nnz == 0

@@ -1,0 +1,128 @@
+"""Graphs in files: written, and read back by programs that are not this one."""
+
+import xml.etree.ElementTree as ElementTree
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from lds._types import Split
+from lds.graphs.export import node_attributes, save_graph
+
+N = 6
+_rng = np.random.default_rng(0)
+_upper = np.triu(_rng.random((N, N)) * (_rng.random((N, N)) < 0.7), 1).astype(np.float32)
+DENSE = _upper + _upper.T
+PROBS = sp.csr_array(DENSE)
+SPLIT = Split(np.array([0]), np.array([1]), np.array([2]), np.array([3]))
+LABELS = np.array([0, 1, 0, 1, -1, -1])
+PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4], [0.1, 0.9], [0.5, 0.5]])
+NODES = node_attributes(
+    LABELS, PROBABILITIES, SPLIT, np.array(["ant", "bee & co"]), entropy=np.linspace(0, 0.6, N)
+)
+READERS = {".graphml": lambda path: nx.read_graphml(path, node_type=int),
+           ".gexf": lambda path: nx.read_gexf(path, node_type=int)}  # fmt: skip
+
+
+def dense_of(graph, attribute):
+    return nx.to_numpy_array(graph, nodelist=range(N), weight=attribute)
+
+
+def test_node_attributes_say_what_is_known():
+    assert NODES["label"] == ["ant", "bee & co", "ant", "bee & co", None, None]
+    assert NODES["prediction"] == ["ant", "bee & co", "ant", "ant", "bee & co", "ant"]
+    assert NODES["split"] == [
+        "train", "validation", "stopping", "test", "unlabelled", "unlabelled"
+    ]  # fmt: skip
+    assert NODES["confidence"].tolist() == [0.9, 0.8, 0.7, 0.6, 0.9, 0.5]
+    assert node_attributes(LABELS, PROBABILITIES, SPLIT)["label"] == [0, 1, 0, 1, None, None]
+
+
+@pytest.mark.parametrize("suffix", [".graphml", ".gexf"])
+def test_networkx_reads_back_every_edge_and_attribute(tmp_path, suffix):
+    path = tmp_path / f"graph{suffix}"
+    save_graph(path, PROBS, NODES)
+    graph = READERS[suffix](path)
+    assert not graph.is_directed()
+    assert sorted(graph) == list(range(N))
+    for attribute in ("probability", "weight"):
+        np.testing.assert_allclose(dense_of(graph, attribute), DENSE, rtol=1e-7)
+    names = {"label": "given_label"} if suffix == ".gexf" else {}
+    for name, values in NODES.items():
+        found = nx.get_node_attributes(graph, names.get(name, name))
+        expected = {node: v for node, v in enumerate(values) if v is not None}
+        assert found == (pytest.approx(expected) if name == "entropy" else expected)
+
+
+def test_gexf_is_as_gephi_reads_it(tmp_path):
+    """Undirected, every attribute declared with a type and referred to, weights on edges."""
+    save_graph(tmp_path / "graph.gexf", PROBS, NODES)
+    root = ElementTree.parse(tmp_path / "graph.gexf").getroot()
+    space = {"g": root.tag[1:].split("}")[0]}
+    assert space["g"].startswith("http://www.gexf.net/1.2draft")
+    graph = root.find("g:graph", space)
+    assert graph.get("defaultedgetype") == "undirected"
+    declared = {}
+    for group in graph.findall("g:attributes", space):
+        for one in group.findall("g:attribute", space):
+            declared[group.get("class"), one.get("id")] = (one.get("title"), one.get("type"))
+    assert dict(declared.values()) == {
+        "given_label": "string", "prediction": "string", "split": "string",
+        "confidence": "double", "entropy": "double", "probability": "double",
+    }  # fmt: skip
+    ids = [node.get("id") for node in graph.iter(f"{{{space['g']}}}node")]
+    assert ids == [node.get("label") for node in graph.iter(f"{{{space['g']}}}node")]
+    edges = list(graph.iter(f"{{{space['g']}}}edge"))
+    assert len(edges) == PROBS.nnz // 2
+    for edge in edges:
+        assert {edge.get("source"), edge.get("target")} <= set(ids)
+        i, j = int(edge.get("source")), int(edge.get("target"))
+        assert float(edge.get("weight")) == pytest.approx(DENSE[i, j], rel=1e-6)
+    for kind in ("node", "edge"):
+        for value in graph.iterfind(f".//g:{kind}//g:attvalue", space):
+            assert (kind, value.get("for")) in declared
+
+
+def test_pandas_reads_the_edge_list_to_the_bit(tmp_path):
+    save_graph(tmp_path / "graph.csv", PROBS)
+    table = pd.read_csv(tmp_path / "graph.csv")
+    assert table.columns.tolist() == ["source", "target", "probability"]
+    assert (table.source < table.target).all()
+    upper = sp.coo_array((table.probability, (table.source, table.target)), shape=(N, N))
+    assert np.array_equal((upper + upper.T).toarray().astype(np.float32), DENSE)
+
+
+def test_scipy_reads_the_matrix_to_the_bit(tmp_path):
+    save_graph(tmp_path / "graph.npz", PROBS)
+    back = sp.load_npz(tmp_path / "graph.npz")
+    assert back.format == "csr"
+    assert back.dtype == np.float32
+    assert np.array_equal(back.toarray(), DENSE)
+
+
+def test_a_rule_chooses_the_edges(tmp_path):
+    for rule in ({"threshold": 0.4}, {"top_k": 1}, {"n_edges": 3}):
+        save_graph(tmp_path / "graph.graphml", PROBS, **rule)
+        graph = nx.read_graphml(tmp_path / "graph.graphml", node_type=int)
+        assert sorted(graph) == list(range(N)), "nodes without an edge stay"
+        assert 0 < graph.number_of_edges() < PROBS.nnz // 2
+    assert graph.number_of_edges() == 3
+
+
+def test_an_empty_graph_is_written_in_every_format(tmp_path):
+    for suffix in (".graphml", ".gexf", ".csv", ".npz"):
+        save_graph(tmp_path / f"empty{suffix}", sp.csr_array((3, 3)), {"split": ["train"] * 3})
+    assert nx.read_gexf(tmp_path / "empty.gexf").number_of_nodes() == 3
+    assert pd.read_csv(tmp_path / "empty.csv").empty
+
+
+def test_what_cannot_be_written_leaves_no_file(tmp_path):
+    with pytest.raises(ValueError, match=r"path must end in one of \.graphml, \.gexf, .* 'g.dot'"):
+        save_graph(tmp_path / "g.dot", PROBS)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        save_graph(tmp_path / "no" / "g.csv", PROBS)
+    with pytest.raises(ValueError, match="threshold"):
+        save_graph(tmp_path / "g.csv", PROBS, threshold=2)
+    assert not list(tmp_path.iterdir())
