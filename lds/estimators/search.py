@@ -1,0 +1,365 @@
+"""Settings chosen as the thesis does: on early-stopping accuracy, over seeds, on many machines."""
+
+import hashlib
+import json
+import math
+import threading
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.model_selection import ParameterGrid, ParameterSampler
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from lds._version import __version__
+from lds.checkpoints import write_json
+from lds.estimators.classifier import LDSClassifier
+from lds.estimators.labels import encode_labels, split_roles
+from lds.graphs.adjacency import check_adjacency
+
+LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
+"""How Dask and Ray call it, which need not be installed; loky's is a `BrokenExecutor`."""
+
+FIT_PARAMS = ("adjacency", "validation", "stopping")
+
+_one_at_a_time = threading.Lock()  # trials share torch's random state with their process
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting fitted with one seed.
+
+    Attributes:
+        setting: what differs from the estimator's own parameters.
+        seed: its random_state.
+        accuracy: on the early-stopping rows, of the best outer iteration; -1 where the fit failed.
+        loss: there, nats; infinite where the fit failed.
+        n_iter: outer iterations.
+        seconds: the fit took.
+        error: why it failed; None where it did not.
+    """
+
+    setting: dict[str, Any]
+    seed: int
+    accuracy: float
+    loss: float
+    n_iter: int
+    seconds: float
+    error: str | None = None
+
+
+class LDSSearch(ClassifierMixin, BaseEstimator):
+    """Choose the settings of an `LDSClassifier` (§9.4.2), a trial a process.
+
+    A trial is one setting with one seed. A setting's score is its mean accuracy on the
+    early-stopping rows over the seeds, ties decided by the mean loss there; test labels play no
+    part. Trials run on `joblib`, so that `joblib.parallel_config(backend="loky" | "dask" | "ray")`
+    around `fit` decides where, and they come to the same on every backend. (Within one process
+    they take turns.)
+
+    With a `folder`, a finished trial is a file there, written by who ran it and in one step; what
+    is found there is not run again, in this search or another on the same data. A killed worker
+    costs the trials it was running: those start again.
+
+    References:
+        Franceschi, 2021, §9.4.2.
+
+    Arguments:
+        param_space: parameters of `LDSClassifier` by name, with the values to try; with `n_iter`,
+            scipy distributions too.
+        estimator: holds the other parameters; None is `LDSClassifier()`.
+        n_iter: settings drawn at random; None tries the whole grid.
+        seeds: one trial of a setting for each.
+        folder: where finished trials are kept, made if need be; None keeps none.
+        n_jobs: as joblib has it; None follows `joblib.parallel_config`, 1 where there is none.
+        max_retries: how often lost workers are made up for before the search gives up.
+        refit: fit the best setting with the first seed on all of X and y.
+        random_state: of the settings drawn.
+
+    Attributes:
+        trials_: all trials, setting by setting, seed by seed.
+        best_params_: the best setting.
+        best_score_: its mean early-stopping accuracy.
+        best_estimator_: fitted with it, if `refit`; `predict` and `predict_proba` are its.
+        classes_: `(n_classes,)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from lds import LDSClassifier, LDSSearch
+        >>> X = np.repeat(np.eye(2), 10, axis=0) + 0.1 * np.random.default_rng(0).random((20, 2))
+        >>> y = np.repeat([0, 1], 10)
+        >>> quick = LDSClassifier(max_inner=20, patience=1)
+        >>> search = LDSSearch({"n_neighbors": [3, 4]}, quick, seeds=(0,)).fit(X, y)
+        >>> len(search.trials_), sorted(search.best_params_)
+        (2, ['n_neighbors'])
+    """
+
+    def __init__(
+        self,
+        param_space: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        estimator: LDSClassifier | None = None,
+        *,
+        n_iter: int | None = None,
+        seeds: Sequence[int] = (0, 1, 2),
+        folder: str | Path | None = None,
+        n_jobs: int | None = None,
+        max_retries: int = 3,
+        refit: bool = True,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.param_space = param_space
+        self.estimator = estimator
+        self.n_iter = n_iter
+        self.seeds = seeds
+        self.folder = folder
+        self.n_jobs = n_jobs
+        self.max_retries = max_retries
+        self.refit = refit
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, **fit_params: Any) -> "LDSSearch":
+        """Run the trials that are not finished yet, and fit the best setting.
+
+        Arguments:
+            X, y: as for `LDSClassifier.fit`.
+            fit_params: its `adjacency`, `validation` and `stopping`; without roles each seed deals
+                its own.
+
+        Raises:
+            TypeError, ValueError: a parameter or the data cannot be used; no trial has run then.
+            RuntimeError: workers were lost more than `max_retries` times, or every trial failed.
+        """
+        estimator = LDSClassifier() if self.estimator is None else self.estimator
+        settings = self._settings(estimator)
+        data = _digest(X, y, fit_params)
+        jobs = [(setting, seed) for setting in settings for seed in map(int, self.seeds)]
+        keys = [_key(data, estimator, setting, seed) for setting, seed in jobs]
+        folder = None if self.folder is None else Path(self.folder)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        found = self._run(dict(zip(keys, jobs, strict=True)), folder, estimator, X, y, fit_params)
+        self.trials_ = [found[key] for key in keys]
+        scores = _scores(self.trials_, len(self.seeds))
+        best = max(range(len(settings)), key=scores.__getitem__)
+        if scores[best][0] < 0:
+            raise RuntimeError(f"every trial failed, the first with: {self.trials_[0].error}")
+        self.best_params_, self.best_score_ = settings[best], scores[best][0]
+        if self.refit:
+            chosen = clone(estimator).set_params(**self.best_params_)
+            chosen.set_params(random_state=int(self.seeds[0])).fit(X, y, **fit_params)
+            self.best_estimator_ = chosen
+            self.classes_ = chosen.classes_
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """`LDSClassifier.predict` of the best setting."""
+        check_is_fitted(self, "best_estimator_")
+        classes: NDArray[Any] = self.best_estimator_.predict(X)
+        return classes
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
+        """`LDSClassifier.predict_proba` of the best setting."""
+        check_is_fitted(self, "best_estimator_")
+        found: NDArray[np.floating[Any]] = self.best_estimator_.predict_proba(X)
+        return found
+
+    def _settings(self, estimator: LDSClassifier) -> list[dict[str, Any]]:
+        """The settings to try, each once, checked before anything runs."""
+        if self.n_iter is None:
+            points = ParameterGrid(self.param_space)
+        else:
+            points = ParameterSampler(self.param_space, self.n_iter, random_state=self.random_state)
+        if not len(self.seeds):
+            raise ValueError("seeds must have at least one seed, got none")
+        settings: dict[str, dict[str, Any]] = {}
+        for point in points:
+            setting = {name: _plain(name, value) for name, value in sorted(point.items())}
+            if "random_state" in setting:
+                raise ValueError("param_space must not hold random_state; seeds= has the seeds")
+            clone(estimator).set_params(**setting)._config()  # raises what an option is not
+            settings[json.dumps(setting)] = setting
+        if not settings:
+            raise ValueError("param_space must hold at least one setting, got none")
+        return list(settings.values())
+
+    def _run(
+        self,
+        jobs: dict[str, tuple[dict[str, Any], int]],
+        folder: Path | None,
+        estimator: LDSClassifier,
+        X: ArrayLike,
+        y: ArrayLike,
+        fit_params: dict[str, Any],
+    ) -> dict[str, Trial]:
+        """All trials by key: the finished ones, then the others, again where workers die."""
+        finished: dict[str, Trial] = {}
+        losses = 0
+        while True:
+            finished |= _stored(folder, jobs.keys() - finished.keys())
+            missing = {key: job for key, job in jobs.items() if key not in finished}
+            if not missing:
+                return finished
+            pool = Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
+            calls = (
+                delayed(run_trial)(estimator, setting, seed, X, y, fit_params, folder, key)
+                for key, (setting, seed) in missing.items()
+            )
+            try:
+                for key, trial in pool(calls):
+                    finished[key] = trial
+                    if folder is not None:  # a worker elsewhere may not see the folder
+                        _store(folder, key, trial)
+            except Exception as error:
+                if not _lost_a_worker(error):
+                    raise
+                losses += 1
+                if losses > self.max_retries:
+                    kept = "" if folder is None else f"; what is finished is kept in {folder}"
+                    raise RuntimeError(
+                        f"workers were lost {losses} times (max_retries={self.max_retries}) with "
+                        f"{len(finished)} of {len(jobs)} trials finished{kept}"
+                    ) from error
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def run_trial(
+    estimator: LDSClassifier,
+    setting: dict[str, Any],
+    seed: int,
+    X: ArrayLike,
+    y: ArrayLike,
+    fit_params: dict[str, Any],
+    folder: Path | None,
+    key: str,
+) -> tuple[str, Trial]:
+    """Fit one setting with one seed and keep the outcome, on whatever machine this is.
+
+    One thread, everywhere: sums in another order could come to another result.
+    """
+    with _one_at_a_time:
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        started = time.perf_counter()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                clf = clone(estimator).set_params(**setting, random_state=seed, verbose=False)
+                clf.fit(X, y, **fit_params)
+        except (ValueError, ArithmeticError) as error:
+            seconds = time.perf_counter() - started
+            trial = Trial(setting, seed, -1.0, math.inf, 0, seconds, str(error))
+        else:
+            best = [record for record in clf.history_ if record.improved][-1]
+            trial = Trial(
+                setting, seed, best.stopping_accuracy, best.stopping_loss, clf.n_iter_,
+                time.perf_counter() - started,
+            )  # fmt: skip
+        finally:
+            torch.set_num_threads(n_threads)
+    if folder is not None and folder.is_dir():
+        _store(folder, key, trial)
+    return key, trial
+
+
+def _scores(trials: list[Trial], n_seeds: int) -> list[tuple[float, float]]:
+    """(mean accuracy, -mean loss) of each setting; one failed seed fails a setting."""
+    scores = []
+    for first in range(0, len(trials), n_seeds):
+        group = trials[first : first + n_seeds]
+        if any(trial.error for trial in group):
+            scores.append((-1.0, -math.inf))
+        else:
+            accuracy = float(np.mean([trial.accuracy for trial in group]))
+            scores.append((accuracy, -float(np.mean([trial.loss for trial in group]))))
+    return scores
+
+
+def _lost_a_worker(error: Exception) -> bool:
+    return isinstance(error, BrokenExecutor) or type(error).__name__ in LOST_WORKERS
+
+
+def _store(folder: Path, key: str, trial: Trial) -> None:
+    path = folder / f"{key}.json"
+    if not path.exists():
+        write_json(path, asdict(trial))
+
+
+def _stored(folder: Path | None, keys: set[str]) -> dict[str, Trial]:
+    """The finished trials among `keys`; a file that is no trial is none, and is written anew."""
+    found = {}
+    for key in keys if folder is not None else ():
+        path = folder / f"{key}.json"  # type: ignore[operator]
+        try:
+            trial = Trial(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            continue
+        except (ValueError, TypeError):
+            path.unlink()
+            continue
+        # JSON has no infinity: the loss of a failed trial is null there.
+        found[key] = trial if trial.error is None else Trial(**asdict(trial) | {"loss": math.inf})
+    return found
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A parameter as JSON has it, so that a trial has one name on every machine."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise TypeError(f"param_space[{name!r}] must hold numbers or strings, got {value!r}")
+    return value
+
+
+def _key(data: str, estimator: LDSClassifier, setting: dict[str, Any], seed: int) -> str:
+    """What a trial's outcome follows from, as a name: data, all parameters, seed and version."""
+    options = {
+        name: _plain(name, value)
+        for name, value in (estimator.get_params() | setting).items()
+        if name not in ("random_state", "verbose")
+    }
+    text = json.dumps([__version__, data, options, seed], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _digest(X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]) -> str:
+    """A name of the data that is the same in whatever form they lie; refuses what `fit` would."""
+    if unknown := sorted(fit_params.keys() - FIT_PARAMS):
+        raise TypeError(f"fit takes {', '.join(FIT_PARAMS)}, got {unknown[0]!r}")
+    x = check_array(X, accept_sparse="csr", dtype=np.float32)
+    codes, classes = encode_labels(y, x.shape[0])
+    roles = {name: fit_params.get(name) for name in ("validation", "stopping")}
+    if any(role is not None for role in roles.values()):
+        split_roles(codes, **roles, seed=0)
+    if (adjacency := fit_params.get("adjacency")) is not None:
+        check_adjacency(adjacency if sp.issparse(adjacency) else np.asarray(adjacency), x.shape[0])
+    parts = [*_arrays(x), codes, np.array([str(name) for name in classes])]
+    for name in sorted(fit_params):
+        value = fit_params[name]
+        parts += [np.array(name), *([] if value is None else _arrays(value))]
+    found = hashlib.sha256()
+    for part in parts:
+        array = np.ascontiguousarray(part)
+        found.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def _arrays(value: Any) -> list[NDArray[Any]]:
+    if not sp.issparse(value):
+        return [np.asarray(value)]
+    matrix: Any = value  # of any sparse format
+    csr = matrix.tocsr(copy=True)
+    csr.sum_duplicates()
+    return [csr.data, csr.indices.astype(np.int64), csr.indptr.astype(np.int64)]

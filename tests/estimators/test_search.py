@@ -1,0 +1,253 @@
+"""LDSSearch: the choice itself, and that nothing is lost or done twice, whoever runs the trials."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import psutil
+import pytest
+from scipy.stats import uniform
+from sklearn.base import clone
+
+from lds import LDSClassifier, LDSSearch
+from lds.estimators import search as module
+
+QUICK = LDSClassifier(n_neighbors=4, max_inner=15, max_iter=3, patience=2)
+SPACE = {"n_neighbors": [3, 5], "outer_lr": [0.3, 1.0]}
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def blobs(n=60):
+    rng = np.random.default_rng(0)
+    truth = np.arange(n) % 3
+    x = rng.standard_normal((n, 4)) + 2 * np.eye(4)[truth]
+    return x, np.where(np.arange(n) < 36, truth, -1)
+
+
+def outcomes(search):
+    return [(t.setting, t.seed, t.accuracy, t.loss, t.n_iter, t.error) for t in search.trials_]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return LDSSearch(SPACE, QUICK, seeds=(0, 1), n_jobs=1).fit(*blobs())
+
+
+def test_the_best_setting_has_the_best_mean_stopping_accuracy_ties_by_the_loss(alone):
+    x, y = blobs()
+    assert len(alone.trials_) == 8
+    means = {}
+    for point in [{"n_neighbors": k, "outer_lr": lr} for k in (3, 5) for lr in (0.3, 1.0)]:
+        records = []
+        for seed in (0, 1):
+            clf = clone(QUICK).set_params(**point, random_state=seed).fit(x, y)
+            records.append(max((r.stopping_accuracy, -r.stopping_loss) for r in clf.history_))
+        means[tuple(point.items())] = tuple(np.mean(records, axis=0))
+    best = max(means, key=means.get)
+    assert alone.best_params_ == dict(best)
+    assert alone.best_score_ == pytest.approx(means[best][0], rel=1e-12)
+    assert len(set(means.values())) > 1, "the settings must differ"
+
+
+def test_the_best_setting_is_fitted_and_predicts(alone):
+    x, y = blobs()
+    expected = clone(QUICK).set_params(**alone.best_params_, random_state=0).fit(x, y)
+    assert np.array_equal(alone.best_estimator_.transduction_, expected.transduction_)
+    assert np.array_equal(alone.predict(x), expected.transduction_)
+    assert alone.predict_proba(x[:2] + 0.1).shape == (2, 3)
+    assert alone.score(x[36:], np.arange(60)[36:] % 3) > 0.5
+    assert "best_params_" not in vars(clone(alone))
+
+
+def test_random_settings_are_drawn_by_the_seed_from_distributions():
+    def drawn(seed):
+        search = LDSSearch(
+            {"outer_lr": uniform(0.1, 1), "metric": ["cosine", "euclidean"]},
+            QUICK, n_iter=3, seeds=(0,), refit=False, random_state=seed,
+        )  # fmt: skip
+        return [trial.setting for trial in search.fit(*blobs()).trials_]
+
+    first = drawn(0)
+    assert len(first) == 3
+    assert all(0.1 <= setting["outer_lr"] <= 1.1 for setting in first)
+    assert first == drawn(0) != drawn(1)
+
+
+def test_finished_trials_are_read_not_run(tmp_path, monkeypatch, alone):
+    x, y = blobs()
+    first = LDSSearch({**SPACE, "outer_lr": [0.3]}, QUICK, seeds=(0, 1), folder=tmp_path / "new")
+    first.fit(x, y)
+    assert len(list((tmp_path / "new").glob("*.json"))) == 4
+    ran = []
+
+    def noted(estimator, setting, seed, *rest):
+        ran.append((setting["outer_lr"], seed))
+        return run_trial(estimator, setting, seed, *rest)
+
+    run_trial = module.run_trial
+    monkeypatch.setattr(module, "run_trial", noted)
+    wider = LDSSearch(SPACE, QUICK, seeds=(0, 1), folder=tmp_path / "new").fit(x, y)
+    assert sorted(ran) == [(1.0, 0), (1.0, 0), (1.0, 1), (1.0, 1)], "the new setting alone"
+    assert outcomes(wider) == outcomes(alone)
+    ran.clear()
+    again = LDSSearch(SPACE, QUICK, seeds=(0, 1), folder=tmp_path / "new").fit(x.tolist(), y)
+    assert ran == []
+    assert again.trials_ == wider.trials_
+    LDSSearch(SPACE, QUICK, seeds=(0,), folder=tmp_path / "new", refit=False).fit(x + 1, y)
+    assert len(ran) == 4, "other data"
+    ran.clear()
+    other = clone(QUICK).set_params(dropout=0.1)
+    LDSSearch(SPACE, other, seeds=(0,), folder=tmp_path / "new", refit=False).fit(x, y)
+    assert len(ran) == 4, "another parameter"
+
+
+def test_a_damaged_file_is_no_finished_trial(tmp_path, alone):
+    one = {"n_neighbors": [3], "outer_lr": [0.3]}
+    for text in ("", '{"setting": 1', '{"other": 2}'):
+        search = LDSSearch(one, QUICK, seeds=(0,), folder=tmp_path, refit=False)
+        search.fit(*blobs())
+        assert outcomes(search) == outcomes(alone)[:1]
+        (path,) = tmp_path.glob("*.json")
+        path.write_text(text)
+
+
+def test_a_setting_that_fails_loses_and_is_not_tried_again(tmp_path):
+    space = {"inner_lr": [0.01, 1e30]}
+    for _ in range(2):
+        search = LDSSearch(space, QUICK, seeds=(0,), folder=tmp_path, refit=False).fit(*blobs())
+        assert search.best_params_ == {"inner_lr": 0.01}
+        assert "at outer iteration 0" in search.trials_[1].error
+        assert search.trials_[1].loss == float("inf")
+    with pytest.raises(RuntimeError, match=r"every trial failed, the first with: .* is nan"):
+        LDSSearch({"inner_lr": [1e30]}, QUICK, seeds=(0,)).fit(*blobs())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"param_space": {"dropout": [0.5, 1.5]}}, ValueError, r"dropout must be in \[0, 1\)"),
+        ({"param_space": {"depth": [1]}}, ValueError, "Invalid parameter 'depth'"),
+        ({"param_space": {"random_state": [1]}}, ValueError, "seeds= has the seeds"),
+        ({"param_space": {"n_neighbors": [[1]]}}, TypeError, "must hold numbers or strings"),
+        ({"seeds": ()}, ValueError, "seeds must have at least one seed"),
+    ],
+)
+def test_a_bad_search_is_refused_before_a_trial_runs(options, error, message, monkeypatch):
+    monkeypatch.setattr(module, "run_trial", None)
+    with pytest.raises(error, match=message):
+        LDSSearch(**{"param_space": SPACE, "estimator": QUICK, **options}).fit(*blobs())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"y": [0]}, ValueError, "one label a row"),
+        ({"adjacency": np.ones((2, 2))}, ValueError, "adjacency must have shape"),
+        ({"validation": [0]}, ValueError, "must be given together"),
+        ({"sample_weight": [0]}, TypeError, "fit takes adjacency, validation, stopping, got"),
+    ],
+)
+def test_bad_data_are_refused_before_a_trial_runs(change, error, message, monkeypatch):
+    monkeypatch.setattr(module, "run_trial", None)
+    x, y = blobs()
+    with pytest.raises(error, match=message):
+        LDSSearch(SPACE, QUICK).fit(**{"X": x, "y": y, **change})
+
+
+def test_threads_come_to_the_same_though_they_share_a_random_state(alone):
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        search = LDSSearch(SPACE, QUICK, seeds=(0, 1), refit=False).fit(*blobs())
+    assert outcomes(search) == outcomes(alone)
+
+
+@pytest.mark.filterwarnings("ignore")  # Dask's own
+def test_a_cluster_of_two_dask_workers_comes_to_the_same(alone, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+            local_directory=str(tmp_path / "dask"),
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
+        with joblib.parallel_config(backend="dask"):
+            search = LDSSearch(
+                SPACE, QUICK, seeds=(0, 1), refit=False, folder=tmp_path / "trials"
+            ).fit(*blobs())
+    assert outcomes(search) == outcomes(alone)
+    assert len(list((tmp_path / "trials").glob("*.json"))) == 8
+
+
+SCRIPT = """
+import json, sys, warnings
+sys.path.insert(0, {root!r})
+from tests.estimators.test_search import LONGER, SPACE, blobs, outcomes
+from lds import LDSSearch
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    search = LDSSearch(SPACE, LONGER, seeds=(0, 1), folder={folder!r}, n_jobs=2, refit=False)
+    print(json.dumps(outcomes(search.fit(*blobs()))))
+"""
+LONGER = clone(QUICK).set_params(max_inner=70, inner_patience=70)
+
+
+def test_a_killed_worker_loses_no_finished_trial_and_its_own_starts_again(tmp_path, monkeypatch):
+    """Two loky processes, one of them shot; they come to what one process comes to."""
+    trials = tmp_path / "trials"
+    script = tmp_path / "search.py"
+    script.write_text(SCRIPT.format(root=str(ROOT), folder=str(trials)))
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list(trials.glob("*.json"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    busy = max(psutil.Process(process.pid).children(True), key=lambda child: child.cpu_times().user)
+    busy.send_signal(signal.SIGKILL)
+    before = {path.name: path.stat().st_mtime_ns for path in trials.glob("*.json")}
+    assert len(before) < 8, "the worker must have died half-way"
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    after = {path.name: path.stat().st_mtime_ns for path in trials.glob("*.json")}
+    assert len(after) == 8
+    assert before.items() <= after.items(), "a finished trial was run twice"
+    alone = LDSSearch(SPACE, LONGER, seeds=(0, 1), refit=False).fit(*blobs())
+    assert json.loads(output) == json.loads(json.dumps(outcomes(alone)))
+    monkeypatch.setattr(module, "run_trial", None)
+    again = LDSSearch(SPACE, LONGER, seeds=(0, 1), folder=trials, refit=False).fit(*blobs())
+    assert outcomes(again) == outcomes(alone)
+
+
+def test_workers_that_keep_dying_end_the_search_with_a_sentence(monkeypatch, tmp_path):
+    class KilledWorkerError(Exception):
+        pass
+
+    KilledWorkerError.__name__ = "KilledWorker"
+    calls = []
+
+    def dying(estimator, setting, seed, *rest):
+        calls.append(seed)
+        if len(calls) % 2 == 0:
+            raise KilledWorkerError
+        return run_trial(estimator, setting, seed, *rest)
+
+    run_trial = module.run_trial
+    monkeypatch.setattr(module, "run_trial", dying)
+    search = LDSSearch(SPACE, QUICK, seeds=(0, 1), max_retries=2, folder=tmp_path, refit=False)
+    with pytest.raises(RuntimeError, match=r"lost 3 times .* 3 of 8 trials finished; .* kept in"):
+        search.fit(*blobs())
+    assert len(calls) == 6
+    assert len(list(tmp_path.glob("*.json"))) == 3
