@@ -6,7 +6,7 @@ of every entry, and add a product of thin factors to it without forming the squa
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -56,6 +56,12 @@ class Candidates(ABC):
             left, right: `(n_nodes, rank)`.
             alpha: factor.
         """
+
+    def add_products(
+        self, flat: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
+    ) -> None:
+        """Add alpha · Σ_k left_k right_kᵀ, in place; as one product of the factors side by side."""
+        self.add_product(flat, torch.cat(list(left), 1), torch.cat(list(right), 1), alpha)
 
     def scatter(self, adjacency: sp.csr_array, dtype: torch.dtype) -> Tensor:
         """A symmetric matrix as a flat buffer; its diagonal is left out."""
@@ -165,9 +171,10 @@ class PairList(Candidates):
         *_, key = self._tables(flat.device)
         *_, theirs = other._tables(flat.device)
         mine = flat.new_zeros(self.size)
-        shared = other.contains(key)
-        place = torch.searchsorted(theirs, key[shared])
-        mine[: self.n_pairs][shared] = flat.index_select(0, place)
+        if self.n_pairs and other.n_pairs:
+            place = torch.searchsorted(theirs, key).clamp_(max=other.n_pairs - 1)
+            shared = theirs.index_select(0, place) == key
+            mine[: self.n_pairs] = flat.index_select(0, place).masked_fill_(~shared, 0)
         return mine
 
     def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
@@ -184,11 +191,28 @@ class PairList(Candidates):
         return row.index_select(0, index), col.index_select(0, index)
 
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
-        """Row dot products at the pairs alone (SDDMM), straight into the buffer's values."""
+        """Row dot products at the pairs alone (SDDMM)."""
+        self.add_products(flat, [left], [right], alpha)
+
+    def add_products(
+        self, flat: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
+    ) -> None:
+        """Add alpha · Σ_k left_k right_kᵀ, in place; one by one, for their rows lie in cache."""
         _, col, crow, _ = self._tables(flat.device)
         shape = (self.n_nodes, self.n_nodes)
         values = flat[: self.n_pairs]
-        pattern = torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
-        # `right` transposed as a view: the product wants it by rows and would copy it otherwise.
-        product = torch.sparse.sampled_addmm(pattern, left.contiguous(), right.t(), alpha=alpha)
-        values.copy_(product.values())
+        sums = torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
+        for u, v in _columns_together(left, right):
+            # v transposed as a view: the product wants it by rows and would copy it otherwise.
+            sums = torch.sparse.sampled_addmm(sums, u.contiguous(), v.t(), alpha=alpha)
+        values.copy_(sums.values())
+
+
+def _columns_together(
+    left: Sequence[Tensor], right: Sequence[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The factors as they are, but those of one column side by side."""
+    single = [k for k, u in enumerate(left) if u.shape[1] == 1]
+    yield from ((u, v) for u, v in zip(left, right, strict=True) if u.shape[1] > 1)
+    if single:
+        yield torch.cat([left[k] for k in single], 1), torch.cat([right[k] for k in single], 1)

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds.graphs.batch import positions
 from lds.graphs.candidates import PairList
 
 BLOCK_ENTRIES = 1 << 20
@@ -41,7 +42,7 @@ def most_negative(
     for some in rows.split(height):
         first = int(some[0]) if everywhere else 0  # the half below the diagonal says the same
         tile = left.index_select(0, some) @ right[:, first:]
-        found = _positions((tile <= threshold).flatten())
+        found = positions((tile <= threshold).flatten())
         row = some.index_select(0, found // tile.shape[1])
         col = first + found % tile.shape[1]
         once = (row < col) | ((row > col) & ~searched.index_select(0, col))
@@ -50,21 +51,15 @@ def most_negative(
         values = torch.cat([values, tile.flatten().index_select(0, found)[once]])
         keys = torch.cat([keys, key[once]])
         if len(values) > 4 * count:
-            values, keys = _smallest(values, keys, count)
-            threshold = float(values[-1])
-    _, keys = _smallest(values, keys, count)
-    return keys.sort().values.cpu().numpy()
+            threshold = _nth(values, count)
+            values, keys = values[values <= threshold], keys[values <= threshold]
+    if len(values) > count:
+        threshold = _nth(values, count)
+        below, ties = keys[values < threshold], keys[values == threshold]
+        keys = torch.cat([below, ties.sort().values[: count - len(below)]])
+    return np.sort(keys.cpu().numpy())
 
 
-def _smallest(values: Tensor, keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` smallest values, ascending, ties by key."""
-    order = keys.argsort()
-    order = order[values.index_select(0, order).argsort(stable=True)][:count]
-    return values.index_select(0, order), keys.index_select(0, order)
-
-
-def _positions(mask: Tensor) -> Tensor:
-    """Where a flat mask holds; NumPy's search is several times faster than torch's on a CPU."""
-    if mask.device.type == "cpu":
-        return torch.from_numpy(mask.numpy().nonzero()[0])
-    return mask.nonzero().squeeze(1)
+def _nth(values: Tensor, n: int) -> float:
+    """The n-th smallest value."""
+    return float(values.topk(n, largest=False, sorted=False).values.max())

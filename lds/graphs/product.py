@@ -92,7 +92,7 @@ def factored_gradient(
     a_v = torch.cat([products.outputs[k] for k in used], 1)
     a_u = graph.matrix @ u
     scale = graph.scale.unsqueeze(1)
-    c = -0.5 * scale.square() * (u * a_v + v * a_u).sum(1, keepdim=True)
+    c = -0.5 * scale.square() * a_v.mul_(u).add_(a_u.mul_(v)).sum(1, keepdim=True)
     u, v = _side_by_side(scale * u, graph), _side_by_side(scale * v, graph)
     c = _side_by_side(c, graph).sum(1, keepdim=True)
     one = torch.ones_like(c)

@@ -10,6 +10,7 @@ from torch import Tensor
 from lds.discrete.thinning import ThinningTable
 from lds.graphs.batch import GraphBatch, Products, graph_batch
 from lds.graphs.candidates import AllPairs, Candidates, PairList
+from lds.graphs.listed import ListedEntries
 from lds.graphs.product import FactoredGradient, factored_gradient
 
 RECENT_DRAWS = 32
@@ -38,7 +39,12 @@ class EdgeDistribution:
     ) -> None:
         self.pairs = AllPairs(start.shape[0]) if candidates is None else candidates
         self.probs = self.pairs.scatter(start, dtype).to(device)
-        self._table = ThinningTable(self.probs)
+        self._start_drawing()
+
+    def _start_drawing(self) -> None:
+        listed = isinstance(self.pairs, PairList)
+        self._table = None if listed else ThinningTable(self.probs)
+        self._entries: ListedEntries | None = None  # made when a graph is first drawn
         self._recent: OrderedDict[int, GraphBatch] = OrderedDict()
 
     @property
@@ -49,6 +55,8 @@ class EdgeDistribution:
     @property
     def expected_edges(self) -> float:
         """Σ_{i<j} θ_ij, the expected number of undirected edges of a draw."""
+        if self._table is None:
+            return float(self.probs.sum(dtype=torch.float64))
         return self._table.expected
 
     def draw(self, n_draws: int = 1) -> GraphBatch:
@@ -72,6 +80,10 @@ class EdgeDistribution:
 
     def _build(self, n_draws: int, seed: int) -> GraphBatch:
         generator = torch.Generator(self.probs.device).manual_seed(seed)
+        if self._table is None:
+            assert isinstance(self.pairs, PairList)
+            self._entries = self._entries or ListedEntries(self.pairs, self.probs.device)
+            return self._entries.draw(self.probs, n_draws, generator)
         keys = self._table.draw(n_draws, generator=generator)
         draw = keys // self.pairs.size
         row, col = self.pairs.pairs(keys - draw * self.pairs.size)
@@ -79,11 +91,11 @@ class EdgeDistribution:
 
     def descend(self, gradient: FactoredGradient, lr: float) -> None:
         """θ ← Proj_[0,1](θ - lr · gradient), in place, by parts (Alg. 7, line 13)."""
-        left, right = gradient.factors()
-        self.pairs.add_product(self.probs, left, right, -lr)
+        self.pairs.add_products(self.probs, gradient.left, gradient.right, -lr)
         self.probs.clamp_(0, 1)
-        self._table.refresh()
         self._recent.clear()
+        if self._table is not None:
+            self._table.refresh()
 
     def move_to(self, pairs: PairList) -> None:
         """Another list of candidate pairs: new ones start at 0, those it lacks are forgotten.
@@ -95,15 +107,14 @@ class EdgeDistribution:
             raise TypeError("move_to needs a distribution over a list of pairs, got all pairs")
         self.probs = pairs.take(self.probs, self.pairs)
         self.pairs = pairs
-        self._table = ThinningTable(self.probs)
-        self._recent.clear()
+        self._start_drawing()
 
     def copy(self) -> "EdgeDistribution":
         """An independent copy."""
         other = object.__new__(EdgeDistribution)
         other.pairs, other.probs = self.pairs, self.probs.clone()
-        other._table = ThinningTable(other.probs)
-        other._recent = OrderedDict()
+        other._start_drawing()
+        other._entries = self._entries
         return other
 
     def to_csr(self, cutoff: float = 0.0) -> sp.csr_array:

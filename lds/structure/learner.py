@@ -15,6 +15,7 @@ from lds._types import Features, Split
 from lds.bilevel.dynamics import Adam
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix
+from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
 from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
@@ -190,11 +191,13 @@ class Learner:
         params = self.task.network.init(fresh, self.log_lr.dtype, self.log_lr.device)
         start = Start(self.dynamics, params, self.hyper, mix(config.seed, iteration, -2))
         state, memory = start.run(), method.start(None)
+        # A window is short: its tape costs less than a second application of every step.
+        make_step = TapedStep if config.update_edges and config.truncation else Step
         best, waited, t = math.inf, 0, 0
         inner_loss = outer_loss = math.nan
         while t < config.max_inner and waited < config.inner_patience:
             seed = mix(config.seed, iteration, t)
-            step = Step(self.dynamics, state, self.hyper, t, seed)
+            step = make_step(self.dynamics, state, self.hyper, t, seed)
             method.observe(memory, step)
             state, loss = step.run()
             inner_loss = _finite(loss, "inner loss", iteration, t)

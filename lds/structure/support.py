@@ -88,7 +88,8 @@ class Growth:
         left, right = gradient.factors()
         rows = _rows(left, seed)
         new = most_negative(left, right, self.budget, edges.pairs, rows)
-        edges.move_to(PairList(edges.n_nodes, np.union1d(edges.pairs.keys, new)))
+        both = np.sort(np.concatenate([edges.pairs.keys, new]))
+        edges.move_to(PairList(edges.n_nodes, both))
         edges.descend(gradient, lr)
         edges.move_to(self._kept(edges))
 
