@@ -117,6 +117,9 @@ def fit(
     grow_every: Annotated[
         int, typer.Option(help="Hypersteps between growths of a sparse support; 0: never.")
     ] = default.grow_every,
+    connected: Annotated[
+        bool, typer.Option(help="Complete every drawn graph to a connected one.")
+    ] = default.connected,
 ) -> None:
     """Learn a graph and classify, with three honest controls on the same split and seed."""
     given = locals()

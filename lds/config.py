@@ -41,6 +41,9 @@ class LDSConfig:
         pairs_per_node: pairs that a sparse support keeps at most, times the number of nodes (or
             the starting edges, where they are more): the ones with the largest probabilities.
         grow_every: hypersteps between growths of a sparse support; 0 never changes it.
+        connected: complete every drawn graph to a connected one, by the most probable pairs that
+            join its parts (the wish of §9.6; `lds.graphs.connected` says what it does to the
+            distribution).
         update_edges: False never updates θ: the frozen-graph control.
         seed: of everything random in the run.
 
@@ -68,6 +71,7 @@ class LDSConfig:
     support: Support = "all"
     pairs_per_node: int = 25
     grow_every: int = 5
+    connected: bool = False
     update_edges: bool = True
     seed: int = 0
 
@@ -99,6 +103,8 @@ def _check_kind(name: str, kind: Any, value: Any) -> None:
     number = isinstance(value, Real) and not isinstance(value, bool)
     if kind is int and not (number and isinstance(value, Integral)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
+    if kind is bool and not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
     if kind is float and not number:
         raise TypeError(f"{name} must be a number, got {value!r}")
 

@@ -73,6 +73,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             "auto", by the memory there is.
         pairs_per_node: pairs that a sparse support keeps at most, times the number of rows.
         grow_every: hypersteps between growths of a sparse support; 0 never changes it.
+        connected: True completes every drawn graph to a connected one, by the most probable pairs
+            that join its parts.
         random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
         device: "cpu", "cuda", ...
         verbose: True prints a line each outer iteration.
@@ -124,6 +126,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         support: Literal["all", "sparse", "auto"] = _DEFAULT.support,
         pairs_per_node: int = _DEFAULT.pairs_per_node,
         grow_every: int = _DEFAULT.grow_every,
+        connected: bool = _DEFAULT.connected,
         random_state: int | np.random.RandomState | None = None,
         device: str = "cpu",
         verbose: bool = False,
@@ -147,6 +150,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.support = support
         self.pairs_per_node = pairs_per_node
         self.grow_every = grow_every
+        self.connected = connected
         self.random_state = random_state
         self.device = device
         self.verbose = verbose

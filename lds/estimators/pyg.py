@@ -60,12 +60,11 @@ class LearnedStructure:
                 draws anew.
         """
         with replayed(int(torch.randint(1 << 62, ())) if seed is None else seed):
-            matrix = self.result.edges.draw().matrix
-        crow, col = matrix.crow_indices().long(), matrix.col_indices().long()
-        row = torch.repeat_interleave(
-            torch.arange(crow.numel() - 1, device=crow.device), crow.diff()
+            _, row, col = self.result.edges.draw().edges()
+        both = torch.stack([torch.cat([row, col]), torch.cat([col, row])])
+        return both[:, (both[0] * self.result.edges.n_nodes + both[1]).argsort()].to(
+            self.edge_index.device
         )
-        return torch.stack([row, col])[:, row != col].to(self.edge_index.device)
 
     @property
     def entropy(self) -> Tensor:

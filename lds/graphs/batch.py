@@ -58,6 +58,17 @@ class GraphBatch:
     n_nodes: int
     products: Products | None = None
 
+    def edges(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(draw, row, col), int64 `(n_edges,)`: every edge {row < col} of graph `draw` once."""
+        crow, target = self.matrix.crow_indices().long(), self.matrix.col_indices().long()
+        source = torch.repeat_interleave(
+            torch.arange(crow.numel() - 1, device=crow.device), crow.diff()
+        )
+        upper = positions(source < target)
+        source, target = source.index_select(0, upper), target.index_select(0, upper)
+        draw = source // self.n_nodes
+        return draw, source - draw * self.n_nodes, target - draw * self.n_nodes
+
 
 def graph_batch(
     draw: Tensor,

@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 from sklearn.neighbors import VALID_METRICS, VALID_METRICS_SPARSE, NearestNeighbors
 
 from lds._types import Features
@@ -98,3 +99,33 @@ def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") 
     either = sp.csr_array(directed.maximum(directed.T))
     either.sort_indices()
     return either
+
+
+def nearest_bridges(
+    features: Features, labels: NDArray[np.int64], metric: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The nearest pair of rows that leads out of each part but the largest, the nearest first.
+
+    Time O(n_nodes² · n_features) at most; distances are held in blocks.
+
+    Arguments:
+        features: X, `(n_nodes, n_features)`.
+        labels: `(n_nodes,)`, the part of every row, from 0; at least two parts.
+        metric: a distance by scikit-learn's name.
+
+    Returns:
+        Rows inside and rows outside, one pair a part.
+    """
+    found = []
+    largest = int(np.bincount(labels).argmax())
+    for part in np.unique(labels):
+        if part == largest:
+            continue
+        inside, outside = np.flatnonzero(labels == part), np.flatnonzero(labels != part)
+        search = NearestNeighbors(n_neighbors=1, metric=metric).fit(features[outside])
+        distance, near = search.kneighbors(features[inside])
+        best = int(distance.argmin())
+        found.append((float(distance[best, 0]), int(inside[best]), int(outside[near[best, 0]])))
+    found.sort()
+    pairs = np.array([pair for _, *pair in found], dtype=np.int64)
+    return pairs[:, 0], pairs[:, 1]

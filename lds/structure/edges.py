@@ -1,8 +1,10 @@
 """θ: one Bernoulli probability for every undirected pair of nodes, drawn S graphs at a time."""
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
@@ -10,11 +12,15 @@ from torch import Tensor
 from lds.discrete.thinning import ThinningTable
 from lds.graphs.batch import GraphBatch, Products, graph_batch
 from lds.graphs.candidates import AllPairs, Candidates, PairList
+from lds.graphs.connected import Pairs, complete, first_forest, parts
 from lds.graphs.listed import ListedEntries
 from lds.graphs.product import FactoredGradient, factored_gradient
 
 RECENT_DRAWS = 32
 """How many draws are kept to be met again when steps are replayed: more than any usual τ."""
+
+LEVELS = (0.1, 1e-3, 0.0)
+"""θ is searched for its maximum spanning tree above the first, then down to the next, ..."""
 
 
 class EdgeDistribution:
@@ -28,6 +34,8 @@ class EdgeDistribution:
             candidate pair starts at 0 and is as free as these.
         dtype, device: of θ.
         candidates: the pairs that may become edges; None is all pairs.
+        tree: a spanning tree; every draw is then completed to a connected graph, see
+            `lds.graphs.connected`. None leaves draws as they are.
     """
 
     def __init__(
@@ -36,7 +44,9 @@ class EdgeDistribution:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         candidates: Candidates | None = None,
+        tree: Pairs | None = None,
     ) -> None:
+        self._tree = tree
         self.pairs = AllPairs(start.shape[0]) if candidates is None else candidates
         self.probs = self.pairs.scatter(start, dtype).to(device)
         self._start_drawing()
@@ -45,6 +55,7 @@ class EdgeDistribution:
         listed = isinstance(self.pairs, PairList)
         self._table = None if listed else ThinningTable(self.probs)
         self._entries: ListedEntries | None = None  # made when a graph is first drawn
+        self._maximum_tree: Pairs | None = None  # searched for when a draw is first completed
         self._recent: OrderedDict[int, GraphBatch] = OrderedDict()
 
     @property
@@ -83,17 +94,64 @@ class EdgeDistribution:
         if self._table is None:
             assert isinstance(self.pairs, PairList)
             self._entries = self._entries or ListedEntries(self.pairs, self.probs.device)
-            return self._entries.draw(self.probs, n_draws, generator)
-        keys = self._table.draw(n_draws, generator=generator)
-        draw = keys // self.pairs.size
-        row, col = self.pairs.pairs(keys - draw * self.pairs.size)
-        return graph_batch(draw, row, col, n_draws, self.n_nodes, self.probs.dtype)
+            graph = self._entries.draw(self.probs, n_draws, generator)
+        else:
+            keys = self._table.draw(n_draws, generator=generator)
+            draw = keys // self.pairs.size
+            row, col = self.pairs.pairs(keys - draw * self.pairs.size)
+            graph = graph_batch(draw, row, col, n_draws, self.n_nodes, self.probs.dtype)
+        return graph if self._tree is None else self._completed(graph)
+
+    def _completed(self, graph: GraphBatch) -> GraphBatch:
+        """A draw with the edges that connect it; they are searched for on the CPU."""
+        if self._maximum_tree is None:
+            self._maximum_tree = self._search_tree()
+        drawn = graph.edges()
+        draw, row, col = (part.cpu().numpy() for part in drawn)
+        more = complete(draw, row, col, graph.n_draws, graph.n_nodes, self._maximum_tree)
+        if not more[0].size:
+            return graph
+        whole = [
+            torch.cat([part, torch.from_numpy(added).to(part.device)])
+            for part, added in zip(drawn, more, strict=True)
+        ]
+        return graph_batch(
+            whole[0], whole[1], whole[2], graph.n_draws, graph.n_nodes, self.probs.dtype
+        )
+
+    def _search_tree(self) -> Pairs:
+        """The maximum spanning tree of θ, its largest first; pairs of `tree` where θ has no more.
+
+        Most of it is among the large θ: smaller ones are sorted only where those leave parts.
+        """
+        assert self._tree is not None
+        n_parts, labels = self.n_nodes, np.arange(self.n_nodes)
+        found: list[Pairs] = []
+        above = math.inf
+        for level in (*LEVELS, None):
+            if level is None:
+                row, col = self._tree
+            else:
+                inside = (self.probs > level) & (self.probs <= above)
+                index, above = inside.nonzero().squeeze(1), level
+                theta = self.probs[index].cpu().numpy()
+                row, col = (part.cpu().numpy() for part in self.pairs.pairs(index))
+                order = np.lexsort((col, row, -theta))
+                row, col = row[order], col[order]
+            kept = first_forest(labels[row], labels[col], n_parts)
+            found.append((row[kept], col[kept]))
+            rows, cols = (np.concatenate(part) for part in zip(*found, strict=True))
+            n_parts, labels = parts(rows, cols, self.n_nodes)
+            if n_parts == 1:
+                break
+        return rows, cols
 
     def descend(self, gradient: FactoredGradient, lr: float) -> None:
         """θ ← Proj_[0,1](θ - lr · gradient), in place, by parts (Alg. 7, line 13)."""
         self.pairs.add_products(self.probs, gradient.left, gradient.right, -lr)
         self.probs.clamp_(0, 1)
         self._recent.clear()
+        self._maximum_tree = None
         if self._table is not None:
             self._table.refresh()
 
@@ -113,6 +171,7 @@ class EdgeDistribution:
         """An independent copy."""
         other = object.__new__(EdgeDistribution)
         other.pairs, other.probs = self.pairs, self.probs.clone()
+        other._tree = self._tree
         other._start_drawing()
         other._entries = self._entries
         return other

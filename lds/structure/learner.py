@@ -17,6 +17,7 @@ from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix
 from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
+from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
 from lds.structure.metrics import mutual_information
@@ -146,7 +147,8 @@ class Learner:
         self.config = config
         self.task = task_on(features, labels, config, dtype, device)
         pairs = candidates(features, start, config, dtype, device)
-        self.edges = EdgeDistribution(start, dtype, device, pairs)
+        tree = starting_tree(features, start, config.metric) if config.connected else None
+        self.edges = EdgeDistribution(start, dtype, device, pairs, tree)
         self.growth = growth(self.edges, config)
         self.log_lr = torch.tensor(math.log(config.inner_lr), dtype=dtype, device=device)
         self.outer_lr = config.outer_lr

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from lds.bilevel.step import mix, replayed
 from lds.structure.edges import EdgeDistribution
@@ -52,13 +51,7 @@ def edge_marginals(edges: EdgeDistribution, n_draws: int, seed: int = 0) -> Edge
     for first in range(0, n_draws, CHUNK):
         size = min(CHUNK, n_draws - first)
         with replayed(mix(seed, first)):
-            matrix = edges.draw(size).matrix.cpu()
-        row = torch.repeat_interleave(
-            torch.arange(size * n_nodes), matrix.crow_indices().long().diff()
-        )
-        col = matrix.col_indices().long()
-        row, col = row[row != col] % n_nodes, col[row != col] % n_nodes
-        ones = np.ones(row.numel(), dtype=np.int64)
-        place = (row.numpy(), col.numpy())
-        total = total + sp.csr_array(sp.coo_array((ones, place), shape=(n_nodes, n_nodes)))
-    return EdgeMarginals(sp.csr_array(total), n_draws)
+            _, row, col = (part.cpu().numpy() for part in edges.draw(size).edges())
+        ones = np.ones(row.size, dtype=np.int64)
+        total = total + sp.csr_array(sp.coo_array((ones, (row, col)), shape=(n_nodes, n_nodes)))
+    return EdgeMarginals(sp.csr_array(total + total.T), n_draws)

@@ -272,13 +272,30 @@ def test_bad_options_are_named(option, value):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("n_draws", 2.5), ("max_iter", None), ("inner_lr", "x"), ("seed", True)]
+    ("option", "value"),
+    [("n_draws", 2.5), ("max_iter", None), ("inner_lr", "x"), ("seed", True), ("connected", "no")],
 )
 def test_options_of_another_kind_are_named(option, value):
-    with pytest.raises(TypeError, match=rf"{option} must be an? (integer|number), got"):
+    with pytest.raises(TypeError, match=rf"{option} must be (an? (integer|number)|True or False),"):
         LDSConfig(**{option: value})
 
 
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
         LDSConfig(seed=-1)
+
+
+@pytest.mark.parametrize("support", ["all", "sparse"])
+def test_connected_draws_throughout_a_run(support):
+    x, _, _ = blobs()
+    config = dataclasses.replace(SMALL, connected=True, support=support)
+    assert n_parts(knn_adjacency(x, 3, "cosine")) > 1, "the start must not be connected"
+    result, again = fit(config), fit(config)
+    for _ in range(5):
+        assert n_parts(result.edges.draw().matrix.to_dense().numpy()) == 1
+    assert torch.equal(result.edges.probs, again.edges.probs)
+    assert not torch.equal(result.edges.probs, fit(SMALL).edges.probs)
+
+
+def n_parts(matrix):
+    return sp.csgraph.connected_components(sp.csr_array(matrix))[0]
