@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lds._version import __version__
 from lds.checkpoints import save_run
-from lds.config import LDSConfig
+from lds.config import Estimator, LDSConfig
 from lds.datasets.base import NodeDataset, load, names
 from lds.experiments.fit import FitReport, fit_dataset
 from lds.structure.baselines import CONTROLS
@@ -120,6 +120,9 @@ def fit(
     connected: Annotated[
         bool, typer.Option(help="Complete every drawn graph to a connected one.")
     ] = default.connected,
+    estimator: Annotated[
+        Estimator, typer.Option(help="How gradients pass through drawn graphs.")
+    ] = default.estimator,
 ) -> None:
     """Learn a graph and classify, with three honest controls on the same split and seed."""
     given = locals()

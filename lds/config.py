@@ -7,6 +7,9 @@ from typing import Any, Literal, get_args
 Support = Literal["all", "sparse", "auto"]
 """Which pairs may become edges."""
 
+Estimator = Literal["straight_through", "reinmax", "gumbel_softmax", "score_function", "disarm"]
+"""How the gradient by a probability comes from drawn graphs."""
+
 
 @dataclass(frozen=True)
 class LDSConfig:
@@ -44,6 +47,12 @@ class LDSConfig:
         connected: complete every drawn graph to a connected one, by the most probable pairs that
             join its parts (the wish of §9.6; `lds.graphs.connected` says what it does to the
             distribution).
+        estimator: how the gradient reaches θ through drawn graphs (§9.3.2: "straight_through").
+            "reinmax" and "gumbel_softmax" (hard, temperature 0.5) weigh it pair by pair;
+            "score_function" and "disarm" take n_draws values of the outer loss a hypergradient,
+            each after the same inner steps on one drawn graph, and no derivative. These four keep θ
+            in [1e-3, 1 - 1e-3] and a number for every candidate pair; a sparse support does not
+            grow with them.
         update_edges: False never updates θ: the frozen-graph control.
         seed: of everything random in the run.
 
@@ -72,6 +81,7 @@ class LDSConfig:
     pairs_per_node: int = 25
     grow_every: int = 5
     connected: bool = False
+    estimator: Estimator = "straight_through"
     update_edges: bool = True
     seed: int = 0
 
@@ -91,8 +101,20 @@ class LDSConfig:
         _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
         _require(self, "outer_lr_decay", 0 < self.outer_lr_decay <= 1, "in (0, 1]")
 
-        known = get_args(Support)
-        _require(self, "support", self.support in known, f"one of {', '.join(map(repr, known))}")
+        for name, literal in (("support", Support), ("estimator", Estimator)):
+            known = get_args(literal)
+            wanted = f"one of {', '.join(map(repr, known))}"
+            _require(self, name, getattr(self, name) in known, wanted)
+        if self.connected and self.estimator != "straight_through":
+            raise ValueError(
+                f"connected must be False with estimator={self.estimator!r}, which needs draws "
+                "whose probability is known"
+            )
+        if self.learn_inner_lr and self.estimator in ("score_function", "disarm"):
+            raise ValueError(
+                f"learn_inner_lr must be 0 with estimator={self.estimator!r}, which takes no "
+                f"derivative, got {self.learn_inner_lr!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""

@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lds.bilevel.step import mix
-from lds.config import LDSConfig
+from lds.config import Estimator, LDSConfig
 from lds.estimators.labels import encode_labels, split_roles
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.export import node_attributes, save_graph
@@ -75,6 +75,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         grow_every: hypersteps between growths of a sparse support; 0 never changes it.
         connected: True completes every drawn graph to a connected one, by the most probable pairs
             that join its parts.
+        estimator: how gradients pass through drawn graphs: "straight_through", "reinmax",
+            "gumbel_softmax", "score_function" or "disarm" (see `lds.config.LDSConfig`).
         random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
         device: "cpu", "cuda", ...
         verbose: True prints a line each outer iteration.
@@ -127,6 +129,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         pairs_per_node: int = _DEFAULT.pairs_per_node,
         grow_every: int = _DEFAULT.grow_every,
         connected: bool = _DEFAULT.connected,
+        estimator: Estimator = _DEFAULT.estimator,
         random_state: int | np.random.RandomState | None = None,
         device: str = "cpu",
         verbose: bool = False,
@@ -151,6 +154,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.pairs_per_node = pairs_per_node
         self.grow_every = grow_every
         self.connected = connected
+        self.estimator = estimator
         self.random_state = random_state
         self.device = device
         self.verbose = verbose

@@ -48,6 +48,10 @@ class Candidates(ABC):
         """Rows and columns (row < col) at flat positions, int64."""
 
     @abstractmethod
+    def positions(self) -> Tensor:
+        """Flat positions of all pairs, ascending, int64."""
+
+    @abstractmethod
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
         """Add alpha · (left rightᵀ) to `flat` at every pair, in place.
 
@@ -110,6 +114,14 @@ class AllPairs(Candidates):
         width, local = widths.index_select(0, k), index - offsets.index_select(0, k)
         row, start = local // width, first.index_select(0, k)
         return start + row, start + local - row * width
+
+    def positions(self) -> Tensor:
+        """Flat positions of all pairs: what lies above the diagonal of each tile."""
+        parts = []
+        for k, first in enumerate(self._first):
+            row, col = np.triu_indices(int(self._rows[k]), 1, self.n_nodes - int(first))
+            parts.append(torch.from_numpy(self._offsets[k] + row * self._widths[k] + col))
+        return torch.cat(parts)
 
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
         """One matrix product a tile, straight into it: no temporary, half of the square's work."""
@@ -189,6 +201,10 @@ class PairList(Candidates):
         """Rows and columns at flat positions."""
         row, col, *_ = self._tables(index.device)
         return row.index_select(0, index), col.index_select(0, index)
+
+    def positions(self) -> Tensor:
+        """Flat positions of all pairs: the buffer without what aligns it."""
+        return torch.arange(self.n_pairs)
 
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
         """Row dot products at the pairs alone (SDDMM)."""

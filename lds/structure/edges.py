@@ -80,7 +80,15 @@ class EdgeDistribution:
         Arguments:
             n_draws: S >= 1.
         """
-        seed = int(torch.randint(1 << 62, ()))
+        return self.drawn(n_draws, self.next_seed())
+
+    @staticmethod
+    def next_seed() -> int:
+        """The one number that a draw takes from torch's random state."""
+        return int(torch.randint(1 << 62, ()))
+
+    def drawn(self, n_draws: int, seed: int) -> GraphBatch:
+        """The draw of a seed."""
         if n_draws > 1:  # predictions are not replayed
             return self._build(n_draws, seed)
         if seed not in self._recent:
@@ -96,11 +104,14 @@ class EdgeDistribution:
             self._entries = self._entries or ListedEntries(self.pairs, self.probs.device)
             graph = self._entries.draw(self.probs, n_draws, generator)
         else:
-            keys = self._table.draw(n_draws, generator=generator)
-            draw = keys // self.pairs.size
-            row, col = self.pairs.pairs(keys - draw * self.pairs.size)
-            graph = graph_batch(draw, row, col, n_draws, self.n_nodes, self.probs.dtype)
+            graph = self._of_keys(self._table.draw(n_draws, generator=generator), n_draws)
         return graph if self._tree is None else self._completed(graph)
+
+    def _of_keys(self, keys: Tensor, n_draws: int) -> GraphBatch:
+        """The graphs with an edge at each key, draw · size + flat position of a pair."""
+        draw = keys // self.pairs.size
+        row, col = self.pairs.pairs(keys - draw * self.pairs.size)
+        return graph_batch(draw, row, col, n_draws, self.n_nodes, self.probs.dtype)
 
     def _completed(self, graph: GraphBatch) -> GraphBatch:
         """A draw with the edges that connect it; they are searched for on the CPU."""
@@ -150,6 +161,10 @@ class EdgeDistribution:
         """θ ← Proj_[0,1](θ - lr · gradient), in place, by parts (Alg. 7, line 13)."""
         self.pairs.add_products(self.probs, gradient.left, gradient.right, -lr)
         self.probs.clamp_(0, 1)
+        self._changed()
+
+    def _changed(self) -> None:
+        """Draws follow θ, which was changed in place."""
         self._recent.clear()
         self._maximum_tree = None
         if self._table is not None:

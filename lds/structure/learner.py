@@ -14,12 +14,13 @@ from torch import Tensor
 from lds._types import Features, Split
 from lds.bilevel.dynamics import Adam
 from lds.bilevel.reverse import Reverse
-from lds.bilevel.step import Start, Step, evaluate, mix
+from lds.bilevel.step import Start, Step, evaluate, mix, replayed
 from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
 from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
+from lds.structure.estimators import BlackBoxEdges, GivenGraph, InteriorEdges, edge_distribution
 from lds.structure.metrics import mutual_information
 from lds.structure.objectives import nodes_tensor, task_on
 from lds.structure.predict import WORST, Score, predict_draws, predict_proba, score
@@ -148,7 +149,7 @@ class Learner:
         self.task = task_on(features, labels, config, dtype, device)
         pairs = candidates(features, start, config, dtype, device)
         tree = starting_tree(features, start, config.metric) if config.connected else None
-        self.edges = EdgeDistribution(start, dtype, device, pairs, tree)
+        self.edges = edge_distribution(start, dtype, device, pairs, config, tree)
         self.growth = growth(self.edges, config)
         self.log_lr = torch.tensor(math.log(config.inner_lr), dtype=dtype, device=device)
         self.outer_lr = config.outer_lr
@@ -221,20 +222,43 @@ class Learner:
         )
         outer_loss = _finite(outer.value, "outer loss", iteration, t)
         if self.config.update_edges:
-            if self.config.truncation == 0:
+            to_edges: Any = None
+            to_lr: Tensor | None = None
+            if isinstance(self.edges, BlackBoxEdges):
+                to_edges = self._black_box(memory, state, iteration, t)
+            elif self.config.truncation == 0:
                 to_edges, to_lr = outer.direct
             else:
                 to_edges, to_lr = method.gradient(memory, outer)
             if self.config.learn_inner_lr and to_lr is not None:
                 self.log_lr = self.log_lr - self.config.learn_inner_lr * to_lr
             if to_edges is not None:
-                if self.growth is None:
+                if isinstance(self.edges, InteriorEdges):
+                    self.edges.descend_on(to_edges, self.outer_lr)
+                elif self.growth is None:
                     self.edges.descend(to_edges, self.outer_lr)
                 else:
                     seed = mix(self.config.seed, iteration, t, -6)
                     self.growth.descend(self.edges, to_edges, self.outer_lr, seed)
                 _finite(self.edges.expected_edges, "hypergradient of θ", iteration, t)
         return outer_loss
+
+    def _black_box(self, memory: Any, state: Any, iteration: int, t: int) -> Tensor:
+        """The gradient from values of E after the window's steps, taken again on drawn graphs."""
+        assert isinstance(self.edges, BlackBoxEdges)
+        steps = list(memory.steps) if self.config.truncation else []
+        first = steps[0].state if steps else state
+        seed = mix(self.config.seed, iteration, t, -4)
+
+        @torch.no_grad()
+        def loss(graph: GivenGraph) -> float:
+            hyper, state = {**self.hyper, "edges": graph}, first
+            for step in steps:
+                state, _ = Step(step.dynamics, state, hyper, step.t, step.seed).run()
+            with replayed(seed):
+                return float(self.outer(self.dynamics.params(state), hyper))
+
+        return self.edges.estimate(loss, self.config.n_draws, mix(seed, 1))
 
     def result(self, reason: str) -> LDSResult:
         """The best found; at least one outer iteration must have ended."""

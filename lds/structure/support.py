@@ -44,6 +44,8 @@ def growth(edges: EdgeDistribution, config: LDSConfig) -> "Growth | None":
     """How the support of `edges` changes; None where it does not."""
     if not isinstance(edges.pairs, PairList) or config.grow_every == 0:
         return None
+    if config.estimator != "straight_through":  # no factors to search
+        return None
     budget = max(config.pairs_per_node * edges.n_nodes, int((edges.probs > 0).sum()))
     return Growth(budget, config.grow_every)
 

@@ -172,3 +172,12 @@ def test_a_list_knows_its_keys_and_takes_values_over_from_another():
     assert 0 < int((moved > 0).sum()) < second.n_pairs
     assert not moved[second.n_pairs :].any()
     assert not second.take(torch.zeros(ALIGN), PairList(n, first.keys[:0])).any()
+
+
+@pytest.mark.parametrize("n_nodes", SIZES)
+def test_positions_are_those_of_all_pairs(n_nodes):
+    row, col = upper_pairs(n_nodes)
+    every = AllPairs(n_nodes)
+    assert np.array_equal(every.positions().numpy(), np.sort(every.index(row, col)))
+    some = PairList(n_nodes, row[::2] * n_nodes + col[::2])
+    assert np.array_equal(some.positions().numpy(), some.index(row[::2], col[::2]))
