@@ -38,9 +38,9 @@ class LDSConfig:
             20).
         max_iter: most outer iterations.
         support: which pairs may become edges: "all" (the thesis); "sparse", the starting edges, the
-            `n_neighbors` nearest neighbours, and pairs that the hypergradient asks for, in memory
-            proportional to them; "auto", all where they take a quarter of the memory available or
-            less.
+            `n_neighbors` nearest neighbours (up to 20,000 nodes) and pairs that the hypergradient
+            asks for, in memory proportional to them; "auto", all where they take at most a quarter
+            of the memory available.
         pairs_per_node: pairs that a sparse support keeps at most, times the number of nodes (or
             the starting edges, where they are more): the ones with the largest probabilities.
         grow_every: hypersteps between growths of a sparse support; 0 never changes it.

@@ -21,8 +21,12 @@ from lds.graphs.product import FactoredGradient
 from lds.structure.checks import keeps_all_pairs
 from lds.structure.edges import EdgeDistribution
 
-SEARCHED_PAIRS = 1 << 27
-"""Entries of N×N looked at by one growth: all of them up to 11,585 nodes, beyond that some rows."""
+ALL_ROWS_UP_TO = 8192
+SEARCHED_ROWS = 512
+"""Nodes up to which a growth looks at every pair, and beyond, at the pairs of how many nodes."""
+
+NEIGHBORS_UP_TO = 20_000
+"""Nodes; the search is exact and its time grows with their square."""
 
 
 def candidates(
@@ -32,10 +36,16 @@ def candidates(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Candidates:
-    """The pairs a run starts with: all, or those of `start` and of the nearest neighbours."""
+    """The pairs a run starts with: all, or those of `start` and of the nearest neighbours.
+
+    Neighbours are searched up to `NEIGHBORS_UP_TO` nodes; larger graphs have those of `start` alone
+    and grow from there.
+    """
     n_nodes = start.shape[0]
     if keeps_all_pairs(n_nodes, config, dtype, device):
         return AllPairs(n_nodes)
+    if n_nodes > NEIGHBORS_UP_TO:
+        return PairList.of(start)
     near = knn_adjacency(features, min(config.n_neighbors, n_nodes - 1), config.metric)
     return PairList.of(sp.csr_array(start + near))
 
@@ -57,9 +67,9 @@ class Growth:
     largest probabilities stay, the others are 0 and forgotten. So are pairs that were at 0 both
     after this step and after the one before it that grew.
 
-    Beyond `SEARCHED_PAIRS` entries each growth searches the pairs of some rows, drawn without
-    replacement with chances proportional to the norm of their factors; the others wait for a later
-    growth.
+    Beyond `ALL_ROWS_UP_TO` nodes each growth searches the pairs of `SEARCHED_ROWS` nodes, drawn
+    without replacement with chances proportional to the norm of their factors; the others wait for
+    a later growth.
 
     Arguments:
         budget: pairs kept at most.
@@ -109,12 +119,10 @@ class Growth:
 
 
 def _rows(left: Tensor, seed: int) -> Tensor | None:
-    n_nodes = left.shape[0]
-    n_rows = SEARCHED_PAIRS // n_nodes
-    if n_rows >= n_nodes:
+    if left.shape[0] <= ALL_ROWS_UP_TO:
         return None
     weight = left.square().sum(1).sqrt().nan_to_num(0, 0, 0)
-    n_rows = min(n_rows, int((weight > 0).sum()))
+    n_rows = min(SEARCHED_ROWS, int((weight > 0).sum()))
     if not n_rows:
         return torch.zeros(0, dtype=torch.int64, device=left.device)
     generator = torch.Generator(left.device).manual_seed(seed)

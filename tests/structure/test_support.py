@@ -85,7 +85,8 @@ def test_pairs_that_stay_at_0_are_dropped_and_others_at_0_get_a_second_chance():
 
 
 def test_beyond_what_can_be_searched_some_rows_grow_and_others_wait(monkeypatch):
-    monkeypatch.setattr(lds.structure.support, "SEARCHED_PAIRS", 4 * N)
+    monkeypatch.setattr(lds.structure.support, "ALL_ROWS_UP_TO", N - 1)
+    monkeypatch.setattr(lds.structure.support, "SEARCHED_ROWS", 4)
     theta = start(p=0.0)
     factored, dense = gradient(0)
     factored.left[0][7], factored.right[1][7] = 0, 0  # node 7 has no factors,
@@ -115,7 +116,8 @@ def test_beyond_what_can_be_searched_some_rows_grow_and_others_wait(monkeypatch)
 
 
 def test_a_gradient_that_is_not_finite_shows_in_the_probabilities(monkeypatch):
-    monkeypatch.setattr(lds.structure.support, "SEARCHED_PAIRS", 4 * N)
+    monkeypatch.setattr(lds.structure.support, "ALL_ROWS_UP_TO", N - 1)
+    monkeypatch.setattr(lds.structure.support, "SEARCHED_ROWS", 4)
     edges = on_pairs(start())
     nan = torch.full((N, 1), float("nan"), dtype=torch.float64)
     Growth(100, every=1).descend(edges, FactoredGradient((nan,), (nan,)), 0.1, seed=0)

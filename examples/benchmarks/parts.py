@@ -1,0 +1,214 @@
+"""The parts of a hyperstep: what each must do and move at least, and what it takes.
+
+    python examples/benchmarks/parts.py --data cora --root DATA --support all
+
+Operations and bytes are counted from the problem's sizes, each operand once per use and every
+result once; the floor of a part is the longer of both at the speed of this machine's one core,
+measured at the start: a float32 matrix product, and a copy of 256 MB. `seconds` of a part leave
+out the parts inside it; they are CPU time, the median of the hypersteps.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import hyperstep
+import numpy as np
+import torch
+
+PARTS = ("sampling", "inner steps", "reverse sweep", "factors", "factor product", "update of θ")
+
+
+class Clock:
+    """CPU seconds of nested parts, each without those inside it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._stack: list[str] = []
+        self._since = time.process_time()
+
+    def _switch(self) -> None:
+        now = time.process_time()
+        if self._stack:
+            self.seconds[self._stack[-1]] += now - self._since
+        self._since = now
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time spent in this block belongs to `name`."""
+        self._switch()
+        self._stack.append(name)
+        try:
+            yield
+        finally:
+            self._switch()
+            self._stack.pop()
+
+    def watch(self, owner: Any, attribute: str, name: str) -> None:
+        """Let every call of a function belong to `name`."""
+        function: Callable[..., Any] = getattr(owner, attribute)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        setattr(owner, attribute, timed)
+
+
+def main() -> None:
+    """Print the table."""
+    arguments = parse()
+    torch.set_num_threads(1)
+    problem = hyperstep.problem(arguments)
+    run = hyperstep.lds_side(*problem, arguments)
+    learner = run.__self__
+    grow_to_budget(learner, run)
+    for warm in range(3):
+        run(warm)
+    clock = watched()
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for seed in range(arguments.repeats):
+        clock.seconds.clear()
+        with clock.part("rest"):
+            run(3 + seed)
+        for name, value in clock.seconds.items():
+            seconds[name].append(value)
+    measured = {name: float(np.median(values)) for name, values in seconds.items()}
+    peak, bandwidth = machine()
+    print(f"{peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s, {arguments.support} pairs")
+    print("| part | MFLOP | MB | floor ms | measured ms | times the floor |")
+    print("|---|---:|---:|---:|---:|---:|")
+    total_floor = total = 0.0
+    for name in PARTS:
+        flops, size = needed(name, learner, problem, arguments)
+        floor = max(flops / peak, size / bandwidth)
+        total_floor, total = total_floor + floor, total + measured[name]
+        print(row(name, f"{flops / 1e6:.0f}", f"{size / 1e6:.1f}", floor, measured[name]))
+    rest = sum(measured.values()) - total
+    print(f"| weights, bookkeeping | | | | {1e3 * rest:.1f} | |")
+    print(row("hyperstep", "", "", total_floor, total + rest))
+
+
+def row(name: str, flops: str, size: str, floor: float, seconds: float) -> str:
+    """A line of the table."""
+    return (
+        f"| {name} | {flops} | {size} | {1e3 * floor:.2f} | {1e3 * seconds:.1f} "
+        f"| {seconds / floor:.1f} |"
+    )
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="cora")
+    parser.add_argument("--root", help="folder with the data sets")
+    parser.add_argument("--support", choices=["all", "sparse"], default="all")
+    parser.add_argument("--pairs-per-node", type=int, default=20)
+    parser.add_argument("--truncation", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=30)
+    return parser.parse_args()
+
+
+def grow_to_budget(learner: Any, run: Callable[[int], Any]) -> None:
+    """Fill a sparse support, and let it grow no more."""
+    growth = getattr(learner, "growth", None)
+    if growth is not None:
+        growth.every = 1
+        run(10_000)
+        growth.every = 1 << 60
+
+
+def watched() -> Clock:
+    """A clock on the functions that do each part."""
+    import lds.structure.edges
+    import lds.structure.learner
+    from lds.bilevel.reverse import Reverse
+    from lds.graphs.candidates import AllPairs, PairList
+    from lds.structure.edges import EdgeDistribution
+
+    clock = Clock()
+    steps = {
+        vars(lds.structure.learner)[name]
+        for name in ("Step", "TapedStep")
+        if name in vars(lds.structure.learner)
+    }
+    for step in steps:
+        clock.watch(step, "run", "inner steps")
+    clock.watch(Reverse, "gradient", "reverse sweep")
+    clock.watch(lds.structure.learner, "evaluate", "reverse sweep")
+    clock.watch(lds.structure.edges, "factored_gradient", "factors")
+    clock.watch(EdgeDistribution, "_build", "sampling")
+    clock.watch(EdgeDistribution, "descend", "update of θ")
+    for kind in (AllPairs, PairList):
+        # Where parts are put side by side first, that is work of the product too.
+        name = "add_products" if hasattr(kind, "add_products") else "add_product"
+        clock.watch(kind, name, "factor product")
+    return clock
+
+
+def machine() -> tuple[float, float]:
+    """Operations and bytes a second of one core: the best of several tries."""
+    a = torch.rand(1500, 1500)
+    source = torch.rand(1 << 25)
+    target = torch.empty_like(source)
+    product = best(lambda: torch.mm(a, a))
+    copy = best(lambda: target.copy_(source))
+    return 2 * 1500**3 / product, 8 * source.numel() / copy
+
+
+def best(work: Callable[[], Any]) -> float:
+    """CPU seconds of the fastest of ten calls."""
+    seconds = []
+    for _ in range(10):
+        started = time.process_time()
+        work()
+        seconds.append(time.process_time() - started)
+    return min(seconds)
+
+
+def needed(name: str, learner: Any, problem: Any, arguments: Any) -> tuple[float, float]:
+    """Operations and bytes of a part, over the whole hyperstep."""
+    features = problem[0]
+    tau = arguments.truncation
+    n, h, c = features.shape[0], learner.config.hidden_channels, int(problem[1].max()) + 1
+    nnz_x = int(np.count_nonzero(features.data if hasattr(features, "indptr") else features))
+    n_weights = features.shape[1] * h + h * c
+    edges = learner.edges.expected_edges
+    entries = 2 * edges + n
+    # One product with Â, or with X: its entries (4 + 4 bytes each), thin input and output.
+    a_hat = np.array([2 * entries * h, 8 * entries + 8 * n * h])
+    a_out = np.array([2 * entries * c, 8 * entries + 8 * n * c])
+    x_w = np.array([2 * nnz_x * h, 8 * nnz_x + 4 * n * h + 4 * features.shape[1] * h])
+    h_w = np.array([2 * n * h * c, 4 * n * (h + c)])
+    # Forward: X W1, Â, ReLU and dropout, W2, Â. Backward: Â, two with W2, mask, Â, Xᵀ.
+    thin = np.array([4 * n * h, 16 * n * h])
+    gradient = 2 * x_w + 2 * a_hat + 2 * a_out + 3 * h_w + 2 * thin
+    masks = np.array([nnz_x + n * h, 8 * (nnz_x + n * h)])
+    adam = np.array([12 * n_weights, 28 * n_weights])
+    width = 2 * (h + c)
+    stored = learner.edges.probs.numel()
+    pairs = learner.edges.pairs
+    n_pairs = getattr(pairs, "n_pairs", n * (n - 1) // 2)
+    rank = 2 * (width * tau + h + c) + 2  # both orders of each factor, and the two of c
+    counts = {
+        # Uniforms and places of the edges, both directions sorted into CSR, values and degrees.
+        "sampling": (tau + 1) * np.array([3 * entries, 16 * edges + 16 * entries + 8 * n]),
+        "inner steps": tau * (gradient + masks + adam),
+        # One derivative of every product and of Adam, and E forward and back.
+        "reverse sweep": tau * (gradient + 2 * adam) + gradient,
+        # Â U; the scaled U and V; c.
+        "factors": (tau + 1)
+        * np.array([2 * entries * width + 8 * n * width, 8 * entries + 28 * n * width]),
+        "factor product": np.array([2 * n_pairs * rank, 8 * n * rank + 8 * n_pairs]),
+        # Clip, and read once more for the sums that drawing needs.
+        "update of θ": np.array([3 * n_pairs, 12 * stored]),
+    }
+    flops, size = counts[name]
+    return float(flops), float(size)
+
+
+if __name__ == "__main__":
+    main()
