@@ -35,14 +35,25 @@ class Problem:
 class Method:
     """A method with a setting, and whether it differentiates all steps of a finite run."""
 
-    method: bilevel.AbstractHypergradient
+    method: Any
     unrolled: bool
 
 
 METHODS = {
     "reverse": Method(bilevel.Reverse(), unrolled=True),
+    "reverse-sqrt": Method(bilevel.Reverse(checkpoint="sqrt"), unrolled=True),
+    "reverse-2-states": Method(bilevel.Reverse(checkpoint=2), unrolled=True),
+    "forward": Method(bilevel.Forward(), unrolled=True),
+    "forward-one-by-one": Method(bilevel.Forward(chunk=1), unrolled=True),
+    "forward-by-three": Method(bilevel.Forward(chunk=3), unrolled=True),
+    "auto": Method("auto", unrolled=True),
+    "fixed-point": Method(bilevel.FixedPoint(n_iter=80), unrolled=False),
+    "conjugate-gradient": Method(bilevel.ConjugateGradient(n_iter=4), unrolled=False),
     # Long enough for the problems with a limit, which contract by 0.7 a step or faster.
     "reverse-truncated": Method(bilevel.Reverse(truncation=80), unrolled=False),
+    "reverse-truncated-sqrt": Method(
+        bilevel.Reverse(truncation=80, checkpoint="sqrt"), unrolled=False
+    ),
 }
 
 
@@ -78,10 +89,10 @@ def learning_rate() -> Problem:
         ),
         lambda w, hyper: w["w"] ** 2,
         {"w": scalar(w0)},
-        {"lr": scalar(eta), "unused": scalar(3.0)},
+        {"lr": scalar(eta)},
         T,
         value=scalar(w**2),
-        grad={"lr": scalar(2 * w * slope), "unused": scalar(0.0)},
+        grad={"lr": scalar(2 * w * slope)},
         limit=False,
     )
 

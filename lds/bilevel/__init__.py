@@ -4,7 +4,12 @@ An inner objective is minimised by a dynamics Φ; an outer objective judges the 
 computes the gradient of the outer value by the hyperparameters (thesis chapter 5).
 """
 
-from lds.bilevel.dynamics import Adam, Dynamics, GradientDescent, Momentum
+from lds.bilevel.adaptive import Adam, AdamW, RMSprop
+from lds.bilevel.checks import NonFiniteError
+from lds.bilevel.dynamics import Dynamics, GradientDescent, Momentum
+from lds.bilevel.forward import Forward
+from lds.bilevel.implicit import ConjugateGradient, FixedPoint
+from lds.bilevel.linear import ContractionWarning
 from lds.bilevel.method import AbstractHypergradient, Hypergradient
 from lds.bilevel.modules import functional
 from lds.bilevel.reverse import Reverse
@@ -14,11 +19,18 @@ from lds.bilevel.unroll import hypergradient
 __all__ = [
     "AbstractHypergradient",
     "Adam",
+    "AdamW",
+    "ConjugateGradient",
+    "ContractionWarning",
     "Dynamics",
+    "FixedPoint",
+    "Forward",
     "GradientDescent",
     "Hypergradient",
     "Momentum",
+    "NonFiniteError",
     "Outer",
+    "RMSprop",
     "Reverse",
     "Start",
     "Step",

@@ -1,4 +1,4 @@
-"""Dynamics Φ: gradient descent, momentum and Adam as maps from state to state (eq. 5.9).
+"""Dynamics Φ: gradient descent and momentum as maps from state to state (eq. 5.9).
 
 A dynamics is three functions: Φ_0 makes the first state, Φ_t the next one, and `params` reads the
 weights off a state. Nothing is changed in place, so any step can be applied again and
@@ -8,13 +8,23 @@ differentiated.
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lds.bilevel.tensors import Tree, leaves, rebuild, tree_map
+from lds.bilevel.tensors import (
+    Columns,
+    Tree,
+    detach,
+    differentiate,
+    leaves,
+    pushforward,
+    rebuild,
+    tree_map,
+)
 
 Setting = float | Callable[..., Any]
 """A number, or a function of (hyper[, step]): optimiser settings and schedules."""
@@ -47,7 +57,7 @@ def _takes_step(function: Callable[..., Any], n_arguments: int) -> bool:
     return last.default is last.empty or last.name in ("step", "t")
 
 
-def _setting(name: str, value: Setting, *, below_one: bool = False) -> Callable[[Tree, int], Any]:
+def setting(name: str, value: Setting, *, below_one: bool = False) -> Callable[[Tree, int], Any]:
     """An optimiser setting as a function of (hyper, step); a number is checked."""
     if callable(value):
         return with_step(value, 1)
@@ -56,15 +66,33 @@ def _setting(name: str, value: Setting, *, below_one: bool = False) -> Callable[
             f"{name} must be a number or a function of (hyper[, step]), "
             f"got {type(value).__name__}; a tensor to be learned belongs into hyper"
         )
-    number = _in_range(name, float(value), below_one=below_one)
+    number = in_range(name, float(value), below_one=below_one)
     return lambda hyper, t: number
 
 
-def _in_range(name: str, number: float, *, below_one: bool = False) -> float:
+def in_range(name: str, number: float, *, below_one: bool = False) -> float:
+    """`number` if it is in (0, ∞), or in [0, 1) with `below_one`; else a ValueError."""
     if not (0 <= number < 1 if below_one else 0 < number < math.inf):
         wanted = "in [0, 1)" if below_one else "positive and finite"
         raise ValueError(f"{name} must be {wanted}, got {number:g}")
     return number
+
+
+@dataclass(frozen=True)
+class Tangents:
+    """A step s_t = Φ_t(s_{t-1}, λ) with its products from the right.
+
+    Attributes:
+        state: s_t, without history.
+        loss: the inner loss at s_{t-1}, or None.
+        push: push(z, e, batched) -> A_t z + B_t e, leaf by leaf: `z` aligned with the leaves of the
+            state, `e` with those of hyper; with `batched` every one has columns in front. None is a
+            zero never formed.
+    """
+
+    state: Tree
+    loss: Tensor | None
+    push: Callable[[Columns, Columns, bool], Columns]
 
 
 class Dynamics:
@@ -91,9 +119,21 @@ class Dynamics:
         """Φ_t and, where the dynamics knows one, the inner loss at the state it started from."""
         return self.step(state, hyper, t), None
 
+    def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
+        """Φ_t at traced leaves, ready for its products from the right."""
+        new = self.step(state, hyper, t)
+        push = pushforward(leaves(new), [*leaves(state), *leaves(hyper)])
+        return Tangents(detach(new), None, lambda z, e, batched: push([*z, *e], batched))
 
-class _ObjectiveDynamics(Dynamics):
-    """What the dynamics of an inner objective share: its gradient, its settings, its start."""
+
+class ObjectiveDynamics(Dynamics):
+    """What the dynamics of an inner objective share: its gradient, its settings, its start.
+
+    Attributes:
+        stationary: whether the dynamics rests where ∇L = 0, whatever its settings.
+    """
+
+    stationary = True
 
     def __init__(
         self,
@@ -102,7 +142,7 @@ class _ObjectiveDynamics(Dynamics):
         start: Callable[[Tree, Tree], Tree] | None,
     ) -> None:
         self._objective = with_step(inner_objective, 2)
-        self._lr = _setting("lr", lr)
+        self._lr = setting("lr", lr)
         self._initial = start
 
     def start(self, params: Tree, hyper: Tree) -> Tree:
@@ -121,7 +161,7 @@ class _ObjectiveDynamics(Dynamics):
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Φ_t and L(w_{t-1}), the loss the step was taken on (0-dim, without history)."""
         loss, grads = self._value_and_grad(state["params"], hyper, t)
-        return self._update(state, grads, hyper, t), loss.detach()
+        return self.update(state, grads, hyper, t), loss.detach()
 
     def _value_and_grad(self, params: Tree, hyper: Tree, t: int) -> tuple[Tensor, list[Tensor]]:
         given = leaves(params)
@@ -134,26 +174,62 @@ class _ObjectiveDynamics(Dynamics):
             for leaf in given
         ]
         with torch.enable_grad():
-            loss = self._objective(rebuild(params, w), hyper, t)
-            if not isinstance(loss, Tensor) or loss.dim() != 0:
-                got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-                raise ValueError(
-                    f"inner_objective must return a scalar tensor of shape (), got {got}; "
-                    "sum or average it"
-                )
+            loss = self._loss(rebuild(params, w), hyper, t)
             grads = torch.autograd.grad(
                 loss, w, create_graph=differentiable, materialize_grads=True
             )
         return loss, list(grads)
 
+    def gradient(self, params: Tree, hyper: Tree, t: int) -> list[Tensor]:
+        """∇_w L(w, λ), leaf by leaf, with history where a leaf requires grad."""
+        return self._value_and_grad(params, hyper, t)[1]
+
+    def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
+        """Φ_t at traced leaves, ready for its products from the right.
+
+        The second derivatives of L are symmetric, so the tangent of ∇_w L is a product from the
+        left with the gradient by (w, λ): one graph serves all columns.
+        """
+        w, h = leaves(state["params"]), leaves(hyper)
+        loss = self._loss(state["params"], hyper, t)
+        inputs = [leaf for leaf in [*w, *h] if leaf.requires_grad]
+        grads = differentiate([loss], inputs, create_graph=True)
+        by_leaf = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
+        joint = [by_leaf.get(id(leaf)) for leaf in [*w, *h]]
+        g = [
+            torch.zeros_like(leaf) if grad is None else grad.detach()
+            for leaf, grad in zip(w, joint, strict=False)
+        ]
+        g = [leaf.requires_grad_() for leaf in g]
+        new = self.update(state, g, hyper, t)
+        push_update = pushforward(leaves(new), [*leaves(state), *h, *g])
+
+        def push(z: Columns, e: Columns, batched: bool) -> Columns:
+            z_w = leaves(rebuild(state, z)["params"])
+            g_dot = differentiate(joint, w, [*z_w, *e], retain_graph=True, batched=batched)
+            return push_update([*z, *e, *g_dot], batched)
+
+        return Tangents(detach(new), loss.detach(), push)
+
+    def _loss(self, params: Tree, hyper: Tree, t: int) -> Tensor:
+        loss = self._objective(params, hyper, t)
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(
+                f"inner_objective must return a scalar tensor of shape (), got {got}; "
+                "sum or average it"
+            )
+        return loss
+
     def _buffers(self, params: Tree) -> dict[str, Tree]:
         return {}
 
-    def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
         raise NotImplementedError
 
 
-class GradientDescent(_ObjectiveDynamics):
+class GradientDescent(ObjectiveDynamics):
     """w_t = w_{t-1} - η ∇L(w_{t-1}, λ) (§5.3.1).
 
     Arguments:
@@ -182,13 +258,14 @@ class GradientDescent(_ObjectiveDynamics):
     ) -> None:
         super().__init__(inner_objective, lr, start)
 
-    def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
         lr = self._lr(hyper, t)
         new = [w - lr * g for w, g in zip(leaves(state["params"]), grads, strict=True)]
         return {"params": rebuild(state["params"], new)}
 
 
-class Momentum(_ObjectiveDynamics):
+class Momentum(ObjectiveDynamics):
     """Heavy ball: v_t = µ v_{t-1} + ∇L(w_{t-1}), w_t = w_{t-1} - η v_t (eq. 5.10, its slip mended).
 
     The values are those of ``torch.optim.SGD(momentum=µ)``; with `nesterov` the step is
@@ -215,13 +292,14 @@ class Momentum(_ObjectiveDynamics):
         start: Callable[[Tree, Tree], Tree] | None = None,
     ) -> None:
         super().__init__(inner_objective, lr, start)
-        self._momentum = _setting("momentum", momentum, below_one=True)
+        self._momentum = setting("momentum", momentum, below_one=True)
         self._nesterov = nesterov
 
     def _buffers(self, params: Tree) -> dict[str, Tree]:
         return {"velocity": tree_map(torch.zeros_like, params)}
 
-    def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
         lr = self._lr(hyper, t)
         mu = self._momentum(hyper, t)
         velocity = [mu * v + g for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
@@ -234,83 +312,3 @@ class Momentum(_ObjectiveDynamics):
             "params": rebuild(state["params"], new),
             "velocity": rebuild(state["params"], velocity),
         }
-
-
-class Adam(_ObjectiveDynamics):
-    """Adam with bias correction; its values are those of ``torch.optim.Adam``.
-
-    m_t = β1 m + (1-β1) g, v_t = β2 v + (1-β2) g², w_t = w - η m̂_t / (√v̂_t + ε).
-    The root has an infinite slope at v = 0 (a weight without any gradient so far); its derivative
-    is taken as 0 there, which is the derivative of w_t when the gradient stays 0.
-
-    References:
-        Kingma and Ba, 2015, Algorithm 1, https://arxiv.org/abs/1412.6980
-
-    Arguments:
-        inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, a number or a function of (hyper[, step]).
-        betas: β1 and β2 in [0, 1), each a number or a function of (hyper[, step]).
-        eps: ε > 0, added to the root.
-        start: Φ_0(params, hyper) -> params; None is the identity.
-
-    Raises:
-        ValueError: `lr`, `eps` or one of `betas` is a number outside its range.
-    """
-
-    def __init__(
-        self,
-        inner_objective: Callable[..., Tensor],
-        lr: Setting = 1e-3,
-        betas: tuple[Setting, Setting] = (0.9, 0.999),
-        eps: float = 1e-8,
-        *,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-    ) -> None:
-        super().__init__(inner_objective, lr, start)
-        self._betas = (
-            _setting("betas[0]", betas[0], below_one=True),
-            _setting("betas[1]", betas[1], below_one=True),
-        )
-        self._eps = _in_range("eps", eps)
-
-    def _buffers(self, params: Tree) -> dict[str, Tree]:
-        return {
-            "mean": tree_map(torch.zeros_like, params),
-            "square": tree_map(torch.zeros_like, params),
-        }
-
-    def _update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        lr = self._lr(hyper, t)
-        beta1 = self._betas[0](hyper, t)
-        beta2 = self._betas[1](hyper, t)
-        correction1 = 1 - beta1 ** (t + 1)
-        correction2 = 1 - beta2 ** (t + 1)
-        root = correction2.sqrt() if isinstance(correction2, Tensor) else math.sqrt(correction2)
-        params, means, squares = [], [], []
-        old = zip(
-            leaves(state["params"]),
-            leaves(state["mean"]),
-            leaves(state["square"]),
-            grads,
-            strict=True,
-        )
-        for w, m, v, g in old:
-            mean = torch.lerp(m, g, 1 - beta1)
-            square = beta2 * v + (1 - beta2) * g * g
-            denominator = _root(square) / root + self._eps
-            params.append(w - (lr / correction1) * (mean / denominator))
-            means.append(mean)
-            squares.append(square)
-        return {
-            "params": rebuild(state["params"], params),
-            "mean": rebuild(state["params"], means),
-            "square": rebuild(state["params"], squares),
-        }
-
-
-def _root(square: Tensor) -> Tensor:
-    """√v with derivative 0 where v = 0."""
-    if not square.requires_grad:
-        return square.sqrt()
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)

@@ -1,20 +1,36 @@
 """What every hypergradient method is: an immutable record of options, and three calls.
 
 - Reverse mode records steps while observing and sweeps back over them in `gradient`.
-- Forward mode would carry the tangent Z_t while observing; its `gradient` is one product.
-- An implicit method would keep the last step only and solve a linear system in `gradient`.
+- Forward mode carries the tangent Z_t while observing; its `gradient` is one product.
+- An implicit method keeps nothing while observing and solves a linear system in `gradient`.
 
 The memory is a value apart from the method, so that a run can be saved and resumed.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from lds.bilevel.step import Outer, Start, Step
-from lds.bilevel.tensors import Tree
+from lds.bilevel.tensors import Columns, Tree
+
+Info = dict[str, float | int | str]
+"""What a method found out on the way, by name."""
+
+
+@dataclass
+class Memory:
+    """What every method's memory holds.
+
+    Attributes:
+        solution: q of an implicit method, from which the next solve may start; None elsewhere.
+        info: what the method found out on the way.
+    """
+
+    solution: Columns | None = None
+    info: Info = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -25,23 +41,40 @@ class Hypergradient:
         value: E(w_T, λ), 0-dim tensor.
         grad: like `hyper`, leaf by leaf.
         state: s_T, the state the outer objective was evaluated at.
+        info: what the method found out. Implicit methods: "n_iter" products taken, the "residual"
+            of the linear system relative to its right-hand side, and where it can be had
+            "contraction", an estimate of ρ. `method="auto"`: the "method" chosen and "why".
+        solution: q of an implicit method; handed to the next call as `previous`, its solve starts
+            there.
     """
 
     value: Tensor
     grad: Tree
     state: Tree
+    info: Info = field(default_factory=dict)
+    solution: Columns | None = None
 
 
 class AbstractHypergradient(ABC):
     """The contract of a method; `Any` below is the method's own memory."""
 
     @abstractmethod
-    def start(self, start: Start | None) -> Any:
-        """A fresh memory for a run that begins with Φ_0; None: one that begins in mid-run."""
+    def start(self, start: Start | None, n_steps: int | None = None) -> Any:
+        """A fresh memory.
+
+        Arguments:
+            start: Φ_0; None for a run that begins in mid-run.
+            n_steps: how many steps there will be; None where this is not known.
+        """
 
     @abstractmethod
-    def observe(self, memory: Any, step: Step) -> None:
-        """Take note of a step that is about to be run."""
+    def observe(self, memory: Any, step: Step) -> tuple[Tree, Tensor | None] | None:
+        """Take note of a step that is about to be run.
+
+        Returns:
+            s_t and the inner loss where they were computed on the way; None where the step is still
+            to be run.
+        """
 
     @abstractmethod
     def gradient(self, memory: Any, outer: Outer) -> list[Any]:

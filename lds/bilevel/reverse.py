@@ -1,19 +1,24 @@
-"""Reverse mode, whole or truncated (Algorithm 2)."""
+"""Reverse mode, whole or truncated, with every state kept or a few (Algorithm 2)."""
 
-from collections import deque
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from lds.bilevel.method import AbstractHypergradient
+import torch
+
+from lds.bilevel.checks import check_adjoint
+from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.tensors import add
+from lds.bilevel.trajectory import Trajectory
+
+_LARGEST_BLOCK = 31 << 20
 
 
 @dataclass
-class _Trajectory:
-    start: Start | None
-    n_steps: int = 0
-    steps: deque[Step] = field(default_factory=deque)
+class _Kept(Memory):
+    start: Start | None = None
+    trajectory: Trajectory = field(default_factory=lambda: Trajectory(None, None))
 
 
 @dataclass(frozen=True)
@@ -22,20 +27,25 @@ class Reverse(AbstractHypergradient):
 
     Exact when whole; truncated, it leaves out what lies before the last `truncation` steps, an
     error that shrinks geometrically where Φ contracts. States are kept and steps recomputed: no
-    tape over the unroll. Time: about three applications of ∇L a step; memory: one state a step
-    kept, and the tape of a single step.
+    tape over the unroll. Time: about three applications of ∇L a step, one more with checkpoints;
+    memory: one state a step kept, or about 2√T, and the tape of a single step.
 
     References:
-        Franceschi, 2021, §5.4.1 Algorithm 2; truncation: §6.3.1, §9.3.2.
+        Franceschi, 2021, §5.4.1 Algorithm 2; truncation: §6.3.1, §9.3.2. Checkpoints: Griewank and
+        Walther, 2008, chapter 12.
 
     Arguments:
         truncation: τ, how many last steps to sweep over; None keeps every step, and Φ_0.
+        checkpoint: None keeps the state before every step; "sqrt" keeps about √T of them and
+            computes the others again, as does a number of states to keep.
 
     Raises:
-        ValueError: `truncation` below 1.
+        TypeError: `checkpoint` is of another kind.
+        ValueError: `truncation` or `checkpoint` below 1.
     """
 
     truncation: int | None = None
+    checkpoint: Literal["sqrt"] | int | None = None
 
     def __post_init__(self) -> None:
         if self.truncation is not None and self.truncation < 1:
@@ -43,22 +53,56 @@ class Reverse(AbstractHypergradient):
                 f"Reverse(truncation) must be None or at least 1, got {self.truncation}; "
                 "None keeps every step"
             )
+        if self.checkpoint is None or self.checkpoint == "sqrt":
+            return
+        if isinstance(self.checkpoint, bool) or not isinstance(self.checkpoint, int):
+            raise TypeError(
+                "Reverse(checkpoint) must be None, 'sqrt' or a number of states, "
+                f"got {self.checkpoint!r}"
+            )
+        if self.checkpoint < 1:
+            raise ValueError(
+                f"Reverse(checkpoint) must be at least 1 state, got {self.checkpoint}; "
+                "None keeps every state"
+            )
 
-    def start(self, start: Start | None) -> _Trajectory:
+    def start(self, start: Start | None, n_steps: int | None = None) -> _Kept:
         """An empty trajectory."""
-        return _Trajectory(start, steps=deque(maxlen=self.truncation))
+        if self.checkpoint is None:
+            return _Kept(start=start, trajectory=Trajectory(self.truncation, n_steps))
+        if n_steps is None:
+            raise ValueError(
+                "Reverse(checkpoint) must know n_steps in advance; here it is open: use "
+                "checkpoint=None"
+            )
+        window = n_steps if self.truncation is None else min(self.truncation, n_steps)
+        kept = math.isqrt(window) if self.checkpoint == "sqrt" else self.checkpoint
+        stride = -(-window // max(1, kept)) or 1
+        return _Kept(start=start, trajectory=Trajectory(self.truncation, n_steps, stride))
 
-    def observe(self, memory: _Trajectory, step: Step) -> None:
+    def observe(self, memory: _Kept, step: Step) -> None:
         """Keep the step; beyond the truncation the oldest goes."""
-        memory.steps.append(step)
-        memory.n_steps += 1
+        memory.trajectory.observe(step)
 
-    def gradient(self, memory: _Trajectory, outer: Outer) -> list[Any]:
+    def gradient(self, memory: _Kept, outer: Outer) -> list[Any]:
         """Sweep back over the steps kept."""
+        _keep_pages()
         alpha, g = outer.adjoint, outer.direct
-        for step in reversed(memory.steps):
+        for step in memory.trajectory.backwards():
             alpha, alpha_B = step.vjp(alpha)
+            check_adjoint(alpha, step.state, step.t)
             g = add(g, alpha_B)
-        if memory.start is not None and memory.n_steps == len(memory.steps):  # Φ_0 was not cut off
+        trajectory = memory.trajectory
+        if memory.start is not None and trajectory.n_steps == len(trajectory):  # Φ_0 not cut off
             g = add(g, memory.start.vjp(alpha))
         return g
+
+
+def _keep_pages() -> None:
+    """Free a large block that was never touched.
+
+    glibc returns free memory to the system above a threshold that grows with the largest block
+    freed so far; while it is small, the tensors of every step are given back and faulted in again,
+    a sixth of a sweep's time.
+    """
+    torch.empty(_LARGEST_BLOCK, dtype=torch.uint8)

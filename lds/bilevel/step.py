@@ -1,15 +1,16 @@
 """One application of Φ_t that can be applied again, and its products by A_t and B_t (eq. 5.13)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lds.bilevel.dynamics import Dynamics
-from lds.bilevel.tensors import Traced, Tree, devices, leaves, rebuild, vjp
+from lds.bilevel.checks import check_state, unchanged
+from lds.bilevel.dynamics import Dynamics, Tangents
+from lds.bilevel.tensors import Columns, Traced, Tree, devices, leaves, pushforward, rebuild, vjp
 
 _MASK = (1 << 64) - 1
 
@@ -62,16 +63,35 @@ class Step:
 
     def run(self) -> tuple[Tree, Tensor | None]:
         """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
-        with replayed(self.seed, devices(self.state, self.hyper)), torch.no_grad():
-            return self.dynamics.advance(self.state, self.hyper, self.t)
+        with (
+            self.replay(),
+            torch.no_grad(),
+            unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper),
+        ):
+            new, loss = self.dynamics.advance(self.state, self.hyper, self.t)
+        check_state(new, self.state, self.t)
+        return new, loss
+
+    def replay(self) -> AbstractContextManager[None]:
+        """The random state this step draws from."""
+        return replayed(self.seed, devices(self.state, self.hyper))
 
     def vjp(self, adjoint: list[Tensor | None]) -> tuple[list[Tensor | None], list[Any]]:
         """(α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None is a zero never formed."""
-        state, hyper = Traced(self.state), Traced(self.hyper)
-        with replayed(self.seed, devices(self.state, self.hyper)), torch.enable_grad():
-            new = self.dynamics.step(state.tree, hyper.tree, self.t)
+        state, hyper, new = self.traced()
         to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
         return to_state, to_hyper
+
+    def traced(self) -> tuple[Traced, Traced, Tree]:
+        """Traced s_{t-1} and λ, and s_t with history from both."""
+        state, hyper = Traced(self.state), Traced(self.hyper)
+        with self.replay(), torch.enable_grad():
+            return state, hyper, self.dynamics.step(state.tree, hyper.tree, self.t)
+
+    def tangents(self) -> Tangents:
+        """s_t with its products from the right, A_t z + B_t e."""
+        with self.replay(), torch.enable_grad():
+            return self.dynamics.tangents(Traced(self.state).tree, Traced(self.hyper).tree, self.t)
 
 
 @dataclass(frozen=True)
@@ -90,10 +110,19 @@ class Start:
 
     def vjp(self, adjoint: list[Tensor | None]) -> list[Any]:
         """α_0 B_0, leaf by leaf."""
+        hyper, state = self.traced()
+        return vjp(leaves(state), adjoint, [hyper])[0]
+
+    def traced(self) -> tuple[Traced, Tree]:
+        """Traced λ, and s_0 with history from it."""
         hyper = Traced(self.hyper)
         with replayed(self.seed, devices(self.params, self.hyper)), torch.enable_grad():
-            state = self.dynamics.start(self.params, hyper.tree)
-        return vjp(leaves(state), adjoint, [hyper])[0]
+            return hyper, self.dynamics.start(self.params, hyper.tree)
+
+    def pushforward(self) -> tuple[Tree, Callable[[Columns, bool], Columns]]:
+        """s_0, and e ↦ B_0 e for tangents aligned with the leaves of hyper."""
+        hyper, state = self.traced()
+        return state, pushforward(leaves(state), leaves(hyper.tree))
 
 
 @dataclass(frozen=True)
@@ -104,11 +133,13 @@ class Outer:
         value: E(w_T, λ), 0-dim.
         adjoint: α_T = ∂E/∂s_T, leaf by leaf.
         direct: ∂E/∂λ with the state held fixed, leaf by leaf.
+        step: the step that would come next: s_T, λ and Φ of step T.
     """
 
     value: Tensor
     adjoint: list[Tensor | None]
     direct: list[Any]
+    step: Step
 
 
 def evaluate(
@@ -129,7 +160,7 @@ def evaluate(
             f"outer_objective must return a scalar tensor of shape (), got {got}; sum or average it"
         )
     adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
-    return Outer(value.detach(), adjoint, direct)
+    return Outer(value.detach(), adjoint, direct, Step(dynamics, state, hyper, t, seed))
 
 
 def gradient_tree(hyper: Tree, grads: Sequence[Any]) -> Tree:

@@ -39,6 +39,10 @@ class Owner(Protocol):
         """A fresh recorder, to stand in for this leaf during one application of Φ_t or E."""
 
 
+Columns = list[Tensor | None]
+"""Tangents or cotangents leaf by leaf; None is a zero that was never formed."""
+
+
 def leaves(tree: Tree) -> list[Any]:
     """The leaves of `tree`, in the order of `rebuild`."""
     return pytree.tree_leaves(tree)
@@ -62,6 +66,39 @@ def detach(tree: Tree) -> Tree:
 def add(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
     """Sum of two lists of gradients, where None stands for a zero that was never formed."""
     return [b if a is None else a if b is None else a + b for a, b in zip(left, right, strict=True)]
+
+
+def dot(left: Sequence[Any], right: Sequence[Any]) -> Tensor:
+    """Σ over leaves of the inner products; 0 where either is None."""
+    terms = [
+        torch.dot(a.reshape(-1), b.reshape(-1))
+        for a, b in zip(left, right, strict=True)
+        if a is not None and b is not None
+    ]
+    return torch.stack(terms).sum() if terms else torch.zeros(())
+
+
+def norm(tensors: Sequence[Any]) -> float:
+    """Euclidean norm of all leaves together; None counts as 0."""
+    formed = [tensor for tensor in tensors if tensor is not None]
+    return float(torch.nn.utils.get_total_norm(formed)) if formed else 0.0
+
+
+def axpy(a: Tensor | float, x: Sequence[Any], y: Sequence[Any]) -> list[Any]:
+    """A x + y, leaf by leaf, where None stands for a zero that was never formed."""
+    return [
+        q if p is None else a * p if q is None else a * p + q for p, q in zip(x, y, strict=True)
+    ]
+
+
+def paths(tree: Tree) -> list[str]:
+    """Where each leaf lies, as one would write it: "['lr']", "[0]['weight']", "" for the root."""
+    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
+
+
+def same_structure(left: Tree, right: Tree) -> bool:
+    """Whether two trees differ in their leaves only."""
+    return pytree.tree_structure(left) == pytree.tree_structure(right)
 
 
 def devices(*trees: Tree) -> list[torch.device]:
@@ -139,3 +176,79 @@ def vjp(
         tree.gradients([found.get(id(tensor)) for tensor in group])
         for tree, group in zip(traced, inputs, strict=True)
     ]
+
+
+def differentiate(
+    outputs: Sequence[Tensor | None],
+    inputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None] | None = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    batched: bool = False,
+) -> Columns:
+    """`torch.autograd.grad` where an output without history or cotangent contributes nothing.
+
+    Arguments:
+        outputs: tensors; None contributes nothing.
+        inputs: tensors that require grad.
+        cotangents: one an output, None contributes nothing; without any, outputs are scalars.
+        create_graph, retain_graph: as there.
+        batched: cotangents, and so the gradients, have columns in front.
+
+    Returns:
+        One gradient an input; None where nothing depends on it.
+    """
+    given = [None] * len(outputs) if cotangents is None else cotangents
+    pairs = [
+        (out, cot)
+        for out, cot in zip(outputs, given, strict=True)
+        if out is not None and out.requires_grad and (cotangents is None or cot is not None)
+    ]
+    if not pairs or not inputs:
+        return [None] * len(inputs)
+    return list(
+        torch.autograd.grad(
+            [out for out, _ in pairs],
+            list(inputs),
+            None if cotangents is None else [cot for _, cot in pairs],
+            create_graph=create_graph,
+            retain_graph=retain_graph,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+    )
+
+
+def pushforward(
+    outputs: Sequence[Tensor], inputs: Sequence[Any]
+) -> Callable[[Columns, bool], Columns]:
+    """Products of a Jacobian from the right, by reverse differentiation alone.
+
+    u ↦ uJ is linear; its own reverse derivative, taken at any u, is z ↦ Jz. So every function that
+    can be differentiated twice is served, custom autograd functions included, and all columns
+    share one graph.
+
+    Arguments:
+        outputs: with history.
+        inputs: what z is aligned with; those that do not require grad have no column.
+
+    Returns:
+        push(z, batched) -> Jz, one tensor an output, None where it is 0.
+    """
+    where = [k for k, leaf in enumerate(inputs) if isinstance(leaf, Tensor) and leaf.requires_grad]
+    moved = [k for k, out in enumerate(outputs) if out.requires_grad]
+    probes = [torch.zeros_like(outputs[k], requires_grad=True) for k in moved]
+    pulled = differentiate(
+        [outputs[k] for k in moved], [inputs[k] for k in where], probes, create_graph=True
+    )
+
+    def push(z: Columns, batched: bool) -> Columns:
+        mine = [z[k] for k in where]
+        found = differentiate(pulled, probes, mine, retain_graph=True, batched=batched)
+        result: Columns = [None] * len(outputs)
+        for k, tangent in zip(moved, found, strict=True):
+            result[k] = tangent
+        return result
+
+    return push

@@ -1,14 +1,20 @@
 """One hypergradient: run the dynamics, let the method watch, and ask it at the end."""
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 from torch import Tensor
 
+from lds.bilevel.auto import choose
+from lds.bilevel.checks import check_finite, check_leaves, check_loss
 from lds.bilevel.dynamics import Dynamics, with_step
-from lds.bilevel.method import AbstractHypergradient, Hypergradient
+from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree, mix
 from lds.bilevel.tensors import Tree, detach
+from lds.bilevel.usage import refuse_unused
+
+Method = AbstractHypergradient | Literal["auto"] | None
 
 
 def hypergradient(
@@ -17,8 +23,10 @@ def hypergradient(
     params: Tree,
     hyper: Tree,
     n_steps: int,
-    method: AbstractHypergradient | None = None,
+    method: Method = None,
     seed: int = 0,
+    *,
+    previous: Hypergradient | None = None,
 ) -> Hypergradient:
     """∇_λ E(w_T(λ), λ) through `n_steps` of the dynamics (eqs. 5.8, 5.9).
 
@@ -28,15 +36,22 @@ def hypergradient(
         params: what Φ_0 starts from, a pytree of tensors.
         hyper: λ, a pytree of tensors (or of owners of their own gradient).
         n_steps: T >= 0, how many steps are taken.
-        method: how the hypergradient is computed; None is `Reverse()`.
+        method: how the hypergradient is computed; None is `Reverse()`, "auto" chooses by size and
+            memory and says why in the result's `info`.
         seed: seeds the randomness inside Φ; the same seed draws the same, and nothing outside is
             disturbed.
+        previous: an earlier result, from whose `solution` an implicit method starts its solve.
 
     Returns:
         The value E, its gradient like `hyper`, and the state s_T.
 
     Raises:
-        ValueError: `n_steps` is negative, or an objective is not scalar.
+        TypeError: a leaf is no tensor, or `method` is of another kind.
+        ValueError: `n_steps` is negative, an objective is not scalar, Φ returns another kind of
+            state, or a hyperparameter has no influence at any step.
+        RuntimeError: Φ changed its arguments in place.
+        NonFiniteError: a loss, state or gradient is not finite (an ArithmeticError).
+        MemoryError: what the method keeps does not fit.
 
     Example:
         >>> import torch
@@ -47,17 +62,74 @@ def hypergradient(
         >>> result.value, result.grad
         (tensor(1.), tensor(1.))
     """
+    check_method(method)
     if n_steps < 0:
         raise ValueError(f"n_steps must be at least 0, got {n_steps}; 0 evaluates E at Φ_0")
-    method = Reverse() if method is None else method
-    params, hyper = detach(params), detach(hyper)
-    start = Start(dynamics, params, hyper, mix(seed, 0, -1))
-    memory = method.start(start)
+    return differentiate_run(
+        dynamics, with_step(outer_objective, 2), detach(params), detach(hyper), n_steps, method,
+        seed, 0, None if previous is None else previous.solution, check_usage=True,
+    )  # fmt: skip
+
+
+def check_method(method: Any) -> None:
+    """Refuse what is no method.
+
+    Raises:
+        TypeError: it is neither None, "auto" nor a method.
+    """
+    if not (method is None or method == "auto" or isinstance(method, AbstractHypergradient)):
+        hint = "; did you mean to call it?" if isinstance(method, type) else ""
+        raise TypeError(
+            "method must be a hypergradient method such as Reverse(), 'auto', or None for "
+            f"Reverse(), got {method!r}{hint}"
+        )
+
+
+def differentiate_run(
+    dynamics: Dynamics,
+    objective: Callable[[Tree, Tree, int], Tensor],
+    params: Tree,
+    hyper: Tree,
+    n_steps: int,
+    method: Method,
+    seed: int,
+    iteration: int,
+    solution: Any,
+    *,
+    check_usage: bool,
+) -> Hypergradient:
+    """One run of outer iteration `iteration`, with its hypergradient; see `hypergradient`."""
+    check_leaves("params", params)
+    start = Start(dynamics, params, hyper, mix(seed, iteration, -1))
     state = start.run()
+    why: Info = {}
+    if method == "auto":
+        method, reason = choose(state, hyper, n_steps)
+        why = {"method": repr(method), "why": reason}
+    method = Reverse() if method is None else method
+    memory: Memory = method.start(start, n_steps)
+    memory.solution = solution
+
+    def step_at(state: Tree, t: int) -> Step:
+        return Step(dynamics, state, hyper, t, mix(seed, iteration, t))
+
     for t in range(n_steps):
-        step = Step(dynamics, state, hyper, t, mix(seed, 0, t))
-        method.observe(memory, step)
-        state, _ = step.run()
-    objective = with_step(outer_objective, 2)
-    outer = evaluate(dynamics, objective, state, hyper, n_steps, mix(seed, 0, n_steps))
-    return Hypergradient(outer.value, gradient_tree(hyper, method.gradient(memory, outer)), state)
+        step = step_at(state, t)
+        new = method.observe(memory, step)
+        new_state, loss = step.run() if new is None else new
+        if loss is None:
+            check_finite("state", new_state, f"after step {t}")
+        else:
+            check_loss(loss, state, t)
+        state = new_state
+    check_finite("state", state, f"after step {n_steps - 1}")
+    end = mix(seed, iteration, n_steps)
+    outer = evaluate(dynamics, objective, state, hyper, n_steps, end)
+    check_finite("the outer value", outer.value, f"after {n_steps} steps")
+    grads = method.gradient(memory, outer)
+    if check_usage:
+        refuse_unused(hyper, grads, outer, start, step_at, n_steps)
+    tree = gradient_tree(hyper, grads)
+    check_finite("the gradient by hyper", tree, f"after {n_steps} steps")
+    info = memory.info | why
+    return Hypergradient(outer.value, tree, state, info, memory.solution)

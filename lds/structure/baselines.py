@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lds._types import Features, Split
-from lds.bilevel.dynamics import Adam
+from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import Start, Step, mix
 from lds.config import LDSConfig
 from lds.structure.checks import check_device

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lds._types import Features, Split
-from lds.bilevel.dynamics import Adam
+from lds.bilevel.adaptive import Adam
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix, replayed
 from lds.bilevel.taped import TapedStep

@@ -89,7 +89,7 @@ def test_objectives_may_ask_for_the_step():
 
     def inner(w, hyper, step):
         seen["inner"].add(step)
-        return w**2
+        return hyper * w**2
 
     def outer(w, hyper, step):
         seen["outer"].add(step)

@@ -60,7 +60,8 @@ def inner(w, hyper):
 def outer(w, hyper):
     X, y = data()
     error = (torch.tanh(X[12:] @ w["W"]) @ w["v"] - y[12:]).square().mean()
-    return error + 0.1 * hyper["examples"].square().mean()
+    # The settings enter here, without effect: not every dynamics has use for all three.
+    return error + 0.1 * hyper["examples"].square().mean() + 0 * sum(hyper["settings"])
 
 
 def start(params, hyper):
@@ -97,7 +98,7 @@ def momentum_loop(w, hyper, nesterov=False):
     return w
 
 
-def adam_loop(w, hyper):
+def adam_loop(w, hyper, decay=lambda hyper: 0.0):
     b1, b2, eps = first(hyper), second(hyper), 1e-8
     m = {k: torch.zeros_like(p) for k, p in w.items()}
     v = {k: torch.zeros_like(p) for k, p in w.items()}
@@ -108,7 +109,21 @@ def adam_loop(w, hyper):
         v = {k: b2 * v[k] + (1 - b2) * g[k] ** 2 for k in w}
         mean = {k: m[k] / (1 - b1 ** (t + 1)) for k in w}
         root = {k: (v[k] / (1 - b2 ** (t + 1))).sqrt() for k in w}
+        w = {k: w[k] * (1 - lr(hyper, t) * decay(hyper)) for k in w}
         w = {k: w[k] - lr(hyper, t) * mean[k] / (root[k] + eps) for k in w}
+    return w
+
+
+def rmsprop_loop(w, hyper):
+    alpha, mu = second(hyper), 0.3
+    v = {k: torch.zeros_like(p) for k, p in w.items()}
+    b = {k: torch.zeros_like(p) for k, p in w.items()}
+    for t in range(T):
+        g = torch.autograd.grad(inner(w, hyper), [w["W"], w["v"]], create_graph=True)
+        g = dict(zip(w, g, strict=True))
+        v = {k: alpha * v[k] + (1 - alpha) * g[k] ** 2 for k in w}
+        b = {k: mu * b[k] + g[k] / (v[k].sqrt() + 1e-8) for k in w}
+        w = {k: w[k] - lr(hyper, t) * b[k] for k in w}
     return w
 
 
@@ -120,6 +135,23 @@ DYNAMICS = {
         lambda w, hyper: momentum_loop(w, hyper, nesterov=True),
     ),
     "adam": (bilevel.Adam(inner, lr, (first, second), start=start), adam_loop),
+    "adamw": (
+        bilevel.AdamW(inner, lr, (first, 0.95), weight_decay=second, start=start),
+        lambda w, hyper: adam_loop(
+            w, {**hyper, "settings": (*hyper["settings"][:2], 0.95)}, lambda _: second(hyper)
+        ),
+    ),
+    "rmsprop": (
+        bilevel.RMSprop(inner, lr, alpha=second, momentum=0.3, start=start),
+        rmsprop_loop,
+    ),
+}
+
+METHODS = {
+    "reverse": bilevel.Reverse(),
+    "sqrt": bilevel.Reverse(checkpoint="sqrt"),
+    "forward": bilevel.Forward(),
+    "forward-one-by-one": bilevel.Forward(chunk=1),
 }
 
 
@@ -132,19 +164,22 @@ def reference(loop):
     return value.detach(), list(grads)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", DYNAMICS)
-def test_reverse_equals_autograd_of_the_unrolled_loop(name):
+def test_exact_methods_equal_autograd_of_the_unrolled_loop(name, method):
     dynamics, loop = DYNAMICS[name]
     result = bilevel.hypergradient(
-        dynamics, outer, first_weights(), hyperparameters(), T, method=bilevel.Reverse()
+        dynamics, outer, first_weights(), hyperparameters(), T, method=METHODS[method]
     )
     value, grads = reference(loop)
     torch.testing.assert_close(result.value, value, **EXACT)
     for got, expected in zip(pytree.tree_leaves(result.grad), grads, strict=True):
         torch.testing.assert_close(got, expected, **EXACT)
     settings = result.grad["settings"]
-    used = {"descent": 1, "heavy-ball": 2, "nesterov": 2, "adam": 3}[name]
-    assert [float(s) != 0 for s in settings] == [k < used for k in range(3)]
+    used = {
+        "descent": [0], "heavy-ball": [0, 1], "nesterov": [0, 1], "rmsprop": [0, 2],
+    }.get(name, [0, 1, 2])  # fmt: skip
+    assert [k for k, s in enumerate(settings) if float(s) != 0] == used
     assert bool((result.grad["schedule"] != 0).all()), "a step of the schedule got no gradient"
 
 

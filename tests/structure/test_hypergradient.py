@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch.nn.functional import cross_entropy
 
-from lds.bilevel.dynamics import Adam
+from lds.bilevel.adaptive import Adam
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix, replayed
 from lds.nn.features import drop, node_features

@@ -1,0 +1,117 @@
+"""What a run refuses: values that are not finite, changes in place, trees that do not match."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss, state or gradient that is not finite, with the step at which it was met."""
+
+
+def check_leaves(name: str, tree: Tree) -> None:
+    """Every leaf of params must be a floating point tensor (an integer one cannot be trained)."""
+    for path, leaf in zip(paths(tree), leaves(tree), strict=True):
+        if not isinstance(leaf, Tensor):
+            raise TypeError(f"{name}{path} must be a tensor, got {type(leaf).__name__}")
+
+
+@contextmanager
+def unchanged(what: str, **trees: Tree) -> Iterator[None]:
+    """Refuse a block that changes a tensor of `trees` in place.
+
+    Raises:
+        RuntimeError: one was, by its path.
+    """
+    before = {name: [_version(leaf) for leaf in leaves(tree)] for name, tree in trees.items()}
+    yield
+    for name, tree in trees.items():
+        for k, leaf in enumerate(leaves(tree)):
+            if _version(leaf) != before[name][k]:
+                raise RuntimeError(
+                    f"{what} changed {name}{paths(tree)[k]} in place; it must leave its arguments "
+                    "as they are and return new tensors (w - lr * g, not w.sub_(lr * g))"
+                )
+
+
+def _version(leaf: Any) -> int:
+    return leaf._version if isinstance(leaf, Tensor) else 0
+
+
+def check_state(new: Tree, old: Tree, t: int) -> None:
+    """Φ_t must return a state like the one it was given.
+
+    Raises:
+        ValueError: another structure, shape or dtype, by path.
+    """
+    if not same_structure(new, old):
+        raise ValueError(
+            f"the dynamics must return a state of the structure it was given, got {paths(new)} "
+            f"instead of {paths(old)} at step {t}"
+        )
+    for k, (a, b) in enumerate(zip(leaves(new), leaves(old), strict=True)):
+        if not isinstance(a, Tensor):
+            raise TypeError(
+                f"every leaf of a state must be a tensor, got {type(a).__name__} at "
+                f"state{paths(new)[k]} after step {t}"
+            )
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise ValueError(
+                f"the dynamics must keep the shape and dtype of state{paths(new)[k]}, "
+                f"{tuple(b.shape)} {b.dtype}, got {tuple(a.shape)} {a.dtype} after step {t}"
+            )
+
+
+def check_loss(loss: Tensor, state: Tree, t: int) -> None:
+    """The inner loss met by step `t` must be finite; `state` is the one it was taken at.
+
+    Raises:
+        NonFiniteError: with the step and the leaf, or the loss, to blame.
+    """
+    if not bool(torch.isfinite(loss)):
+        check_finite("state", state, f"before step {t}")
+        raise NonFiniteError(
+            f"the inner loss is {float(loss)} at step {t}, at a finite state; "
+            "the loss itself, or a hyperparameter in it, is out of range"
+        )
+
+
+def check_finite(name: str, tree: Tree, when: str) -> None:
+    """Every entry of `tree` must be finite.
+
+    Raises:
+        NonFiniteError: the first leaf that is not, by its path.
+    """
+    tensors = [leaf for leaf in leaves(tree) if _is_float(leaf)]
+    if torch.isfinite(torch.tensor(norm(tensors))):
+        return
+    for path, leaf in zip(paths(tree), leaves(tree), strict=True):
+        if _is_float(leaf) and not bool(torch.isfinite(leaf).all()):
+            bad = leaf[~torch.isfinite(leaf)].flatten()[0]
+            raise NonFiniteError(
+                f"{name}{path} holds {float(bad)} {when}; a smaller step size of the inner or "
+                "outer loop may help"
+            )
+
+
+def check_adjoint(adjoint: Sequence[Any], state: Tree, t: int) -> None:
+    """The adjoint that step `t` passes back must be finite.
+
+    Raises:
+        NonFiniteError: with the step and the leaf of the state.
+    """
+    if not torch.isfinite(torch.tensor(norm(adjoint))):
+        filled = [
+            torch.zeros(()) if a is None else a for a in adjoint
+        ]  # a zero that was never formed is finite
+        for path, leaf in zip(paths(state), filled, strict=True):
+            check_finite(f"the derivative of the outer value by state{path}", leaf, f"at step {t}")
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()

@@ -1,0 +1,123 @@
+"""Linear systems q M = b, given only products with M.
+
+Vectors are lists of tensors, one a leaf; None is a zero that was never formed.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.tensors import Columns, add, axpy, dot, norm
+
+Product = Callable[[Columns], Columns]
+
+
+class ContractionWarning(UserWarning):
+    """An implicit method met a dynamics that is not a contraction: its result may be far off."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What a solver came to.
+
+    Attributes:
+        q: the solution found.
+        n_iter: iterations taken.
+        residual: ‖b - qM‖ / ‖b‖, of the last q whose residual was known without a further product.
+        contraction: an estimate of ρ of A = I - M; None where there is none.
+    """
+
+    q: Columns
+    n_iter: int
+    residual: float
+    contraction: float | None = None
+
+
+def fixed_point(
+    product: Product, b: Columns, start: Columns | None, n_iter: int, tol: float
+) -> Solved:
+    """Iterate q ← qA + b (eq. 5.30), the Neumann series of b (I - A)⁻¹ where it starts at 0.
+
+    Arguments:
+        product: q -> qA.
+        b: the right-hand side of q (I - A) = b.
+        start: q_0; None is 0.
+        n_iter: most products.
+        tol: stop once ‖q_k - q_{k-1}‖ <= tol ‖b‖; 0 takes all `n_iter`.
+    """
+    size = norm(b)
+    q: Columns = [None] * len(b) if start is None else start
+    moves: list[float] = []
+    k = 0
+    for k in range(1, n_iter + 1):
+        new = add(b, product(q)) if any(part is not None for part in q) else list(b)
+        if tol > 0 or k > n_iter - 2:
+            moves.append(norm(axpy(-1.0, q, new)))
+        q = new
+        if tol > 0 and moves[-1] <= tol * size:
+            break
+    # q_k - q_{k-1} = (q_1 - q_0) A^{k-1}: the growth of the moves is power iteration for free.
+    tiny = torch.finfo(torch.float32).eps * size
+    rho = moves[-1] / moves[-2] if len(moves) > 1 and moves[-2] > tiny else None
+    return Solved(q, k, moves[-1] / size if size and moves else 0.0, rho)
+
+
+def conjugate_gradient(
+    product: Product, b: Columns, start: Columns | None, n_iter: int, tol: float
+) -> Solved:
+    """Solve q M = b for a symmetric positive definite M (Hestenes and Stiefel, 1952).
+
+    Stops early at ‖b - qM‖ <= tol ‖b‖, or where rounding leaves nothing to gain.
+
+    Arguments:
+        product: q -> qM.
+        b, start, n_iter, tol: as for `fixed_point`; a start other than 0 costs one product more.
+    """
+    size = norm(b)
+    q: Columns = [None] * len(b) if start is None else start
+    r = list(b) if start is None else axpy(-1.0, product(q), b)
+    d, rr = r, dot(r, r)
+    enough = max(tol, 0.01 * torch.finfo(rr.dtype).eps) * size
+    k = 0
+    while k < n_iter and float(rr) ** 0.5 > enough:
+        k += 1
+        product_d = product(d)
+        curvature = dot(d, product_d)
+        if float(curvature) <= 0:
+            warnings.warn(
+                "conjugate gradient met a direction of curvature "
+                f"{float(curvature / dot(d, d)):.3g}: the system is not positive definite (the "
+                "inner problem is not at a strict minimum, or Φ is no contraction); its solution "
+                "so far is returned, with the residual in info; train longer, add an L2 term, or "
+                "use Reverse",
+                ContractionWarning,
+                stacklevel=2,
+            )
+            break
+        alpha = rr / curvature
+        q = axpy(alpha, d, q)
+        r = axpy(-alpha, product_d, r)
+        rr, old = dot(r, r), rr
+        d = axpy(rr / old, d, r)
+    return Solved(q, k, float(rr) ** 0.5 / size if size else 0.0)
+
+
+def asymmetry(product: Product, like: list[Tensor], generator: torch.Generator) -> float:
+    """|uMv - vMu| / (‖uM‖ ‖v‖ + ‖vM‖ ‖u‖) at random u, v: 0 for a symmetric M."""
+    u, v = (random_like(like, generator) for _ in range(2))
+    u_m, v_m = product(u), product(v)
+    scale = norm(u_m) * norm(v) + norm(v_m) * norm(u)
+    return abs(float(dot(u_m, v)) - float(dot(v_m, u))) / scale if scale else 0.0
+
+
+def random_like(like: list[Tensor], generator: torch.Generator) -> Columns:
+    """Normal entries, drawn on the CPU so that every device sees the same."""
+    return [
+        torch.randn(leaf.shape, dtype=torch.float64, generator=generator).to(leaf)
+        if leaf.is_floating_point()
+        else None
+        for leaf in like
+    ]

@@ -1,0 +1,104 @@
+"""The states of a run, kept so that they can be met again on the way back.
+
+Two instances of the idea: every state, in one buffer; a few of them, from which the others are
+computed again, segment by segment.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.step import Step
+from lds.bilevel.tensors import Tree, leaves, rebuild
+
+
+class Buffer:
+    """States as rows of one preallocated tensor.
+
+    As separate tensors they would pin holes in the heap between the freed tensors of the steps:
+    several times the memory of the states themselves.
+
+    Arguments:
+        like: a state.
+        n_rows: how many states it holds at most.
+    """
+
+    def __init__(self, like: Tree, n_rows: int) -> None:
+        parts: list[Tensor] = leaves(like)
+        self._like = like
+        kinds = {(part.dtype, part.device) for part in parts}
+        self._rows: Tensor | None = None
+        if len(kinds) == 1:  # otherwise states are kept as they come
+            size = sum(part.numel() for part in parts)
+            self._rows = parts[0].new_empty((n_rows, size))
+
+    def keep(self, row: int, state: Tree) -> Tree:
+        """A copy of `state` in a row, as views of it."""
+        if self._rows is None:
+            return state
+        parts: list[Tensor] = leaves(state)
+        torch.cat([part.reshape(-1) for part in parts], out=self._rows[row])
+        views = self._rows[row].split([part.numel() for part in parts])
+        return rebuild(state, [v.view(p.shape) for v, p in zip(views, parts, strict=True)])
+
+
+def bytes_of(state: Tree) -> int:
+    """Bytes of the tensors of a state."""
+    return sum(leaf.numel() * leaf.element_size() for leaf in leaves(state))
+
+
+class Trajectory:
+    """The last `window` steps of a run, every state or one in `stride` kept.
+
+    Arguments:
+        window: how many last steps will be asked for.
+        n_steps: how many there will be; None where this is not known (then every state of the
+            window is kept as it comes).
+        stride: steps from one kept state to the next.
+    """
+
+    def __init__(self, window: int | None, n_steps: int | None, stride: int = 1) -> None:
+        self.n_steps = 0
+        self._first = 0 if window is None or n_steps is None else max(0, n_steps - window)
+        self._size = None if n_steps is None else n_steps - self._first
+        self._window, self._stride = window, stride
+        self._steps: list[Step] = []  # those of the window; without a kept state: None in its place
+        self._buffer: Buffer | None = None
+
+    def observe(self, step: Step) -> None:
+        """Take note of the next step."""
+        self.n_steps += 1
+        if self._size is None:
+            self._steps.append(step)
+            if self._window is not None and len(self._steps) > self._window:
+                del self._steps[0]
+            return
+        k = self.n_steps - 1 - self._first
+        if k < 0:
+            return
+        if self._buffer is None:
+            self._buffer = Buffer(step.state, -(-self._size // self._stride))
+        row, rest = divmod(k, self._stride)
+        kept = self._buffer.keep(row, step.state) if rest == 0 else None
+        self._steps.append(replace(step, state=kept))
+
+    def __len__(self) -> int:
+        """How many steps of the window there are."""
+        return len(self._steps)
+
+    def backwards(self) -> Iterator[Step]:
+        """The steps of the window, last first; states between kept ones are computed again."""
+        if self._stride == 1:
+            yield from reversed(self._steps)
+            return
+        segment: Buffer | None = None
+        for first in reversed(range(0, len(self._steps), self._stride)):
+            steps = self._steps[first : first + self._stride]
+            segment = segment or Buffer(steps[0].state, self._stride)
+            state, met = steps[0].state, [steps[0]]
+            for row, step in enumerate(steps[1:]):
+                state = segment.keep(row, met[-1].run()[0])
+                met.append(replace(step, state=state))
+            yield from reversed(met)
