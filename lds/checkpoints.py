@@ -13,8 +13,6 @@
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
+
+from lds._files import write_atomically
 
 FORMAT = 1
 FILES = (
@@ -142,26 +142,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_atomically(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
-    """Fill a temporary file beside `path`, then put it in its place in one step.
-
-    Arguments:
-        path: of the file; its folder must be there.
-        fill: called with the temporary file, open for writing bytes.
-    """
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).chmod(0o644)  # mkstemp's files are for their owner alone
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
 
 
 def _savez(file: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:

@@ -4,16 +4,22 @@ An inner objective is minimised by a dynamics Φ; an outer objective judges the 
 computes the gradient of the outer value by the hyperparameters (thesis chapter 5).
 """
 
+from lds.bilevel import projections, stopping
 from lds.bilevel.adaptive import Adam, AdamW, RMSprop
 from lds.bilevel.checks import NonFiniteError
+from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
 from lds.bilevel.dynamics import Dynamics, GradientDescent, Momentum
 from lds.bilevel.forward import Forward
+from lds.bilevel.history import Record, Solution
 from lds.bilevel.implicit import ConjugateGradient, FixedPoint
 from lds.bilevel.linear import ContractionWarning
 from lds.bilevel.method import AbstractHypergradient, Hypergradient
 from lds.bilevel.modules import functional
+from lds.bilevel.online import solve_online
 from lds.bilevel.reverse import Reverse
+from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
+from lds.bilevel.tasks import k_folds, over_tasks, stacked, task_at, weighted_mean
 from lds.bilevel.unroll import hypergradient
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "ConjugateGradient",
+    "Constants",
     "ContractionWarning",
     "Dynamics",
     "FixedPoint",
@@ -31,10 +38,24 @@ __all__ = [
     "NonFiniteError",
     "Outer",
     "RMSprop",
+    "Record",
     "Reverse",
+    "Solution",
     "Start",
     "Step",
+    "contraction",
     "evaluate",
+    "fixed_point_bound",
     "functional",
     "hypergradient",
+    "iterative_bound",
+    "k_folds",
+    "over_tasks",
+    "projections",
+    "solve",
+    "solve_online",
+    "stacked",
+    "stopping",
+    "task_at",
+    "weighted_mean",
 ]

@@ -1,5 +1,6 @@
 """What a run refuses: values that are not finite, changes in place, trees that do not match."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,19 +29,20 @@ def unchanged(what: str, **trees: Tree) -> Iterator[None]:
     Raises:
         RuntimeError: one was, by its path.
     """
-    before = {name: [_version(leaf) for leaf in leaves(tree)] for name, tree in trees.items()}
+    before = {name: _versions(tree) for name, tree in trees.items()}
     yield
     for name, tree in trees.items():
-        for k, leaf in enumerate(leaves(tree)):
-            if _version(leaf) != before[name][k]:
-                raise RuntimeError(
-                    f"{what} changed {name}{paths(tree)[k]} in place; it must leave its arguments "
-                    "as they are and return new tensors (w - lr * g, not w.sub_(lr * g))"
-                )
+        after = _versions(tree)
+        if after != before[name]:
+            k = next(k for k, old in enumerate(before[name]) if after[k] != old)
+            raise RuntimeError(
+                f"{what} changed {name}{paths(tree)[k]} in place; it must leave its arguments "
+                "as they are and return new tensors (w - lr * g, not w.sub_(lr * g))"
+            )
 
 
-def _version(leaf: Any) -> int:
-    return leaf._version if isinstance(leaf, Tensor) else 0
+def _versions(tree: Tree) -> list[int]:
+    return [leaf._version if isinstance(leaf, Tensor) else 0 for leaf in leaves(tree)]
 
 
 def check_state(new: Tree, old: Tree, t: int) -> None:
@@ -73,7 +75,7 @@ def check_loss(loss: Tensor, state: Tree, t: int) -> None:
     Raises:
         NonFiniteError: with the step and the leaf, or the loss, to blame.
     """
-    if not bool(torch.isfinite(loss)):
+    if not math.isfinite(float(loss)):
         check_finite("state", state, f"before step {t}")
         raise NonFiniteError(
             f"the inner loss is {float(loss)} at step {t}, at a finite state; "
@@ -88,7 +90,7 @@ def check_finite(name: str, tree: Tree, when: str) -> None:
         NonFiniteError: the first leaf that is not, by its path.
     """
     tensors = [leaf for leaf in leaves(tree) if _is_float(leaf)]
-    if torch.isfinite(torch.tensor(norm(tensors))):
+    if math.isfinite(norm(tensors)):
         return
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         if _is_float(leaf) and not bool(torch.isfinite(leaf).all()):
@@ -105,7 +107,7 @@ def check_adjoint(adjoint: Sequence[Any], state: Tree, t: int) -> None:
     Raises:
         NonFiniteError: with the step and the leaf of the state.
     """
-    if not torch.isfinite(torch.tensor(norm(adjoint))):
+    if not math.isfinite(norm(adjoint)):
         filled = [
             torch.zeros(()) if a is None else a for a in adjoint
         ]  # a zero that was never formed is finite

@@ -78,6 +78,11 @@ def in_range(name: str, number: float, *, below_one: bool = False) -> float:
     return number
 
 
+def moved(x: Tensor, a: float | Tensor, y: Tensor) -> Tensor:
+    """X + a y, as one operation where `a` is a number."""
+    return x + a * y if isinstance(a, Tensor) else torch.add(x, y, alpha=a)
+
+
 @dataclass(frozen=True)
 class Tangents:
     """A step s_t = Φ_t(s_{t-1}, λ) with its products from the right.
@@ -261,7 +266,7 @@ class GradientDescent(ObjectiveDynamics):
     def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
         """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
         lr = self._lr(hyper, t)
-        new = [w - lr * g for w, g in zip(leaves(state["params"]), grads, strict=True)]
+        new = [moved(w, -lr, g) for w, g in zip(leaves(state["params"]), grads, strict=True)]
         return {"params": rebuild(state["params"], new)}
 
 
@@ -302,12 +307,12 @@ class Momentum(ObjectiveDynamics):
         """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
         lr = self._lr(hyper, t)
         mu = self._momentum(hyper, t)
-        velocity = [mu * v + g for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
+        velocity = [moved(g, mu, v) for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
         if self._nesterov:
-            move = [g + mu * v for v, g in zip(velocity, grads, strict=True)]
+            move = [moved(g, mu, v) for v, g in zip(velocity, grads, strict=True)]
         else:
             move = velocity
-        new = [w - lr * m for w, m in zip(leaves(state["params"]), move, strict=True)]
+        new = [moved(w, -lr, m) for w, m in zip(leaves(state["params"]), move, strict=True)]
         return {
             "params": rebuild(state["params"], new),
             "velocity": rebuild(state["params"], velocity),

@@ -32,6 +32,10 @@ class Carried(Memory):
     tangent: Columns | None = None
     directions: Columns = field(default_factory=list)
 
+    def restore(self, hyper: Tree, state: Tree, tangent: Columns) -> None:
+        """Go on from a tangent that was kept."""
+        self.directions, self.tangent = _identity(hyper, state), tangent
+
 
 @dataclass(frozen=True)
 class Forward(AbstractHypergradient):

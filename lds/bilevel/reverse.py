@@ -4,15 +4,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
-
 from lds.bilevel.checks import check_adjoint
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
-from lds.bilevel.tensors import add
+from lds.bilevel.tensors import add, norm
 from lds.bilevel.trajectory import Trajectory
-
-_LARGEST_BLOCK = 31 << 20
 
 
 @dataclass
@@ -86,23 +82,16 @@ class Reverse(AbstractHypergradient):
 
     def gradient(self, memory: _Kept, outer: Outer) -> list[Any]:
         """Sweep back over the steps kept."""
-        _keep_pages()
-        alpha, g = outer.adjoint, outer.direct
-        for step in memory.trajectory.backwards():
-            alpha, alpha_B = step.vjp(alpha)
-            check_adjoint(alpha, step.state, step.t)
-            g = add(g, alpha_B)
         trajectory = memory.trajectory
+        alpha, g = outer.adjoint, outer.direct
+        for step in trajectory.backwards():
+            alpha, alpha_B = step.vjp(alpha)
+            g = add(g, alpha_B)
+        if not math.isfinite(norm(alpha)):  # rare: sweep again to tell where it began
+            alpha = outer.adjoint
+            for step in trajectory.backwards():
+                alpha, _ = step.vjp(alpha)
+                check_adjoint(alpha, step.state, step.t)
         if memory.start is not None and trajectory.n_steps == len(trajectory):  # Φ_0 not cut off
             g = add(g, memory.start.vjp(alpha))
         return g
-
-
-def _keep_pages() -> None:
-    """Free a large block that was never touched.
-
-    glibc returns free memory to the system above a threshold that grows with the largest block
-    freed so far; while it is small, the tensors of every step are given back and faulted in again,
-    a sixth of a sweep's time.
-    """
-    torch.empty(_LARGEST_BLOCK, dtype=torch.uint8)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from lds._memory import keep_freed_pages
 from lds.bilevel.auto import choose
 from lds.bilevel.checks import check_finite, check_leaves, check_loss
 from lds.bilevel.dynamics import Dynamics, with_step
@@ -100,6 +101,7 @@ def differentiate_run(
 ) -> Hypergradient:
     """One run of outer iteration `iteration`, with its hypergradient; see `hypergradient`."""
     check_leaves("params", params)
+    keep_freed_pages()
     start = Start(dynamics, params, hyper, mix(seed, iteration, -1))
     state = start.run()
     why: Info = {}

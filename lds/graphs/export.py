@@ -18,8 +18,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._files import write_atomically
 from lds._types import Split
-from lds.checkpoints import write_atomically
 from lds.graphs.interop import select_edges, to_networkx
 
 Nodes = Mapping[str, Sequence[Any] | NDArray[Any]]

@@ -1,0 +1,124 @@
+"""What tells whether a hypergradient can be trusted: ρ, and the bounds of §6.3."""
+
+from dataclasses import dataclass
+
+import torch
+
+from lds.bilevel.dynamics import Dynamics
+from lds.bilevel.implicit import Linearized
+from lds.bilevel.linear import random_like
+from lds.bilevel.step import Start, Step, mix
+from lds.bilevel.tensors import Tree, detach, leaves, norm
+
+
+def contraction(
+    dynamics: Dynamics,
+    params: Tree,
+    hyper: Tree,
+    n_steps: int = 0,
+    *,
+    n_iter: int = 30,
+    seed: int = 0,
+) -> float:
+    """An estimate of ρ, the factor by which Φ contracts near a state, by power iteration.
+
+    Products from the left alone: v ← vA / ‖vA‖. The growth settles at the largest modulus of an
+    eigenvalue of A = ∂Φ/∂s; its geometric mean over the second half of the iterations is returned,
+    which also settles where complex eigenvalues turn v. Where A is symmetric (gradient descent)
+    that is the constant of Assumption C.3; else that constant, which depends on the norm, may be
+    larger. Below 1, implicit methods and truncation can be trusted; above, they cannot.
+
+    Arguments:
+        dynamics: Φ.
+        params: what Φ_0 starts from.
+        hyper: λ.
+        n_steps: steps taken first; A is that of step n_steps.
+        n_iter: products, at least 2.
+        seed: of v and of the randomness inside Φ.
+
+    Raises:
+        ValueError: `n_iter` or `n_steps` is too small.
+    """
+    if n_iter < 2:
+        raise ValueError(f"n_iter must be at least 2, got {n_iter}")
+    if n_steps < 0:
+        raise ValueError(f"n_steps must be at least 0, got {n_steps}")
+    params, hyper = detach(params), detach(hyper)
+    state = Start(dynamics, params, hyper, mix(seed, 0, -1)).run()
+    for t in range(n_steps):
+        state, _ = Step(dynamics, state, hyper, t, mix(seed, 0, t)).run()
+    phi = Linearized(Step(dynamics, state, hyper, n_steps, mix(seed, 0, n_steps)))
+    v = random_like(leaves(state), torch.Generator().manual_seed(mix(seed, -6)))
+    growth = []
+    for _ in range(n_iter):
+        size = norm(v)
+        if size == 0:
+            return 0.0
+        v = phi.left([None if part is None else part / size for part in v])
+        growth.append(norm(v))
+    late = torch.tensor(growth[n_iter // 2 :], dtype=torch.float64)
+    return float(late.log().mean().exp())
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The constants of Assumption C and Lemma 6.3.2, at one λ.
+
+    Attributes:
+        rho: ρ in (0, 1), by which Φ contracts.
+        distance: D, a bound on ‖w(λ)‖.
+        nu1, nu2: Lipschitz constants in w of ∂Φ/∂w and ∂Φ/∂λ.
+        xi1, xi2: Lipschitz constants in w of ∂E/∂w and ∂E/∂λ.
+        nu_outer: ν_E, a bound on ‖∂E/∂w‖ for ‖w‖ <= 2D.
+        nu_phi: ν_Φ, a bound on ‖∂Φ/∂λ‖ for ‖w‖ <= 2D.
+    """
+
+    rho: float
+    distance: float
+    nu1: float
+    nu2: float
+    xi1: float
+    xi2: float
+    nu_outer: float
+    nu_phi: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rho < 1:
+            raise ValueError(
+                f"rho must be in (0, 1), got {self.rho}; the bounds hold for contractions alone"
+            )
+        for name in ("distance", "nu1", "nu2", "xi1", "xi2", "nu_outer", "nu_phi"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+    @property
+    def c(self) -> tuple[float, float, float]:
+        """c_1, c_2, c_3 of Theorem 6.3.4."""
+        gap = 1 - self.rho
+        return (
+            (self.xi2 + self.xi1 * self.nu_phi / gap) * self.distance,
+            (self.nu2 + self.nu1 * self.nu_phi / gap) * self.nu_outer * self.distance,
+            self.nu_outer * self.nu_phi / gap,
+        )
+
+
+def iterative_bound(constants: Constants, n_steps: int) -> float:
+    """‖∇f_T - ∇f‖ <= (c_1 + c_2 T/ρ + c_3) ρ^T, for Reverse and Forward (Theorem 6.3.4).
+
+    For Φ_0 = 0, a fixed Φ and no buffers.
+    """
+    c1, c2, c3 = constants.c
+    return (c1 + c2 * n_steps / constants.rho + c3) * constants.rho**n_steps
+
+
+def fixed_point_bound(constants: Constants, n_iter: int, convergence: float) -> float:
+    """‖∇f_{T,K} - ∇f‖ <= (c_1 + c_2 (1-ρ^K)/(1-ρ)) ρ(T) + c_3 ρ^K, for FixedPoint (Theorem 6.3.5).
+
+    Arguments:
+        constants: of the problem.
+        n_iter: K.
+        convergence: ρ(T), the rate of w_T: ‖w_T - w‖ <= ρ(T) ‖w‖; ρ^T after T steps from 0.
+    """
+    c1, c2, c3 = constants.c
+    rho_k = constants.rho**n_iter
+    return (c1 + c2 * (1 - rho_k) / (1 - constants.rho)) * convergence + c3 * rho_k

@@ -1,0 +1,96 @@
+"""The outer step: an optimiser of torch's moves the hyperparameters, a projection follows."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.checks import NonFiniteError, check_finite
+from lds.bilevel.tensors import Tree, leaves, paths, rebuild, same_structure, tree_map
+
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+default_optimizer: OptimizerFactory = functools.partial(torch.optim.Adam, lr=1e-2)
+
+
+class OuterStep:
+    """Hyperparameters on the move.
+
+    Arguments:
+        hyper: where they start; a copy is moved.
+        optimizer: optimizer(list of tensors) -> a `torch.optim.Optimizer`.
+        projection: hyper -> hyper; or a tree like hyper with a function of a tensor, or None, at
+            its leaves.
+
+    Raises:
+        TypeError: a leaf is no tensor, or `optimizer` makes no optimiser.
+        ValueError: no leaf is floating point, or the projection's tree is not like hyper.
+    """
+
+    def __init__(self, hyper: Tree, optimizer: OptimizerFactory, projection: Any) -> None:
+        for path, leaf in zip(paths(hyper), leaves(hyper), strict=True):
+            if not isinstance(leaf, Tensor):
+                raise TypeError(
+                    f"solve must have tensors in hyper, got {type(leaf).__name__} at hyper{path}; "
+                    "a leaf that owns its gradient has its own outer loop"
+                )
+        self._tensors: list[Tensor] = [leaf.detach().clone() for leaf in leaves(hyper)]
+        self._like = hyper
+        moving = [leaf for leaf in self._tensors if leaf.is_floating_point()]
+        if not moving:
+            raise ValueError("hyper must hold a floating point tensor to be tuned, got none")
+        self.optimizer = optimizer(moving)
+        if not isinstance(self.optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                "optimizer must make a torch.optim.Optimizer from a list of tensors, such as "
+                f"functools.partial(torch.optim.Adam, lr=1e-2); got {type(self.optimizer).__name__}"
+            )
+        if projection is not None and not callable(projection):
+            if not same_structure(projection, hyper):
+                raise ValueError(
+                    f"projection must be a function or a tree like hyper, {paths(hyper)}, "
+                    f"got {paths(projection)}"
+                )
+            by_leaf = projection
+            projection = lambda tree: tree_map(  # noqa: E731
+                lambda leaf, project: leaf if project is None else project(leaf), tree, by_leaf
+            )
+        self._projection = projection
+
+    @property
+    def hyper(self) -> Tree:
+        """Copies of the current values."""
+        return rebuild(self._like, [leaf.clone() for leaf in self._tensors])
+
+    def load(self, hyper: Tree) -> None:
+        """Go on from other values."""
+        for mine, value in zip(self._tensors, leaves(hyper), strict=True):
+            mine.copy_(value)
+
+    def take(self, grad: Tree) -> None:
+        """One step of the optimiser, and the projection.
+
+        Raises:
+            ValueError: the projection returns another kind of tree.
+            NonFiniteError: a hyperparameter is no longer finite; the values before are put back.
+        """
+        before = self.hyper
+        for mine, g in zip(self._tensors, leaves(grad), strict=True):
+            if mine.is_floating_point():
+                mine.grad = g
+        self.optimizer.step()
+        if self._projection is not None:
+            with torch.no_grad():
+                projected = self._projection(self.hyper)
+                if not same_structure(projected, self._like):
+                    raise ValueError(
+                        f"projection must return a tree like hyper, {paths(self._like)}, "
+                        f"got {paths(projected)}"
+                    )
+                self.load(projected)
+        try:
+            check_finite("hyper", self.hyper, "after an outer step")
+        except NonFiniteError:
+            self.load(before)
+            raise

@@ -1,0 +1,57 @@
+"""When an outer loop ends: rules that look at its history.
+
+A rule is a function of the records so far that returns the reason to stop, or None. It keeps
+nothing of its own, so a resumed run stops where an uninterrupted one does.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from lds.bilevel.history import Record
+from lds.bilevel.tensors import leaves
+
+Rule = Callable[[Sequence[Record]], str | None]
+
+
+def patience(n: int, min_delta: float = 0.0) -> Rule:
+    """Stop after `n` records without an outer value below the best so far by `min_delta`.
+
+    Arguments:
+        n: at least 1.
+        min_delta: what counts as better, 0 or more.
+    """
+    if n < 1:
+        raise ValueError(f"patience: n must be at least 1, got {n}")
+    if not 0 <= min_delta < math.inf:
+        raise ValueError(f"patience: min_delta must be 0 or more, got {min_delta}")
+
+    def rule(history: Sequence[Record]) -> str | None:
+        best, waited = math.inf, 0
+        for record in history:
+            waited = 0 if record.value < best - min_delta else waited + 1
+            best = min(best, record.value)
+        return "patience" if waited >= n else None
+
+    return rule
+
+
+def tolerance(gradient: float) -> Rule:
+    """Stop once the norm of the hypergradient is at most `gradient`, 0 or more."""
+    if not 0 <= gradient < math.inf:
+        raise ValueError(f"tolerance: gradient must be 0 or more, got {gradient}")
+    return lambda history: "tolerance" if history[-1].grad_norm <= gradient else None
+
+
+def at_zero() -> Rule:
+    """Stop once every hyperparameter is 0: a learning rate at its floor stops training (§8.2.1).
+
+    For up to 1,000 hyperparameters, whose values the history keeps.
+    """
+
+    def rule(history: Sequence[Record]) -> str | None:
+        values = [leaf for leaf in leaves(history[-1].hyper) if isinstance(leaf, Tensor)]
+        return "at zero" if values and not any(bool(leaf.any()) for leaf in values) else None
+
+    return rule

@@ -1,0 +1,132 @@
+"""Many inner problems at once: batches of tasks, folds of cross-validation.
+
+Three instances of the idea: tasks of a few-shot learner, which share a representation (Algorithm
+5); the K folds of a data set, which share hyperparameters (Appendix B); several starts of one
+problem. The weights of all are stacked, each inner problem sees its own by vmap, and the inner
+objective is the sum over problems: its gradient by one problem's weights is that problem's own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.dynamics import with_step
+from lds.bilevel.tensors import Tree, leaves, paths, tree_map
+
+Objective = Callable[..., Tensor]
+
+
+def over_tasks(
+    inner_objective: Objective, outer_objective: Objective, tasks: Tree
+) -> tuple[Objective, Objective]:
+    """The inner and outer objective of a batch of tasks, by vmap (Algorithm 5).
+
+    Each takes weights stacked as `stacked` makes them. Random draws inside differ from task to
+    task. Time: one batched evaluation in the place of a loop over tasks.
+
+    Arguments:
+        inner_objective: L(params, hyper, task[, step]) -> scalar, of one task.
+        outer_objective: E(params, hyper, task[, step]) -> scalar, of one task.
+        tasks: a pytree of tensors `(n_tasks, ...)`, one slice a task.
+
+    Returns:
+        The sum of L and the mean of E over the tasks, as functions of (params, hyper, step).
+
+    Raises:
+        ValueError: the tensors of `tasks` do not have one length.
+
+    Example:
+        >>> import torch
+        >>> from lds import bilevel
+        >>> inner, outer = bilevel.over_tasks(
+        ...     lambda w, lam, goal: 0.5 * (w - goal) ** 2 + 0.5 * lam * w**2,
+        ...     lambda w, lam, goal: (w - goal) ** 2,
+        ...     torch.tensor([1.0, 3.0]))
+        >>> bilevel.hypergradient(
+        ...     bilevel.GradientDescent(inner, 0.5), outer,
+        ...     bilevel.stacked(torch.tensor(0.0), 2), torch.tensor(1.0), n_steps=50).value
+        tensor(1.2500)
+    """
+    _length(tasks)
+    inner, outer = with_step(inner_objective, 3), with_step(outer_objective, 3)
+
+    def mapped(objective: Objective, params: Tree, hyper: Tree, step: int) -> Tensor:
+        def one(w: Tree, task: Tree) -> Tensor:
+            return objective(w, hyper, task, step)
+
+        values: Tensor = torch.vmap(one, randomness="different")(params, tasks)
+        return values
+
+    def total(params: Tree, hyper: Tree, step: int) -> Tensor:
+        return mapped(inner, params, hyper, step).sum()
+
+    def mean(params: Tree, hyper: Tree, step: int) -> Tensor:
+        return mapped(outer, params, hyper, step).mean()
+
+    return total, mean
+
+
+def stacked(params: Tree, n: int) -> Tree:
+    """`n` copies of every leaf, stacked in front; differentiable, so Φ_0 may use it."""
+    return tree_map(lambda leaf: leaf.expand(n, *leaf.shape).clone(), params)
+
+
+def task_at(tasks: Tree, k: int) -> Tree:
+    """Task `k` alone, as a batch of one."""
+    n = _length(tasks)
+    if not 0 <= k < n:
+        raise ValueError(f"k must be in [0, {n}), the number of tasks, got {k}")
+    return tree_map(lambda leaf: leaf[k : k + 1], tasks)
+
+
+def _length(tasks: Tree) -> int:
+    lengths = {
+        path: leaf.shape[0] if isinstance(leaf, Tensor) and leaf.dim() else None
+        for path, leaf in zip(paths(tasks), leaves(tasks), strict=True)
+    }
+    found = set(lengths.values())
+    if len(found) != 1 or None in found:
+        raise ValueError(
+            f"tasks must be tensors with one slice a task, all of one length, got {lengths}"
+        )
+    n = found.pop()
+    assert n is not None
+    return int(n)
+
+
+def k_folds(
+    n_rows: int, n_folds: int, *, seed: int = 0, dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """Rows dealt to K folds at random, whose sizes differ by one at most.
+
+    With them the K-fold cross-validation error is a mean over tasks: write both losses as weighted
+    means of row losses and hand the folds to `over_tasks`; for one fold at random an outer
+    iteration, hand `task_at(folds, k)` to it inside the function that `solve` asks for.
+
+    Arguments:
+        n_rows: rows of the data.
+        n_folds: K, in [2, n_rows]; n_rows is leave-one-out.
+        seed: which rows go where.
+        dtype: of the weights; None is torch's default.
+
+    Returns:
+        "train" and "validation", weights `(n_folds, n_rows)`: 1 where a row trains in a fold or
+        judges it, else 0.
+
+    Raises:
+        ValueError: `n_folds` is out of range.
+    """
+    if not 2 <= n_folds <= n_rows:
+        raise ValueError(f"n_folds must be in [2, n_rows = {n_rows}], got {n_folds}")
+    order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed))
+    fold = torch.empty(n_rows, dtype=torch.int64)
+    fold[order] = torch.arange(n_rows) % n_folds
+    validation = torch.nn.functional.one_hot(fold, n_folds).T.to(dtype or torch.get_default_dtype())
+    return {"train": 1 - validation, "validation": validation}
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Any:
+    """Σ w_i v_i / Σ w_i."""
+    return (weights * values).sum() / weights.sum()
