@@ -19,22 +19,23 @@ CPU."""
 
 @dataclass
 class Carried(Memory):
-    """Z_t, with the columns' directions in hyper.
+    """Z_t by groups of columns, with the columns' directions in hyper.
+
+    A group of one column has tensors shaped like the leaves; a larger one has columns in front.
 
     Attributes:
-        start: Φ_0, until the first step.
-        tangent: Z_t, one tensor `(m, *leaf.shape)` a leaf of the state; None is a zero.
-        directions: the identity, one tensor `(m, *leaf.shape)` a leaf of hyper; None where a leaf
-            is no floating point tensor.
+        start: Φ_0, for Z_0.
+        tangents: Z_t, for each group one tensor a leaf of the state; None is a zero. Empty before
+            Z_0 is formed.
+        directions: the columns of the identity, for each group one tensor a leaf of hyper; None is
+            a zero.
+        sizes: columns of each group.
     """
 
     start: Start | None = None
-    tangent: Columns | None = None
-    directions: Columns = field(default_factory=list)
-
-    def restore(self, hyper: Tree, state: Tree, tangent: Columns) -> None:
-        """Go on from a tangent that was kept."""
-        self.directions, self.tangent = _identity(hyper, state), tangent
+    tangents: list[Columns] = field(default_factory=list)
+    directions: list[Columns] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -73,72 +74,62 @@ class Forward(AbstractHypergradient):
 
     def carry(self, memory: Carried, step: Step, discount: float) -> tuple[Tree, Tensor | None]:
         """Z_t = μ A_t Z_{t-1} + B_t (eq. 8.14), with s_t and the inner loss on the way."""
-        z = self._tangent(memory, step.hyper, step.state)
-        if discount != 1:
-            z = [None if part is None else discount * part for part in z]
+        self.begin(memory, step.hyper, step.state)
         tangents = step.tangents()
-        memory.tangent = self._by_chunks(
-            lambda z, e, batched: tangents.push(z, e, batched), z, memory.directions, step.state
-        )
+        for k, (z, e, size) in enumerate(
+            zip(memory.tangents, memory.directions, memory.sizes, strict=True)
+        ):
+            if discount != 1:
+                z = [None if part is None else discount * part for part in z]
+            memory.tangents[k] = tangents.push(z, e, size > 1)
         return tangents.state, tangents.loss
 
     def gradient(self, memory: Carried, outer: Outer) -> list[Any]:
         """∂E/∂λ + ∂E/∂s Z_T, leaf by leaf."""
-        z = self._tangent(memory, outer.step.hyper, outer.step.state)
-        m = _columns(memory.directions)
-        total: Tensor | None = None
-        for a, part in zip(outer.adjoint, z, strict=True):
-            if a is not None and part is not None:
-                term = part.reshape(m, -1) @ a.reshape(-1)
-                total = term if total is None else total + term
-        if total is None:
-            return outer.direct
+        self.begin(memory, outer.step.hyper, outer.step.state)
+        like = next(leaf for leaf in leaves(outer.step.state) if leaf.is_floating_point())
+        found = []
+        for z, size in zip(memory.tangents, memory.sizes, strict=True):
+            total = like.new_zeros(size)
+            for a, part in zip(outer.adjoint, z, strict=True):
+                if a is not None and part is not None:
+                    total = total + part.reshape(size, -1) @ a.reshape(-1)
+            found.append(total)
+        rest = torch.cat(found)
         parts: Columns = []
-        rest = total
-        for leaf, e in zip(leaves(outer.step.hyper), memory.directions, strict=True):
-            if e is None:
+        for leaf in leaves(outer.step.hyper):
+            if not leaf.is_floating_point():
                 parts.append(None)
                 continue
-            parts.append(rest[: leaf.numel()].view(leaf.shape).to(leaf.dtype))
+            parts.append(rest[: leaf.numel()].view(leaf.shape).to(leaf))
             rest = rest[leaf.numel() :]
         return add(outer.direct, parts)
 
-    def _tangent(self, memory: Carried, hyper: Tree, state: Tree) -> Columns:
-        if memory.tangent is None:
-            memory.directions = _identity(hyper, state)
-            memory.tangent = [None] * len(leaves(state))
-            if memory.start is not None:
-                _, push = memory.start.pushforward()
-                memory.tangent = self._by_chunks(
-                    lambda z, e, batched: push(e, batched),
-                    memory.tangent, memory.directions, state,
-                )  # fmt: skip
-        return memory.tangent
+    def begin(self, memory: Carried, hyper: Tree, state: Tree) -> None:
+        """Form the identity and Z_0 = B_0, unless that is done.
 
-    def _by_chunks(self, push: Any, z: Columns, e: Columns, state: Tree) -> Columns:
-        """Apply `push` to all columns, some at a time."""
-        m = _columns(e)
+        Raises:
+            TypeError: a leaf of hyper is no tensor and has no columns.
+            ValueError: no leaf of hyper is floating point.
+            MemoryError: m states do not fit.
+        """
+        if memory.sizes:
+            return
+        m = _count(hyper, state)
         chunk = min(m, self.chunk or _chunk(state))
-        done: list[Columns] = []
-        for first in range(0, m, chunk):
-            at: Any = first if chunk == 1 else slice(first, first + chunk)
-            z_at = [None if part is None else part[at] for part in z]
-            e_at = [None if part is None else part[at] for part in e]
-            done.append(push(z_at, e_at, chunk > 1))
-        join = torch.stack if chunk == 1 else torch.cat
-        joined: Columns = []
-        for parts in zip(*done, strict=True):
-            like = next((part for part in parts if part is not None), None)
-            if like is None:
-                joined.append(None)
-            else:
-                full = [torch.zeros_like(like) if part is None else part for part in parts]
-                joined.append(join(full))
-        return joined
-
-
-def _columns(directions: Columns) -> int:
-    return next(e.shape[0] for e in directions if e is not None)
+        memory.sizes = [min(chunk, m - first) for first in range(0, m, chunk)]
+        memory.directions = [
+            _identity(hyper, first, size)
+            for first, size in zip(range(0, m, chunk), memory.sizes, strict=True)
+        ]
+        if memory.tangents:
+            return  # a run that goes on
+        memory.tangents = [[None] * len(leaves(state)) for _ in memory.sizes]
+        if memory.start is not None:
+            _, push = memory.start.pushforward()
+            memory.tangents = [
+                push(e, size > 1) for e, size in zip(memory.directions, memory.sizes, strict=True)
+            ]
 
 
 def _chunk(state: Tree) -> int:
@@ -150,13 +141,8 @@ def _chunk(state: Tree) -> int:
     return 64 if free is None else max(1, free // (16 * bytes_of(state)))
 
 
-def _identity(hyper: Tree, state: Tree) -> Columns:
-    """One direction for each number in hyper.
-
-    Raises:
-        TypeError: a leaf owns its gradient and has no columns.
-        MemoryError: m states do not fit.
-    """
+def _count(hyper: Tree, state: Tree) -> int:
+    """How many columns there are; refuse what has none, or too many."""
     given = leaves(hyper)
     for path, leaf in zip(paths(hyper), given, strict=True):
         if not isinstance(leaf, Tensor):
@@ -164,25 +150,33 @@ def _identity(hyper: Tree, state: Tree) -> Columns:
                 f"Forward must have tensors in hyper, got {type(leaf).__name__} at hyper{path}; "
                 "use Reverse"
             )
-    floats = [leaf.is_floating_point() for leaf in given]
-    m = sum(leaf.numel() for leaf, is_float in zip(given, floats, strict=True) if is_float)
+    m: int = sum(leaf.numel() for leaf in given if leaf.is_floating_point())
     if m == 0:
         raise ValueError("hyper must hold a floating point tensor to differentiate by, got none")
-    device = given[0].device
-    needed, free = m * bytes_of(state), available_bytes(device)
+    needed, free = m * bytes_of(state), available_bytes(given[0].device)
     if free is not None and needed > free:
         raise MemoryError(
             f"Forward needs {gigabytes(needed)} for the tangents of {m} hyperparameters, and "
             f"{gigabytes(free)} are free; use Reverse, whose cost does not grow with their number"
         )
+    return m
+
+
+def _identity(hyper: Tree, first: int, size: int) -> Columns:
+    """Columns `first` to `first + size` of the identity, leaf by leaf."""
     columns: Columns = []
-    first = 0
-    for leaf, is_float in zip(given, floats, strict=True):
-        if not is_float:
+    place = 0
+    for leaf in leaves(hyper):
+        mine = range(max(first, place), min(first + size, place + leaf.numel()))
+        if not leaf.is_floating_point():
             columns.append(None)
             continue
-        eye = leaf.new_zeros((m, leaf.numel()))
-        eye[first : first + leaf.numel()].fill_diagonal_(1)
-        first += leaf.numel()
-        columns.append(eye.view(m, *leaf.shape))
+        if not mine:
+            columns.append(None)
+        else:
+            e = leaf.new_zeros((size, leaf.numel()))
+            for column in mine:
+                e[column - first, column - place] = 1
+            columns.append(e.view(leaf.shape if size == 1 else (size, *leaf.shape)))
+        place += leaf.numel()
     return columns

@@ -9,7 +9,7 @@ from torch import Tensor
 from lds._memory import keep_freed_pages
 from lds.bilevel.checks import NonFiniteError, check_finite, check_leaves, check_loss
 from lds.bilevel.dynamics import Dynamics, with_step
-from lds.bilevel.forward import Carried, Forward
+from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
 from lds.bilevel.solve import Callback, Run, check_count
@@ -102,9 +102,10 @@ def solve_online(
     start = Start(dynamics, params, at, mix(seed, 0, -1))
     state = start.run()
     memory = method.start(start)
-    t = _restored(run, memory, state)
-    if t:
-        state = rebuild(state, run.more["state"])
+    t = 0
+    if run.more:
+        t, state = run.more["t"], rebuild(state, run.more["state"])
+        memory.tangents = run.more["tangents"]
     reason = run.ended(rules)
     while reason is None and t < n_steps:
         try:
@@ -133,7 +134,7 @@ def solve_online(
             break
         at = outer.hyper
         if (t // interval) % save_every == 0:
-            run.more = {"t": t, "state": leaves(state), "tangent": memory.tangent}
+            run.more = {"t": t, "state": leaves(state), "tangents": memory.tangents}
             run.save()
         reason = run.ended(rules)
         if callback is not None and callback(record) is True:
@@ -141,11 +142,3 @@ def solve_online(
     if not reason or not reason.startswith("non-finite"):
         run.params = dynamics.params(state)
     return run.solution_of(reason or "n_steps")
-
-
-def _restored(run: Run, memory: Carried, state: Tree) -> int:
-    """The step to go on from, with the tangent put back; 0 at the beginning."""
-    if not run.more:
-        return 0
-    memory.restore(run.outer.hyper, state, run.more["tangent"])
-    return int(run.more["t"])
