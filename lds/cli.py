@@ -71,6 +71,9 @@ def fit(
         int, typer.Option(help="k of the kNN graph that starts a missing one.")
     ] = default.n_neighbors,
     metric: Annotated[str, typer.Option(help="Of the neighbour search.")] = default.metric,
+    backbone: Annotated[
+        str, typer.Option(help="Network: gcn, or a convolution of PyG such as GATv2Conv.")
+    ] = default.backbone,
     hidden_channels: Annotated[
         int, typer.Option(help="Width of the hidden layer.")
     ] = default.hidden_channels,

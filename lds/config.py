@@ -18,6 +18,10 @@ class LDSConfig:
     Arguments:
         n_neighbors: k of the kNN graph that starts θ where none is given (§9.4.2: 10 or 20).
         metric: of the neighbour search (§9.4.2: cosine or Euclidean).
+        backbone: the network: "gcn" (the thesis), or two layers of a PyG convolution, one of
+            `lds.nn.base.BACKBONES`. Those take edges with weights, so the hypergradient reaches
+            candidate pairs alone: time and memory grow with them, and a sparse support (the
+            starting edges and `pairs_per_node` neighbours) does not grow.
         hidden_channels: width of the GCN's hidden layer (§9.4.2: 16).
         dropout: probability in [0, 1) (§9.4.2: 0.5).
         weight_decay: ρ, times half the squared norm of W1, beside a mean cross-entropy (Kipf and
@@ -63,6 +67,7 @@ class LDSConfig:
 
     n_neighbors: int = 10
     metric: str = "cosine"
+    backbone: str = "gcn"
     hidden_channels: int = 16
     dropout: float = 0.5
     weight_decay: float = 5e-4
@@ -109,6 +114,11 @@ class LDSConfig:
             raise ValueError(
                 f"connected must be False with estimator={self.estimator!r}, which needs draws "
                 "whose probability is known"
+            )
+        if self.backbone != "gcn" and self.estimator in ("reinmax", "gumbel_softmax"):
+            raise ValueError(
+                f"backbone must be 'gcn' with estimator={self.estimator!r}, which weighs the "
+                f"gradient of its products, got {self.backbone!r}"
             )
         if self.learn_inner_lr and self.estimator in ("score_function", "disarm"):
             raise ValueError(

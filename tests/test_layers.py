@@ -46,7 +46,7 @@ ONLY_PLACES = {
         "datasets.tabular",
         "graphs.knn",
     },
-    "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop"},
+    "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
     "networkx": EDGE | {"graphs.interop", "graphs.export"},
 }
 

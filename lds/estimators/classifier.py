@@ -55,6 +55,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
     Arguments:
         n_neighbors: k of the kNN graph that starts the edges where none is given, and of `predict`.
         metric: of the neighbour search; "cosine", "euclidean", or another of scikit-learn's.
+        backbone: "gcn", or a PyG convolution, one of `lds.nn.base.BACKBONES`.
         hidden_channels: width of the hidden layer.
         dropout: in [0, 1).
         weight_decay: L2 on the first layer.
@@ -111,6 +112,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         n_neighbors: int = _DEFAULT.n_neighbors,
         *,
         metric: str = _DEFAULT.metric,
+        backbone: str = _DEFAULT.backbone,
         hidden_channels: int = _DEFAULT.hidden_channels,
         dropout: float = _DEFAULT.dropout,
         weight_decay: float = _DEFAULT.weight_decay,
@@ -136,6 +138,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.n_neighbors = n_neighbors
         self.metric = metric
+        self.backbone = backbone
         self.hidden_channels = hidden_channels
         self.dropout = dropout
         self.weight_decay = weight_decay

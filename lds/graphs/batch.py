@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lds.graphs.candidates import Candidates
+
 
 def csr(crow: Tensor, col: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     """A torch CSR matrix from parts known to be valid, so not validated again.
@@ -33,9 +35,12 @@ def positions(mask: Tensor) -> Tensor:
 class Products:
     """The products H = Â Z made while a step is differentiated: what the low-rank gradient needs.
 
-    A probe stands for a zero added to H, so that the gradient reaching it is H̄ = ∂E/∂H.
+    A probe stands for a zero added to H, so that the gradient reaching it is H̄ = ∂E/∂H. Networks
+    that take edges with weights instead leave the weights of all `candidates` here.
     """
 
+    candidates: Candidates | None = None
+    weights: list[Tensor] = field(default_factory=list)
     probes: list[Tensor] = field(default_factory=list)
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)

@@ -32,6 +32,10 @@ class DenseFeatures:
         self.shape = (int(x.shape[0]), int(x.shape[1]))
         self.dtype, self.device = x.dtype, x.device
 
+    def dense(self) -> Tensor:
+        """X, `(n_nodes, n_features)`."""
+        return self.x
+
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""
         return drop(self.x, dropout) @ weight
@@ -51,6 +55,13 @@ class SparseFeatures:
         self._order = torch.tensor(flipped.data, dtype=torch.int64, device=device)
         self._rows = _pattern(x, device)
         self._columns = _pattern(flipped, device)
+        self._dense: Tensor | None = None
+
+    def dense(self) -> Tensor:
+        """X as a dense tensor `(n_nodes, n_features)`, made once and kept."""
+        if self._dense is None:
+            self._dense = csr(*self._rows, self._values, self.shape).to_dense()
+        return self._dense
 
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""

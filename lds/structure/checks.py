@@ -10,9 +10,13 @@ from lds._types import Features, Split
 from lds.config import LDSConfig
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.candidates import AllPairs
+from lds.nn.base import GCN_NAME, check_backbone
 
 COPIES_OF_PROBS = 2
 """θ and the best θ so far."""
+
+MESSAGES = 8
+"""Numbers a pair, a hidden channel and a step that a network on edges keeps at least."""
 
 AUTO_SHARE = 0.25
 """Of the memory available, what `support="auto"` gives to them before it goes sparse."""
@@ -48,6 +52,7 @@ def check_problem(
             f"labels must have one entry a row of features, ({n_nodes},), got {labels.shape}"
         )
     _check_roles(labels, split, n_nodes)
+    check_backbone(config.backbone, config.connected)
     check_memory(n_nodes, config, dtype, device)
     return check_adjacency(start, n_nodes)
 
@@ -89,7 +94,7 @@ def check_memory(
     if config.support != "all":
         return
     device = check_device(device)
-    needed, there = _all_pairs_bytes(n_nodes, dtype, device)
+    needed, there = _all_pairs_bytes(n_nodes, config, dtype, device)
     if needed > there:
         raise ValueError(
             f"support='all' keeps a probability for every pair of {n_nodes} nodes and needs "
@@ -104,13 +109,18 @@ def keeps_all_pairs(
     """Whether a run is on all pairs: as told, or as memory allows where told "auto"."""
     if config.support != "auto":
         return config.support == "all"
-    needed, there = _all_pairs_bytes(n_nodes, dtype, device)
+    needed, there = _all_pairs_bytes(n_nodes, config, dtype, device)
     return needed <= AUTO_SHARE * there
 
 
-def _all_pairs_bytes(n_nodes: int, dtype: torch.dtype, device: torch.device) -> tuple[int, int]:
+def _all_pairs_bytes(
+    n_nodes: int, config: LDSConfig, dtype: torch.dtype, device: torch.device
+) -> tuple[int, int]:
     """Bytes that all pairs need, and bytes available."""
-    needed = COPIES_OF_PROBS * AllPairs.bytes_needed(n_nodes, dtype.itemsize)
+    copies = COPIES_OF_PROBS
+    if config.backbone != GCN_NAME:
+        copies += MESSAGES * config.hidden_channels * (1 + config.truncation)
+    needed = copies * AllPairs.bytes_needed(n_nodes, dtype.itemsize)
     if device.type == "cuda":
         return needed, torch.cuda.mem_get_info(device)[0]
     return needed, psutil.virtual_memory().available

@@ -1,8 +1,11 @@
 """θ: one Bernoulli probability for every undirected pair of nodes, drawn S graphs at a time."""
 
+import functools
 import math
+import operator
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +18,9 @@ from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.connected import Pairs, complete, first_forest, parts
 from lds.graphs.listed import ListedEntries
 from lds.graphs.product import FactoredGradient, factored_gradient
+from lds.graphs.weighted import PairGradient
+
+EdgeGradient = FactoredGradient | PairGradient
 
 RECENT_DRAWS = 32
 """How many draws are kept to be met again when steps are replayed: more than any usual τ."""
@@ -27,7 +33,8 @@ class EdgeDistribution:
     """Independent edges A_ij ~ Ber(θ_ij), one a pair, A symmetric without loops (§9.3.1).
 
     As a hyperparameter it owns its gradient: the bilevel core sees one leaf whose gradient is a
-    `FactoredGradient`; no tensor of the size of θ is made besides θ.
+    `FactoredGradient`; no tensor of the size of θ is made besides θ. (With networks that take edges
+    instead of products it is a `PairGradient`.)
 
     Arguments:
         start: symmetric CSR `(n_nodes, n_nodes)` of starting probabilities in [0, 1]; every other
@@ -157,9 +164,12 @@ class EdgeDistribution:
                 break
         return rows, cols
 
-    def descend(self, gradient: FactoredGradient, lr: float) -> None:
+    def descend(self, gradient: EdgeGradient, lr: float) -> None:
         """θ ← Proj_[0,1](θ - lr · gradient), in place, by parts (Alg. 7, line 13)."""
-        self.pairs.add_products(self.probs, gradient.left, gradient.right, -lr)
+        if isinstance(gradient, PairGradient):
+            gradient.add_to(self.probs, self.pairs, -lr)
+        else:
+            self.pairs.add_products(self.probs, gradient.left, gradient.right, -lr)
         self.probs.clamp_(0, 1)
         self._changed()
 
@@ -212,7 +222,7 @@ class _Recorder:
     _drawn: list[GraphBatch] = field(default_factory=list)
 
     def draw(self, n_draws: int = 1) -> GraphBatch:
-        graph = replace(self.edges.draw(n_draws), products=Products())
+        graph = replace(self.edges.draw(n_draws), products=Products(self.edges.pairs))
         self._drawn.append(graph)
         return graph
 
@@ -220,14 +230,15 @@ class _Recorder:
         return [graph.products for graph in self._drawn if graph.products is not None]
 
     def inputs(self) -> list[Tensor]:
-        return [probe for products in self._products() for probe in products.probes]
+        return [x for products in self._products() for x in (*products.probes, *products.weights)]
 
-    def gradient(self, grads: "list[Tensor | None]") -> FactoredGradient | None:
-        total: FactoredGradient | None = None
+    def gradient(self, grads: "list[Tensor | None]") -> EdgeGradient | None:
+        parts: list[Any] = []  # of one kind: a network takes matrices or edges
         rest = list(grads)
         for graph, products in zip(self._drawn, self._products(), strict=True):
-            mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
-            part = factored_gradient(graph, products, mine)
-            if part is not None:
-                total = part if total is None else total + part
-        return total
+            n, m = len(products.probes), len(products.weights)
+            mine, by_weight, rest = rest[:n], rest[n : n + m], rest[n + m :]
+            parts.append(factored_gradient(graph, products, mine))
+            parts += [None if grad is None else PairGradient(grad) for grad in by_weight]
+        known = [part for part in parts if part is not None]
+        return functools.reduce(operator.add, known) if known else None

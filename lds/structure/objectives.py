@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from lds._types import Features
 from lds.config import LDSConfig
+from lds.nn.base import Backbone, backbone
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
-from lds.nn.gcn import GCN
 
 Objective = Callable[[Any, Any], Tensor]
 
@@ -31,7 +31,7 @@ class Task:
 
     features: DenseFeatures | SparseFeatures
     labels: Tensor
-    network: GCN
+    network: Backbone
     weight_decay: float
 
     def inner(self, nodes: Tensor) -> Objective:
@@ -66,7 +66,8 @@ def task_on(
     """The task of a run, on its device and in its precision; classes are counted from `labels`."""
     x = node_features(features, dtype, device)
     n_classes = int(labels.max()) + 1
-    network = GCN(x.shape[1], config.hidden_channels, n_classes, config.dropout)
+    sizes = (x.shape[1], config.hidden_channels, n_classes)
+    network = backbone(config.backbone, *sizes, config.dropout)
     return Task(x, torch.as_tensor(labels, device=device), network, config.weight_decay)
 
 

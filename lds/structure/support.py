@@ -18,6 +18,7 @@ from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.growth import most_negative
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
+from lds.nn.base import GCN_NAME
 from lds.structure.checks import keeps_all_pairs
 from lds.structure.edges import EdgeDistribution
 
@@ -46,7 +47,9 @@ def candidates(
         return AllPairs(n_nodes)
     if n_nodes > NEIGHBORS_UP_TO:
         return PairList.of(start)
-    near = knn_adjacency(features, min(config.n_neighbors, n_nodes - 1), config.metric)
+    # Networks other than the GCN cannot ask for pairs later: they start with all that are allowed.
+    n_near = config.n_neighbors if config.backbone == GCN_NAME else config.pairs_per_node
+    near = knn_adjacency(features, min(n_near, n_nodes - 1), config.metric)
     return PairList.of(sp.csr_array(start + near))
 
 
@@ -54,7 +57,7 @@ def growth(edges: EdgeDistribution, config: LDSConfig) -> "Growth | None":
     """How the support of `edges` changes; None where it does not."""
     if not isinstance(edges.pairs, PairList) or config.grow_every == 0:
         return None
-    if config.estimator != "straight_through":  # no factors to search
+    if config.estimator != "straight_through" or config.backbone != GCN_NAME:  # no factors
         return None
     budget = max(config.pairs_per_node * edges.n_nodes, int((edges.probs > 0).sum()))
     return Growth(budget, config.grow_every)

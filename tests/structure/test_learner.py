@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from lds._types import Split
+from lds.bilevel.step import evaluate
 from lds.config import LDSConfig
 from lds.graphs.knn import knn_adjacency
 from lds.structure.baselines import CONTROLS, run_controls
@@ -299,3 +300,63 @@ def test_connected_draws_throughout_a_run(support):
 
 def n_parts(matrix):
     return sp.csgraph.connected_components(sp.csr_array(matrix))[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "support"),
+    [("SAGEConv", "all"), ("ChebConv", "all"), ("APPNP", "sparse"), ("GATv2Conv", "sparse")],
+)
+def test_networks_of_pyg_learn_a_graph(name, support):
+    _, y, split = blobs()
+    config = dataclasses.replace(
+        SMALL, backbone=name, support=support, pairs_per_node=6, max_inner=60,
+        connected=name == "ChebConv",
+    )  # fmt: skip
+    result = fit(config)
+    assert (result.probabilities.argmax(1) == y)[split.test].mean() >= 0.9
+    x = blobs()[0]
+    start = knn_adjacency(x, 3, "cosine")
+    learned = result.edges.to_csr()
+    assert abs(learned - start).max() > 0, "θ never moved"
+    if support == "sparse":
+        allowed = (knn_adjacency(x, 6, "cosine") + start).toarray()
+        assert not learned.toarray()[allowed == 0].any()
+    again = fit(dataclasses.replace(config, max_iter=1))
+    assert again.history[0] == result.history[0]
+
+
+def test_gcnconv_takes_the_steps_of_the_librarys_own_gcn():
+    """Two roads to one hypergradient: factors of matrix products, and weights of edges."""
+    x, y, split = blobs()
+    start = knn_adjacency(x, 3, "cosine")
+    device, dtype = torch.device("cpu"), torch.float64
+    thetas = []
+    for name in ("gcn", "GCNConv"):
+        config = dataclasses.replace(SMALL, backbone=name, dropout=0.0)
+        learner = Learner(x, y, split, start, config, device, dtype)
+        make = learner.task.network.init(torch.Generator().manual_seed(0), dtype, device)
+        w1, w2 = (torch.full((n, m), 0.1, dtype=dtype) for n, m in ((5, 4), (4, 3)))
+        w1[0, 1], w2[2, 1] = 0.7, -0.4
+        if name == "gcn":
+            params = {"W1": w1, "W2": w2}
+        else:
+            params = {k: torch.zeros_like(w) for k, w in make.items()}
+            params["first.lin.weight"], params["second.lin.weight"] = w1.t(), w2.t()
+        objective = learner.outer
+        outer = evaluate(
+            learner.dynamics, lambda w, hyper, t, e=objective: e(w, hyper),
+            learner.dynamics.start(params, learner.hyper), learner.hyper, 0, 0,
+        )  # fmt: skip
+        learner.edges.descend(outer.direct[0], 5.0)
+        thetas.append(learner.edges.to_csr().toarray())
+    assert abs(thetas[0] - start.toarray()).max() > 1e-3
+    np.testing.assert_allclose(thetas[0], thetas[1], rtol=1e-9, atol=1e-12)
+
+
+def test_a_backbone_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="backbone must be one of gcn, GCNConv"):
+        fit(dataclasses.replace(SMALL, backbone="MLP"))
+    with pytest.raises(ValueError, match="'TAGConv' needs connected=True"):
+        fit(dataclasses.replace(SMALL, backbone="TAGConv"))
+    with pytest.raises(ValueError, match="backbone must be 'gcn' with estimator='reinmax'"):
+        LDSConfig(backbone="GCNConv", estimator="reinmax")
