@@ -6,6 +6,7 @@ computes the gradient of the outer value by the hyperparameters (thesis chapter 
 
 from lds.bilevel import projections, stopping
 from lds.bilevel.adaptive import Adam, AdamW, RMSprop
+from lds.bilevel.black_box import solve_black_box
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
 from lds.bilevel.dynamics import Dynamics, GradientDescent, Momentum
@@ -53,6 +54,7 @@ __all__ = [
     "over_tasks",
     "projections",
     "solve",
+    "solve_black_box",
     "solve_online",
     "stacked",
     "stopping",

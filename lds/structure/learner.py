@@ -246,7 +246,7 @@ class Learner:
     def _black_box(self, memory: Any, state: Any, iteration: int, t: int) -> Tensor:
         """The gradient from values of E after the window's steps, taken again on drawn graphs."""
         assert isinstance(self.edges, BlackBoxEdges)
-        steps = list(memory.steps) if self.config.truncation else []
+        steps = list(memory.trajectory.backwards())[::-1] if self.config.truncation else []
         first = steps[0].state if steps else state
         seed = mix(self.config.seed, iteration, t, -4)
 

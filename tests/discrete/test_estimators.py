@@ -14,6 +14,7 @@ from scipy.integrate import quad
 from torch import Tensor
 
 from lds import bilevel
+from lds.bilevel.step import mix, replayed
 from lds.discrete import (
     Bernoulli,
     Categorical,
@@ -492,27 +493,38 @@ def test_values_alone_are_needed():
 
 
 @pytest.mark.parametrize(
-    "draw", [straight_through, reinmax, lambda d: gumbel_softmax(d, temperature=0.5)]
+    "method", [bilevel.Reverse(), bilevel.Reverse(checkpoint="sqrt"), bilevel.Forward()], ids=repr
 )
-def test_draws_inside_a_dynamics_go_with_reverse_mode(draw):
+@pytest.mark.parametrize(
+    "draw",
+    [
+        straight_through,
+        reinmax,
+        lambda d: gumbel_softmax(d, temperature=0.5),
+        lambda d: gumbel_softmax(d, temperature=0.5, hard=True),
+    ],
+    ids=["straight-through", "reinmax", "soft", "hard"],
+)
+def test_draws_inside_a_dynamics_go_with_every_exact_method(draw, method):
     """Against differentiating the unrolled loop, drawing what the core drew."""
 
     def inner(w, hyper):
         return 0.5 * (draw(Bernoulli(hyper)) * w - 1).square().sum()
 
     def outer(w, hyper):
-        return (w - 2).square().sum()
+        return (w - 2).square().sum() + (draw(Bernoulli(hyper)) * w).sum()
 
     w, hyper = torch.ones(3, dtype=F64), theta(3)
     dynamics = bilevel.GradientDescent(inner, lr=0.3)
-    result = bilevel.hypergradient(dynamics, outer, w, hyper, n_steps=4, seed=5)
+    result = bilevel.hypergradient(dynamics, outer, w, hyper, n_steps=4, method=method, seed=5)
     traced = hyper.clone().requires_grad_()
     state = dynamics.start(w, traced)
     for t in range(4):
-        step = bilevel.Step(dynamics, state, traced, t, bilevel.step.mix(5, 0, t))
-        with bilevel.step.replayed(step.seed):
+        with replayed(mix(5, 0, t)):
             state = dynamics.step(state, traced, t)
-    (expected,) = torch.autograd.grad(outer(dynamics.params(state), traced), traced)
+    with replayed(mix(5, 0, 4)):
+        value = outer(dynamics.params(state), traced)
+    (expected,) = torch.autograd.grad(value, traced)
     torch.testing.assert_close(result.grad, expected, **EXACT)
 
 

@@ -116,7 +116,8 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
     edges = learner.edges = BlackBoxEdges(start, F64, CPU, PairList.of(start), estimator)
     method = Reverse(truncation=TAU)
     params = learner.task.network.init(torch.Generator().manual_seed(1), F64, CPU)
-    state, memory = Start(learner.dynamics, params, learner.hyper, 0).run(), method.start(None)
+    first = Start(learner.dynamics, params, learner.hyper, 0)
+    state, memory = first.run(), method.start(None)
     for t in range(TAU):
         step = Step(learner.dynamics, state, learner.hyper, t, 100 + t)
         method.observe(memory, step)
@@ -126,7 +127,7 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
     for bits in itertools.product([0.0, 1.0], repeat=3):
         z = torch.tensor(bits, dtype=F64)
         graph = type("One", (), {"draw": lambda self, z=z: edges._graph(z)})()
-        now, hyper = memory.steps[0].state, {**learner.hyper, "edges": graph}
+        now, hyper = first.run(), {**learner.hyper, "edges": graph}
         for t in range(TAU):
             with replayed(100 + t):
                 now = learner.dynamics.step(now, hyper, t)

@@ -1,0 +1,104 @@
+"""The outer loop where the inner run is a black box: the caller estimates the hypergradient."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.checks import NonFiniteError, check_finite
+from lds.bilevel.history import Record, Solution
+from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
+from lds.bilevel.solve import Callback, Run, check_count
+from lds.bilevel.stopping import Rule
+from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
+
+Estimate = Callable[[Tree, int], tuple[Tensor | float, Tree]]
+"""(hyper, outer iteration) to a value of E and an estimate of its gradient, a tree like hyper."""
+
+
+def solve_black_box(
+    estimate: Estimate,
+    hyper: Tree,
+    *,
+    n_outer: int = 100,
+    optimizer: OptimizerFactory = default_optimizer,
+    projection: object = None,
+    stopping: Rule | Sequence[Rule] = (),
+    callback: Callback | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> Solution:
+    """Minimise f(λ) by steps along estimates of its gradient that need no derivative of a training.
+
+    The loop of `solve` around any inner run, such as a fit of scikit-learn, with the gradient from
+    values alone: that of `discrete.score_function` or `discrete.disarm`, of finite differences.
+
+    Arguments:
+        estimate: (hyper, outer iteration) to a value of E and a gradient like hyper. What it draws
+            should follow from the iteration, so that a run can be repeated and resumed.
+        hyper: λ to start from, a pytree of tensors.
+        n_outer, optimizer, projection, stopping, callback, checkpoint, resume: as for `solve`.
+
+    Returns:
+        λ of the lowest value met, with the history, the reason for the end, and the last; `params`
+        are empty.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit, `estimate` returns another kind of tree, or
+            a checkpoint is of another run.
+        NonFiniteError: an estimate is not finite in the first outer iteration; later, the loop ends
+            with what it has, and says so as the reason.
+
+    Example:
+        >>> import functools, torch
+        >>> from lds import bilevel, discrete
+        >>> def estimate(probs, k):  # which of two coins costs less
+        ...     cost = lambda z: z @ torch.tensor([1.0, -1.0])
+        ...     coins, g = discrete.Bernoulli(probs), torch.Generator().manual_seed(k)
+        ...     return cost(coins.mean), discrete.disarm(coins, cost, n_draws=8, generator=g)
+        >>> solution = bilevel.solve_black_box(
+        ...     estimate, torch.tensor([0.5, 0.5]), n_outer=20,
+        ...     optimizer=functools.partial(torch.optim.SGD, lr=0.1),
+        ...     projection=bilevel.projections.box(0.01, 0.99))
+        >>> solution.last.hyper
+        tensor([0.0100, 0.9900])
+    """
+    check_count("n_outer", n_outer, 1)
+    rules = [stopping] if callable(stopping) else list(stopping)
+    outer = OuterStep(hyper, optimizer, projection)
+    run = Run(outer, {}, checkpoint, resume, {"loop": "solve_black_box"})
+    reason = run.ended(rules)
+    while reason is None and run.done < n_outer:
+        k, at = run.done, outer.hyper
+        try:
+            value, grad = estimate(at, k)
+            _check(grad, at)
+            check_finite("the outer value", torch.as_tensor(value), f"at outer iteration {k}")
+            record = Record(k, float(value), norm(leaves(grad)), at)
+            run.note(record, {})
+            outer.take(grad)
+        except (NonFiniteError, KeyboardInterrupt) as stop:
+            if not run.history:
+                raise
+            reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
+            break
+        run.save()
+        reason = run.ended(rules)
+        if callback is not None and callback(record) is True:
+            reason = reason or "callback"
+    return run.solution_of(reason or "n_outer")
+
+
+def _check(grad: Tree, hyper: Tree) -> None:
+    if not same_structure(grad, hyper):
+        raise ValueError(
+            f"estimate must return a gradient like hyper, {paths(hyper)}, got {paths(grad)}"
+        )
+    for path, g, leaf in zip(paths(hyper), leaves(grad), leaves(hyper), strict=True):
+        if not isinstance(g, Tensor) or g.shape != leaf.shape:
+            got = tuple(g.shape) if isinstance(g, Tensor) else type(g).__name__
+            raise ValueError(
+                f"estimate must return a gradient of shape {tuple(leaf.shape)} for hyper{path}, "
+                f"got {got}"
+            )
