@@ -61,7 +61,7 @@ class Clock:
 def main() -> None:
     """Print the table."""
     arguments = parse()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     problem = hyperstep.problem(arguments)
     run = hyperstep.lds_side(*problem, arguments)
     learner = run.__self__
@@ -103,11 +103,7 @@ def row(name: str, flops: str, size: str, floor: float, seconds: float) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="cora")
-    parser.add_argument("--root", help="folder with the data sets")
-    parser.add_argument("--support", choices=["all", "sparse"], default="all")
-    parser.add_argument("--pairs-per-node", type=int, default=20)
-    parser.add_argument("--truncation", type=int, default=5)
+    hyperstep.add_problem_options(parser)
     parser.add_argument("--repeats", type=int, default=30)
     return parser.parse_args()
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from scipy import stats
 
 from lds.bilevel.step import replayed
 from lds.graphs.batch import GraphBatch
@@ -62,6 +63,32 @@ def test_edges_are_drawn_as_often_as_their_probabilities_say(dtype, listed):
     assert (np.abs(counts - n_draws * theta) <= 4 * deviation).all()
     assert (counts[theta == 0] == 0).all()
     assert (counts[theta == 1] == n_draws).all()
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["all-pairs", "list"])
+def test_marginals_and_pairs_of_edges_over_20000_graphs(listed):
+    """Six edges: how often each and each two are drawn, and all 64 outcomes, by chi-square."""
+    n_draws, theta = 20_000, np.zeros((4, 4))
+    row, col = np.triu_indices(4, 1)
+    p = np.array([0.05, 0.3, 0.5, 0.51, 0.8, 0.97])
+    theta[row, col] = theta[col, row] = p
+    edges = distribution(theta, torch.float32, listed)
+    with replayed(1):
+        graphs = [adjacency(edges.draw(500))[:, row, col] for _ in range(n_draws // 500)]
+    z = torch.cat(graphs).numpy()
+    error = np.sqrt(p * (1 - p) / n_draws)
+    assert (np.abs(z.mean(0) - p) <= 4 * error).all()
+    centred = (z - p) / np.sqrt(p * (1 - p))
+    correlation = (centred.T @ centred / n_draws)[np.triu_indices(6, 1)]
+    assert (np.abs(correlation) <= 4 / np.sqrt(n_draws)).all()
+    outcome = (z @ 2 ** np.arange(6)).astype(int)
+    bits = np.arange(64)[:, None] >> np.arange(6) & 1
+    law = n_draws * np.prod(np.where(bits, p, 1 - p), axis=1)
+    rare = law < 5  # outcomes expected less than five times count together
+    observed = np.bincount(outcome, minlength=64)
+    counts = np.append(observed[~rare], observed[rare].sum())
+    expected = np.append(law[~rare], law[rare].sum())
+    assert stats.chisquare(counts, expected).pvalue > 0.001
 
 
 def test_graphs_of_one_batch_are_drawn_independently():

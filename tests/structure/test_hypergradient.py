@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix, replayed
+from lds.bilevel.taped import TapedStep
+from lds.graphs.candidates import PairList
 from lds.nn.features import drop, node_features
 from lds.nn.gcn import GCN
 from lds.structure.edges import EdgeDistribution
@@ -50,11 +52,17 @@ def masked(x, stored, p):
     return x * out
 
 
-def dense_reference(features, theta, labels, params, seeds, outer_seed, train, val):
+def distribution(theta, listed):
+    matrix = sp.csr_array(theta)
+    candidates = PairList.of(matrix) if listed else None
+    return EdgeDistribution(matrix, torch.float64, candidates=candidates)
+
+
+def dense_reference(features, theta, labels, params, seeds, outer_seed, train, val, listed):
     """E and its gradient by the symmetric pairs, all by autograd on dense matrices."""
     x = torch.tensor(features.toarray() if sp.issparse(features) else features)
     stored = (x != 0) if sp.issparse(features) else torch.ones_like(x, dtype=torch.bool)
-    edges = EdgeDistribution(sp.csr_array(theta), torch.float64)
+    edges = distribution(theta, listed)
     log_lr = torch.tensor(np.log(ETA), requires_grad=True)
     w = [params["W1"].clone().requires_grad_(), params["W2"].clone().requires_grad_()]
     m = [torch.zeros_like(p) for p in w]
@@ -90,15 +98,17 @@ def dense_reference(features, theta, labels, params, seeds, outer_seed, train, v
     return value, (total + total.T).triu(1), to_lr, graphs
 
 
+@pytest.mark.parametrize("step_kind", [Step, TapedStep])
+@pytest.mark.parametrize("listed", [False, True], ids=["all-pairs", "list"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense-x", "sparse-x"])
-def test_hypergradient_of_edge_probabilities_equals_dense_autograd(sparse):
+def test_hypergradient_of_edge_probabilities_equals_dense_autograd(sparse, listed, step_kind):
     features, theta, labels = problem(sparse)
     train, val = torch.arange(0, 12), torch.arange(12, 24)
     task = Task(
         node_features(features, torch.float64), labels, GCN(F, H, C, dropout=P), weight_decay=RHO
     )
     assert type(task.features).__name__ == ("SparseFeatures" if sparse else "DenseFeatures")
-    edges = EdgeDistribution(sp.csr_array(theta), torch.float64)
+    edges = distribution(theta, listed)
     hyper = {"edges": edges, "log_lr": torch.tensor(np.log(ETA))}
     params = task.network.init(torch.Generator().manual_seed(1), torch.float64, torch.device("cpu"))
     dynamics = Adam(task.inner(train), lr=lambda lam: lam["log_lr"].exp())
@@ -108,7 +118,7 @@ def test_hypergradient_of_edge_probabilities_equals_dense_autograd(sparse):
     start = Start(dynamics, params, hyper, 0)
     state, memory = start.run(), method.start(start)
     for t in range(TAU):
-        step = Step(dynamics, state, hyper, t, seeds[t])
+        step = step_kind(dynamics, state, hyper, t, seeds[t])
         method.observe(memory, step)
         state, _ = step.run()
     objective = task.outer(val)
@@ -118,7 +128,7 @@ def test_hypergradient_of_edge_probabilities_equals_dense_autograd(sparse):
     ours = (left @ right.T).triu(1)
 
     value, expected, expected_lr, graphs = dense_reference(
-        features, theta, labels, params, seeds, outer_seed, train, val
+        features, theta, labels, params, seeds, outer_seed, train, val, listed
     )
     assert len({float(g.detach().sum()) for g in graphs}) > 1, (
         "the window must meet different graphs"
@@ -127,3 +137,10 @@ def test_hypergradient_of_edge_probabilities_equals_dense_autograd(sparse):
     # Two sums of the same float64 terms in another order: a few hundred roundings of 1e-16.
     assert float((ours - expected).norm() / expected.norm()) <= 1e-9
     torch.testing.assert_close(to_lr, expected_lr, rtol=1e-9, atol=0)
+    # And what reaches θ's own buffer, pair by pair.
+    flat = torch.zeros(edges.pairs.size, dtype=torch.float64)
+    edges.pairs.add_products(flat, to_edges.left, to_edges.right, 1.0)
+    row, col = np.triu_indices(N, 1) if not listed else np.nonzero(np.triu(theta, 1))
+    there = flat[torch.from_numpy(edges.pairs.index(row, col))]
+    wanted = expected[row, col]
+    assert float((there - wanted).norm() / wanted.norm()) <= 1e-9
