@@ -6,14 +6,22 @@ from lds._version import __version__
 
 if TYPE_CHECKING:
     from lds.estimators.classifier import LDSClassifier
-    from lds.estimators.pyg import LearnedStructure, learn_structure
+    from lds.estimators.pyg import LearnedStructure, LearnStructure, learn_structure
     from lds.estimators.search import LDSSearch
 
-__all__ = ["LDSClassifier", "LDSSearch", "LearnedStructure", "__version__", "learn_structure"]
+__all__ = [
+    "LDSClassifier",
+    "LDSSearch",
+    "LearnStructure",
+    "LearnedStructure",
+    "__version__",
+    "learn_structure",
+]
 
 _HOME = {
     "LDSClassifier": "lds.estimators.classifier",
     "LDSSearch": "lds.estimators.search",
+    "LearnStructure": "lds.estimators.pyg",
     "LearnedStructure": "lds.estimators.pyg",
     "learn_structure": "lds.estimators.pyg",
 }

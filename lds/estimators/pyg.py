@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
 
 from lds._types import Features, Split
 from lds.bilevel.step import replayed
@@ -114,6 +115,57 @@ class LearnedStructure:
         return new
 
 
+class LearnStructure(BaseTransform):
+    """A PyG transform that swaps a data object's graph for the learned one.
+
+    It takes as long as a fit. As the `pre_transform` of a data set it does so once; in a `Compose`
+    it goes where the graph is to be replaced.
+
+    Arguments:
+        threshold, top_k, n_edges: which edges, as for `LearnedStructure.to_data`: those of
+            probability >= 0.5 without a rule.
+        device: where to compute.
+        options: those of `lds.config.LDSConfig`, by name, `seed` among them.
+
+    Raises:
+        TypeError: an unknown option, or one of another kind.
+        ValueError: an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import Data
+        >>> from lds import LearnStructure
+        >>> x = torch.eye(2).repeat_interleave(8, 0) + torch.linspace(0, 0.2, 32).view(16, 2)
+        >>> train, val = torch.arange(16) % 4 == 0, torch.arange(16) % 2 == 1
+        >>> data = Data(x=x, y=torch.arange(16) // 8, train_mask=train, val_mask=val)
+        >>> new = LearnStructure(n_neighbors=3, max_inner=20, max_iter=2)(data)
+        >>> new.edge_index.shape[1] == new.edge_weight.numel() > 0
+        True
+    """
+
+    def __init__(
+        self,
+        threshold: float | None = None,
+        *,
+        top_k: int | None = None,
+        n_edges: int | None = None,
+        device: torch.device | str = "cpu",
+        **options: Any,
+    ) -> None:
+        self.rule: dict[str, Any] = {"threshold": threshold, "top_k": top_k, "n_edges": n_edges}
+        select_edges(sp.csr_array((1, 1)), **self.rule)  # raises where it is no rule
+        self.device, self.options = device, options
+        _config(options)
+
+    def forward(self, data: Data) -> Data:
+        """A copy of `data` with `edge_index` and `edge_weight` learned; see `learn_structure`."""
+        return learn_structure(data, device=self.device, **self.options).to_data(**self.rule)
+
+    def __repr__(self) -> str:
+        given = {k: v for k, v in {**self.rule, **self.options}.items() if v is not None}
+        return f"LearnStructure({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+
 def learn_structure(
     data: Data,
     *,
@@ -137,13 +189,7 @@ def learn_structure(
         TypeError: an unknown option, or a field of another kind.
         ValueError: data lacks a field, or cannot be learned from.
     """
-    known_options = {option.name for option in fields(LDSConfig)}
-    if unknown := sorted(options.keys() - known_options):
-        raise TypeError(
-            f"learn_structure takes no option {unknown[0]!r}; it takes "
-            f"{', '.join(sorted(known_options))}"
-        )
-    config = LDSConfig(**options)
+    config = _config(options)
     for name in ("x", "y", "train_mask", "val_mask"):
         value = getattr(data, name, None)
         if value is None:
@@ -169,6 +215,16 @@ def learn_structure(
         probabilities,
         result,
     )
+
+
+def _config(options: dict[str, Any]) -> LDSConfig:
+    known_options = {option.name for option in fields(LDSConfig)}
+    if unknown := sorted(options.keys() - known_options):
+        raise TypeError(
+            f"learn_structure takes no option {unknown[0]!r}; it takes "
+            f"{', '.join(sorted(known_options))}"
+        )
+    return LDSConfig(**options)
 
 
 def _features(x: Tensor, config: LDSConfig) -> Features:

@@ -1,12 +1,16 @@
 """learn_structure: the PyTorch Geometric face."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
+from torch_geometric.nn import GCNConv
+from torch_geometric.transforms import Compose, NormalizeFeatures
 from torch_geometric.utils import is_undirected
 
-from lds import learn_structure
+from lds import LearnStructure, learn_structure
 
 QUICK = {"n_neighbors": 4, "max_inner": 40, "max_iter": 3}
 
@@ -24,6 +28,11 @@ def blobs(n=90, **fields):
         "val_mask": val,
     }
     return Data(**{**base, **fields})
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return learn_structure(blobs(), **QUICK)
 
 
 def test_a_graph_is_learned_without_one():
@@ -156,3 +165,80 @@ def test_bad_data_is_refused(change, error, message):
 def test_an_unknown_option_is_refused():
     with pytest.raises(TypeError, match=r"takes no option 'n_neighbours'; it takes .*n_neighbors"):
         learn_structure(blobs(), n_neighbours=3)
+
+
+def test_uncertainty_and_marginals_of_a_learned_structure(learned):
+    p = learned.probabilities.double()
+    torch.testing.assert_close(
+        learned.entropy.double(), -(p * p.log()).sum(1), rtol=1e-4, atol=1e-6
+    )
+    assert bool((learned.mutual_information <= learned.entropy + 1e-6).all())
+    found = learned.edge_marginals(n_draws=50)
+    assert found.n_draws == 50
+    assert found.counts.max() == 50
+
+
+def test_a_fixed_number_of_edges_and_top_k(learned):
+    assert learned.to_data(n_edges=40).edge_index.shape == (2, 80)
+    top = learned.to_data(top_k=2)
+    degree = torch.bincount(top.edge_index[0], minlength=90)
+    assert int(degree[degree > 0].min()) >= 1
+    assert int(degree.sum()) <= 2 * 2 * 90
+
+
+class Stock(torch.nn.Module):
+    """The two-layer GCN of PyG's own introduction."""
+
+    def __init__(self, n_features, n_classes):
+        super().__init__()
+        self.first = GCNConv(n_features, 16)
+        self.second = GCNConv(16, n_classes)
+
+    def forward(self, data):
+        x = self.first(data.x, data.edge_index, data.edge_weight).relu()
+        x = torch.nn.functional.dropout(x, training=self.training)
+        return self.second(x, data.edge_index, data.edge_weight)
+
+
+def train_stock(data):
+    torch.manual_seed(0)
+    model = Stock(data.num_features, 3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=5e-4)
+    for _ in range(100):
+        model.train()
+        optimizer.zero_grad()
+        logits = model(data)
+        loss = torch.nn.functional.cross_entropy(logits[data.train_mask], data.y[data.train_mask])
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    test = ~(data.train_mask | data.val_mask)
+    return float((model(data).argmax(1) == data.y)[test].float().mean())
+
+
+def test_a_stock_training_loop_on_a_learned_graph():
+    data = blobs()
+    transform = Compose([NormalizeFeatures(), LearnStructure(**QUICK)])
+    new = transform(data)
+    assert data.edge_index is None, "the data object is not changed"
+    assert new.edge_index.dtype == torch.int64
+    assert new.edge_weight.dtype == torch.float32
+    assert bool(((new.edge_weight >= 0.5) & (new.edge_weight <= 1)).all())
+    assert is_undirected(new.edge_index, new.edge_weight)
+    assert new.validate()
+    learned = learn_structure(NormalizeFeatures()(copy.copy(data)), **QUICK)
+    expected = learned.to_data()
+    assert torch.equal(new.edge_index, expected.edge_index)
+    assert torch.equal(new.edge_weight, expected.edge_weight)
+    assert train_stock(new) >= 0.9
+
+
+def test_a_transform_says_what_it_is_and_refuses_what_is_none():
+    transform = LearnStructure(top_k=3, seed=1)
+    assert repr(transform) == "LearnStructure(top_k=3, seed=1)"
+    with pytest.raises(ValueError, match=r"threshold .* must be in"):
+        LearnStructure(2.0)
+    with pytest.raises(TypeError, match="takes no option 'depth'"):
+        LearnStructure(depth=2)
+    with pytest.raises(ValueError, match="dropout must be"):
+        LearnStructure(dropout=1.0)
