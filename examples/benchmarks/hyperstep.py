@@ -7,7 +7,7 @@ of them, and the projected update of θ. Each side runs in a process of its own,
     python examples/benchmarks/hyperstep.py --nodes 4000 --features 500 --classes 5 --degree 10
 
 `seconds` is the median over the repeats; `cpu_seconds` the same of this process's CPU time, which
-another process on the machine disturbs less. `extra_mb` is the peak of resident memory during the steps
+another process on the machine disturbs less. `extra_mb` is the peak of resident memory in the steps
 above what the process held when data and θ were in place, `peak_mb` the peak itself.
 
 A sparse support is first grown to its budget. `growth_seconds` is the CPU time that a hyperstep

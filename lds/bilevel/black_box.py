@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lds.bilevel.checks import NonFiniteError, check_finite
+from lds.bilevel.checks import check_finite
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
 from lds.bilevel.solve import Callback, Run, check_count
@@ -65,29 +65,19 @@ def solve_black_box(
         tensor([0.0100, 0.9900])
     """
     check_count("n_outer", n_outer, 1)
-    rules = [stopping] if callable(stopping) else list(stopping)
-    outer = OuterStep(hyper, optimizer, projection)
-    run = Run(outer, {}, checkpoint, resume, {"loop": "solve_black_box"})
-    reason = run.ended(rules)
-    while reason is None and run.done < n_outer:
-        k, at = run.done, outer.hyper
-        try:
-            value, grad = estimate(at, k)
-            _check(grad, at)
-            check_finite("the outer value", torch.as_tensor(value), f"at outer iteration {k}")
-            record = Record(k, float(value), norm(leaves(grad)), at)
-            run.note(record, {})
-            outer.take(grad)
-        except (NonFiniteError, KeyboardInterrupt) as stop:
-            if not run.history:
-                raise
-            reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
-            break
-        run.save()
-        reason = run.ended(rules)
-        if callback is not None and callback(record) is True:
-            reason = reason or "callback"
-    return run.solution_of(reason or "n_outer")
+    run = Run(
+        OuterStep(hyper, optimizer, projection), {}, checkpoint, resume, {"loop": "solve_black_box"}
+    )
+
+    def iterate(k: int, at: Tree) -> Record:
+        value, grad = estimate(at, k)
+        _check(grad, at)
+        check_finite("the outer value", torch.as_tensor(value), f"at outer iteration {k}")
+        record = Record(k, float(value), norm(leaves(grad)), at)
+        run.take(record, {}, grad)
+        return record
+
+    return run.loop(iterate, n_outer, stopping, callback)
 
 
 def _check(grad: Tree, hyper: Tree) -> None:

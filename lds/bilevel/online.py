@@ -12,7 +12,7 @@ from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.solve import Callback, Run, check_count
+from lds.bilevel.solve import Callback, Run, as_rules, check_count, why
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree, mix
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm, rebuild
@@ -89,7 +89,7 @@ def solve_online(
             "method must be None or Forward(): online hypergradients go forward, "
             f"got {type(method).__name__}"
         )
-    rules = [stopping] if callable(stopping) else list(stopping)
+    rules = as_rules(stopping)
     params = detach(params)
     check_leaves("params", params)
     objective = with_step(outer_objective, 2)
@@ -125,12 +125,11 @@ def solve_online(
             grad = gradient_tree(at, method.gradient(memory, point))
             check_finite("the gradient by hyper", grad, f"after {t} steps")
             record = Record(t, float(point.value), norm(leaves(grad)), at)
-            run.note(record, dynamics.params(state))
-            outer.take(grad)
+            run.take(record, dynamics.params(state), grad)
         except (NonFiniteError, KeyboardInterrupt) as stop:
             if not run.history:
                 raise
-            reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
+            reason = why(stop)
             break
         at = outer.hyper
         if (t // interval) % save_every == 0:

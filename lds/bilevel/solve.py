@@ -88,40 +88,24 @@ def solve(
     check_method(method)
     check_count("n_outer", n_outer, 1)
     check_count("n_steps", n_steps, 0)
-    rules = [stopping] if callable(stopping) else list(stopping)
     episode = _episode(dynamics, outer_objective)
     params = detach(params)
-    outer = OuterStep(hyper, optimizer, projection)
-    run = Run(outer, params, checkpoint, resume, {
+    run = Run(OuterStep(hyper, optimizer, projection), params, checkpoint, resume, {
         "loop": "solve", "n_steps": n_steps, "method": repr(method), "warm_start": warm_start,
         "seed": seed,
     })  # fmt: skip
-    reason = run.ended(rules)
-    while reason is None and run.done < n_outer:
-        k = run.done
-        at = outer.hyper
-        try:
-            phi, objective = episode(k)
-            result = differentiate_run(
-                phi, with_step(objective, 2), run.params if warm_start else params, at, n_steps,
-                method, seed, k, run.solution, check_usage=k == 0,
-            )  # fmt: skip
-            weights = phi.params(result.state)
-            record = Record(
-                k, float(result.value), norm(leaves(result.grad)), at, result.info
-            )  # fmt: skip
-            run.note(record, weights, result.solution)
-            outer.take(result.grad)
-        except (NonFiniteError, KeyboardInterrupt) as stop:
-            if not run.history:
-                raise
-            reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
-            break
-        run.save()
-        reason = run.ended(rules)
-        if callback is not None and callback(record) is True:
-            reason = reason or "callback"
-    return run.solution_of(reason or "n_outer")
+
+    def iterate(k: int, at: Tree) -> Record:
+        phi, objective = episode(k)
+        result = differentiate_run(
+            phi, with_step(objective, 2), run.params if warm_start else params, at, n_steps,
+            method, seed, k, run.solution, check_usage=k == 0,
+        )  # fmt: skip
+        record = Record(k, float(result.value), norm(leaves(result.grad)), at, result.info)
+        run.take(record, phi.params(result.state), result.grad, result.solution)
+        return record
+
+    return run.loop(iterate, n_outer, stopping, callback)
 
 
 def check_count(name: str, value: Any, least: int) -> None:
@@ -153,6 +137,16 @@ def _episode(
             "which returns both"
         )
     return dynamics
+
+
+def as_rules(stopping: Rule | Sequence[Rule]) -> list[Rule]:
+    """One rule or several, as a list."""
+    return [stopping] if callable(stopping) else list(stopping)
+
+
+def why(stop: BaseException) -> str:
+    """An exception that ends a loop, as its reason."""
+    return "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
 
 
 class Run:
@@ -198,14 +192,50 @@ class Run:
         """Outer iterations that ended."""
         return self.history[-1].iteration + 1 if self.history else 0
 
-    def note(self, record: Record, params: Tree, solution: Columns | None = None) -> None:
-        """Take a hypergradient into account."""
+    def take(
+        self, record: Record, params: Tree, grad: Tree, solution: Columns | None = None
+    ) -> None:
+        """Take a hypergradient into account, and move along it.
+
+        Raises:
+            NonFiniteError: the hypergradient, or where it leads, is not finite.
+        """
         if not math.isfinite(record.grad_norm):
             raise NonFiniteError(f"the hypergradient is not finite at {record.iteration}")
         small = sum(leaf.numel() for leaf in leaves(record.hyper)) <= REMEMBERED
         self.history.append(record if small else replace(record, hyper=None))
         self.best.take(record.value, record.hyper, params)
         self.params, self.solution = params, solution
+        self.outer.take(grad)
+
+    def loop(
+        self,
+        iterate: Callable[[int, Tree], Record],
+        n_outer: int,
+        stopping: Rule | Sequence[Rule],
+        callback: Callback | None,
+    ) -> Solution:
+        """Iterate until something ends it.
+
+        Arguments:
+            iterate: (outer iteration, λ) to its record; it takes its hypergradient itself.
+            n_outer, stopping, callback: as for `solve`.
+        """
+        rules = as_rules(stopping)
+        reason = self.ended(rules)
+        while reason is None and self.done < n_outer:
+            try:
+                record = iterate(self.done, self.outer.hyper)
+            except (NonFiniteError, KeyboardInterrupt) as stop:
+                if not self.history:
+                    raise
+                reason = why(stop)
+                break
+            self.save()
+            reason = self.ended(rules)
+            if callback is not None and callback(record) is True:
+                reason = reason or "callback"
+        return self.solution_of(reason or "n_outer")
 
     def ended(self, rules: Sequence[Rule]) -> str | None:
         """Why a rule would end the loop now, or None."""
