@@ -196,6 +196,10 @@ def learn_structure(
             raise ValueError(f"data must have {name}, got {data}")
         if not isinstance(value, Tensor):
             raise TypeError(f"data.{name} must be a tensor, got {type(value).__name__}")
+    for name in ("edge_index", "edge_weight"):
+        value = data[name] if name in data else None
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"data.{name} must be a tensor, got {type(value).__name__}")
     if data.x.dim() != 2:
         raise ValueError(f"data.x must be (n_nodes, n_features), got {tuple(data.x.shape)}")
     check_memory(data.x.shape[0], config, device=device)
