@@ -197,7 +197,7 @@ def learn_structure(
         if not isinstance(value, Tensor):
             raise TypeError(f"data.{name} must be a tensor, got {type(value).__name__}")
     for name in ("edge_index", "edge_weight"):
-        value = data[name] if name in data else None
+        value = getattr(data, name, None)
         if value is not None and not isinstance(value, Tensor):
             raise TypeError(f"data.{name} must be a tensor, got {type(value).__name__}")
     if data.x.dim() != 2:
