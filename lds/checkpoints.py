@@ -5,9 +5,10 @@
 | settings.json | data set, options, versions, format |
 | metrics.jsonl | one line an outer iteration |
 | summary.json | accuracy, NLL, ECE, controls, why the run ended |
-| edge_probs.npz | learned probabilities, symmetric CSR as plain arrays |
+| start.npz | starting probabilities, symmetric CSR as plain arrays |
+| edge_probs.npz | learned probabilities, likewise |
 | weights.safetensors | the network's weights |
-| predictions.npz | class probabilities and their uncertainty, labels (-1 unknown), roles' rows |
+| predictions.npz | class probabilities, their uncertainty, hidden layer, labels, roles' rows |
 """
 
 import io
@@ -33,6 +34,7 @@ FILES = (
     "settings.json",
     "metrics.jsonl",
     "summary.json",
+    "start.npz",
     "edge_probs.npz",
     "weights.safetensors",
     "predictions.npz",
@@ -47,15 +49,19 @@ class Run:
         settings: data set, options, versions.
         metrics: one record an outer iteration.
         summary: accuracies, controls, reason, seconds.
-        edge_probs: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1].
+        start: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1]: probabilities before learning.
+        edge_probs: the same after it.
         weights: the network's weights by name.
         predictions: arrays "probabilities" `(n_nodes, n_classes)`, "entropy" and
-            "mutual_information" `(n_nodes,)`, "labels", and the roles' rows.
+            "mutual_information" `(n_nodes,)`, "hidden" `(n_nodes, hidden_channels)`, "labels"
+            `(n_nodes,)`, -1 where unknown, and the roles' rows: "train_rows", "validation_rows",
+            "stopping_rows" and "test_rows".
     """
 
     settings: dict[str, Any]
     metrics: list[dict[str, Any]]
     summary: dict[str, Any]
+    start: sp.csr_array
     edge_probs: sp.csr_array
     weights: dict[str, Tensor]
     predictions: dict[str, NDArray[Any]]
@@ -67,6 +73,7 @@ def save_run(
     settings: dict[str, Any],
     metrics: Iterable[dict[str, Any]],
     summary: dict[str, Any],
+    start: sp.csr_array,
     edge_probs: sp.csr_array,
     weights: dict[str, Tensor],
     predictions: dict[str, NDArray[Any]],
@@ -79,13 +86,8 @@ def save_run(
         folder / "metrics.jsonl",
         lambda file: file.write("".join(f"{line}\n" for line in lines).encode()),
     )
-    edges = {
-        "data": edge_probs.data,
-        "indices": edge_probs.indices,
-        "indptr": edge_probs.indptr,
-        "shape": np.array(edge_probs.shape),
-    }
-    write_atomically(folder / "edge_probs.npz", lambda file: _savez(file, edges))
+    _write_graph(folder / "start.npz", start)
+    _write_graph(folder / "edge_probs.npz", edge_probs)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_atomically(folder / "weights.safetensors", lambda file: file.write(save_tensors(tensors)))
     write_atomically(folder / "predictions.npz", lambda file: _savez(file, predictions))
@@ -113,14 +115,12 @@ def load_run(folder: str | Path) -> Run:
     metrics = _read(folder / "metrics.jsonl", lambda raw: [json.loads(x) for x in raw.splitlines()])
     if len(metrics) != settings.get("n_metrics"):
         raise ValueError(f"{folder / 'metrics.jsonl'} is damaged (lines are missing)")
-    edges = _read_arrays(folder / "edge_probs.npz", ("data", "indices", "indptr", "shape"))
-    parts = (edges["data"], edges["indices"], edges["indptr"])
-    n_rows, n_cols = (int(n) for n in edges["shape"])
     return Run(
         settings,
         metrics,
         _read(folder / "summary.json", json.loads),
-        sp.csr_array(parts, shape=(n_rows, n_cols)),
+        _read_graph(folder / "start.npz"),
+        _read_graph(folder / "edge_probs.npz"),
         _read(folder / "weights.safetensors", load_tensors),
         _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
     )
@@ -142,6 +142,26 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_graph(path: Path, graph: sp.csr_array) -> None:
+    arrays = {
+        "data": graph.data,
+        "indices": graph.indices,
+        "indptr": graph.indptr,
+        "shape": np.array(graph.shape),
+    }
+    write_atomically(path, lambda file: _savez(file, arrays))
+
+
+def _read_graph(path: Path) -> sp.csr_array:
+    stored = _read_arrays(path, ("data", "indices", "indptr", "shape"))
+    n_rows, n_cols = (int(n) for n in stored["shape"])
+    parts = (stored["data"], stored["indices"], stored["indptr"])
+    try:
+        return sp.csr_array(parts, shape=(n_rows, n_cols))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
 
 
 def _savez(file: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:

@@ -18,6 +18,7 @@ def folder(tmp_path):
         settings={"data": "toy", "options": {"seed": 3}},
         metrics=[{"iteration": 0, "outer_loss": float("nan")}, {"iteration": 1, "outer_loss": 0.5}],
         summary={"reason": "patience"},
+        start=sp.csr_array((3, 3), dtype=np.float32),
         edge_probs=edges,
         weights={"W1": torch.arange(6.0).view(2, 3).t()},
         predictions={"probabilities": np.eye(3), "labels": np.array([0, 1, -1])},
@@ -33,6 +34,8 @@ def test_round_trip(folder):
         {"iteration": 1, "outer_loss": 0.5},
     ]
     assert run.summary == {"reason": "patience"}
+    assert run.start.shape == (3, 3)
+    assert run.start.nnz == 0
     assert run.edge_probs.toarray()[1].tolist() == [0.25, 0, 1]
     assert torch.equal(run.weights["W1"], torch.arange(6.0).view(2, 3).t())
     assert run.predictions["labels"].tolist() == [0, 1, -1]

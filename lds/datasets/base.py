@@ -27,6 +27,8 @@ class NodeDataset:
         split: the rows of each role, all of them labelled.
         adjacency: the given graph, symmetric 0/1 CSR float32 without loops; None: there is none,
             kNN starts it.
+        held_out: edges of the data set's graph that are not in `adjacency` because `load` took them
+            away, in the same form; None: none were. Nothing learns from them.
 
     Raises:
         ValueError: shapes, labels, classes or roles do not fit one another.
@@ -38,6 +40,7 @@ class NodeDataset:
     classes: tuple[str, ...]
     split: Split
     adjacency: sp.csr_array | None = None
+    held_out: sp.csr_array | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2:
@@ -66,10 +69,12 @@ class NodeDataset:
                     f"split.{role} must hold labelled rows, "
                     f"got row {rows[labels[rows] < 0][0]} without a label"
                 )
-        if self.adjacency is not None and self.adjacency.shape != (n_nodes, n_nodes):
-            raise ValueError(
-                f"adjacency must have shape ({n_nodes}, {n_nodes}), got {self.adjacency.shape}"
-            )
+        for name in ("adjacency", "held_out"):
+            graph = getattr(self, name)
+            if graph is not None and graph.shape != (n_nodes, n_nodes):
+                raise ValueError(
+                    f"{name} must have shape ({n_nodes}, {n_nodes}), got {graph.shape}"
+                )
 
     @property
     def n_nodes(self) -> int:
@@ -169,8 +174,14 @@ def load(
     dataset = loader(key, seed, data_root(root))
     if retain is None or dataset.adjacency is None:
         return dataset
-    kept = keep_edges(dataset.adjacency, retain, seed) if retain else None
-    return replace(dataset, adjacency=kept)
+    kept = keep_edges(dataset.adjacency, retain, seed)
+    held_out = sp.csr_array(dataset.adjacency - kept)
+    held_out.eliminate_zeros()
+    return replace(
+        dataset,
+        adjacency=kept if retain else None,
+        held_out=held_out if held_out.nnz else None,
+    )
 
 
 def _looks_like_a_file(name: str | Path) -> bool:

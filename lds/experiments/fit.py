@@ -28,15 +28,20 @@ class FitReport:
         dataset: what was fitted.
         result: LDS's result.
         controls: by name, see `structure.baselines.CONTROLS`; empty where they were left out.
-        starting_edges: undirected edges with a starting probability above 0.
+        start: symmetric CSR of the starting probabilities.
         seconds: of LDS alone.
     """
 
     dataset: NodeDataset
     result: LDSResult
     controls: dict[str, ControlResult]
-    starting_edges: int
+    start: sp.csr_array
     seconds: float
+
+    @property
+    def starting_edges(self) -> int:
+        """Undirected edges with a starting probability above 0."""
+        return int(self.start.nnz) // 2
 
     @property
     def test_quality(self) -> dict[str, Quality | None]:
@@ -75,8 +80,8 @@ def fit_dataset(
     start = starting_graph(dataset, config)
     problem = (dataset.features, dataset.labels, dataset.split, start, config)
     started = time.perf_counter()
-    result = learn(*problem, device=device, on_iteration=on_iteration)
-    report = FitReport(dataset, result, {}, start.nnz // 2, time.perf_counter() - started)
+    result = learn(*problem, device=device, on_iteration=on_iteration, held_out=dataset.held_out)
+    report = FitReport(dataset, result, {}, start, time.perf_counter() - started)
     if on_learned is not None:
         on_learned(report)
     if not controls or result.reason == "interrupted":
@@ -85,7 +90,7 @@ def fit_dataset(
         found = run_controls(*problem, device=device)
     except KeyboardInterrupt:  # LDS's own result stands
         return report
-    return FitReport(dataset, result, found, report.starting_edges, report.seconds)
+    return FitReport(dataset, result, found, start, report.seconds)
 
 
 def starting_graph(dataset: NodeDataset, config: LDSConfig) -> sp.csr_array:

@@ -61,6 +61,18 @@ class Candidates(ABC):
             alpha: factor.
         """
 
+    @abstractmethod
+    def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Σ_{row<col} left_rowᵀ right_col flat[row, col], over all pairs.
+
+        Arguments:
+            flat: `(size,)`.
+            left, right: `(n_nodes, n_left)` and `(n_nodes, n_right)`.
+
+        Returns:
+            float64 `(n_left, n_right)`.
+        """
+
     def add_products(
         self, flat: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
     ) -> None:
@@ -132,6 +144,15 @@ class AllPairs(Candidates):
             tile[:, :inside].addmm_(left[first : first + rows], right[:, first:], alpha=alpha)
             head = tile[:, :rows]
             head.copy_(head.triu(1))
+
+    def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """One thin product a tile."""
+        total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=flat.device)
+        for first, tile in self.tiles(flat):
+            inside = min(tile.shape[1], self.n_nodes - first)
+            part = tile[:, :inside] @ right[first:]
+            total += left[first : first + len(part)].double().t() @ part.double()
+        return total
 
     def tiles(self, flat: Tensor) -> Iterator[tuple[int, Tensor]]:
         """(first row, view `(rows, width)`) of each tile; column c of a view is node first + c."""
@@ -214,14 +235,23 @@ class PairList(Candidates):
         self, flat: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
     ) -> None:
         """Add alpha · Σ_k left_k right_kᵀ, in place; one by one, for their rows lie in cache."""
-        _, col, crow, _ = self._tables(flat.device)
-        shape = (self.n_nodes, self.n_nodes)
         values = flat[: self.n_pairs]
-        sums = torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
+        sums = self._matrix(flat)
         for u, v in _columns_together(left, right):
             # v transposed as a view: the product wants it by rows and would copy it otherwise.
             sums = torch.sparse.sampled_addmm(sums, u.contiguous(), v.t(), alpha=alpha)
         values.copy_(sums.values())
+
+    def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """One product of a sparse matrix."""
+        return left.double().t() @ (self._matrix(flat) @ right).double()
+
+    def _matrix(self, flat: Tensor) -> Tensor:
+        """The strictly upper triangular CSR matrix of a buffer, as a view of it."""
+        _, col, crow, _ = self._tables(flat.device)
+        shape = (self.n_nodes, self.n_nodes)
+        values = flat[: self.n_pairs]
+        return torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
 
 
 def _columns_together(

@@ -45,6 +45,11 @@ class Backbone(Protocol):
     ) -> Tensor:
         """Logits `(n_draws, n_nodes, n_classes)`; in training, dropout draws from torch's state."""
 
+    def hidden(
+        self, params: Params, features: DenseFeatures | SparseFeatures, graph: GraphBatch
+    ) -> Tensor:
+        """Activations `(n_draws, n_nodes, hidden_channels)` after the first layer, no dropout."""
+
     def attach(
         self,
         params: Params,

@@ -49,10 +49,18 @@ class GCN:
     ) -> Tensor:
         """Logits `(n_draws, n_nodes, n_classes)`; in training, dropout draws from torch's state."""
         p = self.dropout if training else 0.0
-        z = features.matmul(params["W1"], p)
-        h = propagate(graph, z.repeat(graph.n_draws, 1)).relu()
+        h = _first(params, features, graph, p)
         out = propagate(graph, drop(h, p) @ params["W2"])
         return out.view(graph.n_draws, graph.n_nodes, -1)
+
+    def hidden(
+        self,
+        params: dict[str, Tensor],
+        features: DenseFeatures | SparseFeatures,
+        graph: GraphBatch,
+    ) -> Tensor:
+        """ReLU(Â X W1), `(n_draws, n_nodes, hidden_channels)`, without dropout."""
+        return _first(params, features, graph, 0.0).view(graph.n_draws, graph.n_nodes, -1)
 
     def attach(
         self,
@@ -89,6 +97,17 @@ class GCN:
     def penalty(self, params: dict[str, Tensor]) -> Tensor:
         """Ω(w): half the squared norm of the first layer's weights (§9.4.2)."""
         return 0.5 * params["W1"].square().sum()
+
+
+def _first(
+    params: dict[str, Tensor],
+    features: DenseFeatures | SparseFeatures,
+    graph: GraphBatch,
+    dropout: float,
+) -> Tensor:
+    """The hidden layer, the graphs' nodes one below the other."""
+    z = features.matmul(params["W1"], dropout)
+    return propagate(graph, z.repeat(graph.n_draws, 1)).relu()
 
 
 def _glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:

@@ -214,6 +214,14 @@ class PyGNetwork:
         p = self.dropout if training else 0.0
         return torch.stack([self._forward(params, x, *edges, p) for edges in weighted_edges(graph)])
 
+    def hidden(
+        self, params: Params, features: DenseFeatures | SparseFeatures, graph: GraphBatch
+    ) -> Tensor:
+        """ReLU(conv₁(X)), `(n_draws, n_nodes, hidden_channels)`, without dropout."""
+        x = features.dense()
+        layers = [self._layer("first", params, x, *edges) for edges in weighted_edges(graph)]
+        return torch.stack(layers).relu()
+
     def attach(
         self,
         params: Params,

@@ -21,9 +21,10 @@ from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
 from lds.structure.estimators import BlackBoxEdges, GivenGraph, InteriorEdges, edge_distribution
+from lds.structure.groups import PairGroups
 from lds.structure.metrics import mutual_information
 from lds.structure.objectives import nodes_tensor, task_on
-from lds.structure.predict import WORST, Score, predict_draws, predict_proba, score
+from lds.structure.predict import WORST, Score, hidden_layer, predict_draws, predict_proba, score
 from lds.structure.support import candidates, growth
 
 Params = dict[str, Tensor]
@@ -31,7 +32,10 @@ Params = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Iteration:
-    """What one outer iteration (an inner run with its hypergradients) came to."""
+    """What one outer iteration (an inner run with its hypergradients) came to.
+
+    `group_probs` is the mean of θ by group of pairs, see `lds.structure.groups`.
+    """
 
     iteration: int
     inner_steps: int
@@ -42,6 +46,7 @@ class Iteration:
     expected_edges: float
     inner_lr: float
     outer_lr: float
+    group_probs: dict[str, float]
     improved: bool
 
 
@@ -55,6 +60,8 @@ class LDSResult:
         probabilities: ĥ_w(X), `(n_nodes, n_classes)` float, mean over S graphs (eq. 9.7).
         mutual_information: `(n_nodes,)`, nats: what not knowing the graph adds to the entropy of
             `probabilities` (see `metrics.mutual_information`), over the same S graphs.
+        hidden: `(n_nodes, hidden_channels)`, the activations before the classification layer, mean
+            over the same S graphs (Figure 9.5).
         history: one record an outer iteration.
         best: index of the best in `history`.
         reason: why the run ended: "patience", "max_iter", "interrupted" or "non-finite: ...".
@@ -65,6 +72,7 @@ class LDSResult:
     edges: EdgeDistribution
     probabilities: NDArray[np.floating[Any]]
     mutual_information: NDArray[np.floating[Any]]
+    hidden: NDArray[np.floating[Any]]
     history: list[Iteration]
     best: int
     reason: str
@@ -94,6 +102,7 @@ def learn(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     on_iteration: Callable[[Iteration], None] | None = None,
+    held_out: sp.csr_array | None = None,
 ) -> LDSResult:
     """Learn θ and w by Algorithm 7.
 
@@ -105,6 +114,8 @@ def learn(
         config: the options.
         device, dtype: where and in what precision.
         on_iteration: called after each outer iteration.
+        held_out: symmetric CSR of edges taken from the graph before, to be told of in the history;
+            None where there are none.
 
     Returns:
         The best weights and distribution by accuracy on the stopping rows, ties by their loss.
@@ -115,7 +126,7 @@ def learn(
     """
     device = check_device(device)
     start = check_problem(features, labels, split, start, config, dtype, device)
-    learner = Learner(features, labels, split, start, config, device, dtype)
+    learner = Learner(features, labels, split, start, config, device, dtype, held_out)
     reason = "max_iter"
     try:
         for iteration in range(config.max_iter):
@@ -144,6 +155,7 @@ class Learner:
         config: LDSConfig,
         device: torch.device,
         dtype: torch.dtype,
+        held_out: sp.csr_array | None = None,
     ) -> None:
         self.config = config
         self.task = task_on(features, labels, config, dtype, device)
@@ -159,6 +171,7 @@ class Learner:
             self.task.inner(nodes_tensor(split.train, device)),
             lr=lambda hyper: hyper["log_lr"].exp(),
         )
+        self.groups = PairGroups(labels, split, held_out)
         self.history: list[Iteration] = []
         self.best = _Best()
 
@@ -180,7 +193,8 @@ class Learner:
             self.best = _Best(now, iteration, params, self.edges.copy(), probs)
         record = Iteration(
             iteration, n_steps, inner_loss, outer_loss, now.accuracy, now.loss,
-            self.edges.expected_edges, float(self.log_lr.exp()), self.outer_lr, improved,
+            self.edges.expected_edges, float(self.log_lr.exp()), self.outer_lr,
+            self.groups.means(self.edges), improved,
         )  # fmt: skip
         self.history.append(record)
         self.outer_lr *= config.outer_lr_decay
@@ -267,11 +281,13 @@ class Learner:
         best, config = self.best, self.config
         seed = mix(config.seed, best.iteration, -3)  # the graphs of the best score once more
         draws = predict_draws(self.task, best.params, self.best.edges, config.n_draws, seed)
+        hidden = hidden_layer(self.task, best.params, self.best.edges, config.n_draws, seed)
         return LDSResult(
             self.best.params,
             self.best.edges,
             self.best.probabilities.cpu().numpy(),
             mutual_information(draws.cpu().numpy()),
+            hidden.cpu().numpy(),
             self.history,
             self.best.iteration,
             reason,

@@ -50,6 +50,20 @@ def predict_draws(
 
 
 @torch.no_grad()
+def hidden_layer(
+    task: Task,
+    params: dict[str, Tensor],
+    edges: EdgeDistribution,
+    n_draws: int,
+    seed: int,
+) -> Tensor:
+    """Activations before the classification layer, `(n_nodes, hidden_channels)`, mean over S."""
+    with replayed(seed):
+        graph = edges.draw(n_draws)
+    return task.network.hidden(params, task.features, graph).mean(0)
+
+
+@torch.no_grad()
 def predict_proba_new(
     task: Task,
     params: dict[str, Tensor],

@@ -56,11 +56,13 @@ def test_the_seed_halves_the_validation_nodes(shared_data: Path) -> None:
 
 def test_retain(shared_data: Path) -> None:
     whole = load("cora", root=shared_data).adjacency
-    half = load("cora", root=shared_data, retain=0.5, seed=1).adjacency
+    halved = load("cora", root=shared_data, retain=0.5, seed=1)
+    half = halved.adjacency
     assert whole is not None
     assert half is not None
     assert half.nnz == 5278
     assert (half > whole).nnz == 0
+    assert abs(half + halved.held_out - whole).nnz == 0
     assert load("cora", root=shared_data, retain=0).adjacency is None
 
 

@@ -149,3 +149,12 @@ def test_fresh_weights_follow_the_generator_alone():
     assert all(torch.equal(weights(network)[k], weights(network)[k]) for k in ("W1", "W2"))
     assert not torch.equal(weights(network, 0)["W1"], weights(network, 1)["W1"])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_hidden_layer_is_that_of_the_formula():
+    x, graphs, network = random_features(), [random_graph(0), random_graph(1)], GCN(F, H, C)
+    w = weights(network)
+    found = network.hidden(w, node_features(x, torch.float64), batch_of(*graphs)).numpy()
+    for k, A in enumerate(graphs):
+        a_hat = normalize(sp.csr_array(A)).toarray()
+        np.testing.assert_allclose(found[k], np.maximum(a_hat @ x @ w["W1"].numpy(), 0), **CLOSE)

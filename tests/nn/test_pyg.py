@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import APPNP, GATv2Conv, GINConv, SAGEConv
+from torch_geometric.nn import APPNP, GATv2Conv, GCNConv, GINConv, SAGEConv
 
 from lds.bilevel.dynamics import GradientDescent
 from lds.bilevel.unroll import hypergradient
@@ -274,3 +274,13 @@ def test_an_unknown_backbone_is_refused_with_the_known_ones():
         ValueError, match=r"backbone must be one of gcn, GCNConv, .*, got 'PNAConv'"
     ):
         check_backbone("PNAConv", connected=False)
+
+
+def test_the_hidden_layer_is_pygs_first_layer():
+    made, params = network("GCNConv")
+    theirs = GCNConv(F, H).double()
+    theirs.load_state_dict({name[6:]: w for name, w in params.items() if name[:6] == "first."})
+    graph, x = graph_of(PAIRS, n_draws=1), torch.from_numpy(X)
+    found = made.hidden(params, node_features(X, torch.float64), graph)
+    expected = theirs(x, drawn_edge_index(graph)).relu()
+    np.testing.assert_allclose(found[0].detach().numpy(), expected.detach().numpy(), **CLOSE)

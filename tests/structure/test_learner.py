@@ -360,3 +360,17 @@ def test_a_backbone_that_is_none_is_refused():
         fit(dataclasses.replace(SMALL, backbone="TAGConv"))
     with pytest.raises(ValueError, match="backbone must be 'gcn' with estimator='reinmax'"):
         LDSConfig(backbone="GCNConv", estimator="reinmax")
+
+
+def test_the_history_tells_the_mean_probability_of_groups_and_held_out_edges_change_nothing():
+    upper = np.zeros((60, 60), dtype=np.float32)
+    upper[40, 43] = upper[41, 44] = 1
+    held_out = sp.csr_array(upper + upper.T)
+    plain, told = fit(), fit(held_out=held_out)
+    assert torch.equal(plain.edges.probs, told.edges.probs)
+    last = told.history[told.best].group_probs
+    dense = told.edges.to_csr().toarray()
+    assert last["held_out"] == pytest.approx((dense[40, 43] + dense[41, 44]) / 2, rel=1e-5)
+    assert last["same"] > last["different"], "these classes lie far apart"
+    assert told.hidden.shape == (60, SMALL.hidden_channels)
+    assert (told.hidden >= 0).all()
