@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds.bilevel.step import Step, replayed
-from lds.bilevel.tensors import Traced, Tree, detach, devices, leaves, vjp
+from lds.bilevel.checks import check_state, unchanged
+from lds.bilevel.step import Step
+from lds.bilevel.tensors import Traced, Tree, detach, leaves, vjp
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,13 @@ class TapedStep(Step):
     def run(self) -> tuple[Tree, Tensor | None]:
         """s_t and the inner loss at s_{t-1}, both without history."""
         state, hyper = Traced(self.state), Traced(self.hyper)
-        with replayed(self.seed, devices(self.state, self.hyper)), torch.enable_grad():
+        with (
+            self.replay(),
+            torch.enable_grad(),
+            unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper),
+        ):
             new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
+        check_state(new, self.state, self.t)
         self._tape[:] = [(new, state, hyper)]
         return detach(new), loss
 

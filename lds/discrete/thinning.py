@@ -78,22 +78,32 @@ class ThinningTable:
         Returns:
             int64, flat and ascending: draw · n + index of each one drawn.
         """
-        keys = torch.cat(
-            [self._draw_large(n_draws, generator), self._draw_small(n_draws, generator)]
-        )
-        if keys.device.type == "cpu":
-            keys.numpy().sort()  # in place, and several times faster than torch.sort
-        else:
-            keys = keys.sort().values
-        first = torch.ones_like(keys, dtype=torch.bool)
-        torch.ne(keys[1:], keys[:-1], out=first[1:])
-        return keys[first]  # hit twice is drawn once
+        there = self._draw_large(n_draws, generator)
+        draw, position = there.nonzero(as_tuple=True)
+        large = draw * self._blocks.numel() + self._large.index_select(0, position)
+        return _ascending(torch.cat([large, self._draw_small(n_draws, generator)]))
+
+    def draw_parts(
+        self, n_draws: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same draws in two parts: of the variables above 1/2, and of the others.
+
+        Returns:
+            Whether each of `large` was drawn, bool `(n_draws, n_large)`, and the others as `draw`
+            returns them.
+        """
+        there = self._draw_large(n_draws, generator)
+        return there, _ascending(self._draw_small(n_draws, generator))
+
+    @property
+    def large(self) -> Tensor:
+        """Which variables are above 1/2, int64, ascending."""
+        return self._large
 
     def _draw_large(self, n_draws: int, generator: torch.Generator | None) -> Tensor:
-        """The variables above _LARGE, one uniform each."""
+        """Whether each variable above _LARGE is drawn, one uniform each."""
         uniform = _uniform((n_draws, self._large.numel()), self._blocks.device, generator)
-        draw, position = (uniform < self._large_probs).nonzero(as_tuple=True)
-        return draw * self._blocks.numel() + self._large.index_select(0, position)
+        return uniform < self._large_probs
 
     def _draw_small(self, n_draws: int, generator: torch.Generator | None) -> Tensor:
         """The others, by thinning; may contain a variable twice."""
@@ -115,6 +125,17 @@ class ThinningTable:
         uniform = _uniform(theta.shape, device, generator)
         kept = inside & (theta <= _LARGE) & (uniform * (_RATE * theta) < -torch.log1p(-theta))
         return (draw * self._blocks.numel() + block * BLOCK + offset)[kept]
+
+
+def _ascending(keys: Tensor) -> Tensor:
+    """Keys in order, each once: hit twice is drawn once. `keys` itself may be sorted."""
+    if keys.device.type == "cpu":
+        keys.numpy().sort()  # in place, and several times faster than torch.sort
+    else:
+        keys = keys.sort().values
+    first = torch.ones_like(keys, dtype=torch.bool)
+    torch.ne(keys[1:], keys[:-1], out=first[1:])
+    return keys[first]
 
 
 def _positions(mask: Tensor) -> Tensor:

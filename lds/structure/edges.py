@@ -61,7 +61,8 @@ class EdgeDistribution:
     def _start_drawing(self) -> None:
         listed = isinstance(self.pairs, PairList)
         self._table = None if listed else ThinningTable(self.probs)
-        self._entries: ListedEntries | None = None  # made when a graph is first drawn
+        # Made when a graph is first drawn: of the list, or of what is large of all pairs.
+        self._entries: ListedEntries | None = None
         self._maximum_tree: Pairs | None = None  # searched for when a draw is first completed
         self._recent: OrderedDict[int, GraphBatch] = OrderedDict()
 
@@ -110,15 +111,31 @@ class EdgeDistribution:
             assert isinstance(self.pairs, PairList)
             self._entries = self._entries or ListedEntries(self.pairs, self.probs.device)
             graph = self._entries.draw(self.probs, n_draws, generator)
-        else:
+        elif n_draws == 1:
             graph = self._of_keys(self._table.draw(n_draws, generator=generator), n_draws)
+        else:
+            graph = self._several(self._table, n_draws, generator)
         return graph if self._tree is None else self._completed(graph)
 
     def _of_keys(self, keys: Tensor, n_draws: int) -> GraphBatch:
         """The graphs with an edge at each key, draw · size + flat position of a pair."""
+        return graph_batch(*self._edges(keys), n_draws, self.n_nodes, self.probs.dtype)
+
+    def _edges(self, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw, row and column of each key."""
         draw = keys // self.pairs.size
-        row, col = self.pairs.pairs(keys - draw * self.pairs.size)
-        return graph_batch(draw, row, col, n_draws, self.n_nodes, self.probs.dtype)
+        return draw, *self.pairs.pairs(keys - draw * self.pairs.size)
+
+    def _several(
+        self, table: ThinningTable, n_draws: int, generator: torch.Generator
+    ) -> GraphBatch:
+        """Several graphs at once: most of their edges are the same pairs, sorted once for all."""
+        there, keys = table.draw_parts(n_draws, generator=generator)
+        if self._entries is None:
+            row, col = self.pairs.pairs(table.large)
+            large = PairList(self.n_nodes, (row * self.n_nodes + col).cpu().numpy())
+            self._entries = ListedEntries(large, self.probs.device)
+        return self._entries.graphs(there, self.probs.dtype, self._edges(keys))
 
     def _completed(self, graph: GraphBatch) -> GraphBatch:
         """A draw with the edges that connect it; they are searched for on the CPU."""
@@ -178,6 +195,7 @@ class EdgeDistribution:
         self._recent.clear()
         self._maximum_tree = None
         if self._table is not None:
+            self._entries = None
             self._table.refresh()
 
     def move_to(self, pairs: PairList) -> None:

@@ -205,6 +205,17 @@ def test_expected_is_the_sum_of_probabilities(dtype):
     assert ThinningTable(probs).expected == pytest.approx(float(probs.double().sum()), rel=rtol)
 
 
+def test_the_two_parts_of_a_draw_are_the_draw():
+    probs = mixed_probs()
+    table = ThinningTable(probs)
+    keys = table.draw(50, generator=torch.Generator().manual_seed(5))
+    there, rest = table.draw_parts(50, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(table.large, (probs > 0.5).nonzero().squeeze(1))
+    draw, place = there.nonzero(as_tuple=True)
+    large = draw * probs.numel() + table.large[place]
+    assert torch.equal(torch.cat([large, rest]).sort().values, keys)
+
+
 def test_expected_is_what_is_drawn_on_average():
     probs = mixed_probs()
     table = ThinningTable(probs)

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from lds.bilevel.step import replayed
+from lds.discrete.thinning import ThinningTable
 from lds.graphs.batch import GraphBatch
 from lds.graphs.candidates import AllPairs, PairList
 from lds.graphs.product import FactoredGradient
@@ -89,6 +90,23 @@ def test_marginals_and_pairs_of_edges_over_20000_graphs(listed):
     counts = np.append(observed[~rare], observed[rare].sum())
     expected = np.append(law[~rare], law[rare].sum())
     assert stats.chisquare(counts, expected).pvalue > 0.001
+
+
+def test_a_batch_of_graphs_has_the_edges_its_table_draws():
+    """Batches are built from the pairs that most draws share; the law is still the table's."""
+    theta = random_theta(40, p=0.3)
+    edges = distribution(theta)
+    gradient, _ = random_gradient(40)
+    for _ in range(2):  # before and after a step on θ
+        table = ThinningTable(edges.probs)
+        for seed in (0, 1):
+            graph = edges.drawn(6, seed)
+            keys = table.draw(6, generator=torch.Generator().manual_seed(seed))
+            row, col = edges.pairs.pairs(keys % edges.pairs.size)
+            expected = torch.zeros(6, 40, 40, dtype=torch.float64)
+            expected[keys // edges.pairs.size, row, col] = 1
+            assert torch.equal(adjacency(graph), expected + expected.transpose(1, 2))
+        edges.descend(gradient, 0.05)
 
 
 def test_graphs_of_one_batch_are_drawn_independently():
