@@ -44,9 +44,10 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
     Labelled rows take three roles: train (the network's weights), validation (the edges) and
     stopping. Rows labelled -1 (None or NaN among strings) are unlabelled and get predicted. `fit`
     predicts the rows it saw (`transduction_`); `predict` takes further rows, a related but
-    different question: each is joined to its `n_neighbors` nearest rows of `fit` and classified
-    by the trained network on `n_draws` drawn graphs. A row equal to a row of `fit` gets the
-    answer `fit` gave.
+    different question. A new row has the edges that its `n_neighbors` nearest rows of `fit` have in
+    a drawn graph, each of these rows with a share in inverse proportion to its distance, and is
+    classified by the trained network; `n_draws` drawn graphs are averaged. New rows do not see each
+    other. A row equal to a row of `fit` gets the answer `fit` gave.
 
     References:
         Franceschi, Niepert, Pontil and He, 2019, https://arxiv.org/abs/1903.11960;
@@ -242,14 +243,15 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         return found
 
     def _attached(self, x: Any) -> NDArray[np.floating[Any]]:
-        """Class probabilities of rows joined to their nearest rows of `fit`."""
+        """Class probabilities of rows that have edges as their nearest rows of `fit` have."""
         result, config = self._result, self._result.config
         search = NearestNeighbors(n_neighbors=config.n_neighbors, metric=config.metric)
-        neighbors = search.fit(self._x).kneighbors(x, return_distance=False).astype(np.int64)
+        distances, neighbors = search.fit(self._x).kneighbors(x)
         task = task_on(self._x, self._codes, config, torch.float32, result.edges.probs.device)
         probs = predict_proba_new(
-            task, result.params, result.edges, x, neighbors, config.n_draws, mix(config.seed, -5)
-        )
+            task, result.params, result.edges, x, neighbors.astype(np.int64), distances,
+            config.n_draws, mix(config.seed, -5),
+        )  # fmt: skip
         found: NDArray[np.floating[Any]] = probs.cpu().numpy()
         return found
 

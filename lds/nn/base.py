@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
 from lds.nn.features import DenseFeatures, SparseFeatures
-from lds.nn.gcn import GCN
+from lds.nn.gcn import GCN, Likenesses
 
 Params = dict[str, Tensor]
 
@@ -56,14 +56,16 @@ class Backbone(Protocol):
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        neighbors: Tensor,
+        likenesses: Likenesses,
     ) -> Tensor:
-        """Logits `(n_draws, n_new, n_classes)` of new nodes that read from the graph.
+        """Logits `(n_draws, n_new, n_classes)` of new nodes with the edges of nodes they are like.
+
+        In a drawn graph A, new node i reads node j by an edge of weight Σ_m q_im A_mj.
 
         Arguments:
             params, features, graph: as for a call, without training.
             new: features of the new nodes `(n_new, n_features)`.
-            neighbors: int64 `(n_new, k)`, nodes of the graph.
+            likenesses: the nodes m that each new node is like, and q.
         """
 
     def penalty(self, params: Params) -> Tensor:

@@ -9,6 +9,9 @@ from lds.graphs.batch import GraphBatch
 from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
 
+Likenesses = tuple[Tensor, Tensor]
+"""For each new node the nodes it is like, int64 `(n_new, k)`, and how much, rows sum to 1."""
+
 
 class GCN:
     """Softmax(Â ReLU(Â X W1) W2), without the softmax (eq. 9.2).
@@ -68,31 +71,38 @@ class GCN:
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        neighbors: Tensor,
+        likenesses: Likenesses,
     ) -> Tensor:
-        """Logits of new nodes, each alone with edges to its neighbours.
+        """Logits of new nodes, each alone with the edges that the nodes it is like have.
 
-        A new node reads from the graph and is not read by it: the nodes of the graph, and their
-        degrees, are as if it were not there.
+        In a drawn graph A, new node i has an edge of weight a_ij = Σ_m q_im A_mj to node j. It
+        reads from the graph and is not read by it: the nodes of the graph, and their degrees, are
+        as if it were not there. So a copy of node m (q_im = 1) has the logits of m.
 
         Arguments:
             params, features, graph: as for a call, without training.
             new: features of the new nodes `(n_new, n_features)`.
-            neighbors: int64 `(n_new, k)`, nodes of the graph.
+            likenesses: the nodes m that each new node is like, and q.
 
         Returns:
             `(n_draws, n_new, n_classes)`.
         """
         s, n = graph.n_draws, graph.n_nodes
+        nodes, q = likenesses
+        scale = graph.scale.view(s, n, 1)  # D̃^-½
+
+        def read(z: Tensor, h: Tensor) -> Tensor:
+            """Σ_m q_m (A D̃^-½ z)_m, from h = Â z."""
+            return (q.unsqueeze(-1) * (h / scale - scale * z)[:, nodes]).sum(2)
+
         z = features.matmul(params["W1"])
-        h = propagate(graph, z.repeat(s, 1)).relu().view(s, n, -1) @ params["W2"]
-        own_scale = (1 + neighbors.shape[1]) ** -0.5
-        weights = (graph.scale.view(s, n)[:, neighbors] * own_scale).unsqueeze(-1)
-        mine = new.matmul(params["W1"]) * own_scale**2
-        hidden = ((weights * z[neighbors]).sum(2) + mine).relu()
-        own = (hidden @ params["W2"]) * own_scale**2
-        logits: Tensor = (weights * h[:, neighbors]).sum(2) + own
-        return logits
+        h = propagate(graph, z.repeat(s, 1)).view(s, n, -1)
+        z2 = h.relu() @ params["W2"]
+        h2 = propagate(graph, z2.reshape(s * n, -1)).view(s, n, -1)
+        degree = 1 + (q * (scale.squeeze(2).pow(-2) - 1)[:, nodes]).sum(2)
+        own = degree.rsqrt().unsqueeze(-1)
+        hidden = (own * read(z, h) + own**2 * new.matmul(params["W1"])).relu()
+        return own * read(z2, h2) + own**2 * (hidden @ params["W2"])
 
     def penalty(self, params: dict[str, Tensor]) -> Tensor:
         """Ω(w): half the squared norm of the first layer's weights (§9.4.2)."""

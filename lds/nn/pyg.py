@@ -41,6 +41,7 @@ from torch_geometric.utils import scatter
 from lds.graphs.batch import GraphBatch
 from lds.graphs.weighted import weighted_edges
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
+from lds.nn.gcn import Likenesses
 
 Params = dict[str, Tensor]
 
@@ -228,14 +229,16 @@ class PyGNetwork:
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        neighbors: Tensor,
+        likenesses: Likenesses,
     ) -> Tensor:
-        """Logits of new nodes, each with edges from its neighbours and none to them.
+        """Logits of new nodes, each with edges from what the nodes it is like have edges with.
+
+        New node i reads node j by an edge of weight Σ_m q_im A_mj, and is read by none.
 
         Arguments:
             params, features, graph: as for a call, without training.
             new: features of the new nodes `(n_new, n_features)`.
-            neighbors: int64 `(n_new, k)`, nodes of the graph.
+            likenesses: the nodes m that each new node is like, and q.
 
         Returns:
             `(n_draws, n_new, n_classes)`.
@@ -248,14 +251,20 @@ class PyGNetwork:
                 f"backbone={self.name!r} cannot predict new rows: an edge to a new row would "
                 "change the rows it reads from; every other backbone can"
             )
-        n, (n_new, k) = graph.n_nodes, neighbors.shape
+        n, (nodes, q) = graph.n_nodes, likenesses
         x = torch.cat([features.dense(), new.dense()])
-        place = torch.arange(n, n + n_new, device=x.device).repeat_interleave(k)
-        more = torch.stack([neighbors.flatten(), place])
+        place = torch.arange(n, n + len(nodes), device=x.device).repeat_interleave(nodes.shape[1])
         logits = []
         for edge_index, edge_weight in weighted_edges(graph):
-            index = torch.cat([edge_index, more], 1)
-            weight = torch.cat([edge_weight, edge_weight.new_ones(more.shape[1])])
+            order = edge_index[1].argsort(stable=True)  # edges by the node they lead to
+            degree = torch.bincount(edge_index[1], minlength=n)
+            first = degree.cumsum(0) - degree
+            count = degree[nodes.flatten()]
+            which = torch.repeat_interleave(torch.arange(count.numel(), device=x.device), count)
+            within = torch.arange(which.numel(), device=x.device) - (count.cumsum(0) - count)[which]
+            source = edge_index[0][order[first[nodes.flatten()[which]] + within]]
+            index = torch.cat([edge_index, torch.stack([source, place[which]])], 1)
+            weight = torch.cat([edge_weight, q.flatten()[which].to(edge_weight)])
             logits.append(self._forward(params, x, index, weight, 0.0)[n:])
         return torch.stack(logits)
 

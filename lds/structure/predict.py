@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,18 +71,22 @@ def predict_proba_new(
     edges: EdgeDistribution,
     new: Features,
     neighbors: NDArray[np.int64],
+    distances: NDArray[np.floating[Any]],
     n_draws: int,
     seed: int,
 ) -> Tensor:
     """Class probabilities of nodes that were not there in training (an addition to the thesis).
 
-    Each new node is joined to its neighbours in every drawn graph, and reads from it through the
-    trained network.
+    In every drawn graph A a new node reads what its neighbours read: node j with weight
+    Σ_m q_m A_mj, where q_m is the share of neighbour m, in inverse proportion to its distance (at
+    distance 0: all of it). So θ says what a new node's edges are, a copy of a node of training has
+    that node's edges, and what is close to a node comes out close to it.
 
     Arguments:
         task, params, edges, n_draws, seed: as learned.
         new: features `(n_new, n_features)`.
         neighbors: `(n_new, k)`, rows of the training features.
+        distances: `(n_new, k)`, to them.
 
     Returns:
         `(n_new, n_classes)`; rows sum to 1.
@@ -89,13 +94,23 @@ def predict_proba_new(
     with replayed(seed):
         graph = edges.draw(n_draws)
     x, near = task.features, nodes_tensor(neighbors, task.labels.device)
+    share = torch.as_tensor(_shares(distances), dtype=x.dtype, device=x.device)
     parts = []
     for start in range(0, new.shape[0], CHUNK):
         rows = slice(start, start + CHUNK)
         chunk = node_features(new[rows], x.dtype, x.device)
-        logits = task.network.attach(params, x, graph, chunk, near[rows])
+        logits = task.network.attach(params, x, graph, chunk, (near[rows], share[rows]))
         parts.append(logits.softmax(2).mean(0))
     return torch.cat(parts)
+
+
+def _shares(distances: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Q in inverse proportion to the distances of each row; of equal rows alone where there are."""
+    nearest = distances.min(1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        likeness = np.where(nearest > 0, nearest / distances, distances <= 0)
+    shares: NDArray[np.floating[Any]] = likeness / likeness.sum(1, keepdims=True)
+    return shares
 
 
 @dataclass(frozen=True)

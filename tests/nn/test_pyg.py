@@ -228,9 +228,10 @@ def test_gcnconv_is_the_librarys_own_gcn_and_so_for_new_nodes():
     )  # fmt: skip
     new = node_features(np.random.default_rng(5).standard_normal((4, F)), torch.float64)
     near = torch.tensor([[0, 1], [1, 2], [5, 0], [8, 3]])
+    like = (near, torch.tensor([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0], [0.3, 0.7]]).double())
     torch.testing.assert_close(
-        made.attach(params, features, graph, new, near),
-        own.attach(mine, features, graph, new, near),
+        made.attach(params, features, graph, new, like),
+        own.attach(mine, features, graph, new, like),
         **CLOSE,
     )
 
@@ -241,23 +242,31 @@ def test_new_nodes_change_neither_the_graph_nor_each_other(name):
     features, graph = node_features(X, torch.float64), graph_of(PAIRS)
     rows = np.random.default_rng(5).standard_normal((3, F))
     near = torch.tensor([[0, 1], [1, 2], [5, 0]])
+    q = torch.tensor([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0]]).double()
     if name == "ChebConv":
         with pytest.raises(ValueError, match="'ChebConv' cannot predict new rows"):
-            made.attach(params, features, graph, node_features(rows, torch.float64), near)
+            made.attach(params, features, graph, node_features(rows, torch.float64), (near, q))
         return
-    together = made.attach(params, features, graph, node_features(rows, torch.float64), near)
+    together = made.attach(params, features, graph, node_features(rows, torch.float64), (near, q))
     for k in range(3):
         new = node_features(rows[k : k + 1], torch.float64)
-        alone = made.attach(params, features, graph, new, near[k : k + 1])
+        alone = made.attach(params, features, graph, new, (near[k : k + 1], q[k : k + 1]))
         torch.testing.assert_close(alone, together[:, k : k + 1], **CLOSE)
-    x = torch.cat([torch.from_numpy(X), torch.from_numpy(rows)])
-    new = torch.stack([near.flatten(), torch.arange(N, N + 3).repeat_interleave(2)])
-    index = torch.cat([drawn_edge_index(graph), new], 1)
+    plain = made(params, features, graph, training=False)
+    copies = made.attach(
+        params, features, graph, node_features(X[[5, 0]], torch.float64),
+        (torch.tensor([[5, 1], [3, 0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()),
+    )  # fmt: skip
+    torch.testing.assert_close(copies, plain[:, [5, 0]], **CLOSE)
+    # The third new node is like node 5 alone: PyG's own layers, with the edges of 5 led to it, too.
+    x = torch.cat([torch.from_numpy(X), torch.from_numpy(rows[2:])])
+    index = drawn_edge_index(graph)
+    of_5 = index[0][index[1] == 5]
+    index = torch.cat([index, torch.stack([of_5, torch.full_like(of_5, N)])], 1)
     with torch.no_grad():
         whole = of_pyg(name, made, params)(x, index)
-    torch.testing.assert_close(together[0], whole[N:], **CLOSE)
-    plain = made(params, features, graph, training=False)[0]
-    torch.testing.assert_close(whole[:N], plain, **CLOSE)
+    torch.testing.assert_close(together[0, 2], whole[N], **CLOSE)
+    torch.testing.assert_close(whole[:N], plain[0], **CLOSE)
 
 
 def test_edges_that_connect_a_graph_and_are_no_candidates_have_weight_1():
