@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lds.bilevel.checks import check_finite
+from lds.bilevel.checks import check_count, check_finite
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.solve import Callback, Run, check_count
+from lds.bilevel.solve import Callback, Run
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
 

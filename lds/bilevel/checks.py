@@ -15,11 +15,24 @@ class NonFiniteError(ArithmeticError):
     """A loss, state or gradient that is not finite, with the step at which it was met."""
 
 
-def check_leaves(name: str, tree: Tree) -> None:
-    """Every leaf of params must be a floating point tensor (an integer one cannot be trained)."""
+def check_count(name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
+    """Every leaf must be a tensor, and if it is to be `trained`, of a floating point dtype."""
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         if not isinstance(leaf, Tensor):
             raise TypeError(f"{name}{path} must be a tensor, got {type(leaf).__name__}")
+        if trained and not leaf.is_floating_point():
+            raise TypeError(
+                f"{name}{path} must be floating point, got {leaf.dtype}; what is not trained "
+                "belongs into the objective, or into hyper"
+            )
 
 
 @contextmanager
@@ -30,15 +43,21 @@ def unchanged(what: str, **trees: Tree) -> Iterator[None]:
         RuntimeError: one was, by its path.
     """
     before = {name: _versions(tree) for name, tree in trees.items()}
-    yield
+    advice = (
+        "in place; it must leave its arguments as they are and return new tensors "
+        "(w - lr * g, not w.sub_(lr * g))"
+    )
+    try:
+        yield
+    except RuntimeError as error:  # a traced argument: torch refuses the change, and names none
+        if "leaf Variable that requires grad" in str(error):
+            raise RuntimeError(f"{what} changed one of its arguments {advice}") from error
+        raise
     for name, tree in trees.items():
         after = _versions(tree)
         if after != before[name]:
             k = next(k for k, old in enumerate(before[name]) if after[k] != old)
-            raise RuntimeError(
-                f"{what} changed {name}{paths(tree)[k]} in place; it must leave its arguments "
-                "as they are and return new tensors (w - lr * g, not w.sub_(lr * g))"
-            )
+            raise RuntimeError(f"{what} changed {name}{paths(tree)[k]} {advice}")
 
 
 def _versions(tree: Tree) -> list[int]:

@@ -6,9 +6,9 @@ import torch
 
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.implicit import Linearized
-from lds.bilevel.linear import random_like
+from lds.bilevel.linear import spectral_radius
 from lds.bilevel.step import Start, Step, mix
-from lds.bilevel.tensors import Tree, detach, leaves, norm
+from lds.bilevel.tensors import Tree, detach, leaves
 
 
 def contraction(
@@ -48,16 +48,8 @@ def contraction(
     for t in range(n_steps):
         state, _ = Step(dynamics, state, hyper, t, mix(seed, 0, t)).run()
     phi = Linearized(Step(dynamics, state, hyper, n_steps, mix(seed, 0, n_steps)))
-    v = random_like(leaves(state), torch.Generator().manual_seed(mix(seed, -6)))
-    growth = []
-    for _ in range(n_iter):
-        size = norm(v)
-        if size == 0:
-            return 0.0
-        v = phi.left([None if part is None else part / size for part in v])
-        growth.append(norm(v))
-    late = torch.tensor(growth[n_iter // 2 :], dtype=torch.float64)
-    return float(late.log().mean().exp())
+    generator = torch.Generator().manual_seed(mix(seed, -6))
+    return spectral_radius(phi.left, leaves(state), generator, n_iter)
 
 
 @dataclass(frozen=True)

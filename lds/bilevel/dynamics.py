@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds.bilevel.checks import check_leaves, check_state
 from lds.bilevel.tensors import (
     Columns,
     Tree,
@@ -127,6 +128,7 @@ class Dynamics:
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
         """Φ_t at traced leaves, ready for its products from the right."""
         new = self.step(state, hyper, t)
+        check_state(new, state, t)
         push = pushforward(leaves(new), [*leaves(state), *leaves(hyper)])
         return Tangents(detach(new), None, lambda z, e, batched: push([*z, *e], batched))
 
@@ -153,6 +155,8 @@ class ObjectiveDynamics(Dynamics):
     def start(self, params: Tree, hyper: Tree) -> Tree:
         """Φ_0: the given or learned first weights, with empty buffers."""
         w = params if self._initial is None else self._initial(params, hyper)
+        name = "params" if self._initial is None else "what start(params, hyper) returns"
+        check_leaves(name, w, trained=True)
         return {"params": w, **self._buffers(w)}
 
     def params(self, state: Tree) -> Tree:

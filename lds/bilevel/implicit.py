@@ -7,7 +7,7 @@ minimiser of L it is ∂E/∂λ - q ∂²L/∂w∂λ with q ∂²L/∂w² = ∂E
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from lds.bilevel.linear import (
     asymmetry,
     conjugate_gradient,
     fixed_point,
+    spectral_radius,
 )
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
@@ -32,6 +33,7 @@ from lds.bilevel.tensors import (
     leaves,
     paths,
     pushforward,
+    rebuild,
     vjp,
 )
 
@@ -45,12 +47,17 @@ class Linearized:
 
     Arguments:
         step: s_T, λ and Φ.
+        previous: a solution that is to be gone on from; it must fit.
+
+    Raises:
+        ValueError: `previous` is of another problem.
     """
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, previous: Columns | None = None) -> None:
         self.state, self.hyper, new = step.traced()
         self.outputs: list[Tensor] = leaves(new)
         self._inputs: list[Tensor] = leaves(self.state.tree)
+        _check_fits(previous, self._inputs)
         self._where = [k for k, leaf in enumerate(self._inputs) if leaf.requires_grad]
         self._push: Callable[[Columns, bool], Columns] | None = None
 
@@ -82,12 +89,13 @@ class Linearized:
 class Stationary(Linearized):
     """∇_w L at a state, with its products from the left: those by the Hessian and ∂²L/∂w∂λ."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, previous: Columns | None = None) -> None:
         assert isinstance(step.dynamics, ObjectiveDynamics)
         self.state, self.hyper = Traced(step.dynamics.params(step.state)), Traced(step.hyper)
         with step.replay(), torch.enable_grad():
             self.outputs = step.dynamics.gradient(self.state.tree, self.hyper.tree, step.t)
         self._inputs = leaves(self.state.tree)
+        _check_fits(previous, self._inputs)
         self._where = list(range(len(self._inputs)))
         self._push = None
 
@@ -162,16 +170,21 @@ class FixedPoint(_Implicit):
     """
 
     def _solve(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
-        phi = Linearized(outer.step)
+        phi = Linearized(outer.step, previous)
         solved = fixed_point(phi.left, outer.adjoint, previous, self.n_iter, self.tol)
         if solved.contraction is not None and solved.contraction >= 1:
-            warnings.warn(
-                f"the dynamics is not a contraction at step {outer.step.t}: the fixed-point "
-                f"iteration grows by {solved.contraction:.3f} a step, where less than 1 is needed; "
-                "use Reverse, a smaller step size, or a dynamics whose Jacobian is projected",
-                ContractionWarning,
-                stacklevel=2,
-            )
+            # Or it may stretch before it contracts, where the Jacobian is not normal: look closer.
+            generator = torch.Generator().manual_seed(0)
+            rho = spectral_radius(phi.left, leaves(outer.step.state), generator, n_iter=60)
+            solved = replace(solved, contraction=rho)
+            if rho >= 1:
+                warnings.warn(
+                    f"the dynamics is not a contraction at step {outer.step.t}: the fixed-point "
+                    f"iteration grows by {rho:.3f} a step, where less than 1 is needed; use "
+                    "Reverse, a smaller step size, or a dynamics whose Jacobian is projected",
+                    ContractionWarning,
+                    stacklevel=2,
+                )
         return solved, phi.to_hyper(solved.q)
 
 
@@ -206,21 +219,28 @@ class ConjugateGradient(_Implicit):
     def _solve(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
         dynamics, step = outer.step.dynamics, outer.step
         if isinstance(dynamics, ObjectiveDynamics) and dynamics.stationary:
-            system = Stationary(step)
+            system = Stationary(step, previous)
             # Only the weights enter; E does not see the buffers.
-            place = {id(leaf): k for k, leaf in enumerate(leaves(step.state))}
-            b = [outer.adjoint[place[id(leaf)]] for leaf in leaves(dynamics.params(step.state))]
-            solved = self._conjugate_gradient(system.left, system.right, b, previous, step)
+            b = leaves(dynamics.params(rebuild(step.state, outer.adjoint)))
+            # A Hessian is symmetric: no normal equations unless they are forced.
+            solved = self._conjugate_gradient(
+                system.left, system.right, b, previous, bool(self.normal_equations)
+            )
             minus = [None if part is None else -part for part in solved.q]
             return solved, system.to_hyper(minus)
-        phi = Linearized(step)
-        solved = self._conjugate_gradient(
-            lambda q: axpy(-1.0, phi.left(q), q),
-            lambda z: axpy(-1.0, phi.right(z), z),
-            outer.adjoint,
-            previous,
-            step,
-        )
+        phi = Linearized(step, previous)
+
+        def left(q: Columns) -> Columns:
+            return axpy(-1.0, phi.left(q), q)
+
+        def right(z: Columns) -> Columns:
+            return axpy(-1.0, phi.right(z), z)
+
+        normal = self.normal_equations
+        if normal is None:
+            generator = torch.Generator().manual_seed(0)
+            normal = asymmetry(left, leaves(step.state), generator) > SYMMETRIC
+        solved = self._conjugate_gradient(left, right, outer.adjoint, previous, normal)
         return solved, phi.to_hyper(solved.q)
 
     def _conjugate_gradient(
@@ -229,17 +249,28 @@ class ConjugateGradient(_Implicit):
         right: Callable[[Columns], Columns],
         b: Columns,
         previous: Columns | None,
-        step: Step,
+        normal: bool,
     ) -> Solved:
-        normal = self.normal_equations
-        if normal is None and not isinstance(step.dynamics, ObjectiveDynamics):
-            generator = torch.Generator().manual_seed(0)
-            normal = asymmetry(left, leaves(step.state), generator) > SYMMETRIC
         if not normal:
             return conjugate_gradient(left, b, previous, self.n_iter, self.tol)
         # q M = b becomes q (M Mᵀ) = b Mᵀ, and x Mᵀ is M x.
         return conjugate_gradient(
             lambda q: right(left(q)), right(b), previous, self.n_iter, self.tol
+        )
+
+
+def _check_fits(previous: Columns | None, inputs: list[Tensor]) -> None:
+    """Refuse a solution of another problem, by its shapes."""
+    if previous is None:
+        return
+    theirs = [None if part is None else tuple(part.shape) for part in previous]
+    needed = [tuple(leaf.shape) for leaf in inputs]
+    if len(theirs) != len(needed) or any(
+        a not in (None, b) for a, b in zip(theirs, needed, strict=True)
+    ):
+        raise ValueError(
+            "previous must be a result for weights of the same shape, by the same method; its "
+            f"solution has the shapes {theirs}, needed are {needed}"
         )
 
 

@@ -50,19 +50,21 @@ def fixed_point(
     """
     size = norm(b)
     q: Columns = [None] * len(b) if start is None else start
-    moves: list[float] = []
+    half = n_iter - n_iter // 2
+    moves: dict[int, float] = {}
     k = 0
     for k in range(1, n_iter + 1):
         new = add(b, product(q)) if any(part is not None for part in q) else list(b)
-        if tol > 0 or k > n_iter - 2:
-            moves.append(norm(axpy(-1.0, q, new)))
+        if tol > 0 or k in (half, n_iter):
+            moves[k] = norm(axpy(-1.0, q, new))
         q = new
-        if tol > 0 and moves[-1] <= tol * size:
+        if tol > 0 and moves[k] <= tol * size:
+            half = k - k // 2
             break
     # q_k - q_{k-1} = (q_1 - q_0) A^{k-1}: the growth of the moves is power iteration for free.
     tiny = torch.finfo(torch.float32).eps * size
-    rho = moves[-1] / moves[-2] if len(moves) > 1 and moves[-2] > tiny else None
-    return Solved(q, k, moves[-1] / size if size and moves else 0.0, rho)
+    rho = (moves[k] / moves[half]) ** (1 / (k - half)) if moves[half] > tiny and k > half else None
+    return Solved(q, k, moves[k] / size if size else 0.0, rho)
 
 
 def conjugate_gradient(
@@ -103,6 +105,26 @@ def conjugate_gradient(
         rr, old = dot(r, r), rr
         d = axpy(rr / old, d, r)
     return Solved(q, k, float(rr) ** 0.5 / size if size else 0.0)
+
+
+def spectral_radius(
+    product: Product, like: list[Tensor], generator: torch.Generator, n_iter: int
+) -> float:
+    """The largest modulus of an eigenvalue of A, by power iteration v ← vA / ‖vA‖.
+
+    The geometric mean of the growth over the second half of the iterations, which also settles
+    where complex eigenvalues turn v.
+    """
+    v = random_like(like, generator)
+    growth = []
+    for _ in range(n_iter):
+        size = norm(v)
+        if size == 0:
+            return 0.0
+        v = product([None if part is None else part / size for part in v])
+        growth.append(norm(v))
+    late = torch.tensor(growth[n_iter // 2 :], dtype=torch.float64)
+    return float(late.log().mean().exp())
 
 
 def asymmetry(product: Product, like: list[Tensor], generator: torch.Generator) -> float:

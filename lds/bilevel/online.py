@@ -7,15 +7,22 @@ from typing import Any
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
-from lds.bilevel.checks import NonFiniteError, check_finite, check_leaves, check_loss
+from lds.bilevel.checks import (
+    NonFiniteError,
+    check_count,
+    check_finite,
+    check_leaves,
+    check_loss,
+)
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.solve import Callback, Run, as_rules, check_count, why
+from lds.bilevel.solve import Callback, Run, as_rules, refill, why
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree, mix
 from lds.bilevel.stopping import Rule
-from lds.bilevel.tensors import Tree, detach, leaves, norm, rebuild
+from lds.bilevel.tensors import Tree, detach, leaves, norm
+from lds.bilevel.usage import refuse_unused
 
 
 def solve_online(
@@ -74,7 +81,8 @@ def solve_online(
         number of steps taken) and the last, which is where training ended.
 
     Raises:
-        TypeError, ValueError: an argument does not fit, or a checkpoint is of another run.
+        TypeError, ValueError: an argument does not fit, a checkpoint is of another run, or a
+            hyperparameter has no influence at any step.
         NonFiniteError: a value is not finite before the first update; later, the run ends with what
             it has, and says so as the reason.
     """
@@ -96,6 +104,7 @@ def solve_online(
     outer = OuterStep(hyper, optimizer, projection)
     run = Run(outer, params, checkpoint, resume, {
         "loop": "solve_online", "discount": discount, "interval": interval, "seed": seed,
+        "method": repr(method),
     })  # fmt: skip
     keep_freed_pages()
     at = outer.hyper
@@ -104,13 +113,16 @@ def solve_online(
     memory = method.start(start)
     t = 0
     if run.more:
-        t, state = run.more["t"], rebuild(state, run.more["state"])
+        t, state = run.more["t"], refill(state, run.more["state"])
         memory.tangents = run.more["tangents"]
+
+    def step_at(state: Tree, t: int) -> Step:
+        return Step(dynamics, state, at, t, mix(seed, 0, t))
+
     reason = run.ended(rules)
     while reason is None and t < n_steps:
         try:
-            step = Step(dynamics, state, at, t, mix(seed, 0, t))
-            new, loss = method.carry(memory, step, discount)
+            new, loss = method.carry(memory, step_at(state, t), discount)
             if loss is None:
                 check_finite("state", new, f"after step {t}")
             else:
@@ -122,22 +134,24 @@ def solve_online(
             end = mix(seed, 0, t, -2)
             point = evaluate(dynamics, objective, state, at, t, end)
             check_finite("the outer value", point.value, f"after {t} steps")
-            grad = gradient_tree(at, method.gradient(memory, point))
+            grads = method.gradient(memory, point)
+            if not run.history:
+                refuse_unused(at, grads, point, start, step_at, n_steps)
+            grad = gradient_tree(at, grads)
             check_finite("the gradient by hyper", grad, f"after {t} steps")
             record = Record(t, float(point.value), norm(leaves(grad)), at)
             run.take(record, dynamics.params(state), grad)
+            at = outer.hyper
+            if (t // interval) % save_every == 0:
+                run.more = {"t": t, "state": leaves(state), "tangents": memory.tangents}
+                run.save()
+            reason = run.ended(rules)
+            if callback is not None and callback(record) is True:
+                reason = reason or "callback"
         except (NonFiniteError, KeyboardInterrupt) as stop:
             if not run.history:
                 raise
             reason = why(stop)
-            break
-        at = outer.hyper
-        if (t // interval) % save_every == 0:
-            run.more = {"t": t, "state": leaves(state), "tangents": memory.tangents}
-            run.save()
-        reason = run.ended(rules)
-        if callback is not None and callback(record) is True:
-            reason = reason or "callback"
     if not reason or not reason.startswith("non-finite"):
         run.params = dynamics.params(state)
     return run.solution_of(reason or "n_steps")

@@ -40,12 +40,18 @@ class OuterStep:
         moving = [leaf for leaf in self._tensors if leaf.is_floating_point()]
         if not moving:
             raise ValueError("hyper must hold a floating point tensor to be tuned, got none")
-        self.optimizer = optimizer(moving)
-        if not isinstance(self.optimizer, torch.optim.Optimizer):
+        made = optimizer(moving) if callable(optimizer) else optimizer
+        if not callable(optimizer) or not isinstance(made, torch.optim.Optimizer):
             raise TypeError(
                 "optimizer must make a torch.optim.Optimizer from a list of tensors, such as "
-                f"functools.partial(torch.optim.Adam, lr=1e-2); got {type(self.optimizer).__name__}"
+                f"functools.partial(torch.optim.Adam, lr=1e-2); got {type(made).__name__}"
             )
+        if isinstance(made, torch.optim.LBFGS):
+            raise TypeError(
+                "optimizer must take a step on one gradient; LBFGS evaluates its function again "
+                "and again: use Adam or SGD"
+            )
+        self.optimizer = made
         if projection is not None and not callable(projection):
             if not same_structure(projection, hyper):
                 raise ValueError(
@@ -63,10 +69,35 @@ class OuterStep:
         """Copies of the current values."""
         return rebuild(self._like, [leaf.clone() for leaf in self._tensors])
 
+    @property
+    def description(self) -> str:
+        """The optimiser with its options, in words."""
+        options = {key: str(value) for key, value in self.optimizer.defaults.items()}
+        return f"{type(self.optimizer).__name__} {options}"
+
     def load(self, hyper: Tree) -> None:
         """Go on from other values."""
         for mine, value in zip(self._tensors, leaves(hyper), strict=True):
-            mine.copy_(value)
+            if mine.is_floating_point():
+                mine.copy_(value)
+
+    def load_optimizer(self, stored: dict[str, Any]) -> None:
+        """Go on from what its `state_dict` was.
+
+        Its own `load_state_dict` would not do: it casts what is kept besides the moments (the
+        products of NAdam, the averages of ASGD) to the dtype of the hyperparameters.
+        """
+        groups = self.optimizer.param_groups
+        for group, kept in zip(groups, stored["param_groups"], strict=True):
+            group.update({key: value for key, value in kept.items() if key != "params"})
+        tensors = [tensor for group in groups for tensor in group["params"]]
+        for k, kept in stored["state"].items():
+            self.optimizer.state[tensors[k]] = {
+                key: value.to(tensors[k].device)
+                if isinstance(value, Tensor) and value.dim()
+                else value
+                for key, value in kept.items()
+            }
 
     def take(self, grad: Tree) -> None:
         """One step of the optimiser, and the projection.
@@ -88,6 +119,14 @@ class OuterStep:
                         f"projection must return a tree like hyper, {paths(self._like)}, "
                         f"got {paths(projected)}"
                     )
+                for path, mine, p in zip(
+                    paths(projected), self._tensors, leaves(projected), strict=True
+                ):
+                    if p.shape != mine.shape:
+                        raise ValueError(
+                            f"projection must keep the shape of hyper{path}, {tuple(mine.shape)}, "
+                            f"got {tuple(p.shape)}"
+                        )
                 self.load(projected)
         try:
             check_finite("hyper", self.hyper, "after an outer step")

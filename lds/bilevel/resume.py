@@ -1,7 +1,6 @@
 """Checkpoints of an outer loop: written whole or not at all, read without unpickling code."""
 
 import io
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -47,10 +46,11 @@ class Checkpoint:
             if not path.exists():
                 continue
             try:
-                state = self._read(path)
+                stored = _read(path)
             except ValueError as error:
                 wrong.append(str(error))
                 continue
+            state = self._state(stored, path)
             if wrong:
                 warnings.warn(f"{wrong[0]}; going on from {path}", UserWarning, stacklevel=3)
             return state
@@ -58,22 +58,29 @@ class Checkpoint:
             raise ValueError("; ".join(wrong))
         return None
 
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            stored = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"checkpoint {path} is damaged ({reason})") from error
+    def _state(self, stored: Any, path: Path) -> dict[str, Any]:
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise ValueError(f"checkpoint {path} is not of format {FORMAT}")
-        theirs = stored.get("fingerprint")
+        theirs = stored["fingerprint"]
         if theirs != self.fingerprint:
             differs = [
-                f"{key}: {theirs.get(key) if isinstance(theirs, dict) else None!r} there, "
-                f"{value!r} here"
-                for key, value in self.fingerprint.items()
-                if not isinstance(theirs, dict) or theirs.get(key) != value
+                f"{key}: {theirs.get(key)!r} there, {self.fingerprint.get(key)!r} here"
+                for key in theirs | self.fingerprint
+                if theirs.get(key) != self.fingerprint.get(key)
             ]
             raise ValueError(f"checkpoint {path} is of another run ({'; '.join(differs)})")
         state: dict[str, Any] = stored["state"]
         return state
+
+
+def _read(path: Path) -> Any:
+    """What a file holds, on the CPU.
+
+    Raises:
+        ValueError: it is damaged, or holds more than tensors and plain values.
+    """
+    try:
+        return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except Exception as error:  # zipfile, pickle and torch each raise their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"checkpoint {path} is damaged ({reason})") from error

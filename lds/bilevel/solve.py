@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lds.bilevel.checks import NonFiniteError
+from lds.bilevel.checks import NonFiniteError, check_count
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.history import Best, Last, Record, Solution
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
@@ -108,14 +108,6 @@ def solve(
     return run.loop(iterate, n_outer, stopping, callback)
 
 
-def check_count(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
 def _episode(
     dynamics: Dynamics | Episode, outer_objective: Callable[..., Tensor] | None
 ) -> Episode:
@@ -178,11 +170,12 @@ class Run:
             raise ValueError("resume=True needs checkpoint=, the folder to go on from")
         if checkpoint is not None:
             shapes = {
-                f"{name}{path}": list(leaf.shape)
+                f"{name}{path}": f"{tuple(leaf.shape)} {leaf.dtype}"
                 for name, tree in (("params", params), ("hyper", outer.hyper))
                 for path, leaf in zip(paths(tree), leaves(tree), strict=True)
             }
-            self._checkpoint = Checkpoint(checkpoint, settings | shapes)
+            settings = settings | {"optimizer": outer.description} | shapes
+            self._checkpoint = Checkpoint(checkpoint, settings)
             stored = self._checkpoint.load() if resume else None
             if stored is not None:
                 self._restore(stored)
@@ -226,15 +219,14 @@ class Run:
         while reason is None and self.done < n_outer:
             try:
                 record = iterate(self.done, self.outer.hyper)
+                self.save()
+                reason = self.ended(rules)
+                if callback is not None and callback(record) is True:
+                    reason = reason or "callback"
             except (NonFiniteError, KeyboardInterrupt) as stop:
                 if not self.history:
                     raise
                 reason = why(stop)
-                break
-            self.save()
-            reason = self.ended(rules)
-            if callback is not None and callback(record) is True:
-                reason = reason or "callback"
         return self.solution_of(reason or "n_outer")
 
     def ended(self, rules: Sequence[Rule]) -> str | None:
@@ -263,14 +255,14 @@ class Run:
 
     def _restore(self, stored: dict[str, Any]) -> None:
         like = self.outer.hyper
-        self.outer.load(rebuild(like, stored["hyper"]))
-        self.outer.optimizer.load_state_dict(stored["optimizer"])
-        self.params = rebuild(self._like, stored["params"])
+        self.outer.load(refill(like, stored["hyper"]))
+        self.outer.load_optimizer(stored["optimizer"])
+        self.params = refill(self._like, stored["params"])
         self.solution = stored["solution"]
         value, hyper, params = stored["best"]
-        self.best = Best(value, rebuild(like, hyper), rebuild(self._like, params))
+        self.best = Best(value, refill(like, hyper), refill(self._like, params))
         self.history = [
-            Record(iteration, value, size, None if hyper is None else rebuild(like, hyper), info)
+            Record(iteration, value, size, None if hyper is None else refill(like, hyper), info)
             for iteration, value, size, hyper, info in stored["history"]
         ]
         self.more = stored["more"]
@@ -281,6 +273,12 @@ class Run:
             self.best.hyper, self.best.params, self.best.value, self.history, reason,
             Last(self.outer.hyper, self.params),
         )  # fmt: skip
+
+
+def refill(like: Tree, stored: list[Tensor]) -> Tree:
+    """A tree of stored leaves, on the devices of `like`."""
+    pairs = zip(stored, leaves(like), strict=True)
+    return rebuild(like, [leaf.to(mine.device) for leaf, mine in pairs])
 
 
 def _values(tree: Tree) -> list[Any] | None:

@@ -63,11 +63,7 @@ class Step:
 
     def run(self) -> tuple[Tree, Tensor | None]:
         """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
-        with (
-            self.replay(),
-            torch.no_grad(),
-            unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper),
-        ):
+        with self.replay(), torch.no_grad(), self._unchanged():
             new, loss = self.dynamics.advance(self.state, self.hyper, self.t)
         check_state(new, self.state, self.t)
         return new, loss
@@ -90,8 +86,11 @@ class Step:
 
     def tangents(self) -> Tangents:
         """s_t with its products from the right, A_t z + B_t e."""
-        with self.replay(), torch.enable_grad():
+        with self.replay(), torch.enable_grad(), self._unchanged():
             return self.dynamics.tangents(Traced(self.state).tree, Traced(self.hyper).tree, self.t)
+
+    def _unchanged(self) -> AbstractContextManager[None]:
+        return unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper)
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,11 @@ class Start:
 
     def run(self) -> Tree:
         """s_0."""
-        with replayed(self.seed, devices(self.params, self.hyper)), torch.no_grad():
+        with (
+            replayed(self.seed, devices(self.params, self.hyper)),
+            torch.no_grad(),
+            unchanged("the start of the dynamics", params=self.params, hyper=self.hyper),
+        ):
             return self.dynamics.start(self.params, self.hyper)
 
     def vjp(self, adjoint: list[Tensor | None]) -> list[Any]:
@@ -152,7 +155,11 @@ def evaluate(
 ) -> Outer:
     """Differentiate E(params(state), hyper, t) by state and hyperparameters."""
     traced_state, traced_hyper = Traced(state), Traced(hyper)
-    with replayed(seed, devices(state, hyper)), torch.enable_grad():
+    with (
+        replayed(seed, devices(state, hyper)),
+        torch.enable_grad(),
+        unchanged("the outer objective", state=state, hyper=hyper),
+    ):
         value = objective(dynamics.params(traced_state.tree), traced_hyper.tree, t)
     if not isinstance(value, Tensor) or value.dim() != 0:
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -118,8 +118,8 @@ def dot(left: Sequence[Any], right: Sequence[Any]) -> Tensor:
 
 
 def norm(tensors: Sequence[Any]) -> float:
-    """Euclidean norm of all leaves together; None counts as 0."""
-    formed = [tensor for tensor in tensors if tensor is not None]
+    """Euclidean norm of all leaves together; None and integers count as 0."""
+    formed = [tensor for tensor in tensors if tensor is not None and tensor.is_floating_point()]
     return float(torch.nn.utils.get_total_norm(formed)) if formed else 0.0
 
 

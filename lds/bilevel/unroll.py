@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lds._memory import keep_freed_pages
 from lds.bilevel.auto import choose
-from lds.bilevel.checks import check_finite, check_leaves, check_loss
+from lds.bilevel.checks import check_count, check_finite, check_leaves, check_loss
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
 from lds.bilevel.reverse import Reverse
@@ -47,7 +47,7 @@ def hypergradient(
         The value E, its gradient like `hyper`, and the state s_T.
 
     Raises:
-        TypeError: a leaf is no tensor, or `method` is of another kind.
+        TypeError: a leaf is no tensor, or `n_steps` or `method` is of another kind.
         ValueError: `n_steps` is negative, an objective is not scalar, Φ returns another kind of
             state, or a hyperparameter has no influence at any step.
         RuntimeError: Φ changed its arguments in place.
@@ -64,8 +64,7 @@ def hypergradient(
         (tensor(1.), tensor(1.))
     """
     check_method(method)
-    if n_steps < 0:
-        raise ValueError(f"n_steps must be at least 0, got {n_steps}; 0 evaluates E at Φ_0")
+    check_count("n_steps", n_steps, 0)
     return differentiate_run(
         dynamics, with_step(outer_objective, 2), detach(params), detach(hyper), n_steps, method,
         seed, 0, None if previous is None else previous.solution, check_usage=True,
