@@ -13,6 +13,12 @@ def data_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """That folder, whatever it holds."""
+    return data_root()
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """That folder; tests that need it are skipped where it is absent."""
     root = data_root()

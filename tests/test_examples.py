@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent / "examples" / "benchmarks"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+BENCHMARKS = EXAMPLES / "benchmarks"
 
 
 def run(script: str, support: str, *options: str) -> str:
@@ -38,3 +40,62 @@ def test_parts_of_a_hyperstep_are_set_beside_their_floor():
 
 def test_predictions_in_a_batch_are_timed_beside_a_loop():
     assert set(json.loads(run("predict.py", "all"))) == {"batch", "loop", "n_draws", "ratio"}
+
+
+def wrong_labels_are_found(rows):
+    by_name = {row["trained on"]: row for row in rows}
+    everything, clean = by_name["everything"], by_name["clean half"]
+    cleaned = [row for name, row in by_name.items() if name.startswith("cleaned")]
+    assert len(cleaned) == 2
+    for row in cleaned:  # a coin's F1 is 1/2
+        assert row["f1"] > 0.65
+        for column in ("test", "test with validation"):
+            assert everything[column] < row[column] < clean[column]
+
+
+def interactions_are_in_their_sets(rows):
+    by_name = {row["method"]: row for row in rows}
+    assert set(by_name) == {"STL", "NMTT", "HMTT", "HMTT-S"}
+    for row in rows:
+        C = np.array(row["C"])
+        assert (C >= 0).all()
+        assert (C == C.T).all()
+        assert (C.diagonal() == 0).all()
+        assert np.mean(row["test"]) > 0.4
+    assert max(by_name["STL"]["sums"]) == 0
+    assert max(by_name["HMTT-S"]["sums"]) < 1.001 * 0.003
+    assert np.ptp(by_name["HMTT"]["C"], axis=1).min() > np.ptp(by_name["NMTT"]["C"], axis=1).max()
+
+
+def the_ball_makes_methods_agree(rows):
+    inside = [row for row in rows if row["projected"]]
+    assert {row["method"] for row in inside} == {"reverse", "fixed point", "CG"}
+    for row in inside:
+        assert row["norm"] < 0.99 + 1e-4
+        assert row["rho"] < row["norm"]
+        assert row["loss"] < 0.7 * np.log(10)
+        assert row["loss"] == pytest.approx(inside[0]["loss"], rel=0.01)
+    assert all(row["norm"] > 1 for row in rows if not row["projected"])
+
+
+SCRIPTS = [  # an example, a file it reads, what its rows must show
+    ("hyper_cleaning.py", "mnist/mnist.npz", wrong_labels_are_found),
+    ("task_interactions.py", "mnist/mnist.npz", interactions_are_in_their_sets),
+    ("equilibrium.py", "mnist/mnist.npz", the_ball_makes_methods_agree),
+]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("script", "needed", "check"), SCRIPTS, ids=[line[0] for line in SCRIPTS])
+def test_example_on_a_tiny_budget(script, needed, check, data_folder, tmp_path):
+    if not (data_folder / needed).exists():
+        pytest.skip(f"{data_folder} has no {needed}; data/README.md says how LDS_DATA is laid out")
+    out = tmp_path / "rows.jsonl"
+    command = [
+        sys.executable, str(EXAMPLES / script), "--budget", "tiny", "--root", str(data_folder),
+        "--out", str(out),
+    ]  # fmt: skip
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(table.splitlines()) > len(rows) > 0
+    check(rows)
