@@ -1,7 +1,6 @@
 """θ: one Bernoulli probability for every undirected pair of nodes, drawn S graphs at a time."""
 
 import functools
-import math
 import operator
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lds.discrete.thinning import ThinningTable
-from lds.graphs.batch import GraphBatch, Products, graph_batch
+from lds.graphs.batch import GraphBatch, Products, graph_batch, positions
 from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.connected import Pairs, complete, first_forest, parts
 from lds.graphs.listed import ListedEntries
@@ -162,15 +161,15 @@ class EdgeDistribution:
         assert self._tree is not None
         n_parts, labels = self.n_nodes, np.arange(self.n_nodes)
         found: list[Pairs] = []
-        above = math.inf
         for level in (*LEVELS, None):
             if level is None:
                 row, col = self._tree
             else:
-                inside = (self.probs > level) & (self.probs <= above)
-                index, above = inside.nonzero().squeeze(1), level
-                theta = self.probs[index].cpu().numpy()
+                index = positions(self.probs > level)
                 row, col = (part.cpu().numpy() for part in self.pairs.pairs(index))
+                apart = np.flatnonzero(labels[row] != labels[col])  # few, after the first level
+                theta = self.probs[index].cpu().numpy()[apart]
+                row, col = row[apart], col[apart]
                 order = np.lexsort((col, row, -theta))
                 row, col = row[order], col[order]
             kept = first_forest(labels[row], labels[col], n_parts)
