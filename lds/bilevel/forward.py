@@ -79,7 +79,9 @@ class Forward(AbstractHypergradient):
         for k, (z, e, size) in enumerate(
             zip(memory.tangents, memory.directions, memory.sizes, strict=True)
         ):
-            if discount != 1:
+            if discount == 0:  # HD: without the past, no second derivative of L by the weights
+                z = [None] * len(z)
+            elif discount != 1:
                 z = [None if part is None else discount * part for part in z]
             memory.tangents[k] = tangents.push(z, e, size > 1)
         return tangents.state, tangents.loss
