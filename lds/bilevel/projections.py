@@ -4,6 +4,7 @@ Each function here makes a projection; `solve` applies it to the hyperparameters
 step. A projection made here takes a tensor, or a tree of them, leaf by leaf.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -112,7 +113,12 @@ def convolution_ball(size: tuple[int, int], radius: float = 1.0) -> Projection:
         raise ValueError(f"convolution_ball: radius must be positive and finite, got {radius:g}")
 
     def project(kernel: Tensor) -> Tensor:
-        h, w = kernel.shape[-2:]
+        h, w = kernel.shape[-2:] if kernel.dim() == 4 else (math.inf, math.inf)
+        if h > size[0] or w > size[1]:
+            raise ValueError(
+                "convolution_ball: a kernel must be (out, in, height, width), no larger than the "
+                f"images, {size}, got {tuple(kernel.shape)}"
+            )
         clipped = _clipped(_frequencies(kernel, size), radius)
         cut: Tensor = (
             torch.fft.ifft2(clipped.permute(2, 3, 0, 1)).real[..., :h, :w].to(kernel.dtype)

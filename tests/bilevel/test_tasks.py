@@ -1,0 +1,222 @@
+"""Batches of tasks and folds by vmap, against loops over them and closed forms."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lds import bilevel
+from tests.problems import scalar
+
+# The same float64 sums, batched in another order.
+CLOSE = {"rtol": 1e-10, "atol": 1e-13}
+N, D = 12, 3
+
+
+def data(seed: int = 0) -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((N, D))
+    return torch.tensor(X), torch.tensor(X @ [1.0, -2.0, 0.5] + rng.standard_normal(N))
+
+
+def ridge_losses(X: Tensor, y: Tensor):
+    def inner(w: Tensor, lam: Tensor, fold: dict[str, Tensor]) -> Tensor:
+        fit = bilevel.weighted_mean((X @ w - y).square(), fold["train"])
+        return fit + lam * w.square().sum()
+
+    def outer(w: Tensor, lam: Tensor, fold: dict[str, Tensor]) -> Tensor:
+        return bilevel.weighted_mean((X @ w - y).square(), fold["validation"])
+
+    return inner, outer
+
+
+@pytest.mark.parametrize("method", [bilevel.Reverse(), bilevel.Forward()], ids=["rev", "fwd"])
+def test_all_folds_at_once_equal_a_loop_over_folds(method):
+    """The loop trains each fold alone on the rows it keeps, and knows no weights or vmap."""
+    X, y = data()
+    folds = bilevel.k_folds(N, 4, seed=1, dtype=torch.float64)
+    inner, outer = bilevel.over_tasks(*ridge_losses(X, y), folds)
+    w, lam = bilevel.stacked(torch.zeros(D, dtype=torch.float64), 4), scalar(0.1)
+    result = bilevel.hypergradient(
+        bilevel.Momentum(inner, 0.1, 0.5), outer, w, lam, 7, method=method
+    )
+    values, grads = [], []
+    for k in range(4):
+        held = folds["validation"][k].bool()
+        train, held_out = (X[~held], y[~held]), (X[held], y[held])
+
+        def alone(w, lam, data=train):
+            return (data[0] @ w - data[1]).square().mean() + lam * w.square().sum()
+
+        one = bilevel.hypergradient(
+            bilevel.Momentum(alone, 0.1, 0.5),
+            lambda w, lam, data=held_out: (data[0] @ w - data[1]).square().mean(),
+            torch.zeros(D, dtype=torch.float64), lam, 7,
+        )  # fmt: skip
+        values.append(one.value)
+        grads.append(one.grad)
+        torch.testing.assert_close(result.state["params"][k], one.state["params"], **CLOSE)
+    torch.testing.assert_close(result.value, torch.stack(values).mean(), **CLOSE)
+    torch.testing.assert_close(result.grad, torch.stack(grads).mean(), **CLOSE)
+
+
+def test_leave_one_out_of_ridge_has_its_closed_form():
+    """Residuals without row i are r_i / (1 - h_i), h the hat matrix's diagonal (PRESS)."""
+    X, y = data()
+    lam = 0.2
+    folds = bilevel.k_folds(N, N, dtype=torch.float64)
+
+    # Sums, so that the penalty weighs the same with a row less.
+    def inner(w, lam, fold):
+        return (fold["train"] * (X @ w - y).square()).sum() / N + lam * w.square().sum()
+
+    inner, outer = bilevel.over_tasks(inner, ridge_losses(X, y)[1], folds)
+    w = bilevel.stacked(torch.zeros(D, dtype=torch.float64), N)
+
+    def press(lam: Tensor) -> Tensor:
+        hat = X @ torch.linalg.solve(X.T @ X + N * lam * torch.eye(D, dtype=X.dtype), X.T)
+        return ((y - hat @ y) / (1 - hat.diagonal())).square().mean()
+
+    at = scalar(lam).requires_grad_()
+    value = press(at)
+    (grad,) = torch.autograd.grad(value, at)
+    for method in (bilevel.Reverse(), bilevel.ConjugateGradient(N * D)):
+        result = bilevel.hypergradient(
+            bilevel.GradientDescent(inner, 0.3), outer, w, scalar(lam), 120, method=method
+        )
+        torch.testing.assert_close(result.value, value.detach(), rtol=1e-8, atol=0)
+        torch.testing.assert_close(result.grad, grad, rtol=1e-7, atol=0)
+
+
+def test_one_fold_at_random_an_outer_iteration():
+    """Each iteration is that fold alone; over many, the mean over folds."""
+    X, y = data()
+    folds = bilevel.k_folds(N, 4, dtype=torch.float64)
+    order = torch.randint(4, (12,), generator=torch.Generator().manual_seed(0)).tolist()
+    assert set(order) == {0, 1, 2, 3}
+    losses = ridge_losses(X, y)
+
+    def episode(k):
+        inner, outer = bilevel.over_tasks(*losses, bilevel.task_at(folds, order[k]))
+        return bilevel.GradientDescent(inner, 0.1), outer
+
+    w = bilevel.stacked(torch.zeros(D, dtype=torch.float64), 1)
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    solution = bilevel.solve(episode, None, w, scalar(0.1), 5, n_outer=12, optimizer=still)
+    inner, outer = bilevel.over_tasks(*losses, folds)
+    whole = bilevel.hypergradient(
+        bilevel.GradientDescent(inner, 0.1), outer,
+        bilevel.stacked(torch.zeros(D, dtype=torch.float64), 4), scalar(0.1), 5,
+    )  # fmt: skip
+    by_fold = {k: r.value for k, r in zip(order, solution.history, strict=True)}
+    for k, record in zip(order, solution.history, strict=True):
+        assert record.value == by_fold[k]
+    assert np.mean([by_fold[k] for k in range(4)]) == pytest.approx(float(whole.value), rel=1e-10)
+
+
+@pytest.mark.parametrize(("n_rows", "n_folds"), [(12, 4), (10, 3), (5, 5), (2, 2)])
+def test_folds_share_the_rows_out(n_rows, n_folds):
+    folds = bilevel.k_folds(n_rows, n_folds, seed=3)
+    train, held = folds["train"], folds["validation"]
+    assert train.shape == held.shape == (n_folds, n_rows)
+    assert torch.equal(train + held, torch.ones(n_folds, n_rows))
+    assert torch.equal(held.sum(0), torch.ones(n_rows))
+    sizes = held.sum(1)
+    assert float(sizes.max() - sizes.min()) <= 1
+    again = bilevel.k_folds(n_rows, n_folds, seed=3)["validation"]
+    assert torch.equal(again, held)
+    seeds = {tuple(bilevel.k_folds(12, 4, seed=s)["validation"].flatten().tolist()) for s in (1, 2)}
+    assert len(seeds) == 2
+
+
+def test_a_batch_of_tasks_that_learn_a_representation_equals_a_loop():
+    """Algorithm 5: shared first layer as hyperparameters, a head a task; MAML's start beside."""
+    rng = np.random.default_rng(1)
+    tasks = {
+        "x": torch.tensor(rng.standard_normal((5, 8, 4))),
+        "y": torch.tensor(rng.standard_normal((5, 8))),
+    }
+    hyper = {
+        "shared": torch.tensor(rng.standard_normal((4, 3))),
+        "head": torch.tensor(rng.standard_normal(3)),
+    }
+
+    def loss(w, hyper, task, rows):
+        return (torch.tanh(task["x"][rows] @ hyper["shared"]) @ w - task["y"][rows]).square().mean()
+
+    def inner(w, hyper, task):
+        return loss(w, hyper, task, slice(0, 5))
+
+    def outer(w, hyper, task):
+        return loss(w, hyper, task, slice(5, 8))
+
+    batch = bilevel.over_tasks(inner, outer, tasks)
+    zeros = torch.zeros(3, dtype=torch.float64)
+    result = bilevel.hypergradient(
+        bilevel.GradientDescent(
+            batch[0], 0.2, start=lambda params, hyper: bilevel.stacked(hyper["head"], 5)
+        ),
+        batch[1], bilevel.stacked(zeros, 5), hyper, 4,
+    )  # fmt: skip
+    singles = []
+    for k in range(5):
+        task = {name: value[k] for name, value in tasks.items()}
+        singles.append(
+            bilevel.hypergradient(
+                bilevel.GradientDescent(
+                    lambda w, hyper, task=task: inner(w, hyper, task), 0.2,
+                    start=lambda params, hyper: hyper["head"],
+                ),
+                lambda w, hyper, task=task: outer(w, hyper, task), zeros, hyper, 4,
+            )
+        )  # fmt: skip
+    value = torch.stack([s.value for s in singles]).mean()
+    torch.testing.assert_close(result.value, value, **CLOSE)
+    for name in hyper:
+        mean = torch.stack([s.grad[name] for s in singles]).mean(0)
+        torch.testing.assert_close(result.grad[name], mean, **CLOSE)
+
+
+def test_tasks_draw_for_themselves_and_may_ask_for_the_step():
+    seen = []
+
+    def inner(w, lam, task, step):
+        seen.append(step)
+        return lam * (w * nn.functional.dropout(torch.ones(50, dtype=torch.float64)) * task).sum()
+
+    batch = bilevel.over_tasks(inner, lambda w, lam, task: w.sum(), torch.ones(3).double())
+    result = bilevel.hypergradient(
+        bilevel.GradientDescent(batch[0], 1.0), batch[1],
+        torch.zeros(3, 50, dtype=torch.float64), scalar(1.0), 2,
+    )  # fmt: skip
+    moved = result.state["params"]
+    assert len({tuple(row.tolist()) for row in moved}) == 3
+    assert set(seen) == {0, 1}
+    # E = -λ Σ masks, so its slope is E/λ: backwards, the masks of forwards were met
+    torch.testing.assert_close(result.grad, result.value, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bilevel.k_folds(5, 1), r"n_folds must be in \[2, n_rows = 5\], got 1"),
+        (lambda: bilevel.k_folds(5, 6), r"n_folds must be in \[2, n_rows = 5\], got 6"),
+        (lambda: bilevel.task_at(torch.zeros(3, 1), 3), r"k must be in \[0, 3\), .* got 3"),
+        (lambda: bilevel.task_at(torch.zeros(3, 1), -1), r"k must be in \[0, 3\), .* got -1"),
+        (
+            lambda: bilevel.over_tasks(
+                lambda w, h, t: w, lambda w, h, t: w, {"x": torch.zeros(3), "y": torch.zeros(4)}
+            ),
+            r"all of one length, got .*\['x'\].*3.*\['y'\].*4",
+        ),
+        (
+            lambda: bilevel.over_tasks(lambda w, h, t: w, lambda w, h, t: w, torch.tensor(1.0)),
+            "one slice a task",
+        ),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
