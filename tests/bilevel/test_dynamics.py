@@ -79,8 +79,31 @@ def run_torch(optimizer, n_steps: int):
             bilevel.Adam(loss, 0.05, (0, 0)),
             functools.partial(torch.optim.Adam, lr=0.05, betas=(0.0, 0.0)),
         ),
+        (bilevel.AdamW(loss), functools.partial(torch.optim.AdamW, lr=1e-3)),
+        (
+            bilevel.AdamW(loss, 0.05, (0.6, 0.9), 1e-4, 0.3),
+            functools.partial(
+                torch.optim.AdamW, lr=0.05, betas=(0.6, 0.9), eps=1e-4, weight_decay=0.3
+            ),
+        ),
+        (bilevel.RMSprop(loss), functools.partial(torch.optim.RMSprop, lr=1e-2)),
+        (
+            bilevel.RMSprop(loss, 0.002, 0.7, 0.01, 0.5),
+            functools.partial(torch.optim.RMSprop, lr=0.002, alpha=0.7, eps=0.01, momentum=0.5),
+        ),
     ],
-    ids=["descent", "heavy-ball", "nesterov", "adam", "adam-options", "adam-no-memory"],
+    ids=[
+        "descent",
+        "heavy-ball",
+        "nesterov",
+        "adam",
+        "adam-options",
+        "adam-no-memory",
+        "adamw",
+        "adamw-options",
+        "rmsprop",
+        "rmsprop-options",
+    ],
 )
 def test_fifty_steps_equal_those_of_torch(dynamics, optimizer):
     torch.testing.assert_close(run(dynamics, 50), run_torch(optimizer, 50), **SAME)
@@ -99,7 +122,14 @@ DYNAMICS = {
     "heavy-ball": bilevel.Momentum(lambda w, lam: (lam * w).sin().sum(), 0.3, 0.7),
     "nesterov": bilevel.Momentum(lambda w, lam: (lam * w).sin().sum(), 0.3, 0.7, nesterov=True),
     "adam": bilevel.Adam(lambda w, lam: (lam * w).sin().sum(), 0.3, (0.5, 0.7), 0.1),
-}
+    "adamw": bilevel.AdamW(
+        lambda w, lam: (lam * w).sin().sum(), lambda lam: 0.2 * lam, (0.5, 0.7), 0.1,
+        lambda lam: lam**2,
+    ),
+    "rmsprop": bilevel.RMSprop(
+        lambda w, lam: (lam * w).sin().sum(), 0.3, lambda lam: 0.5 * lam, 0.1, 0.4
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DYNAMICS)
@@ -210,6 +240,97 @@ def test_a_module_enters_through_functional_call():
     new = bilevel.GradientDescent(inner, lr=0.1).step({"params": w}, None, 0)["params"]
     assert inner(new, None) < inner(w, None)
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+# What a step is: schedules, mini-batches, starts.
+
+
+@pytest.mark.parametrize("name", DYNAMICS)
+def test_products_from_the_right_equal_finite_differences(name):
+    """Forward's tangents, by the loss's symmetry, against a difference of two runs."""
+    dynamics = DYNAMICS[name]
+    w, lam, h = torch.tensor([0.4, -1.2], dtype=torch.float64), scalar(0.9), 1e-6
+
+    def value(lam: Tensor, method=None):
+        return bilevel.hypergradient(
+            dynamics, lambda w, lam: (w**3).sum() + lam**2, w, lam, 3, method=method
+        )
+
+    grad = value(lam, bilevel.Forward()).grad
+    slope = (value(lam + h).value - value(lam - h).value) / (2 * h)
+    torch.testing.assert_close(grad, slope, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", [bilevel.Reverse(), bilevel.Forward()], ids=["rev", "fwd"])
+def test_mini_batches_come_by_the_step(method):
+    """Step t sees row t: w_T = (1-ηa_{T-1})…(1-ηa_0) w_0, and λ scales every row."""
+    rows = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+    eta, lam, w0 = 0.2, 0.7, 3.0
+    result = bilevel.hypergradient(
+        bilevel.GradientDescent(lambda w, lam, step: 0.5 * lam * rows[step] * w**2, eta),
+        lambda w, lam: w,
+        scalar(w0),
+        scalar(lam),
+        3,
+        method=method,
+    )
+    factors = 1 - eta * lam * rows
+    torch.testing.assert_close(result.value, w0 * factors.prod(), **SAME)
+    slope = result.value * (-eta * rows / factors).sum()
+    torch.testing.assert_close(result.grad, slope, **SAME)
+
+
+@pytest.mark.parametrize("method", [bilevel.Reverse(), bilevel.Forward()], ids=["rev", "fwd"])
+def test_a_random_start_by_reparameterisation(method):
+    """Φ_0 = σε (§5.4.1): the estimator is α_0 ε, with α_0 = ∂E/∂w_T Π(I - ηH) and ε replayed."""
+    a = torch.tensor([0.5, 1.5, 3.0], dtype=torch.float64)
+    eta, sigma, T = 0.1, 0.8, 4
+    drawn = []
+
+    def start(params, hyper):
+        drawn.append(torch.randn(3, dtype=torch.float64))
+        return hyper["sigma"] * drawn[-1]
+
+    def run(seed):
+        drawn.clear()
+        return bilevel.hypergradient(
+            bilevel.GradientDescent(lambda w, h: 0.5 * (a * w**2).sum(), eta, start=start),
+            lambda w, h: 0.5 * (w**2).sum(),
+            torch.zeros(3, dtype=torch.float64),
+            {"sigma": scalar(sigma)},
+            T,
+            method=method,
+            seed=seed,
+        )
+
+    result = run(0)
+    epsilon = drawn[0]
+    assert all(torch.equal(epsilon, again) for again in drawn)
+    shrink = (1 - eta * a) ** T
+    alpha_0 = shrink * (sigma * shrink * epsilon)
+    torch.testing.assert_close(result.grad["sigma"], alpha_0 @ epsilon, **SAME)
+    assert not torch.equal(run(1).grad["sigma"], result.grad["sigma"])
+
+
+def test_model_agnostic_meta_learning_by_one_step():
+    """MAML: Φ_0(λ) = λ and one step: ∇f = (I - ηH) ∇E(λ - η∇L(λ)), H of a loss not quadratic."""
+    eta = 0.3
+
+    def inner(w, lam=None):
+        return (w.sin() * torch.tensor([1.0, 2.0], dtype=torch.float64)).sum() + (w[0] * w[1]) ** 2
+
+    def outer(w, lam):
+        return (w - 1).square().sum()
+
+    lam = torch.tensor([0.4, -0.6], dtype=torch.float64)
+    result = bilevel.hypergradient(
+        bilevel.GradientDescent(inner, eta, start=lambda params, lam: lam),
+        outer, torch.zeros(2, dtype=torch.float64), lam, 1,
+    )  # fmt: skip
+    H = torch.autograd.functional.hessian(inner, lam)
+    g = torch.autograd.functional.jacobian(inner, lam)
+    expected = (torch.eye(2, dtype=torch.float64) - eta * H) @ (2 * (lam - eta * g - 1))
+    torch.testing.assert_close(result.grad, expected, **SAME)
 
 
 # Settings.
