@@ -1,7 +1,7 @@
 """When an outer loop ends: rules that look at its history.
 
-A rule is a function of the records so far that returns the reason to stop, or None. It keeps
-nothing of its own, so a resumed run stops where an uninterrupted one does.
+A rule is a function of the records so far that returns the reason to stop, or None. It follows
+from them alone, so a resumed run stops where an uninterrupted one does.
 """
 
 import math
@@ -27,11 +27,18 @@ def patience(n: int, min_delta: float = 0.0) -> Rule:
     if not 0 <= min_delta < math.inf:
         raise ValueError(f"patience: min_delta must be 0 or more, got {min_delta}")
 
+    # What was seen already is not looked at again: long online runs ask at every step.
+    seen, best, waited = 0, math.inf, 0
+    last: Record | None = None
+
     def rule(history: Sequence[Record]) -> str | None:
-        best, waited = math.inf, 0
-        for record in history:
+        nonlocal seen, last, best, waited
+        if not seen <= len(history) or (seen and history[seen - 1] is not last):  # another run
+            seen, best, waited = 0, math.inf, 0
+        for record in history[seen:]:
             waited = 0 if record.value < best - min_delta else waited + 1
             best = min(best, record.value)
+        seen, last = len(history), history[-1]
         return "patience" if waited >= n else None
 
     return rule
