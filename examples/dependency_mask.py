@@ -64,7 +64,7 @@ def mask_by_hypergradients(x: Tensor, n_outer: int, seed: int) -> Tensor:
         torch.full((d, d), 0.5),
         n_steps=60,
         n_outer=n_outer,
-        optimizer=functools.partial(torch.optim.Adam, lr=0.05),
+        optimizer=functools.partial(torch.optim.Adam, lr=0.1),
         projection=bilevel.projections.box(0.01, 0.99),
         seed=seed,
     )
@@ -92,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.budget == "full":
-        seeds, d, n_edges, n_rows, n_outer = 5, 20, 30, 1000, 60
+        seeds, d, n_edges, n_rows, n_outer = 3, 20, 30, 1000, 40
     else:
         seeds, d, n_edges, n_rows, n_outer = 1, 6, 6, 200, 3
     ours, lasso, best, directed, seconds = [], [], [], [], []
