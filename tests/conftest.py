@@ -29,3 +29,11 @@ def shared_data() -> Path:
             f"{root} has no {', '.join(missing)}; data/README.md says how LDS_DATA is laid out"
         )
     return root
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one tiny run, see `tests/saved_run.py`; not to be written into."""
+    from tests import saved_run
+
+    return saved_run.save(tmp_path_factory.mktemp("saved"))

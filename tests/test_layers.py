@@ -45,6 +45,7 @@ ONLY_PLACES = {
         "datasets.table",
         "datasets.tabular",
         "graphs.knn",
+        "plots.predictions",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
     "networkx": EDGE | {"graphs.interop", "graphs.export"},

@@ -75,9 +75,14 @@ def expected_calibration_error(
     """
     confidence = probabilities.max(1)
     right = probabilities.argmax(1) == labels
-    bins = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    bins = confidence_bins(confidence, n_bins)
     gap = np.bincount(bins, right - confidence, n_bins)  # n_b · (accuracy - confidence)
     return float(np.abs(gap).sum() / len(labels))
+
+
+def confidence_bins(confidence: Floats, n_bins: int) -> NDArray[np.int64]:
+    """The bin of each confidence: k where it lies in (k/B, (k+1)/B], 0 for 0."""
+    return np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
 
 
 def entropy(probabilities: Floats) -> Floats:

@@ -1,0 +1,18 @@
+"""Pictures of a saved run; each function takes a `lds.checkpoints.Run` and returns a figure.
+
+matplotlib comes with `pip install lds[plot]`. No global state of it is changed.
+"""
+
+from lds.plots.graph import degrees_and_homophily, probability_histograms
+from lds.plots.predictions import calibration, embedding
+from lds.plots.training import expected_edges, group_probabilities, learning_curves
+
+__all__ = [
+    "calibration",
+    "degrees_and_homophily",
+    "embedding",
+    "expected_edges",
+    "group_probabilities",
+    "learning_curves",
+    "probability_histograms",
+]

@@ -1,0 +1,110 @@
+"""How the pictures look: one style, colours that stay apart, axes without clutter."""
+
+import colorsys
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from lds.checkpoints import Run
+
+INK = "#2e3440"
+"""Colour of text and axes; the report puts the page's own in its place."""
+
+PALETTE = (
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee",
+    "#aa3377", "#8c6d5a", "#ee8833", "#44aa99", "#9988dd",
+)  # fmt: skip
+"""Colours of classes: told apart by most eyes, on white and on black (after Paul Tol's)."""
+
+BLUE, RED, GREEN, GREY = PALETTE[0], PALETTE[1], PALETTE[2], "#8a8f98"
+LONGEST = 28
+"""Letters of a class's name that fit a legend."""
+
+_STYLE: Any = {
+    "figure.figsize": (6.4, 3.6),
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.15,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "text.parse_math": False,  # a class may be called $x$
+    "axes.unicode_minus": False,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor",
+         "xtick.color", "ytick.color", "grid.color"),
+        INK,
+    ),
+}  # fmt: skip
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the style above and leave matplotlib's settings as they were."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(_STYLE):
+            figure = draw(*args, **kwargs)
+            for axes in figure.axes:
+                for axis in (axes.xaxis, axes.yaxis):  # their first tick is the others' model
+                    axis.get_major_ticks(1)
+                    axis.get_minor_ticks(1)
+            return figure
+
+    return drawn
+
+
+def class_colours(n_classes: int) -> list[str]:
+    """A colour for each class; beyond the palette, hues around the wheel."""
+    if n_classes <= len(PALETTE):
+        return list(PALETTE[:n_classes])
+    wheel = (colorsys.hls_to_rgb(c / n_classes, 0.5, 0.6) for c in range(n_classes))
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in rgb) for rgb in wheel]
+
+
+def class_names(run: Run) -> list[str]:
+    """Names short enough for a legend, none that matplotlib would leave out of it."""
+    names = [str(name) for name in run.settings["classes"]]
+    short = [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]
+    return [f" {name}" if name.startswith("_") else name for name in short]
+
+
+def series(run: Run, name: str) -> np.ndarray:
+    """One number of each outer iteration; NaN where it was not finite."""
+    values = (record[name] for record in run.metrics)
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def over_iterations(axes: Axes, run: Run) -> np.ndarray:
+    """Label the axis of outer iterations, mark the best, and return their numbers from 1."""
+    best = run.summary["best_iteration"] + 1
+    axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label="best by stopping rows")
+    axes.set_xlabel("outer iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return np.arange(1, len(run.metrics) + 1)
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+
+def role_rows(run: Run, roles: Sequence[str]) -> np.ndarray:
+    """Rows of these roles."""
+    rows = [run.predictions[f"{role}_rows"] for role in roles]
+    found: np.ndarray = np.concatenate(rows).astype(np.int64)
+    return found

@@ -1,0 +1,83 @@
+"""How a run went, outer iteration by outer iteration."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lds.checkpoints import Run
+from lds.plots.style import BLUE, GREEN, GREY, RED, log_axis, over_iterations, series, styled
+from lds.structure.groups import GROUPS
+
+_COLOURS = {"same": BLUE, "different": RED, "unknown": GREY, "held_out": GREEN}
+
+
+@styled
+def learning_curves(run: Run) -> Figure:
+    """Inner, outer and stopping loss (nats), and accuracy on the stopping rows.
+
+    The inner loss is that of the last inner step and includes the penalty on the weights; inner and
+    outer loss are each on one drawn graph, so they jump.
+    """
+    figure = Figure(figsize=(6.4, 5))
+    losses, accuracy = figure.subplots(2, 1, sharex=True)
+    t = over_iterations(losses, run)
+    curves = (
+        ("inner_loss", "inner: train rows", GREY),
+        ("outer_loss", "outer: validation rows", BLUE),
+        ("stopping_loss", "stopping rows", RED),
+    )
+    for name, label, colour in curves:
+        losses.plot(t, series(run, name), label=label, color=colour, marker=_dot(t))
+    losses.set(ylabel="loss, nats", title="Losses", ylim=(0, None))
+    over_iterations(accuracy, run)
+    values = 100 * series(run, "stopping_accuracy")
+    accuracy.plot(t, values, color=RED, label="stopping rows", marker=_dot(t))
+    test = run.summary["test_accuracy"].get("lds")
+    if test is not None:
+        accuracy.axhline(100 * test, color=GREEN, linestyle="--", label="test rows, of the best")
+    accuracy.set(ylabel="accuracy, %", title="Accuracy")
+    for axes in (losses, accuracy):
+        axes.legend()
+    return figure
+
+
+@styled
+def expected_edges(run: Run) -> Figure:
+    """Σ θ, the expected number of undirected edges of a drawn graph, over time."""
+    figure = Figure()
+    axes = figure.subplots()
+    t = over_iterations(axes, run)
+    start = run.summary["starting_edges"]
+    axes.plot(
+        np.append(0, t), np.append(start, series(run, "expected_edges")), color=BLUE, marker=_dot(t)
+    )
+    axes.axhline(start, color=GREY, linewidth=1, label="starting edges")
+    axes.set(ylabel="expected edges", title="Expected edges of a drawn graph", ylim=(0, None))
+    axes.legend()
+    return figure
+
+
+@styled
+def group_probabilities(run: Run) -> Figure:
+    """Mean θ over pairs of one class, of two, with a class unknown, and held-out edges (Fig. 9.3).
+
+    Classes are those known to the run (train, validation and stopping rows). The thesis draws the
+    means of three nodes; these are over all pairs. A mean of 0 has no place on the logarithmic axis
+    and is left out.
+    """
+    figure = Figure()
+    axes = figure.subplots()
+    t = over_iterations(axes, run)
+    for name, label in GROUPS.items():
+        means = np.array([record["group_probs"].get(name, np.nan) for record in run.metrics])
+        if (means > 0).any():
+            shown = np.where(means > 0, means, np.nan)
+            axes.plot(t, shown, label=label, color=_COLOURS[name], marker=_dot(t))
+    log_axis(axes)
+    axes.set(ylabel="mean edge probability", title="Mean edge probability by group of pairs")
+    axes.legend()
+    return figure
+
+
+def _dot(t: np.ndarray) -> str:
+    """Short curves show their points; a curve of one point is nothing else."""
+    return "o" if len(t) <= 3 else ""

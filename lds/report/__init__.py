@@ -1,0 +1,5 @@
+"""A saved run as one HTML page."""
+
+from lds.report.page import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,84 @@
+"""The most probable edges of every node, small enough to travel in a page."""
+
+import json
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from lds.checkpoints import Run
+from lds.plots.style import class_colours
+
+MOST_EDGES = 400_000
+"""Edges in a page: about 5 MB."""
+
+SHOWN, FEWEST = 16, 4
+"""Edges of a node in the page at most, and at least, however many nodes there are."""
+
+UNIT = 10_000
+"""Probabilities are whole numbers of these parts."""
+
+ROLES = ("train", "validation", "stopping", "test")
+
+
+def neighbourhoods(run: Run) -> dict[str, Any]:
+    """What the page's picture of a node needs, as plain lists.
+
+    Returns:
+        "classes" and "colours" by class; by node: "label" (-1 unknown), "prediction", "confidence"
+        (parts of `UNIT`), "role" (index into "roles"), "degree" (expected, of all stored edges) and
+        "edges" (how many are stored). Its most probable edges, most probable first, are entries
+        first[i] to first[i + 1] of "to", "probability" (parts of `UNIT`, at least 1) and "given"
+        (1: an edge of the starting graph).
+    """
+    n_nodes = run.edge_probs.shape[0]
+    each = max(FEWEST, min(SHOWN, MOST_EDGES // n_nodes))
+    edges = run.edge_probs.tocoo()
+    order = np.lexsort((edges.col, -edges.data, edges.row))
+    row, col, theta = edges.row[order], edges.col[order], edges.data[order]
+    rank = np.arange(row.size) - np.searchsorted(row, row)
+    row, col, theta = row[rank < each], col[rank < each], theta[rank < each]
+    first = np.searchsorted(row, np.arange(n_nodes + 1))
+    given = _stored(run.start, row, col)
+
+    probabilities = run.predictions["probabilities"]
+    role = np.full(n_nodes, len(ROLES))
+    for k, name in enumerate(ROLES):
+        role[run.predictions[f"{name}_rows"]] = k
+    classes = [str(name) for name in run.settings["classes"]]
+    degree = np.asarray(run.edge_probs.sum(axis=1)).ravel().astype(np.float64)
+    return {
+        "classes": classes,
+        "colours": class_colours(len(classes)),
+        "roles": [*ROLES, "no role"],
+        "unit": UNIT,
+        "label": run.predictions["labels"].tolist(),
+        "prediction": probabilities.argmax(1).tolist(),
+        "confidence": _parts(probabilities.max(1)),
+        "role": role.tolist(),
+        "degree": degree.round(1).tolist(),
+        "edges": np.diff(run.edge_probs.indptr).tolist(),
+        "first": first.tolist(),
+        "to": col.tolist(),
+        "probability": _parts(theta),
+        "given": given.astype(int).tolist(),
+    }
+
+
+def to_script(value: Any) -> str:
+    """JSON that cannot end the <script> it stands in, whatever its strings hold."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _parts(values: np.ndarray) -> list[int]:
+    whole: list[int] = np.maximum(1, np.rint(values * UNIT)).astype(np.int64).tolist()
+    return whole
+
+
+def _stored(graph: sp.csr_array, row: np.ndarray, col: np.ndarray) -> np.ndarray:
+    """Whether each entry of a graph is above 0."""
+    n, entries = graph.shape[0], graph.tocoo()
+    there = entries.data > 0
+    keys = entries.row[there].astype(np.int64) * n + entries.col[there]
+    return np.isin(row.astype(np.int64) * n + col, keys)

@@ -1,0 +1,202 @@
+"use strict";
+(() => {
+  // What each list holds is said in lds/report/neighbours.py.
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const byId = (id) => document.getElementById(id);
+  const n = data.label.length;
+  const visited = [];
+  let current = -1;
+  let lastWrong = -1;
+
+  const WIDTH = 620, HEIGHT = 560;
+  const NEAR = 115, FAR = 235; // distance of a certain edge from the centre, and of one near 0
+
+  // Everything is put in as text or attribute, never as markup: names of classes are the user's.
+  function element(parent, name, attributes = {}, text = "") {
+    const drawn = parent.namespaceURI.endsWith("svg") || name === "svg";
+    const made = drawn
+      ? document.createElementNS("http://www.w3.org/2000/svg", name)
+      : document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    if (text !== "") made.textContent = text;
+    parent.append(made);
+    return made;
+  }
+
+  const className = (c) => (c < 0 ? "unknown" : data.classes[c]);
+  const isWrong = (i) => data.label[i] >= 0 && data.label[i] !== data.prediction[i];
+  const shownClass = (i) => (data.label[i] >= 0 ? data.label[i] : data.prediction[i]);
+  const helped = (i) => data.role[i] < 3; // train, validation or stopping
+
+  function percent(parts) {
+    const value = (100 * parts) / data.unit;
+    return `${value < 10 ? value.toFixed(2) : value.toFixed(0)} %`;
+  }
+
+  function edgesOf(i) {
+    const found = [];
+    for (let e = data.first[i]; e < data.first[i + 1]; e++) {
+      const p = data.probability[e];
+      found.push({ to: data.to[e], parts: p, p: p / data.unit, given: data.given[e] === 1 });
+    }
+    return found;
+  }
+
+  function describe(i) {
+    const label = data.label[i] < 0 ? "label unknown" : `label ${className(data.label[i])}`;
+    const right = data.label[i] < 0 ? "" : isWrong(i) ? " (wrong)" : " (right)";
+    return `Node ${i}, ${data.roles[data.role[i]]}: ${label}, predicted ` +
+      `${className(data.prediction[i])}${right} with ${percent(data.confidence[i])}. ` +
+      `Expected degree ${data.degree[i]}, from ${data.edges[i]} possible edges.`;
+  }
+
+  function node(parent, i, x, y, r, dy) {
+    const group = element(parent, "g", { class: "node", transform: `translate(${x} ${y})` });
+    const circle = { r, fill: data.colours[shownClass(i)], stroke: "none" };
+    if (helped(i)) Object.assign(circle, { class: "known", style: `fill: ${circle.fill}` });
+    element(group, "circle", circle);
+    if (isWrong(i)) {
+      const d = r * 0.5;
+      element(group, "path", { class: "cross", d: `M${-d} ${-d}L${d} ${d}M${d} ${-d}L${-d} ${d}` });
+    }
+    element(group, "text", { y: dy }, String(i));
+    return group;
+  }
+
+  // Ranks next to each other stand apart, so that near nodes are not all on one side.
+  function stride(m) {
+    const common = (a, b) => (b ? common(b, a % b) : a);
+    let step = Math.max(1, Math.round(0.382 * m));
+    while (common(step, m) > 1) step++;
+    return step;
+  }
+
+  function draw(i, edges) {
+    const picture = byId("picture");
+    picture.replaceChildren();
+    const lines = element(picture, "g", { "aria-hidden": "true" });
+    const places = new Map();
+    const m = Math.max(3, edges.length);
+    edges.forEach((edge, k) => {
+      const angle = (2 * Math.PI * ((k * stride(m)) % m)) / m - Math.PI / 2;
+      const distance = FAR - (FAR - NEAR) * edge.p;
+      places.set(edge.to, {
+        x: WIDTH / 2 + 1.12 * distance * Math.cos(angle),
+        y: HEIGHT / 2 + distance * Math.sin(angle),
+      });
+    });
+    for (const [from, a] of places) {
+      for (const edge of edgesOf(from)) {
+        const b = places.get(edge.to);
+        const once = b && (from < edge.to || !edgesOf(edge.to).some((other) => other.to === from));
+        if (once) {
+          element(lines, "path", {
+            class: "between", d: `M${a.x} ${a.y}L${b.x} ${b.y}`, "stroke-width": 0.5 + 2 * edge.p,
+          });
+        }
+      }
+    }
+    for (const edge of edges) {
+      const { x, y } = places.get(edge.to);
+      element(lines, "path", {
+        class: edge.given ? "link" : "link new",
+        d: `M${WIDTH / 2} ${HEIGHT / 2}L${x} ${y}`,
+        "stroke-width": 1 + 5 * edge.p,
+        "stroke-opacity": 0.35 + 0.65 * edge.p,
+      });
+    }
+    for (const edge of edges) {
+      const { x, y } = places.get(edge.to);
+      const group = node(picture, edge.to, x, y, 13, -18);
+      group.setAttribute("role", "button");
+      group.setAttribute("tabindex", "0");
+      const label = `Node ${edge.to}, ${className(shownClass(edge.to))}, edge ${percent(edge.parts)}`;
+      group.setAttribute("aria-label", label);
+      element(group, "title", {}, label);
+      group.addEventListener("click", () => show(edge.to));
+      group.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" || event.key === " ") {
+          event.preventDefault();
+          show(edge.to);
+          byId("node").focus();
+        }
+      });
+    }
+    node(picture, i, WIDTH / 2, HEIGHT / 2, 21, 40).classList.replace("node", "centre");
+    if (!edges.length) {
+      element(picture, "text", { x: WIDTH / 2, y: HEIGHT / 2 + 80 }, "no edge is likely enough");
+    }
+  }
+
+  function classCell(row, c, bad) {
+    const cell = element(row, "td", { class: bad ? "class bad" : "class", title: className(c) });
+    if (c >= 0) {
+      const dot = element(cell, "span", { class: "dot", "aria-hidden": "true" });
+      dot.style.background = data.colours[c];
+    }
+    cell.append(className(c) + (bad ? " (wrong)" : ""));
+  }
+
+  function list(edges) {
+    const body = byId("edges").tBodies[0];
+    body.replaceChildren();
+    for (const edge of edges) {
+      const row = element(body, "tr");
+      const first = element(row, "td");
+      const button = element(first, "button", { type: "button" }, String(edge.to));
+      button.setAttribute("aria-label", `Move to node ${edge.to}`);
+      button.addEventListener("click", () => show(edge.to));
+      const cell = element(row, "td", { class: "short" });
+      const bar = element(cell, "span", { class: "bar", "aria-hidden": "true" });
+      bar.style.width = `${3 * edge.p}rem`;
+      cell.append(percent(edge.parts));
+      classCell(row, data.label[edge.to], false);
+      classCell(row, data.prediction[edge.to], isWrong(edge.to));
+      element(row, "td", { class: "short" }, edge.given ? "given" : "learned");
+    }
+  }
+
+  function show(i, back = false) {
+    if (current >= 0 && !back && i !== current) visited.push(current);
+    current = i;
+    const edges = edgesOf(i);
+    byId("problem").textContent = "";
+    byId("node").value = String(i);
+    byId("node").removeAttribute("aria-invalid");
+    byId("back").disabled = visited.length === 0;
+    byId("about").textContent = describe(i);
+    byId("picture").dataset.node = String(i);
+    draw(i, edges);
+    list(edges);
+  }
+
+  byId("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const asked = byId("node").value.trim();
+    const i = Number(asked);
+    if (/^\d+$/.test(asked) && i < n) {
+      show(i);
+    } else {
+      byId("problem").textContent = `There is no node “${asked}”; nodes are 0 to ${n - 1}.`;
+      byId("node").setAttribute("aria-invalid", "true");
+    }
+  });
+  byId("back").addEventListener("click", () => show(visited.pop(), true));
+
+  const wrong = data.label.map((_, i) => i).filter((i) => data.role[i] === 3 && isWrong(i));
+  byId("wrong").hidden = wrong.length === 0;
+  byId("wrong").addEventListener("click", () => {
+    lastWrong = (lastWrong + 1) % wrong.length;
+    show(wrong[lastWrong]);
+  });
+
+  data.classes.forEach((name, c) => {
+    const item = element(byId("legend"), "li");
+    element(item, "span", { class: "dot", "aria-hidden": "true" }).style.background = data.colours[c];
+    item.append(name);
+  });
+
+  // A node with edges to start with.
+  const degrees = data.first.slice(1).map((end, i) => end - data.first[i]);
+  show(Math.max(0, degrees.findIndex((degree) => degree > 2)));
+})();

@@ -1,0 +1,174 @@
+"""One self-contained HTML page from a run folder: no network, no other file."""
+
+import io
+import itertools
+import re
+import warnings
+from collections.abc import Callable
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from lds._files import write_atomically
+from lds.checkpoints import Run, load_run
+from lds.plots.graph import degrees_and_homophily, probability_histograms
+from lds.plots.predictions import calibration, embedding
+from lds.plots.style import INK
+from lds.plots.training import expected_edges, group_probabilities, learning_curves
+from lds.report.neighbours import neighbourhoods, to_script
+from lds.structure.baselines import CONTROLS
+
+PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
+    "learning": (
+        learning_curves,
+        "Inner and outer loss are those of the last step of an outer iteration, on one drawn "
+        "graph. The stopping rows choose the best iteration.",
+    ),
+    "edges": (expected_edges, "How many edges a drawn graph has on average."),
+    "groups": (
+        group_probabilities,
+        "Means over all pairs of nodes. Classes count as known where the run could know them: on "
+        "train, validation and stopping rows.",
+    ),
+    "histograms": (
+        probability_histograms,
+        "All known labels are used here, those of test rows too. A learned graph that helps gives "
+        "pairs of one class more.",
+    ),
+    "degrees": (
+        degrees_and_homophily,
+        "Above: how many edges a node has on average. Below: how much of the weight of the edges "
+        "at nodes of a class stays within it.",
+    ),
+    "embedding": (
+        embedding,
+        "Nodes near each other look alike to the classification layer. Colours are classes, of the "
+        "prediction where the label is unknown.",
+    ),
+    "calibration": (
+        calibration,
+        "Where the bars meet the dashed line, a confidence of 80 % is right 80 times of 100.",
+    ),
+}
+
+
+def write_report(run: Run | str | Path, path: str | Path) -> None:
+    """Write the page; the file is complete or not there.
+
+    It holds the accuracy beside the controls, the pictures of `lds.plots`, the settings, and a view
+    of any node's most probable edges. t-SNE takes seconds; the rest is fast.
+
+    Arguments:
+        run: a run folder, or what `load_run` read from one.
+        path: of the file, .html.
+
+    Raises:
+        FileNotFoundError, ValueError: the folder does not hold a whole run, or `path` cannot be.
+    """
+    path = Path(path)
+    if path.suffix not in (".html", ".htm"):
+        raise ValueError(f"the report's file must end in .html, got {path.name!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    page = html(run if isinstance(run, Run) else load_run(run))
+    write_atomically(path, lambda file: file.write(page.encode()))
+
+
+def html(run: Run) -> str:
+    """The page as text."""
+    pictures = "".join(
+        f'<figure id="{name}">{svg(draw(run), name)}<figcaption>{escape(caption)}</figcaption>'
+        "</figure>"
+        for name, (draw, caption) in PICTURES.items()
+    )
+    data = neighbourhoods(run)
+    parts = {
+        "title": escape(_title(run)),
+        "css": _asset("page.css"),
+        "facts": _facts(run),
+        "quality": _quality(run),
+        "most_probable": str(max(b - a for a, b in itertools.pairwise(data["first"]))),
+        "last_node": str(len(data["label"]) - 1),
+        "pictures": pictures,
+        "settings": _settings(run),
+        "data": to_script(data),
+        "script": _asset("page.js"),
+    }
+    # In one pass: what was put in is not searched for further places.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+
+
+def svg(figure: Figure, name: str) -> str:
+    """A figure as inline SVG in the page's own text colour, its ids made unique by `name`."""
+    buffer = io.StringIO()
+    options = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
+    with mpl.rc_context(options), warnings.catch_warnings():
+        # The browser has letters that matplotlib's font has not.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, dpi=150)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r'\b(id=")', rf"\1{name}-", text)
+    text = re.sub(r'(href="#|url\(#)', rf"\1{name}-", text)
+    title = escape(", ".join(axes.get_title() for axes in figure.axes if axes.get_title()))
+    text = text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return text.replace(INK, "currentColor")
+
+
+def _title(run: Run) -> str:
+    settings = run.settings
+    title = f"{Path(str(settings['data'])).name}, seed {settings['options']['seed']}"
+    if settings.get("retain") is not None:
+        title += f", {settings['retain']:.0%} of the edges"
+    return title
+
+
+def _facts(run: Run) -> str:
+    summary, labels = run.summary, run.predictions["labels"]
+    roles = ", ".join(
+        f"{run.predictions[f'{role}_rows'].size:,} {role}"
+        for role in ("train", "validation", "stopping", "test")
+    )
+    facts = {
+        "Nodes": f"{len(labels):,} ({roles})",
+        "Classes": f"{len(run.settings['classes'])}",
+        "Edges": f"{summary['starting_edges']:,} before, {summary['expected_edges']:,.0f} expected "
+        "after learning",
+        "Run": f"{len(run.metrics)} outer iterations in {summary['seconds']:,.0f} s, best "
+        f"{summary['best_iteration'] + 1}, ended by {summary['reason']}",
+    }
+    return "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
+
+
+def _quality(run: Run) -> str:
+    names = {"lds": "LDS", **CONTROLS}
+    rows = []
+    for name, found in run.summary["test_quality"].items():
+        cells = ("-", "-", "-")
+        if found is not None:
+            accuracy, ece = (f"{100 * found[key]:.1f} %" for key in ("accuracy", "ece"))
+            cells = (accuracy, f"{found['nll']:.3f}", ece)
+        row = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows.append(f'<tr><th scope="row">{escape(names.get(name, name))}</th>{row}</tr>')
+    return "".join(rows)
+
+
+def _settings(run: Run) -> str:
+    settings = run.settings
+    plain = {key: value for key, value in settings.items() if key not in ("options", "classes")}
+    versions: dict[str, Any] = plain.pop("versions", {})
+    shown = plain | settings["options"] | {f"{name} version": v for name, v in versions.items()}
+    return "".join(
+        f'<tr><th scope="row">{escape(str(key))}</th><td>{escape(str(value))}</td></tr>'
+        for key, value in shown.items()
+        if key != "n_metrics"
+    )
+
+
+def _asset(name: str) -> str:
+    return files("lds.report").joinpath(name).read_text(encoding="utf-8")

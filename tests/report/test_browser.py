@@ -1,0 +1,122 @@
+"""The report in headless Chromium, as a reader uses it."""
+
+import time
+
+import pytest
+
+from lds.checkpoints import load_run
+from lds.cli import app
+from lds.report.page import write_report
+from tests.browser import chromium
+
+
+@pytest.fixture(scope="module")
+def browser(run_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    write_report(run_folder, folder / "run.html")
+    with chromium(folder / "profile") as driver:
+        driver.get((folder / "run.html").as_uri())
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def run(run_folder):
+    return load_run(run_folder)
+
+
+def text(browser, selector):
+    return browser.find_element("css selector", selector).text
+
+
+def picture(browser):
+    return browser.find_element("id", "picture").get_attribute("innerHTML")
+
+
+def search(browser, node):
+    field = browser.find_element("id", "node")
+    field.clear()
+    field.send_keys(f"{node}\n")
+
+
+def test_it_opens_without_a_word_in_the_console(browser):
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return typeof window.hurt") == "undefined"
+    assert "pets.csv" in text(browser, "h1")
+    assert len(browser.find_elements("css selector", "figure svg")) == 7
+    width, window = browser.execute_script(
+        "return [document.documentElement.scrollWidth, innerWidth]"
+    )
+    assert width <= window, "nothing sticks out at the side"
+
+
+def test_the_search_finds_a_node_and_the_picture_changes(browser, run):
+    search(browser, 17)
+    before = picture(browser)
+    search(browser, 40)
+    assert text(browser, "#about").startswith("Node 40,")
+    assert picture(browser) != before
+    likely = run.edge_probs[[40]].toarray()[0]
+    rows = browser.find_elements("css selector", "#edges tbody tr")
+    assert len(rows) == min(16, (likely > 0).sum())
+    assert int(rows[0].find_element("tag name", "button").text) == likely.argmax()
+    assert browser.get_log("browser") == []
+
+
+def test_a_click_moves_to_a_neighbour_and_back(browser):
+    search(browser, 17)
+    neighbour = browser.find_element("css selector", "#picture .node")
+    number = neighbour.find_element("css selector", "text").get_attribute("textContent")
+    before = picture(browser)
+    browser.execute_script(
+        "arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", neighbour
+    )
+    assert text(browser, "#about").startswith(f"Node {number},")
+    assert picture(browser) != before
+    browser.find_element("id", "back").click()
+    assert text(browser, "#about").startswith("Node 17,")
+    assert picture(browser) == before
+    neighbour = browser.find_element("css selector", "#picture .node")
+    neighbour.send_keys("\ue007")  # Enter, from the keyboard
+    assert text(browser, "#about").startswith(f"Node {number},")
+
+
+@pytest.mark.parametrize("asked", ["90", "-1", "x", "1e1"])
+def test_a_node_that_is_not_there_is_said_so(browser, asked):
+    search(browser, 3)
+    search(browser, asked)
+    assert f"There is no node “{asked}”; nodes are 0 to 89." in text(browser, "#problem")
+    assert text(browser, "#about").startswith("Node 3,")
+
+
+def test_it_is_dark_where_the_reader_wants_it(browser):
+    ask = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
+    looks = {}
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        looks[scheme] = browser.execute_script(ask)
+    assert looks["light"] != looks["dark"]
+    title = browser.execute_script(
+        "return getComputedStyle(document.querySelector('#learning text')).fill"
+    )
+    assert title == looks["dark"][1], "the pictures' text follows the page"
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_cora_opens_in_three_seconds_and_is_under_ten_megabytes(shared_data, tmp_path):
+    from typer.testing import CliRunner
+
+    run, page = tmp_path / "run", tmp_path / "cora.html"
+    options = "--max-iter 3 --max-inner 40 --no-controls --quiet --retain 0.25"
+    arguments = ["fit", "cora", "--root", str(shared_data), *options.split(), "--out", str(run)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    write_report(run, page)
+    assert page.stat().st_size < 10e6
+    with chromium(tmp_path / "profile") as driver:
+        driver.get("about:blank")
+        begun = time.perf_counter()
+        driver.get(page.as_uri())
+        assert time.perf_counter() - begun < 3
+        assert driver.get_log("browser") == []
+        assert driver.find_element("id", "about").text.startswith("Node ")

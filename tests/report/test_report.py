@@ -1,0 +1,118 @@
+"""The report: one file, whole and harmless, with the run's own numbers."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from lds.checkpoints import load_run
+from lds.report.neighbours import UNIT, neighbourhoods, to_script
+from lds.report.page import PICTURES, write_report
+from tests.saved_run import NAMES
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the text of its scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.cells: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        inside = self.tags[-1][0] if self.tags else ""
+        if inside == "script" and data.strip():
+            self.scripts.append(data)
+        elif inside == "td":
+            self.cells.append(data)
+
+
+@pytest.fixture(scope="module")
+def text(run_folder, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("report") / "run.html"
+    write_report(run_folder, path)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def run(run_folder):
+    return load_run(run_folder)
+
+
+def test_it_asks_for_nothing_from_outside(text):
+    for tag, attributes in Page(text).tags:
+        for name in ("src", "href", "xlink:href", "data", "action"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), f"{tag} {name}={value}"
+    assert "default-src 'none'" in text
+    assert "@import" not in text
+    assert text.count("url(") == text.count("url(#"), "styles point into the page alone"
+
+
+def test_names_of_classes_stay_text(text):
+    page = Page(text)
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert not any(tag == "b" for tag, _ in page.tags)
+    assert json.loads(page.scripts[0])["classes"] == sorted(NAMES)
+
+
+def test_every_picture_is_well_formed_and_its_ids_its_own(text):
+    seen = set()
+    parts = text.split("<figure id=")[1:]
+    assert len(parts) == len(PICTURES)
+    for part in parts:
+        drawn = part[part.index("<svg") : part.index("</svg>") + 6]
+        root = ElementTree.fromstring(drawn)
+        assert root.get("role") == "img"
+        assert root.get("aria-label")
+        ids = {element.get("id") for element in root.iter()} - {None}
+        assert not ids & seen
+        seen |= ids
+        targets = {element.get("{http://www.w3.org/1999/xlink}href") for element in root.iter()}
+        assert {target[1:] for target in targets - {None} if target[0] == "#"} <= ids
+
+
+def test_it_holds_the_runs_numbers(text, run):
+    cells = Page(text).cells
+    for found in run.summary["test_quality"].values():
+        assert f"{100 * found['accuracy']:.1f} %" in cells
+        assert f"{found['nll']:.3f}" in cells
+    for value in run.settings["options"].values():
+        assert str(value) in cells
+
+
+def test_neighbours_are_the_most_probable_edges(run):
+    found = json.loads(to_script(neighbourhoods(run)))
+    theta, start = run.edge_probs.toarray(), run.start.toarray()
+    for i in range(len(theta)):
+        mine = slice(found["first"][i], found["first"][i + 1])
+        likely = sorted(np.flatnonzero(theta[i]), key=lambda j: (-theta[i, j], j))[:16]
+        assert found["to"][mine] == likely
+        np.testing.assert_allclose(
+            np.array(found["probability"][mine]) / UNIT, theta[i, likely], atol=1 / UNIT
+        )
+        assert found["given"][mine] == (start[i, likely] > 0).astype(int).tolist()
+        assert found["edges"][i] == np.count_nonzero(theta[i])
+    roles = [found["roles"][k] for k in found["role"]]
+    for role in ("train", "validation", "stopping", "test"):
+        rows = [i for i, name in enumerate(roles) if name == role]
+        assert rows == sorted(run.predictions[f"{role}_rows"].tolist())
+    assert roles.count("no role") == (run.predictions["labels"] < 0).sum()
+
+
+def test_the_file_must_be_a_page_in_a_folder(run_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in \.html, got 'run\.pdf'"):
+        write_report(run_folder, tmp_path / "run.pdf")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        write_report(run_folder, tmp_path / "gone" / "run.html")
+    with pytest.raises(FileNotFoundError, match="not the folder of a finished run"):
+        write_report(tmp_path, tmp_path / "run.html")
+    assert not list(Path(tmp_path).iterdir())
