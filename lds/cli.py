@@ -52,6 +52,21 @@ def datasets() -> None:
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="HTML file; default report.html in the folder.")
+    ] = None,
+) -> None:
+    """Write a run as one HTML page: accuracy, pictures, settings, and any node's likely edges."""
+    from lds.report.page import write_report  # matplotlib is an extra
+
+    path = out_file or run / "report.html"
+    write_report(run, path)
+    out.print(f"report: {path}", soft_wrap=True)
+
+
+@app.command()
 def fit(
     name: Annotated[str, typer.Argument(help="A data set by name, or a .csv or .parquet file.")],
     method: Annotated[str, typer.Option(help="How the graph is learned: lds.")] = "lds",

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from lds.checkpoints import Run
 
@@ -97,10 +97,14 @@ def over_iterations(axes: Axes, run: Run) -> np.ndarray:
 
 
 def log_axis(axes: Axes) -> None:
-    """A logarithmic vertical axis with plain numbers."""
+    """A logarithmic vertical axis with plain numbers, after what is drawn on it is there."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    low, high = axes.get_ylim()
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_formatter(plain if high < 8 * low else FuncFormatter(lambda *_: ""))
+    if 8 * low <= high < 200 * low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
 
 
 def role_rows(run: Run, roles: Sequence[str]) -> np.ndarray:

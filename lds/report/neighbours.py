@@ -27,9 +27,9 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
     Returns:
         "classes" and "colours" by class; by node: "label" (-1 unknown), "prediction", "confidence"
         (parts of `UNIT`), "role" (index into "roles"), "degree" (expected, of all stored edges) and
-        "edges" (how many are stored). Its most probable edges, most probable first, are entries
-        first[i] to first[i + 1] of "to", "probability" (parts of `UNIT`, at least 1) and "given"
-        (1: an edge of the starting graph).
+        "edges" (how many are stored: those above "cutoff"). Its most probable edges, most probable
+        first, are entries first[i] to first[i + 1] of "to", "probability" (parts of `UNIT`, at
+        least 1) and "given" (1: an edge of the starting graph).
     """
     n_nodes = run.edge_probs.shape[0]
     each = max(FEWEST, min(SHOWN, MOST_EDGES // n_nodes))
@@ -52,6 +52,7 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
         "colours": class_colours(len(classes)),
         "roles": [*ROLES, "no role"],
         "unit": UNIT,
+        "cutoff": run.summary["edge_cutoff"],
         "label": run.predictions["labels"].tolist(),
         "prediction": probabilities.argmax(1).tolist(),
         "confidence": _parts(probabilities.max(1)),

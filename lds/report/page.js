@@ -47,7 +47,7 @@
     const right = data.label[i] < 0 ? "" : isWrong(i) ? " (wrong)" : " (right)";
     return `Node ${i}, ${data.roles[data.role[i]]}: ${label}, predicted ` +
       `${className(data.prediction[i])}${right} with ${percent(data.confidence[i])}. ` +
-      `Expected degree ${data.degree[i]}, from ${data.edges[i]} possible edges.`;
+      `Expected degree ${data.degree[i]}, from ${data.edges[i]} edges above ${data.cutoff}.`;
   }
 
   function node(parent, i, x, y, r, dy) {

@@ -105,7 +105,7 @@ def html(run: Run) -> str:
 def svg(figure: Figure, name: str) -> str:
     """A figure as inline SVG in the page's own text colour, its ids made unique by `name`."""
     buffer = io.StringIO()
-    options = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
+    options: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
     with mpl.rc_context(options), warnings.catch_warnings():
         # The browser has letters that matplotlib's font has not.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from typer.testing import CliRunner
 
 from lds.checkpoints import load_run
 from lds.cli import app
@@ -105,8 +106,6 @@ def test_it_is_dark_where_the_reader_wants_it(browser):
 @pytest.mark.slow
 @pytest.mark.data
 def test_cora_opens_in_three_seconds_and_is_under_ten_megabytes(shared_data, tmp_path):
-    from typer.testing import CliRunner
-
     run, page = tmp_path / "run", tmp_path / "cora.html"
     options = "--max-iter 3 --max-inner 40 --no-controls --quiet --retain 0.25"
     arguments = ["fit", "cora", "--root", str(shared_data), *options.split(), "--out", str(run)]

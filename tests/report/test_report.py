@@ -7,8 +7,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from lds.checkpoints import load_run
+from lds.cli import app
 from lds.report.neighbours import UNIT, neighbourhoods, to_script
 from lds.report.page import PICTURES, write_report
 from tests.saved_run import NAMES
@@ -116,3 +118,9 @@ def test_the_file_must_be_a_page_in_a_folder(run_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="not the folder of a finished run"):
         write_report(tmp_path, tmp_path / "run.html")
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_the_command_writes_it(run_folder, tmp_path, text):
+    result = CliRunner().invoke(app, ["report", str(run_folder), "--out", str(tmp_path / "a.html")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.html").read_text(encoding="utf-8") == text, "the same run, the same page"
