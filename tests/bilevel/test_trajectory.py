@@ -101,6 +101,17 @@ def test_recomputed_steps_meet_the_masks_they_met(checkpoint, truncation):
     assert float(plain.grad) != 0
 
 
+@pytest.mark.parametrize("chunk", [None, 1, 2])
+def test_forward_mode_draws_once_for_all_tangents(chunk):
+    """The same masks as reverse mode, for every column: the same hypergradient."""
+    hyper = torch.linspace(0.5, 1.5, 30, dtype=torch.float64)
+    args = (DYNAMICS, lambda w, lam: w.square().sum(), W, hyper, 4)
+    reverse = bilevel.hypergradient(*args, method=bilevel.Reverse())
+    forward = bilevel.hypergradient(*args, method=bilevel.Forward(chunk))
+    assert torch.equal(forward.value, reverse.value)
+    torch.testing.assert_close(forward.grad, reverse.grad, rtol=1e-10, atol=1e-13)
+
+
 def test_a_buffer_holds_copies_of_trees_of_one_dtype_and_passes_others_on():
     state = {"a": torch.ones(2, 3), "b": [torch.zeros(()), torch.zeros(0)]}
     buffer = Buffer(state, 2)
