@@ -7,21 +7,31 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
-def write_atomically(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
+def write_atomically(
+    path: Path, fill: Callable[[BinaryIO], Any], before: Path | None = None
+) -> None:
     """Fill a temporary file beside `path`, then put it in its place in one step.
 
     Arguments:
         path: of the file; its folder must be there.
         fill: called with the temporary file, open for writing bytes.
+        before: where what was at `path` goes once the new file is whole; None drops it.
     """
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, scratch = tempfile.mkstemp(prefix=scratch_prefix(path), dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             fill(file)
             file.flush()
             os.fsync(file.fileno())
         Path(scratch).chmod(0o644)  # mkstemp's files are for their owner alone
+        if before is not None and path.exists():
+            path.replace(before)
         Path(scratch).replace(path)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def scratch_prefix(path: Path) -> str:
+    """How the names of temporary files for `path` begin; a killed process leaves them behind."""
+    return f".{path.name}."

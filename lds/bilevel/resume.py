@@ -1,15 +1,21 @@
-"""Checkpoints of an outer loop: written whole or not at all, read without unpickling code."""
+"""Checkpoints of an outer loop: written whole or not at all, read without unpickling code.
+
+A file is `MAGIC`, a CRC-32 of the rest, and the rest, which is torch's own format: that one holds
+checksums, too, but torch does not look at them when it reads.
+"""
 
 import io
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lds._files import write_atomically
+from lds._files import scratch_prefix, write_atomically
 
-FORMAT = 1
+MAGIC = b"lds checkpoint 2"
+N_CHECK = 4
 NAME = "checkpoint.pt"
 BEFORE = "checkpoint.before.pt"
 
@@ -25,43 +31,85 @@ class Checkpoint:
     def __init__(self, folder: str | Path, fingerprint: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.fingerprint = fingerprint
+        self._refused = False  # whether the latest file there is one that `load` could not use
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """Of the latest, and of the one before it."""
+        return self.folder / NAME, self.folder / BEFORE
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`, of tensors and plain values, atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        latest = self.folder / NAME
-        if latest.exists():
-            latest.replace(self.folder / BEFORE)
-        stored = {"format": FORMAT, "fingerprint": self.fingerprint, "state": state}
-        write_atomically(latest, lambda file: torch.save(stored, file))
+        payload = io.BytesIO()
+        torch.save({"fingerprint": self.fingerprint, "state": state}, payload)
+        latest, before = self.paths
+        with payload.getbuffer() as whole:
+            check = zlib.crc32(whole).to_bytes(N_CHECK, "big")
+            write_atomically(
+                latest,
+                lambda file: file.writelines((MAGIC, check, whole)),
+                before=None if self._refused else before,  # a good one before it stays
+            )
+        self._refused = False
 
     def load(self) -> dict[str, Any] | None:
         """The latest state that can be read; None where there is none yet.
 
+        Where the latest is damaged, or of another run, the one before it is taken, with a warning.
+
         Raises:
             ValueError: every file there is damaged, or of another run, with what is wrong.
         """
+        self._sweep()
         wrong = []
-        for path in (self.folder / NAME, self.folder / BEFORE):
+        for path in self.paths:
             if not path.exists():
                 continue
             try:
-                stored = _read(path)
+                state = self._read(path)
             except ValueError as error:
                 wrong.append(str(error))
                 continue
-            state = self._state(stored, path)
             if wrong:
-                warnings.warn(f"{wrong[0]}; going on from {path}", UserWarning, stacklevel=3)
+                self._refused = True
+                warnings.warn(f"{wrong[0]}; going on from {path}", UserWarning, stacklevel=4)
             return state
         if wrong:
             raise ValueError("; ".join(wrong))
         return None
 
-    def _state(self, stored: Any, path: Path) -> dict[str, Any]:
-        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            raise ValueError(f"checkpoint {path} is not of format {FORMAT}")
-        theirs = stored["fingerprint"]
+    def begin(self, resume: bool) -> dict[str, Any] | None:
+        """What a run begins with: `load`'s state to resume, or None and an empty place for its own.
+
+        So a run that is resumed later never meets what an earlier one left in the same folder.
+        """
+        if resume:
+            return self.load()
+        self._sweep()
+        for path in self.paths:
+            path.unlink(missing_ok=True)
+        return None
+
+    def _sweep(self) -> None:
+        """Remove what a process that was killed while it wrote left behind."""
+        for path in self.folder.glob(f"{scratch_prefix(self.paths[0])}*"):
+            path.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        raw = path.read_bytes()
+        head, whole = raw[: len(MAGIC) + N_CHECK], memoryview(raw)[len(MAGIC) + N_CHECK :]
+        if not head.startswith(MAGIC):
+            found = "it is empty" if not raw else "it does not begin as one of this version"
+            raise ValueError(f"checkpoint {path} is damaged or of another format ({found})")
+        if head[len(MAGIC) :] != zlib.crc32(whole).to_bytes(N_CHECK, "big"):
+            raise ValueError(f"checkpoint {path} is damaged (its checksum does not fit)")
+        try:
+            stored = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+            theirs, state = stored["fingerprint"], dict(stored["state"])
+        except Exception as error:  # zipfile, pickle and torch each raise their own
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"checkpoint {path} cannot be read ({reason})") from error
         if theirs != self.fingerprint:
             differs = [
                 f"{key}: {theirs.get(key)!r} there, {self.fingerprint.get(key)!r} here"
@@ -69,18 +117,4 @@ class Checkpoint:
                 if theirs.get(key) != self.fingerprint.get(key)
             ]
             raise ValueError(f"checkpoint {path} is of another run ({'; '.join(differs)})")
-        state: dict[str, Any] = stored["state"]
         return state
-
-
-def _read(path: Path) -> Any:
-    """What a file holds, on the CPU.
-
-    Raises:
-        ValueError: it is damaged, or holds more than tensors and plain values.
-    """
-    try:
-        return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except Exception as error:  # zipfile, pickle and torch each raise their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"checkpoint {path} is damaged ({reason})") from error

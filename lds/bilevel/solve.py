@@ -176,7 +176,7 @@ class Run:
             }
             settings = settings | {"optimizer": outer.description} | shapes
             self._checkpoint = Checkpoint(checkpoint, settings)
-            stored = self._checkpoint.load() if resume else None
+            stored = self._checkpoint.begin(resume)
             if stored is not None:
                 self._restore(stored)
 

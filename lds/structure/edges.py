@@ -218,6 +218,25 @@ class EdgeDistribution:
         other._entries = self._entries
         return other
 
+    def state(self) -> dict[str, Tensor]:
+        """θ and its pairs for a checkpoint: a bit an entry, a number where it is not 0."""
+        flat = self.probs.cpu()
+        nonzero = flat != 0
+        stored = {"nonzero": torch.from_numpy(np.packbits(nonzero.numpy())), "probs": flat[nonzero]}
+        if isinstance(self.pairs, PairList):
+            stored["keys"] = torch.from_numpy(self.pairs.keys)
+        return stored
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Become what `state` was taken from: a distribution over the same nodes and support."""
+        if isinstance(self.pairs, PairList):
+            self.pairs = PairList(self.n_nodes, state["keys"].numpy())
+        bits = np.unpackbits(state["nonzero"].numpy(), count=self.pairs.size)
+        flat = torch.zeros(self.pairs.size, dtype=self.probs.dtype)
+        flat[torch.from_numpy(bits.view(bool))] = state["probs"]
+        self.probs = flat.to(self.probs.device)
+        self._start_drawing()
+
     def to_csr(self, cutoff: float = 0.0) -> sp.csr_array:
         """Symmetric CSR of all θ > cutoff, `(n_nodes, n_nodes)`."""
         index = (self.probs > cutoff).nonzero().squeeze(1)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from lds._types import Features, Split
 from lds.bilevel.adaptive import Adam
+from lds.bilevel.resume import Checkpoint
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix, replayed
 from lds.bilevel.taped import TapedStep
@@ -21,6 +23,7 @@ from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
 from lds.structure.estimators import BlackBoxEdges, GivenGraph, InteriorEdges, edge_distribution
+from lds.structure.fingerprint import fingerprint
 from lds.structure.groups import PairGroups
 from lds.structure.metrics import mutual_information
 from lds.structure.objectives import nodes_tensor, task_on
@@ -80,7 +83,9 @@ class LDSResult:
 
 
 @dataclass
-class _Best:
+class Best:
+    """The best outer iteration so far, and what it is judged by."""
+
     score: Score = WORST
     iteration: int = -1
     params: Params = field(default_factory=dict)
@@ -103,6 +108,8 @@ def learn(
     dtype: torch.dtype = torch.float32,
     on_iteration: Callable[[Iteration], None] | None = None,
     held_out: sp.csr_array | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
 ) -> LDSResult:
     """Learn θ and w by Algorithm 7.
 
@@ -113,29 +120,42 @@ def learn(
         start: symmetric CSR of starting probabilities in [0, 1].
         config: the options.
         device, dtype: where and in what precision.
-        on_iteration: called after each outer iteration.
+        on_iteration: called after each outer iteration, before its checkpoint is written.
         held_out: symmetric CSR of edges taken from the graph before, to be told of in the history;
             None where there are none.
+        checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
+        resume: True goes on from there, on a CPU to bitwise the same result as without the
+            interruption; without a checkpoint there yet, it begins. max_iter and patience may
+            differ from those it was begun with.
 
     Returns:
         The best weights and distribution by accuracy on the stopping rows, ties by their loss.
 
     Raises:
-        ValueError: an input cannot be learned from (see `checks.check_problem`).
+        ValueError: an input cannot be learned from (see `checks.check_problem`), or the checkpoint
+            and the one before it are damaged or of another run.
         NonFiniteError: a loss is not finite before the first outer iteration ended.
     """
+    if resume and checkpoint is None:
+        raise ValueError("resume=True needs checkpoint=, the folder to go on from")
     device = check_device(device)
     start = check_problem(features, labels, split, start, config, dtype, device)
     learner = Learner(features, labels, split, start, config, device, dtype, held_out)
-    reason = "max_iter"
+    kept = None
+    if checkpoint is not None:
+        named = fingerprint(features, labels, split, start, config, learner.edges)
+        kept = Checkpoint(checkpoint, named)
+        if (state := kept.begin(resume)) is not None:
+            learner.restore(state)
+    reason = learner.ended()
     try:
-        for iteration in range(config.max_iter):
-            record = learner.iterate(iteration)
+        while reason is None:
+            record = learner.iterate(len(learner.history))
             if on_iteration is not None:
                 on_iteration(record)
-            if iteration - learner.best.iteration >= config.patience:
-                reason = "patience"
-                break
+            if kept is not None:
+                kept.save(learner.state())
+            reason = learner.ended()
     except (KeyboardInterrupt, NonFiniteError) as stop:
         if not learner.history:  # there is no model yet to go on with
             raise
@@ -173,7 +193,7 @@ class Learner:
         )
         self.groups = PairGroups(labels, split, held_out)
         self.history: list[Iteration] = []
-        self.best = _Best()
+        self.best = Best()
 
     @property
     def hyper(self) -> dict[str, Any]:
@@ -190,7 +210,7 @@ class Learner:
         _finite(now.loss, "loss on the stopping rows", iteration, n_steps)
         improved = now.better_than(self.best.score)
         if improved:
-            self.best = _Best(now, iteration, params, self.edges.copy(), probs)
+            self.best = Best(now, iteration, params, self.edges.copy(), probs)
         record = Iteration(
             iteration, n_steps, inner_loss, outer_loss, now.accuracy, now.loss,
             self.edges.expected_edges, float(self.log_lr.exp()), self.outer_lr,
@@ -199,6 +219,13 @@ class Learner:
         self.history.append(record)
         self.outer_lr *= config.outer_lr_decay
         return record
+
+    def ended(self) -> str | None:
+        """Why the run ends here: "patience" or "max_iter"; None where it goes on."""
+        n_done = len(self.history)
+        if n_done and n_done - 1 - self.best.iteration >= self.config.patience:
+            return "patience"
+        return "max_iter" if n_done >= self.config.max_iter else None
 
     def inner_run(self, iteration: int) -> tuple[Params, float, float, int]:
         """Lines 6 to 15 of Algorithm 7."""
@@ -273,6 +300,46 @@ class Learner:
                 return float(self.outer(self.dynamics.params(state), hyper))
 
         return self.edges.estimate(loss, self.config.n_draws, mix(seed, 1))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds, after an outer iteration.
+
+        It is all there is: inner runs start from fresh weights, and whatever is random follows
+        from the seed, the outer iteration and the step.
+        """
+        best = self.best
+        assert best.edges is not None
+        assert best.probabilities is not None
+        edges = self.edges.state()
+        fresh = best.iteration == self.history[-1].iteration  # then the best θ is θ, stored once
+        return {
+            "edges": edges,
+            "growth": self.growth and self.growth.state(),
+            "log_lr": self.log_lr.cpu(),
+            "outer_lr": self.outer_lr,
+            "history": [asdict(record) for record in self.history],
+            "best": {
+                "score": asdict(best.score),
+                "iteration": best.iteration,
+                "params": {name: leaf.cpu() for name, leaf in best.params.items()},
+                "edges": edges if fresh else best.edges.state(),
+                "probabilities": best.probabilities.cpu(),
+            },
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Back to where the `state` of a learner of the same problem was taken."""
+        device, best = self.log_lr.device, state["best"]
+        self.edges.restore(state["edges"])
+        if self.growth is not None:
+            self.growth.restore(state["growth"])
+        self.log_lr, self.outer_lr = state["log_lr"].to(device), state["outer_lr"]
+        self.history = [Iteration(**record) for record in state["history"]]
+        params = {name: leaf.to(device) for name, leaf in best["params"].items()}
+        edges = self.edges.copy()
+        edges.restore(best["edges"])
+        probabilities = best["probabilities"].to(device)
+        self.best = Best(Score(**best["score"]), best["iteration"], params, edges, probabilities)
 
     def result(self, reason: str) -> LDSResult:
         """The best found; at least one outer iteration must have ended."""

@@ -6,6 +6,8 @@ hypersteps the step is taken on all pairs (their gradient is low rank: no N×N t
 search it) and only the largest probabilities are kept.
 """
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -107,6 +109,14 @@ class Growth:
         edges.move_to(PairList(edges.n_nodes, both))
         edges.descend(gradient, lr)
         edges.move_to(self._kept(edges))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"steps": self._steps, "idle": torch.from_numpy(self._idle)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._steps, self._idle = state["steps"], state["idle"].numpy()
 
     def _kept(self, edges: EdgeDistribution) -> PairList:
         assert isinstance(edges.pairs, PairList)

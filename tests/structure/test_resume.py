@@ -1,0 +1,181 @@
+"""LDS killed and resumed comes to the same bits as LDS left alone."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lds.bilevel.resume import BEFORE, NAME
+from lds.config import LDSConfig
+from lds.datasets.base import load
+from lds.graphs.knn import knn_adjacency
+from lds.structure.learner import learn
+
+QUICK = {"max_iter": 6, "max_inner": 10}
+ITERATIONS = 12
+
+
+def problem(**options):
+    data = load("iris", seed=0)
+    config = LDSConfig(**{**QUICK, **options})
+    start = knn_adjacency(data.features, config.n_neighbors, config.metric)
+    return data.features, data.labels, data.split, start, config
+
+
+def assert_same(ours, theirs):
+    assert ours.history == theirs.history
+    assert (ours.best, ours.reason) == (theirs.best, theirs.reason)
+    assert all(torch.equal(ours.params[name], theirs.params[name]) for name in theirs.params)
+    assert torch.equal(ours.edges.probs, theirs.edges.probs)
+    assert np.array_equal(ours.probabilities, theirs.probabilities)
+    assert np.array_equal(ours.mutual_information, theirs.mutual_information)
+
+
+class CrashError(RuntimeError):
+    pass
+
+
+def crash_after(n):
+    def on_iteration(record):
+        if record.iteration == n:
+            raise CrashError
+
+    return on_iteration
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"learn_inner_lr": 0.1, "outer_lr_decay": 0.5},
+        {"support": "sparse", "pairs_per_node": 8, "grow_every": 3},
+        {"connected": True, "n_neighbors": 2},
+        {"estimator": "reinmax", "outer_lr": 5.0},
+        {"estimator": "disarm", "n_draws": 4},
+        {"truncation": 0},
+    ],
+    ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()) or "default",
+)
+def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path, options):
+    whole = learn(*problem(**options))
+    assert len({record.expected_edges for record in whole.history}) > 1, "θ moves"
+    with pytest.raises(CrashError):
+        learn(*problem(**options), checkpoint=tmp_path, on_iteration=crash_after(3))
+    seen = []
+    resumed = learn(*problem(**options), checkpoint=tmp_path, resume=True, on_iteration=seen.append)
+    assert [record.iteration for record in seen] == [3, 4, 5], "only what was not kept runs again"
+    assert_same(resumed, whole)
+
+
+def test_an_ended_run_goes_on_with_more_iterations_or_not_at_all(tmp_path):
+    whole = learn(*problem(max_iter=5))
+    learn(*problem(max_iter=2), checkpoint=tmp_path)
+    assert_same(learn(*problem(max_iter=5), checkpoint=tmp_path, resume=True), whole)
+    again = learn(
+        *problem(max_iter=5), checkpoint=tmp_path, resume=True, on_iteration=crash_after(0)
+    )
+    assert_same(again, whole)
+    stopped = learn(*problem(max_iter=5, patience=1), checkpoint=tmp_path, resume=True)
+    assert stopped.reason in ("patience", "max_iter")
+    assert stopped.history == whole.history
+
+
+def test_without_resume_it_begins_anew(tmp_path):
+    learn(*problem(max_iter=2), checkpoint=tmp_path)
+    seen = []
+    learn(*problem(max_iter=1), checkpoint=tmp_path, on_iteration=seen.append)
+    assert [record.iteration for record in seen] == [0]
+    assert {path.name for path in tmp_path.iterdir()} == {NAME}
+
+
+def test_a_damaged_checkpoint_costs_one_iteration(tmp_path):
+    whole = learn(*problem())
+    learn(*problem(max_iter=4), checkpoint=tmp_path)
+    raw = bytearray((tmp_path / NAME).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / NAME).write_bytes(raw)
+    seen = []
+    with pytest.warns(UserWarning, match=rf"is damaged .*going on from .*{BEFORE}"):
+        resumed = learn(*problem(), checkpoint=tmp_path, resume=True, on_iteration=seen.append)
+    assert [record.iteration for record in seen] == [3, 4, 5]
+    assert_same(resumed, whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "wrong"),
+    [
+        ({"outer_lr": 2.0}, None, r"outer_lr: 1\.0 there, 2\.0 here"),
+        ({"seed": 1}, None, r"seed: 0 there, 1 here"),
+        ({"support": "sparse"}, None, r"support: 'all' there, 'sparse' here"),
+        ({}, "features", r"features: 'float32 of shape \(150, 4\), sha256 \w+' there"),
+        ({}, "labels", r"labels: 'int64 of shape \(150,\), sha256 \w+' there"),
+        ({"metric": "euclidean"}, None, r"starting graph: .* there, .* here; metric: 'cosine'"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, options, change, wrong):
+    learn(*problem(max_iter=1), checkpoint=tmp_path)
+    kept = (tmp_path / NAME).read_bytes()
+    features, labels, split, start, config = problem(**options)
+    if change == "features":
+        features = features.copy()
+        features[0, 0] += 0.5
+    elif change == "labels":
+        labels = labels.copy()
+        labels[0] = (labels[0] + 1) % 3
+    with pytest.raises(ValueError, match=rf"is of another run \(.*{wrong}"):
+        learn(features, labels, split, start, config, checkpoint=tmp_path, resume=True)
+    assert (tmp_path / NAME).read_bytes() == kept
+
+
+def test_resume_needs_a_folder():
+    with pytest.raises(ValueError, match="resume=True needs checkpoint="):
+        learn(*problem(), resume=True)
+
+
+def run_in_a_process(folder, started):
+    torch.set_num_threads(1)
+    started.set()
+    learn(*problem(max_iter=ITERATIONS), checkpoint=folder, resume=True)
+
+
+def kill_and_resume(tmp_path, n_kills, seed):
+    """SIGKILL at random moments of a run, each resumed and compared with a whole one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lds.structure.learner", "lds.datasets.tabular"])
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    whole = learn(*problem(max_iter=ITERATIONS), checkpoint=tmp_path / "whole")
+    seconds = time.perf_counter() - began
+    moments, inside = np.random.default_rng(seed), 0
+    while inside < n_kills:
+        folder = tmp_path / f"killed-{inside}"
+        started = context.Event()
+        process = context.Process(target=run_in_a_process, args=(folder, started))
+        process.start()
+        assert started.wait(60)
+        time.sleep(moments.uniform(0, seconds))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        if process.exitcode != -signal.SIGKILL:  # it was faster, and ended by itself
+            continue
+        inside += 1
+        resumed = learn(*problem(max_iter=ITERATIONS), checkpoint=folder, resume=True)
+        assert_same(resumed, whole)
+        assert not list(folder.glob(".*")), "nothing half-written is left"
+    torch.set_num_threads(n_threads)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_killed_at_3_random_moments_and_resumed_to_the_same_bits(tmp_path):
+    kill_and_resume(tmp_path, 3, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_killed_at_20_random_moments_and_resumed_to_the_same_bits(tmp_path):
+    kill_and_resume(tmp_path, 20, seed=1)
