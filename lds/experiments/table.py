@@ -169,7 +169,8 @@ def table(
                 _cell([_measure(r, what, measure) for r in group], percent=measure == "ece")
                 for group, what in columns
             ]
-            yield f"| | | | {unit} | " + " | ".join(cells) + " |"
+            if any(cell != "-" for cell in cells):
+                yield f"| | | | {unit} | " + " | ".join(cells) + " |"
 
 
 def _mean_score(records: Records) -> tuple[float, float]:
