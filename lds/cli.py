@@ -135,6 +135,9 @@ def fit(
     grow_every: Annotated[
         int, typer.Option(help="Hypersteps between growths of a sparse support; 0: never.")
     ] = default.grow_every,
+    batch_nodes: Annotated[
+        int, typer.Option(help="Labelled nodes a loss looks at, with a sparse support; 0: all.")
+    ] = default.batch_nodes,
     connected: Annotated[
         bool, typer.Option(help="Complete every drawn graph to a connected one.")
     ] = default.connected,

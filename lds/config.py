@@ -48,6 +48,10 @@ class LDSConfig:
         pairs_per_node: pairs that a sparse support keeps at most, times the number of nodes (or
             the starting edges, where they are more): the ones with the largest probabilities.
         grow_every: hypersteps between growths of a sparse support; 0 never changes it.
+        batch_nodes: labelled nodes that one inner or outer loss looks at, drawn at random, on the
+            part of the graph that reaches them: unbiased, for graphs too large to be gone through
+            at every step; 0 is all of them. Only with a sparse support, the GCN and
+            "straight_through". Losses get noisy: a larger `inner_patience` suits them.
         connected: complete every drawn graph to a connected one, by the most probable pairs that
             join its parts (the wish of §9.6; `lds.graphs.connected` says what it does to the
             distribution).
@@ -85,6 +89,7 @@ class LDSConfig:
     support: Support = "all"
     pairs_per_node: int = 25
     grow_every: int = 5
+    batch_nodes: int = 0
     connected: bool = False
     estimator: Estimator = "straight_through"
     update_edges: bool = True
@@ -100,7 +105,14 @@ class LDSConfig:
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("inner_lr", "outer_lr"):
             _require(self, name, 0 < getattr(self, name) < float("inf"), "positive")
-        for name in ("weight_decay", "inner_tol", "learn_inner_lr", "truncation", "grow_every"):
+        for name in (
+            "weight_decay",
+            "inner_tol",
+            "learn_inner_lr",
+            "truncation",
+            "grow_every",
+            "batch_nodes",
+        ):
             _require(self, name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         _require(self, "seed", self.seed >= 0, "0 or more")
         _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
@@ -115,6 +127,13 @@ class LDSConfig:
                 f"connected must be False with estimator={self.estimator!r}, which needs draws "
                 "whose probability is known"
             )
+        for name, value in (
+            ("support", "sparse"), ("backbone", "gcn"), ("estimator", "straight_through")
+        ):  # fmt: skip
+            if self.batch_nodes and getattr(self, name) != value:
+                raise ValueError(
+                    f"batch_nodes must be 0 with {name}={getattr(self, name)!r}; it needs {value!r}"
+                )
         if self.backbone != "gcn" and self.estimator in ("reinmax", "gumbel_softmax"):
             raise ValueError(
                 f"backbone must be 'gcn' with estimator={self.estimator!r}, which weighs the "

@@ -75,6 +75,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             "auto", by the memory there is.
         pairs_per_node: pairs that a sparse support keeps at most, times the number of rows.
         grow_every: hypersteps between growths of a sparse support; 0 never changes it.
+        batch_nodes: labelled rows that one loss looks at, with a sparse support; 0 is all.
         connected: True completes every drawn graph to a connected one, by the most probable pairs
             that join its parts.
         estimator: how gradients pass through drawn graphs: "straight_through", "reinmax",
@@ -131,6 +132,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         support: Literal["all", "sparse", "auto"] = _DEFAULT.support,
         pairs_per_node: int = _DEFAULT.pairs_per_node,
         grow_every: int = _DEFAULT.grow_every,
+        batch_nodes: int = _DEFAULT.batch_nodes,
         connected: bool = _DEFAULT.connected,
         estimator: Estimator = _DEFAULT.estimator,
         random_state: int | np.random.RandomState | None = None,
@@ -157,6 +159,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.support = support
         self.pairs_per_node = pairs_per_node
         self.grow_every = grow_every
+        self.batch_nodes = batch_nodes
         self.connected = connected
         self.estimator = estimator
         self.random_state = random_state

@@ -36,7 +36,8 @@ class Products:
     """The products H = Â Z made while a step is differentiated: what the low-rank gradient needs.
 
     A probe stands for a zero added to H, so that the gradient reaching it is H̄ = ∂E/∂H. Networks
-    that take edges with weights instead leave the weights of all `candidates` here.
+    that take edges with weights instead leave the weights of all `candidates` here. Where the
+    products were made with a part of the graph, `part` has it, and which nodes it holds.
     """
 
     candidates: Candidates | None = None
@@ -44,6 +45,7 @@ class Products:
     probes: list[Tensor] = field(default_factory=list)
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
+    part: "tuple[GraphBatch, Tensor] | None" = None
 
 
 @dataclass(frozen=True)

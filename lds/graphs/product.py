@@ -87,6 +87,9 @@ def factored_gradient(
     used = [k for k, grad in enumerate(grads) if grad is not None]
     if not used:
         return None
+    n_nodes, nodes = graph.n_nodes, None
+    if products.part is not None:
+        graph, nodes = products.part
     u = torch.cat([grads[k] for k in used], 1)  # type: ignore[misc]
     v = torch.cat([products.inputs[k] for k in used], 1)
     a_v = torch.cat([products.outputs[k] for k in used], 1)
@@ -95,6 +98,8 @@ def factored_gradient(
     c = -0.5 * scale.square() * a_v.mul_(u).add_(a_u.mul_(v)).sum(1, keepdim=True)
     u, v = _side_by_side(scale * u, graph), _side_by_side(scale * v, graph)
     c = _side_by_side(c, graph).sum(1, keepdim=True)
+    if nodes is not None:  # the others have no factors
+        u, v, c = (x.new_zeros(n_nodes, x.shape[1]).index_copy_(0, nodes, x) for x in (u, v, c))
     one = torch.ones_like(c)
     return FactoredGradient((u, v, c, one), (v, u, one, c))
 

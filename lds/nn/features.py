@@ -36,6 +36,10 @@ class DenseFeatures:
         """X, `(n_nodes, n_features)`."""
         return self.x
 
+    def take(self, nodes: Tensor) -> "DenseFeatures":
+        """The rows of some nodes."""
+        return DenseFeatures(self.x.index_select(0, nodes))
+
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""
         return drop(self.x, dropout) @ weight
@@ -46,6 +50,7 @@ class SparseFeatures:
 
     def __init__(self, x: sp.csr_array, dtype: torch.dtype, device: torch.device) -> None:
         x = sp.csr_array(x).sorted_indices()  # a copy: the caller's arrays stay as they are
+        self._host = x
         # The transpose shares the values in another order: number them and see where they go.
         numbered = sp.csr_array((np.arange(x.nnz), x.indices, x.indptr), shape=x.shape)
         flipped = sp.csr_array(numbered.T.tocsr())
@@ -62,6 +67,10 @@ class SparseFeatures:
         if self._dense is None:
             self._dense = csr(*self._rows, self._values, self.shape).to_dense()
         return self._dense
+
+    def take(self, nodes: Tensor) -> "SparseFeatures":
+        """The rows of some nodes, sorted anew."""
+        return SparseFeatures(self._host[nodes.cpu().numpy()], self.dtype, self.device)
 
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""

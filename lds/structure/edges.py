@@ -257,6 +257,10 @@ class _Recorder:
     edges: EdgeDistribution
     _drawn: list[GraphBatch] = field(default_factory=list)
 
+    @property
+    def pairs(self) -> Candidates:
+        return self.edges.pairs
+
     def draw(self, n_draws: int = 1) -> GraphBatch:
         graph = replace(self.edges.draw(n_draws), products=Products(self.edges.pairs))
         self._drawn.append(graph)

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from lds._types import Features
 from lds.config import LDSConfig
+from lds.graphs.part import part_around
 from lds.nn.base import Backbone, backbone
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
 
@@ -27,20 +28,22 @@ class Task:
         labels: int64 `(n_nodes,)`; read only at the nodes an objective names.
         network: h_w.
         weight_decay: ρ >= 0.
+        batch_nodes: nodes of an objective that one call looks at, drawn at random without
+            replacement; 0 is all. The mean over them is an unbiased estimate of the mean over all,
+            and so is its derivative. Needs a two-layer network that reads edges as products.
     """
 
     features: DenseFeatures | SparseFeatures
     labels: Tensor
     network: Backbone
     weight_decay: float
+    batch_nodes: int = 0
 
     def inner(self, nodes: Tensor) -> Objective:
         """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call."""
 
         def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
-            graph = hyper["edges"].draw()
-            logits = self.network(params, self.features, graph, training=True)[0]
-            fit = cross_entropy(logits[nodes], self.labels[nodes])
+            fit = self._mean_loss(params, hyper["edges"], nodes, training=True)
             return fit + self.weight_decay * self.network.penalty(params)
 
         return loss
@@ -49,11 +52,20 @@ class Task:
         """E(w, A) = mean cross-entropy of `nodes` on one drawn graph; no dropout, no penalty."""
 
         def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
-            graph = hyper["edges"].draw()
-            logits = self.network(params, self.features, graph, training=False)[0]
-            return cross_entropy(logits[nodes], self.labels[nodes])
+            return self._mean_loss(params, hyper["edges"], nodes, training=False)
 
         return loss
+
+    def _mean_loss(
+        self, params: dict[str, Tensor], edges: Any, nodes: Tensor, *, training: bool
+    ) -> Tensor:
+        graph, features, place = edges.draw(), self.features, nodes
+        if 0 < self.batch_nodes < len(nodes):
+            nodes = nodes[torch.randperm(len(nodes))[: self.batch_nodes].to(nodes.device)]
+            graph, kept = part_around(graph, nodes, edges.pairs)
+            features, place = features.take(kept), torch.searchsorted(kept, nodes)
+        logits = self.network(params, features, graph, training=training)[0]
+        return cross_entropy(logits[place], self.labels[nodes])
 
 
 def task_on(
@@ -68,7 +80,8 @@ def task_on(
     n_classes = int(labels.max()) + 1
     sizes = (x.shape[1], config.hidden_channels, n_classes)
     network = backbone(config.backbone, *sizes, config.dropout)
-    return Task(x, torch.as_tensor(labels, device=device), network, config.weight_decay)
+    y = torch.as_tensor(labels, device=device)
+    return Task(x, y, network, config.weight_decay, config.batch_nodes)
 
 
 def nodes_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:
