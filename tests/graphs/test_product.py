@@ -180,7 +180,9 @@ def test_probes_the_outcome_does_not_depend_on_are_left_out():
     used = propagate(traced, random_tensor(N, WIDTH))
     propagate(traced, random_tensor(N, 5))
     grads = torch.autograd.grad(used.square().sum(), products.probes, allow_unused=True)
-    alone = Products(products.probes[:1], products.inputs[:1], products.outputs[:1])
+    alone = Products(
+        probes=products.probes[:1], inputs=products.inputs[:1], outputs=products.outputs[:1]
+    )
     both = factored_gradient(batch, products, grads).factors()
     for got, expected in zip(
         both, factored_gradient(batch, alone, grads[:1]).factors(), strict=True
