@@ -277,3 +277,16 @@ def test_the_graph_as_a_file(fitted, tmp_path):
     }  # fmt: skip
     clf.save_graph(tmp_path / "graph.npz")
     assert (sp.load_npz(tmp_path / "graph.npz") - clf.edge_probabilities_).nnz == 0
+
+
+def test_another_network_on_connected_graphs_predicts_new_rows():
+    x, y, _ = blobs()
+    options = {**QUICK, "backbone": "TAGConv", "connected": True, "support": "sparse"}
+    clf = LDSClassifier(**options).fit(x, y)
+    new, _, truth = blobs(n=15, seed=1)
+    assert (clf.predict(new) == truth).mean() >= 0.9
+    assert np.array_equal(clf.predict(x), clf.transduction_)
+    one = nx.from_scipy_sparse_array(clf.edge_marginals(n_draws=1).counts)
+    assert nx.is_connected(one)
+    with pytest.raises(ValueError, match="needs connected=True"):
+        LDSClassifier(**{**options, "connected": False}).fit(x, y)

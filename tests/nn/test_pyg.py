@@ -91,6 +91,7 @@ def of_pyg(name, made, params):
 def test_on_a_drawn_graph_the_logits_are_pygs_own(name):
     made, params = network(name)
     graph = graph_of(PAIRS)
+    assert not list(made._layers.buffers()), "all it needs is in its weights"
     logits = made(params, node_features(X, torch.float64), graph, training=False)
     with torch.no_grad():
         expected = of_pyg(name, made, params)(torch.from_numpy(X), drawn_edge_index(graph))
