@@ -165,11 +165,13 @@ def main() -> None:
     parser.add_argument("--data", choices=["digits", "mnist"], default="digits")
     parser.add_argument("--root", type=Path)
     parser.add_argument("--budget", choices=["full", "tiny"], default="full")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trainings", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     n_fit = {"digits": 1200, "mnist": 5000}[arguments.data]
-    seeds, n_fit, n_trainings, n_steps = 5, n_fit, 30, 60
+    seeds, n_trainings, n_steps = arguments.seeds, arguments.trainings, 60
     if arguments.budget == "tiny":
         seeds, n_fit, n_trainings, n_steps = 1, 200, 3, 10
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in METHODS}

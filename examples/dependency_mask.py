@@ -75,6 +75,7 @@ def graphical_lasso(x: Tensor) -> np.ndarray:
     """Absolute partial correlations."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)  # a penalty at which a fold diverges
         precision = GraphicalLassoCV().fit(x.numpy()).precision_
     scale = np.sqrt(np.diag(precision))
     partial = np.abs(precision / np.outer(scale, scale))

@@ -156,10 +156,12 @@ def compare(problem: str, seeds: int, n_fit: int, budget: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", choices=["full", "tiny"], default="full")
+    parser.add_argument("--rows", type=int, default=2000, help="to fit")
     parser.add_argument("--problem", choices=["planted", "breast_cancer"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    seeds, n_fit, budget = (5, 2000, 50) if arguments.budget == "full" else (1, 300, 4)
+    full = arguments.budget == "full"
+    seeds, n_fit, budget = (5, arguments.rows, 50) if full else (1, 300, 4)
     for problem in ("planted", "breast_cancer"):
         if arguments.problem in (None, problem):
             compare(problem, seeds, n_fit, budget)
