@@ -56,7 +56,7 @@ def mask_by_hypergradients(x: Tensor, n_outer: int, seed: int) -> Tensor:
         return (d / 2 * variance.log() - torch.linalg.slogdet(torch.eye(d) - edges)[1]).mean()
 
     solution = bilevel.solve(
-        bilevel.Adam(lambda w, probs: negative_log_likelihood(w, probs, train, 4), lr=0.02),
+        bilevel.Adam(lambda w, probs: negative_log_likelihood(w, probs, train, 4), lr=0.05),
         lambda w, probs: (
             negative_log_likelihood(w, probs, validation, 16) + price * (off_diagonal * probs).sum()
         ),
@@ -93,7 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.budget == "full":
-        seeds, d, n_edges, n_rows, n_outer = 3, 20, 30, 1000, 40
+        seeds, d, n_edges, n_rows, n_outer = 3, 20, 30, 1000, 50
     else:
         seeds, d, n_edges, n_rows, n_outer = 1, 6, 6, 200, 3
     ours, lasso, best, directed, seconds = [], [], [], [], []
@@ -103,7 +103,7 @@ def main() -> None:
         started = time.process_time()
         found = mask_by_hypergradients(x, n_outer, seed)
         middle = time.process_time()
-        partial = torch.as_tensor(graphical_lasso(x))
+        partial = torch.as_tensor(graphical_lasso(x / x.std(0)))
         seconds.append((middle - started, time.process_time() - middle))
         directed.append(f1(found, truth))
         ours.append(f1(found | found.T, undirected))

@@ -124,8 +124,8 @@ METHODS: dict[str, Callable[[Halves, int, int], np.ndarray]] = {
 def compare(problem: str, seeds: int, n_fit: int, budget: int) -> None:
     found: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in METHODS}
     for seed in range(seeds):
-        x, y, truth = (planted if problem == "planted" else padded)(seed, n_fit + 1000)
-        n_fit = min(n_fit, len(x) * 2 // 3)
+        x, y, truth = (planted if problem == "planted" else padded)(seed, n_fit * 3 // 2)
+        n_fit = min(n_fit, len(x) * 2 // 3)  # the rest is test
         order = np.random.default_rng(seed).permutation(len(x))
         fit, test = order[:n_fit], order[n_fit:]
         x = StandardScaler().fit(x[fit]).transform(x)
