@@ -50,7 +50,7 @@ def solve_black_box(
         NonFiniteError: an estimate is not finite in the first outer iteration; later, the loop ends
             with what it has, and says so as the reason.
 
-    Example:
+    Examples:
         >>> import functools, torch
         >>> from lds import bilevel, discrete
         >>> def estimate(probs, k):  # which of two coins costs less

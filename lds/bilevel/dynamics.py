@@ -249,7 +249,7 @@ class GradientDescent(ObjectiveDynamics):
     Raises:
         ValueError: `lr` is a number that is not positive and finite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lds import bilevel
         >>> descent = bilevel.GradientDescent(lambda w, lam: 0.5 * (w - lam) ** 2, lr=0.5)

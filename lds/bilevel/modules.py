@@ -20,7 +20,7 @@ def functional(module: nn.Module) -> tuple[Callable[..., Any], dict[str, Tensor]
         apply(params, *args, **kwargs), the module's output with other parameters; and its
         parameters by name, detached copies.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lds import bilevel
         >>> apply, params = bilevel.functional(torch.nn.Linear(2, 1, bias=False))

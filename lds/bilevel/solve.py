@@ -75,7 +75,7 @@ def solve(
         NonFiniteError: a value is not finite in the first outer iteration; later, the loop ends
             with what it has, and says so as the reason.
 
-    Example:
+    Examples:
         >>> import functools, torch
         >>> from lds import bilevel
         >>> inner = bilevel.GradientDescent(lambda w, lam: 0.5 * (w - lam) ** 2, lr=0.5)

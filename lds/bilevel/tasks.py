@@ -37,7 +37,7 @@ def over_tasks(
     Raises:
         ValueError: the tensors of `tasks` do not have one length.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lds import bilevel
         >>> inner, outer = bilevel.over_tasks(

@@ -54,7 +54,7 @@ def hypergradient(
         NonFiniteError: a loss, state or gradient is not finite (an ArithmeticError).
         MemoryError: what the method keeps does not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lds import bilevel
         >>> inner = bilevel.GradientDescent(lambda w, lam: 0.5 * lam * (w - 2) ** 2, lr=0.5)

@@ -140,7 +140,7 @@ def load(
             that cannot be used (see `table.load`).
         FileNotFoundError: a file is not there, and cannot be fetched.
 
-    Example:
+    Examples:
         >>> wine = load("wine", seed=1)
         >>> wine.features.shape, wine.classes, wine.split.train.size
         ((178, 13), ('class_0', 'class_1', 'class_2'), 10)

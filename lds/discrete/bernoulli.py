@@ -32,7 +32,7 @@ class Bernoulli(AbstractDiscrete):
         ValueError: a probability is NaN or outside [0, 1], or `probs` is not square where
             `symmetric`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lds.discrete import Bernoulli
         >>> Bernoulli(torch.tensor([0.0, 1.0])).draw(2)

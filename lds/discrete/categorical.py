@@ -29,7 +29,7 @@ class Categorical(AbstractDiscrete):
         TypeError: `probs` is not a floating point tensor.
         ValueError: a probability is NaN or negative, a sum is not 1, or there is no choice.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lds.discrete import Categorical
         >>> Categorical(torch.tensor([0.0, 1.0, 0.0])).draw(2)

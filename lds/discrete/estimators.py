@@ -116,7 +116,7 @@ def gumbel_softmax(
         TypeError: another distribution.
         ValueError: the temperature is not positive, or a probability is 0 or 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lds.discrete import Bernoulli, gumbel_softmax
         >>> coin = Bernoulli(torch.tensor([0.2, 0.9]))

@@ -36,7 +36,7 @@ class KSubset(AbstractDiscrete):
         TypeError: `logits` is not a floating point tensor.
         ValueError: a logit is not finite, or `k` is out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lds.discrete import KSubset
         >>> KSubset(torch.zeros(4), k=2).mean

@@ -98,7 +98,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         n_iter_: outer iterations run.
         n_features_in_: columns of X; `feature_names_in_`: their names, where X has names.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from lds import LDSClassifier
         >>> X = np.repeat(np.eye(2), 10, axis=0) + 0.1 * np.random.default_rng(0).random((20, 2))

@@ -131,7 +131,7 @@ class LearnStructure(BaseTransform):
         TypeError: an unknown option, or one of another kind.
         ValueError: an option is out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch_geometric.data import Data
         >>> from lds import LearnStructure

@@ -93,7 +93,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         best_estimator_: fitted with it, if `refit`; `predict` and `predict_proba` are its.
         classes_: `(n_classes,)`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from lds import LDSClassifier, LDSSearch
         >>> X = np.repeat(np.eye(2), 10, axis=0) + 0.1 * np.random.default_rng(0).random((20, 2))

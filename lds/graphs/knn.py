@@ -78,7 +78,7 @@ def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") 
         ValueError: `n_neighbors` or `metric` is refused by `check_neighbors`, or `features` is not
             two-dimensional and finite.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> points = np.array([[0.0], [1.0], [5.0]])
         >>> knn_adjacency(points, 1, metric="euclidean").toarray()
