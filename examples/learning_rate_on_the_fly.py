@@ -53,7 +53,7 @@ class Budget(NamedTuple):
 
 BUDGETS = {
     "tiny": Budget(0.1, 500, 8, 10, 2, 1e-2),
-    "reduced": Budget(5.0, 50000, 512, 100, 15, 1e-2),
+    "reduced": Budget(5.0, 50000, 512, 100, 10, 2e-2),
     "full": Budget(1800.0, 50000, 512, 500, 5000, 1e-3),
 }
 
