@@ -240,13 +240,13 @@ def draw(best: dict[str, dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 3.6))
+    figure, axes = plt.subplots(figsize=(8, 3.6))
     for method, row in best.items():
         share = np.linspace(0, 1, len(row["schedule"]))
         axes.plot(share, row["schedule"], label=f"{method}, {row['test']:.1%}", linewidth=1)
     axes.set_xlabel("share of the run")
     axes.set_ylabel("learning rate")
-    axes.legend(fontsize=8, title="with test accuracy", title_fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="test accuracy", frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
