@@ -1,18 +1,20 @@
 """The report: one file, whole and harmless, with the run's own numbers."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from typer.testing import CliRunner
 
 from lds.checkpoints import load_run
 from lds.cli import app
 from lds.report.neighbours import UNIT, neighbourhoods, to_script
-from lds.report.page import PICTURES, write_report
+from lds.report.page import PICTURES, html, write_report
 from tests.saved_run import NAMES
 
 
@@ -108,6 +110,27 @@ def test_neighbours_are_the_most_probable_edges(run):
         rows = [i for i, name in enumerate(roles) if name == role]
         assert rows == sorted(run.predictions[f"{role}_rows"].tolist())
     assert roles.count("no role") == (run.predictions["labels"] < 0).sum()
+
+
+def test_a_run_without_test_rows_or_edges_is_told_too(run):
+    none = np.zeros(0, dtype=np.int64)
+    empty = sp.csr_array(run.edge_probs.shape, dtype=np.float32)
+    bare = replace(
+        run,
+        summary=run.summary | {"test_quality": {"lds": None}, "test_accuracy": {"lds": None}},
+        edge_probs=empty,
+        predictions=run.predictions | {"test_rows": none},
+    )
+    text = html(bare)
+    assert "Calibration on 21 stopping rows" in text
+    assert Page(text).cells[:3] == ["-", "-", "-"]
+    assert json.loads(Page(text).scripts[0])["to"] == []
+
+
+def test_a_large_graph_keeps_fewer_edges_of_each_node(run, monkeypatch):
+    monkeypatch.setattr("lds.report.neighbours.MOST_EDGES", 5 * 90)
+    found = neighbourhoods(run)
+    assert max(np.diff(found["first"])) == 5
 
 
 def test_the_file_must_be_a_page_in_a_folder(run_folder, tmp_path):
