@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lds.bilevel.checks import NonFiniteError, check_count
@@ -14,7 +15,17 @@ from lds.bilevel.history import Best, Last, Record, Solution
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
 from lds.bilevel.resume import Checkpoint
 from lds.bilevel.stopping import Rule
-from lds.bilevel.tensors import Columns, Tree, detach, leaves, norm, paths, rebuild
+from lds.bilevel.tensors import (
+    Columns,
+    Tree,
+    detach,
+    leaves,
+    norm,
+    paths,
+    rebuild,
+    same_structure,
+    tree_map,
+)
 from lds.bilevel.unroll import Method, check_method, differentiate_run
 
 Episode = Callable[[int], tuple[Dynamics, Callable[..., Tensor]]]
@@ -243,6 +254,7 @@ class Run:
         self._checkpoint.save({
             "hyper": leaves(self.outer.hyper),
             "params": leaves(self.params),
+            "form": tree_map(lambda leaf: 0, self.params),  # Φ_0 may return another than params
             "optimizer": self.outer.optimizer.state_dict(),
             "solution": self.solution,
             "best": [self.best.value, leaves(self.best.hyper), leaves(self.best.params)],
@@ -257,6 +269,9 @@ class Run:
         like = self.outer.hyper
         self.outer.load(refill(like, stored["hyper"]))
         self.outer.load_optimizer(stored["optimizer"])
+        if not same_structure(stored["form"], tree_map(lambda leaf: 0, self._like)):
+            device = leaves(like)[0].device
+            self._like = tree_map(lambda leaf: torch.empty(0, device=device), stored["form"])
         self.params = refill(self._like, stored["params"])
         self.solution = stored["solution"]
         value, hyper, params = stored["best"]

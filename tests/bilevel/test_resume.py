@@ -213,3 +213,29 @@ def test_projected_hyperparameters_too(tmp_path):
     options = {"projection": projections.box(-1, 0.5)}
     batch(tmp_path, n_outer=3, **options)
     assert_same(batch(tmp_path, resume=True, **options), batch(**options))
+
+
+def test_weights_that_the_start_makes_are_resumed(tmp_path):
+    """Φ_0 may return another tree than params: here MAML's, where params hold nothing."""
+    dynamics = bilevel.GradientDescent(
+        lambda w, hyper: (w["w"] - 1).square().sum(),
+        lr=0.1,
+        start=lambda params, hyper: {"w": hyper["start"]},
+    )
+
+    def run(n_outer, **options):
+        return bilevel.solve(
+            dynamics,
+            lambda w, hyper: w["w"].square().sum(),
+            {},
+            {"start": torch.tensor([2.0, -1.0], dtype=torch.float64)},
+            n_steps=3,
+            n_outer=n_outer,
+            **options,
+        )
+
+    run(2, checkpoint=tmp_path)
+    resumed = run(5, checkpoint=tmp_path, resume=True)
+    whole = run(5)
+    assert torch.equal(resumed.last.hyper["start"], whole.last.hyper["start"])
+    assert torch.equal(resumed.params["w"], whole.params["w"])
