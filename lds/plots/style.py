@@ -107,6 +107,11 @@ def log_axis(axes: Axes) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
 
 
+def beside(axes: Axes) -> None:
+    """A legend to the right of the axes, where it hides no curve."""
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
 def role_rows(run: Run, roles: Sequence[str]) -> np.ndarray:
     """Rows of these roles."""
     rows = [run.predictions[f"{role}_rows"] for role in roles]

@@ -4,7 +4,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lds.checkpoints import Run
-from lds.plots.style import BLUE, GREEN, GREY, RED, log_axis, over_iterations, series, styled
+from lds.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    beside,
+    log_axis,
+    over_iterations,
+    series,
+    styled,
+)
 from lds.structure.groups import GROUPS
 
 _COLOURS = {"same": BLUE, "different": RED, "unknown": GREY, "held_out": GREEN}
@@ -36,7 +46,7 @@ def learning_curves(run: Run) -> Figure:
         accuracy.axhline(100 * test, color=GREEN, linestyle="--", label="test rows, of the best")
     accuracy.set(ylabel="accuracy, %", title="Accuracy")
     for axes in (losses, accuracy):
-        axes.legend()
+        beside(axes)
     return figure
 
 
@@ -52,7 +62,7 @@ def expected_edges(run: Run) -> Figure:
     )
     axes.axhline(start, color=GREY, linewidth=1, label="starting edges")
     axes.set(ylabel="expected edges", title="Expected edges of a drawn graph", ylim=(0, None))
-    axes.legend()
+    beside(axes)
     return figure
 
 
@@ -74,7 +84,7 @@ def group_probabilities(run: Run) -> Figure:
             axes.plot(t, shown, label=label, color=_COLOURS[name], marker=_dot(t))
     log_axis(axes)
     axes.set(ylabel="mean edge probability", title="Mean edge probability by group of pairs")
-    axes.legend()
+    beside(axes)
     return figure
 
 
