@@ -9,6 +9,11 @@
 | edge_probs.npz | learned probabilities, likewise |
 | weights.safetensors | the network's weights |
 | predictions.npz | class probabilities, their uncertainty, hidden layer, labels, roles' rows |
+| features.npz | of a table: its rows as they were learned from, to predict further ones |
+| checkpoint.pt | where `lds fit --resume` goes on (see `lds.bilevel.resume`) |
+
+`begin_run` writes the settings alone: a folder without the other files is of a run that has not
+ended.
 """
 
 import io
@@ -41,12 +46,16 @@ FILES = (
 )
 
 
+FEATURES = "features.npz"
+
+
 @dataclass(frozen=True)
 class Run:
     """A run read back from its folder.
 
     Attributes:
-        settings: data set, options, versions.
+        settings: data set, options, versions; "classes" are their names, and "table", for a run on
+            a table, how its columns become features.
         metrics: one record an outer iteration.
         summary: accuracies, controls, reason, seconds.
         start: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1]: probabilities before learning.
@@ -67,6 +76,30 @@ class Run:
     predictions: dict[str, NDArray[Any]]
 
 
+def begin_run(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a run that begins; results of an earlier one there are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*FILES, FEATURES):
+        (folder / name).unlink(missing_ok=True)
+    write_json(folder / "settings.json", {"format": FORMAT, **settings})
+
+
+def load_settings(folder: str | Path) -> dict[str, Any]:
+    """The settings of a run, ended or not.
+
+    Raises:
+        FileNotFoundError: the folder is not that of a run.
+        ValueError: they are damaged, or of another format.
+    """
+    path = Path(folder) / "settings.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no settings.json")
+    settings = _read(path, json.loads)
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        raise ValueError(f"{path} must be of run format {FORMAT}, written by `lds fit`")
+    return settings
+
+
 def save_run(
     folder: Path,
     *,
@@ -77,10 +110,16 @@ def save_run(
     edge_probs: sp.csr_array,
     weights: dict[str, Tensor],
     predictions: dict[str, NDArray[Any]],
+    features: NDArray[Any] | None = None,
 ) -> None:
-    """Write a run; each file is complete or not there. See `Run` for the arguments."""
+    """Write a run; each file is complete or not there. See `Run` for the arguments.
+
+    Arguments:
+        features: `(n_nodes, n_features)` where further rows are to be predicted from the folder;
+            see `load_features`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [_dumps(record) for record in metrics]
+    lines = [dumps(record) for record in metrics]
     write_json(folder / "settings.json", {"format": FORMAT, "n_metrics": len(lines), **settings})
     write_atomically(
         folder / "metrics.jsonl",
@@ -91,7 +130,24 @@ def save_run(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_atomically(folder / "weights.safetensors", lambda file: file.write(save_tensors(tensors)))
     write_atomically(folder / "predictions.npz", lambda file: _savez(file, predictions))
+    if features is not None:
+        write_atomically(folder / FEATURES, lambda file: _savez(file, {"features": features}))
     write_json(folder / "summary.json", summary)
+
+
+def load_features(folder: str | Path) -> NDArray[Any]:
+    """The rows a run on a table learned from, `(n_nodes, n_features)`.
+
+    Raises:
+        FileNotFoundError: the folder has none: the run was not on a table, or has not ended.
+        ValueError: the file is damaged.
+    """
+    path = Path(folder) / FEATURES
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {FEATURES}: only a run of `lds fit` on a table that has ended does"
+        )
+    return _read_arrays(path, ("features",))["features"]
 
 
 def load_run(folder: str | Path) -> Run:
@@ -104,14 +160,12 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     for name in FILES:
         if not (folder / name).is_file():
+            unfinished = (folder / "settings.json").is_file()
+            hint = f"; `lds fit --resume {folder}` goes on with it" if unfinished else ""
             raise FileNotFoundError(
-                f"{folder} is not the folder of a finished run: it has no {name}"
+                f"{folder} is not the folder of a finished run: it has no {name}{hint}"
             )
-    settings = _read(folder / "settings.json", json.loads)
-    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
-        raise ValueError(
-            f"{folder / 'settings.json'} must be of run format {FORMAT}, written by `lds fit`"
-        )
+    settings = load_settings(folder)
     metrics = _read(folder / "metrics.jsonl", lambda raw: [json.loads(x) for x in raw.splitlines()])
     if len(metrics) != settings.get("n_metrics"):
         raise ValueError(f"{folder / 'metrics.jsonl'} is damaged (lines are missing)")
@@ -128,11 +182,12 @@ def load_run(folder: str | Path) -> Run:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; numbers that are not finite become null."""
-    text = _dumps(value, indent=2) + "\n"
+    text = dumps(value, indent=2) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def _dumps(value: Any, indent: int | None = None) -> str:
+def dumps(value: Any, indent: int | None = None) -> str:
+    """JSON text; numbers that are not finite become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

@@ -7,7 +7,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from lds.checkpoints import FILES, load_run, save_run, write_json
+from lds.checkpoints import (
+    FILES,
+    begin_run,
+    load_features,
+    load_run,
+    load_settings,
+    save_run,
+    write_json,
+)
 
 
 @pytest.fixture
@@ -78,3 +86,25 @@ def test_an_interrupted_write_leaves_the_old_file(folder):
         write_json(folder / "summary.json", {"x": Unserialisable()})
     assert (folder / "summary.json").read_text() == before
     assert json.loads(before) == {"reason": "patience"}
+
+
+def test_a_run_that_begins_has_settings_and_nothing_of_an_earlier_one(folder):
+    (folder / "features.npz").write_bytes(b"old")
+    (folder / "mine.txt").write_text("x")
+    begin_run(folder, {"data": "other"})
+    assert {path.name for path in folder.iterdir()} == {"settings.json", "mine.txt"}
+    assert load_settings(folder)["data"] == "other"
+    with pytest.raises(FileNotFoundError, match=r"no metrics\.jsonl; `lds fit --resume"):
+        load_run(folder)
+    with pytest.raises(FileNotFoundError, match="is not the folder of a run: it has no settings"):
+        load_settings(folder / "gone")
+
+
+def test_features_are_kept_where_they_are_given(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no features\.npz"):
+        load_features(folder)
+    run = load_run(folder)
+    features = np.arange(6, dtype=np.float32).reshape(3, 2)
+    again = {name: value for name, value in vars(run).items() if name != "settings"}
+    save_run(tmp_path / "again", settings={"data": "toy"}, features=features, **again)
+    assert np.array_equal(load_features(tmp_path / "again"), features)

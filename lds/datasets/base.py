@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from lds._types import Features, Split
 from lds.graphs.adjacency import keep_edges
+
+if TYPE_CHECKING:
+    from lds.datasets.encoding import TableEncoding
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class NodeDataset:
             kNN starts it.
         held_out: edges of the data set's graph that are not in `adjacency` because `load` took them
             away, in the same form; None: none were. Nothing learns from them.
+        encoding: of a table's columns as `features`; None: they are not a table's.
 
     Raises:
         ValueError: shapes, labels, classes or roles do not fit one another.
@@ -41,6 +45,7 @@ class NodeDataset:
     split: Split
     adjacency: sp.csr_array | None = None
     held_out: sp.csr_array | None = None
+    encoding: "TableEncoding | None" = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2:

@@ -1,16 +1,20 @@
 """The user's own table: a CSV or parquet file with a column of labels, some of them blank."""
 
+import csv
+import io
 import math
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from lds._files import write_atomically
 from lds._types import Split
 from lds.datasets.base import TABLES, NodeDataset
+from lds.datasets.encoding import TableEncoding
 from lds.datasets.splits import each_class_first, stratified, three_way
 
 
@@ -41,11 +45,8 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
         raise ValueError(
             f"test_size (share of the labelled rows) must be in [0, 1), got {test_size}"
         )
-    if path.suffix.lower() not in TABLES:
-        raise ValueError(f"a table must be a {' or '.join(TABLES)} file, got {str(path)!r}")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no table at {path}")
-    frame = _read(path, target)
+    # Labels stay text: a class may be called NA or 01.
+    frame = _read(path, {}, as_written=target)
     columns = [str(column) for column in frame.columns]
     if target is None or target not in columns:
         given = "none" if target is None else repr(target)
@@ -55,7 +56,8 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
     if frame.empty:
         raise ValueError(f"{path} must have at least one row below its header, got none")
     labels, classes = _labels(frame[target], target)
-    features = _features(frame.drop(columns=target))
+    encoding = TableEncoding.of(frame, target)
+    features = encoding.encode(frame)
     rows = np.flatnonzero(labels >= 0)
     fitted, test = _hold_out(labels, rows, test_size, seed)
     if fitted.size < 3:
@@ -64,20 +66,41 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
             f"which test_size={test_size} holds out {test.size}"
         )
     split = Split(*three_way(labels, fitted, seed), test)
-    return NodeDataset(str(path), features, labels, classes, split)
+    return NodeDataset(str(path), features, labels, classes, split, encoding=encoding)
 
 
-def _read(path: Path, target: str | None) -> Any:
-    """The file as a pandas frame; labels in CSV stay text, as a class may be called NA or 01."""
+def load_rows(path: Path, encoding: TableEncoding) -> NDArray[np.float32]:
+    """The features of further rows, encoded as those of the table that was fitted.
+
+    Arguments:
+        path: a .csv or .parquet file with its columns; a column of labels may be there or not.
+        encoding: of that table.
+
+    Raises:
+        FileNotFoundError, ImportError: as for `load`.
+        ValueError: an unreadable or empty table, or columns that are missing or of another kind.
+    """
+    frame = _read(path, {column.name: str for column in encoding.text})
+    if frame.empty:
+        raise ValueError(f"{path} must have at least one row below its header, got none")
+    return encoding.encode(frame)
+
+
+def _read(path: Path, kinds: dict[str, type], as_written: str | None = None) -> Any:
+    """The file as a pandas frame; in CSV, with columns of known kinds, and one left as text."""
+    if path.suffix.lower() not in TABLES:
+        raise ValueError(f"a table must be a {' or '.join(TABLES)} file, got {str(path)!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table at {path}")
     try:
         import pandas as pd
 
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        frame = pd.read_csv(path)
-        if target in frame.columns:
-            as_written = pd.read_csv(path, usecols=[target], dtype=str, na_filter=False)
-            frame[target] = as_written[target]
+        frame = pd.read_csv(path, dtype=kinds)
+        if as_written in frame.columns:
+            text = pd.read_csv(path, usecols=[as_written], dtype=str, na_filter=False)
+            frame[as_written] = text[as_written]
         return frame
     except ImportError as error:
         raise ImportError(
@@ -104,29 +127,6 @@ def _labels(column: Any, target: str) -> tuple[NDArray[np.int64], tuple[str, ...
     return np.array([number[text] for text in texts], dtype=np.int64), tuple(classes)
 
 
-def _features(frame: Any) -> NDArray[np.float32]:
-    """Numeric columns standardised, then the others one-hot."""
-    if not len(frame.columns):
-        raise ValueError("the table must have a column besides its target, got none")
-    numeric = [name for name in frame.columns if frame[name].dtype.kind in "biuf"]
-    parts = []
-    if numeric:
-        values = np.column_stack(
-            [frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in numeric]
-        )
-        bad = ~np.isfinite(values).all(axis=0)
-        if bad.any():
-            raise ValueError(
-                f"column {numeric[int(bad.argmax())]!r} must be finite, got a blank, NaN or "
-                "infinity; fill it in, or leave the row or the column out"
-            )
-        parts.append(StandardScaler().fit_transform(values))
-    if len(numeric) < len(frame.columns):
-        texts = frame.drop(columns=numeric).astype("string").fillna("").to_numpy(dtype=object)
-        parts.append(OneHotEncoder(sparse_output=False).fit_transform(texts))
-    return np.hstack(parts).astype(np.float32)
-
-
 def _hold_out(
     labels: NDArray[np.int64], rows: NDArray[np.int64], test_size: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -147,3 +147,22 @@ def _hold_out(
     )
     order = each_class_first(labels, rows, np.random.default_rng(seed))
     return np.sort(order[:-n_test]), np.sort(order[-n_test:])
+
+
+def write_predictions(
+    path: Path, rows: Iterable[int], probabilities: NDArray[Any], classes: Sequence[str]
+) -> None:
+    """A CSV file of row, predicted class and its probability.
+
+    Arguments:
+        path: of the file.
+        rows: their numbers.
+        probabilities: `(n_rows, n_classes)`, one line a row.
+        classes: class c has the name classes[c].
+    """
+    text = io.StringIO()
+    table = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    text.write("row,prediction,probability\n")
+    for row, p in zip(rows, probabilities, strict=True):
+        table.writerow([int(row), classes[int(p.argmax())], round(float(p.max()), 6)])
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

@@ -1,8 +1,6 @@
 """LDS as a scikit-learn classifier, transductive like `LabelPropagation`."""
 
-import itertools
 import warnings
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
@@ -10,17 +8,16 @@ from typing import Any, Literal
 import networkx as nx
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lds.bilevel.step import mix
 from lds.config import Estimator, LDSConfig
 from lds.estimators.labels import encode_labels, split_roles
+from lds.estimators.new_rows import predict_new_rows
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.export import node_attributes, save_graph
 from lds.graphs.interop import select_edges, to_networkx
@@ -29,8 +26,6 @@ from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, learn
 from lds.structure.marginals import EdgeMarginals, edge_marginals
 from lds.structure.metrics import entropy
-from lds.structure.objectives import task_on
-from lds.structure.predict import predict_proba_new
 
 EDGE_CUTOFF = 1e-4
 """Probabilities at or below this are left out of `edge_probabilities_`."""
@@ -81,6 +76,11 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         estimator: how gradients pass through drawn graphs: "straight_through", "reinmax",
             "gumbel_softmax", "score_function" or "disarm" (see `lds.config.LDSConfig`).
         random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
+        checkpoint: folder in which the state of a fit is kept after every outer iteration; None
+            keeps none. One folder is for one fit at a time.
+        resume: True goes on from what is kept there, on a CPU to bitwise the same result as without
+            the interruption; where nothing is, `fit` begins. Data, options and an int
+            `random_state` must be the same, but for max_iter and patience.
         device: "cpu", "cuda", ...
         verbose: True prints a line each outer iteration.
 
@@ -136,6 +136,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         connected: bool = _DEFAULT.connected,
         estimator: Estimator = _DEFAULT.estimator,
         random_state: int | np.random.RandomState | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
         device: str = "cpu",
         verbose: bool = False,
     ) -> None:
@@ -163,6 +165,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.connected = connected
         self.estimator = estimator
         self.random_state = random_state
+        self.checkpoint = checkpoint
+        self.resume = resume
         self.device = device
         self.verbose = verbose
 
@@ -190,7 +194,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             TypeError: an argument is of a kind that cannot be used.
             ValueError: X is not finite, y is of another length, shows fewer than two classes or too
-                few labels, a graph or a role does not fit, or an option is out of range.
+                few labels, a graph or a role does not fit, an option is out of range, or what is to
+                be resumed is damaged or of another fit.
         """
         x = self._validated(X)
         n_rows = x.shape[0]
@@ -203,7 +208,10 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         if start is None:
             start = knn_adjacency(x, config.n_neighbors, config.metric)
         show = _print_iteration if self.verbose else None
-        result = learn(x, codes, split, start, config, device=self.device, on_iteration=show)
+        result = learn(
+            x, codes, split, start, config, device=self.device, on_iteration=show,
+            checkpoint=self.checkpoint, resume=self.resume,
+        )  # fmt: skip
         if result.reason == "max_iter":
             warnings.warn(
                 f"max_iter={self.max_iter} outer iterations were not enough for early stopping "
@@ -239,24 +247,11 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         x = self._validated(X, reset=False)
         if sp.issparse(x) != sp.issparse(self._x):
             x = _csr(x) if sp.issparse(self._x) else x.toarray()
-        known = _known_rows(x, self._x)
-        found = self.label_distributions_[known]
-        if (known < 0).any():
-            found[known < 0] = self._attached(x[known < 0])
-        return found
-
-    def _attached(self, x: Any) -> NDArray[np.floating[Any]]:
-        """Class probabilities of rows that have edges as their nearest rows of `fit` have."""
-        result, config = self._result, self._result.config
-        search = NearestNeighbors(n_neighbors=config.n_neighbors, metric=config.metric)
-        distances, neighbors = search.fit(self._x).kneighbors(x)
-        task = task_on(self._x, self._codes, config, torch.float32, result.edges.probs.device)
-        probs = predict_proba_new(
-            task, result.params, result.edges, x, neighbors.astype(np.int64), distances,
-            config.n_draws, mix(config.seed, -5),
+        result = self._result
+        return predict_new_rows(
+            x, self._x, self._codes, result.config, result.params, result.edges,
+            self.label_distributions_,
         )  # fmt: skip
-        found: NDArray[np.floating[Any]] = probs.cpu().numpy()
-        return found
 
     def edge_marginals(self, n_draws: int = 1000) -> EdgeMarginals:
         """How many of `n_draws` drawn graphs have each edge, and the number of draws."""
@@ -339,27 +334,8 @@ def _matrix(adjacency: Any) -> Any:
     return adjacency if sp.issparse(adjacency) else np.asarray(adjacency)
 
 
-def _csr(x: Any, *, copy: bool = False) -> sp.csr_array:
-    return sp.csr_array(x, copy=copy)
-
-
-def _known_rows(x: Any, fitted: Any) -> NDArray[np.int64]:
-    """The first row of `fitted` equal to each row of `x`, -1 where there is none."""
-    numbers: dict[bytes, int] = {}
-    for number, row in enumerate(_contents(fitted)):
-        numbers.setdefault(row, number)
-    return np.array([numbers.get(row, -1) for row in _contents(x)], dtype=np.int64)
-
-
-def _contents(x: Any) -> Iterator[bytes]:
-    if not sp.issparse(x):
-        yield from (row.tobytes() for row in x + x.dtype.type(0))  # -0 becomes 0
-        return
-    x = _csr(x, copy=True)
-    x.sum_duplicates()  # sorts the indices, too
-    x.eliminate_zeros()
-    for start, stop in itertools.pairwise(x.indptr):
-        yield x.indices[start:stop].astype(np.int64).tobytes() + x.data[start:stop].tobytes()
+def _csr(x: Any) -> sp.csr_array:
+    return sp.csr_array(x)
 
 
 def _print_iteration(record: Iteration) -> None:

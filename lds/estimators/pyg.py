@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,8 @@ def learn_structure(
     *,
     device: torch.device | str = "cpu",
     on_iteration: Callable[[Iteration], None] | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> LearnedStructure:
     """Learn the graph of a PyG data object (LDS, Algorithm 7).
@@ -183,6 +186,9 @@ def learn_structure(
             is read. It is not changed.
         device: where to compute.
         on_iteration: called after each outer iteration.
+        checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
+        resume: True goes on from there, on a CPU to bitwise the same result as without the
+            interruption; where nothing is, it begins.
         options: those of `lds.config.LDSConfig`, by name, `seed` among them.
 
     Raises:
@@ -207,7 +213,10 @@ def learn_structure(
     split = _split(data, config.seed)
     labels = _labels(data, split)
     start = _start(data, features, config)
-    result = learn(features, labels, split, start, config, device=device, on_iteration=on_iteration)
+    result = learn(
+        features, labels, split, start, config, device=device, on_iteration=on_iteration,
+        checkpoint=checkpoint, resume=resume,
+    )  # fmt: skip
     index, probs = to_edge_index(result.edges.to_csr(EDGE_CUTOFF))
     home = data.x.device
     probabilities = torch.from_numpy(result.probabilities).to(home)

@@ -30,6 +30,9 @@ from lds.graphs.adjacency import check_adjacency
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
 """How Dask and Ray call it, which need not be installed; loky's is a `BrokenExecutor`."""
 
+_ALONE = {"verbose": False, "checkpoint": None, "resume": False}
+"""Parameters that trials, which run side by side, do not take from the estimator."""
+
 FIT_PARAMS = ("adjacency", "validation", "stopping")
 
 _one_at_a_time = threading.Lock()  # trials share torch's random state with their process
@@ -257,7 +260,7 @@ def run_trial(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                clf = clone(estimator).set_params(**setting, random_state=seed, verbose=False)
+                clf = clone(estimator).set_params(**setting, random_state=seed, **_ALONE)
                 clf.fit(X, y, **fit_params)
         except (ValueError, ArithmeticError) as error:
             seconds = time.perf_counter() - started
@@ -328,7 +331,7 @@ def _key(data: str, estimator: LDSClassifier, setting: dict[str, Any], seed: int
     options = {
         name: _plain(name, value)
         for name, value in (estimator.get_params() | setting).items()
-        if name not in ("random_state", "verbose")
+        if name not in ("random_state", *_ALONE)
     }
     text = json.dumps([__version__, data, options, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +17,9 @@ from lds.structure.baselines import ControlResult, run_controls
 from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, LDSResult, learn
 from lds.structure.metrics import Quality, quality
+
+CONTROLS = "controls"
+"""Folder of the controls' checkpoints within that of a run's."""
 
 OnIteration = Callable[[Iteration], None]
 
@@ -65,6 +69,8 @@ def fit_dataset(
     device: torch.device | str = "cpu",
     on_iteration: OnIteration | None = None,
     on_learned: Callable[[FitReport], None] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> FitReport:
     """Learn the graph of a data set, then run the controls on the same split and seed.
 
@@ -75,19 +81,27 @@ def fit_dataset(
         device: where to compute.
         on_iteration: called after each outer iteration of LDS.
         on_learned: called with the report of LDS alone, before the controls run.
+        checkpoint: folder for the checkpoints of LDS, and under `controls` for those of the control
+            that runs as long; None keeps none.
+        resume: True goes on from those that are there (see `learn`).
     """
     check_memory(dataset.n_nodes, config, device=device)
     start = starting_graph(dataset, config)
     problem = (dataset.features, dataset.labels, dataset.split, start, config)
     started = time.perf_counter()
-    result = learn(*problem, device=device, on_iteration=on_iteration, held_out=dataset.held_out)
+    result = learn(
+        *problem, device=device, on_iteration=on_iteration, held_out=dataset.held_out,
+        checkpoint=checkpoint, resume=resume,
+    )  # fmt: skip
     report = FitReport(dataset, result, {}, start, time.perf_counter() - started)
     if on_learned is not None:
         on_learned(report)
     if not controls or result.reason == "interrupted":
         return report
     try:
-        found = run_controls(*problem, device=device)
+        found = run_controls(
+            *problem, device=device, checkpoint=checkpoint and checkpoint / CONTROLS, resume=resume
+        )
     except KeyboardInterrupt:  # LDS's own result stands
         return report
     return FitReport(dataset, result, found, start, report.seconds)

@@ -8,6 +8,7 @@ updated.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,15 @@ def run_controls(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     on_iteration: Callable[[Iteration], None] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> dict[str, ControlResult]:
     """All three controls with the network, settings, split and seed of an LDS run.
 
     Arguments:
         features, labels, split, start, config, device, dtype: as for `learn`.
         on_iteration: called after each outer iteration of the frozen control.
+        checkpoint, resume: of the frozen control, as for `learn`.
 
     Returns:
         A result for each name of `CONTROLS`.
@@ -74,7 +78,7 @@ def run_controls(
     both = np.concatenate([split.train, split.validation])
     frozen: LDSResult = learn(
         features, labels, split, start, replace(config, update_edges=False),
-        device=device, dtype=dtype, on_iteration=on_iteration,
+        device=device, dtype=dtype, on_iteration=on_iteration, checkpoint=checkpoint, resume=resume,
     )  # fmt: skip
     if frozen.reason == "interrupted":
         raise KeyboardInterrupt

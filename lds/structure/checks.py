@@ -15,6 +15,9 @@ from lds.nn.base import GCN_NAME, check_backbone
 COPIES_OF_PROBS = 2
 """θ and the best θ so far."""
 
+LISTED_BYTES = 3 * 8
+"""A pair of a list: its row, its column and its key, int64."""
+
 MESSAGES = 8
 """Numbers a pair, a hidden channel and a step that a network on edges keeps at least."""
 
@@ -94,7 +97,7 @@ def check_memory(
     if config.support != "all":
         return
     device = check_device(device)
-    needed, there = _all_pairs_bytes(n_nodes, config, dtype, device)
+    needed, there = all_pairs_bytes(n_nodes, config, dtype, device)
     if needed > there:
         raise ValueError(
             f"support='all' keeps a probability for every pair of {n_nodes} nodes and needs "
@@ -109,11 +112,11 @@ def keeps_all_pairs(
     """Whether a run is on all pairs: as told, or as memory allows where told "auto"."""
     if config.support != "auto":
         return config.support == "all"
-    needed, there = _all_pairs_bytes(n_nodes, config, dtype, device)
+    needed, there = all_pairs_bytes(n_nodes, config, dtype, device)
     return needed <= AUTO_SHARE * there
 
 
-def _all_pairs_bytes(
+def all_pairs_bytes(
     n_nodes: int, config: LDSConfig, dtype: torch.dtype, device: torch.device
 ) -> tuple[int, int]:
     """Bytes that all pairs need, and bytes available."""
@@ -124,6 +127,12 @@ def _all_pairs_bytes(
     if device.type == "cuda":
         return needed, torch.cuda.mem_get_info(device)[0]
     return needed, psutil.virtual_memory().available
+
+
+def sparse_bytes(n_nodes: int, config: LDSConfig, dtype: torch.dtype) -> int:
+    """Bytes of a sparse support once it is full: θ, the best θ so far, and three numbers a pair."""
+    pairs = min(config.pairs_per_node * n_nodes, n_nodes * (n_nodes - 1) // 2)
+    return pairs * (COPIES_OF_PROBS * dtype.itemsize + LISTED_BYTES)
 
 
 def check_device(device: torch.device | str) -> torch.device:

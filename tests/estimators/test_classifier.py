@@ -7,6 +7,7 @@ import psutil
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.pipeline import make_pipeline
@@ -290,3 +291,25 @@ def test_another_network_on_connected_graphs_predicts_new_rows():
     assert nx.is_connected(one)
     with pytest.raises(ValueError, match="needs connected=True"):
         LDSClassifier(**{**options, "connected": False}).fit(x, y)
+
+
+def test_a_fit_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    y = np.where(np.arange(150) % 2, y, -1)
+    quick = {"max_inner": 10, "patience": 9, "random_state": 0}
+
+    def fitted(**options):
+        with pytest.warns(ConvergenceWarning, match="max_iter"):
+            return LDSClassifier(**quick, **options).fit(X, y)
+
+    whole = fitted(max_iter=4)
+    fitted(max_iter=2, checkpoint=tmp_path)
+    resumed = fitted(max_iter=4, checkpoint=tmp_path, resume=True)
+    assert resumed.history_ == whole.history_
+    assert np.array_equal(resumed.label_distributions_, whole.label_distributions_)
+    assert (resumed.edge_probabilities_ != whole.edge_probabilities_).nnz == 0
+    other = LDSClassifier(**quick, checkpoint=tmp_path, resume=True, dropout=0.4)
+    with pytest.raises(ValueError, match=r"is of another run .*dropout: 0\.5 there, 0\.4 here"):
+        other.fit(X, y)
+    with pytest.raises(ValueError, match="resume=True needs checkpoint="):
+        LDSClassifier(**quick, resume=True).fit(X, y)

@@ -242,3 +242,14 @@ def test_a_transform_says_what_it_is_and_refuses_what_is_none():
         LearnStructure(depth=2)
     with pytest.raises(ValueError, match="dropout must be"):
         LearnStructure(dropout=1.0)
+
+
+def test_learning_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path):
+    options = {"max_inner": 10, "n_neighbors": 4, "patience": 9}
+    whole = learn_structure(blobs(), max_iter=4, **options)
+    learn_structure(blobs(), max_iter=2, checkpoint=tmp_path, **options)
+    resumed = learn_structure(blobs(), max_iter=4, checkpoint=tmp_path, resume=True, **options)
+    assert resumed.history == whole.history
+    assert torch.equal(resumed.probabilities, whole.probabilities)
+    assert torch.equal(resumed.edge_index, whole.edge_index)
+    assert torch.equal(resumed.edge_probs, whole.edge_probs)

@@ -1,0 +1,30 @@
+"""What every command shares: where text goes, and `--json`."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lds.checkpoints import dumps
+
+out, err = Console(), Console(stderr=True)
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document, for machines, and no text.")
+]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output; numbers that are not finite become null."""
+    sys.stdout.write(f"{dumps(value, indent=2)}\n")
+
+
+def print_path(what: str, path: Any) -> None:
+    """Where something was written, on one line however long."""
+    out.print(f"{what}: {path}", soft_wrap=True, highlight=False)
+
+
+def percent(value: float) -> str:
+    """A share as people say it."""
+    return f"{100 * value:.1f} %"

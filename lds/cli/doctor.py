@@ -1,0 +1,136 @@
+"""`lds doctor`."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lds.cli.console import Json, out, print_json
+from lds.config import LDSConfig
+
+EXAMPLES = "lds doctor\n\nlds doctor 19717    (a graph of so many nodes)"
+
+SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 1_000_000)
+OPTIONAL = {"matplotlib": "plot", "pandas": "table", "pyarrow": "table"}
+"""Packages that are not needed always, and the extra each comes with."""
+
+
+def doctor(
+    n_nodes: Annotated[
+        list[int] | None, typer.Argument(help="Sizes of graphs; some usual ones without any.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what is installed, what there is to compute with, and which support fits which graph.
+
+    All pairs of N nodes keep N²/2 probabilities twice (now, and the best so far); a sparse support
+    keeps its candidate pairs alone.
+    """
+    sizes = n_nodes or list(SIZES)
+    if min(sizes) < 2:
+        raise ValueError(f"N_NODES must be at least 2, got {min(sizes)}; one node has no pairs")
+    found = {"versions": _versions(), **_machine(), "data": _data(), "support": _support(sizes)}
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _versions() -> dict[str, str | None]:
+    """Of Python, lds and its packages; None: not installed."""
+    import platform
+    from importlib import metadata
+
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("lds", "torch", "torch-geometric", "scikit-learn", *OPTIONAL):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _machine() -> dict[str, Any]:
+    import os
+
+    import torch
+
+    from lds._memory import available_bytes
+
+    names = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+    devices = {
+        name: {
+            "name": torch.cuda.get_device_name(name)
+            if name != "cpu"
+            else f"{os.cpu_count()} cores",
+            "available_bytes": available_bytes(name),
+        }
+        for name in names
+    }
+    return {
+        "threads": torch.get_num_threads(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        "torch_cuda": torch.version.cuda,
+        "devices": devices,
+    }
+
+
+def _data() -> dict[str, Any]:
+    from lds.datasets.base import data_root
+
+    root = data_root()
+    return {"root": str(root), "exists": root.is_dir()}
+
+
+def _support(sizes: list[int]) -> list[dict[str, Any]]:
+    """For each size: what all pairs need, whether that fits, and what "auto" would choose."""
+    import torch
+
+    from lds.structure.checks import all_pairs_bytes, keeps_all_pairs, sparse_bytes
+
+    auto, device = LDSConfig(support="auto"), torch.device("cpu")
+    lines = []
+    for n in sizes:
+        needed, there = all_pairs_bytes(n, auto, torch.float32, device)
+        chosen = "all" if keeps_all_pairs(n, auto, torch.float32, device) else "sparse"
+        lines.append(
+            {
+                "n_nodes": n,
+                "all_pairs_bytes": needed,
+                "all_pairs_fit": needed <= there,
+                "sparse_bytes": sparse_bytes(n, auto, torch.float32),
+                "auto": chosen,
+            }
+        )
+    return lines
+
+
+def _print(found: dict[str, Any]) -> None:
+    from lds._memory import gigabytes
+
+    for name, version in found["versions"].items():
+        missing = f"not installed (pip install 'lds[{OPTIONAL.get(name, '')}]')"
+        out.print(f"{name:16} {version or missing}", highlight=False, markup=False)
+    for name, device in found["devices"].items():
+        there = device["available_bytes"]
+        memory = "" if there is None else f", {gigabytes(there)} available"
+        out.print(f"{name:16} {device['name']}{memory}", highlight=False)
+    omp = found["OMP_NUM_THREADS"]
+    out.print(
+        f"{'threads':16} {found['threads']}" + (f" (OMP_NUM_THREADS={omp})" if omp else ""),
+        highlight=False,
+    )
+    root = found["data"]
+    note = "" if root["exists"] else " (not there yet; LDS_DATA or --root name another)"
+    out.print(f"{'data':16} {root['root']}{note}", highlight=False, soft_wrap=True)
+    table = Table(title="support: which pairs may become edges (on the CPU)")
+    for column in ("nodes", "all pairs", "fits", "sparse", "auto"):
+        table.add_column(column, justify="right")
+    for line in found["support"]:
+        table.add_row(
+            f"{line['n_nodes']:,}", gigabytes(line["all_pairs_bytes"]),
+            "yes" if line["all_pairs_fit"] else "no", gigabytes(line["sparse_bytes"]),
+            line["auto"],
+        )  # fmt: skip
+    out.print(table)
+    out.print("all pairs, sparse: bytes of edge probabilities; features and network come on top")

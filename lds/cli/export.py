@@ -1,0 +1,54 @@
+"""`lds export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lds.cli.console import Json, print_json, print_path
+
+EXAMPLES = (
+    "lds export runs/wine-0 wine.gexf --threshold 0.5    (opens in Gephi)\n\n"
+    "lds export runs/cora-0 cora.graphml --top-k 5\n\n"
+    "lds export runs/cora-0 cora.npz    (scipy.sparse.load_npz reads it)"
+)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder of `lds fit`.")],
+    path: Annotated[Path, typer.Argument(help="A .graphml, .gexf, .csv or .npz file to write.")],
+    threshold: Annotated[
+        float | None, typer.Option(help="Edges at least as probable, in (0, 1].")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Edges among the k most probable of either node.")
+    ] = None,
+    n_edges: Annotated[int | None, typer.Option(help="So many edges, the most probable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the learned graph as a file, by its suffix; all edges without a rule.
+
+    GraphML and GEXF carry each node's label, prediction, confidence, split, entropy and mutual
+    information, and each edge's probability.
+    """
+    import numpy as np
+
+    from lds._types import Split
+    from lds.checkpoints import load_run
+    from lds.graphs.export import node_attributes, save_graph
+    from lds.graphs.interop import select_edges
+
+    stored = load_run(run)
+    found = stored.predictions
+    split = Split(*(found[f"{role}_rows"] for role in ("train", "validation", "stopping", "test")))
+    nodes = node_attributes(
+        found["labels"], found["probabilities"], split, stored.settings["classes"],
+        entropy=found["entropy"], mutual_information=found["mutual_information"],
+    )  # fmt: skip
+    kept = select_edges(stored.edge_probs, threshold, top_k, n_edges)
+    save_graph(path, kept, nodes)
+    counts = {"nodes": int(kept.shape[0]), "edges": int(np.count_nonzero(kept.data)) // 2}
+    if as_json:
+        print_json({"path": str(path), **counts})
+    else:
+        print_path(f"{counts['nodes']:,} nodes, {counts['edges']:,} edges", path)

@@ -1,0 +1,327 @@
+"""`lds fit`: begin a run, or go on with one."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from lds.checkpoints import begin_run, load_settings
+from lds.cli.console import Json, err, out, percent, print_json, print_path
+from lds.cli.options_file import Config
+from lds.config import Estimator, LDSConfig
+
+if TYPE_CHECKING:
+    from lds.datasets.base import NodeDataset
+    from lds.experiments.fit import FitReport
+    from lds.structure.learner import Iteration
+    from lds.structure.metrics import Quality
+
+EXAMPLES = (
+    "lds fit digits\n\n"
+    "lds fit cora --retain 0.5 --root data --seed 1 --out runs/cora50\n\n"
+    "lds fit table.csv --target label    (rows with a blank label get predicted)\n\n"
+    "lds fit wine --config options.toml --seed 2\n\n"
+    "lds fit --resume runs/cora50    (after a crash, a kill or Ctrl-C)\n\n"
+    "lds fit --resume runs/cora50 --max-iter 400"
+)
+
+METHODS = ("lds",)
+MAY_CHANGE = ("max_iter", "patience", "device", "controls", "quiet", "as_json", "resume")
+"""What may be given beside --resume; everything else stays as the run was begun."""
+
+default = LDSConfig()
+
+
+def fit(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A data set by name, or a .csv or .parquet file."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="How the graph is learned: lds.")] = "lds",
+    target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
+    test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; default runs/NAME-SEED.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Write over an existing run folder.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run of this folder, to the same result.")
+    ] = None,
+    checkpoint: Annotated[
+        bool, typer.Option(help="Keep the state after every outer iteration.")
+    ] = True,
+    controls: Annotated[bool, typer.Option(help="Run the three controls too.")] = True,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+    seed: Annotated[int, typer.Option(help="Of the split and everything random.")] = default.seed,
+    n_neighbors: Annotated[
+        int, typer.Option(help="k of the kNN graph that starts a missing one.")
+    ] = default.n_neighbors,
+    metric: Annotated[str, typer.Option(help="Of the neighbour search.")] = default.metric,
+    backbone: Annotated[
+        str, typer.Option(help="Network: gcn, or a convolution of PyG such as GATv2Conv.")
+    ] = default.backbone,
+    hidden_channels: Annotated[
+        int, typer.Option(help="Width of the hidden layer.")
+    ] = default.hidden_channels,
+    dropout: Annotated[float, typer.Option(help="In [0, 1).")] = default.dropout,
+    weight_decay: Annotated[
+        float, typer.Option(help="L2 on the first layer.")
+    ] = default.weight_decay,
+    inner_lr: Annotated[
+        float, typer.Option(help="Step size of the inner Adam.")
+    ] = default.inner_lr,
+    learn_inner_lr: Annotated[
+        float,
+        typer.Option(help="Step with which log inner_lr follows its hypergradient; 0: fixed."),
+    ] = default.learn_inner_lr,
+    outer_lr: Annotated[
+        float, typer.Option(help="First step size on the edge probabilities.")
+    ] = default.outer_lr,
+    outer_lr_decay: Annotated[
+        float, typer.Option(help="Factor on it after each outer iteration.")
+    ] = default.outer_lr_decay,
+    truncation: Annotated[
+        int, typer.Option(help="Inner steps a hypergradient sweeps over; 0: alternate.")
+    ] = default.truncation,
+    n_draws: Annotated[
+        int, typer.Option(help="Graphs averaged for a prediction.")
+    ] = default.n_draws,
+    inner_tol: Annotated[
+        float, typer.Option(help="Relative progress an inner step must make.")
+    ] = default.inner_tol,
+    inner_patience: Annotated[
+        int, typer.Option(help="Inner steps without progress before a restart.")
+    ] = default.inner_patience,
+    max_inner: Annotated[int, typer.Option(help="Most inner steps of a run.")] = default.max_inner,
+    patience: Annotated[
+        int, typer.Option(help="Outer iterations without a better score before the end.")
+    ] = default.patience,
+    max_iter: Annotated[int, typer.Option(help="Most outer iterations.")] = default.max_iter,
+    support: Annotated[
+        Literal["all", "sparse", "auto"], typer.Option(help="Which pairs may become edges.")
+    ] = default.support,
+    pairs_per_node: Annotated[
+        int, typer.Option(help="Pairs a node that a sparse support keeps at most.")
+    ] = default.pairs_per_node,
+    grow_every: Annotated[
+        int, typer.Option(help="Hypersteps between growths of a sparse support; 0: never.")
+    ] = default.grow_every,
+    batch_nodes: Annotated[
+        int, typer.Option(help="Labelled nodes a loss looks at, with a sparse support; 0: all.")
+    ] = default.batch_nodes,
+    connected: Annotated[
+        bool, typer.Option(help="Complete every drawn graph to a connected one.")
+    ] = default.connected,
+    estimator: Annotated[
+        Estimator, typer.Option(help="How gradients pass through drawn graphs.")
+    ] = default.estimator,
+) -> None:
+    """Learn a graph and classify, with three honest controls on the same split and seed.
+
+    A run folder keeps all of it: settings, history, probabilities of edges, weights, predictions,
+    and the state after every outer iteration, from which `--resume` comes to the result of a run
+    that was never interrupted, on a CPU bit for bit.
+    """
+    given = locals()
+    plan = _new(given) if resume is None else _resumed(context, given, resume)
+    config_of_run, source = plan["config"], plan["source"]
+
+    from lds.cli.run_folder import save
+    from lds.datasets.base import load
+    from lds.experiments.fit import fit_dataset
+
+    data = load(**source)
+    folder = resume or _run_folder(out_folder, data, seed, force)
+    settings = {
+        "data": data.name,
+        "source": source,
+        "retain": source["retain"],
+        "method": "lds",
+        "options": config_of_run.to_dict(),
+        "controls": plan["controls"],
+        "device": plan["device"],
+    }
+
+    with _bar(quiet) as progress:
+        task = progress.add_task("", total=config_of_run.max_iter, state="")
+        shown = _Shown(progress, task, quiet)
+        begun = resume is not None
+
+        def iterated(record: "Iteration") -> None:
+            nonlocal begun
+            if not begun:  # what is wrong with the input has been said by now
+                begin_run(folder, settings)
+                begun = True
+            shown.iteration(record)
+
+        def learned(report: "FitReport") -> None:
+            save(folder, report, settings)  # an interrupt during the controls loses nothing
+            shown.controls()
+
+        try:
+            report = fit_dataset(
+                data,
+                config_of_run,
+                controls=plan["controls"],
+                device=plan["device"],
+                on_iteration=iterated,
+                on_learned=learned,
+                checkpoint=folder if checkpoint else None,
+                resume=resume is not None,
+            )
+        except KeyboardInterrupt:
+            err.print("interrupted before the first outer iteration ended: nothing to save")
+            raise typer.Exit(130) from None
+    summary = save(folder, report, settings)
+    if as_json:
+        print_json({"folder": str(folder), "data": data.name, **summary})
+    else:
+        _print_summary(report, config_of_run, folder)
+    if report.result.reason == "interrupted":
+        raise typer.Exit(130)
+
+
+for _name, _hint in fit.__annotations__.items():
+    if _name in {f.name for f in fields(LDSConfig)} - {"seed"}:
+        _hint.__metadata__[0].rich_help_panel = "Options of LDS"
+
+
+def _new(given: dict[str, Any]) -> dict[str, Any]:
+    """What a run that begins is made of."""
+    if given["name"] is None:
+        raise ValueError(
+            "NAME must be a data set by name or a file, got none; `lds datasets` lists them, and "
+            "--resume goes on with a run"
+        )
+    if given["method"] not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {given['method']!r}")
+    options = {f.name: given[f.name] for f in fields(LDSConfig) if f.name in given}
+    path = Path(given["name"])
+    source = {
+        "name": str(path.resolve()) if path.is_file() else given["name"],
+        "seed": given["seed"],
+        "root": None if given["root"] is None else str(given["root"].resolve()),
+        "retain": given["retain"],
+        "target": given["target"],
+        "test_size": given["test_size"],
+    }
+    return {
+        "config": LDSConfig(**options),
+        "source": source,
+        "controls": given["controls"],
+        "device": given["device"],
+    }
+
+
+def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What a run that goes on was made of, but for what may change."""
+    explicit = {
+        name
+        for name in given
+        if name != "context"
+        and (where := context.get_parameter_source(name)) is not None
+        and where.name not in ("DEFAULT", "ENVIRONMENT")
+    }
+    if fixed := sorted(explicit - set(MAY_CHANGE)):
+        raise ValueError(
+            f"--resume goes on with a run as it was begun, but for {', '.join(MAY_CHANGE[:4])}; "
+            f"got {', '.join(fixed)} too"
+        )
+    settings = load_settings(folder)
+    if "source" not in settings:
+        raise ValueError(f"--resume {folder} is of an earlier version of lds, which kept no state")
+    changed = {name: given[name] for name in ("max_iter", "patience") if name in explicit}
+    config = replace(LDSConfig(**settings["options"]), **changed)
+    chosen = {
+        name: given[name] if name in explicit else settings[name] for name in ("controls", "device")
+    }
+    return {"config": config, "source": settings["source"], **chosen}
+
+
+class _Shown:
+    """What the progress bar says."""
+
+    def __init__(self, progress: Progress, task: Any, quiet: bool) -> None:
+        self.progress, self.task, self.quiet = progress, task, quiet
+        self.best: float | None = None
+
+    def iteration(self, record: "Iteration") -> None:
+        if record.improved:
+            self.best = record.stopping_accuracy
+        best = "" if self.best is None else f" (best {100 * self.best:.1f})"
+        state = (
+            f"loss in {record.inner_loss:.3f} out {record.outer_loss:.3f}, "
+            f"stopping {100 * record.stopping_accuracy:.1f}{best} %, "
+            f"{record.expected_edges:,.0f} edges"
+        )
+        self.progress.update(self.task, completed=record.iteration + 1, state=state)
+        if not (self.quiet or err.is_terminal):  # a log file gets a line each time, not a bar
+            err.print(f"{record.iteration + 1}: {state}", soft_wrap=True, highlight=False)
+
+    def controls(self) -> None:
+        self.progress.update(self.task, state="running the controls")
+
+
+def _bar(quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.completed}/{task.total}"),
+        BarColumn(bar_width=10),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        console=err,
+        disable=quiet or not err.is_terminal,
+    )
+
+
+def _run_folder(wanted: Path | None, data: "NodeDataset", seed: int, force: bool) -> Path:
+    """A folder that holds no run yet, unless told to write over it."""
+    if wanted is not None:
+        if wanted.exists() and any(wanted.iterdir()) and not force:
+            raise ValueError(
+                f"--out {wanted} is not empty; name another folder, or add --force; --resume "
+                f"{wanted} goes on with a run there"
+            )
+        return wanted
+    base = Path("runs") / f"{Path(data.name).stem}-{seed}"
+    tries = [base, *(base.with_name(f"{base.name}-{k}") for k in range(2, 10_000))]
+    return base if force else next(folder for folder in tries if not folder.exists())
+
+
+def _print_summary(report: "FitReport", config: LDSConfig, folder: Path) -> None:
+    from lds.structure.baselines import CONTROLS
+
+    result, test = report.result, report.test_quality
+    best = result.history[result.best]
+    table = Table(title=f"{Path(report.dataset.name).name}, seed {config.seed}")
+    table.add_column("method")
+    table.add_column("early-stopping rows", justify="right")
+    for column in ("test rows", "NLL, nats", "ECE"):
+        table.add_column(column, justify="right")
+    table.add_row("LDS", percent(best.stopping_accuracy), *_cells(test["lds"]), style="bold")
+    for letter, (name, control) in zip("abc", report.controls.items(), strict=False):
+        label = f"({letter}) {CONTROLS[name]}"
+        table.add_row(label, percent(control.stopping_accuracy), *_cells(test[name]))
+    out.print(table)
+    out.print(
+        f"{len(result.history)} outer iterations in {report.seconds:.0f} s, best "
+        f"{result.best + 1}, ended by {result.reason}; expected edges "
+        f"{report.starting_edges:,} -> {best.expected_edges:,.0f}"
+    )
+    print_path("run folder", folder)
+    if result.reason == "interrupted":
+        print_path("to go on", f"lds fit --resume {folder}")
+
+
+def _cells(found: "Quality | None") -> tuple[str, str, str]:
+    if found is None:
+        return ("-", "-", "-")
+    return percent(found.accuracy), f"{found.nll:.3f}", percent(found.ece)

@@ -1,0 +1,99 @@
+"""`--config FILE`: options of a command from a TOML or YAML file, under those of the command line.
+
+```toml
+n-neighbors = 20
+metric = "euclidean"
+seed = 3
+```
+"""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+
+def take_options(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the options of a file the defaults of a command; called before it reads its own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, or names what is no option of the command.
+    """
+    if path is None:
+        return None
+    names = {
+        spelling.lstrip("-").replace("-", "_"): parameter.name
+        for parameter in context.command.params
+        for spelling in parameter.opts
+        if parameter.name not in ("config", "resume", "help")
+    }
+    defaults: dict[str, Any] = dict(context.default_map or {})
+    for key, value in read_options(path).items():
+        name = names.get(str(key).replace("-", "_"))
+        if name is None:
+            raise ValueError(
+                f"--config {path} may hold the options of `lds {context.info_name}`, "
+                f"{', '.join(sorted(names))}, got {key!r}"
+            )
+        defaults[name] = _as_typed(path, key, value)
+    context.default_map = defaults
+    return path
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """The table of a .toml, .yaml or .yml file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: another suffix, or not a table of that format.
+    """
+    parse = _PARSERS.get(path.suffix.lower())
+    if parse is None:
+        raise ValueError(f"--config must be a {', '.join(_PARSERS)} file, got {str(path)!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path} for --config")
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"--config {path} cannot be read ({reason})") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError(f"--config {path} must hold names and values, got {type(found).__name__}")
+    return found
+
+
+def write_options(path: Path, options: dict[str, Any]) -> None:
+    """Options as a YAML file that `--config` takes."""
+    path.write_text(yaml.safe_dump(options, sort_keys=True), encoding="utf-8")
+
+
+def _as_typed(path: Path, key: Any, value: Any) -> Any:
+    """A value as one would type it, to be parsed as strictly as a flag (1.5 is no integer)."""
+    if isinstance(value, list):
+        return [_as_typed(path, key, entry) for entry in value]
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"--config {path} must hold numbers and text, got {key}: {value!r}")
+    return str(value)
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    ".toml": tomllib.loads,
+    ".yaml": yaml.safe_load,
+    ".yml": yaml.safe_load,
+}
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="A .toml or .yaml file of options by name; flags go over it.",
+        callback=take_options,
+        is_eager=True,
+    ),
+]

@@ -1,0 +1,157 @@
+"""`lds search`."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lds.cli.console import Json, out, percent, print_json, print_path
+from lds.cli.options_file import Config, write_options
+from lds.config import LDSConfig
+
+if TYPE_CHECKING:
+    from lds.estimators.search import LDSSearch
+
+EXAMPLES = (
+    "lds search wine\n\n"
+    "lds search wine --try n-neighbors=10,20 --try metric=cosine,euclidean --jobs 4\n\n"
+    "lds search cora --root data --try outer-lr=0.3,1 --set max-iter=50 --out searches/cora\n\n"
+    "lds fit wine --config searches/wine-0/best.yaml    (a fit with what was found)"
+)
+
+DEFAULT_SPACE = ("n_neighbors=10,20", "metric=cosine,euclidean", "outer_lr=0.3,1")
+
+
+def search(
+    name: Annotated[str, typer.Argument(help="A data set by name, or a .csv or .parquet file.")],
+    tried: Annotated[
+        list[str] | None,
+        typer.Option("--try", help="OPTION=VALUE,VALUE,...; repeat it for each option."),
+    ] = None,
+    fixed: Annotated[
+        list[str] | None, typer.Option("--set", help="OPTION=VALUE for every trial; repeat it.")
+    ] = None,
+    n_iter: Annotated[
+        int | None, typer.Option(help="Settings drawn at random; the whole grid without it.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="One trial of a setting for each: 0,1,2.")] = "0,1,2",
+    jobs: Annotated[int, typer.Option(help="Trials at a time, each a process.")] = 1,
+    target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
+    test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, and of --n-iter.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Default searches/NAME-SEED.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Choose options as the thesis does: on early-stopping accuracy, over seeds.
+
+    Labels of test rows play no part. Finished trials are kept in the folder and never run twice, so
+    a search that was killed goes on where it was. `best.yaml` there is for `lds fit --config`.
+    """
+    given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
+    space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
+    base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
+    if both := sorted(space.keys() & base.keys()):
+        raise ValueError(f"--try and --set must name different options, got {both[0]} in both")
+    numbers = [_as(int, "--seeds", text) for text in seeds.split(",")]
+
+    import numpy as np
+
+    from lds.datasets.base import load
+    from lds.estimators.classifier import LDSClassifier
+    from lds.estimators.search import LDSSearch
+
+    data = load(name, seed=seed, root=root, retain=retain, target=target, test_size=test_size)
+    folder = out_folder or Path("searches") / f"{Path(data.name).stem}-{seed}"
+    split = data.split
+    seen = np.concatenate([split.train, split.validation, split.stopping])
+    x: Any = data.features
+    y = np.full(data.n_nodes, -1, dtype=np.int64)
+    y[seen] = data.labels[seen]
+    found = LDSSearch(
+        space, LDSClassifier(device=device, **base), n_iter=n_iter, seeds=numbers, folder=folder,
+        n_jobs=jobs, refit=False, random_state=seed,
+    ).fit(
+        x, y, adjacency=data.adjacency, validation=split.validation,
+        stopping=split.stopping,
+    )  # fmt: skip
+    best = folder / "best.yaml"
+    write_options(best, {**base, **found.best_params_})
+    lines = _lines(found, len(numbers))
+    if as_json:
+        print_json(
+            {
+                "best": found.best_params_, "score": found.best_score_, "path": str(best),
+                "settings": lines,
+            }
+        )  # fmt: skip
+        return
+    table = Table(title=f"{data.name}: early-stopping rows, mean of {len(numbers)} seeds")
+    table.add_column("options")
+    for column in ("accuracy", "loss, nats"):
+        table.add_column(column, justify="right")
+    for line in sorted(lines, key=lambda line: (-line["accuracy"], line["loss"])):
+        text = ", ".join(f"{key}={value}" for key, value in line["setting"].items())
+        failed = line["error"] is not None
+        chosen = line["setting"] == found.best_params_
+        table.add_row(
+            text,
+            "failed" if failed else percent(line["accuracy"]),
+            "-" if failed else f"{line['loss']:.3f}",
+            style="bold" if chosen else None,
+        )
+    out.print(table)
+    print_path("best options", best)
+
+
+def _lines(found: "LDSSearch", n_seeds: int) -> list[dict[str, Any]]:
+    """One line a setting: the means over its seeds."""
+    lines = []
+    for first in range(0, len(found.trials_), n_seeds):
+        group = found.trials_[first : first + n_seeds]
+        lines.append(
+            {
+                "setting": group[0].setting,
+                "accuracy": sum(trial.accuracy for trial in group) / n_seeds,
+                "loss": sum(trial.loss for trial in group) / n_seeds,
+                "error": next((trial.error for trial in group if trial.error), None),
+            }
+        )
+    return lines
+
+
+def _pair(flag: str, text: str) -> tuple[str, str]:
+    """An option of LDS by name, and what is said of it."""
+    key, equals, value = text.partition("=")
+    key = key.strip().replace("-", "_")
+    known = [f.name for f in fields(LDSConfig) if f.name not in ("seed", "update_edges")]
+    if not equals or key not in known:
+        raise ValueError(
+            f"{flag} must be OPTION=VALUE, OPTION one of {', '.join(known)}, got {text!r}"
+        )
+    return key, value
+
+
+def _value(key: str, text: str) -> Any:
+    """A value of an option, of the option's kind."""
+    kind = next(f.type for f in fields(LDSConfig) if f.name == key)
+    if kind is bool:
+        if text.strip().lower() not in ("true", "false"):
+            raise ValueError(f"{key} must be true or false, got {text!r}")
+        return text.strip().lower() == "true"
+    return _as(kind, key, text) if kind in (int, float) else text.strip()
+
+
+def _as(kind: Any, name: str, text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "an integer" if kind is int else "a number"
+        raise ValueError(f"{name} must be {wanted}, got {text!r}") from None

@@ -1,0 +1,109 @@
+"""Rows that were not there in the fit: as a fitted row where they equal one, else attached."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from lds._types import Features
+from lds.bilevel.step import mix
+from lds.checkpoints import load_features, load_run
+from lds.config import LDSConfig
+from lds.datasets.encoding import TableEncoding
+from lds.datasets.table import load_rows
+from lds.graphs.candidates import PairList
+from lds.graphs.connected import starting_tree
+from lds.structure.edges import EdgeDistribution
+from lds.structure.objectives import task_on
+from lds.structure.predict import predict_proba_new
+
+
+def predict_new_rows(
+    new: Features,
+    x: Features,
+    codes: NDArray[np.int64],
+    config: LDSConfig,
+    params: dict[str, Tensor],
+    edges: EdgeDistribution,
+    probabilities: NDArray[np.floating[Any]],
+) -> NDArray[np.floating[Any]]:
+    """Class probabilities of rows, `(n_new, n_classes)`; they sum to 1.
+
+    A row equal to one of the fit gets the answer it got there. Any other has edges as its
+    `n_neighbors` nearest rows of the fit have (see `predict.predict_proba_new`).
+
+    Arguments:
+        new: `(n_new, n_features)`, dense or CSR as `x` is.
+        x, codes: features and class numbers of the fit.
+        config, params, edges: of the fit.
+        probabilities: `(n_rows, n_classes)`, what it predicted for its own rows.
+    """
+    known = _known_rows(new, x)
+    found: NDArray[np.floating[Any]] = probabilities[known]
+    other = known < 0
+    if other.any():
+        search = NearestNeighbors(n_neighbors=config.n_neighbors, metric=config.metric).fit(x)
+        distances, neighbors = search.kneighbors(new[other])
+        task = task_on(x, codes, config, torch.float32, edges.probs.device)
+        attached = predict_proba_new(
+            task, params, edges, new[other], neighbors.astype(np.int64), distances,
+            config.n_draws, mix(config.seed, -5),
+        )  # fmt: skip
+        found[other] = attached.cpu().numpy()
+    return found
+
+
+def predict_from_run(folder: Path, rows: Path) -> tuple[NDArray[np.floating[Any]], tuple[str, ...]]:
+    """Class probabilities of the rows of a file, by a run of `lds fit` on a table.
+
+    The run keeps probabilities of edges above its cut-off alone, and so draws graphs without the
+    others; its summary has their sum.
+
+    Arguments:
+        folder: of the run.
+        rows: a .csv or .parquet file.
+
+    Returns:
+        `(n_rows, n_classes)`, and the names of the classes.
+
+    Raises:
+        FileNotFoundError: the folder is not of a finished run on a table, or there is no such file.
+        ValueError: a file is damaged, or the rows do not fit the table (see `table.load_rows`).
+    """
+    run, x = load_run(folder), load_features(folder)
+    new = load_rows(rows, TableEncoding.from_dict(run.settings["table"]))
+    config = LDSConfig(**run.settings["options"])
+    tree = starting_tree(x, run.edge_probs, config.metric) if config.connected else None
+    edges = EdgeDistribution(run.edge_probs, candidates=PairList.of(run.edge_probs), tree=tree)
+    probabilities = predict_new_rows(
+        new, x, run.predictions["labels"], config, run.weights, edges,
+        run.predictions["probabilities"],
+    )  # fmt: skip
+    return probabilities, tuple(run.settings["classes"])
+
+
+def _known_rows(x: Any, fitted: Any) -> NDArray[np.int64]:
+    """The first row of `fitted` equal to each row of `x`, -1 where there is none."""
+    numbers: dict[bytes, int] = {}
+    for number, row in enumerate(_contents(fitted)):
+        numbers.setdefault(row, number)
+    return np.array([numbers.get(row, -1) for row in _contents(x)], dtype=np.int64)
+
+
+def _contents(rows: Any) -> Iterator[bytes]:
+    if not sp.issparse(rows):
+        yield from (row.tobytes() for row in rows + rows.dtype.type(0))  # -0 becomes 0
+        return
+    matrix: Any = rows
+    x = matrix.copy()
+    x.sum_duplicates()  # sorts the indices, too
+    x.eliminate_zeros()
+    for start, stop in itertools.pairwise(x.indptr):
+        yield x.indices[start:stop].astype(np.int64).tobytes() + x.data[start:stop].tobytes()

@@ -1,0 +1,398 @@
+"""Each command of `lds`, within one process, against what it should have written."""
+
+import csv
+import json
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+import yaml
+
+from lds._version import __version__
+from lds.checkpoints import load_features, load_run, load_settings
+from lds.cli import main
+from lds.config import LDSConfig
+from lds.datasets.base import load
+from lds.datasets.splits import three_way
+from lds.estimators.classifier import LDSClassifier
+from lds.structure.edges import EdgeDistribution
+
+QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--no-controls"]
+
+
+@pytest.fixture
+def lds(capsys):
+    """Runs a command; its exit code, standard output and standard error."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        text = capsys.readouterr()
+        return stop.value.code, text.out, text.err
+
+    return run
+
+
+def rows(n, seed):
+    """Two kinds of pets that overlap a little; a number, a number and a colour each."""
+    rng = np.random.default_rng(seed)
+    kinds = np.arange(n) % 2
+    numbers = rng.standard_normal((n, 2)) * [1, 100] + kinds[:, None] * [2, 200]
+    colors = np.where(rng.random(n) < 0.3 + 0.4 * kinds, "red", "blue")
+    return numbers, colors, kinds
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """The run folder of a fit on a table, by options from a file; the table is gone."""
+    folder = tmp_path_factory.mktemp("table")
+    numbers, colors, kinds = rows(60, 0)
+    lines = ["size,color,weight,kind"]
+    for k, ((a, b), color) in enumerate(zip(numbers, colors, strict=True)):
+        lines.append(f"{a},{color},{b},{'' if k >= 50 else ['cat', 'dog'][kinds[k]]}")
+    path = folder / "pets.csv"
+    path.write_text("\n".join(lines) + "\n")
+    options = {
+        "metric": "euclidean", "n-neighbors": 5, "max_inner": 30, "max-iter": 9, "quiet": True,
+        "controls": False, "n_draws": 400, "test-size": 0,
+    }  # fmt: skip
+    (folder / "options.toml").write_text(
+        "\n".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", str(path), "--config", str(folder / "options.toml"), "--target", "kind",
+              "--max-iter", "2", "--out", str(folder / "run")])  # fmt: skip
+    assert stop.value.code == 0
+    path.unlink()
+    return folder / "run"
+
+
+def test_options_of_a_file_hold_under_flags_and_are_saved(table):
+    settings = load_settings(table)
+    options = settings["options"]
+    assert (options["metric"], options["n_neighbors"], options["max_inner"]) == ("euclidean", 5, 30)
+    assert options["max_iter"] == 2, "a flag goes over the file"
+    assert options["dropout"] == LDSConfig().dropout
+    assert settings["source"]["target"] == "kind"
+    assert settings["source"]["test_size"] == 0
+    assert len(load_run(table).metrics) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("o.toml", "speed = 5", "may hold the options of `lds fit`, backbone, "),
+        ("o.yaml", "n-neighbors: 5.5", "Invalid value for '--n-neighbors'"),
+        ("o.yaml", "dropout: [1, 2]", "Invalid value for '--dropout'"),
+        ("o.yaml", "dropout: {a: 2}", "must hold numbers and text, got dropout: {'a': 2}"),
+        ("o.yml", "- 1", "must hold names and values, got list"),
+        ("o.yml", "a: [", "cannot be read"),
+        ("o.toml", "a = ", "cannot be read"),
+        ("o.yaml", "x: !!python/object/apply:os.getcwd []", "cannot be read"),
+        ("o.json", "{}", "--config must be a .toml, .yaml, .yml file"),
+        (None, "", "there is no file"),
+    ],
+)
+def test_a_wrong_file_of_options_is_refused(lds, tmp_path, name, text, sentence):
+    path = tmp_path / (name or "gone.toml")
+    if name:
+        path.write_text(text)
+    code, _, err = lds("fit", "iris", *QUICK, "--config", path, "--out", tmp_path / "run")
+    assert code == 2
+    assert sentence in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_new_rows_are_classified_as_the_classifier_would(lds, table, tmp_path):
+    numbers, colors, kinds = rows(60, 0)
+    scaled = (numbers - numbers.mean(0)) / numbers.std(0)
+    x = np.column_stack([scaled, colors == "blue", colors == "red"]).astype(np.float32)
+    assert np.allclose(load_features(table), x, atol=1e-6)
+    new_numbers, new_colors, _ = rows(40, 1)
+    new = np.column_stack(
+        [
+            (new_numbers - numbers.mean(0)) / numbers.std(0),
+            new_colors == "blue",
+            new_colors == "red",
+        ]
+    )
+    y = np.where(np.arange(60) < 50, kinds, -1)
+    _, validation, stopping = three_way(y, np.arange(50), 0)
+    options = load_settings(table)["options"] | {"random_state": 0}
+    del options["seed"], options["update_edges"]
+    with pytest.warns(UserWarning, match="max_iter"):
+        clf = LDSClassifier(**options).fit(x, y, validation=validation, stopping=stopping)
+    wanted = clf.predict_proba(new)
+    lines = ["weight,extra,color,size"]  # other columns, another order
+    for (a, b), color in zip(new_numbers, new_colors, strict=True):
+        lines.append(f"{b},0,{color},{a}")
+    (tmp_path / "new.csv").write_text("\n".join(lines) + "\n")
+    code, out, _ = lds(
+        "predict", table, tmp_path / "new.csv", "--json", "--out", tmp_path / "p.csv"
+    )
+    assert code == 0
+    found = json.loads(out)
+    assert found["classes"] == ["cat", "dog"]
+    assert [line["row"] for line in found["predictions"]] == list(range(40))
+    sure = np.abs(wanted[:, 0] - 0.5) > 0.05  # both are means over 400 graphs of their own
+    names = np.array([line["prediction"] for line in found["predictions"]])
+    assert (names == np.array(["cat", "dog"])[wanted.argmax(1)])[sure].all()
+    assert len(set(names)) == 2
+    probabilities = np.array([line["probability"] for line in found["predictions"]])
+    assert np.abs(probabilities - wanted.max(1)).max() < 0.03
+    assert probabilities.min() < 0.9, "not all of them are sure"
+    with (tmp_path / "p.csv").open(newline="") as file:
+        written = list(csv.reader(file))
+    assert written[0] == ["row", "prediction", "probability"]
+    assert [line[1] for line in written[1:]] == names.tolist()
+
+
+def test_a_row_of_the_fit_gets_the_answer_it_got(lds, table, tmp_path):
+    numbers, colors, _ = rows(60, 0)
+    written = [f"{a},{b},{c}" for (a, b), c in zip(numbers, colors, strict=True)]
+    lines = ["size,weight,color", *written[50:]]
+    (tmp_path / "new.csv").write_text("\n".join(lines) + "\n")
+    code, out, _ = lds("predict", table, tmp_path / "new.csv", "--json")
+    assert code == 0
+    found = [line["probability"] for line in json.loads(out)["predictions"]]
+    probabilities = load_run(table).predictions["probabilities"][50:]
+    assert found == pytest.approx(probabilities.max(1), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("size,color\n1,red\n", "it lacks weight"),
+        ("size,color,weight\nbig,red,1\n", "column 'size' must hold numbers"),
+        ("size,color,weight\n,red,1\n1,red,1\n", "column 'size' must be finite"),
+        ("size,color,weight\n", "must have at least one row"),
+    ],
+)
+def test_rows_that_do_not_fit_the_table_are_refused(lds, table, tmp_path, text, sentence):
+    (tmp_path / "new.csv").write_text(text)
+    code, _, err = lds("predict", table, tmp_path / "new.csv")
+    assert code == 2
+    assert sentence in err
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_value_that_is_new_is_said_to_be(lds, table, tmp_path):
+    (tmp_path / "new.csv").write_text("size,color,weight\n1,green,100\n")
+    code, out, err = lds("predict", table, tmp_path / "new.csv")
+    assert code == 0
+    assert out.startswith("0: ")
+    assert err.startswith("warning: column 'color' has values that were not there in the fit")
+
+
+def test_prediction_needs_a_run_on_a_table(lds, tmp_path):
+    assert lds("fit", "iris", *QUICK, "--out", tmp_path / "run")[0] == 0
+    (tmp_path / "new.csv").write_text("a\n1\n")
+    code, _, err = lds("predict", tmp_path / "run", tmp_path / "new.csv")
+    assert code == 2
+    assert "has no features.npz: only a run of `lds fit` on a table" in err
+
+
+def test_export_writes_the_learned_graph_with_what_is_known_of_nodes(lds, table, tmp_path):
+    run = load_run(table)
+    upper = sp.triu(run.edge_probs, k=1).tocoo()
+    code, out, _ = lds(
+        "export", table, tmp_path / "pets.graphml", "--threshold", "0.5", "--json"
+    )  # fmt: skip
+    assert code == 0
+    graph = nx.read_graphml(tmp_path / "pets.graphml", node_type=int)
+    likely = upper.data >= 0.5
+    assert {frozenset(edge) for edge in graph.edges} == {
+        frozenset(pair) for pair in zip(upper.row[likely], upper.col[likely], strict=True)
+    }
+    assert json.loads(out)["edges"] == graph.number_of_edges() == likely.sum() > 0
+    assert json.loads(out)["nodes"] == graph.number_of_nodes() == 60
+    probabilities = run.predictions["probabilities"]
+    for node, known in graph.nodes(data=True):
+        assert known["prediction"] == ["cat", "dog"][probabilities[node].argmax()]
+        assert known.get("label") == (["cat", "dog"][node % 2] if node < 50 else None)
+    assert {known["split"] for _, known in graph.nodes(data=True)} == {
+        "train", "validation", "stopping", "unlabelled"
+    }  # fmt: skip
+    code, out, _ = lds("export", table, tmp_path / "pets.csv", "--n-edges", 7)
+    assert code == 0
+    assert out.startswith("60 nodes, 7 edges: ")
+    assert len((tmp_path / "pets.csv").read_text().splitlines()) == 8
+    assert lds("export", table, tmp_path / "pets.npz")[0] == 0
+    stored = sp.load_npz(tmp_path / "pets.npz")
+    assert (stored != run.edge_probs).nnz == 0
+    code, _, err = lds("export", table, tmp_path / "pets.svg")
+    assert code == 2
+    assert "path must end in one of .graphml" in err
+
+
+def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
+    folder = tmp_path / "search"
+    arguments = [
+        "search", "iris", "--try", "n-neighbors=5,20", "--set", "max-iter=2", "--set",
+        "max-inner=10", "--seeds", "0", "--out", folder, "--json",
+    ]  # fmt: skip
+    code, out, _ = lds(*arguments)
+    assert code == 0
+    found = json.loads(out)
+    assert [line["setting"] for line in found["settings"]] == [
+        {"n_neighbors": 5}, {"n_neighbors": 20}
+    ]  # fmt: skip
+    best = max(found["settings"], key=lambda line: (line["accuracy"], -line["loss"]))
+    assert found["best"] == best["setting"]
+    stored = yaml.safe_load((folder / "best.yaml").read_text())
+    assert stored == {**found["best"], "max_iter": 2, "max_inner": 10}
+    code, out, _ = lds(
+        "fit", "iris", "--config", folder / "best.yaml", "--no-controls", "--json", "--quiet",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 0
+    fitted = json.loads(out)
+    assert fitted["stopping_accuracy"] == found["score"], "a trial is that fit"
+    assert fitted["folder"] == str(tmp_path / "run")
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    assert len(times) == 2
+    again = json.loads(lds(*arguments)[1])
+    assert again == found
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.json")} == times
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--try", "speed=1"], "--try must be OPTION=VALUE, OPTION one of n_neighbors, metric"),
+        (["--try", "n-neighbors"], "--try must be OPTION=VALUE"),
+        (["--try", "n-neighbors=5,x"], "n_neighbors must be an integer, got 'x'"),
+        (["--set", "connected=maybe"], "connected must be true or false, got 'maybe'"),
+        (["--try", "dropout=0,2"], "dropout must be in [0, 1), got 2"),
+        (["--try", "dropout=0", "--set", "dropout=0.5"], "different options, got dropout in both"),
+        (["--seeds", "1,b"], "--seeds must be an integer, got 'b'"),
+    ],
+)
+def test_a_wrong_search_is_refused(lds, tmp_path, arguments, sentence):
+    code, _, err = lds("search", "iris", *arguments, "--out", tmp_path / "search")
+    assert code == 2
+    assert sentence in " ".join(err.split())
+
+
+def test_report_says_where_it_is(lds, table, tmp_path):
+    code, out, _ = lds("report", table, "--out", tmp_path / "pets.html", "--json")
+    assert code == 0
+    path = tmp_path / "pets.html"
+    assert json.loads(out) == {"path": str(path), "bytes": path.stat().st_size}
+
+
+def test_doctor_tells_what_theta_would_take(lds):
+    code, out, _ = lds("doctor", 300, 10_000_000, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["threads"] == torch.get_num_threads()
+    assert found["devices"]["cpu"]["available_bytes"] > 0
+    small, huge = found["support"]
+    probs = EdgeDistribution(sp.csr_array((300, 300), dtype=np.float32)).probs
+    assert small["all_pairs_bytes"] == 2 * probs.nbytes
+    assert (small["all_pairs_fit"], small["auto"]) == (True, "all")
+    assert (huge["all_pairs_fit"], huge["auto"]) == (False, "sparse")
+    assert huge["all_pairs_bytes"] == pytest.approx(2 * 4 * 1e7**2 / 2, rel=1e-3)
+    code, out, _ = lds("doctor")
+    assert code == 0
+    assert "support: which pairs may become edges" in out
+    assert lds("doctor", 1)[0] == 2
+
+
+def test_datasets_for_machines(lds):
+    code, out, _ = lds("datasets", "--json")
+    assert code == 0
+    found = {entry["name"]: entry["has_graph"] for entry in json.loads(out)}
+    assert found["iris"] is False
+    assert found["cora"] is True
+
+
+@pytest.mark.parametrize(
+    "command", ["fit", "predict", "search", "report", "export", "datasets", "doctor"]
+)
+def test_help_teaches(lds, command):
+    code, out, _ = lds(command, "--help")
+    assert code == 0
+    text = " ".join(out.split())
+    assert f"lds {command}" in text
+    assert "Exit codes: 0 done" in text
+    assert "--json" in text
+
+
+def test_a_run_goes_on_only_as_it_was_begun(lds, tmp_path):
+    run = tmp_path / "run"
+    assert lds("fit", "iris", *QUICK, "--out", run)[0] == 0
+    code, _, err = lds("fit", "--resume", run, "--outer-lr", "2", "--seed", "1")
+    assert code == 2
+    assert "but for max_iter, patience, device, controls; got outer_lr, seed too" in err
+    code, out, _ = lds("fit", "--resume", run, "--max-iter", "3", "--quiet", "--json")
+    assert code == 0
+    assert json.loads(out)["reason"] == "max_iter"
+    assert len(load_run(run).metrics) == 3
+    assert load_settings(run)["options"]["max_iter"] == 3
+    code, _, err = lds("fit", "--resume", tmp_path / "gone")
+    assert code == 2
+    assert "is not the folder of a run: it has no settings.json" in err
+    assert lds("fit")[0] == 2
+
+
+def test_a_table_that_changed_is_another_run(lds, tmp_path):
+    numbers, _, kinds = rows(40, 2)
+    lines = ["a,kind"] + [f"{a},{k}" for (a, _), k in zip(numbers, kinds, strict=True)]
+    path, run = tmp_path / "pets.csv", tmp_path / "run"
+    path.write_text("\n".join(lines) + "\n")
+    assert lds("fit", path, *QUICK, "--target", "kind", "--out", run)[0] == 0
+    path.write_text("\n".join([*lines, "0.5,1"]) + "\n")
+    code, _, err = lds("fit", "--resume", run, "--max-iter", "3", "--quiet")
+    assert code == 2
+    assert "is of another run (features: 'float32 of shape (40, 1)" in err
+
+
+def test_the_data_of_a_run_are_those_of_load(lds, tmp_path):
+    assert lds("fit", "wine", *QUICK, "--seed", 4, "--out", tmp_path / "run")[0] == 0
+    wine, run = load("wine", seed=4), load_run(tmp_path / "run")
+    assert np.array_equal(run.predictions["labels"], wine.labels)
+    assert np.array_equal(run.predictions["train_rows"], wine.split.train)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["fit", "nothing"], "data set must be one of iris, wine"),
+        (["fit", "iris", "--method", "magic"], "--method must be one of lds, got 'magic'"),
+        (["fit", "iris", "--dropout", "1.5"], "dropout must be in [0, 1), got 1.5"),
+        (["fit", "iris", "--metric", "fancy"], "metric must be one of"),
+        (["fit", "iris", "--n-neighbors", "150"], "n_neighbors must be"),
+        (["fit", "iris", "--retain", "0.5"], "retain is for data sets with a graph"),
+        (["fit", "gone.csv", "--target", "y"], "there is no table at gone.csv"),
+        (["fit", "iris", "--device", "abacus"], "device must be one torch knows and has"),
+    ],
+)
+def test_a_users_error_is_one_sentence_and_exit_code_2(
+    lds, tmp_path, monkeypatch, arguments, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = lds(*arguments)
+    assert code == 2
+    assert sentence in err
+    assert not list(tmp_path.iterdir()), "nothing is written before the input is checked"
+
+
+def test_an_existing_folder_is_kept_unless_forced(lds, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "mine.txt").write_text("x")
+    code, _, err = lds("fit", "iris", *QUICK, "--out", run)
+    assert code == 2
+    assert "is not empty" in err
+    assert lds("fit", "iris", *QUICK, "--out", run, "--force")[0] == 0
+    assert (run / "mine.txt").exists()
+
+
+def test_version_and_names(lds):
+    assert lds("--version")[1].strip() == __version__
+    assert lds("datasets")[1].split()[:3] == ["iris", "wine", "breast_cancer"]
