@@ -97,7 +97,7 @@ class InteriorEdges(EdgeDistribution):
         """θ of the candidates, flat."""
         return Bernoulli(self.probs[self._where])
 
-    def descend_on(self, gradient: Tensor, lr: float) -> None:
+    def descend(self, gradient: Tensor, lr: float) -> None:  # type: ignore[override]
         """θ ← Proj_[ε,1-ε](θ - lr · gradient), in place; the gradient is one number a candidate."""
         self._put(self.probs[self._where] - lr * gradient)
 

@@ -22,7 +22,7 @@ from lds.config import LDSConfig
 from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
 from lds.structure.edges import EdgeDistribution
-from lds.structure.estimators import BlackBoxEdges, GivenGraph, InteriorEdges, edge_distribution
+from lds.structure.estimators import BlackBoxEdges, GivenGraph, edge_distribution
 from lds.structure.fingerprint import fingerprint
 from lds.structure.groups import PairGroups
 from lds.structure.metrics import mutual_information
@@ -274,9 +274,7 @@ class Learner:
             if self.config.learn_inner_lr and to_lr is not None:
                 self.log_lr = self.log_lr - self.config.learn_inner_lr * to_lr
             if to_edges is not None:
-                if isinstance(self.edges, InteriorEdges):
-                    self.edges.descend_on(to_edges, self.outer_lr)
-                elif self.growth is None:
+                if self.growth is None:
                     self.edges.descend(to_edges, self.outer_lr)
                 else:
                     seed = mix(self.config.seed, iteration, t, -6)
