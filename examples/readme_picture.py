@@ -24,6 +24,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 RESULTS = Path(__file__).parent / "benchmarks" / "results" / "table.jsonl"
+ORDER = ["wine", "breast_cancer", "digits", "cora", "citeseer"]
 COLUMNS = {
     "gcn_train": ("(a) GCN, train labels", "#bbbbbb"),
     "gcn_train_validation": ("(b) GCN, train + validation labels", "#888888"),
@@ -40,14 +41,14 @@ def accuracies(path: Path) -> dict[str, dict[str, float]]:
         if record["what"] == "controls":
             chosen[record["data"], record["retain"]] = record["setting"]
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
+    for record in sorted(records, key=lambda r: (ORDER.index(r["data"]), r["retain"])):
         key = (record["data"], record["retain"])
         if chosen.get(key) == record["setting"]:
             share = (
                 f"\n{record['retain']:.0%} edges" if record["data"] in ("cora", "citeseer") else ""
             )
             for column, value in record["test"].items():
-                found[record["data"] + share][column].append(100 * value)
+                found[record["data"].replace("_", "\n") + share][column].append(100 * value)
     return {
         name: {column: float(np.mean(values)) for column, values in row.items()}
         for name, row in found.items()
@@ -62,7 +63,7 @@ def dots(axes: Axes, rows: dict[str, dict[str, float]]) -> None:
         axes.scatter(
             place, heights, 45, label=label, color=colour, edgecolor="black", linewidth=0.5
         )
-    axes.set_xticks(np.arange(len(rows)), rows, fontsize=8)
+    axes.set_xticks(np.arange(len(rows)), rows, fontsize=7)
     axes.set_ylabel("test accuracy, %")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
