@@ -88,6 +88,18 @@ def check_state(new: Tree, old: Tree, t: int) -> None:
             )
 
 
+def check_step(loss: Tensor | None, old: Tree, new: Tree, t: int) -> None:
+    """What step `t` met, or where there is no inner loss, what it made, must be finite.
+
+    Raises:
+        NonFiniteError: with the step and the leaf, or the loss, to blame.
+    """
+    if loss is None:
+        check_finite("state", new, f"after step {t}")
+    else:
+        check_loss(loss, old, t)
+
+
 def check_loss(loss: Tensor, state: Tree, t: int) -> None:
     """The inner loss met by step `t` must be finite; `state` is the one it was taken at.
 

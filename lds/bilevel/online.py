@@ -12,7 +12,7 @@ from lds.bilevel.checks import (
     check_count,
     check_finite,
     check_leaves,
-    check_loss,
+    check_step,
 )
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.forward import Forward
@@ -123,10 +123,7 @@ def solve_online(
     while reason is None and t < n_steps:
         try:
             new, loss = method.carry(memory, step_at(state, t), discount)
-            if loss is None:
-                check_finite("state", new, f"after step {t}")
-            else:
-                check_loss(loss, state, t)
+            check_step(loss, state, new, t)
             state, t = new, t + 1
             if t % interval:
                 continue

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lds._memory import keep_freed_pages
 from lds.bilevel.auto import choose
-from lds.bilevel.checks import check_count, check_finite, check_leaves, check_loss
+from lds.bilevel.checks import check_count, check_finite, check_leaves, check_step
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
 from lds.bilevel.reverse import Reverse
@@ -118,10 +118,7 @@ def differentiate_run(
         step = step_at(state, t)
         new = method.observe(memory, step)
         new_state, loss = step.run() if new is None else new
-        if loss is None:
-            check_finite("state", new_state, f"after step {t}")
-        else:
-            check_loss(loss, state, t)
+        check_step(loss, state, new_state, t)
         state = new_state
     check_finite("state", state, f"after step {n_steps - 1}")
     end = mix(seed, iteration, n_steps)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lds._types import Features
 from lds.bilevel.step import replayed
+from lds.graphs.batch import GraphBatch
 from lds.nn.features import node_features
 from lds.structure.edges import EdgeDistribution
 from lds.structure.metrics import SMALLEST
@@ -45,8 +46,7 @@ def predict_draws(
     seed: int,
 ) -> Tensor:
     """The terms of `predict_proba`'s mean: `(n_draws, n_nodes, n_classes)`, one draw a graph."""
-    with replayed(seed):
-        graph = edges.draw(n_draws)
+    graph = _drawn(edges, n_draws, seed)
     return task.network(params, task.features, graph, training=False).softmax(2)
 
 
@@ -59,8 +59,7 @@ def hidden_layer(
     seed: int,
 ) -> Tensor:
     """Activations before the classification layer, `(n_nodes, hidden_channels)`, mean over S."""
-    with replayed(seed):
-        graph = edges.draw(n_draws)
+    graph = _drawn(edges, n_draws, seed)
     return task.network.hidden(params, task.features, graph).mean(0)
 
 
@@ -91,8 +90,7 @@ def predict_proba_new(
     Returns:
         `(n_new, n_classes)`; rows sum to 1.
     """
-    with replayed(seed):
-        graph = edges.draw(n_draws)
+    graph = _drawn(edges, n_draws, seed)
     x, near = task.features, nodes_tensor(neighbors, task.labels.device)
     share = torch.as_tensor(_shares(distances), dtype=x.dtype, device=x.device)
     parts = []
@@ -111,6 +109,12 @@ def _shares(distances: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         likeness = np.where(nearest > 0, nearest / distances, distances <= 0)
     shares: NDArray[np.floating[Any]] = likeness / likeness.sum(1, keepdims=True)
     return shares
+
+
+def _drawn(edges: EdgeDistribution, n_draws: int, seed: int) -> GraphBatch:
+    """S graphs that follow from `seed` alone."""
+    with replayed(seed):
+        return edges.draw(n_draws)
 
 
 @dataclass(frozen=True)
