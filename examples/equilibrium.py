@@ -48,6 +48,7 @@ class Budget(NamedTuple):
 BUDGETS = {
     "tiny": Budget((60, 60, 100), 6, (0.1,)),
     "cpu": Budget((200, 1_000, 2_000), 20, (0.05, 0.1)),
+    "wide": Budget((5_000, 1_000, 2_000), 10, (0.1,)),
     "full": Budget((5_000, 5_000, 10_000), 1_500, (0.02, 0.05, 0.1, 0.2)),
 }
 METHODS = {
@@ -134,6 +135,7 @@ def main() -> None:
     parser = command_line(__doc__, BUDGETS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--rates", type=float, nargs="*", help="outer step sizes to try")
     arguments = parser.parse_args()
     budget = BUDGETS[arguments.budget]
@@ -144,7 +146,7 @@ def main() -> None:
     warnings.simplefilter("ignore", bilevel.ContractionWarning)  # what rho shows
     print(f"{'method':12s} {'ball':4s} {'rate':>5s} {'loss':>7s} {'valid':>7s} {'test':>7s} "
           f"{'rho':>6s} {'norm':>6s} {'seconds':>8s}")  # fmt: skip
-    for method in METHODS:
+    for method in arguments.methods:
         for projected in (True, False):
             for rate in arguments.rates or budget.rates:
                 row = train(method, projected, rate, data, arguments.seed, budget.n_outer)
