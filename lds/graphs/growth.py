@@ -1,5 +1,7 @@
 """Pairs that a low-rank gradient asks for: maximum inner product search in blocks."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,54 +14,124 @@ BLOCK_ENTRIES = 1 << 20
 BLOCK_ROWS = 64
 """Products held at once while searching, and rows at least: fewer make a slow matrix product."""
 
+SAMPLED_NODES = 256
+"""Nodes whose products tell about where the wanted ones end, before all are looked at."""
+
+SLACK = 1.3
+"""More than is wanted is let through at first, for what they tell is not exact."""
+
 
 def most_negative(
-    left: Tensor, right: Tensor, count: int, known: PairList, rows: Tensor | None = None
-) -> NDArray[np.int64]:
-    """The pairs with the most negative (left rightᵀ)_ij among those that are not known.
+    left: Sequence[Tensor],
+    right: Sequence[Tensor],
+    count: int,
+    known: PairList,
+    rows: Tensor | None = None,
+) -> tuple[NDArray[np.int64], Tensor]:
+    """The pairs with the most negative Σ_k (left_k right_kᵀ)_ij among those that are not known.
 
     Exact over the rows searched. Time O(rows · n_nodes · rank), memory O(count + a block).
 
     Arguments:
-        left, right: `(n_nodes, rank)`; left rightᵀ is symmetric.
+        left, right: equally many `(n_nodes, rank)`; the sum of products is symmetric.
         count: how many pairs at most.
         known: pairs that are left out.
         rows: int64, ascending: only pairs with a node among them; None is every node.
 
     Returns:
-        int64 keys, row · n_nodes + col with row < col, ascending; at most `count`, fewer where
-        fewer entries are negative. Of equal entries those with the smaller key come first.
+        int64 keys, row · n_nodes + col with row < col, ascending, and the sums there; at most
+        `count`, fewer where fewer sums are negative. Of equal sums those with the smaller key come
+        first.
     """
-    n_nodes = left.shape[0]
-    right = right.t()
-    everywhere = rows is None
-    rows = torch.arange(n_nodes, device=left.device) if rows is None else rows
-    searched = torch.zeros(n_nodes, dtype=torch.bool, device=left.device)
-    searched[rows] = True
-    values, keys = left.new_empty(0), rows.new_empty(0)
-    height = max(BLOCK_ROWS, BLOCK_ENTRIES // n_nodes)
-    threshold = -torch.finfo(left.dtype).tiny
-    for some in rows.split(height):
-        first = int(some[0]) if everywhere else 0  # the half below the diagonal says the same
-        tile = left.index_select(0, some) @ right[:, first:]
-        found = positions((tile <= threshold).flatten())
-        row = some.index_select(0, found // tile.shape[1])
-        col = first + found % tile.shape[1]
-        once = (row < col) | ((row > col) & ~searched.index_select(0, col))
-        key = torch.minimum(row, col) * n_nodes + torch.maximum(row, col)
-        once &= ~known.contains(key)
-        values = torch.cat([values, tile.flatten().index_select(0, found)[once]])
-        keys = torch.cat([keys, key[once]])
-        if len(values) > 4 * count:
-            threshold = _nth(values, count)
-            values, keys = values[values <= threshold], keys[values <= threshold]
+    search = _Search(left, right, rows)
+    enough = count + search.touching(known)  # without the known ones, `count` are left
+    limit = -torch.finfo(left[0].dtype).tiny
+    first = min(limit, search.estimate(enough))
+    keys, values = search.below(first, enough)
+    if len(keys) < enough and first < limit:
+        keys, values = search.below(limit, enough)
+    keys, order = keys.sort()
+    new = positions(~known.contains(keys))
+    keys, values = keys.index_select(0, new), values.index_select(0, order.index_select(0, new))
     if len(values) > count:
-        threshold = _nth(values, count)
-        below, ties = keys[values < threshold], keys[values == threshold]
-        keys = torch.cat([below, ties.sort().values[: count - len(below)]])
-    return np.sort(keys.cpu().numpy())
+        last = _nth(values, count)
+        chosen = values < last
+        chosen[positions(values == last)[: count - int(chosen.sum())]] = True
+        keys, values = keys[chosen], values[chosen]
+    return keys.cpu().numpy(), values
+
+
+class _Search:
+    """The products of all nodes, block by block, with the nodes that are searched for."""
+
+    def __init__(
+        self, left: Sequence[Tensor], right: Sequence[Tensor], rows: Tensor | None
+    ) -> None:
+        self.left, self.n_nodes, device = left, left[0].shape[0], left[0].device
+        self.everywhere = rows is None
+        self.rows = torch.arange(self.n_nodes, device=device) if rows is None else rows
+        parts = [v if self.everywhere else v.index_select(0, self.rows) for v in right]
+        self.right = torch.cat(parts, 1).t()
+        self.searched = torch.zeros(self.n_nodes, dtype=torch.bool, device=device)
+        self.searched[self.rows] = True
+
+    def touching(self, known: PairList) -> int:
+        """How many of these pairs have a node that is searched for."""
+        if self.everywhere:
+            return known.n_pairs
+        row, col = known.pairs(known.positions().to(self.rows.device))
+        return int((self.searched.index_select(0, row) | self.searched.index_select(0, col)).sum())
+
+    def estimate(self, count: int) -> float:
+        """About the `count`-th smallest product, or above it, from some of the nodes."""
+        n_rows = len(self.rows)
+        of_all = n_rows * self.n_nodes - n_rows * (n_rows + 1) // 2  # a pair once
+        some = slice(None, None, max(1, self.n_nodes // SAMPLED_NODES))
+        products = (self._factors(some) @ self.right).flatten()
+        nth = int(SLACK * count / max(1, of_all) * products.numel()) + 1
+        return _nth(products, nth) if nth < products.numel() else float("inf")
+
+    def below(self, threshold: float, count: int) -> tuple[Tensor, Tensor]:
+        """Keys and products of all pairs up to a threshold, or at least of the `count` smallest."""
+        values: list[Tensor] = []
+        keys: list[Tensor] = []
+        n_found = first = 0
+        while first < self.n_nodes:
+            start = first if self.everywhere else 0  # the half below the diagonal says the same
+            cols = self.rows[start:]
+            height = max(BLOCK_ROWS, BLOCK_ENTRIES // max(1, len(cols)))
+            tile = self._factors(slice(first, first + height)) @ self.right[:, start:]
+            self._once(tile, first, cols)
+            place = positions((tile <= threshold).flatten())
+            row = place // max(1, len(cols))
+            col = cols.index_select(0, place - row * len(cols))
+            row += first
+            values.append(tile.flatten().index_select(0, place))
+            keys.append(torch.minimum(row, col) * self.n_nodes + torch.maximum(row, col))
+            n_found += len(place)
+            first += height
+            if n_found > 2 * count:
+                value, key = torch.cat(values), torch.cat(keys)
+                threshold = _nth(value, count)
+                kept = positions(value <= threshold)
+                values, keys = [value.index_select(0, kept)], [key.index_select(0, kept)]
+                n_found = len(kept)
+        return torch.cat(keys), torch.cat(values)
+
+    def _factors(self, nodes: slice) -> Tensor:
+        return torch.cat([u[nodes] for u in self.left], 1)
+
+    def _once(self, tile: Tensor, first: int, cols: Tensor) -> None:
+        """Zero what another entry says too: node < col is left where both are searched for."""
+        node = first + positions(self.searched[first : first + tile.shape[0]])
+        low = cols[: int((cols < first + tile.shape[0]).sum())]
+        corner = tile[:, : len(low)]
+        kept = corner[node - first].masked_fill_(low <= node.unsqueeze(1), 0)
+        corner[node - first] = kept
 
 
 def _nth(values: Tensor, n: int) -> float:
     """The n-th smallest value."""
-    return float(values.topk(n, largest=False, sorted=False).values.max())
+    if values.device.type == "cpu":
+        return float(np.partition(values.numpy(), n - 1)[n - 1])  # faster than torch's
+    return float(values.kthvalue(n).values)

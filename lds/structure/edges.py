@@ -197,16 +197,21 @@ class EdgeDistribution:
             self._entries = None
             self._table.refresh()
 
-    def move_to(self, pairs: PairList) -> None:
-        """Another list of candidate pairs: new ones start at 0, those it lacks are forgotten.
+    def move_to(self, pairs: PairList, probs: Tensor) -> None:
+        """Another list of candidate pairs, with their probabilities.
+
+        Arguments:
+            pairs: the list.
+            probs: `(n_pairs,)`, in [0, 1].
 
         Raises:
             TypeError: the distribution is over all pairs, which have no others.
         """
         if not isinstance(self.pairs, PairList):
             raise TypeError("move_to needs a distribution over a list of pairs, got all pairs")
-        self.probs = pairs.take(self.probs, self.pairs)
-        self.pairs = pairs
+        flat = self.probs.new_zeros(pairs.size)
+        flat[: pairs.n_pairs] = probs
+        self.pairs, self.probs = pairs, flat
         self._start_drawing()
 
     def copy(self) -> "EdgeDistribution":

@@ -6,6 +6,8 @@ hypersteps the step is taken on all pairs (their gradient is low rank: no N×N t
 search it) and only the largest probabilities are kept.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,13 +104,11 @@ class Growth:
             edges.descend(gradient, lr)
             return
         assert isinstance(edges.pairs, PairList)
-        left, right = gradient.factors()
-        rows = _rows(left, seed)
-        new = most_negative(left, right, self.budget, edges.pairs, rows)
-        both = np.sort(np.concatenate([edges.pairs.keys, new]))
-        edges.move_to(PairList(edges.n_nodes, both))
+        rows = _rows(gradient.left, seed)
+        keys, slope = most_negative(gradient.left, gradient.right, self.budget, edges.pairs, rows)
         edges.descend(gradient, lr)
-        edges.move_to(self._kept(edges))
+        if math.isfinite(edges.expected_edges):  # else the run ends, and says so
+            self._move(edges, keys, (-lr * slope).clamp_(max=1))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
@@ -118,25 +118,39 @@ class Growth:
         """Go on from a `state`."""
         self._steps, self._idle = state["steps"], state["idle"].numpy()
 
-    def _kept(self, edges: EdgeDistribution) -> PairList:
+    def _move(self, edges: EdgeDistribution, keys: NDArray[np.int64], probs: Tensor) -> None:
+        """To the largest of θ on its pairs and on new ones, `keys` with `probs`."""
         assert isinstance(edges.pairs, PairList)
-        keys = edges.pairs.keys
-        probs = edges.probs[: len(keys)].cpu().numpy()
-        zero = probs == 0
-        keep = np.flatnonzero(~(zero & np.isin(keys, self._idle)))
-        if len(keep) > self.budget:
-            largest = np.argsort(-probs[keep], kind="stable")[: self.budget]
-            keep = np.sort(keep[largest])
-        self._idle = keys[keep][zero[keep]]
-        return PairList(edges.n_nodes, keys[keep])
+        mine = edges.probs[: edges.pairs.n_pairs].cpu().numpy()
+        stays = ~((mine == 0) & _among(edges.pairs.keys, self._idle))
+        keys = np.concatenate([edges.pairs.keys[stays], keys])
+        theta = np.concatenate([mine[stays], probs.cpu().numpy()])
+        order = np.argsort(keys, kind="stable")  # two ascending runs: merged
+        keys, theta = keys[order], theta[order]
+        if len(keys) > self.budget:
+            last = np.partition(theta, -self.budget)[-self.budget]
+            kept = theta > last
+            ties = np.flatnonzero(theta == last)
+            kept[ties[: self.budget - np.count_nonzero(kept)]] = True
+            keys, theta = keys[kept], theta[kept]
+        self._idle = keys[theta == 0]
+        edges.move_to(PairList(edges.n_nodes, keys), torch.from_numpy(theta))
 
 
-def _rows(left: Tensor, seed: int) -> Tensor | None:
-    if left.shape[0] <= ALL_ROWS_UP_TO:
+def _among(keys: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which keys are among some of them; both ascending."""
+    found = np.zeros(len(keys), dtype=bool)
+    found[np.searchsorted(keys, some)] = True
+    return found
+
+
+def _rows(left: Sequence[Tensor], seed: int) -> Tensor | None:
+    if left[0].shape[0] <= ALL_ROWS_UP_TO:
         return None
-    weight = left.square().sum(1).sqrt().nan_to_num(0, 0, 0)
+    norms = torch.stack([torch.linalg.vector_norm(u, dim=1) for u in left])
+    weight = torch.linalg.vector_norm(norms, dim=0).nan_to_num(0, 0, 0)
     n_rows = min(SEARCHED_ROWS, int((weight > 0).sum()))
     if not n_rows:
-        return torch.zeros(0, dtype=torch.int64, device=left.device)
-    generator = torch.Generator(left.device).manual_seed(seed)
+        return torch.zeros(0, dtype=torch.int64, device=weight.device)
+    generator = torch.Generator(weight.device).manual_seed(seed)
     return torch.multinomial(weight, n_rows, generator=generator).sort().values

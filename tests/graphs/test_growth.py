@@ -34,6 +34,11 @@ def by_sorting(left, right, count, known, rows=None) -> np.ndarray:
     return np.sort(key[np.lexsort((key, value))[:count]])
 
 
+def search(left, right, *rest):
+    """Through factors in parts, as a gradient has them."""
+    return most_negative(left.split(2, 1), right.split(2, 1), *rest)
+
+
 @pytest.fixture(params=[1 << 20, 50], ids=["one block", "small blocks"])
 def _blocks(request, monkeypatch):
     monkeypatch.setattr(lds.graphs.growth, "BLOCK_ENTRIES", request.param)
@@ -48,10 +53,11 @@ def test_it_finds_what_a_sort_of_the_dense_matrix_finds(count, p, rows):
     left, right = factors(40)
     known = some_pairs(40, p)
     chosen = None if rows is None else torch.tensor(rows)
-    found = most_negative(left, right, count, known, chosen)
+    found, values = search(left, right, count, known, chosen)
     np.testing.assert_array_equal(found, by_sorting(left, right, count, known, rows))
-    assert len(found) == min(count, len(found))
     assert found.dtype == np.int64
+    dense = left @ right.T
+    torch.testing.assert_close(values, dense[found // 40, found % 40], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.usefixtures("_blocks")
@@ -59,14 +65,25 @@ def test_ties_go_to_the_smaller_key():
     left = -torch.ones(12, 1)
     right = torch.ones(12, 1)
     known = PairList(12, np.array([0 * 12 + 2]))
-    found = most_negative(left, right, 4, known)
+    found, _ = search(left, right, 4, known)
     assert found.tolist() == [1, 3, 4, 5]  # pairs of node 0
+
+
+@pytest.mark.parametrize("scale", [100.0, 0.01], ids=["far lower", "far higher"])
+def test_where_it_samples_does_not_change_what_it_finds(monkeypatch, scale):
+    monkeypatch.setattr(lds.graphs.growth, "SAMPLED_NODES", 1)  # node 0 alone
+    u, v = (part.split(3, 1)[0].clone() for part in factors(40))
+    u[0], v[0] = scale * u[0].abs(), -scale * v[0].abs()
+    left, right = torch.cat([u, v], 1), torch.cat([v, u], 1)
+    known = some_pairs(40, 0.1)
+    found, _ = search(left, right, 150, known)
+    np.testing.assert_array_equal(found, by_sorting(left, right, 150, known))
 
 
 def test_nothing_negative_finds_nothing():
     zero, known = torch.zeros(5, 2), some_pairs(5, 0.5)
-    assert most_negative(zero, zero, 3, known).size == 0
-    assert most_negative(zero + 1, zero + 1, 3, known).size == 0
+    assert search(zero, zero, 3, known)[0].size == 0
+    assert search(zero + 1, zero + 1, 3, known)[0].size == 0
     nan = torch.full((5, 2), float("nan"))
-    assert most_negative(nan, nan, 3, known).size == 0
-    assert most_negative(-zero - 1, zero + 1, 3, known, torch.zeros(0).long()).size == 0
+    assert search(nan, nan, 3, known)[0].size == 0
+    assert search(-zero - 1, zero + 1, 3, known, torch.zeros(0).long())[0].size == 0

@@ -245,14 +245,17 @@ def test_a_copy_is_independent():
         assert torch.equal(adjacency(copy.draw()), drawn)
 
 
-def test_moving_to_other_pairs_keeps_what_both_have_and_draws_accordingly():
+def test_moving_to_other_pairs_draws_from_them_alone():
     theta = random_theta(20, p=0.4)
     edges = distribution(theta, listed=True)
-    keys = np.sort(np.concatenate([edges.pairs.keys[::2], [7 * 20 + 7 + 1]]))
-    edges.move_to(PairList(20, np.unique(keys)))
+    edges.draw()  # nothing of what it made before must stay
+    keys = np.unique(np.concatenate([edges.pairs.keys[::2], [7 * 20 + 7 + 1]]))
     row, col = keys // 20, keys % 20
+    probs = torch.rand(len(keys), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    probs[::3] = 1
+    edges.move_to(PairList(20, keys), probs)
     expected = np.zeros_like(theta)
-    expected[row, col] = theta[row, col]
+    expected[row, col] = probs
     expected += expected.T
     np.testing.assert_array_equal(edges.to_csr().toarray(), expected)
     assert edges.expected_edges == pytest.approx(expected.sum() / 2)
@@ -261,7 +264,7 @@ def test_moving_to_other_pairs_keeps_what_both_have_and_draws_accordingly():
     assert not drawn[expected == 0].any()
     assert (drawn[expected == 1] == 1).all()
     with pytest.raises(TypeError, match="list of pairs"):
-        distribution(theta).move_to(PairList(20, keys))
+        distribution(theta).move_to(PairList(20, keys), probs)
 
 
 # In and out
