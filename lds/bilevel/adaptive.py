@@ -61,9 +61,7 @@ class Adam(ObjectiveDynamics):
         lr = self._lr(hyper, t)
         beta1 = self._betas[0](hyper, t)
         beta2 = self._betas[1](hyper, t)
-        correction1 = 1 - beta1 ** (t + 1)
-        correction2 = 1 - beta2 ** (t + 1)
-        root = correction2.sqrt() if isinstance(correction2, Tensor) else math.sqrt(correction2)
+        correction1, root = self._corrections(beta1, beta2, hyper, t)
         params, means, squares = [], [], []
         old = zip(
             leaves(state["params"]),
@@ -85,6 +83,14 @@ class Adam(ObjectiveDynamics):
             "mean": rebuild(state["params"], means),
             "square": rebuild(state["params"], squares),
         }
+
+    def _corrections(
+        self, beta1: float | Tensor, beta2: float | Tensor, hyper: Tree, t: int
+    ) -> tuple[float | Tensor, float | Tensor]:
+        """1 - β1^(t+1) and √(1 - β2^(t+1)): what m and √v are divided by."""
+        square = 1 - beta2 ** (t + 1)
+        root = square.sqrt() if isinstance(square, Tensor) else math.sqrt(square)
+        return 1 - beta1 ** (t + 1), root
 
     def _decayed(self, w: Tensor, lr: float | Tensor, hyper: Tree, t: int) -> Tensor:
         return w

@@ -1,14 +1,26 @@
 """Reverse mode, whole or truncated, with every state kept or a few (Algorithm 2)."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from torch import Tensor
 
 from lds.bilevel.checks import check_adjoint
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.tensors import add, norm
 from lds.bilevel.trajectory import Trajectory
+
+
+def sweep(steps: Iterable[Step], outer: Outer) -> tuple[list[Tensor | None], list[Any]]:
+    """α before the first of `steps`, which come last first, and the hypergradient through them."""
+    alpha, g = outer.adjoint, outer.direct
+    for step in steps:
+        alpha, alpha_B = step.vjp(alpha)
+        g = add(g, alpha_B)
+    return alpha, g
 
 
 @dataclass
@@ -83,10 +95,7 @@ class Reverse(AbstractHypergradient):
     def gradient(self, memory: _Kept, outer: Outer) -> list[Any]:
         """Sweep back over the steps kept."""
         trajectory = memory.trajectory
-        alpha, g = outer.adjoint, outer.direct
-        for step in trajectory.backwards():
-            alpha, alpha_B = step.vjp(alpha)
-            g = add(g, alpha_B)
+        alpha, g = sweep(trajectory.backwards(), outer)
         if not math.isfinite(norm(alpha)):  # rare: sweep again to tell where it began
             alpha = outer.adjoint
             for step in trajectory.backwards():

@@ -10,6 +10,7 @@ falls into the margin is dropped, so the margin costs nothing but a few points.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -47,17 +48,7 @@ class ThinningTable:
 
     def refresh(self) -> None:
         """Read θ again, after it was changed in place."""
-        blocks = self._blocks
-        ones = blocks.new_ones(BLOCK)
-        mass = (blocks @ ones).double()
-        hot = (blocks.amax(1) > _LARGE).nonzero().squeeze(1)
-        entries = blocks.index_select(0, hot).flatten()
-        found = _positions(entries > _LARGE)
-        which = found // BLOCK
-        self._large = hot.index_select(0, which) * BLOCK + (found - which * BLOCK)
-        self._large_probs = entries.index_select(0, found).double()
-        entries.index_fill_(0, found, 0)
-        mass.index_copy_(0, hot, (entries.view(-1, BLOCK) @ ones).double())
+        mass, self._large, self._large_probs = _read(self._blocks)
         self._expected = float(mass.sum() + self._large_probs.sum())
         self._block_mass = mass * _MARGIN
         self._cumulative = self._block_mass.cumsum(0)
@@ -115,16 +106,123 @@ class ThinningTable:
         block = torch.searchsorted(self._cumulative, target, right=True)
         block.clamp_(max=self._cumulative.numel() - 1)
         before = self._cumulative.index_select(0, block) - self._block_mass.index_select(0, block)
-        rest = target - before
-        entries = self._blocks.index_select(0, block).double()
-        sums = entries.masked_fill(entries > _LARGE, 0).cumsum(1)
-        offset = torch.searchsorted(sums, rest.unsqueeze(1), right=True).squeeze(1)
-        inside = offset < BLOCK  # the rest fell into the margin
-        offset.clamp_(max=BLOCK - 1)
-        theta = entries.gather(1, offset.unsqueeze(1)).squeeze(1)
-        uniform = _uniform(theta.shape, device, generator)
-        kept = inside & (theta <= _LARGE) & (uniform * (_RATE * theta) < -torch.log1p(-theta))
+        uniform = _uniform(target.shape, device, generator)
+        offset, kept = _within(self._blocks.index_select(0, block), target - before, uniform)
         return (draw * self._blocks.numel() + block * BLOCK + offset)[kept]
+
+
+class ThinningRows:
+    """A table for each of several θ of one length: one draw of each, made together.
+
+    The draw of a row is the one that its own `ThinningTable` makes with its generator. Only the
+    random numbers themselves are taken row by row.
+
+    Arguments:
+        probs: θ, `(n_rows, n)`, n a multiple of `BLOCK`, in [0, 1]. Not copied: `refresh` after a
+            change.
+
+    Raises:
+        ValueError: `probs` has no rows, or rows of another length.
+    """
+
+    def __init__(self, probs: Tensor) -> None:
+        if probs.dim() != 2 or probs.shape[1] % BLOCK:
+            raise ValueError(
+                f"probs must be rows with a multiple of {BLOCK} entries, got {tuple(probs.shape)}"
+            )
+        self._probs = probs
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read θ again, after it was changed in place."""
+        n_rows, n = self._probs.shape
+        mass, self._large, self._large_probs = _read(self._probs.view(-1, BLOCK))
+        self._n_large: list[int] = torch.bincount(self._large // n, minlength=n_rows).tolist()
+        self._block_mass = mass.view(n_rows, -1) * _MARGIN
+        self._cumulative = self._block_mass.cumsum(1)
+
+    @property
+    def finite(self) -> Tensor:
+        """Whether all θ of a row are numbers, bool `(n_rows,)`."""
+        return self._cumulative[:, -1].isfinite()
+
+    def draw(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """One draw of every row.
+
+        Arguments:
+            generators: source of randomness of each row, on the device of θ.
+
+        Returns:
+            int64, flat and ascending: row · n + index of each one drawn.
+        """
+        n_rows = len(self._probs)
+        device, mass = self._probs.device, self._cumulative[:, -1]
+        of_large = torch.empty(len(self._large), dtype=torch.float64, device=device)
+        points = []
+        for part, rate, generator in zip(
+            of_large.split(self._n_large), (_RATE * mass).split(1), generators, strict=True
+        ):
+            part.uniform_(generator=generator)
+            points.append(torch.poisson(rate, generator=generator))
+        counts = torch.cat(points).long()
+        n_points: list[int] = counts.tolist()
+        widest = max(n_points)
+        # Rows with fewer points than the widest have some more, which are left out below.
+        target, uniform = torch.zeros((2, n_rows, widest), dtype=torch.float64, device=device)
+        for row, (count, generator) in enumerate(zip(n_points, generators, strict=True)):
+            target[row, :count].uniform_(generator=generator)
+            uniform[row, :count].uniform_(generator=generator)
+        target *= mass.unsqueeze(1)
+        block = torch.searchsorted(self._cumulative, target, right=True)
+        block.clamp_(max=self._cumulative.shape[1] - 1)
+        before = self._cumulative.gather(1, block) - self._block_mass.gather(1, block)
+        rest = (target - before).flatten()
+        block += torch.arange(n_rows, device=device).unsqueeze(1) * self._cumulative.shape[1]
+        entries = self._probs.view(-1, BLOCK).index_select(0, block.flatten())
+        offset, kept = _within(entries, rest, uniform.flatten())
+        kept &= (torch.arange(widest, device=device) < counts.unsqueeze(1)).flatten()
+        small = (block.flatten() * BLOCK + offset)[kept]
+        return _ascending(torch.cat([self._large[of_large < self._large_probs], small]))
+
+
+def _read(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Σθ of each block without its large entries, and where and what the large ones are.
+
+    Arguments:
+        blocks: θ, `(n_blocks, BLOCK)`.
+
+    Returns:
+        float64 `(n_blocks,)`, flat positions int64 `(n_large,)`, ascending, float64 `(n_large,)`.
+    """
+    ones = blocks.new_ones(BLOCK)
+    mass = (blocks @ ones).double()
+    hot = (blocks.amax(1) > _LARGE).nonzero().squeeze(1)
+    entries = blocks.index_select(0, hot).flatten()
+    found = _positions(entries > _LARGE)
+    which = found // BLOCK
+    large = hot.index_select(0, which) * BLOCK + (found - which * BLOCK)
+    probs = entries.index_select(0, found).double()
+    entries.index_fill_(0, found, 0)
+    mass.index_copy_(0, hot, (entries.view(-1, BLOCK) @ ones).double())
+    return mass, large, probs
+
+
+def _within(entries: Tensor, rest: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """The place of each point in its block, and whether it is kept.
+
+    Arguments:
+        entries: θ of the block of each point, `(n_points, BLOCK)`.
+        rest: how far into the mass of its block each point lies, `(n_points,)`.
+        uniform: decides with which probability it is kept, `(n_points,)`.
+    """
+    entries = entries.double()
+    sums = entries.masked_fill(entries > _LARGE, 0).cumsum(1)
+    offset = torch.searchsorted(sums, rest.unsqueeze(1), right=True).squeeze(1)
+    inside = offset < BLOCK  # the rest fell into the margin
+    offset.clamp_(max=BLOCK - 1)
+    theta = entries.gather(1, offset.unsqueeze(1)).squeeze(1)
+    kept = inside & (theta <= _LARGE) & (uniform * (_RATE * theta) < -torch.log1p(-theta))
+    return offset, kept
 
 
 def _ascending(keys: Tensor) -> Tensor:

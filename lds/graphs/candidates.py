@@ -145,6 +145,24 @@ class AllPairs(Candidates):
             head = tile[:, :rows]
             head.copy_(head.triu(1))
 
+    def add_each(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
+        """`add_product` for several buffers at once, each with its own factors.
+
+        Arguments:
+            flat: `(n, size)`.
+            left, right: `(n, n_nodes, rank)`.
+            alpha: factor.
+        """
+        right = right.transpose(1, 2)
+        for first, tile in self.tiles(flat):
+            rows = tile.shape[1]
+            inside = min(tile.shape[2], self.n_nodes - first)
+            tile[:, :, :inside].baddbmm_(
+                left[:, first : first + rows], right[:, :, first:], alpha=alpha
+            )
+            head = tile[:, :, :rows]
+            head.copy_(head.triu(1))
+
     def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """One thin product a tile."""
         total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=flat.device)
@@ -155,10 +173,13 @@ class AllPairs(Candidates):
         return total
 
     def tiles(self, flat: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """(first row, view `(rows, width)`) of each tile; column c of a view is node first + c."""
+        """(first row, view `(..., rows, width)`) of each tile of one or several buffers.
+
+        Column c of a view is node first + c.
+        """
         for k, first in enumerate(self._first):
-            part = flat[self._offsets[k] : self._offsets[k + 1]]
-            yield int(first), part.view(int(self._rows[k]), int(self._widths[k]))
+            part = flat[..., self._offsets[k] : self._offsets[k + 1]]
+            yield int(first), part.unflatten(-1, (int(self._rows[k]), int(self._widths[k])))
 
 
 class PairList(Candidates):
@@ -235,12 +256,12 @@ class PairList(Candidates):
         self, flat: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
     ) -> None:
         """Add alpha · Σ_k left_k right_kᵀ, in place; one by one, for their rows lie in cache."""
-        values = flat[: self.n_pairs]
-        sums = self._matrix(flat)
-        for u, v in _columns_together(left, right):
-            # v transposed as a view: the product wants it by rows and would copy it otherwise.
-            sums = torch.sparse.sampled_addmm(sums, u.contiguous(), v.t(), alpha=alpha)
-        values.copy_(sums.values())
+        add_sampled(self._matrix(flat), left, right, alpha)
+
+    def pattern(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Row starts `(n_nodes + 1,)` and columns of the strictly upper triangular CSR matrix."""
+        _, col, crow, _ = self._tables(device)
+        return crow, col
 
     def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """One product of a sparse matrix."""
@@ -248,10 +269,21 @@ class PairList(Candidates):
 
     def _matrix(self, flat: Tensor) -> Tensor:
         """The strictly upper triangular CSR matrix of a buffer, as a view of it."""
-        _, col, crow, _ = self._tables(flat.device)
+        crow, col = self.pattern(flat.device)
         shape = (self.n_nodes, self.n_nodes)
         values = flat[: self.n_pairs]
         return torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
+
+
+def add_sampled(
+    matrix: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
+) -> None:
+    """Add alpha · Σ_k left_k right_kᵀ to the stored entries of a CSR matrix, in place (SDDMM)."""
+    sums = matrix
+    for u, v in _columns_together(left, right):
+        # v transposed as a view: the product wants it by rows and would copy it otherwise.
+        sums = torch.sparse.sampled_addmm(sums, u.contiguous(), v.t(), alpha=alpha)
+    matrix.values().copy_(sums.values())
 
 
 def _columns_together(

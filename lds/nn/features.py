@@ -1,5 +1,6 @@
 """Node features, dense or sparse, with dropout and a product that is linear in the weight."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,70 @@ class SparseFeatures:
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""
         values = drop(self._values, dropout)
-        n, m = self.shape
-        matrix = csr(*self._rows, values, (n, m))
-        transposed = csr(*self._columns, values.index_select(0, self._order), (m, n))
-        return _SparseProduct.apply(weight, matrix, transposed)  # type: ignore[no-any-return, no-untyped-call]
+        return _product(weight, values, self._rows, self._columns, self._order, self.shape)
+
+    def copies(self, n: int) -> "SparseCopies":
+        """`n` copies of X as a block diagonal."""
+        rows, columns = (
+            _block_diagonal(*pattern, n, width)
+            for pattern, width in ((self._rows, self.shape[1]), (self._columns, self.shape[0]))
+        )
+        first = torch.arange(n, device=self.device).unsqueeze(1) * len(self._order)
+        order = (first + self._order).flatten()
+        shape = (n * self.shape[0], n * self.shape[1])
+        return SparseCopies(self._values, rows, columns, order, shape)
+
+
+@dataclass(frozen=True)
+class SparseCopies:
+    """Copies of one sparse X as a block diagonal, whose entries may differ from copy to copy.
+
+    Attributes:
+        entries: the stored entries of X, `(n_entries,)`.
+    """
+
+    entries: Tensor
+    _rows: tuple[Tensor, Tensor]
+    _columns: tuple[Tensor, Tensor]
+    _order: Tensor
+    _shape: tuple[int, int]
+
+    def matmul(self, weight: Tensor, entries: Tensor) -> Tensor:
+        """The products of each copy with its own weight, one below the other.
+
+        Arguments:
+            weight: `(n, n_features, width)`.
+            entries: of each copy, `(n, n_entries)`.
+
+        Returns:
+            `(n · n_nodes, width)`.
+        """
+        flat = weight.reshape(-1, weight.shape[2])
+        return _product(
+            flat, entries.flatten(), self._rows, self._columns, self._order, self._shape
+        )
+
+
+def _product(
+    weight: Tensor,
+    values: Tensor,
+    rows: tuple[Tensor, Tensor],
+    columns: tuple[Tensor, Tensor],
+    order: Tensor,
+    shape: tuple[int, int],
+) -> Tensor:
+    """M W for the M with `values` at a pattern, given by rows and by columns."""
+    matrix = csr(*rows, values, shape)
+    transposed = csr(*columns, values.index_select(0, order), (shape[1], shape[0]))
+    return _SparseProduct.apply(weight, matrix, transposed)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _block_diagonal(crow: Tensor, col: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:
+    """The CSR pattern of `n` copies of one that has `width` columns."""
+    copy = torch.arange(n, dtype=crow.dtype, device=crow.device).unsqueeze(1)
+    starts = (copy * col.numel() + crow[:-1]).flatten()
+    end = torch.full_like(starts[:1], n * col.numel())
+    return torch.cat([starts, end]), (copy * width + col).flatten()
 
 
 def _pattern(x: sp.csr_array, device: torch.device) -> tuple[Tensor, Tensor]:

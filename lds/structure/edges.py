@@ -90,9 +90,9 @@ class EdgeDistribution:
         return self.drawn(n_draws, self.next_seed())
 
     @staticmethod
-    def next_seed() -> int:
-        """The one number that a draw takes from torch's random state."""
-        return int(torch.randint(1 << 62, ()))
+    def next_seed(generator: torch.Generator | None = None) -> int:
+        """The one number that a draw takes from torch's random state, or from a generator."""
+        return int(torch.randint(1 << 62, (), generator=generator))
 
     def drawn(self, n_draws: int, seed: int) -> GraphBatch:
         """The draw of a seed."""
@@ -188,6 +188,11 @@ class EdgeDistribution:
             self.pairs.add_products(self.probs, gradient.left, gradient.right, -lr)
         self.probs.clamp_(0, 1)
         self._changed()
+
+    def put(self, probs: Tensor) -> None:
+        """Other probabilities of the same pairs, `(size,)`, in [0, 1]; not copied."""
+        self.probs = probs
+        self._start_drawing()
 
     def _changed(self) -> None:
         """Draws follow θ, which was changed in place."""

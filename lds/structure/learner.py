@@ -26,7 +26,7 @@ from lds.structure.estimators import BlackBoxEdges, GivenGraph, edge_distributio
 from lds.structure.fingerprint import fingerprint
 from lds.structure.groups import PairGroups
 from lds.structure.metrics import mutual_information
-from lds.structure.objectives import nodes_tensor, task_on
+from lds.structure.objectives import Task, nodes_tensor, task_on
 from lds.structure.predict import WORST, Score, hidden_layer, predict_draws, predict_proba, score
 from lds.structure.support import candidates, growth
 
@@ -176,9 +176,10 @@ class Learner:
         device: torch.device,
         dtype: torch.dtype,
         held_out: sp.csr_array | None = None,
+        task: Task | None = None,
     ) -> None:
         self.config = config
-        self.task = task_on(features, labels, config, dtype, device)
+        self.task = task or task_on(features, labels, config, dtype, device)
         pairs = candidates(features, start, config, dtype, device)
         tree = starting_tree(features, start, config.metric) if config.connected else None
         self.edges = edge_distribution(start, dtype, device, pairs, config, tree)
@@ -202,12 +203,17 @@ class Learner:
 
     def iterate(self, iteration: int) -> Iteration:
         """One inner run from fresh weights, with its hypergradients, then the stopping score."""
+        return self.judge(iteration, *self.inner_run(iteration))
+
+    def judge(
+        self, iteration: int, params: Params, inner_loss: float, outer_loss: float, n_steps: int
+    ) -> Iteration:
+        """The record of an inner run that ended with `params`; the best so far is kept."""
         config = self.config
-        params, inner_loss, outer_loss, n_steps = self.inner_run(iteration)
         seed = mix(config.seed, iteration, -3)
         probs = predict_proba(self.task, params, self.edges, config.n_draws, seed)
         now = score(probs, self.task.labels, self.stopping)
-        _finite(now.loss, "loss on the stopping rows", iteration, n_steps)
+        finite(now.loss, "loss on the stopping rows", iteration, n_steps)
         improved = now.better_than(self.best.score)
         if improved:
             self.best = Best(now, iteration, params, self.edges.copy(), probs)
@@ -244,7 +250,7 @@ class Learner:
             step = make_step(self.dynamics, state, self.hyper, t, seed)
             method.observe(memory, step)
             state, loss = step.run()
-            inner_loss = _finite(loss, "inner loss", iteration, t)
+            inner_loss = finite(loss, "inner loss", iteration, t)
             waited = 0 if inner_loss * (1 + config.inner_tol) < best else waited + 1
             best = min(best, inner_loss)
             t += 1
@@ -261,7 +267,7 @@ class Learner:
         outer = evaluate(
             self.dynamics, lambda w, hyper, t: self.outer(w, hyper), state, self.hyper, t, seed
         )
-        outer_loss = _finite(outer.value, "outer loss", iteration, t)
+        outer_loss = finite(outer.value, "outer loss", iteration, t)
         if self.config.update_edges:
             to_edges: Any = None
             to_lr: Tensor | None = None
@@ -279,7 +285,7 @@ class Learner:
                 else:
                     seed = mix(self.config.seed, iteration, t, -6)
                     self.growth.descend(self.edges, to_edges, self.outer_lr, seed)
-                _finite(self.edges.expected_edges, "hypergradient of θ", iteration, t)
+                finite(self.edges.expected_edges, "hypergradient of θ", iteration, t)
         return outer_loss
 
     def _black_box(self, memory: Any, state: Any, iteration: int, t: int) -> Tensor:
@@ -360,7 +366,12 @@ class Learner:
         )
 
 
-def _finite(value: Tensor | float | None, name: str, iteration: int, t: int) -> float:
+def finite(value: Tensor | float | None, name: str, iteration: int, t: int) -> float:
+    """`value` as a number.
+
+    Raises:
+        NonFiniteError: it is none.
+    """
     value = math.nan if value is None else float(value)
     if not math.isfinite(value):
         raise NonFiniteError(

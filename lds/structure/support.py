@@ -99,10 +99,20 @@ class Growth:
             lr: η.
             seed: draws the rows to search where there are too many.
         """
-        self._steps += 1
-        if self._steps % self.every:
+        if self.due():
+            self.grow(edges, gradient, lr, seed)
+        else:
             edges.descend(gradient, lr)
-            return
+
+    def due(self) -> bool:
+        """Count a step; whether it is one that grows."""
+        self._steps += 1
+        return self._steps % self.every == 0
+
+    def grow(
+        self, edges: EdgeDistribution, gradient: FactoredGradient, lr: float, seed: int
+    ) -> None:
+        """The step that changes the pairs; arguments as of `descend`."""
         assert isinstance(edges.pairs, PairList)
         rows = _rows(gradient.left, seed)
         keys, slope = most_negative(gradient.left, gradient.right, self.budget, edges.pairs, rows)

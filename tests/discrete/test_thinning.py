@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from lds.discrete.thinning import BLOCK, ThinningTable
+from lds.discrete.thinning import BLOCK, ThinningRows, ThinningTable
 
 N_DRAWS = 20_000
 
@@ -273,3 +273,34 @@ def test_the_table_changes_no_probability():
 def test_probabilities_that_are_not_flat_blocks(shape):
     with pytest.raises(ValueError, match=r"probs must be flat with a multiple of 32 entries, got"):
         ThinningTable(torch.zeros(shape))
+
+
+def test_rows_are_drawn_as_the_table_of_each_draws_them():
+    """The marginals and correlations of a single table are tested above."""
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.rand(3, 40 * BLOCK, dtype=torch.float64, generator=generator) ** 6
+    probs[1] = 0  # nothing to draw
+    probs[2, ::50] = 1
+    rows = ThinningRows(probs)
+    for change in range(2):
+        tables = [ThinningTable(row) for row in probs]
+        for seed in range(20):
+            mine = rows.draw([torch.Generator().manual_seed(3 * seed + k) for k in range(3)])
+            each = [
+                k * probs.shape[1]
+                + table.draw(1, generator=torch.Generator().manual_seed(3 * seed + k))
+                for k, table in enumerate(tables)
+            ]
+            assert torch.equal(mine, torch.cat(each))
+        assert rows.finite.tolist() == [True, True, True]
+        probs[change].copy_(probs[0] / 2)
+        rows.refresh()
+    probs[1, 7] = float("nan")
+    rows.refresh()
+    assert rows.finite.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("shape", [(2 * BLOCK,), (2, BLOCK + 1)])
+def test_rows_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=f"rows with a multiple of {BLOCK} entries"):
+        ThinningRows(torch.zeros(shape))

@@ -1,0 +1,86 @@
+"""The GCNs of several replicates at once: weights stacked, graphs in one block diagonal."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lds.graphs.batch import GraphBatch
+from lds.graphs.product import propagate
+from lds.nn.features import DenseFeatures, SparseFeatures
+
+Keep = tuple[Tensor, Tensor]
+"""Dropout as factors on the entries of X `(n_members, n_entries)` and on the hidden layer
+`(n_members · n_nodes, hidden_channels)`."""
+
+
+class JointGCN:
+    """R networks of one shape, each with its own weights, graph and dropout, on the same X.
+
+    The logits of each are those of `GCN` with its weights on its graph.
+
+    Arguments:
+        features: X.
+        dropout: of each replicate, in [0, 1).
+    """
+
+    def __init__(self, features: DenseFeatures | SparseFeatures, dropout: Sequence[float]) -> None:
+        self._features = features
+        self._n_members = len(dropout)
+        self._dropout = dropout
+        if not any(dropout):
+            return
+        if isinstance(features, SparseFeatures):
+            self._copies = features.copies(len(dropout))
+            self._entries = self._copies.entries
+        else:
+            self._entries = features.x.flatten()
+        self._p = self._entries.new_tensor(dropout).unsqueeze(1)
+        self._scale = self._entries.new_tensor([1 / (1 - p) for p in dropout]).unsqueeze(1)
+
+    def __call__(self, params: dict[str, Tensor], graph: GraphBatch, keep: Keep | None) -> Tensor:
+        """Logits `(n_members, n_nodes, n_classes)`.
+
+        Arguments:
+            params: "W1" `(n_members, n_features, hidden)`, "W2" `(n_members, hidden, classes)`.
+            graph: one draw, on the nodes of all members one below the other.
+            keep: dropout; None is none.
+        """
+        z = self._first(params["W1"], None if keep is None else keep[0])
+        h = propagate(graph, z).relu()
+        h = h if keep is None else h * keep[1]
+        z = h.view(self._n_members, -1, h.shape[1]) @ params["W2"]
+        out = propagate(graph, z.flatten(0, 1))
+        return out.view(self._n_members, -1, out.shape[1])
+
+    def keep(self, generators: Sequence[torch.Generator], hidden: int) -> Keep | None:
+        """Dropout of one step; each replicate takes what its own network would, in that order.
+
+        Arguments:
+            generators: one a replicate, on the device.
+            hidden: width of the hidden layer.
+        """
+        if not any(self._dropout):
+            return None
+        n_hidden = self._features.shape[0] * hidden
+        of_x = self._entries.new_ones((self._n_members, len(self._entries)))
+        of_hidden = self._entries.new_ones((self._n_members, n_hidden))
+        for member, (p, generator) in enumerate(zip(self._dropout, generators, strict=True)):
+            if p:
+                of_x[member].uniform_(generator=generator)
+                of_hidden[member].uniform_(generator=generator)
+        for mask in (of_x, of_hidden):
+            mask.ge_(self._p).mul_(self._scale)
+        return of_x, of_hidden.view(-1, hidden)
+
+    def _first(self, weight: Tensor, keep: Tensor | None) -> Tensor:
+        """X W1 of every replicate, one below the other."""
+        n_members, n_features, hidden = weight.shape
+        if keep is None:  # one product with all weights side by side
+            side_by_side = weight.transpose(0, 1).reshape(n_features, n_members * hidden)
+            z = self._features.matmul(side_by_side)
+            return z.view(-1, n_members, hidden).transpose(0, 1).flatten(0, 1)
+        entries = self._entries * keep
+        if isinstance(self._features, SparseFeatures):
+            return self._copies.matmul(weight, entries)
+        return (entries.view(n_members, -1, n_features) @ weight).flatten(0, 1)
