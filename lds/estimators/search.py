@@ -3,18 +3,14 @@
 import hashlib
 import json
 import math
-import threading
-import time
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -22,43 +18,16 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from lds._version import __version__
-from lds.checkpoints import write_json
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import encode_labels, split_roles
+from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
 from lds.graphs.adjacency import check_adjacency
+from lds.structure.replicates import alike
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
 """How Dask and Ray call it, which need not be installed; loky's is a `BrokenExecutor`."""
 
-_ALONE = {"verbose": False, "checkpoint": None, "resume": False}
-"""Parameters that trials, which run side by side, do not take from the estimator."""
-
 FIT_PARAMS = ("adjacency", "validation", "stopping")
-
-_one_at_a_time = threading.Lock()  # trials share torch's random state with their process
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting fitted with one seed.
-
-    Attributes:
-        setting: what differs from the estimator's own parameters.
-        seed: its random_state.
-        accuracy: on the early-stopping rows, of the best outer iteration; -1 where the fit failed.
-        loss: there, nats; infinite where the fit failed.
-        n_iter: outer iterations.
-        seconds: the fit took.
-        error: why it failed; None where it did not.
-    """
-
-    setting: dict[str, Any]
-    seed: int
-    accuracy: float
-    loss: float
-    n_iter: int
-    seconds: float
-    error: str | None = None
 
 
 class LDSSearch(ClassifierMixin, BaseEstimator):
@@ -85,6 +54,10 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         seeds: one trial of a setting for each.
         folder: where finished trials are kept, made if need be; None keeps none.
         n_jobs: as joblib has it; None follows `joblib.parallel_config`, 1 where there is none.
+        batch: trials that a process runs side by side, with weights, graphs and inner steps in one
+            batch: for small data on a GPU. Each comes to what it comes to alone, but for rounding.
+            Settings that differ in `hidden_channels`, `truncation` or `support` are batched apart,
+            and those that a batch does not know (see `lds.structure.replicates`) run alone.
         max_retries: how often lost workers are made up for before the search gives up.
         refit: fit the best setting with the first seed on all of X and y.
         random_state: of the settings drawn.
@@ -116,6 +89,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         seeds: Sequence[int] = (0, 1, 2),
         folder: str | Path | None = None,
         n_jobs: int | None = None,
+        batch: int = 1,
         max_retries: int = 3,
         refit: bool = True,
         random_state: int | np.random.RandomState | None = 0,
@@ -126,6 +100,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         self.seeds = seeds
         self.folder = folder
         self.n_jobs = n_jobs
+        self.batch = batch
         self.max_retries = max_retries
         self.refit = refit
         self.random_state = random_state
@@ -182,6 +157,8 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
             points = ParameterGrid(self.param_space)
         else:
             points = ParameterSampler(self.param_space, self.n_iter, random_state=self.random_state)
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1 trial, got {self.batch}")
         if not len(self.seeds):
             raise ValueError("seeds must have at least one seed, got none")
         settings: dict[str, dict[str, Any]] = {}
@@ -213,15 +190,14 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
             if not missing:
                 return finished
             pool = Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
-            calls = (
-                delayed(run_trial)(estimator, setting, seed, X, y, fit_params, folder, key)
-                for key, (setting, seed) in missing.items()
-            )
+            groups = _groups(missing, estimator, self.batch)
+            calls = (_call(group, estimator, X, y, fit_params, folder) for group in groups)
             try:
-                for key, trial in pool(calls):
-                    finished[key] = trial
-                    if folder is not None:  # a worker elsewhere may not see the folder
-                        _store(folder, key, trial)
+                for outcome in pool(calls):
+                    for key, trial in outcome if isinstance(outcome, list) else [outcome]:
+                        finished[key] = trial
+                        if folder is not None:  # a worker elsewhere may not see the folder
+                            store(folder, key, trial)
             except Exception as error:
                 if not _lost_a_worker(error):
                     raise
@@ -239,43 +215,34 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def run_trial(
-    estimator: LDSClassifier,
-    setting: dict[str, Any],
-    seed: int,
-    X: ArrayLike,
-    y: ArrayLike,
-    fit_params: dict[str, Any],
-    folder: Path | None,
-    key: str,
-) -> tuple[str, Trial]:
-    """Fit one setting with one seed and keep the outcome, on whatever machine this is.
-
-    One thread, everywhere: sums in another order could come to another result.
-    """
-    with _one_at_a_time:
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        started = time.perf_counter()
+def _groups(
+    jobs: dict[str, tuple[dict[str, Any], int]], estimator: LDSClassifier, batch: int
+) -> list[dict[str, tuple[dict[str, Any], int]]]:
+    """The jobs that run side by side, at most `batch` in one group."""
+    kinds: dict[Any, list[str]] = {}
+    for key, (setting, _) in jobs.items():
+        config = clone(estimator).set_params(**setting)._config()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                clf = clone(estimator).set_params(**setting, random_state=seed, **_ALONE)
-                clf.fit(X, y, **fit_params)
-        except (ValueError, ArithmeticError) as error:
-            seconds = time.perf_counter() - started
-            trial = Trial(setting, seed, -1.0, math.inf, 0, seconds, str(error))
-        else:
-            best = [record for record in clf.history_ if record.improved][-1]
-            trial = Trial(
-                setting, seed, best.stopping_accuracy, best.stopping_loss, clf.n_iter_,
-                time.perf_counter() - started,
-            )  # fmt: skip
-        finally:
-            torch.set_num_threads(n_threads)
-    if folder is not None and folder.is_dir():
-        _store(folder, key, trial)
-    return key, trial
+            kind: Any = (config.support, *alike(config))
+        except ValueError:
+            kind = key
+        kinds.setdefault(kind, []).append(key)
+    groups = [
+        keys[first : first + batch]
+        for keys in kinds.values()
+        for first in range(0, len(keys), batch)
+    ]
+    return [{key: jobs[key] for key in keys} for keys in groups]
+
+
+def _call(
+    jobs: dict[str, tuple[dict[str, Any], int]], estimator: LDSClassifier, *arguments: Any
+) -> Any:
+    """What joblib is to run: one trial, or several side by side."""
+    if len(jobs) > 1:
+        return delayed(run_batch)(estimator, jobs, *arguments)
+    ((key, (setting, seed)),) = jobs.items()
+    return delayed(run_trial)(estimator, setting, seed, *arguments, key)
 
 
 def _scores(trials: list[Trial], n_seeds: int) -> list[tuple[float, float]]:
@@ -293,12 +260,6 @@ def _scores(trials: list[Trial], n_seeds: int) -> list[tuple[float, float]]:
 
 def _lost_a_worker(error: Exception) -> bool:
     return isinstance(error, BrokenExecutor) or type(error).__name__ in LOST_WORKERS
-
-
-def _store(folder: Path, key: str, trial: Trial) -> None:
-    path = folder / f"{key}.json"
-    if not path.exists():
-        write_json(path, asdict(trial))
 
 
 def _stored(folder: Path | None, keys: set[str]) -> dict[str, Trial]:
@@ -331,7 +292,7 @@ def _key(data: str, estimator: LDSClassifier, setting: dict[str, Any], seed: int
     options = {
         name: _plain(name, value)
         for name, value in (estimator.get_params() | setting).items()
-        if name not in ("random_state", *_ALONE)
+        if name not in ("random_state", *ALONE)
     }
     text = json.dumps([__version__, data, options, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

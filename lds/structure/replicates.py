@@ -98,8 +98,7 @@ def learn_replicates(
     for index, run in enumerate(checked):
         config = _with_support(run.config, len(labels), n_beside, dtype, device)
         checked[index] = replace(run, config=config)
-        alike = (config.support, *(getattr(config, name) for name in ALIKE))
-        groups.setdefault(alike, []).append(index)
+        groups.setdefault((config.support, *alike(config)), []).append(index)
     results: dict[int, LDSResult | NonFiniteError] = {}
     for members in groups.values():
         n_places = min(len(members), n_beside)
@@ -119,6 +118,21 @@ def learn_replicates(
 
         results |= _learn(slots(), n_places, on_iteration)
     return [results[index] for index in range(len(runs))]
+
+
+def alike(config: LDSConfig) -> tuple[Any, ...]:
+    """What runs that share a batch agree in, besides the support.
+
+    Raises:
+        ValueError: an option has a value that only `learn` knows.
+    """
+    for name, value in NEEDED.items():
+        if (given := getattr(config, name)) != value:
+            raise ValueError(
+                f"{name} must be {value!r} for runs in one batch, got {given!r}; `learn` takes it, "
+                "one run at a time"
+            )
+    return tuple(getattr(config, name) for name in ALIKE)
 
 
 def _learn(
@@ -175,12 +189,7 @@ def _checked(
     device: torch.device,
 ) -> Run:
     """A run with its start as `Learner` takes it; refuses what `learn` would, and more."""
-    for name, value in NEEDED.items():
-        if (given := getattr(run.config, name)) != value:
-            raise ValueError(
-                f"{name} must be {value!r} for runs in one batch, got {given!r}; `learn` takes it, "
-                "one run at a time"
-            )
+    alike(run.config)
     start = check_problem(features, labels, run.split, run.start, run.config, dtype, device)
     return replace(run, start=start)
 

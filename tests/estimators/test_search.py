@@ -138,6 +138,7 @@ def test_a_setting_that_fails_loses_and_is_not_tried_again(tmp_path):
         ({"param_space": {"random_state": [1]}}, ValueError, "seeds= has the seeds"),
         ({"param_space": {"n_neighbors": [[1]]}}, TypeError, "must hold numbers or strings"),
         ({"seeds": ()}, ValueError, "seeds must have at least one seed"),
+        ({"batch": 0}, ValueError, "batch must be at least 1 trial, got 0"),
     ],
 )
 def test_a_bad_search_is_refused_before_a_trial_runs(options, error, message, monkeypatch):
@@ -251,3 +252,76 @@ def test_workers_that_keep_dying_end_the_search_with_a_sentence(monkeypatch, tmp
         search.fit(*blobs())
     assert len(calls) == 6
     assert len(list(tmp_path.glob("*.json"))) == 3
+
+
+def assert_alike(search, other):
+    """The same trials but for the rounding of float32, which short runs do not multiply much."""
+    assert len(search.trials_) == len(other.trials_)
+    for mine, theirs in zip(search.trials_, other.trials_, strict=True):
+        assert (mine.setting, mine.seed) == (theirs.setting, theirs.seed)
+        assert (mine.n_iter, mine.error) == (theirs.n_iter, theirs.error)
+        assert mine.accuracy == pytest.approx(theirs.accuracy, abs=1e-9)
+        assert mine.loss == pytest.approx(theirs.loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("batch", [3, 8])
+def test_trials_side_by_side_come_to_the_same(alone, batch, tmp_path, monkeypatch):
+    sizes = []
+    run_batch = module.run_batch
+
+    def noted(estimator, jobs, *rest):
+        sizes.append(len(jobs))
+        return run_batch(estimator, jobs, *rest)
+
+    monkeypatch.setattr(module, "run_batch", noted)
+    search = LDSSearch(
+        SPACE, QUICK, seeds=(0, 1), batch=batch, folder=tmp_path, refit=False
+    ).fit(*blobs())  # fmt: skip
+    assert sizes == ([3, 3, 2] if batch == 3 else [8])
+    assert_alike(search, alone)
+    assert search.best_params_ == alone.best_params_
+    monkeypatch.setattr(module, "run_batch", None)
+    again = LDSSearch(SPACE, QUICK, seeds=(0, 1), folder=tmp_path, refit=False).fit(*blobs())
+    assert again.trials_ == search.trials_, "finished trials are read, however they were run"
+
+
+def test_side_by_side_run_only_trials_that_can(monkeypatch):
+    """Others run alone: another network, another width, a setting without a finite loss."""
+    x, y = blobs()
+    space = [
+        {"backbone": ["gcn", "GCNConv"]}, {"hidden_channels": [8]}, {"inner_lr": [1e30, 0.02]}
+    ]  # fmt: skip
+    one, side = (
+        LDSSearch(space, QUICK, seeds=(0, 1), batch=batch, refit=False).fit(x, y)
+        for batch in (1, 10)
+    )
+    assert_alike(side, one)
+    assert sum(trial.error is not None for trial in side.trials_) == 2
+
+
+def test_given_roles_and_a_given_graph_reach_a_batch():
+    x, y = blobs()
+    rng = np.random.default_rng(1)
+    upper = np.triu(rng.random((60, 60)) < 0.1, 1)
+    given = {
+        "adjacency": (upper + upper.T).astype(float), "validation": np.arange(0, 12),
+        "stopping": np.arange(12, 24),
+    }  # fmt: skip
+    one, side = (
+        LDSSearch({"outer_lr": [0.3, 1.0]}, QUICK, seeds=(0,), batch=batch, refit=False).fit(
+            x, y, **given
+        )
+        for batch in (1, 2)
+    )
+    assert_alike(side, one)
+
+
+def test_where_a_batch_does_not_fit_each_trial_runs_alone(monkeypatch, alone):
+    from lds.estimators import trials
+
+    def too_much(*_, **__):
+        raise ValueError("more memory than there is")
+
+    monkeypatch.setattr(trials, "learn_replicates", too_much)
+    search = LDSSearch(SPACE, QUICK, seeds=(0, 1), batch=8, refit=False).fit(*blobs())
+    assert outcomes(search) == outcomes(alone)

@@ -1,0 +1,179 @@
+"""Trials of a search: one fitted in its process, or several side by side in one batch."""
+
+import math
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from lds._types import Features
+from lds.checkpoints import write_json
+from lds.estimators.classifier import LDSClassifier
+from lds.estimators.labels import encode_labels, split_roles
+from lds.graphs.adjacency import check_adjacency
+from lds.graphs.knn import knn_adjacency
+from lds.structure.learner import Iteration, NonFiniteError
+from lds.structure.replicates import Run, learn_replicates
+
+ALONE = {"verbose": False, "checkpoint": None, "resume": False}
+"""Parameters that trials, which run side by side, do not take from the estimator."""
+
+_one_at_a_time = threading.Lock()  # trials share torch's random state with their process
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting fitted with one seed.
+
+    Attributes:
+        setting: what differs from the estimator's own parameters.
+        seed: its random_state.
+        accuracy: on the early-stopping rows, of the best outer iteration; -1 where the fit failed.
+        loss: there, nats; infinite where the fit failed.
+        n_iter: outer iterations.
+        seconds: the fit took.
+        error: why it failed; None where it did not.
+    """
+
+    setting: dict[str, Any]
+    seed: int
+    accuracy: float
+    loss: float
+    n_iter: int
+    seconds: float
+    error: str | None = None
+
+
+def run_trial(
+    estimator: LDSClassifier,
+    setting: dict[str, Any],
+    seed: int,
+    X: ArrayLike,
+    y: ArrayLike,
+    fit_params: dict[str, Any],
+    folder: Path | None,
+    key: str,
+) -> tuple[str, Trial]:
+    """Fit one setting with one seed and keep the outcome, on whatever machine this is.
+
+    One thread, everywhere: sums in another order could come to another result.
+    """
+    with _one_thread():
+        started = time.perf_counter()
+        try:
+            clf = clone(estimator).set_params(**setting, random_state=seed, **ALONE)
+            clf.fit(X, y, **fit_params)
+        except (ValueError, ArithmeticError) as error:
+            trial = _failed(setting, seed, time.perf_counter() - started, error)
+        else:
+            trial = _finished(setting, seed, time.perf_counter() - started, clf.history_)
+    if folder is not None and folder.is_dir():
+        store(folder, key, trial)
+    return key, trial
+
+
+def run_batch(
+    estimator: LDSClassifier,
+    jobs: Mapping[str, tuple[dict[str, Any], int]],
+    X: ArrayLike,
+    y: ArrayLike,
+    fit_params: dict[str, Any],
+    folder: Path | None,
+) -> list[tuple[str, Trial]]:
+    """Fit several settings and seeds side by side, see `learn_replicates`, and keep the outcomes.
+
+    A trial's seconds are its share of the batch's. Where they cannot run side by side (memory), or
+    one of them cannot run at all, each runs alone.
+    """
+    started = time.perf_counter()
+    try:
+        with _one_thread():
+            x, codes, runs = _runs(estimator, list(jobs.values()), X, y, **fit_params)
+            results = learn_replicates(x, codes, runs, device=estimator.device)
+    except (ValueError, ArithmeticError):
+        arguments = (X, y, fit_params, folder)
+        return [
+            run_trial(estimator, setting, seed, *arguments, key)
+            for key, (setting, seed) in jobs.items()
+        ]
+    seconds = (time.perf_counter() - started) / len(jobs)
+    found = []
+    for (key, job), result in zip(jobs.items(), results, strict=True):
+        if isinstance(result, NonFiniteError):
+            trial = _failed(*job, seconds, result)
+        else:
+            trial = _finished(*job, seconds, result.history)
+        if folder is not None and folder.is_dir():
+            store(folder, key, trial)
+        found.append((key, trial))
+    return found
+
+
+def _runs(
+    estimator: LDSClassifier,
+    jobs: Sequence[tuple[dict[str, Any], int]],
+    X: ArrayLike,
+    y: ArrayLike,
+    adjacency: ArrayLike | None = None,
+    validation: ArrayLike | None = None,
+    stopping: ArrayLike | None = None,
+) -> tuple[Features, NDArray[np.int64], list[Run]]:
+    """What `LDSClassifier.fit` learns from, for each job; equal neighbour graphs made once."""
+    x = clone(estimator)._validated(X)
+    codes, _ = encode_labels(y, x.shape[0])
+    given = None
+    if adjacency is not None:
+        matrix = adjacency if sp.issparse(adjacency) else np.asarray(adjacency)
+        given = check_adjacency(matrix, x.shape[0])
+    near: dict[tuple[int, str], sp.csr_array] = {}
+    runs = []
+    for setting, seed in jobs:
+        config = clone(estimator).set_params(**setting, random_state=seed, **ALONE)._config()
+        start, graph = given, (config.n_neighbors, config.metric)
+        if start is None:
+            if graph not in near:
+                near[graph] = knn_adjacency(x, *graph)
+            start = near[graph]
+        runs.append(Run(split_roles(codes, validation, stopping, config.seed), start, config))
+    return x, codes, runs
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """No other trial in this process, one thread and no warnings in the block."""
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_threads)
+
+
+def _finished(
+    setting: dict[str, Any], seed: int, seconds: float, history: Sequence[Iteration]
+) -> Trial:
+    best = [record for record in history if record.improved][-1]
+    return Trial(setting, seed, best.stopping_accuracy, best.stopping_loss, len(history), seconds)
+
+
+def _failed(setting: dict[str, Any], seed: int, seconds: float, error: Exception) -> Trial:
+    return Trial(setting, seed, -1.0, math.inf, 0, seconds, str(error))
+
+
+def store(folder: Path, key: str, trial: Trial) -> None:
+    """Keep a finished trial, in one step, unless it is kept already."""
+    path = folder / f"{key}.json"
+    if not path.exists():
+        write_json(path, asdict(trial))
