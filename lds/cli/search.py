@@ -38,6 +38,10 @@ def search(
     ] = None,
     seeds: Annotated[str, typer.Option(help="One trial of a setting for each: 0,1,2.")] = "0,1,2",
     jobs: Annotated[int, typer.Option(help="Trials at a time, each a process.")] = 1,
+    batch: Annotated[
+        int,
+        typer.Option(help="Trials that a process runs side by side, for a GPU."),
+    ] = 1,
     target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
     retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
@@ -77,7 +81,7 @@ def search(
     y[seen] = data.labels[seen]
     found = LDSSearch(
         space, LDSClassifier(device=device, **base), n_iter=n_iter, seeds=numbers, folder=folder,
-        n_jobs=jobs, refit=False, random_state=seed,
+        n_jobs=jobs, batch=batch, refit=False, random_state=seed,
     ).fit(
         x, y, adjacency=data.adjacency, validation=split.validation,
         stopping=split.stopping,

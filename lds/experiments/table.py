@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
@@ -22,7 +23,8 @@ from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset, load
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.structure.baselines import CONTROLS, run_controls
-from lds.structure.learner import learn
+from lds.structure.learner import LDSResult, NonFiniteError, learn
+from lds.structure.replicates import Run, learn_replicates
 
 Settings = dict[str, Any]
 Records = list[dict[str, Any]]
@@ -75,10 +77,53 @@ def run_one(
         found = {name: control.probabilities for name, control in controls.items()}
         return record | _on_test(found, data) | {"seconds": seconds}
     result = learn(*arguments)
+    return record | _outcome(result, data, start) | {"seconds": time.perf_counter() - started}
+
+
+def run_batch(jobs: list[tuple[Any, ...]], device: str = "cpu") -> Records:
+    """Runs of LDS on one data set side by side; `seconds` of each is its share.
+
+    Jobs are the arguments of `run_one`, with what="lds". Seeds whose features differ (a data set
+    that is itself drawn by the seed) run one by one.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    name, retain, *_, root = jobs[0]
+    kept = retain if name in CITATION else None
+    seeds = dict.fromkeys(job[2] for job in jobs)
+    data = {seed: load(name, seed=seed, root=root, retain=kept) for seed in seeds}
+    first, *others = data.values()
+    if not all(_same_nodes(first, other) for other in others):
+        return run_each(jobs)
+    runs = []
+    for _, _, seed, setting, *_ in jobs:
+        config = LDSConfig(seed=seed, **setting)
+        runs.append(Run(data[seed].split, starting_graph(data[seed], config), config))
+    started = time.perf_counter()
+    results = learn_replicates(first.features, first.labels, runs, device=device)
+    seconds = (time.perf_counter() - started) / len(jobs)
+    records = []
+    for job, run, result in zip(jobs, runs, results, strict=True):
+        if isinstance(result, NonFiniteError):
+            raise result
+        record = dict(zip(KEYS, job[:5], strict=True))
+        record |= _outcome(result, data[job[2]], run.start)
+        records.append(record | {"seconds": seconds})
+    return records
+
+
+def _same_nodes(one: NodeDataset, other: NodeDataset) -> bool:
+    """Whether features and labels are the same."""
+    if one.features.shape != other.features.shape or not np.array_equal(one.labels, other.labels):
+        return False
+    return bool(abs(sp.csr_array(one.features) - sp.csr_array(other.features)).max() == 0)
+
+
+def _outcome(result: LDSResult, data: NodeDataset, start: sp.csr_array) -> dict[str, Any]:
     best = result.history[result.best]
-    return record | {
+    return {
         **_on_test({"lds": result.probabilities}, data),
-        "seconds": time.perf_counter() - started,
         "stopping_accuracy": best.stopping_accuracy,
         "stopping_loss": best.stopping_loss,
         "iterations": len(result.history),
@@ -115,15 +160,40 @@ class Store:
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def run(self, jobs: list[tuple[Any, ...]], n_jobs: int) -> Records:
-        """Run what is not there yet; returns the records of all `jobs` in order."""
+    def run(
+        self, jobs: list[tuple[Any, ...]], n_jobs: int, batch: int = 1, device: str = "cpu"
+    ) -> Records:
+        """Run what is not there yet; returns the records of all `jobs` in order.
+
+        Arguments:
+            jobs: arguments of `run_one`, of one data set.
+            n_jobs: processes.
+            batch: runs of LDS side by side in each.
+            device: of those.
+        """
         keys = [self.key(dict(zip(KEYS, job[:5], strict=True))) for job in jobs]
         missing = [job for job, key in zip(jobs, keys, strict=True) if key not in self.records]
         pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-        for record in pool(delayed(run_one)(*job) for job in missing):
-            self.add(record)
-            print(json.dumps(record), file=sys.stderr, flush=True)
+        for records in pool(_calls(missing, batch, device)):
+            for record in records:
+                self.add(record)
+                print(json.dumps(record), file=sys.stderr, flush=True)
         return [self.records[key] for key in keys]
+
+
+def _calls(jobs: list[tuple[Any, ...]], batch: int, device: str) -> Iterator[Any]:
+    """What joblib is to run, each call with a list of records."""
+    side = [job for job in jobs if job[4] == "lds"] if batch > 1 else []
+    for first in range(0, len(side), batch):
+        yield delayed(run_batch)(side[first : first + batch], device)
+    for job in jobs:
+        if job not in side:
+            yield delayed(run_each)([job])
+
+
+def run_each(jobs: list[tuple[Any, ...]]) -> Records:
+    """`run_one`, one after the other."""
+    return [run_one(*job) for job in jobs]
 
 
 def table(
@@ -134,6 +204,8 @@ def table(
     root: str | None,
     store: Store,
     n_jobs: int,
+    batch: int = 1,
+    device: str = "cpu",
 ) -> Iterator[str]:
     """Markdown lines, one a data set, as they are ready.
 
@@ -149,7 +221,7 @@ def table(
 
         def run(settings: list[Settings], seeds: range, what: str, name: str = name) -> Records:
             jobs = [(name, retain, seed, point, what, root) for point in settings for seed in seeds]
-            return store.run(jobs, n_jobs)
+            return store.run(jobs, n_jobs, batch, device)
 
         points, n = grid(name, retain), len(selection_seeds)
         tried = run(points, selection_seeds, "lds") if len(points) > 1 else []
@@ -202,12 +274,22 @@ def main() -> None:
     parser.add_argument("--root", help="folder with the data sets")
     parser.add_argument("--out", type=Path, default=Path("table.jsonl"))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1, help="runs of LDS side by side in a job")
+    parser.add_argument("--device", default="cpu", help="of runs side by side")
     arguments = parser.parse_args()
     store = Store(arguments.out)
     seeds = range(arguments.seeds)
     selection = range(min(arguments.seeds, arguments.selection_seeds))
     lines = table(
-        arguments.names, arguments.retain, seeds, selection, arguments.root, store, arguments.jobs
+        arguments.names,
+        arguments.retain,
+        seeds,
+        selection,
+        arguments.root,
+        store,
+        arguments.jobs,
+        arguments.batch,
+        arguments.device,
     )
     for line in lines:
         print(line, flush=True)
