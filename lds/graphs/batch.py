@@ -24,6 +24,12 @@ with warnings.catch_warnings():
     csr(torch.zeros(2, dtype=torch.int64), _empty[:0], torch.zeros(0), (1, 1))
 
 
+def times(matrix: Tensor, z: Tensor) -> Tensor:
+    """M Z for a CSR matrix; as `matrix @ z`, but nothing is zeroed and copied before."""
+    out = z.new_empty(matrix.shape[0], z.shape[1])
+    return torch.addmm(out, matrix, z, beta=0, out=out)
+
+
 def positions(mask: Tensor) -> Tensor:
     """Where a flat mask holds; NumPy's search is several times faster than torch's on a CPU."""
     if mask.device.type == "cpu":
@@ -37,7 +43,8 @@ class Products:
 
     A probe stands for a zero added to H, so that the gradient reaching it is H̄ = ∂E/∂H. Networks
     that take edges with weights instead leave the weights of all `candidates` here. Where the
-    products were made with a part of the graph, `part` has it, and which nodes it holds.
+    products were made with a part of the graph, `part` has it, and which nodes it holds. `swept`
+    has H̄ and Â H̄ of a product by its number, where the way back came by them.
     """
 
     candidates: Candidates | None = None
@@ -46,6 +53,7 @@ class Products:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     part: "tuple[GraphBatch, Tensor] | None" = None
+    swept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

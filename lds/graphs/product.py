@@ -15,19 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds.graphs.batch import GraphBatch, Products
+from lds.graphs.batch import GraphBatch, Products, times
 
 
 class _Propagate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, probe: Tensor | None, graph: GraphBatch) -> Tensor:
         ctx.graph = graph
-        return graph.matrix @ z
+        ctx.number = None if probe is None or graph.products is None else len(graph.products.probes)
+        return times(graph.matrix, z)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         grad = grads[0]
         to_z = propagate(ctx.graph, grad) if ctx.needs_input_grad[0] else None  # Âᵀ = Â
+        if to_z is not None and ctx.number is not None and not torch.is_grad_enabled():
+            ctx.graph.products.swept[ctx.number] = grad, to_z
         return to_z, grad if ctx.needs_input_grad[1] else None, None
 
 
@@ -84,24 +87,30 @@ def factored_gradient(
     Returns:
         The gradient summed over the S graphs, or None where E depends on no product.
     """
-    used = [k for k, grad in enumerate(grads) if grad is not None]
+    used = {k: grad for k, grad in enumerate(grads) if grad is not None}
     if not used:
         return None
     n_nodes, nodes = graph.n_nodes, None
     if products.part is not None:
         graph, nodes = products.part
-    u = torch.cat([grads[k] for k in used], 1)  # type: ignore[misc]
-    v = torch.cat([products.inputs[k] for k in used], 1)
-    a_v = torch.cat([products.outputs[k] for k in used], 1)
-    a_u = graph.matrix @ u
+    c = graph.scale.new_zeros(graph.scale.shape)
+    for k, u in used.items():
+        c += torch.linalg.vecdot(u, products.outputs[k])
+        c += torch.linalg.vecdot(products.inputs[k], _product_with(u, k, graph, products))
     scale = graph.scale.unsqueeze(1)
-    c = -0.5 * scale.square() * a_v.mul_(u).add_(a_u.mul_(v)).sum(1, keepdim=True)
-    u, v = _side_by_side(scale * u, graph), _side_by_side(scale * v, graph)
-    c = _side_by_side(c, graph).sum(1, keepdim=True)
+    u = _side_by_side(torch.cat(list(used.values()), 1).mul_(scale), graph)
+    v = _side_by_side(torch.cat([products.inputs[k] for k in used], 1).mul_(scale), graph)
+    c = _side_by_side(-0.5 * scale.square() * c.unsqueeze(1), graph).sum(1, keepdim=True)
     if nodes is not None:  # the others have no factors
         u, v, c = (x.new_zeros(n_nodes, x.shape[1]).index_copy_(0, nodes, x) for x in (u, v, c))
     one = torch.ones_like(c)
     return FactoredGradient((u, v, c, one), (v, u, one, c))
+
+
+def _product_with(u: Tensor, number: int, graph: GraphBatch, products: Products) -> Tensor:
+    """Â H̄, which the way back has made already wherever it went through the product's input."""
+    swept = products.swept.get(number)
+    return swept[1] if swept is not None and swept[0] is u else times(graph.matrix, u)
 
 
 def _side_by_side(x: Tensor, graph: GraphBatch) -> Tensor:

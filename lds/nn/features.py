@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lds._types import Features
-from lds.graphs.batch import csr
+from lds.graphs.batch import csr, times
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -18,7 +18,7 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
         ctx.pair = (transposed, matrix)
-        return matrix @ weight
+        return times(matrix, weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -157,8 +157,8 @@ def drop(x: Tensor, p: float) -> Tensor:
     """
     if p == 0:
         return x
-    keep = torch.rand(x.shape, dtype=x.dtype, device=x.device).ge_(p)
-    return x * keep.mul_(1 / (1 - p))
+    keep = torch.rand(x.shape, dtype=x.dtype, device=x.device).ge_(p).mul_(1 / (1 - p))
+    return x * keep if x.requires_grad else keep.mul_(x)
 
 
 SPARSE_BELOW = 0.25
