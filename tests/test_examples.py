@@ -42,6 +42,14 @@ def test_predictions_in_a_batch_are_timed_beside_a_loop():
     assert set(json.loads(run("predict.py", "all"))) == {"batch", "loop", "n_draws", "ratio"}
 
 
+def test_replicates_in_a_batch_are_timed_beside_a_loop_and_come_to_the_same():
+    options = ("--nodes", "300", "--runs", "3", "--steps", "15", "--iterations", "2")
+    report = json.loads(run("replicates.py", "sparse", *options))
+    assert report["ratio"] > 0
+    assert report["accuracy"]["batch"] == pytest.approx(report["accuracy"]["loop"], abs=0.02)
+    assert report["operations"]["batch"] < 0.6 * report["operations"]["loop"]
+
+
 def wrong_labels_are_found(rows):
     by_name = {row["trained on"]: row for row in rows}
     everything, clean = by_name["everything"], by_name["clean half"]

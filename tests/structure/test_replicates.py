@@ -16,7 +16,7 @@ from lds.structure.batched import Batch
 from lds.structure.edges import EdgeDistribution
 from lds.structure.joint import JointEdges
 from lds.structure.learner import NonFiniteError, learn
-from lds.structure.replicates import Run, learn_replicates
+from lds.structure.replicates import ALIKE, NEEDED, Run, learn_replicates
 
 N = 60
 SMALL = LDSConfig(
@@ -273,3 +273,17 @@ def test_mean_accuracy_over_ten_seeds_is_that_of_separate_runs():
     assert error > 0
     assert abs(np.mean(mine) - np.mean(separate)) <= error
     assert 0.5 < np.mean(separate) < 0.97, "a problem in which nothing can go wrong"
+
+
+OWN = {
+    "n_neighbors", "metric", "dropout", "weight_decay", "inner_lr", "learn_inner_lr", "outer_lr",
+    "outer_lr_decay", "n_draws", "inner_tol", "inner_patience", "max_inner", "patience", "max_iter",
+    "support", "pairs_per_node", "grow_every", "seed",
+}  # fmt: skip
+"""Options that each run of a batch has for itself."""
+
+
+def test_a_batch_knows_of_every_option():
+    """A new option is one that runs of a batch agree in, or have each, or that only `learn` has."""
+    options = {field.name for field in dataclasses.fields(LDSConfig)}
+    assert options == OWN | NEEDED.keys() | set(ALIKE)
