@@ -37,6 +37,13 @@ def positions(mask: Tensor) -> Tensor:
     return mask.nonzero().squeeze(1)
 
 
+def repeat(values: Tensor, counts: Tensor) -> Tensor:
+    """Each value as often as its count says; on a CPU by NumPy, several times faster."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(values.numpy().repeat(counts.numpy()))
+    return torch.repeat_interleave(values, counts)
+
+
 @dataclass
 class Products:
     """The products H = Â Z made while a step is differentiated: what the low-rank gradient needs.
@@ -76,9 +83,7 @@ class GraphBatch:
     def edges(self) -> tuple[Tensor, Tensor, Tensor]:
         """(draw, row, col), int64 `(n_edges,)`: every edge {row < col} of graph `draw` once."""
         crow, target = self.matrix.crow_indices().long(), self.matrix.col_indices().long()
-        source = torch.repeat_interleave(
-            torch.arange(crow.numel() - 1, device=crow.device), crow.diff()
-        )
+        source = repeat(torch.arange(crow.numel() - 1, device=crow.device), crow.diff())
         upper = positions(source < target)
         source, target = source.index_select(0, upper), target.index_select(0, upper)
         draw = source // self.n_nodes
@@ -109,19 +114,18 @@ def graph_batch(
         key.numpy().sort()  # in place, and several times faster than torch.sort
     else:
         key = key.sort().values
-    source = torch.repeat_interleave(loops, degree)
-    target = key - source * size
-    return normalized(degree, source, target, n_draws, n_nodes, dtype)
+    target = key - repeat(loops, degree) * size
+    return normalized(degree, target, n_draws, n_nodes, dtype)
 
 
 def normalized(
-    degree: Tensor, source: Tensor, target: Tensor, n_draws: int, n_nodes: int, dtype: torch.dtype
+    degree: Tensor, target: Tensor, n_draws: int, n_nodes: int, dtype: torch.dtype
 ) -> GraphBatch:
     """Â from the entries of A + I.
 
     Arguments:
-        degree: int64 `(n_draws · n_nodes,)`, D̃.
-        source, target: integers `(n_entries,)`, row and column of each entry, by row and column.
+        degree: integers `(n_draws · n_nodes,)`, D̃: the entries of each row.
+        target: integers `(n_entries,)`, column of each entry, by row and column.
         n_draws, n_nodes: S and N.
         dtype: of the entries of Â.
     """
@@ -129,5 +133,5 @@ def normalized(
     crow = torch.zeros(size + 1, dtype=torch.int32, device=degree.device)
     crow[1:] = degree.cumsum(0)
     scale = degree.to(dtype).rsqrt()
-    values = scale.index_select(0, source) * scale.index_select(0, target)
+    values = repeat(scale, degree).mul_(scale.index_select(0, target))
     return GraphBatch(csr(crow, target.int(), values, (size, size)), scale, n_draws, n_nodes)

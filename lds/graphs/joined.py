@@ -35,7 +35,8 @@ class JoinedEntries(ListedEntries):
                 for part, size, first in zip(parts, sizes, first_of(sizes), strict=True)
             ]
         )
-        self._row = torch.cat([part._row + r * n for r, part in enumerate(parts)])
+        before = first_of([len(part._pair) for part in parts])
+        self._last = torch.cat([part._last + k for part, k in zip(parts, before, strict=True)])
         self._col = torch.cat([part._col + r * n for r, part in enumerate(parts)])
         self._n_nodes, self._n_pairs = n * len(parts), n_pairs
 

@@ -5,7 +5,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from lds.graphs.batch import GraphBatch, normalized, positions
+from lds.graphs.batch import GraphBatch, normalized, positions, repeat
 from lds.graphs.candidates import PairList
 
 
@@ -14,7 +14,7 @@ class ListedEntries:
 
     Arguments:
         pairs: the list.
-        device: of the tables, 12 bytes an entry, two entries a pair and one a node.
+        device: of the tables, 8 bytes an entry, two entries a pair and one a node.
     """
 
     def __init__(self, pairs: PairList, device: torch.device) -> None:
@@ -27,9 +27,9 @@ class ListedEntries:
         entry = (np.concatenate([col, loops, row]), np.concatenate([row, loops, col]))
         pair = np.concatenate([place, np.full_like(loops, n_pairs), place])  # loops: the last
         matrix = sp.coo_array((pair, entry), shape=(n, n)).tocsr()
-        rows = np.repeat(loops, np.diff(matrix.indptr))
-        self._pair, self._row, self._col = (
-            torch.as_tensor(table, device=device) for table in (matrix.data, rows, matrix.indices)
+        self._pair, self._col, self._last = (  # of a row, the last: a loop at least
+            torch.as_tensor(table, device=device)
+            for table in (matrix.data, matrix.indices, matrix.indptr[1:] - 1)
         )
         self._n_nodes, self._n_pairs = n, n_pairs
 
@@ -63,32 +63,32 @@ class ListedEntries:
             more: (draw, row, col) of further edges, int64 `(n_edges,)`, none of them of the list.
         """
         n, n_draws = self._n_nodes, there.shape[0]
-        loops = there.new_ones((n_draws, 1))
-        kept = torch.cat([there, loops], 1).index_select(1, self._pair)
-        place = positions(kept.flatten())
-        first = torch.arange(n_draws, dtype=torch.int32, device=there.device).unsqueeze(1) * n
-        source = (self._row + first).flatten().index_select(0, place)
-        target = (self._col + first).flatten().index_select(0, place)
+        degrees, targets = [], []
+        for s, mask in enumerate(torch.cat([there, there.new_ones((n_draws, 1))], 1)):
+            kept = mask.index_select(0, self._pair)  # one draw at a time: it stays in cache
+            up_to = kept.cumsum(0, dtype=torch.int32).index_select(0, self._last)
+            degrees.append(up_to.diff(prepend=up_to.new_zeros(1)))
+            targets.append(self._col.index_select(0, positions(kept)).add_(s * n))
+        degree, target = torch.cat(degrees), torch.cat(targets)
         if more is not None and more[0].numel():
-            source, target = _with(source, target, more, n_draws * n, n)
-        degree = torch.bincount(source, minlength=n_draws * n)
-        return normalized(degree, source, target, n_draws, n, dtype)
+            target = _with(degree, target, more, n)
+            ends = torch.cat([more[0] * n + more[1], more[0] * n + more[2]])
+            degree = degree + torch.bincount(ends, minlength=n_draws * n)
+        return normalized(degree, target, n_draws, n, dtype)
 
 
-def _with(
-    source: Tensor, target: Tensor, more: tuple[Tensor, Tensor, Tensor], size: int, n_nodes: int
-) -> tuple[Tensor, Tensor]:
-    """Entries by row and column, with both directions of further edges in their places."""
+def _with(degree: Tensor, target: Tensor, more: tuple[Tensor, Tensor, Tensor], n: int) -> Tensor:
+    """Columns of the entries by row and column, further edges in their places, both ways."""
     draw, row, col = more
-    head, tail = draw * n_nodes + row, draw * n_nodes + col
+    size = len(degree)
+    head, tail = draw * n + row, draw * n + col
     new = torch.cat([head * size + tail, tail * size + head]).sort().values
     count = torch.arange(len(new), device=new.device)
-    place = torch.searchsorted(source.long().mul_(size).add_(target), new) + count
-    old = torch.ones(len(source) + len(new), dtype=torch.int64, device=new.device)
-    old[place] = 0
-    order = old.cumsum(0).sub_(1)
-    order[place] = len(source) + count
-    new_source = new // size
-    source = torch.cat([source, new_source.int()]).index_select(0, order)
-    target = torch.cat([target, (new - new_source * size).int()]).index_select(0, order)
-    return source, target
+    source = repeat(torch.arange(size, device=new.device), degree)
+    place = torch.searchsorted(source.mul_(size).add_(target), new) + count
+    whole = target.new_empty(len(target) + len(new))
+    old = torch.ones(len(whole), dtype=torch.bool, device=new.device)
+    old[place] = False
+    whole[place] = (new % size).to(target.dtype)
+    whole[old] = target
+    return whole

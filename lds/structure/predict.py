@@ -47,7 +47,13 @@ def predict_draws(
 ) -> Tensor:
     """The terms of `predict_proba`'s mean: `(n_draws, n_nodes, n_classes)`, one draw a graph."""
     graph = _drawn(edges, n_draws, seed)
-    return task.network(params, task.features, graph, training=False).softmax(2)
+    return _softmax(task.network(params, task.features, graph, training=False))
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Over the last dimension; torch's own takes 18 ns an entry on a CPU where that is short."""
+    shares = (logits - logits.amax(-1, keepdim=True)).exp_()
+    return shares.div_(shares.sum(-1, keepdim=True))
 
 
 @torch.no_grad()
