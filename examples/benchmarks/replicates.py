@@ -4,7 +4,7 @@
     python examples/benchmarks/replicates.py --data iris --runs 80 --support sparse --device cuda
 
 Both sides learn with the seeds 0, 1, ... and step sizes in turn, each run with the same number of
-inner steps, in one process and in turns; seconds are medians. `operations` counts the operations of
+inner steps, in one process and in turns; seconds and CPU seconds are medians. `operations` counts the operations of
 torch that both start for an inner step of all R runs, its share of a hypergradient included, those
 that only look at memory in another way left out: what a GPU is kept busy with. Both sides also load
 the data onto the device and predict: what a run does.
@@ -61,21 +61,24 @@ def main() -> None:
         ]
 
     sides: dict[str, Callable[[list[Any]], list[Any]]] = {"batch": batch, "loop": loop}
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    wall: dict[str, list[float]] = {name: [] for name in sides}
+    busy: dict[str, list[float]] = {name: [] for name in sides}
     accuracy = {}
     for side in sides.values():  # once apart from the measurement: libraries, tables, caches
         side([with_steps(run, arguments.truncation) for run in runs[:2]])
     for _ in range(arguments.repeats):
         for name, side in sides.items():
             synchronize(arguments.device)
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             results = side(runs)
             synchronize(arguments.device)
-            seconds[name].append(time.perf_counter() - started)
+            wall[name].append(time.perf_counter() - started)
+            busy[name].append(time.process_time() - worked)
             accuracy[name] = mean_accuracy(results, labels, runs)
     report: dict[str, Any] = {"runs": len(runs), "device": arguments.device}
-    report |= {name: sorted(values)[len(values) // 2] for name, values in seconds.items()}
-    report["ratio"] = report["loop"] / report["batch"]
+    for key, of in (("", wall), ("cpu_", busy)):
+        middle = {name: sorted(values)[len(values) // 2] for name, values in of.items()}
+        report |= {f"{key}seconds": middle, f"{key}ratio": middle["loop"] / middle["batch"]}
     report["accuracy"] = accuracy
     report["operations"] = {name: operations(side, runs, arguments) for name, side in sides.items()}
     print(json.dumps(report))

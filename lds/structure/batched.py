@@ -247,7 +247,7 @@ class Batch:
                 grown[place] = learner.edges
             else:
                 lr[place] = learner.outer_lr
-        self._edges.descend(to_edges, self._log_lr.new_tensor(lr))
+        self._edges.descend(to_edges, lr)
         if grown:
             self._edges.put(grown)
         fine: list[bool] = self._edges.finite().tolist()

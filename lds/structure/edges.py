@@ -58,12 +58,16 @@ class EdgeDistribution:
         self._start_drawing()
 
     def _start_drawing(self) -> None:
-        listed = isinstance(self.pairs, PairList)
-        self._table = None if listed else ThinningTable(self.probs)
+        self.__dict__.pop("_table", None)
         # Made when a graph is first drawn: of the list, or of what is large of all pairs.
         self._entries: ListedEntries | None = None
         self._maximum_tree: Pairs | None = None  # searched for when a draw is first completed
         self._recent: OrderedDict[int, GraphBatch] = OrderedDict()
+
+    @functools.cached_property
+    def _table(self) -> ThinningTable | None:
+        """What all pairs are drawn from; it reads θ when it is first asked for."""
+        return None if isinstance(self.pairs, PairList) else ThinningTable(self.probs)
 
     @property
     def n_nodes(self) -> int:

@@ -55,22 +55,18 @@ class JointEdges(ABC):
         """Whether all θ of a replicate are numbers, bool `(n_members,)`."""
 
     @abstractmethod
-    def _add(self, left: Sequence[Tensor], right: Sequence[Tensor]) -> None:
-        """θ ← Proj_[0,1](θ - Σ_k left_k right_kᵀ), in place."""
-
-    def descend(self, gradient: FactoredGradient, lr: Tensor) -> None:
+    def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
         """θ_r ← Proj_[0,1](θ_r - lr_r · gradient_r), in place.
 
         Arguments:
             gradient: of the sum of the replicates' losses, on R · N nodes.
-            lr: `(n_members,)`; 0 leaves a replicate as it is, even where its gradient is no number.
+            lr: of each replicate; 0 leaves it as it is, even where its gradient is no number.
         """
-        factor = lr.repeat_interleave(self.n_nodes).unsqueeze(1)
-        there = factor > 0
-        self._add(
-            [torch.where(there, factor * part, 0) for part in gradient.left],
-            [torch.where(there, part, 0) for part in gradient.right],
-        )
+
+    def _by_node(self, lr: Sequence[float], like: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Lr of each of R · N nodes, `(n, 1)`, and where it is 0; None where it never is."""
+        factor = like.new_tensor(lr).repeat_interleave(self.n_nodes).unsqueeze(1)
+        return factor, None if all(lr) else factor == 0
 
     def gradient_of(self, gradient: FactoredGradient, member: int) -> FactoredGradient:
         """The part of one replicate."""
@@ -131,10 +127,16 @@ class JointAll(JointEdges):
         """By the sums that the draws need."""
         return self._table.finite
 
-    def _add(self, left: Sequence[Tensor], right: Sequence[Tensor]) -> None:
+    def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
+        """One product a tile for all replicates."""
+        u, v = gradient.factors()
+        factor, out = self._by_node(lr, u)
+        u.mul_(factor)
+        if out is not None:
+            u.masked_fill_(out, 0)
+            v.masked_fill_(out, 0)
         shape = (len(self._probs), self.n_nodes, -1)
-        u, v = (torch.cat(list(parts), 1).view(shape) for parts in (left, right))
-        self._pairs.add_each(self._probs, u, v, -1)
+        self._pairs.add_each(self._probs, u.view(shape), v.view(shape), -1)
         self._probs.clamp_(0, 1)
         self._table.refresh()
 
@@ -194,7 +196,13 @@ class JointListed(JointEdges):
         """One sum a replicate: they are of different lengths."""
         return torch.stack([part.sum() for part in self._probs.split(self._sizes)]).isfinite()
 
-    def _add(self, left: Sequence[Tensor], right: Sequence[Tensor]) -> None:
+    def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
+        """Row dot products at the pairs of all replicates."""
+        factor, out = self._by_node(lr, gradient.left[0])
+        left, right = [factor * part for part in gradient.left], list(gradient.right)
+        if out is not None:
+            left = [part.masked_fill_(out, 0) for part in left]
+            right = [part.masked_fill(out, 0) for part in right]
         self._pairs.add_products(self._probs, left, right, -1)
         self._probs.clamp_(0, 1)
 

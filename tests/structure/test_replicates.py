@@ -14,7 +14,7 @@ from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.structure.batched import Batch
 from lds.structure.edges import EdgeDistribution
-from lds.structure.joint import JointEdges
+from lds.structure.joint import JointAll, JointListed
 from lds.structure.learner import NonFiniteError, learn
 from lds.structure.replicates import ALIKE, NEEDED, Run, learn_replicates
 
@@ -133,7 +133,8 @@ def test_one_hypergradient_of_each_is_that_of_a_separate_run(support, monkeypatc
         joint.extend(product(self.gradient_of(gradient, k)) for k in range(len(lr)))
 
     monkeypatch.setattr(EdgeDistribution, "descend", note_single)
-    monkeypatch.setattr(JointEdges, "descend", note_joint)
+    for kind in (JointAll, JointListed):
+        monkeypatch.setattr(kind, "descend", note_joint)
     for run in runs:
         run = dataclasses.replace(run, config=dataclasses.replace(run.config, max_iter=1))
         alone(x, run, dtype=torch.float64)
@@ -196,7 +197,7 @@ def test_theta_that_is_not_finite_ends_its_run_alone(monkeypatch):
     """A hypergradient that is no number at the second step of one run."""
     x = features()
     runs = varied(x)
-    descend, calls = JointEdges.descend, []
+    descend, calls = JointAll.descend, []
 
     def poisoned(self, gradient, lr):
         calls.append(1)
@@ -206,7 +207,7 @@ def test_theta_that_is_not_finite_ends_its_run_alone(monkeypatch):
             gradient = FactoredGradient(left, gradient.right)
         descend(self, gradient, lr)
 
-    monkeypatch.setattr(JointEdges, "descend", poisoned)
+    monkeypatch.setattr(JointAll, "descend", poisoned)
     results = learn_replicates(x, LABELS, runs, dtype=torch.float64)
     assert "hypergradient of θ" in str(results[2])
     for k in (0, 1, 3):
