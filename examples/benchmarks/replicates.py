@@ -4,10 +4,10 @@
     python examples/benchmarks/replicates.py --data iris --runs 80 --support sparse --device cuda
 
 Both sides learn with the seeds 0, 1, ... and step sizes in turn, each run with the same number of
-inner steps, in one process and in turns; seconds and CPU seconds are medians. `operations` counts the operations of
-torch that both start for an inner step of all R runs, its share of a hypergradient included, those
-that only look at memory in another way left out: what a GPU is kept busy with. Both sides also load
-the data onto the device and predict: what a run does.
+inner steps, in one process and in turns; seconds and CPU seconds are medians of all that a run
+does, loading the data onto the device and predictions included. `operations` counts what torch
+starts for an inner step of all R runs, its share of a hypergradient included, without what only
+looks at memory in another way: what keeps a GPU waiting when each is small.
 """
 
 import argparse
