@@ -32,6 +32,21 @@ def test_hyperstep_benchmark_compares_both_sides(support):
         assert report["lds"]["pairs"] == 8 * 150
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads its memory from /proc")
+def test_scaling_says_how_time_grows_with_a_doubling():
+    command = [
+        sys.executable, str(BENCHMARKS / "scaling.py"), "--sizes", "200,800", "--features", "20",
+        "--classes", "3", "--degree", "6", "--pairs-per-node", "8", "--rounds", "1", "--repeats",
+        "1", "--json",
+    ]  # fmt: skip
+    small, large = json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    )
+    assert (small["pairs"], large["pairs"]) == (8 * 200, 8 * 800)
+    fourfold = large["cpu_seconds"] / small["cpu_seconds"]
+    assert large["ratio_cpu_seconds"] == pytest.approx(fourfold**0.5)
+
+
 def test_parts_of_a_hyperstep_are_set_beside_their_floor():
     lines = run("parts.py", "sparse").splitlines()
     assert len(lines) == 11

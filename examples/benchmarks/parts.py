@@ -195,9 +195,8 @@ def needed(name: str, learner: Any, problem: Any, arguments: Any) -> tuple[float
         "inner steps": tau * (gradient + masks + adam),
         # One derivative of every product and of Adam, and E forward and back.
         "reverse sweep": tau * (gradient + 2 * adam) + gradient,
-        # Â U; the scaled U and V; c.
-        "factors": (tau + 1)
-        * np.array([2 * entries * width + 8 * n * width, 8 * entries + 28 * n * width]),
+        # The scaled U and V; c, from those and the products with both, made before.
+        "factors": (tau + 1) * np.array([8 * n * width, 24 * n * width]),
         "factor product": np.array([2 * n_pairs * rank, 8 * n * rank + 8 * n_pairs]),
         # Clip, and read once more for the sums that drawing needs.
         "update of θ": np.array([3 * n_pairs, 12 * stored]),

@@ -36,7 +36,10 @@ def main() -> None:
     rounds: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     for _ in range(arguments.rounds):
         for size in sizes:
-            rounds[size].append(measure(size, arguments))
+            found = measure(size, arguments)
+            rounds[size].append(found)
+            times = f"{found['cpu_seconds']:.3f} s, growth {found['growth_seconds']:.3f} s"
+            print(f"{size:,} nodes: {times}", file=sys.stderr, flush=True)
     rows = [least(size, rounds[size]) for size in sizes]
     for before, row in itertools.pairwise(rows):
         doublings = math.log2(row["nodes"] / before["nodes"])
