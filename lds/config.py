@@ -7,6 +7,9 @@ from typing import Any, Literal, get_args
 Support = Literal["all", "sparse", "auto"]
 """Which pairs may become edges."""
 
+Method = Literal["committee", "lds"]
+"""How a graph is learned: the library's own way, or the thesis's."""
+
 Estimator = Literal["straight_through", "reinmax", "gumbel_softmax", "score_function", "disarm"]
 """How the gradient by a probability comes from drawn graphs."""
 
@@ -15,9 +18,12 @@ Estimator = Literal["straight_through", "reinmax", "gumbel_softmax", "score_func
 class LDSConfig:
     """Options of LDS (Algorithm 7). Defaults are the thesis's where it names one.
 
+    `LDSConfig.of()` has the defaults of the library's own method.
+
     Arguments:
         n_neighbors: k of the kNN graph that starts θ where none is given (§9.4.2: 10 or 20).
-        metric: of the neighbour search (§9.4.2: cosine or Euclidean).
+        metric: of the neighbour search (§9.4.2: cosine or Euclidean), or, with the committee,
+            "auto": cosine of tf-idf for sparse features without negative ones, else Euclidean.
         backbone: the network: "gcn" (the thesis), or two layers of a PyG convolution, one of
             `lds.nn.base.BACKBONES`. Those take edges with weights, so the hypergradient reaches
             candidate pairs alone: time and memory grow with them, and a sparse support (the
@@ -62,6 +68,16 @@ class LDSConfig:
             in [1e-3, 1 - 1e-3] and a number for every candidate pair; a sparse support does not
             grow with them.
         update_edges: False never updates θ: the frozen-graph control.
+        label_weight, denoising_weight: of the validation loss and of denoising (see
+            `lds.structure.denoising`) in the outer objective; not both 0. With a denoising weight
+            the inner objective trains the decoder too.
+        redraw: deal the train and validation rows anew before every inner run (Appendix B).
+        settle: hypergradients are taken once the best inner loss fell by less than this share of it
+            within a window of τ steps; 0 takes them from the first step.
+        agreement: coefficient of the log-odds that the nodes of a pair are of one class, in the
+            second refit of the committee; 0 has no second refit.
+        method: "lds" (the thesis), or "committee" (see `lds.structure.committee`), whose defaults
+            `LDSConfig.of` knows.
         seed: of everything random in the run.
 
     Raises:
@@ -93,6 +109,12 @@ class LDSConfig:
     connected: bool = False
     estimator: Estimator = "straight_through"
     update_edges: bool = True
+    label_weight: float = 1.0
+    denoising_weight: float = 0.0
+    redraw: bool = False
+    settle: float = 0.0
+    agreement: float = 0.0
+    method: Method = "lds"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -118,7 +140,10 @@ class LDSConfig:
         _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
         _require(self, "outer_lr_decay", 0 < self.outer_lr_decay <= 1, "in (0, 1]")
 
-        for name, literal in (("support", Support), ("estimator", Estimator)):
+        self._check_method()
+        for name, literal in (
+            ("support", Support), ("estimator", Estimator), ("method", Method)
+        ):  # fmt: skip
             known = get_args(literal)
             wanted = f"one of {', '.join(map(repr, known))}"
             _require(self, name, getattr(self, name) in known, wanted)
@@ -145,9 +170,68 @@ class LDSConfig:
                 f"derivative, got {self.learn_inner_lr!r}"
             )
 
+    def _check_method(self) -> None:
+        for name in ("label_weight", "denoising_weight", "agreement", "settle"):
+            _require(self, name, 0 <= getattr(self, name) < float("inf"), "0 or more")
+        if not self.label_weight + self.denoising_weight:
+            raise ValueError("label_weight and denoising_weight must not both be 0")
+        if self.method != "committee":
+            return
+        for field in fields(self):
+            if field.name in NOT_COMMITTEE and getattr(self, field.name) != field.default:
+                raise ValueError(
+                    f"{field.name} must be {field.default!r} with method='committee', got "
+                    f"{getattr(self, field.name)!r}; method='lds' takes it"
+                )
+        if self.support == "all":
+            raise ValueError(
+                "support must be 'sparse' or 'auto' with method='committee', whose edges are near "
+                "neighbours and given ones, got 'all'; method='lds' takes it"
+            )
+
+    @classmethod
+    def of(cls, method: Method = "committee", **options: Any) -> "LDSConfig":
+        """The options of a method, with its own defaults for those not given or None.
+
+        Arguments:
+            method: "committee", the library's own way, or "lds", the thesis's.
+            options: by name.
+
+        Raises:
+            TypeError: an option of no such name, or of the wrong kind.
+            ValueError: an unknown method, or an option out of range or not of this method.
+        """
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(options.keys() - names):
+            raise TypeError(
+                f"there is no option {unknown[0]!r}; there are {', '.join(sorted(names))}"
+            )
+        given = {name: value for name, value in options.items() if value is not None}
+        return cls(**(COMMITTEE if method == "committee" else {}) | given | {"method": method})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
         return asdict(self)
+
+
+COMMITTEE: dict[str, Any] = {
+    "n_neighbors": 30,
+    "metric": "auto",
+    "hidden_channels": 64,
+    "outer_lr": 0.1,
+    "max_inner": 100,
+    "inner_patience": 100,
+    "patience": 5,
+    "max_iter": 5,
+    "support": "sparse",
+    "redraw": True,
+    "settle": 0.05,
+    "agreement": 1.0,
+}
+"""What the committee changes of the thesis's defaults."""
+
+NOT_COMMITTEE = ("backbone", "connected", "estimator", "batch_nodes", "learn_inner_lr")
+"""Options of free edge probabilities or of a single network."""
 
 
 def _check_kind(name: str, kind: Any, value: Any) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from lds.checkpoints import begin_run, load_settings
 from lds.cli.console import Json, err, out, percent, print_json, print_path
 from lds.cli.options_file import Config
-from lds.config import Estimator, LDSConfig
+from lds.config import Estimator, LDSConfig, Method
 
 if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
@@ -28,7 +28,6 @@ EXAMPLES = (
     "lds fit --resume runs/cora50 --max-iter 400"
 )
 
-METHODS = ("lds",)
 MAY_CHANGE = ("max_iter", "patience", "device", "controls", "quiet", "as_json", "resume")
 """What may be given beside --resume; everything else stays as the run was begun."""
 
@@ -41,7 +40,9 @@ def fit(
         str | None,
         typer.Argument(metavar="NAME", help="A data set by name, or a .csv or .parquet file."),
     ] = None,
-    method: Annotated[str, typer.Option(help="How the graph is learned: lds.")] = "lds",
+    method: Annotated[
+        Method, typer.Option(help="committee: the library's own way; lds: the thesis's.")
+    ] = "committee",
     target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
     retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
@@ -63,67 +64,78 @@ def fit(
     as_json: Json = False,
     seed: Annotated[int, typer.Option(help="Of the split and everything random.")] = default.seed,
     n_neighbors: Annotated[
-        int, typer.Option(help="k of the kNN graph that starts a missing one.")
-    ] = default.n_neighbors,
-    metric: Annotated[str, typer.Option(help="Of the neighbour search.")] = default.metric,
+        int | None, typer.Option(help="k of the kNN graph that starts a missing one.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Of the neighbour search.")] = None,
     backbone: Annotated[
-        str, typer.Option(help="Network: gcn, or a convolution of PyG such as GATv2Conv.")
-    ] = default.backbone,
-    hidden_channels: Annotated[
-        int, typer.Option(help="Width of the hidden layer.")
-    ] = default.hidden_channels,
-    dropout: Annotated[float, typer.Option(help="In [0, 1).")] = default.dropout,
-    weight_decay: Annotated[
-        float, typer.Option(help="L2 on the first layer.")
-    ] = default.weight_decay,
-    inner_lr: Annotated[
-        float, typer.Option(help="Step size of the inner Adam.")
-    ] = default.inner_lr,
+        str | None, typer.Option(help="Network: gcn, or a convolution of PyG such as GATv2Conv.")
+    ] = None,
+    hidden_channels: Annotated[int | None, typer.Option(help="Width of the hidden layer.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="In [0, 1).")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="L2 on the first layer.")] = None,
+    inner_lr: Annotated[float | None, typer.Option(help="Step size of the inner Adam.")] = None,
     learn_inner_lr: Annotated[
-        float,
+        float | None,
         typer.Option(help="Step with which log inner_lr follows its hypergradient; 0: fixed."),
-    ] = default.learn_inner_lr,
+    ] = None,
     outer_lr: Annotated[
-        float, typer.Option(help="First step size on the edge probabilities.")
-    ] = default.outer_lr,
+        float | None, typer.Option(help="First step size on the edge probabilities.")
+    ] = None,
     outer_lr_decay: Annotated[
-        float, typer.Option(help="Factor on it after each outer iteration.")
-    ] = default.outer_lr_decay,
+        float | None, typer.Option(help="Factor on it after each outer iteration.")
+    ] = None,
     truncation: Annotated[
-        int, typer.Option(help="Inner steps a hypergradient sweeps over; 0: alternate.")
-    ] = default.truncation,
-    n_draws: Annotated[
-        int, typer.Option(help="Graphs averaged for a prediction.")
-    ] = default.n_draws,
+        int | None, typer.Option(help="Inner steps a hypergradient sweeps over; 0: alternate.")
+    ] = None,
+    n_draws: Annotated[int | None, typer.Option(help="Graphs averaged for a prediction.")] = None,
     inner_tol: Annotated[
-        float, typer.Option(help="Relative progress an inner step must make.")
-    ] = default.inner_tol,
+        float | None, typer.Option(help="Relative progress an inner step must make.")
+    ] = None,
     inner_patience: Annotated[
-        int, typer.Option(help="Inner steps without progress before a restart.")
-    ] = default.inner_patience,
-    max_inner: Annotated[int, typer.Option(help="Most inner steps of a run.")] = default.max_inner,
+        int | None, typer.Option(help="Inner steps without progress before a restart.")
+    ] = None,
+    max_inner: Annotated[int | None, typer.Option(help="Most inner steps of a run.")] = None,
     patience: Annotated[
-        int, typer.Option(help="Outer iterations without a better score before the end.")
-    ] = default.patience,
-    max_iter: Annotated[int, typer.Option(help="Most outer iterations.")] = default.max_iter,
+        int | None, typer.Option(help="Outer iterations without a better score before the end.")
+    ] = None,
+    max_iter: Annotated[int | None, typer.Option(help="Most outer iterations.")] = None,
     support: Annotated[
-        Literal["all", "sparse", "auto"], typer.Option(help="Which pairs may become edges.")
-    ] = default.support,
+        Literal["all", "sparse", "auto"] | None, typer.Option(help="Which pairs may become edges.")
+    ] = None,
     pairs_per_node: Annotated[
-        int, typer.Option(help="Pairs a node that a sparse support keeps at most.")
-    ] = default.pairs_per_node,
+        int | None, typer.Option(help="Pairs a node that a sparse support keeps at most.")
+    ] = None,
     grow_every: Annotated[
-        int, typer.Option(help="Hypersteps between growths of a sparse support; 0: never.")
-    ] = default.grow_every,
+        int | None, typer.Option(help="Hypersteps between growths of a sparse support; 0: never.")
+    ] = None,
     batch_nodes: Annotated[
-        int, typer.Option(help="Labelled nodes a loss looks at, with a sparse support; 0: all.")
-    ] = default.batch_nodes,
+        int | None,
+        typer.Option(help="Labelled nodes a loss looks at, with a sparse support; 0: all."),
+    ] = None,
     connected: Annotated[
-        bool, typer.Option(help="Complete every drawn graph to a connected one.")
-    ] = default.connected,
+        bool | None, typer.Option(help="Complete every drawn graph to a connected one.")
+    ] = None,
     estimator: Annotated[
-        Estimator, typer.Option(help="How gradients pass through drawn graphs.")
-    ] = default.estimator,
+        Estimator | None, typer.Option(help="How gradients pass through drawn graphs.")
+    ] = None,
+    label_weight: Annotated[
+        float | None, typer.Option(help="Of the validation loss in the outer objective.")
+    ] = None,
+    denoising_weight: Annotated[
+        float | None, typer.Option(help="Of denoising in the outer objective.")
+    ] = None,
+    redraw: Annotated[
+        bool | None, typer.Option(help="Deal train and validation rows anew at every restart.")
+    ] = None,
+    settle: Annotated[
+        float | None,
+        typer.Option(
+            help="Hypergradients once a window improves the loss by less than this share."
+        ),
+    ] = None,
+    agreement: Annotated[
+        float | None, typer.Option(help="Weight of predicted classes in edges; 0: no second refit.")
+    ] = None,
 ) -> None:
     """Learn a graph and classify, with three honest controls on the same split and seed.
 
@@ -145,7 +157,7 @@ def fit(
         "data": data.name,
         "source": source,
         "retain": source["retain"],
-        "method": "lds",
+        "method": config_of_run.method,
         "options": config_of_run.to_dict(),
         "controls": plan["controls"],
         "device": plan["device"],
@@ -191,7 +203,7 @@ def fit(
 
 
 for _name, _hint in fit.__annotations__.items():
-    if _name in {f.name for f in fields(LDSConfig)} - {"seed"}:
+    if _name in {f.name for f in fields(LDSConfig)} - {"seed", "method"}:
         _hint.__metadata__[0].rich_help_panel = "Options of LDS"
 
 
@@ -202,8 +214,6 @@ def _new(given: dict[str, Any]) -> dict[str, Any]:
             "NAME must be a data set by name or a file, got none; `lds datasets` lists them, and "
             "--resume goes on with a run"
         )
-    if given["method"] not in METHODS:
-        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {given['method']!r}")
     options = {f.name: given[f.name] for f in fields(LDSConfig) if f.name in given}
     path = Path(given["name"])
     source = {
@@ -215,7 +225,7 @@ def _new(given: dict[str, Any]) -> dict[str, Any]:
         "test_size": given["test_size"],
     }
     return {
-        "config": LDSConfig(**options),
+        "config": LDSConfig.of(**options),
         "source": source,
         "controls": given["controls"],
         "device": given["device"],

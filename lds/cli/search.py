@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "lds search wine\n\n"
-    "lds search wine --try n-neighbors=10,20 --try metric=cosine,euclidean --jobs 4\n\n"
-    "lds search cora --root data --try outer-lr=0.3,1 --set max-iter=50 --out searches/cora\n\n"
+    "lds search wine --try n-neighbors=15,30 --try metric=cosine,euclidean --jobs 4\n\n"
+    "lds search cora --root data --set method=lds --try outer-lr=0.3,1 --out searches/cora\n\n"
     "lds fit wine --config searches/wine-0/best.yaml    (a fit with what was found)"
 )
 
-DEFAULT_SPACE = ("n_neighbors=10,20", "metric=cosine,euclidean", "outer_lr=0.3,1")
+DEFAULT_SPACE = ("n_neighbors=15,30", "weight_decay=0.0005,0.005")
 
 
 def search(

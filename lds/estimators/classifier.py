@@ -15,13 +15,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lds.bilevel.step import mix
-from lds.config import Estimator, LDSConfig
+from lds.config import Estimator, LDSConfig, Method
 from lds.estimators.labels import encode_labels, split_roles
 from lds.estimators.new_rows import predict_new_rows
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.export import node_attributes, save_graph
 from lds.graphs.interop import select_edges, to_networkx
 from lds.graphs.knn import check_neighbors, knn_adjacency
+from lds.graphs.similarity import AUTO
 from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, learn
 from lds.structure.marginals import EdgeMarginals, edge_marginals
@@ -29,8 +30,6 @@ from lds.structure.metrics import entropy
 
 EDGE_CUTOFF = 1e-4
 """Probabilities at or below this are left out of `edge_probabilities_`."""
-
-_DEFAULT = LDSConfig()
 
 
 class LDSClassifier(ClassifierMixin, BaseEstimator):
@@ -111,30 +110,36 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        n_neighbors: int = _DEFAULT.n_neighbors,
+        n_neighbors: int | None = None,
         *,
-        metric: str = _DEFAULT.metric,
-        backbone: str = _DEFAULT.backbone,
-        hidden_channels: int = _DEFAULT.hidden_channels,
-        dropout: float = _DEFAULT.dropout,
-        weight_decay: float = _DEFAULT.weight_decay,
-        inner_lr: float = _DEFAULT.inner_lr,
-        learn_inner_lr: float = _DEFAULT.learn_inner_lr,
-        outer_lr: float = _DEFAULT.outer_lr,
-        outer_lr_decay: float = _DEFAULT.outer_lr_decay,
-        truncation: int = _DEFAULT.truncation,
-        n_draws: int = _DEFAULT.n_draws,
-        inner_patience: int = _DEFAULT.inner_patience,
-        inner_tol: float = _DEFAULT.inner_tol,
-        max_inner: int = _DEFAULT.max_inner,
-        patience: int = _DEFAULT.patience,
-        max_iter: int = _DEFAULT.max_iter,
-        support: Literal["all", "sparse", "auto"] = _DEFAULT.support,
-        pairs_per_node: int = _DEFAULT.pairs_per_node,
-        grow_every: int = _DEFAULT.grow_every,
-        batch_nodes: int = _DEFAULT.batch_nodes,
-        connected: bool = _DEFAULT.connected,
-        estimator: Estimator = _DEFAULT.estimator,
+        metric: str | None = None,
+        backbone: str | None = None,
+        hidden_channels: int | None = None,
+        dropout: float | None = None,
+        weight_decay: float | None = None,
+        inner_lr: float | None = None,
+        learn_inner_lr: float | None = None,
+        outer_lr: float | None = None,
+        outer_lr_decay: float | None = None,
+        truncation: int | None = None,
+        n_draws: int | None = None,
+        inner_patience: int | None = None,
+        inner_tol: float | None = None,
+        max_inner: int | None = None,
+        patience: int | None = None,
+        max_iter: int | None = None,
+        support: Literal["all", "sparse", "auto"] | None = None,
+        pairs_per_node: int | None = None,
+        grow_every: int | None = None,
+        batch_nodes: int | None = None,
+        connected: bool | None = None,
+        estimator: Estimator | None = None,
+        label_weight: float | None = None,
+        denoising_weight: float | None = None,
+        redraw: bool | None = None,
+        settle: float | None = None,
+        agreement: float | None = None,
+        method: Method = "committee",
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -164,11 +169,28 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.batch_nodes = batch_nodes
         self.connected = connected
         self.estimator = estimator
+        self.label_weight = label_weight
+        self.denoising_weight = denoising_weight
+        self.redraw = redraw
+        self.settle = settle
+        self.agreement = agreement
+        self.method = method
         self.random_state = random_state
         self.checkpoint = checkpoint
         self.resume = resume
         self.device = device
         self.verbose = verbose
+
+    @classmethod
+    def thesis(cls, **parameters: Any) -> "LDSClassifier":
+        """LDS to the letter (Algorithm 7, §9.4), with its own defaults (see `LDSConfig`).
+
+        A free probability for every pair of rows, one GCN of 16 hidden channels, roles dealt once.
+
+        Arguments:
+            parameters: of the constructor.
+        """
+        return cls(**parameters, method="lds")
 
     def fit(
         self,
@@ -201,21 +223,25 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         n_rows = x.shape[0]
         codes, classes = encode_labels(y, n_rows)
         config = self._config()
-        check_neighbors(n_rows, config.n_neighbors, config.metric, sparse=sp.issparse(x))
+        if config.method == "lds" or self.n_neighbors is not None or self.metric is not None:
+            metric = "euclidean" if config.metric == AUTO else config.metric
+            check_neighbors(n_rows, config.n_neighbors, metric, sparse=sp.issparse(x))
         check_memory(n_rows, config, device=self.device)
         start = None if adjacency is None else check_adjacency(_matrix(adjacency), n_rows)
         split = split_roles(codes, validation, stopping, config.seed)
-        if start is None:
+        if start is None and config.method == "lds":
             start = knn_adjacency(x, config.n_neighbors, config.metric)
         show = _print_iteration if self.verbose else None
         result = learn(
             x, codes, split, start, config, device=self.device, on_iteration=show,
             checkpoint=self.checkpoint, resume=self.resume,
         )  # fmt: skip
-        if result.reason == "max_iter":
+        if result.reason == "max_iter" and config.method == "committee":
+            pass  # it is made for so many
+        elif result.reason == "max_iter":
             warnings.warn(
-                f"max_iter={self.max_iter} outer iterations were not enough for early stopping "
-                f"(patience={self.patience}); the best graph so far is kept",
+                f"max_iter={config.max_iter} outer iterations were not enough for early stopping "
+                f"(patience={config.patience}); the best graph so far is kept",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -320,9 +346,9 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             f.name: getattr(self, f.name) for f in fields(LDSConfig) if hasattr(self, f.name)
         }
         if isinstance(self.random_state, int | np.integer):
-            return LDSConfig(**options, seed=int(self.random_state))
+            return LDSConfig.of(**options, seed=int(self.random_state))
         random = check_random_state(self.random_state)
-        return LDSConfig(**options, seed=int(random.randint(2**31 - 1)))
+        return LDSConfig.of(**options, seed=int(random.randint(2**31 - 1)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -20,9 +20,10 @@ from lds.datasets.encoding import TableEncoding
 from lds.datasets.table import load_rows
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import starting_tree
+from lds.structure.committee import predict_new
 from lds.structure.edges import EdgeDistribution
 from lds.structure.objectives import task_on
-from lds.structure.predict import predict_proba_new
+from lds.structure.predict import likenesses, predict_proba_new
 
 
 def predict_new_rows(
@@ -36,8 +37,9 @@ def predict_new_rows(
 ) -> NDArray[np.floating[Any]]:
     """Class probabilities of rows, `(n_new, n_classes)`; they sum to 1.
 
-    A row equal to one of the fit gets the answer it got there. Any other has edges as its
-    `n_neighbors` nearest rows of the fit have (see `predict.predict_proba_new`).
+    A row equal to one of the fit gets the answer it got there. Any other has the edges that the
+    learned coefficients give it (`committee.predict_new`), or, where probabilities are free, as its
+    `n_neighbors` nearest rows of the fit have them (`predict.likenesses`).
 
     Arguments:
         new: `(n_new, n_features)`, dense or CSR as `x` is.
@@ -48,13 +50,19 @@ def predict_new_rows(
     known = _known_rows(new, x)
     found: NDArray[np.floating[Any]] = probabilities[known]
     other = known < 0
-    if other.any():
+    seed = mix(config.seed, -5)
+    if other.any() and config.method == "committee":
+        attached = predict_new(
+            x, codes, new[other], params, edges, probabilities, config, seed
+        )  # fmt: skip
+        found[other] = attached.cpu().numpy()
+    elif other.any():
         search = NearestNeighbors(n_neighbors=config.n_neighbors, metric=config.metric).fit(x)
         distances, neighbors = search.kneighbors(new[other])
         task = task_on(x, codes, config, torch.float32, edges.probs.device)
+        near = likenesses(neighbors.astype(np.int64), distances, edges.probs)
         attached = predict_proba_new(
-            task, params, edges, new[other], neighbors.astype(np.int64), distances,
-            config.n_draws, mix(config.seed, -5),
+            task, params, edges, new[other], near, config.n_draws, seed
         )  # fmt: skip
         found[other] = attached.cpu().numpy()
     return found

@@ -19,6 +19,7 @@ from lds.bilevel.step import replayed
 from lds.config import LDSConfig
 from lds.graphs.interop import from_edge_index, select_edges, to_edge_index
 from lds.graphs.knn import knn_adjacency, metrics
+from lds.graphs.similarity import AUTO
 from lds.nn.features import SPARSE_BELOW
 from lds.structure.checks import check_memory
 from lds.structure.learner import Iteration, LDSResult, learn
@@ -237,7 +238,7 @@ def _config(options: dict[str, Any]) -> LDSConfig:
             f"learn_structure takes no option {unknown[0]!r}; it takes "
             f"{', '.join(sorted(known_options))}"
         )
-    return LDSConfig(**options)
+    return LDSConfig.of(**options)
 
 
 def _features(x: Tensor, config: LDSConfig) -> Features:
@@ -249,7 +250,7 @@ def _features(x: Tensor, config: LDSConfig) -> Features:
         return sp.csr_array(sp.coo_array((entries.values().numpy(), place), tuple(x.shape)))
     dense: NDArray[np.float32] = x.numpy()
     few = np.count_nonzero(dense) < SPARSE_BELOW * dense.size
-    return sp.csr_array(dense) if few and config.metric in metrics(sparse=True) else dense
+    return sp.csr_array(dense) if few and config.metric in (AUTO, *metrics(sparse=True)) else dense
 
 
 def _split(data: Data, seed: int) -> Split:
@@ -294,10 +295,12 @@ def _labels(data: Data, split: Split) -> NDArray[np.int64]:
     return labels
 
 
-def _start(data: Data, features: Features, config: LDSConfig) -> sp.csr_array:
+def _start(data: Data, features: Features, config: LDSConfig) -> sp.csr_array | None:
     if data.edge_index is None and "adj_t" in data:
         raise ValueError("data must have its graph as edge_index, got adj_t")
     if data.edge_index is None or data.edge_index.numel() == 0:
+        if config.method == "committee":
+            return None
         return knn_adjacency(features, config.n_neighbors, config.metric)
     weight = data.edge_weight if "edge_weight" in data else None
     values = None if weight is None else weight.detach().cpu().numpy()

@@ -140,10 +140,12 @@ def _runs(
     for setting, seed in jobs:
         config = clone(estimator).set_params(**setting, random_state=seed, **ALONE)._config()
         start, graph = given, (config.n_neighbors, config.metric)
-        if start is None:
+        if start is None and config.method == "lds":
             if graph not in near:
                 near[graph] = knn_adjacency(x, *graph)
             start = near[graph]
+        if start is None:
+            raise ValueError("method must be 'lds' for runs in one batch, got 'committee'")
         runs.append(Run(split_roles(codes, validation, stopping, config.seed), start, config))
     return x, codes, runs
 

@@ -86,25 +86,29 @@ def fit_dataset(
         resume: True goes on from those that are there (see `learn`).
     """
     check_memory(dataset.n_nodes, config, device=device)
-    start = starting_graph(dataset, config)
-    problem = (dataset.features, dataset.labels, dataset.split, start, config)
+    given = dataset.adjacency if config.method == "committee" else starting_graph(dataset, config)
     started = time.perf_counter()
+    problem = (dataset.features, dataset.labels, dataset.split)
     result = learn(
-        *problem, device=device, on_iteration=on_iteration, held_out=dataset.held_out,
-        checkpoint=checkpoint, resume=resume,
+        *problem, given, config, device=device, on_iteration=on_iteration,
+        held_out=dataset.held_out, checkpoint=checkpoint, resume=resume,
     )  # fmt: skip
-    report = FitReport(dataset, result, {}, start, time.perf_counter() - started)
+    report = FitReport(dataset, result, {}, result.start, time.perf_counter() - started)
     if on_learned is not None:
         on_learned(report)
     if not controls or result.reason == "interrupted":
         return report
+    plain = config
+    if config.method == "committee":  # the GCNs of (a) and (b) are the thesis's
+        plain = LDSConfig(seed=config.seed, support="auto")
     try:
         found = run_controls(
-            *problem, device=device, checkpoint=checkpoint and checkpoint / CONTROLS, resume=resume
-        )
+            *problem, starting_graph(dataset, plain), plain, frozen=(given, config),
+            device=device, checkpoint=checkpoint and checkpoint / CONTROLS, resume=resume,
+        )  # fmt: skip
     except KeyboardInterrupt:  # LDS's own result stands
         return report
-    return FitReport(dataset, result, found, start, report.seconds)
+    return FitReport(dataset, result, found, result.start, report.seconds)
 
 
 def starting_graph(dataset: NodeDataset, config: LDSConfig) -> sp.csr_array:

@@ -135,3 +135,23 @@ def normalized(
     scale = degree.to(dtype).rsqrt()
     values = repeat(scale, degree).mul_(scale.index_select(0, target))
     return GraphBatch(csr(crow, target.int(), values, (size, size)), scale, n_draws, n_nodes)
+
+
+def weighted_graph(row: Tensor, col: Tensor, weight: Tensor, n_nodes: int) -> GraphBatch:
+    """One graph whose edges have weights, normalised with loops of weight 1.
+
+    Arguments:
+        row, col: int64 `(n_edges,)`, each edge once, no loops.
+        weight: `(n_edges,)`, 0 or more.
+        n_nodes: N.
+    """
+    loops = torch.arange(n_nodes, device=row.device)
+    source, target = torch.cat([row, col, loops]), torch.cat([col, row, loops])
+    order = (source * n_nodes + target).argsort()
+    source, target = source.index_select(0, order), target.index_select(0, order)
+    entry = torch.cat([weight, weight, weight.new_ones(n_nodes)]).index_select(0, order)
+    scale = entry.new_zeros(n_nodes).index_add_(0, source, entry).rsqrt()
+    crow = torch.zeros(n_nodes + 1, dtype=torch.int32, device=row.device)
+    crow[1:] = torch.bincount(source, minlength=n_nodes).cumsum(0)
+    values = scale.index_select(0, source) * entry * scale.index_select(0, target)
+    return GraphBatch(csr(crow, target.int(), values, (n_nodes, n_nodes)), scale, 1, n_nodes)

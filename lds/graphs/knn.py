@@ -92,13 +92,18 @@ def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") 
     check_neighbors(features.shape[0], n_neighbors, metric, sparse=sparse)
     if not np.isfinite(np.asarray(features.data if sparse else features)).all():
         raise ValueError("features must be finite, got NaN or infinity; impute or drop such rows")
-    search = NearestNeighbors(n_neighbors=int(n_neighbors), metric=metric).fit(features)
+    search = neighbor_search(features, n_neighbors, metric)
     directed = sp.csr_array(
         search.kneighbors_graph(), dtype=np.float32
     )  # leaves the node itself out
     either = sp.csr_array(directed.maximum(directed.T))
     either.sort_indices()
     return either
+
+
+def neighbor_search(features: Features, n_neighbors: int, metric: str) -> NearestNeighbors:
+    """Scikit-learn's exact search among the rows of X; checked by `check_neighbors` before."""
+    return NearestNeighbors(n_neighbors=int(n_neighbors), metric=metric).fit(features)
 
 
 def nearest_bridges(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
 from lds.nn.features import DenseFeatures, SparseFeatures
-from lds.nn.gcn import GCN, Likenesses
+from lds.nn.gcn import GCN, Attached
 
 Params = dict[str, Tensor]
 
@@ -56,16 +56,14 @@ class Backbone(Protocol):
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        likenesses: Likenesses,
+        attached: Attached,
     ) -> Tensor:
-        """Logits `(n_draws, n_new, n_classes)` of new nodes with the edges of nodes they are like.
-
-        In a drawn graph A, new node i reads node j by an edge of weight Σ_m q_im A_mj.
+        """Logits `(n_draws, n_new, n_classes)` of new nodes that hang on the graph by their edges.
 
         Arguments:
             params, features, graph: as for a call, without training.
             new: features of the new nodes `(n_new, n_features)`.
-            likenesses: the nodes m that each new node is like, and q.
+            attached: the nodes that each new node is like, or has edges to.
         """
 
     def penalty(self, params: Params) -> Tensor:

@@ -1,5 +1,6 @@
 """Node features, dense or sparse, with dropout and a product that is linear in the weight."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from lds._types import Features
 from lds.graphs.batch import csr, times
+
+Entries = tuple[Tensor, Tensor, Tensor]
+"""Row, column and value of some entries of X."""
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -45,6 +49,12 @@ class DenseFeatures:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""
         return drop(self.x, dropout) @ weight
 
+    def hide(self, share: float) -> "tuple[DenseFeatures, Entries]":
+        """X with entries set to 0, each with probability `share`, and what these were."""
+        hidden = torch.rand(self.x.shape, dtype=self.dtype, device=self.device) < share
+        row, col = hidden.nonzero(as_tuple=True)
+        return DenseFeatures(self.x.masked_fill(hidden, 0)), (row, col, self.x[row, col])
+
 
 class SparseFeatures:
     """X kept sparse: dropout touches the stored entries only, the others are 0 either way."""
@@ -77,6 +87,16 @@ class SparseFeatures:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""
         values = drop(self._values, dropout)
         return _product(weight, values, self._rows, self._columns, self._order, self.shape)
+
+    def hide(self, share: float) -> "tuple[SparseFeatures, Entries]":
+        """X without some stored entries, each with probability `share`, and what these were."""
+        hidden = torch.rand(self._values.shape, dtype=self.dtype, device=self.device) < share
+        kept = copy.copy(self)
+        kept._values, kept._dense = self._values.masked_fill(hidden, 0), None
+        place = hidden.nonzero().squeeze(1)
+        crow, col = self._rows
+        row = torch.searchsorted(crow[1:].long(), place, right=True)
+        return kept, (row, col.index_select(0, place).long(), self._values.index_select(0, place))
 
     def copies(self, n: int) -> "SparseCopies":
         """`n` copies of X as a block diagonal."""

@@ -1,6 +1,7 @@
 """The two-layer graph convolutional network of eq. 9.2."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,8 +10,41 @@ from lds.graphs.batch import GraphBatch
 from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
 
-Likenesses = tuple[Tensor, Tensor]
-"""For each new node the nodes it is like, int64 `(n_new, k)`, and how much, rows sum to 1."""
+
+@dataclass(frozen=True)
+class Likenesses:
+    """For each new node the nodes it is like: it has the edges that they have in a drawn graph.
+
+    Attributes:
+        nodes: m, int64 `(n_new, k)`.
+        share: q, `(n_new, k)`, how much; rows sum to 1.
+    """
+
+    nodes: Tensor
+    share: Tensor
+
+    def __getitem__(self, rows: slice) -> "Likenesses":
+        return Likenesses(self.nodes[rows], self.share[rows])
+
+
+@dataclass(frozen=True)
+class NewEdges:
+    """For each new node the nodes it has edges to, on every graph.
+
+    Attributes:
+        nodes: j, int64 `(n_new, k)`.
+        weight: `(n_new, k)`, 0 or more: an expected edge counts by its probability.
+    """
+
+    nodes: Tensor
+    weight: Tensor
+
+    def __getitem__(self, rows: slice) -> "NewEdges":
+        return NewEdges(self.nodes[rows], self.weight[rows])
+
+
+Attached = Likenesses | NewEdges
+"""How new nodes hang on a graph."""
 
 
 class GCN:
@@ -38,8 +72,8 @@ class GCN:
         """Weights uniform after Glorot: "W1" `(n_features, hidden)`, "W2" `(hidden, classes)`."""
         n, h, c = self.sizes
         return {
-            "W1": _glorot(n, h, generator).to(device, dtype),
-            "W2": _glorot(h, c, generator).to(device, dtype),
+            "W1": glorot(n, h, generator).to(device, dtype),
+            "W2": glorot(h, c, generator).to(device, dtype),
         }
 
     def __call__(
@@ -71,42 +105,68 @@ class GCN:
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        likenesses: Likenesses,
+        attached: Attached,
     ) -> Tensor:
-        """Logits of new nodes, each alone with the edges that the nodes it is like have.
+        """Logits of new nodes, each alone with its edges to the graph's.
 
-        In a drawn graph A, new node i has an edge of weight a_ij = Σ_m q_im A_mj to node j. It
-        reads from the graph and is not read by it: the nodes of the graph, and their degrees, are
-        as if it were not there. So a copy of node m (q_im = 1) has the logits of m.
+        A new node reads from the graph and is not read by it: the nodes of the graph, and their
+        degrees, are as if it were not there. With likenesses, new node i has in a drawn graph A an
+        edge of weight Σ_m q_im A_mj to node j; so a copy of node m (q_im = 1) has the logits of m.
 
         Arguments:
             params, features, graph: as for a call, without training.
             new: features of the new nodes `(n_new, n_features)`.
-            likenesses: the nodes m that each new node is like, and q.
+            attached: their edges.
 
         Returns:
             `(n_draws, n_new, n_classes)`.
         """
         s, n = graph.n_draws, graph.n_nodes
-        nodes, q = likenesses
-        scale = graph.scale.view(s, n, 1)  # D̃^-½
-
-        def read(z: Tensor, h: Tensor) -> Tensor:
-            """Σ_m q_m (A D̃^-½ z)_m, from h = Â z."""
-            return (q.unsqueeze(-1) * (h / scale - scale * z)[:, nodes]).sum(2)
-
-        z = features.matmul(params["W1"])
-        h = propagate(graph, z.repeat(s, 1)).view(s, n, -1)
+        reader = Reader(graph, attached)
+        z = features.matmul(params["W1"]).expand(s, n, -1)
+        h = propagate(graph, z.reshape(s * n, -1)).view(s, n, -1)
+        hidden = reader(z, h, new.matmul(params["W1"])).relu()
         z2 = h.relu() @ params["W2"]
         h2 = propagate(graph, z2.reshape(s * n, -1)).view(s, n, -1)
-        degree = 1 + (q * (scale.squeeze(2).pow(-2) - 1)[:, nodes]).sum(2)
-        own = degree.rsqrt().unsqueeze(-1)
-        hidden = (own * read(z, h) + own**2 * new.matmul(params["W1"])).relu()
-        return own * read(z2, h2) + own**2 * (hidden @ params["W2"])
+        return reader(z2, h2, hidden @ params["W2"])
 
     def penalty(self, params: dict[str, Tensor]) -> Tensor:
         """Ω(w): half the squared norm of the first layer's weights (§9.4.2)."""
         return 0.5 * params["W1"].square().sum()
+
+
+class Reader:
+    """What new nodes read in one product with Â, given what the graph's nodes read in it.
+
+    Arguments:
+        graph: S graphs.
+        attached: edges of the new nodes.
+    """
+
+    def __init__(self, graph: GraphBatch, attached: Attached) -> None:
+        self._attached = attached
+        self._scale = graph.scale.view(graph.n_draws, graph.n_nodes, 1)  # D̃^-½
+        if isinstance(attached, NewEdges):
+            degree = 1 + attached.weight.sum(1).unsqueeze(0)
+        else:
+            others = self._scale.squeeze(2).pow(-2) - 1
+            degree = 1 + (attached.share * others[:, attached.nodes]).sum(2)
+        self._own = degree.rsqrt().unsqueeze(-1)
+
+    def __call__(self, z: Tensor, h: Tensor, new: Tensor) -> Tensor:
+        """Σ_j a_ij z_j, normalised, and the new nodes' own part.
+
+        Arguments:
+            z, h: `(n_draws, n_nodes, n_channels)`, what went into Â, and Â z.
+            new: `([n_draws, ]n_new, n_channels)`, what went in at the new nodes.
+        """
+        attached = self._attached
+        if isinstance(attached, NewEdges):
+            weight, read = attached.weight, self._scale * z
+        else:  # Σ_m q_im (A D̃^-½ z)_m
+            weight, read = attached.share, h / self._scale - self._scale * z
+        total = (weight.unsqueeze(-1) * read[:, attached.nodes]).sum(2)
+        return self._own * total + self._own**2 * new
 
 
 def _first(
@@ -120,6 +180,7 @@ def _first(
     return propagate(graph, z.repeat(graph.n_draws, 1)).relu()
 
 
-def _glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:
+def glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:
+    """Weights uniform in ±√(6 / (n_in + n_out)), `(n_in, n_out)`."""
     bound = math.sqrt(6 / (n_in + n_out))
     return (2 * torch.rand(n_in, n_out, generator=generator) - 1) * bound

@@ -41,7 +41,7 @@ from torch_geometric.utils import scatter
 from lds.graphs.batch import GraphBatch
 from lds.graphs.weighted import weighted_edges
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
-from lds.nn.gcn import Likenesses
+from lds.nn.gcn import Attached, NewEdges
 
 Params = dict[str, Tensor]
 
@@ -229,7 +229,7 @@ class PyGNetwork:
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        likenesses: Likenesses,
+        attached: Attached,
     ) -> Tensor:
         """Logits of new nodes, each with edges from what the nodes it is like have edges with.
 
@@ -238,7 +238,7 @@ class PyGNetwork:
         Arguments:
             params, features, graph: as for a call, without training.
             new: features of the new nodes `(n_new, n_features)`.
-            likenesses: the nodes m that each new node is like, and q.
+            attached: the nodes that each new node is like; `NewEdges` are not for these networks.
 
         Returns:
             `(n_draws, n_new, n_classes)`.
@@ -251,7 +251,9 @@ class PyGNetwork:
                 f"backbone={self.name!r} cannot predict new rows: an edge to a new row would "
                 "change the rows it reads from; every other backbone can"
             )
-        n, (nodes, q) = graph.n_nodes, likenesses
+        if isinstance(attached, NewEdges):
+            raise TypeError("attached must be Likenesses for a PyG convolution, got NewEdges")
+        n, nodes, q = graph.n_nodes, attached.nodes, attached.share
         x = torch.cat([features.dense(), new.dense()])
         place = torch.arange(n, n + len(nodes), device=x.device).repeat_interleave(nodes.shape[1])
         logits = []

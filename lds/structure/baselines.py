@@ -59,6 +59,7 @@ def run_controls(
     start: sp.csr_array,
     config: LDSConfig,
     *,
+    frozen: tuple[sp.csr_array | None, LDSConfig] | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     on_iteration: Callable[[Iteration], None] | None = None,
@@ -69,6 +70,7 @@ def run_controls(
 
     Arguments:
         features, labels, split, start, config, device, dtype: as for `learn`.
+        frozen: start and options of the run whose schedule (c) follows; None: those of (a) and (b).
         on_iteration: called after each outer iteration of the frozen control.
         checkpoint, resume: of the frozen control, as for `learn`.
 
@@ -76,11 +78,15 @@ def run_controls(
         A result for each name of `CONTROLS`.
     """
     both = np.concatenate([split.train, split.validation])
-    frozen: LDSResult = learn(
-        features, labels, split, start, replace(config, update_edges=False),
+    its_start, options = frozen or (start, config)
+    options = replace(options, update_edges=False)
+    if options.method == "committee":  # without updates one outer iteration says as much as five
+        options = replace(options, agreement=0.0, max_iter=1)
+    fixed: LDSResult = learn(
+        features, labels, split, its_start, options,
         device=device, dtype=dtype, on_iteration=on_iteration, checkpoint=checkpoint, resume=resume,
     )  # fmt: skip
-    if frozen.reason == "interrupted":
+    if fixed.reason == "interrupted":
         raise KeyboardInterrupt
     return {
         "gcn_train": fit_gcn(features, labels, split.train, split.stopping, start, config,
@@ -88,9 +94,9 @@ def run_controls(
         "gcn_train_validation": fit_gcn(features, labels, both, split.stopping, start, config,
                                         device=device, dtype=dtype),
         "frozen": ControlResult(
-            frozen.probabilities,
-            frozen.history[frozen.best].stopping_accuracy,
-            sum(record.inner_steps for record in frozen.history),
+            fixed.probabilities,
+            fixed.history[fixed.best].stopping_accuracy,
+            sum(record.inner_steps for record in fixed.history),
         ),
     }  # fmt: skip
 

@@ -29,15 +29,15 @@ def check_problem(
     features: Features,
     labels: NDArray[np.int64],
     split: Split,
-    start: sp.csr_array,
+    start: sp.csr_array | None,
     config: LDSConfig,
     dtype: torch.dtype,
     device: torch.device,
-) -> sp.csr_array:
+) -> sp.csr_array | None:
     """Refuse what cannot be learned from, in one sentence; see `learn` for the arguments.
 
     Returns:
-        `start` as symmetric CSR without diagonal.
+        `start` as symmetric CSR without diagonal; None where a committee is given none.
 
     Raises:
         ValueError: features that are not two-dimensional or finite, labels of another length, rows
@@ -57,7 +57,11 @@ def check_problem(
     _check_roles(labels, split, n_nodes)
     check_backbone(config.backbone, config.connected)
     check_memory(n_nodes, config, dtype, device)
-    return check_adjacency(start, n_nodes)
+    if start is None and config.method == "lds":
+        raise ValueError(
+            "start must be a starting graph with method='lds', got None; see knn_adjacency"
+        )
+    return None if start is None else check_adjacency(start, n_nodes)
 
 
 def _check_roles(labels: NDArray[np.int64], split: Split, n_nodes: int) -> None:

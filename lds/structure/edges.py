@@ -186,12 +186,16 @@ class EdgeDistribution:
 
     def descend(self, gradient: EdgeGradient, lr: float) -> None:
         """θ ← Proj_[0,1](θ - lr · gradient), in place, by parts (Alg. 7, line 13)."""
-        if isinstance(gradient, PairGradient):
-            gradient.add_to(self.probs, self.pairs, -lr)
-        else:
-            self.pairs.add_products(self.probs, gradient.left, gradient.right, -lr)
+        self._add(self.probs, gradient, -lr)
         self.probs.clamp_(0, 1)
         self._changed()
+
+    def _add(self, flat: Tensor, gradient: EdgeGradient, alpha: float) -> None:
+        """Add alpha times a gradient to a buffer over the pairs, in place."""
+        if isinstance(gradient, PairGradient):
+            gradient.add_to(flat, self.pairs, alpha)
+        else:
+            self.pairs.add_products(flat, gradient.left, gradient.right, alpha)
 
     def put(self, probs: Tensor) -> None:
         """Other probabilities of the same pairs, `(size,)`, in [0, 1]; not copied."""

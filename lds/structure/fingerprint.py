@@ -21,7 +21,7 @@ def fingerprint(
     features: Features,
     labels: NDArray[np.int64],
     split: Split,
-    start: sp.csr_array,
+    start: sp.csr_array | None,
     config: LDSConfig,
     edges: EdgeDistribution,
 ) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def fingerprint(
         "features": _name(features),
         "labels": _name(labels),
         **{f"{role} rows": _name(rows) for role, rows in vars(split).items()},
-        "starting graph": _name(start),
+        "starting graph": "none" if start is None else _name(start),
         "dtype": str(edges.probs.dtype),
         **options,
         "lds version": __version__,

@@ -21,13 +21,15 @@ from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
 from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
+from lds.structure.denoising import Denoiser
 from lds.structure.edges import EdgeDistribution
 from lds.structure.estimators import BlackBoxEdges, GivenGraph, edge_distribution
 from lds.structure.fingerprint import fingerprint
 from lds.structure.groups import PairGroups
 from lds.structure.metrics import mutual_information
-from lds.structure.objectives import Task, nodes_tensor, task_on
+from lds.structure.objectives import Task, nodes_tensor, task_on, total
 from lds.structure.predict import WORST, Score, hidden_layer, predict_draws, predict_proba, score
+from lds.structure.roles import redrawn
 from lds.structure.support import candidates, growth
 
 Params = dict[str, Tensor]
@@ -69,6 +71,7 @@ class LDSResult:
         best: index of the best in `history`.
         reason: why the run ended: "patience", "max_iter", "interrupted" or "non-finite: ...".
         config: the options it ran with.
+        start: symmetric CSR `(n_nodes, n_nodes)`: θ before learning.
     """
 
     params: Params
@@ -80,6 +83,7 @@ class LDSResult:
     best: int
     reason: str
     config: LDSConfig
+    start: sp.csr_array
 
 
 @dataclass
@@ -101,7 +105,7 @@ def learn(
     features: Features,
     labels: NDArray[np.int64],
     split: Split,
-    start: sp.csr_array,
+    start: sp.csr_array | None,
     config: LDSConfig,
     *,
     device: torch.device | str = "cpu",
@@ -111,13 +115,14 @@ def learn(
     checkpoint: str | Path | None = None,
     resume: bool = False,
 ) -> LDSResult:
-    """Learn θ and w by Algorithm 7.
+    """Learn θ and w by Algorithm 7, as `config.method` does.
 
     Arguments:
         features: X, `(n_nodes, n_features)`.
         labels: `(n_nodes,)`, classes from 0; read at train, validation and stopping rows only.
         split: train (inner objective), validation (A, outer objective), stopping (B).
-        start: symmetric CSR of starting probabilities in [0, 1].
+        start: symmetric CSR of starting probabilities in [0, 1]; None, for a committee, where no
+            graph is given.
         config: the options.
         device, dtype: where and in what precision.
         on_iteration: called after each outer iteration, before its checkpoint is written.
@@ -140,7 +145,7 @@ def learn(
         raise ValueError("resume=True needs checkpoint=, the folder to go on from")
     device = check_device(device)
     start = check_problem(features, labels, split, start, config, dtype, device)
-    learner = Learner(features, labels, split, start, config, device, dtype, held_out)
+    learner = _learner(features, labels, split, start, config, device, dtype, held_out)
     kept = None
     if checkpoint is not None:
         named = fingerprint(features, labels, split, start, config, learner.edges)
@@ -163,6 +168,13 @@ def learn(
     return learner.result(reason)
 
 
+def _learner(*problem: Any) -> "Learner":
+    """The learner of the method in the config."""
+    from lds.structure.committee import CommitteeLearner  # which builds on this module
+
+    return (CommitteeLearner if problem[4].method == "committee" else Learner)(*problem)
+
+
 class Learner:
     """The state of a run between outer iterations."""
 
@@ -177,24 +189,37 @@ class Learner:
         dtype: torch.dtype,
         held_out: sp.csr_array | None = None,
         task: Task | None = None,
+        edges: EdgeDistribution | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.start = config, start
         self.task = task or task_on(features, labels, config, dtype, device)
-        pairs = candidates(features, start, config, dtype, device)
-        tree = starting_tree(features, start, config.metric) if config.connected else None
-        self.edges = edge_distribution(start, dtype, device, pairs, config, tree)
-        self.growth = growth(self.edges, config)
+        self.growth = None
+        if edges is None:
+            pairs = candidates(features, start, config, dtype, device)
+            tree = starting_tree(features, start, config.metric) if config.connected else None
+            edges = edge_distribution(start, dtype, device, pairs, config, tree)
+            self.growth = growth(edges, config)
+        self.edges = edges
         self.log_lr = torch.tensor(math.log(config.inner_lr), dtype=dtype, device=device)
         self.outer_lr = config.outer_lr
         self.stopping = nodes_tensor(split.stopping, device)
-        self.outer = self.task.outer(nodes_tensor(split.validation, device))
-        self.dynamics = Adam(
-            self.task.inner(nodes_tensor(split.train, device)),
-            lr=lambda hyper: hyper["log_lr"].exp(),
-        )
+        self.denoiser = Denoiser(self.task.features) if config.denoising_weight else None
+        self.split, self.labels = split, labels
+        self.assign(split.train, split.validation)
         self.groups = PairGroups(labels, split, held_out)
         self.history: list[Iteration] = []
         self.best = Best()
+
+    def assign(self, train: NDArray[np.int64], validation: NDArray[np.int64]) -> None:
+        """Rows whose labels the inner and the outer objective read from now on."""
+        config, device = self.config, self.log_lr.device
+        self.outer = self.task.outer(nodes_tensor(validation, device))
+        inner = self.task.inner(nodes_tensor(train, device))
+        if self.denoiser is not None:  # its variables are its own: weights would change nothing
+            inner = total([(1, inner), (1, self.denoiser.loss)])
+            weights = (config.label_weight, config.denoising_weight)
+            self.outer = total(list(zip(weights, (self.outer, self.denoiser.loss), strict=True)))
+        self.dynamics = Adam(inner, lr=lambda hyper: hyper["log_lr"].exp())
 
     @property
     def hyper(self) -> dict[str, Any]:
@@ -203,6 +228,8 @@ class Learner:
 
     def iterate(self, iteration: int) -> Iteration:
         """One inner run from fresh weights, with its hypergradients, then the stopping score."""
+        if self.config.redraw:
+            self.assign(*redrawn(self.split, self.labels, mix(self.config.seed, iteration, -7)))
         return self.judge(iteration, *self.inner_run(iteration))
 
     def judge(
@@ -238,12 +265,16 @@ class Learner:
         config = self.config
         method = Reverse(truncation=max(1, config.truncation))
         fresh = torch.Generator().manual_seed(mix(config.seed, iteration, -1))
-        params = self.task.network.init(fresh, self.log_lr.dtype, self.log_lr.device)
+        where = (self.log_lr.dtype, self.log_lr.device)
+        params = self.task.network.init(fresh, *where)
+        if self.denoiser is not None:
+            params |= self.denoiser.init(fresh, *where)
         start = Start(self.dynamics, params, self.hyper, mix(config.seed, iteration, -2))
         state, memory = start.run(), method.start(None)
         # A window is short: its tape costs less than a second application of every step.
         make_step = TapedStep if config.update_edges and config.truncation else Step
         best, waited, t = math.inf, 0, 0
+        before, settled = math.inf, config.settle == 0
         inner_loss = outer_loss = math.nan
         while t < config.max_inner and waited < config.inner_patience:
             seed = mix(config.seed, iteration, t)
@@ -255,7 +286,10 @@ class Learner:
             best = min(best, inner_loss)
             t += 1
             if config.truncation == 0 or t % config.truncation == 0:
-                outer_loss = self._outer_step(method, memory, state, iteration, t)
+                settled = settled or best > before * (1 - config.settle)
+                before = best
+                if settled:
+                    outer_loss = self._outer_step(method, memory, state, iteration, t)
                 memory = method.start(None)  # the next window begins in mid-run
         return self.dynamics.params(state), inner_loss, outer_loss, t
 
@@ -363,6 +397,7 @@ class Learner:
             self.best.iteration,
             reason,
             self.config,
+            self.start,
         )
 
 

@@ -1,10 +1,11 @@
 """The inner and outer objective of LDS on nodes (eqs. 9.1, 9.3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -13,7 +14,9 @@ from torch.nn.functional import cross_entropy
 from lds._types import Features
 from lds.config import LDSConfig
 from lds.graphs.part import part_around
+from lds.graphs.similarity import are_words, unit_rows
 from lds.nn.base import Backbone, backbone
+from lds.nn.committee import committee
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
 
 Objective = Callable[[Any, Any], Tensor]
@@ -68,6 +71,23 @@ class Task:
         return cross_entropy(logits[place], self.labels[nodes])
 
 
+def total(parts: Sequence[tuple[float, Objective]]) -> Objective:
+    """Σ_k weight_k · objective_k, those of weight 0 left out.
+
+    Raises:
+        ValueError: every weight is 0.
+    """
+    used = [(weight, objective) for weight, objective in parts if weight]
+    if not used:
+        raise ValueError("an objective must have a weight above 0, got 0 for all of them")
+
+    def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
+        values = [weight * objective(params, hyper) for weight, objective in used]
+        return torch.stack(values).sum()
+
+    return used[0][1] if len(used) == 1 and used[0][0] == 1 else loss
+
+
 def task_on(
     features: Features,
     labels: NDArray[np.int64],
@@ -76,10 +96,15 @@ def task_on(
     device: torch.device,
 ) -> Task:
     """The task of a run, on its device and in its precision; classes are counted from `labels`."""
+    if config.method == "committee":
+        features = as_inputs(features)
     x = node_features(features, dtype, device)
     n_classes = int(labels.max()) + 1
     sizes = (x.shape[1], config.hidden_channels, n_classes)
-    network = backbone(config.backbone, *sizes, config.dropout)
+    if config.method == "committee":
+        network: Backbone = committee(*sizes, config.dropout)
+    else:
+        network = backbone(config.backbone, *sizes, config.dropout)
     y = torch.as_tensor(labels, device=device)
     return Task(x, y, network, config.weight_decay, config.batch_nodes)
 
@@ -87,3 +112,8 @@ def task_on(
 def nodes_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:
     """Row indices as int64 on `device`."""
     return torch.as_tensor(rows, dtype=torch.int64, device=device)
+
+
+def as_inputs(features: Features) -> Features:
+    """Features as the committee takes them: words in rows of length 1, others as they are."""
+    return unit_rows(sp.csr_array(features)) if are_words(features) else features

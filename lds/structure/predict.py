@@ -13,6 +13,7 @@ from lds._types import Features
 from lds.bilevel.step import replayed
 from lds.graphs.batch import GraphBatch
 from lds.nn.features import node_features
+from lds.nn.gcn import Attached, Likenesses
 from lds.structure.edges import EdgeDistribution
 from lds.structure.metrics import SMALLEST
 from lds.structure.objectives import Task, nodes_tensor
@@ -75,12 +76,35 @@ def predict_proba_new(
     params: dict[str, Tensor],
     edges: EdgeDistribution,
     new: Features,
-    neighbors: NDArray[np.int64],
-    distances: NDArray[np.floating[Any]],
+    attached: Attached,
     n_draws: int,
     seed: int,
 ) -> Tensor:
     """Class probabilities of nodes that were not there in training (an addition to the thesis).
+
+    Arguments:
+        task, params, edges, n_draws, seed: as learned.
+        new: features `(n_new, n_features)`.
+        attached: how they hang on the graph.
+
+    Returns:
+        `(n_new, n_classes)`; rows sum to 1.
+    """
+    graph = _drawn(edges, n_draws, seed)
+    x = task.features
+    parts = []
+    for start in range(0, new.shape[0], CHUNK):
+        rows = slice(start, start + CHUNK)
+        chunk = node_features(new[rows], x.dtype, x.device)
+        logits = task.network.attach(params, x, graph, chunk, attached[rows])
+        parts.append(logits.softmax(2).mean(0))
+    return torch.cat(parts)
+
+
+def likenesses(
+    neighbors: NDArray[np.int64], distances: NDArray[np.floating[Any]], like: Tensor
+) -> Likenesses:
+    """New nodes have the edges of their neighbours (free probabilities know no others).
 
     In every drawn graph A a new node reads what its neighbours read: node j with weight
     Σ_m q_m A_mj, where q_m is the share of neighbour m, in inverse proportion to its distance (at
@@ -88,24 +112,12 @@ def predict_proba_new(
     that node's edges, and what is close to a node comes out close to it.
 
     Arguments:
-        task, params, edges, n_draws, seed: as learned.
-        new: features `(n_new, n_features)`.
         neighbors: `(n_new, k)`, rows of the training features.
         distances: `(n_new, k)`, to them.
-
-    Returns:
-        `(n_new, n_classes)`; rows sum to 1.
+        like: a tensor of the dtype and on the device wanted.
     """
-    graph = _drawn(edges, n_draws, seed)
-    x, near = task.features, nodes_tensor(neighbors, task.labels.device)
-    share = torch.as_tensor(_shares(distances), dtype=x.dtype, device=x.device)
-    parts = []
-    for start in range(0, new.shape[0], CHUNK):
-        rows = slice(start, start + CHUNK)
-        chunk = node_features(new[rows], x.dtype, x.device)
-        logits = task.network.attach(params, x, graph, chunk, (near[rows], share[rows]))
-        parts.append(logits.softmax(2).mean(0))
-    return torch.cat(parts)
+    share = torch.as_tensor(_shares(distances), dtype=like.dtype, device=like.device)
+    return Likenesses(nodes_tensor(neighbors, like.device), share)
 
 
 def _shares(distances: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

@@ -36,7 +36,8 @@ from lds.structure.learner import Iteration, LDSResult, Learner, NonFiniteError,
 from lds.structure.objectives import Task, task_on
 
 NEEDED = {
-    "backbone": GCN_NAME, "estimator": "straight_through", "connected": False, "batch_nodes": 0
+    "backbone": GCN_NAME, "estimator": "straight_through", "connected": False, "batch_nodes": 0,
+    "method": "lds", "denoising_weight": 0.0, "redraw": False, "settle": 0.0,
 }  # fmt: skip
 """Options of which a batch knows one value."""
 
@@ -191,6 +192,7 @@ def _checked(
     """A run with its start as `Learner` takes it; refuses what `learn` would, and more."""
     alike(run.config)
     start = check_problem(features, labels, run.split, run.start, run.config, dtype, device)
+    assert start is not None  # one was given
     return replace(run, start=start)
 
 

@@ -1,0 +1,82 @@
+"""Denoising as an objective: hidden features, told from a node's own and its neighbours'.
+
+Labels say nothing of edges far from any labelled node; features are everywhere. Some entries of X
+are hidden, and two layers on the drawn graph are to tell what they were: a graph that helps is one
+that joins nodes alike in what was hidden (SLAPS). The decoder is a further inner variable.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from lds.graphs.product import propagate
+from lds.nn.features import DenseFeatures, SparseFeatures
+from lds.nn.gcn import glorot
+
+HIDDEN = 64
+"""Width of the code."""
+
+MASKED = 0.2
+"""Share of the stored entries that one call hides."""
+
+NEGATIVES = 5
+"""Entries drawn at random for each word that was hidden, taken for words that are not there."""
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """Mean loss of the hidden entries of X, on one drawn graph.
+
+    Words (sparse features): a hidden word and `NEGATIVES` random ones a row, binary cross-entropy,
+    nats. Measurements (dense features): squared error over the variance of the column.
+
+    References:
+        Fatemi, El Asri and Kazemi, 2021, §4.3, https://arxiv.org/abs/2102.05034
+
+    Arguments:
+        features: X.
+    """
+
+    features: DenseFeatures | SparseFeatures
+
+    def init(
+        self, generator: torch.Generator, dtype: torch.dtype, device: torch.device
+    ) -> dict[str, Tensor]:
+        """Fresh encoder and decoder: "encoder" `(n_features, code)`, "decoder" and "bias"."""
+        n = self.features.shape[1]
+        return {
+            "encoder": glorot(n, HIDDEN, generator).to(device, dtype),
+            "decoder": glorot(n, HIDDEN, generator).to(device, dtype),
+            "bias": torch.zeros(n, dtype=dtype, device=device),
+        }
+
+    def loss(self, params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
+        """The mean loss of what one mask hides; mask and graph draw from torch's random state."""
+        graph = hyper["edges"].draw()
+        kept, hidden = self.features.hide(MASKED)
+        code = propagate(graph, kept.matmul(params["encoder"]) / (1 - MASKED)).relu()
+        code = propagate(graph, code)
+        row, col, truth = hidden
+        if isinstance(self.features, DenseFeatures):
+            told = code @ params["decoder"].t() + params["bias"]
+            return (told[row, col] - truth).square().mean() / self._variance()
+        n_features = self.features.shape[1]
+        other = torch.randint(n_features, (NEGATIVES * len(row),)).to(row.device)
+        positive = _logits(code, params, row, col)
+        negative = _logits(code, params, row.repeat(NEGATIVES), other)
+        total = softplus(-positive).sum() + softplus(negative).sum()
+        return total / max(1, len(positive) + len(negative))
+
+    def _variance(self) -> float:
+        assert isinstance(self.features, DenseFeatures)
+        found = float(self.features.x.var(0, correction=0).mean())
+        return found if math.isfinite(found) and found > 0 else 1.0
+
+
+def _logits(code: Tensor, params: dict[str, Tensor], row: Tensor, col: Tensor) -> Tensor:
+    mine = code.index_select(0, row) * params["decoder"].index_select(0, col)
+    return mine.sum(1) + params["bias"].index_select(0, col)

@@ -1,0 +1,35 @@
+"""Labelled rows that train and rows that judge, dealt anew (Appendix B)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lds._types import Split
+
+Rows = NDArray[np.int64]
+
+
+def redrawn(split: Split, labels: NDArray[np.int64], seed: int) -> tuple[Rows, Rows]:
+    """The train and validation rows of a split, dealt to the two roles at random, class by class.
+
+    Stochastic cross-validation: over many restarts, every labelled row judges the edges and every
+    one trains. Each class gives half of its rows to each role; of a class with a single row, and of
+    an odd row left over, chance decides. Early-stopping rows stay what they are.
+
+    References:
+        Franceschi, 2021, Appendix B.
+
+    Arguments:
+        split: the roles so far.
+        labels: `(n_nodes,)`, read at both roles' rows.
+        seed: of the deal.
+
+    Returns:
+        Train and validation rows, ascending; each has one row at least.
+    """
+    rows = np.concatenate([split.train, split.validation])
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(rows)
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    first = int(rng.integers(2)) if len(rows) > 2 else 0
+    train, validation = order[first::2], order[1 - first :: 2]
+    return np.sort(train), np.sort(validation)
