@@ -63,18 +63,34 @@ class ListedEntries:
             more: (draw, row, col) of further edges, int64 `(n_edges,)`, none of them of the list.
         """
         n, n_draws = self._n_nodes, there.shape[0]
+        masks = torch.cat([there, there.new_ones((n_draws, 1))], 1)
+        first = torch.arange(0, n_draws * n, n, dtype=torch.int32, device=there.device)
+        at_once = _at_once(n_draws, there.device)
         degrees, targets = [], []
-        for s, mask in enumerate(torch.cat([there, there.new_ones((n_draws, 1))], 1)):
-            kept = mask.index_select(0, self._pair)  # one draw at a time: it stays in cache
-            up_to = kept.cumsum(0, dtype=torch.int32).index_select(0, self._last)
-            degrees.append(up_to.diff(prepend=up_to.new_zeros(1)))
-            targets.append(self._col.index_select(0, positions(kept)).add_(s * n))
+        for mask, shift in zip(masks.split(at_once), first.split(at_once), strict=True):
+            kept = _columns(mask, self._pair)
+            up_to = _columns(kept.cumsum(1, dtype=torch.int32), self._last)
+            degrees.append(up_to.diff(dim=1, prepend=torch.zeros_like(up_to[:, :1])).flatten())
+            target = (self._col + shift.unsqueeze(1)).flatten()
+            targets.append(target.index_select(0, positions(kept.flatten())))
         degree, target = torch.cat(degrees), torch.cat(targets)
         if more is not None and more[0].numel():
             target = _with(degree, target, more, n)
             ends = torch.cat([more[0] * n + more[1], more[0] * n + more[2]])
             degree = degree + torch.bincount(ends, minlength=n_draws * n)
         return normalized(degree, target, n_draws, n, dtype)
+
+
+def _at_once(n_draws: int, device: torch.device) -> int:
+    """Draws put together at once: what one needs stays in a CPU's cache."""
+    return 1 if device.type == "cpu" else n_draws
+
+
+def _columns(x: Tensor, index: Tensor) -> Tensor:
+    """Columns of a matrix; of a single row three times faster on a CPU than as a matrix."""
+    if x.shape[0] == 1:
+        return x[0].index_select(0, index).unsqueeze(0)
+    return x.index_select(1, index)
 
 
 def _with(degree: Tensor, target: Tensor, more: tuple[Tensor, Tensor, Tensor], n: int) -> Tensor:

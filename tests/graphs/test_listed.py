@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+import lds.graphs.listed
 from lds.graphs.batch import GraphBatch, graph_batch
 from lds.graphs.candidates import PairList
 from lds.graphs.listed import ListedEntries
@@ -26,10 +27,14 @@ def assert_equal(first: GraphBatch, second: GraphBatch) -> None:
         assert torch.equal(mine, other)
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("n_draws", [1, 4])
 @pytest.mark.parametrize("n_more", [0, 9])
 @pytest.mark.parametrize("p", [0.0, 0.3])
-def test_a_mask_and_further_edges_make_the_graph_of_those_edges(p, n_more, n_draws):
+def test_a_mask_and_further_edges_make_the_graph_of_those_edges(
+    p, n_more, n_draws, at_once, monkeypatch
+):
+    monkeypatch.setattr(lds.graphs.listed, "_at_once", lambda n_draws, device: at_once)
     known = pairs(p)
     generator = torch.Generator().manual_seed(1)
     there = torch.rand(n_draws, known.n_pairs, generator=generator) < 0.7
