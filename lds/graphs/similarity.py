@@ -29,7 +29,8 @@ def are_words(features: Features) -> bool:
 
 
 def unit_rows(features: sp.csr_array) -> sp.csr_array:
-    """Rows of Euclidean length 1; rows of zeros stay."""
+    """Rows of Euclidean length 1; rows of zeros stay. Integers become floats."""
+    features = features.astype(np.result_type(features.dtype, np.float32))
     length = np.sqrt(np.asarray(features.multiply(features).sum(axis=1)).ravel())
     scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
     return sp.csr_array(sp.diags_array(scale) @ features, dtype=features.dtype)

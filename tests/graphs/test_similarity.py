@@ -1,0 +1,187 @@
+"""Similarities of rows against scikit-learn and against formulas on a handful of points."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.spatial.distance import cdist
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.metrics.pairwise import cosine_similarity
+
+from lds.graphs.similarity import LOCAL_SCALE, Similarity, are_words, idf, unit_rows
+
+# Distances by scikit-learn are differences of float64 squares: half of the digits at worst.
+CLOSE = {"rtol": 1e-6, "atol": 1e-7}
+
+
+def counts(n=25, d=40, seed=0) -> sp.csr_array:
+    """Counts of words; the last row has none."""
+    rng = np.random.default_rng(seed)
+    x = rng.poisson(0.3, (n, d)).astype(np.float64)
+    x[-1] = 0
+    return sp.csr_array(x)
+
+
+def points(n=30, d=3, seed=0) -> np.ndarray:
+    """A dense cloud and a thin one."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d))
+    x[: n // 2] *= 0.1
+    return x
+
+
+@pytest.mark.parametrize("metric", ["auto", "cosine"])
+def test_likeness_of_words_is_the_cosine_of_scikit_learns_tf_idf(metric):
+    x, k = counts(), 6
+    similar = Similarity(x, metric, k)
+    expected = cosine_similarity(TfidfTransformer().fit_transform(x))
+    matrix = similar.matrix()
+    assert similar.cosine
+    row, col = matrix.nonzero()
+    np.testing.assert_allclose(matrix[row, col], expected[row, col], **CLOSE)
+    np.fill_diagonal(expected, -1)
+    pattern = sp.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
+    for i in range(24):  # the k most similar of every row with words are there, ties apart
+        kth = np.sort(expected[i])[-k]
+        assert (pattern.toarray()[i][expected[i] > kth + 1e-9] == 1).all()
+
+
+def test_weights_of_words_are_scikit_learns():
+    x = counts()
+    np.testing.assert_allclose(idf(x), TfidfTransformer().fit(x).idf_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_rows_of_length_one_and_rows_of_zeros(dtype):
+    x = counts().astype(dtype)
+    found = unit_rows(x)
+    expected = x.toarray() / np.maximum(np.linalg.norm(x.toarray(), axis=1), 1e-9)[:, None]
+    np.testing.assert_allclose(found.toarray(), expected, rtol=1e-6)
+    assert found.dtype == (np.float64 if dtype == np.int64 else dtype)
+
+
+def kernel(x: np.ndarray) -> np.ndarray:
+    """exp(-d² / (σ_i σ_j)), σ the distance to the seventh neighbour, itself not counted."""
+    d = cdist(x, x)
+    scale = np.sort(d, axis=1)[:, LOCAL_SCALE]
+    return np.exp(-(d**2) / np.outer(scale, scale))
+
+
+@pytest.mark.parametrize(("n", "k"), [(30, 10), (9, 8)])
+def test_likeness_of_measurements_follows_the_density_around_both(n, k):
+    x = points(n)
+    similar = Similarity(x, "auto", k)
+    matrix = similar.matrix().toarray()
+    d = cdist(x, x)
+    near = d <= np.sort(d, axis=1)[:, [k]]
+    near = (near | near.T) & ~np.eye(n, dtype=bool)
+    assert not similar.cosine
+    assert ((matrix > 0) == near).all()
+    np.testing.assert_allclose(matrix[near], kernel(x)[near], **CLOSE)
+
+
+def test_with_fewer_than_seven_neighbours_the_last_one_gives_the_scale():
+    x = points(12)
+    matrix = Similarity(x, "euclidean", 3).matrix().toarray()
+    d = cdist(x, x)
+    scale = np.sort(d, axis=1)[:, 3]
+    there = matrix > 0
+    np.testing.assert_allclose(
+        matrix[there], np.exp(-(d**2) / np.outer(scale, scale))[there], **CLOSE
+    )
+
+
+def test_the_unit_of_measurements_does_not_matter():
+    x = points()
+    one, other = (Similarity(factor * x, "auto", 10).matrix() for factor in (1, 1000))
+    np.testing.assert_allclose(one.toarray(), other.toarray(), **CLOSE)
+
+
+@pytest.mark.parametrize("metric", ["manhattan", "euclidean", "cosine"])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_matrices_are_symmetric_in_0_1_with_the_pairs_of_a_neighbour_search(metric, form):
+    x, k = points(), 5
+    matrix = Similarity(form(x), metric, k).matrix()
+    assert abs(matrix - matrix.T).max() == 0
+    assert matrix.diagonal().max() == 0
+    assert matrix.data.min() >= 0
+    assert matrix.data.max() <= 1
+    d = cdist(x, x, {"manhattan": "cityblock"}.get(metric, metric))
+    near = d <= np.sort(d, axis=1)[:, [k]] + 1e-12
+    stored = sp.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
+    assert ((stored.toarray() > 0) == ((near | near.T) & ~np.eye(30, dtype=bool))).all()
+    if metric == "cosine":
+        expected = np.clip(cosine_similarity(x), 0, 1)
+        at = stored.nonzero()
+        np.testing.assert_allclose(matrix[at], expected[at], **CLOSE)
+
+
+def test_what_words_are():
+    assert are_words(counts())
+    assert are_words(sp.csr_array((3, 3)))
+    assert not are_words(counts().toarray())
+    assert not are_words(-counts())
+
+
+@pytest.mark.parametrize("kind", ["words", "measurements"])
+def test_a_row_of_the_fit_is_as_alike_to_the_others_as_it_was(kind):
+    """Its own row is its nearest, of similarity 1; the rest of its row of the matrix follows."""
+    x = counts() if kind == "words" else points()
+    similar, k = Similarity(x, "auto", 8), 8
+    rows = np.array([3, 0, 17])
+    near, alike = similar.of_new(x[rows])
+    assert near.shape == alike.shape == (3, k)
+    assert near.dtype == np.int64
+    assert near[:, 0].tolist() == rows.tolist()
+    np.testing.assert_allclose(alike[:, 0], 1, atol=1e-7)
+    matrix = similar.matrix().toarray()
+    for i, others, values in zip(rows, near[:, 1:], alike[:, 1:], strict=True):
+        assert (matrix[i, others] > 0).all()
+        if kind == "words":
+            np.testing.assert_allclose(values, matrix[i, others], **CLOSE)
+        else:  # its own row counts among its neighbours, so its scale is that of the one before
+            d = cdist(x, x)
+            own = np.sort(d[i])[LOCAL_SCALE - 1]
+            scale = np.sort(d[others], axis=1)[:, LOCAL_SCALE]
+            np.testing.assert_allclose(
+                values, np.exp(-(d[i, others] ** 2) / (own * scale)), **CLOSE
+            )
+
+
+@pytest.mark.parametrize("kind", ["words", "measurements"])
+def test_new_rows_are_compared_with_what_the_fit_knew(kind):
+    k = 8
+    if kind == "words":
+        x, new = counts(), counts(4, seed=1)
+        model = TfidfTransformer().fit(x)
+        expected = cosine_similarity(model.transform(new), model.transform(x))
+    else:
+        x, new = points(), points(4, seed=1)
+        d = cdist(new, x)
+        own = np.sort(d, axis=1)[:, LOCAL_SCALE - 1]
+        scale = np.sort(cdist(x, x), axis=1)[:, LOCAL_SCALE]
+        expected = np.exp(-(d**2) / np.outer(own, scale))
+    near, alike = Similarity(x, "auto", k).of_new(new)
+    np.testing.assert_allclose(alike, np.take_along_axis(expected, near, 1), **CLOSE)
+    assert (np.sort(near, axis=1)[:, 1:] != np.sort(near, axis=1)[:, :-1]).all()
+
+
+def test_equal_rows_are_of_similarity_1_and_no_scale_is_0():
+    x = np.repeat(points(4), 10, axis=0)
+    matrix = Similarity(x, "auto", 9).matrix()
+    same = np.kron(np.eye(4), np.ones((10, 10))) - np.eye(40)
+    np.testing.assert_allclose(matrix.toarray(), same, atol=1e-12)
+    constant = Similarity(np.zeros((12, 2)), "auto", 9).matrix()
+    assert np.isfinite(constant.data).all()
+    assert (constant.data == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("metric", "k", "message"),
+    [
+        ("fancy", 3, "metric must be one of"),
+        ("auto", 30, "n_neighbors must be at least 1 and below"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(metric, k, message):
+    with pytest.raises(ValueError, match=message):
+        Similarity(points(), metric, k)
