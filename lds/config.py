@@ -218,6 +218,7 @@ COMMITTEE: dict[str, Any] = {
     "n_neighbors": 30,
     "metric": "auto",
     "hidden_channels": 64,
+    "weight_decay": 2e-3,
     "outer_lr": 0.1,
     "max_inner": 100,
     "inner_patience": 100,

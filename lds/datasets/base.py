@@ -100,6 +100,7 @@ REGISTRY = {
     "breast_cancer": _Source("lds.datasets.tabular"),
     "digits": _Source("lds.datasets.tabular"),
     "20news10": _Source("lds.datasets.newsgroups"),
+    "mnist": _Source("lds.datasets.mnist"),
     "cora": _Source("lds.datasets.planetoid", has_graph=True),
     "citeseer": _Source("lds.datasets.planetoid", has_graph=True),
     "pubmed": _Source("lds.datasets.planetoid", has_graph=True),

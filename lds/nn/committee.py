@@ -106,11 +106,15 @@ class Committee:
         return torch.stack(weighted).logsumexp(0)
 
 
-def committee(n_features: int, hidden_channels: int, n_classes: int, dropout: float) -> Committee:
+def committee(
+    n_features: int, hidden_channels: int, n_classes: int, dropout: float, n_times: int = 1
+) -> Committee:
     """The default committee: two layers of a GCN, and PageRank that trusts the graph more or less.
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: as of its members.
+        n_times: how often each of them is a member, with weights of its own.
     """
     sizes = (n_features, hidden_channels, n_classes, dropout)
-    return Committee([GCN(*sizes), *(PageRank(*sizes, teleport=alpha) for alpha in TELEPORTS)])
+    walkers = [PageRank(*sizes, teleport=alpha) for alpha in TELEPORTS]
+    return Committee([GCN(*sizes), *walkers] * n_times)

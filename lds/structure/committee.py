@@ -6,12 +6,14 @@
 3. Refit: a committee of networks trains on every label but the early-stopping ones, on graphs drawn
    from the learned distribution. Members count by what they reach on the early-stopping rows.
 4. What the committee takes the nodes for says which pairs are of one class: with this as a further
-   feature of pairs the committee trains again, twice.
+   feature of pairs they train again, twice; all of them sit on the committee, on the last
+   distribution.
 
 The thesis's own method spends a free probability on every pair, and the edges of labelled nodes are
 memorised; a few coefficients cannot memorise.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,24 +30,21 @@ from lds.config import LDSConfig
 from lds.graphs.batch import GraphBatch, weighted_graph
 from lds.graphs.candidates import PairList
 from lds.graphs.similarity import Similarity
+from lds.nn.base import Backbone
 from lds.nn.committee import Committee
 from lds.nn.gcn import NewEdges
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import LDSResult, Learner, NonFiniteError
 from lds.structure.metrics import mutual_information
-from lds.structure.objectives import Task, as_inputs, nodes_tensor, task_on
+from lds.structure.objectives import AGREEING, Task, as_inputs, nodes_tensor, task_on
 from lds.structure.predict import (
     WORST,
-    Score,
     hidden_layer,
     predict_draws,
     predict_proba_new,
     score,
 )
 from lds.structure.shared import SharedEdges, new_edges, starting_edges, with_agreement
-
-TURNS = 2
-"""Refits with what the refit before took the nodes for."""
 
 MAX_STEPS, PATIENCE, EVERY = 300, 60, 2
 """Of a member's training: most steps, steps without a better early-stopping score, and how often
@@ -57,21 +56,16 @@ COEFFICIENTS = "edge_coefficients"
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A committee and the distribution it was trained on.
+class Member:
+    """A trained network.
 
     Attributes:
-        params: of the committee.
-        edges: the distribution.
-        probabilities: `(n_nodes, n_classes)` on the expected graph.
-        score: of these on the early-stopping rows.
-        steps: inner steps in all.
+        network, params: its weights are those of its best early-stopping score.
+        steps: inner steps it took.
     """
 
+    network: Backbone
     params: dict[str, Tensor]
-    edges: SharedEdges
-    probabilities: Tensor
-    score: Score
     steps: int
 
 
@@ -100,77 +94,94 @@ class CommitteeLearner(Learner):
         )  # fmt: skip
 
     def result(self, reason: str) -> LDSResult:
-        """The committee on the best distribution found."""
-        config, task = self.config, self.whole
-        edges = self.edges  # the last: one noisy score is no reason to go back
+        """The committee on the distribution as it is: one noisy score is no reason to go back."""
+        config, task, edges = self.config, self.whole, self.edges
         assert isinstance(edges, SharedEdges)
+        assert isinstance(task.network, Committee)
+        n_turns = 1 + AGREEING if config.agreement else 1
+        kinds = task.network.members[: len(task.network.members) // n_turns]
         rows = np.concatenate([self.split.train, self.split.validation])
         train = nodes_tensor(rows, task.labels.device)
-        best = refit(task, edges, train, self.stopping, config, 0)
-        if config.agreement:
-            for turn in range(1, 1 + TURNS):
-                more = with_agreement(edges, best.probabilities, config.agreement)
-                best = refit(task, more, train, self.stopping, config, turn)
+        last = edges
+        members: list[Member] = []
+        for turn in range(n_turns):
+            if turn:  # with what the turn before took the nodes for
+                log_weights, probabilities = weigh(
+                    task, members[-len(kinds) :], last, self.stopping
+                )
+                last = with_agreement(edges, probabilities, config.agreement)
+            expected = expected_graph(last)
+            for k, network in enumerate(kinds):
+                mine, seed = replace(task, network=network), mix(config.seed, turn, k, -8)
+                members.append(
+                    train_member(mine, last, expected, train, self.stopping, config, seed)
+                )
+        log_weights, _ = weigh(task, members, last, self.stopping)
+        params = task.network.join([member.params for member in members], log_weights)
         n_done = len(self.history)
         seed = mix(config.seed, n_done, -3)
-        draws = predict_draws(task, best.params, best.edges, config.n_draws, seed)
-        probabilities = draws.mean(0)
-        now = score(probabilities, task.labels, self.stopping)
-        last = self.history[self.best.iteration]
+        draws = predict_draws(task, params, last, config.n_draws, seed)
+        found = draws.mean(0)
+        now = score(found, task.labels, self.stopping)
         record = replace(
-            last, iteration=n_done, inner_steps=best.steps, stopping_accuracy=now.accuracy,
-            stopping_loss=now.loss, expected_edges=best.edges.expected_edges,
-            group_probs=self.groups.means(best.edges), improved=True,
+            self.history[-1], iteration=n_done, inner_steps=sum(m.steps for m in members),
+            stopping_accuracy=now.accuracy, stopping_loss=now.loss,
+            expected_edges=last.expected_edges, group_probs=self.groups.means(last), improved=True,
         )  # fmt: skip
-        hidden = hidden_layer(task, best.params, best.edges, config.n_draws, seed)
-        params = {**best.params, COEFFICIENTS: edges.coefficients}
+        hidden = hidden_layer(task, params, last, config.n_draws, seed)
         return LDSResult(
-            params, best.edges, probabilities.cpu().numpy(),
+            {**params, COEFFICIENTS: edges.coefficients}, last, found.cpu().numpy(),
             mutual_information(draws.cpu().numpy()), hidden.cpu().numpy(),
             [*self.history, record], n_done, reason, config, self.start,
         )  # fmt: skip
 
 
-def refit(
-    task: Task, edges: SharedEdges, train: Tensor, stopping: Tensor, config: LDSConfig, turn: int
-) -> Fitted:
-    """Train every member on graphs drawn from `edges`, and weigh them.
+@torch.no_grad()
+def weigh(
+    task: Task, members: Sequence[Member], edges: SharedEdges, stopping: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How much each member counts on a distribution, and what they say together.
 
     A member's weight is proportional to exp(-√n · its mean loss on the n early-stopping rows): with
     few rows to tell members apart they count alike.
 
     Arguments:
-        task: with a committee as its network.
-        edges: drawn from, not changed.
-        train, stopping: rows.
-        config: the options.
-        turn: of the refits of a run, for the seeds.
+        task: of the run.
+        members: trained networks.
+        edges: the expected graph of these is what they are judged on.
+        stopping: rows.
+
+    Returns:
+        Logarithms of weights that sum to 1, `(n_members,)`, and class probabilities
+        `(n_nodes, n_classes)`.
     """
-    network = task.network
-    assert isinstance(network, Committee)
-    expected = expected_graph(edges)
-    fitted = [
-        _train_member(
-            replace(task, network=member), edges, expected, train, stopping, config,
-            mix(config.seed, turn, k, -8),
-        )
-        for k, member in enumerate(network.members)
-    ]  # fmt: skip
-    losses = torch.tensor([found.loss for _, _, found, _ in fitted], dtype=torch.float64)
-    log_weights = (-(len(stopping) ** 0.5) * losses).log_softmax(0)
-    probabilities = sum(w * p for w, (_, p, _, _) in zip(log_weights.exp(), fitted, strict=True))
-    assert isinstance(probabilities, Tensor)
-    probabilities = probabilities.to(fitted[0][1])
-    params = network.join([w for w, _, _, _ in fitted], log_weights.to(probabilities))
-    found = score(probabilities, task.labels, stopping)
-    return Fitted(params, edges, probabilities, found, sum(steps for *_, steps in fitted))
+    graph = expected_graph(edges)
+    each = torch.stack(
+        [m.network(m.params, task.features, graph, training=False)[0].softmax(1) for m in members]
+    )
+    losses = [score(probs, task.labels, stopping).loss for probs in each]
+    weights = (-(len(stopping) ** 0.5) * torch.tensor(losses, dtype=torch.float64)).log_softmax(0)
+    log_weights = weights.to(each)
+    return log_weights, (log_weights.exp().view(-1, 1, 1) * each).sum(0)
 
 
-def _train_member(
+def train_member(
     task: Task, edges: SharedEdges, expected: GraphBatch, train: Tensor, stopping: Tensor,
     config: LDSConfig, seed: int,
-) -> tuple[dict[str, Tensor], Tensor, Score, int]:  # fmt: skip
-    """One network, early stopped: its weights, class probabilities, their score, steps taken."""
+) -> Member:  # fmt: skip
+    """One network on graphs drawn from `edges`, early stopped by what it says on the expected one.
+
+    Arguments:
+        task: with the network.
+        edges: drawn from, not changed.
+        expected: their `expected_graph`.
+        train, stopping: rows.
+        config: the options.
+        seed: of fresh weights, graphs and dropout.
+
+    Raises:
+        NonFiniteError: no loss was finite.
+    """
     dynamics = Adam(task.inner(train), lr=config.inner_lr)
     fresh = torch.Generator().manual_seed(mix(seed, -1))
     params = task.network.init(fresh, task.features.dtype, task.features.device)
@@ -188,10 +199,10 @@ def _train_member(
             probs = task.network(w, task.features, expected, training=False)[0].softmax(1)
         now = score(probs, task.labels, stopping)
         if now.better_than(best):
-            best, kept, waited = now, (w, probs), 0
+            best, kept, waited = now, w, 0
     if kept is None:
         raise NonFiniteError("a member of the committee met no finite loss; try a smaller inner_lr")
-    return *kept, best, t
+    return Member(task.network, kept, t)
 
 
 def expected_graph(edges: SharedEdges) -> GraphBatch:

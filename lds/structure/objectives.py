@@ -19,6 +19,9 @@ from lds.nn.base import Backbone, backbone
 from lds.nn.committee import committee
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
 
+AGREEING = 2
+"""Refits of a committee with what the refit before took the nodes for."""
+
 Objective = Callable[[Any, Any], Tensor]
 
 
@@ -102,7 +105,8 @@ def task_on(
     n_classes = int(labels.max()) + 1
     sizes = (x.shape[1], config.hidden_channels, n_classes)
     if config.method == "committee":
-        network: Backbone = committee(*sizes, config.dropout)
+        n_times = 1 + AGREEING if config.agreement else 1
+        network: Backbone = committee(*sizes, config.dropout, n_times)
     else:
         network = backbone(config.backbone, *sizes, config.dropout)
     y = torch.as_tensor(labels, device=device)

@@ -39,7 +39,7 @@ BESIDE_GRAPH = -1.0
 SMOOTH = 0.02
 """Keeps the log-odds of agreement within ±4."""
 
-DEVIATION = 1.0
+DEVIATION = 0.25
 """Of the prior on β: what a coefficient may well move by."""
 
 BETAS, EPS = (0.9, 0.99), 1e-8

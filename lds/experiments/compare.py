@@ -1,0 +1,217 @@
+"""The default beside honest controls at equal labels, and what each of its parts adds.
+
+    python -m lds.experiments.compare wine digits --seeds 5 --out compare.jsonl
+    python -m lds.experiments.compare cora --retain 0 --seeds 5 --root DATA --out compare.jsonl
+    python -m lds.experiments.compare wine cora --parts --seeds 3 --root DATA --out parts.jsonl
+
+Everything but (a) trains on the training and the validation (A) labels and chooses on the
+early-stopping rows; test labels are read at the end. Every finished run is a line of the output
+file; a run found there is not run again. One setting for all data sets.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from scipy.stats import ttest_rel
+from sklearn.linear_model import LogisticRegression
+from sklearn.semi_supervised import LabelSpreading
+from sklearn.svm import SVC
+
+from lds.config import LDSConfig
+from lds.datasets.base import REGISTRY, NodeDataset, load
+from lds.experiments.fit import quality_on_test, starting_graph
+from lds.graphs.knn import knn_adjacency
+from lds.structure.baselines import fit_gcn
+from lds.structure.learner import learn
+from lds.structure.objectives import as_inputs
+
+Probabilities = NDArray[np.floating[Any]]
+
+OURS = "lds"
+PARTS: dict[str, dict[str, Any]] = {
+    "without learned edges": {"update_edges": False, "max_iter": 1},
+    "without agreement": {"agreement": 0.0},
+    "roles dealt once": {"redraw": False},
+    "from the first step": {"settle": 0.0},
+    "with denoising": {"denoising_weight": 1.0},
+    "denoising alone": {"label_weight": 0.0, "denoising_weight": 1.0},
+}
+"""What each changes of the default."""
+
+CHOICES = (0.01, 0.1, 1.0, 10.0, 100.0)
+"""C of logistic regression and of the SVM."""
+
+
+def of_ours(data: NodeDataset, seed: int, options: dict[str, Any]) -> Probabilities:
+    """The default method, or it with other options."""
+    config = LDSConfig.of(seed=seed, **options)
+    return learn(data.features, data.labels, data.split, data.adjacency, config).probabilities
+
+
+def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:
+    """The committee on the given graph, or on 10 nearest neighbours, with probability 1."""
+    config = LDSConfig.of(seed=seed, update_edges=False, max_iter=1, agreement=0.0, n_neighbors=1)
+    graph = data.adjacency
+    if graph is None:
+        metric = "cosine" if sp.issparse(data.features) else "euclidean"
+        graph = knn_adjacency(data.features, 10, metric)
+    return learn(data.features, data.labels, data.split, graph, config).probabilities
+
+
+def of_gcn(data: NodeDataset, seed: int, *, validation: bool) -> Probabilities:
+    """The GCN of the thesis on the starting graph, with or without the validation labels."""
+    config, split = LDSConfig(seed=seed, support="auto"), data.split
+    rows = np.concatenate([split.train, split.validation]) if validation else split.train
+    start = starting_graph(data, config)
+    return fit_gcn(data.features, data.labels, rows, split.stopping, start, config).probabilities
+
+
+def of_sklearn(data: NodeDataset, models: list[Any], *, spreading: bool = False) -> Probabilities:
+    """The model of a list that does best on the early-stopping rows, the first of equals."""
+    x: Any = as_inputs(data.features)
+    split, y = data.split, data.labels
+    rows = np.concatenate([split.train, split.validation])
+    best: tuple[float, Probabilities] | None = None
+    for model in models:
+        if spreading:
+            x = sp.csr_array(x).toarray()
+            known = np.full(len(y), -1)
+            known[rows] = y[rows]
+            found = model.fit(x, known)
+            spread = np.nan_to_num(found.label_distributions_, nan=1 / len(found.classes_))
+            probabilities = _all_classes(spread, found.classes_, len(data.classes))
+        else:
+            found = model.fit(x[rows], y[rows])
+            values = (
+                found.predict_proba(x) if hasattr(found, "predict_proba") else _one_hot(found, x)
+            )
+            probabilities = _all_classes(values, found.classes_, len(data.classes))
+        score = float((probabilities[split.stopping].argmax(1) == y[split.stopping]).mean())
+        if best is None or score > best[0]:
+            best = score, probabilities
+    assert best is not None
+    return best[1]
+
+
+def _one_hot(model: Any, x: Any) -> Probabilities:
+    return np.asarray(model.predict(x)[:, None] == model.classes_, dtype=np.float64)
+
+
+def _all_classes(values: Probabilities, classes: NDArray[Any], n_classes: int) -> Probabilities:
+    found = np.zeros((len(values), n_classes))
+    found[:, classes.astype(int)] = values
+    return found
+
+
+def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities]]:
+    """What is compared, by name."""
+    found: dict[str, Callable[[NodeDataset, int], Probabilities]] = {
+        OURS: lambda data, seed: of_ours(data, seed, {})
+    }
+    if parts:
+        for name, options in PARTS.items():
+            found[name] = lambda data, seed, options=options: of_ours(data, seed, options)  # type: ignore[misc]
+        return {**found, "0/1 edges, frozen": of_unweighted}
+    return {
+        **found,
+        "(a) GCN, train": lambda data, seed: of_gcn(data, seed, validation=False),
+        "(b) GCN": lambda data, seed: of_gcn(data, seed, validation=True),
+        "(c) frozen": lambda data, seed: of_ours(data, seed, PARTS["without learned edges"]),
+        "LabelSpreading": lambda data, seed: of_sklearn(
+            data,
+            [LabelSpreading(kernel="knn", n_neighbors=k, alpha=a) for k in (5, 10, 20)
+             for a in (0.2, 0.8)],
+            spreading=True,
+        ),
+        "LogisticRegression": lambda data, seed: of_sklearn(
+            data, [LogisticRegression(C=c, max_iter=1000) for c in CHOICES]
+        ),
+        "RBF SVM": lambda data, seed: of_sklearn(data, [SVC(C=c) for c in CHOICES[2:]]),
+    }  # fmt: skip
+
+
+def records(
+    name: str, retain: float | None, seed: int, root: str | None, parts: bool, done: set[Any]
+) -> Iterator[dict[str, Any]]:
+    """One record a method that is not `done`."""
+    data: NodeDataset | None = None
+    for method, run in methods(parts).items():
+        if (name, retain, seed, method) in done:
+            continue
+        data = data or load(name, seed=seed, root=root, retain=retain)
+        started = time.process_time()
+        found = quality_on_test(run(data, seed), data)
+        assert found is not None
+        yield {
+            "data": name, "retain": retain, "seed": seed, "method": method, **found.to_dict(),
+            "seconds": time.process_time() - started,
+        }  # fmt: skip
+
+
+def table(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: accuracy ± deviation, NLL / ECE, seconds, and a paired test against the default."""
+    yield "| data | method | accuracy, % | against the default | NLL, nats | ECE, % | CPU s |"
+    yield "|---|---|---|---|---|---|---|"
+    keys = list(dict.fromkeys((line["data"], line["retain"]) for line in found))
+    for key in keys:
+        mine = [line for line in found if (line["data"], line["retain"]) == key]
+        ours = {line["seed"]: 100 * line["accuracy"] for line in mine if line["method"] == OURS}
+        for method in dict.fromkeys(line["method"] for line in mine):
+            lines = [line for line in mine if line["method"] == method]
+            scores = {line["seed"]: 100 * line["accuracy"] for line in lines}
+            shared = sorted(ours.keys() & scores.keys())
+            against = ""
+            if method != OURS and len(shared) > 1:
+                apart = np.array([scores[s] - ours[s] for s in shared])
+                p = float(ttest_rel([scores[s] for s in shared], [ours[s] for s in shared]).pvalue)
+                against = f"{apart.mean():+.1f} (p = {p:.3f})"
+            values = list(scores.values())
+            nll, ece, seconds = (
+                np.mean([line[column] for line in lines]) for column in ("nll", "ece", "seconds")
+            )
+            title = key[0] if key[1] is None else f"{key[0]}, {100 * key[1]:.0f} % of edges"
+            yield (
+                f"| {title} | {method} | {np.mean(values):.1f} ± {np.std(values):.1f} | {against} "
+                f"| {nll:.3f} | {100 * ece:.1f} | {seconds:.0f} |"
+            )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="data sets; none only prints the file's table")
+    parser.add_argument("--retain", type=float, help="of a graph's edges")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--root", type=Path, help="folder with the data sets")
+    parser.add_argument("--parts", action="store_true", help="the ablation instead of controls")
+    parser.add_argument("--out", type=Path, required=True, help="file of records, JSON lines")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found = []
+    if arguments.out.is_file():
+        found = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+    done = {(line["data"], line["retain"], line["seed"], line["method"]) for line in found}
+    root = None if arguments.root is None else str(arguments.root)
+    for name in arguments.names:
+        with_graph = name in REGISTRY and REGISTRY[name].has_graph
+        retain = arguments.retain if with_graph else None
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+            for record in records(name, retain, seed, root, arguments.parts, done):
+                with arguments.out.open("a") as file:
+                    file.write(json.dumps(record) + "\n")
+                print(json.dumps(record), flush=True)
+                found.append(record)
+    print("\n".join(table(found)))
+
+
+if __name__ == "__main__":
+    main()
