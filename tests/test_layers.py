@@ -40,7 +40,9 @@ ONLY_PACKAGES = {"bilevel": {"torch"}, "discrete": {"torch"}, "_projections": {"
 ONLY_PLACES = {
     "sklearn": {
         "estimators",
+        "experiments.compare",
         "datasets.encoding",
+        "datasets.mnist",
         "datasets.newsgroups",
         "datasets.splits",
         "datasets.table",

@@ -42,7 +42,7 @@ def load(name: str, seed: int, root: Path) -> NodeDataset:
         roles.append(np.sort(np.concatenate([rows[part] for rows in deals])).astype(np.int64))
     test = np.setdiff1d(np.arange(N_IMAGES), np.concatenate(roles)).astype(np.int64)
     classes = tuple(str(digit) for digit in range(10))
-    return NodeDataset(name, features, labels, classes, Split(*roles, test))
+    return NodeDataset(name, features, labels, classes, Split(roles[0], roles[1], roles[2], test))
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

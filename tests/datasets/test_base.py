@@ -43,7 +43,7 @@ def test_parts_must_fit_one_another(field: str, value: Any, message: str) -> Non
 
 
 def test_names_are_those_of_the_protocols() -> None:
-    tables = {"iris", "wine", "breast_cancer", "digits", "20news10"}
+    tables = {"iris", "wine", "breast_cancer", "digits", "20news10", "mnist"}
     assert set(names()) == tables | {"cora", "citeseer", "pubmed"}
 
 

@@ -1,0 +1,76 @@
+"""The comparison at equal labels: what is compared, what is kept, what the table says."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lds.datasets.base import load
+from lds.experiments import compare
+
+
+def test_controls_never_read_test_labels() -> None:
+    data = load("wine", seed=0)
+    hidden = data.labels.copy()
+    hidden[data.split.test] = (hidden[data.split.test] + 1) % 3
+    other = replace(data, labels=hidden)
+    for name in ("(b) GCN", "LabelSpreading", "LogisticRegression", "RBF SVM"):
+        run = compare.methods(False)[name]
+        np.testing.assert_array_equal(run(data, 0), run(other, 0), err_msg=name)
+
+
+def test_logistic_regression_is_scikit_learns_best_on_the_stopping_rows() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    data = load("wine", seed=1)
+    found = compare.methods(False)["LogisticRegression"](data, 1)
+    rows = np.concatenate([data.split.train, data.split.validation])
+    x, y, stop = np.asarray(data.features), data.labels, data.split.stopping
+    fitted = [LogisticRegression(C=c, max_iter=1000).fit(x[rows], y[rows]) for c in compare.CHOICES]
+    best = max(range(5), key=lambda k: fitted[k].score(x[stop], y[stop]))
+    np.testing.assert_allclose(found, fitted[best].predict_proba(x), rtol=1e-12)
+
+
+def test_the_table_pairs_seeds() -> None:
+    ours, theirs = [0.9, 0.92, 0.97], [0.88, 0.93, 0.9]
+    lines = [
+        {
+            "data": "wine", "retain": None, "seed": seed, "method": method,
+            "accuracy": scores[seed], "nll": 0.5, "ece": 0.1, "seconds": 1.0,
+        }
+        for method, scores in (("lds", ours), ("other", theirs))
+        for seed in range(3)
+    ]  # fmt: skip
+    p = stats.ttest_1samp(np.subtract(theirs, ours), 0).pvalue
+    shown = list(compare.table(lines))
+    assert "93.0 ± 2.9" in shown[2]
+    assert f"-2.7 (p = {p:.3f})" in shown[3]
+
+
+def test_finished_runs_are_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    uniform = {"lds": lambda data, seed: np.full((data.n_nodes, len(data.classes)), 1 / 3)}
+    monkeypatch.setattr(compare, "methods", lambda parts: uniform)
+    monkeypatch.setattr(sys, "argv", ["compare", "wine", "--seeds", "2", "--out", str(out)])
+    compare.main()
+    before = out.read_text()
+    assert [json.loads(line)["seed"] for line in before.splitlines()] == [0, 1]
+    compare.main()
+    assert out.read_text() == before
+    assert "| wine | lds |" in capsys.readouterr().out
+
+
+def test_parts_change_what_they_say() -> None:
+    from lds.config import LDSConfig
+
+    default = LDSConfig.of().to_dict()
+    for name, options in compare.PARTS.items():
+        assert any(default[key] != value for key, value in options.items()), name
+        LDSConfig.of(**options)
+    assert {"lds", "0/1 edges, frozen", *compare.PARTS} == set(compare.methods(True))
