@@ -1,6 +1,7 @@
 """Where the tests find data sets that are not part of the project."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,11 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import saved_run
 
     return saved_run.save(tmp_path_factory.mktemp("saved"))
+
+
+@pytest.fixture(scope="module")
+def short_refits() -> Iterator[None]:
+    """Members of a committee train for few steps in this module: what it tests is elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lds.structure.committee.MAX_STEPS", 40)
+        yield

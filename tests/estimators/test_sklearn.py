@@ -13,6 +13,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from lds import LDSClassifier
 
 QUICK = {"max_inner": 40, "max_iter": 3, "patience": 2, "random_state": 0}
+TINY = {"n_neighbors": 3, "max_inner": 20, "max_iter": 2, "patience": 2, "random_state": 0}
+
+pytestmark = pytest.mark.usefixtures("short_refits")
 
 
 def expected_failures(estimator):
@@ -28,7 +31,7 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @parametrize_with_checks(
-    [LDSClassifier(n_neighbors=3, max_inner=20, max_iter=2, patience=2, random_state=0)],
+    [LDSClassifier(**TINY, hidden_channels=16, agreement=0.0), LDSClassifier.thesis(**TINY)],
     expected_failed_checks=expected_failures,
 )
 def test_common_checks(estimator, check):
