@@ -32,12 +32,12 @@ def shared_data() -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session", params=["committee", "lds"])
+def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one tiny run, see `tests/saved_run.py`; not to be written into."""
     from tests import saved_run
 
-    return saved_run.save(tmp_path_factory.mktemp("saved"))
+    return saved_run.save(tmp_path_factory.mktemp("saved"), request.param)
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,12 @@ def write_table(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def save(folder: Path) -> Path:
+def save(folder: Path, method: str) -> Path:
     """The folder of a run of three outer iterations, with the controls."""
     table, run = folder / "pets.csv", folder / "run"
     write_table(table)
     options = "--target kind --max-iter 3 --max-inner 30 --metric euclidean --n-neighbors 5 --quiet"
-    arguments = ["fit", str(table), *options.split(), "--out", str(run)]
+    arguments = ["fit", str(table), *options.split(), "--method", method, "--out", str(run)]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return run

@@ -191,7 +191,15 @@ def fit(
                 resume=resume is not None,
             )
         except KeyboardInterrupt:
-            err.print("interrupted before the first outer iteration ended: nothing to save")
+            if begun and checkpoint:
+                kept = f"its outer iterations are kept; to go on: lds fit --resume {folder}"
+                err.print(
+                    f"interrupted before there was a result; {kept}",
+                    soft_wrap=True,
+                    highlight=False,
+                )
+            else:
+                err.print("interrupted before there was a result: nothing to save")
             raise typer.Exit(130) from None
     summary = save(folder, report, settings)
     if as_json:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from pathlib import Path
 
 import networkx as nx
@@ -10,6 +11,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 import yaml
+from sklearn.exceptions import ConvergenceWarning
 
 from lds._version import __version__
 from lds.checkpoints import load_features, load_run, load_settings
@@ -21,6 +23,8 @@ from lds.estimators.classifier import LDSClassifier
 from lds.structure.edges import EdgeDistribution
 
 QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--no-controls"]
+
+pytestmark = pytest.mark.usefixtures("short_refits")
 
 
 @pytest.fixture
@@ -45,8 +49,8 @@ def rows(n, seed):
     return numbers, colors, kinds
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=["committee", "lds"])
+def table(request, short_refits, tmp_path_factory) -> Path:
     """The run folder of a fit on a table, by options from a file; the table is gone."""
     folder = tmp_path_factory.mktemp("table")
     numbers, colors, kinds = rows(60, 0)
@@ -57,7 +61,7 @@ def table(tmp_path_factory) -> Path:
     path.write_text("\n".join(lines) + "\n")
     options = {
         "metric": "euclidean", "n-neighbors": 5, "max_inner": 30, "max-iter": 9, "quiet": True,
-        "controls": False, "n_draws": 400, "test-size": 0,
+        "controls": False, "n_draws": 400, "test-size": 0, "method": request.param,
     }  # fmt: skip
     (folder / "options.toml").write_text(
         "\n".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
@@ -78,13 +82,14 @@ def test_options_of_a_file_hold_under_flags_and_are_saved(table):
     assert options["dropout"] == LDSConfig().dropout
     assert settings["source"]["target"] == "kind"
     assert settings["source"]["test_size"] == 0
-    assert len(load_run(table).metrics) == 2
+    assert settings["method"] == options["method"]
+    assert len(load_run(table).metrics) == 2 + (settings["method"] == "committee")
 
 
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("o.toml", "speed = 5", "may hold the options of `lds fit`, backbone, "),
+        ("o.toml", "speed = 5", "may hold the options of `lds fit`, agreement, backbone, "),
         ("o.yaml", "n-neighbors: 5.5", "Invalid value for '--n-neighbors'"),
         ("o.yaml", "dropout: [1, 2]", "Invalid value for '--dropout'"),
         ("o.yaml", "dropout: {a: 2}", "must hold numbers and text, got dropout: {'a': 2}"),
@@ -123,7 +128,8 @@ def test_new_rows_are_classified_as_the_classifier_would(lds, table, tmp_path):
     _, validation, stopping = three_way(y, np.arange(50), 0)
     options = load_settings(table)["options"] | {"random_state": 0}
     del options["seed"], options["update_edges"]
-    with pytest.warns(UserWarning, match="max_iter"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # two iterations are few
         clf = LDSClassifier(**options).fit(x, y, validation=validation, stopping=stopping)
     wanted = clf.predict_proba(new)
     lines = ["weight,extra,color,size"]  # other columns, another order
@@ -332,12 +338,30 @@ def test_a_run_goes_on_only_as_it_was_begun(lds, tmp_path):
     code, out, _ = lds("fit", "--resume", run, "--max-iter", "3", "--quiet", "--json")
     assert code == 0
     assert json.loads(out)["reason"] == "max_iter"
-    assert len(load_run(run).metrics) == 3
+    assert len(load_run(run).metrics) == 3 + 1, "and the refit"
     assert load_settings(run)["options"]["max_iter"] == 3
     code, _, err = lds("fit", "--resume", tmp_path / "gone")
     assert code == 2
     assert "is not the folder of a run: it has no settings.json" in err
     assert lds("fit")[0] == 2
+
+
+def test_an_interrupt_in_the_refit_tells_how_to_go_on(lds, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lds.structure.committee.refit", interrupted)
+        code, _, err = lds("fit", "iris", *QUICK, "--out", tmp_path / "run")
+        assert code == 130
+        assert f"are kept; to go on: lds fit --resume {tmp_path / 'run'}\n" in err
+        nothing = lds("fit", "iris", *QUICK, "--no-checkpoint", "--out", tmp_path / "other")
+        assert "nothing to save" in nothing[2]
+    assert lds("fit", "--resume", tmp_path / "run", "--quiet")[0] == 0
+    assert lds("fit", "iris", *QUICK, "--out", tmp_path / "whole")[0] == 0
+    ours, theirs = load_run(tmp_path / "run"), load_run(tmp_path / "whole")
+    assert ours.metrics == theirs.metrics
+    assert np.array_equal(ours.predictions["probabilities"], theirs.predictions["probabilities"])
 
 
 def test_a_table_that_changed_is_another_run(lds, tmp_path):
@@ -363,10 +387,17 @@ def test_the_data_of_a_run_are_those_of_load(lds, tmp_path):
     ("arguments", "sentence"),
     [
         (["fit", "nothing"], "data set must be one of iris, wine"),
-        (["fit", "iris", "--method", "magic"], "--method must be one of lds, got 'magic'"),
+        (["fit", "iris", "--method", "magic"], "Invalid value for '--method'"),
         (["fit", "iris", "--dropout", "1.5"], "dropout must be in [0, 1), got 1.5"),
         (["fit", "iris", "--metric", "fancy"], "metric must be one of"),
-        (["fit", "iris", "--n-neighbors", "150"], "n_neighbors must be"),
+        (["fit", "iris", "--n-neighbors", "150", "--method", "lds"], "n_neighbors must be"),
+        (["fit", "iris", "--support", "all"], "support must be 'sparse' or 'auto' with method="),
+        (["fit", "iris", "--backbone", "GCNConv"], "got 'GCNConv'; method='lds' takes it"),
+        (["fit", "iris", "--connected"], "connected must be False with method='committee', got"),
+        (["fit", "iris", "--estimator", "disarm"], "got 'disarm'; method='lds' takes it"),
+        (["fit", "iris", "--batch-nodes", "4"], "batch_nodes must be 0 with method='committee'"),
+        (["fit", "iris", "--learn-inner-lr", "0.1"], "got 0.1; method='lds' takes it"),
+        (["fit", "iris", "--agreement", "-1"], "agreement must be 0 or more, got -1.0"),
         (["fit", "iris", "--retain", "0.5"], "retain is for data sets with a graph"),
         (["fit", "gone.csv", "--target", "y"], "there is no table at gone.csv"),
         (["fit", "iris", "--device", "abacus"], "device must be one torch knows and has"),

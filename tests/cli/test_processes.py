@@ -18,8 +18,10 @@ def lds(*arguments, cwd=None):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
-def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path):
-    result = lds("fit", "iris", *QUICK, "--seed", 1, cwd=tmp_path)
+@pytest.mark.parametrize("method", ["committee", "lds"])
+def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
+    options = [*QUICK, "--seed", 1, "--method", method]
+    result = lds("fit", "iris", *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
     for text in ("LDS", "(a) GCN", "(b) GCN", "(c) LDS's schedule", "expected edges"):
@@ -33,12 +35,12 @@ def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path):
     assert "NLL" in result.stdout
     assert "ECE" in result.stdout
     assert run.predictions["mutual_information"].shape == run.predictions["entropy"].shape == (150,)
-    assert len(run.metrics) == 2
+    assert len(run.metrics) == 2 + (method == "committee")
     assert run.settings["options"]["seed"] == 1
     test = run.predictions["test_rows"]
     right = run.predictions["probabilities"][test].argmax(1) == run.predictions["labels"][test]
     assert run.summary["test_accuracy"]["lds"] == pytest.approx(right.mean())
-    again = lds("fit", "iris", *QUICK, "--seed", 1, "--no-controls", cwd=tmp_path)
+    again = lds("fit", "iris", *options, "--no-controls", cwd=tmp_path)
     assert again.returncode == 0
     assert (tmp_path / "runs" / "iris-1-2").is_dir(), "an existing run is not written over"
 

@@ -27,6 +27,8 @@ TINY = {"n_neighbors": 2, "hidden_channels": 2, "max_inner": 2, "max_iter": 1, "
         "truncation": 1, "seed": 0}  # fmt: skip
 OURS = ("/lds/", "/sklearn/")
 
+pytestmark = pytest.mark.usefixtures("short_refits")
+
 
 def ends_well(call):
     """What the call returns, None after a documented error; anything else is raised."""
@@ -78,6 +80,9 @@ OPTIONS = {
     "backbone": ["GCNConv", "SAGEConv", "ChebConv", "PNAConv", None, 0],
     "estimator": ["reinmax", "disarm", "score_function", "gumbel_softmax", "exact", None, 1.0],
     "connected": [True, False, None, 1, "yes"],
+    "method": ["committee", "lds", "other", None, 1],
+    **dict.fromkeys(["label_weight", "denoising_weight", "settle", "agreement"], ODD_NUMBERS),
+    "redraw": [True, False, None, 1, "yes"],
 }
 
 
@@ -169,7 +174,8 @@ def fuzz_classifier(data):
         fit["adjacency"] = data.draw(graphs(n))
     if "roles" in odd:
         fit |= data.draw(roles(n))
-    given_options = TINY | (data.draw(options()) if "options" in odd else {})
+    method = {"method": data.draw(st.sampled_from(["committee", "lds"]))}
+    given_options = TINY | method | (data.draw(options()) if "options" in odd else {})
     seed = given_options.pop("seed")
     clf = LDSClassifier(**given_options, random_state=seed)
     fitted = ends_well(lambda: clf.fit(x, y, **fit))
@@ -216,7 +222,8 @@ def fuzz_pyg(data):
     parts = ["size", "x", "y", "train_mask", "val_mask", "edge_index", "edge_weight", "options"]
     odd = data.draw(some_of(parts))
     graph = data.draw(data_objects(odd))
-    given_options = TINY | (data.draw(options()) if "options" in odd else {})
+    method = {"method": data.draw(st.sampled_from(["committee", "lds"]))}
+    given_options = TINY | method | (data.draw(options()) if "options" in odd else {})
     learned = ends_well(lambda: learn_structure(graph, **given_options))
     event("fitted" if learned is not None else "refused")
     if learned is not None:

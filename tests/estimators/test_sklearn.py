@@ -98,10 +98,13 @@ def test_cross_validation_on_labelled_rows_and_a_search_over_settings():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_sparse_features_through_a_pipeline():
+@pytest.mark.parametrize("method", ["committee", "lds"])
+def test_sparse_features_through_a_pipeline(method):
     frame, labels, _ = table()
     x = np.where(frame > frame.median(), frame, 0)
-    pipe = make_pipeline(MaxAbsScaler(), LDSClassifier(**QUICK))
+    if method == "committee":  # it takes sparse features without negative ones for words
+        x = -x
+    pipe = make_pipeline(MaxAbsScaler(), LDSClassifier(**QUICK, method=method))
     sparse = clone(pipe).fit(sp.csr_array(x), labels)
     dense = clone(pipe).fit(x, labels)
     assert np.array_equal(sparse[-1].transduction_, dense[-1].transduction_)

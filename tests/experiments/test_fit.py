@@ -9,17 +9,20 @@ from sklearn.metrics import log_loss
 
 from lds.config import LDSConfig
 from lds.datasets.base import load
-from lds.experiments.fit import fit_dataset
+from lds.experiments.fit import fit_dataset, starting_graph
 from lds.experiments.table import Store, run_one, table
-from lds.structure.baselines import CONTROLS
+from lds.structure.baselines import CONTROLS, fit_gcn
 from lds.structure.metrics import expected_calibration_error
 
 QUICK = {"max_inner": 5, "max_iter": 2}
 
+pytestmark = pytest.mark.usefixtures("short_refits")
 
-def test_nll_and_ece_stand_beside_every_accuracy():
+
+@pytest.mark.parametrize("method", ["committee", "lds"])
+def test_nll_and_ece_stand_beside_every_accuracy(method):
     data = load("iris", seed=0)
-    report = fit_dataset(data, LDSConfig(**QUICK))
+    report = fit_dataset(data, LDSConfig.of(method, **QUICK))
     assert list(report.test_quality) == ["lds", *CONTROLS]
     rows = data.split.test
     found = {"lds": report.result, **report.controls}
@@ -32,6 +35,22 @@ def test_nll_and_ece_stand_beside_every_accuracy():
             expected_calibration_error(probs, data.labels[rows]), abs=1e-6
         )
         assert report.test_accuracy[name] == quality.accuracy
+
+
+def test_controls_of_a_committee_are_gcns_of_the_thesis_and_its_own_schedule_without_updates():
+    data = load("iris", seed=0)
+    found = fit_dataset(data, LDSConfig.of(**QUICK)).controls
+    config = LDSConfig(support="auto")
+    start = starting_graph(data, config)
+    for name, rows in (
+        ("gcn_train", data.split.train),
+        ("gcn_train_validation", np.concatenate([data.split.train, data.split.validation])),
+    ):
+        gcn = fit_gcn(data.features, data.labels, rows, data.split.stopping, start, config)
+        assert np.array_equal(found[name].probabilities, gcn.probabilities)
+    still = LDSConfig.of(**QUICK | {"max_iter": 1}, update_edges=False, agreement=0.0)
+    own = fit_dataset(data, still, controls=False).result
+    assert np.array_equal(found["frozen"].probabilities, own.probabilities)
 
 
 def test_uncertainty_of_a_result_is_of_the_graphs_that_made_it():
