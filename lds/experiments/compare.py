@@ -127,8 +127,10 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
         "(c) frozen": lambda data, seed: of_ours(data, seed, PARTS["without learned edges"]),
         "LabelSpreading": lambda data, seed: of_sklearn(
             data,
-            [LabelSpreading(kernel="knn", n_neighbors=k, alpha=a, max_iter=1000) for k in (5, 10, 20)
-             for a in (0.2, 0.8)],
+            [
+                LabelSpreading(kernel="knn", n_neighbors=k, alpha=a, max_iter=1000)
+                for k in (5, 10, 20) for a in (0.2, 0.8)
+            ],
             spreading=True,
         ),
         "LogisticRegression": lambda data, seed: of_sklearn(

@@ -351,7 +351,7 @@ def test_an_interrupt_in_the_refit_tells_how_to_go_on(lds, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lds.structure.committee.refit", interrupted)
+        patch.setattr("lds.structure.committee.train_member", interrupted)
         code, _, err = lds("fit", "iris", *QUICK, "--out", tmp_path / "run")
         assert code == 130
         assert f"are kept; to go on: lds fit --resume {tmp_path / 'run'}\n" in err

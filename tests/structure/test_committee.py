@@ -21,14 +21,16 @@ from lds.structure import committee, learner
 from lds.structure.baselines import run_controls
 from lds.structure.committee import (
     COEFFICIENTS,
-    TURNS,
     CommitteeLearner,
+    Member,
     expected_graph,
     predict_new,
-    refit,
+    train_member,
+    weigh,
 )
 from lds.structure.learner import NonFiniteError, learn
-from lds.structure.objectives import Task, task_on
+from lds.structure.objectives import AGREEING, Task, task_on
+from lds.structure.predict import score
 from lds.structure.shared import (
     BETAS,
     DEVIATION,
@@ -36,12 +38,14 @@ from lds.structure.shared import (
     SLOPE,
     SharedEdges,
     starting_edges,
+    with_agreement,
 )
 from tests.structure import dense
 
 SMALL = LDSConfig.of(
     n_neighbors=5, max_inner=15, max_iter=2, hidden_channels=4, n_draws=4, settle=0
 )
+ALONE = dataclasses.replace(SMALL, agreement=0.0)
 CPU = torch.device("cpu")
 
 
@@ -118,7 +122,7 @@ def test_the_last_record_is_of_the_refit():
     truth = result.probabilities[split.stopping, y[split.stopping]]
     assert last.stopping_loss == pytest.approx(-np.log(truth).mean(), rel=1e-5)
     assert last.expected_edges == result.edges.expected_edges
-    assert last.inner_steps == 3 * 20
+    assert last.inner_steps == 3 * (1 + AGREEING) * 20
 
 
 def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_does_not():
@@ -225,7 +229,7 @@ def test_stopping_rows_are_not_trained_on_and_the_refit_trains_on_all_others(mon
     asked = rows_read(monkeypatch)
     _, _, split = blobs()
     both = sorted([*split.train, *split.validation])
-    refits = 3 * (1 + TURNS)
+    refits = 3 * (1 + AGREEING)
     assert [sorted(rows) for rows in asked["inner"][-refits:]] == refits * [both]
     assert all(set(rows) <= set(both) for rows in [*asked["inner"], *asked["outer"]])
     deals = asked["inner"][1:-refits]  # the first is of the split, before any restart
@@ -256,35 +260,35 @@ def test_labels_of_stopping_rows_do_not_move_the_edges():
 # The refit
 
 
-def fitted(dtype=torch.float64, n_stopping=12):
-    """A committee by `refit`, and what it was made of."""
+def trained(n_stopping=12):
+    """Three members by `train_member`, and what they were made of."""
     x, y, _ = blobs()
-    similar = Similarity(x, "auto", 5)
-    edges = starting_edges(similar, None, 12, dtype, CPU)
-    task = task_on(x, y, SMALL, dtype, CPU)
-    train = torch.arange(24)
-    stopping = torch.arange(24, 24 + n_stopping)
-    return refit(task, edges, train, stopping, SMALL, 0), task, x, y, stopping
+    edges = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float64, CPU)
+    task = task_on(x, y, ALONE, torch.float64, CPU)
+    train, stopping = torch.arange(24), torch.arange(24, 24 + n_stopping)
+    members = [
+        train_member(
+            dataclasses.replace(task, network=network), edges, expected_graph(edges), train,
+            stopping, ALONE, k,
+        )
+        for k, network in enumerate(task.network.members)
+    ]  # fmt: skip
+    return members, edges, task, stopping
 
 
-def probabilities_of_members(found, task, x) -> torch.Tensor:
+def probabilities_of(members, edges) -> torch.Tensor:
     """On the expected graph, dense: `(n_members, n_nodes, n_classes)`."""
-    row, col = found.edges.pairs.pairs(found.edges.pairs.positions())
+    row, col = edges.pairs.pairs(edges.pairs.positions())
     theta = torch.zeros(60, 60, dtype=torch.float64)
-    theta[row, col] = found.edges.probs[: len(row)]
+    theta[row, col] = edges.probs[: len(row)]
     a_hat = dense.normalize(theta + theta.T)
-    rows = torch.from_numpy(x).double()
-    each = []
-    for k, member in enumerate(task.network.members):
-        w = {
-            name.removeprefix(f"{k}."): leaf
-            for name, leaf in found.params.items()
-            if name.startswith(f"{k}.")
-        }
-        if isinstance(member, GCN):
-            logits = dense.gcn(a_hat, rows, w)
+    x, each = torch.from_numpy(blobs()[0]).double(), []
+    for member in members:
+        network, w = member.network, member.params
+        if isinstance(network, GCN):
+            logits = dense.gcn(a_hat, x, w)
         else:
-            logits = dense.pagerank(a_hat, rows, w, alpha=member.teleport, n_hops=member.n_hops)
+            logits = dense.pagerank(a_hat, x, w, alpha=network.teleport, n_hops=network.n_hops)
         each.append(logits.softmax(1))
     return torch.stack(each)
 
@@ -292,20 +296,45 @@ def probabilities_of_members(found, task, x) -> torch.Tensor:
 @pytest.mark.parametrize("n_stopping", [1, 12, 36])
 def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping):
     """Weights proportional to exp(-√n · mean loss), members on the expected graph."""
-    found, task, x, y, stopping = fitted(n_stopping=n_stopping)
-    each = probabilities_of_members(found, task, x)
-    truth = torch.from_numpy(y)[stopping]
+    members, edges, task, stopping = trained(n_stopping)
+    log_weights, probabilities = weigh(task, members, edges, stopping)
+    each = probabilities_of(members, edges)
+    truth = torch.from_numpy(blobs()[1])[stopping]
     losses = -each[:, stopping].gather(2, truth.expand(3, -1).unsqueeze(2)).log().mean((1, 2))
     expected = torch.softmax(-math.sqrt(n_stopping) * losses, 0)
-    torch.testing.assert_close(found.params[LOG_WEIGHTS].exp(), expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(log_weights.exp(), expected, rtol=1e-9, atol=0)
     mean = (expected[:, None, None] * each).sum(0)
-    torch.testing.assert_close(found.probabilities, mean, rtol=1e-9, atol=1e-12)
-    assert found.score.loss == pytest.approx(float(-mean[stopping, truth].log().mean()), rel=1e-9)
-    assert found.steps == 3 * 20
+    torch.testing.assert_close(probabilities, mean, rtol=1e-9, atol=1e-12)
+    assert [member.steps for member in members] == 3 * [20]
+
+
+def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
+    """Run for longer, it meets the same scores: the best of all of them is what it keeps."""
+    seen = []
+
+    def noted(probabilities, labels, rows):
+        found = score(probabilities, labels, rows)
+        seen.append((found.accuracy, -found.loss))
+        return found
+
+    monkeypatch.setattr(committee, "MAX_STEPS", 400)
+    monkeypatch.setattr(committee, "PATIENCE", 10)
+    monkeypatch.setattr(committee, "score", noted)
+    members, edges, _, stopping = trained()
+    truth, at = torch.from_numpy(blobs()[1]), 0
+    for member, probs in zip(members, probabilities_of(members, edges), strict=True):
+        scores = seen[at : at + member.steps // 2]
+        at += len(scores)
+        best = max(range(len(scores)), key=scores.__getitem__)
+        found = score(probs, truth, stopping)
+        assert found.accuracy == scores[best][0]
+        assert found.loss == pytest.approx(-scores[best][1], rel=1e-9)
+        assert len(scores) - 1 - best == 10 // 2, "it waits ten steps, looking at every other"
+    assert at == len(seen)
 
 
 def test_the_expected_graph_is_theta_normalised():
-    edges = fitted()[0].edges
+    edges = trained()[1]
     theta = edges.to_csr().toarray()
     graph = expected_graph(edges)
     looped = theta + np.eye(60)
@@ -316,21 +345,53 @@ def test_the_expected_graph_is_theta_normalised():
     assert (graph.n_draws, graph.n_nodes) == (1, 60)
 
 
-def test_refits_differ_by_their_turn_and_the_distribution_is_not_changed():
-    x, y, _ = blobs()
-    edges = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float32, CPU)
-    task, before = task_on(x, y, SMALL, torch.float32, CPU), edges.probs.clone()
-    first, again, second = (
-        refit(task, edges, torch.arange(24), torch.arange(24, 36), SMALL, turn)
-        for turn in (0, 0, 1)
-    )
-    assert torch.equal(first.probabilities, again.probabilities)
-    assert not torch.equal(first.probabilities, second.probabilities)
-    assert torch.equal(edges.probs, before)
+def test_members_of_one_kind_differ_by_their_turn_and_all_sit_on_the_committee():
+    result = fit()
+    log_weights = result.params[LOG_WEIGHTS]
+    assert log_weights.shape == (3 * (1 + AGREEING),)
+    assert float(log_weights.exp().sum()) == pytest.approx(1, rel=1e-6)
+    gcns = [result.params[f"{k}.W1"] for k in range(0, len(log_weights), 3)]
+    assert all(not torch.equal(gcns[0], other) for other in gcns[1:])
+    first = fit(ALONE)
+    assert torch.equal(first.params["0.W1"], gcns[0]), "the first turn knows no agreement"
+
+
+def test_training_a_member_does_not_change_the_distribution():
+    members, edges, *_ = trained()
+    fresh = starting_edges(Similarity(blobs()[0], "auto", 5), None, 12, torch.float64, CPU)
+    assert torch.equal(edges.probs, fresh.probs)
+    again, *_ = trained()
+    for one, two in zip(members, again, strict=True):
+        assert all(torch.equal(one.params[name], two.params[name]) for name in one.params)
+
+
+def test_the_last_distribution_agrees_with_what_the_turn_before_took_the_nodes_for():
+    """By hand from the members of the last but one turn, who sit on the committee."""
+    result = fit()
+    task = task_on(*blobs()[:2], SMALL, torch.float32, CPU)
+    x, _, split = blobs()
+    beta = result.params[COEFFICIENTS]
+    before = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float32, CPU)
+    before.restore(before.state() | {"coefficients": beta})
+
+    def turn(k):
+        return [
+            Member(network, task.network.of_member(result.params, 3 * k + place), 0)
+            for place, network in enumerate(task.network.members[:3])
+        ]
+
+    last = before
+    for k in range(AGREEING):
+        p = weigh(task, turn(k), last, torch.from_numpy(split.stopping))[1]
+        last = with_agreement(before, p, SMALL.agreement)
+    torch.testing.assert_close(result.edges.probs, last.probs, rtol=1e-5, atol=1e-7)
+    members = [member for k in range(1 + AGREEING) for member in turn(k)]
+    log_weights, _ = weigh(task, members, last, torch.from_numpy(split.stopping))
+    torch.testing.assert_close(result.params[LOG_WEIGHTS], log_weights, rtol=1e-5, atol=1e-6)
 
 
 def test_agreement_joins_the_features_after_the_first_refit():
-    plain, agreed = fit(dataclasses.replace(SMALL, agreement=0.0)), fit()
+    plain, agreed = fit(ALONE), fit()
     assert isinstance(plain.edges, SharedEdges)
     assert plain.edges.names == ("candidate", "similarity")
     assert agreed.edges.names == ("candidate", "similarity", "agreement")
@@ -533,7 +594,7 @@ def test_features_of_one_column_that_does_not_vary():
 
 def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_members():
     """By the formula of the edges, then the members' own way with new nodes, draw by draw."""
-    config = dataclasses.replace(SMALL, agreement=0.0)
+    config = ALONE
     x, y, split = blobs()
     result = fit(config, (x, y, split))
     new = blobs(6, seed=1)[0]
