@@ -16,8 +16,9 @@ LOG_WEIGHTS = "log_weights"
 """Among the params of a committee: `(n_members,)`, logarithms of weights that sum to 1."""
 
 
-TELEPORTS = (0.1, 0.5)
-"""Of the default committee's members: far along the graph, and close to a node's own features."""
+TELEPORTS = (0.1, 0.5, 1.0)
+"""Of the default committee's members: far along the graph, close to a node's own features, and
+without the graph: where it misleads, the early-stopping rows say so."""
 
 
 class Committee:
@@ -109,7 +110,7 @@ class Committee:
 def committee(
     n_features: int, hidden_channels: int, n_classes: int, dropout: float, n_times: int = 1
 ) -> Committee:
-    """The default committee: two layers of a GCN, and PageRank that trusts the graph more or less.
+    """The default committee: a GCN, and PageRank that trusts the graph more, less or not at all.
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: as of its members.

@@ -21,8 +21,8 @@ class PageRank:
     Arguments:
         n_features, hidden_channels, n_classes: sizes of X, of the hidden layer and of the output.
         dropout: probability in [0, 1) of zeroing an entry of X and of the hidden layer in training.
-        teleport: α in (0, 1].
-        n_hops: K >= 1.
+        teleport: α in (0, 1]; 1 is a perceptron that does not see the graph.
+        n_hops: K >= 1; with α = 1 none is made.
     """
 
     def __init__(
@@ -36,7 +36,8 @@ class PageRank:
         n_hops: int = 10,
     ) -> None:
         self.sizes = (n_features, hidden_channels, n_classes)
-        self.dropout, self.teleport, self.n_hops = dropout, teleport, n_hops
+        self.dropout, self.teleport = dropout, teleport
+        self.n_hops = n_hops if teleport < 1 else 0
 
     def init(
         self, generator: torch.Generator, dtype: torch.dtype, device: torch.device

@@ -39,8 +39,9 @@ BESIDE_GRAPH = -1.0
 SMOOTH = 0.02
 """Keeps the log-odds of agreement within ±4."""
 
-DEVIATION = 0.25
-"""Of the prior on β: what a coefficient may well move by."""
+DEVIATION, TRUST_DEVIATION = 0.25, 1.0
+"""Of the prior on β: what a coefficient may well move by, and what trust in a given graph and in
+the neighbours beside it may: a graph may help or harm."""
 
 BETAS, EPS = (0.9, 0.99), 1e-8
 """Of the Adam that moves the coefficients."""
@@ -51,7 +52,7 @@ class SharedEdges(EdgeDistribution):
 
     To the bilevel core it is what `EdgeDistribution` is. A hypergradient by the probabilities is
     carried on to β by the chain rule and moves it by Adam: its scale does not matter. What few
-    labels say counts for little: β has a normal prior of deviation `DEVIATION` around where it
+    labels say counts for little: β has a normal prior around where it
     starts, beside n losses.
 
     Arguments:
@@ -60,6 +61,7 @@ class SharedEdges(EdgeDistribution):
         features: φ, `(n_pairs, n_features)`.
         coefficients: β, `(n_features,)`, where it starts.
         n_judges: n, rows whose mean loss the hypergradients are of; 0 forgets where β started.
+        deviation: of the prior, one number or `(n_features,)`.
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class SharedEdges(EdgeDistribution):
         features: Tensor,
         coefficients: Tensor,
         n_judges: int = 0,
+        deviation: float | Tensor = DEVIATION,
     ) -> None:
         empty: Any = sp.csr_array((pairs.n_nodes, pairs.n_nodes), dtype=np.float32)
         super().__init__(empty, coefficients.dtype, coefficients.device, pairs)
         self.names, self.features = tuple(names), features
         self.coefficients, self._start = coefficients, coefficients
         self._n_judges = n_judges
+        self._deviation = torch.as_tensor(deviation, dtype=torch.float64)
         self._moments = torch.zeros(2, *coefficients.shape, dtype=torch.float64)
         self._steps = 0
         self._put()
@@ -93,7 +97,7 @@ class SharedEdges(EdgeDistribution):
         g = (by_logit.double() @ self.features.double()).cpu()
         if self._n_judges:
             away = (self.coefficients - self._start).double().cpu()
-            g += away / (DEVIATION**2 * self._n_judges)
+            g += away / (self._deviation**2 * self._n_judges)
         self._steps += 1
         mean, square = self._moments
         mean.lerp_(g, 1 - BETAS[0])
@@ -110,7 +114,9 @@ class SharedEdges(EdgeDistribution):
     def copy(self) -> "SharedEdges":
         """An independent copy."""
         assert isinstance(self.pairs, PairList)
-        other = SharedEdges(self.pairs, self.names, self.features, self._start, self._n_judges)
+        other = SharedEdges(
+            self.pairs, self.names, self.features, self._start, self._n_judges, self._deviation
+        )
         other.coefficients = self.coefficients
         other._put()
         other._moments, other._steps = self._moments.clone(), self._steps
@@ -161,16 +167,18 @@ def starting_edges(
         "candidate": candidate,
         "similarity": candidate * SLOPE * (alike - middle(similar)),
     }
-    starts = [BESIDE_GRAPH if graph is not None else 0.0, 1.0]
+    starts, deviations = [0.0, 1.0], [DEVIATION, DEVIATION]
     if graph is not None:
         columns["given"] = np.where(weight > 0, logit, 0)
-        starts.append(1.0)
+        starts = [BESIDE_GRAPH, 1.0, 1.0]
+        deviations = [TRUST_DEVIATION, DEVIATION, TRUST_DEVIATION]
     return SharedEdges(
         pairs,
         list(columns),
         torch.tensor(np.stack(list(columns.values()), 1), dtype=dtype, device=device),
         torch.tensor(starts, dtype=dtype, device=device),
         n_judges,
+        torch.tensor(deviations),
     )
 
 
