@@ -33,23 +33,32 @@ EDGE_CUTOFF = 1e-4
 
 
 class LDSClassifier(ClassifierMixin, BaseEstimator):
-    """Learn a graph of the rows and classify them on it (LDS, Algorithm 7).
+    """Learn a graph of the rows and classify them on it.
+
+    By default few hyperparameters, shared by all edges, are learned, and several networks train on
+    graphs drawn from them (see `lds.structure.committee`). `LDSClassifier.thesis(...)` is LDS to
+    the letter (Algorithm 7): a free probability for every pair of rows, and one network. An option
+    that is None has the method's own default (see `LDSConfig.of`).
 
     Labelled rows take three roles: train (the network's weights), validation (the edges) and
     stopping. Rows labelled -1 (None or NaN among strings) are unlabelled and get predicted. `fit`
     predicts the rows it saw (`transduction_`); `predict` takes further rows, a related but
-    different question. A new row has the edges that its `n_neighbors` nearest rows of `fit` have in
-    a drawn graph, each of these rows with a share in inverse proportion to its distance, and is
-    classified by the trained network; `n_draws` drawn graphs are averaged. New rows do not see each
-    other. A row equal to a row of `fit` gets the answer `fit` gave.
+    different question. A new row has edges to its `n_neighbors` nearest rows of `fit`, by the
+    learned hyperparameters; or, by the thesis's method, the edges that these rows have in a drawn
+    graph, each of them with a share in inverse proportion to its distance. The trained networks
+    classify it; `n_draws` drawn graphs are averaged. New rows do not see each other. A row equal to
+    a row of `fit` gets the answer `fit` gave.
 
     References:
         Franceschi, Niepert, Pontil and He, 2019, https://arxiv.org/abs/1903.11960;
         Franceschi, 2021, chapter 9.
 
     Arguments:
-        n_neighbors: k of the kNN graph that starts the edges where none is given, and of `predict`.
-        metric: of the neighbour search; "cosine", "euclidean", or another of scikit-learn's.
+        n_neighbors: k of the nearest rows that may be joined (by the thesis's method: that are,
+            where no graph is given), and of `predict`.
+        metric: of the neighbour search; "cosine", "euclidean", or another of scikit-learn's. The
+            default's is "auto": cosine of tf-idf for sparse rows without negative entries, else
+            Euclidean.
         backbone: "gcn", or a PyG convolution, one of `lds.nn.base.BACKBONES`.
         hidden_channels: width of the hidden layer.
         dropout: in [0, 1).
@@ -74,6 +83,15 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             that join its parts.
         estimator: how gradients pass through drawn graphs: "straight_through", "reinmax",
             "gumbel_softmax", "score_function" or "disarm" (see `lds.config.LDSConfig`).
+        label_weight, denoising_weight: of the validation loss and of denoising in what judges the
+            edges.
+        redraw: True deals the train and validation rows anew before every inner run.
+        settle: hypergradients are taken once the inner loss falls by less than this share within
+            `truncation` steps.
+        agreement: how much edges follow what their rows were taken for, in further refits; 0 has
+            none.
+        method: "committee", or "lds", the thesis's, which alone takes backbone, connected,
+            estimator, batch_nodes, learn_inner_lr and support="all".
         random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
         checkpoint: folder in which the state of a fit is kept after every outer iteration; None
             keeps none. One folder is for one fit at a time.
@@ -93,8 +111,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         edge_probabilities_: symmetric CSR `(n_rows, n_rows)`; entries <= 1e-4 are dropped.
         dropped_probability_: the sum of what was dropped, in expected undirected edges.
         split_: the roles of the labelled rows.
-        history_: one record an outer iteration.
-        n_iter_: outer iterations run.
+        history_: one record an outer iteration; by default one more, of the committee at the end.
+        n_iter_: records in `history_`.
         n_features_in_: columns of X; `feature_names_in_`: their names, where X has names.
 
     Examples:

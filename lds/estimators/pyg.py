@@ -177,7 +177,7 @@ def learn_structure(
     resume: bool = False,
     **options: Any,
 ) -> LearnedStructure:
-    """Learn the graph of a PyG data object (LDS, Algorithm 7).
+    """Learn the graph of a PyG data object.
 
     Arguments:
         data: with x `(n_nodes, n_features)`, dense or sparse, integer y `(n_nodes,)`, boolean
@@ -190,7 +190,9 @@ def learn_structure(
         checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
         resume: True goes on from there, on a CPU to bitwise the same result as without the
             interruption; where nothing is, it begins.
-        options: those of `lds.config.LDSConfig`, by name, `seed` among them.
+        options: those of `lds.config.LDSConfig`, by name, `seed` and `method` among them; the
+            method's own defaults hold for the others (`LDSConfig.of`). method="lds" is the
+            thesis's.
 
     Raises:
         TypeError: an unknown option, or a field of another kind.
