@@ -29,9 +29,9 @@ from lds.config import LDSConfig
 from lds.datasets.base import REGISTRY, NodeDataset, load
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.graphs.knn import knn_adjacency
+from lds.nn.inputs import Inputs
 from lds.structure.baselines import fit_gcn
 from lds.structure.learner import learn
-from lds.structure.objectives import as_inputs
 
 Probabilities = NDArray[np.floating[Any]]
 
@@ -76,7 +76,7 @@ def of_gcn(data: NodeDataset, seed: int, *, validation: bool) -> Probabilities:
 
 def of_sklearn(data: NodeDataset, models: list[Any], *, spreading: bool = False) -> Probabilities:
     """The model of a list that does best on the early-stopping rows, the first of equals."""
-    x: Any = as_inputs(data.features)
+    x: Any = Inputs(data.features).of(data.features)
     split, y = data.split, data.labels
     rows = np.concatenate([split.train, split.validation])
     best: tuple[float, Probabilities] | None = None

@@ -33,10 +33,11 @@ from lds.graphs.similarity import Similarity
 from lds.nn.base import Backbone
 from lds.nn.committee import Committee
 from lds.nn.gcn import NewEdges
+from lds.nn.inputs import Inputs
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import LDSResult, Learner, NonFiniteError
 from lds.structure.metrics import mutual_information
-from lds.structure.objectives import AGREEING, Task, as_inputs, nodes_tensor, task_on
+from lds.structure.objectives import AGREEING, Task, nodes_tensor, task_on
 from lds.structure.predict import (
     WORST,
     hidden_layer,
@@ -84,12 +85,13 @@ class CommitteeLearner(Learner):
         held_out: sp.csr_array | None = None,
     ) -> None:
         self.whole = task_on(features, labels, config, dtype, device)
-        similar = Similarity(features, config.metric, min(config.n_neighbors, len(labels) - 1))
+        inputs = Inputs(features).of(features)
+        similar = Similarity(inputs, config.metric, min(config.n_neighbors, len(labels) - 1))
         edges = starting_edges(similar, graph, split.validation.size, dtype, device)
         assert isinstance(self.whole.network, Committee)
         one = replace(self.whole, network=self.whole.network.members[1])
         super().__init__(
-            as_inputs(features), labels, split, edges.to_csr(), config, device, dtype, held_out,
+            inputs, labels, split, edges.to_csr(), config, device, dtype, held_out,
             one, edges,
         )  # fmt: skip
 
@@ -233,12 +235,15 @@ def predict_new(
         seed: of the graphs.
     """
     task = task_on(features, labels, config, edges.probs.dtype, edges.probs.device)
-    similar = Similarity(features, config.metric, min(config.n_neighbors, len(labels) - 1))
+    prepared = Inputs(features)
+    similar = Similarity(
+        prepared.of(features), config.metric, min(config.n_neighbors, len(labels) - 1)
+    )
     known = torch.as_tensor(probabilities, dtype=edges.probs.dtype, device=edges.probs.device)
-    inputs = as_inputs(new)
+    inputs = prepared.of(new)
 
     def classify(attached: NewEdges) -> Tensor:
         return predict_proba_new(task, params, edges, inputs, attached, config.n_draws, seed)
 
     beta = params[COEFFICIENTS].to(known.device)
-    return classify(new_edges(similar, new, beta, known, classify, config.agreement))
+    return classify(new_edges(similar, inputs, beta, known, classify, config.agreement))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,10 +13,10 @@ from torch.nn.functional import cross_entropy
 from lds._types import Features
 from lds.config import LDSConfig
 from lds.graphs.part import part_around
-from lds.graphs.similarity import are_words, unit_rows
 from lds.nn.base import Backbone, backbone
 from lds.nn.committee import committee
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
+from lds.nn.inputs import Inputs
 
 AGREEING = 2
 """Refits of a committee with what the refit before took the nodes for."""
@@ -100,7 +99,7 @@ def task_on(
 ) -> Task:
     """The task of a run, on its device and in its precision; classes are counted from `labels`."""
     if config.method == "committee":
-        features = as_inputs(features)
+        features = Inputs(features).of(features)
     x = node_features(features, dtype, device)
     n_classes = int(labels.max()) + 1
     sizes = (x.shape[1], config.hidden_channels, n_classes)
@@ -116,8 +115,3 @@ def task_on(
 def nodes_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:
     """Row indices as int64 on `device`."""
     return torch.as_tensor(rows, dtype=torch.int64, device=device)
-
-
-def as_inputs(features: Features) -> Features:
-    """Features as the committee takes them: words in rows of length 1, others as they are."""
-    return unit_rows(sp.csr_array(features)) if are_words(features) else features

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.preprocessing import StandardScaler, normalize
+
+from lds.nn.inputs import UNITS, Inputs
+
+RNG = np.random.default_rng(0)
+
+
+def test_columns_in_other_units_are_standardised_new_rows_as_those_of_the_fit():
+    x, new = RNG.normal(3, [1.0, 0.1, 500.0], (50, 3)), RNG.normal(3, [1.0, 0.1, 500.0], (5, 3))
+    scaler = StandardScaler().fit(x)
+    inputs = Inputs(x)
+    np.testing.assert_allclose(inputs.of(x), scaler.transform(x), rtol=1e-12)
+    np.testing.assert_allclose(inputs.of(new), scaler.transform(new), rtol=1e-12)
+    assert inputs.of(x.astype(np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS])
+def test_columns_in_one_unit_stay_as_they_are(factor):
+    x = RNG.permuted(np.tile(np.arange(20.0)[:, None], (1, 5)), axis=0) * [1, 1, 1, 1, factor]
+    assert Inputs(x).of(x) is x
+
+
+def test_a_column_that_never_varies_stays_finite():
+    x = np.column_stack(
+        [np.ones(30), RNG.normal(size=30), RNG.normal(size=30), 1e4 * RNG.random(30)]
+    )
+    assert np.isfinite(Inputs(x).of(x)).all()
+
+
+def test_words_become_rows_of_length_one():
+    x = sp.random_array((20, 30), density=0.2, rng=RNG, format="csr")
+    np.testing.assert_allclose(Inputs(x).of(x).toarray(), normalize(x.toarray()), rtol=1e-12)
+
+
+def test_sparse_rows_with_negative_entries_are_no_words():
+    x = sp.csr_array(np.array([[1.0, -2.0], [0.0, 1.0]]))
+    assert Inputs(x).of(x) is x
