@@ -265,6 +265,20 @@ def test_each_new_node_is_alone_and_its_edges_can_be_taken_in_parts(network):
     torch.testing.assert_close(alone, together, **CLOSE)
 
 
+def test_with_a_teleport_of_1_it_is_a_perceptron_that_does_not_see_the_graph():
+    network, x = PageRank(F, H, C, teleport=1.0), random_features()
+    w, features = weights(network), node_features(x, torch.float64)
+    graph = replace(batch_of(random_graph(0)), products=Products(AllPairs(N)))
+    with torch.enable_grad():
+        logits = network(w, features, graph, training=False)[0]
+    torch.testing.assert_close(logits, own(torch.from_numpy(x), w), **CLOSE)
+    assert graph.products is not None
+    assert not graph.products.probes, "no product with the graph is made"
+    edges = NewEdges(torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.float64))
+    new = network.attach(w, features, graph, node_features(x[:1], torch.float64), edges)
+    torch.testing.assert_close(new[0], logits[:1], **CLOSE)
+
+
 def test_a_new_node_without_edges_says_what_its_features_say():
     network = NETWORKS["pagerank"]
     w, new = weights(network), random_features(2, seed=9)

@@ -14,7 +14,7 @@ from lds.config import LDSConfig
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.graphs.similarity import Similarity
-from lds.nn.committee import LOG_WEIGHTS, Committee
+from lds.nn.committee import LOG_WEIGHTS, TELEPORTS, Committee
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
 from lds.structure import committee, learner
@@ -36,6 +36,7 @@ from lds.structure.shared import (
     DEVIATION,
     MIDDLE_KERNEL,
     SLOPE,
+    TRUST_DEVIATION,
     SharedEdges,
     starting_edges,
     with_agreement,
@@ -47,6 +48,8 @@ SMALL = LDSConfig.of(
 )
 ALONE = dataclasses.replace(SMALL, agreement=0.0)
 CPU = torch.device("cpu")
+KINDS = 1 + len(TELEPORTS)
+"""Members of one turn: a GCN and PageRanks."""
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +125,7 @@ def test_the_last_record_is_of_the_refit():
     truth = result.probabilities[split.stopping, y[split.stopping]]
     assert last.stopping_loss == pytest.approx(-np.log(truth).mean(), rel=1e-5)
     assert last.expected_edges == result.edges.expected_edges
-    assert last.inner_steps == 3 * (1 + AGREEING) * 20
+    assert last.inner_steps == KINDS * (1 + AGREEING) * 20
 
 
 def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_does_not():
@@ -229,7 +232,7 @@ def test_stopping_rows_are_not_trained_on_and_the_refit_trains_on_all_others(mon
     asked = rows_read(monkeypatch)
     _, _, split = blobs()
     both = sorted([*split.train, *split.validation])
-    refits = 3 * (1 + AGREEING)
+    refits = KINDS * (1 + AGREEING)
     assert [sorted(rows) for rows in asked["inner"][-refits:]] == refits * [both]
     assert all(set(rows) <= set(both) for rows in [*asked["inner"], *asked["outer"]])
     deals = asked["inner"][1:-refits]  # the first is of the split, before any restart
@@ -245,7 +248,7 @@ def test_without_redrawing_the_roles_are_those_of_the_split(monkeypatch):
     _, _, split = blobs()
     assert asked["outer"] == [split.validation.tolist()]
     assert asked["inner"][0] == split.train.tolist()
-    assert len(asked["inner"]) == 1 + 3, "one refit without agreement"
+    assert len(asked["inner"]) == 1 + KINDS, "one refit without agreement"
 
 
 def test_labels_of_stopping_rows_do_not_move_the_edges():
@@ -261,7 +264,7 @@ def test_labels_of_stopping_rows_do_not_move_the_edges():
 
 
 def trained(n_stopping=12):
-    """Three members by `train_member`, and what they were made of."""
+    """A member of each kind by `train_member`, and what they were made of."""
     x, y, _ = blobs()
     edges = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float64, CPU)
     task = task_on(x, y, ALONE, torch.float64, CPU)
@@ -300,12 +303,12 @@ def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping):
     log_weights, probabilities = weigh(task, members, edges, stopping)
     each = probabilities_of(members, edges)
     truth = torch.from_numpy(blobs()[1])[stopping]
-    losses = -each[:, stopping].gather(2, truth.expand(3, -1).unsqueeze(2)).log().mean((1, 2))
+    losses = -each[:, stopping].gather(2, truth.expand(KINDS, -1).unsqueeze(2)).log().mean((1, 2))
     expected = torch.softmax(-math.sqrt(n_stopping) * losses, 0)
     torch.testing.assert_close(log_weights.exp(), expected, rtol=1e-9, atol=0)
     mean = (expected[:, None, None] * each).sum(0)
     torch.testing.assert_close(probabilities, mean, rtol=1e-9, atol=1e-12)
-    assert [member.steps for member in members] == 3 * [20]
+    assert [member.steps for member in members] == KINDS * [20]
 
 
 def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
@@ -348,9 +351,9 @@ def test_the_expected_graph_is_theta_normalised():
 def test_members_of_one_kind_differ_by_their_turn_and_all_sit_on_the_committee():
     result = fit()
     log_weights = result.params[LOG_WEIGHTS]
-    assert log_weights.shape == (3 * (1 + AGREEING),)
+    assert log_weights.shape == (KINDS * (1 + AGREEING),)
     assert float(log_weights.exp().sum()) == pytest.approx(1, rel=1e-6)
-    gcns = [result.params[f"{k}.W1"] for k in range(0, len(log_weights), 3)]
+    gcns = [result.params[f"{k}.W1"] for k in range(0, len(log_weights), KINDS)]
     assert all(not torch.equal(gcns[0], other) for other in gcns[1:])
     first = fit(ALONE)
     assert torch.equal(first.params["0.W1"], gcns[0]), "the first turn knows no agreement"
@@ -376,8 +379,8 @@ def test_the_last_distribution_agrees_with_what_the_turn_before_took_the_nodes_f
 
     def turn(k):
         return [
-            Member(network, task.network.of_member(result.params, 3 * k + place), 0)
-            for place, network in enumerate(task.network.members[:3])
+            Member(network, task.network.of_member(result.params, KINDS * k + place), 0)
+            for place, network in enumerate(task.network.members[:KINDS])
         ]
 
     last = before
@@ -456,16 +459,22 @@ def test_edges_that_are_not_updated_stay_where_they_started():
     assert fit().params[COEFFICIENTS].tolist() != [0, 1]
 
 
-def test_the_prior_weighs_against_the_rows_that_judge():
+@pytest.mark.parametrize("graph", [None, path()], ids=["no graph", "graph"])
+def test_the_prior_weighs_against_the_rows_that_judge(graph):
+    """Trust in a given graph, and in neighbours beside it, may move further than the rest."""
     x, y, split = blobs()
-    made = CommitteeLearner(x, y, split, None, SMALL, CPU, torch.float64)
-    direct = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float64, CPU)
-    assert torch.equal(made.edges.probs, direct.probs)
-    zero, away = torch.zeros(60, 1, dtype=torch.float64), torch.tensor([0.5, -0.2]).double()
-    made.edges.restore(made.edges.state() | {"coefficients": direct.coefficients + away})
-    made.edges.descend(FactoredGradient((zero,), (zero,)), 0.1)
-    found = made.edges.state()["moments"][0] / (1 - BETAS[0])
-    torch.testing.assert_close(found, away / (DEVIATION**2 * split.validation.size))
+    edges = CommitteeLearner(x, y, split, graph, SMALL, CPU, torch.float64).edges
+    direct = starting_edges(Similarity(x, "auto", 5), graph, 12, torch.float64, CPU)
+    assert torch.equal(edges.probs, direct.probs)
+    deviation = torch.tensor([DEVIATION, DEVIATION])
+    if graph is not None:
+        deviation = torch.tensor([TRUST_DEVIATION, DEVIATION, TRUST_DEVIATION])
+    zero = torch.zeros(60, 1, dtype=torch.float64)
+    away = torch.tensor([0.5, -0.2, 0.1], dtype=torch.float64)[: len(deviation)]
+    edges.restore(edges.state() | {"coefficients": direct.coefficients + away})
+    edges.descend(FactoredGradient((zero,), (zero,)), 0.1)
+    found = edges.state()["moments"][0] / (1 - BETAS[0])
+    torch.testing.assert_close(found, away / (deviation.double() ** 2 * split.validation.size))
 
 
 def test_controls_of_a_committee_read_the_labels_they_name():

@@ -43,13 +43,13 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def random_edges(n_judges: int = 0, seed: int = 0) -> SharedEdges:
+def random_edges(n_judges: int = 0, seed: int = 0, deviation=DEVIATION) -> SharedEdges:
     """Two features and coefficients on a third of all pairs."""
     rng = np.random.default_rng(seed)
     pairs = PairList.of(sp.csr_array(np.triu(rng.random((N, N)) < 0.3, 1)))
     features = torch.from_numpy(rng.standard_normal((pairs.n_pairs, 2)))
     start = torch.tensor([-0.4, 0.9], dtype=torch.float64)
-    return SharedEdges(pairs, ["one", "other"], features, start, n_judges)
+    return SharedEdges(pairs, ["one", "other"], features, start, n_judges, deviation)
 
 
 def pairs_of(edges: SharedEdges) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,17 +106,20 @@ def test_draws_follow_the_coefficients_once_they_move():
     assert bool((after[row, col][theta < 1e-9] == 0).all())
 
 
+@pytest.mark.parametrize("deviation", [DEVIATION, 0.5, torch.tensor([0.1, 2.0]).double()])
 @pytest.mark.parametrize("n_judges", [1, 40])
-def test_the_prior_pulls_back_to_where_coefficients_started_the_less_the_more_rows_judge(n_judges):
-    edges = random_edges(n_judges)
+def test_the_prior_pulls_back_to_where_coefficients_started_the_less_the_more_rows_judge(
+    n_judges, deviation
+):
+    edges = random_edges(n_judges, deviation=deviation).copy()
     start, away = edges.coefficients, torch.tensor([0.3, -0.2], dtype=torch.float64)
     state = edges.state() | {"coefficients": start + away}
     edges.restore(state)
     zero = torch.zeros(N, 1, dtype=torch.float64)
     edges.descend(FactoredGradient((zero,), (zero,)), 0.01)
-    # -log N(β; β_0, DEVIATION²) of one prior beside the sum of n losses, over n.
+    # -log N(β; β_0, deviation²) of one prior beside the sum of n losses, over n.
     found = edges.state()["moments"][0] / (1 - BETAS[0])
-    torch.testing.assert_close(found, away / (DEVIATION**2 * n_judges), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found, away / (deviation**2 * n_judges), rtol=1e-12, atol=0)
     assert bool(((edges.coefficients - start).abs() < away.abs()).all())
     free = random_edges(0)
     free.restore(state)
