@@ -39,4 +39,4 @@ class Inputs:
         if self._shift is None:
             return features
         scaled = (np.asarray(features) - self._shift) / self._scale
-        return np.asarray(scaled, dtype=features.dtype)
+        return np.asarray(scaled, dtype=np.result_type(features.dtype, np.float32))

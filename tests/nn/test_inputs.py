@@ -1,3 +1,5 @@
+"""Features as networks take them, against scikit-learn's scaler and normaliser."""
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -15,6 +17,9 @@ def test_columns_in_other_units_are_standardised_new_rows_as_those_of_the_fit():
     np.testing.assert_allclose(inputs.of(x), scaler.transform(x), rtol=1e-12)
     np.testing.assert_allclose(inputs.of(new), scaler.transform(new), rtol=1e-12)
     assert inputs.of(x.astype(np.float32)).dtype == np.float32
+    whole = (10 * x).astype(np.int64)
+    found = Inputs(whole).of(whole)
+    np.testing.assert_allclose(found, StandardScaler().fit_transform(whole), rtol=1e-12)
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS])

@@ -15,7 +15,7 @@ from lds.graphs.candidates import AllPairs, PairList
 from lds.graphs.weighted import PairGradient, weighted_edges
 from lds.nn.base import BACKBONES, GCN_NAME, NEED_EDGES, backbone, check_backbone
 from lds.nn.features import node_features
-from lds.nn.gcn import GCN
+from lds.nn.gcn import GCN, Likenesses, NewEdges
 
 N, F, H, C = 9, 4, 5, 3
 CPU = torch.device("cpu")
@@ -229,7 +229,8 @@ def test_gcnconv_is_the_librarys_own_gcn_and_so_for_new_nodes():
     )  # fmt: skip
     new = node_features(np.random.default_rng(5).standard_normal((4, F)), torch.float64)
     near = torch.tensor([[0, 1], [1, 2], [5, 0], [8, 3]])
-    like = (near, torch.tensor([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0], [0.3, 0.7]]).double())
+    q = torch.tensor([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0], [0.3, 0.7]]).double()
+    like = Likenesses(near, q)
     torch.testing.assert_close(
         made.attach(params, features, graph, new, like),
         own.attach(mine, features, graph, new, like),
@@ -244,19 +245,22 @@ def test_new_nodes_change_neither_the_graph_nor_each_other(name):
     rows = np.random.default_rng(5).standard_normal((3, F))
     near = torch.tensor([[0, 1], [1, 2], [5, 0]])
     q = torch.tensor([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0]]).double()
+    new, like = node_features(rows, torch.float64), Likenesses(near, q)
     if name == "ChebConv":
         with pytest.raises(ValueError, match="'ChebConv' cannot predict new rows"):
-            made.attach(params, features, graph, node_features(rows, torch.float64), (near, q))
+            made.attach(params, features, graph, new, like)
         return
-    together = made.attach(params, features, graph, node_features(rows, torch.float64), (near, q))
+    together = made.attach(params, features, graph, new, like)
     for k in range(3):
         new = node_features(rows[k : k + 1], torch.float64)
-        alone = made.attach(params, features, graph, new, (near[k : k + 1], q[k : k + 1]))
+        alone = made.attach(params, features, graph, new, like[k : k + 1])
         torch.testing.assert_close(alone, together[:, k : k + 1], **CLOSE)
     plain = made(params, features, graph, training=False)
     copies = made.attach(
         params, features, graph, node_features(X[[5, 0]], torch.float64),
-        (torch.tensor([[5, 1], [3, 0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()),
+        Likenesses(
+            torch.tensor([[5, 1], [3, 0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()
+        ),
     )  # fmt: skip
     torch.testing.assert_close(copies, plain[:, [5, 0]], **CLOSE)
     # The third new node is like node 5 alone: PyG's own layers, with the edges of 5 led to it, too.
@@ -268,6 +272,16 @@ def test_new_nodes_change_neither_the_graph_nor_each_other(name):
         whole = of_pyg(name, made, params)(x, index)
     torch.testing.assert_close(together[0, 2], whole[N], **CLOSE)
     torch.testing.assert_close(whole[:N], plain[0], **CLOSE)
+
+
+def test_new_edges_are_not_for_convolutions_of_pyg():
+    made, params = network("GCNConv")
+    features, edges = (
+        node_features(X, torch.float64),
+        NewEdges(torch.zeros(1, 1).long(), torch.ones(1, 1)),
+    )
+    with pytest.raises(TypeError, match="attached must be Likenesses for a PyG convolution"):
+        made.attach(params, features, graph_of(PAIRS), features, edges)
 
 
 def test_edges_that_connect_a_graph_and_are_no_candidates_have_weight_1():

@@ -75,6 +75,12 @@ def words(n=60, seed=0):
     return sp.csr_array(rng.poisson(0.1 + of_class).astype(np.float32)), labels, split
 
 
+def in_units(n=60, seed=0):
+    """The same, with a column in another unit."""
+    x, labels, split = blobs(n, seed)
+    return x * np.array([1, 1, 1e4, 1, 1], dtype=np.float32), labels, split
+
+
 def path(n=60, weight=1.0) -> sp.csr_array:
     """A graph in which the last third of the nodes is isolated."""
     i = np.arange(2 * n // 3 - 1)
@@ -100,7 +106,7 @@ def assert_same(ours, theirs):
 # As a whole
 
 
-@pytest.mark.parametrize("kind", [blobs, words])
+@pytest.mark.parametrize("kind", [blobs, words, in_units])
 def test_separable_classes_are_learned(kind, monkeypatch):
     monkeypatch.setattr(committee, "MAX_STEPS", 150)
     x, y, split = kind()
@@ -499,6 +505,14 @@ def test_counts_in_another_unit_a_row_are_the_same_words():
     assert_same(fit(problem=(longer.astype(np.float32), y, split)), fit(problem=(x, y, split)))
 
 
+def test_the_unit_of_a_column_that_differs_from_the_others_does_not_matter():
+    x, y, split = in_units()
+    further = x * np.array([1, 1, 8, 1, 1], dtype=np.float32)
+    one, other = fit(problem=(x, y, split)), fit(problem=(further, y, split))
+    np.testing.assert_allclose(one.start.toarray(), other.start.toarray(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-2)
+
+
 def test_integer_counts_are_words_too():
     x, y, split = words()
     whole = fit(problem=(x.astype(np.int64), y, split))
@@ -624,7 +638,7 @@ def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_member
     torch.testing.assert_close(found, logits.exp().mean(0), rtol=1e-4, atol=1e-6)  # float32
 
 
-@pytest.mark.parametrize("kind", [blobs, words])
+@pytest.mark.parametrize("kind", [blobs, words, in_units])
 @pytest.mark.parametrize("agreement", [0.0, 1.0])
 def test_new_rows_near_a_row_of_the_fit_come_out_as_it_did(kind, agreement, monkeypatch):
     monkeypatch.setattr(committee, "MAX_STEPS", 100)
