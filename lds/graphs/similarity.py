@@ -20,12 +20,19 @@ LOCAL_SCALE = 7
 """The neighbour whose distance is a row's own scale (Zelnik-Manor and Perona, 2004)."""
 
 
+WORDS_BELOW = 0.15
+"""Share of non-zero entries below which features that are never negative are words."""
+
+
 def are_words(features: Features) -> bool:
-    """Whether features look like counts or weights of words: sparse and none of them negative."""
-    if not sp.issparse(features):
-        return False
-    values = np.asarray(features.data)
-    return not values.size or float(values.min()) >= 0
+    """Whether features look like counts or weights of words: few are not 0, and none is negative.
+
+    What they are stored as, sparse or dense, does not matter.
+    """
+    values = np.asarray(features.data if sp.issparse(features) else features)
+    n_entries = max(1, features.shape[0] * features.shape[1])
+    few = 0 < np.count_nonzero(values) < WORDS_BELOW * n_entries
+    return bool(few) and float(values.min()) >= 0
 
 
 def unit_rows(features: sp.csr_array) -> sp.csr_array:
@@ -64,7 +71,10 @@ class Similarity:
         words = are_words(features)
         self.n_nodes, self.n_neighbors = int(features.shape[0]), n_neighbors
         self.cosine = metric == "cosine" or (metric == AUTO and words)
-        self._idf = idf(sp.csr_array(features)) if self.cosine and words else None
+        self._idf = None
+        if self.cosine and words:
+            features = sp.csr_array(features)
+            self._idf = idf(features)
         distance = metric if metric != AUTO else "cosine" if words else "euclidean"
         check_neighbors(self.n_nodes, n_neighbors, distance, sparse=sp.issparse(features))
         self._search = neighbor_search(self._weighed(features), n_neighbors, distance)
@@ -97,7 +107,7 @@ class Similarity:
     def _weighed(self, features: Features) -> Features:
         if self._idf is None:
             return features
-        return unit_rows(sp.csr_array(features @ sp.diags_array(self._idf)))
+        return unit_rows(sp.csr_array(sp.csr_array(features) @ sp.diags_array(self._idf)))
 
     def _local_scale(self, distance: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         return np.asarray(distance[:, min(LOCAL_SCALE, self.n_neighbors) - 1])

@@ -52,8 +52,7 @@ class SharedEdges(EdgeDistribution):
 
     To the bilevel core it is what `EdgeDistribution` is. A hypergradient by the probabilities is
     carried on to β by the chain rule and moves it by Adam: its scale does not matter. What few
-    labels say counts for little: β has a normal prior around where it
-    starts, beside n losses.
+    labels say counts for little: β has a normal prior around where it starts, beside n losses.
 
     Arguments:
         pairs: who may be joined.

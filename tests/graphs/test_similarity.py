@@ -13,10 +13,10 @@ from lds.graphs.similarity import LOCAL_SCALE, Similarity, are_words, idf, unit_
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}
 
 
-def counts(n=25, d=40, seed=0) -> sp.csr_array:
+def counts(n=25, d=90, seed=0) -> sp.csr_array:
     """Counts of words; the last row has none."""
     rng = np.random.default_rng(seed)
-    x = rng.poisson(0.3, (n, d)).astype(np.float64)
+    x = rng.poisson(0.1, (n, d)).astype(np.float64)
     x[-1] = 0
     return sp.csr_array(x)
 
@@ -117,8 +117,9 @@ def test_matrices_are_symmetric_in_0_1_with_the_pairs_of_a_neighbour_search(metr
 
 def test_what_words_are():
     assert are_words(counts())
-    assert are_words(sp.csr_array((3, 3)))
-    assert not are_words(counts().toarray())
+    assert not are_words(sp.csr_array((3, 3)))
+    assert are_words(counts().toarray()), "how they are stored does not matter"
+    assert not are_words(sp.csr_array(np.ones((25, 90)))), "a table, stored sparse"
     assert not are_words(-counts())
 
 

@@ -71,8 +71,8 @@ def words(n=60, seed=0):
     """Counts of words, some of them of a class."""
     rng = np.random.default_rng(seed)
     _, labels, split = blobs(n)
-    of_class = np.kron(np.eye(3), np.ones((1, 10)))[labels]
-    return sp.csr_array(rng.poisson(0.1 + of_class).astype(np.float32)), labels, split
+    of_class = np.kron(np.eye(3), np.ones((1, 30)))[labels]
+    return sp.csr_array(rng.poisson(0.02 + 0.3 * of_class).astype(np.float32)), labels, split
 
 
 def in_units(n=60, seed=0):
