@@ -173,7 +173,9 @@ def table(found: list[dict[str, Any]]) -> Iterator[str]:
             against = ""
             if method != OURS and len(shared) > 1:
                 apart = np.array([scores[s] - ours[s] for s in shared])
-                p = float(ttest_rel([scores[s] for s in shared], [ours[s] for s in shared]).pvalue)
+                p = 1.0  # where no seed differs
+                if apart.any():
+                    p = float(ttest_rel([scores[s] for s in shared], [ours[s] for s in shared])[1])
                 against = f"{apart.mean():+.1f} (p = {p:.3f})"
             values = list(scores.values())
             nll, ece, seconds = (
