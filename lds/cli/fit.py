@@ -329,9 +329,12 @@ def _print_summary(report: "FitReport", config: LDSConfig, folder: Path) -> None
         label = f"({letter}) {CONTROLS[name]}"
         table.add_row(label, percent(control.stopping_accuracy), *_cells(test[name]))
     out.print(table)
+    n_done, ending = len(result.history), f"best {result.best + 1}"
+    if config.method == "committee":  # whose last record is of the refit
+        n_done, ending = n_done - 1, "and the refit"
     out.print(
-        f"{len(result.history)} outer iterations in {report.seconds:.0f} s, best "
-        f"{result.best + 1}, ended by {result.reason}; expected edges "
+        f"{n_done} outer iterations in {report.seconds:.0f} s, {ending}, ended by "
+        f"{result.reason}; expected edges "
         f"{report.starting_edges:,} -> {best.expected_edges:,.0f}"
     )
     print_path("run folder", folder)
