@@ -222,7 +222,7 @@ def test_the_hypergradient_of_coefficients_equals_dense_autograd(name, step_kind
 
 
 def rows_with_words(n: int = 20) -> sp.csr_array:
-    return sp.csr_array(np.random.default_rng(0).poisson(0.4, (n, 30)).astype(np.float64))
+    return sp.csr_array(np.random.default_rng(0).poisson(0.12, (n, 90)).astype(np.float64))
 
 
 def measurements(n: int = 20) -> np.ndarray:
