@@ -1,5 +1,6 @@
 """`lds fit`: begin a run, or go on with one."""
 
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -147,9 +148,14 @@ def fit(
     plan = _new(given) if resume is None else _resumed(context, given, resume)
     config_of_run, source = plan["config"], plan["source"]
 
+    import torch
+
     from lds.cli.run_folder import save
     from lds.datasets.base import load
     from lds.experiments.fit import fit_dataset
+
+    if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
+        torch.set_num_threads(1)
 
     data = load(**source)
     folder = resume or _run_folder(out_folder, data, seed, force)
