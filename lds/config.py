@@ -23,7 +23,7 @@ class LDSConfig:
     Arguments:
         n_neighbors: k of the kNN graph that starts θ where none is given (§9.4.2: 10 or 20).
         metric: of the neighbour search (§9.4.2: cosine or Euclidean), or, with the committee,
-            "auto": cosine of tf-idf for sparse features without negative ones, else Euclidean.
+            "auto": cosine of tf-idf for words (`lds.graphs.similarity.are_words`), else Euclidean.
         backbone: the network: "gcn" (the thesis), or two layers of a PyG convolution, one of
             `lds.nn.base.BACKBONES`. Those take edges with weights, so the hypergradient reaches
             candidate pairs alone: time and memory grow with them, and a sparse support (the
@@ -75,7 +75,7 @@ class LDSConfig:
         settle: hypergradients are taken once the best inner loss fell by less than this share of it
             within a window of τ steps; 0 takes them from the first step.
         agreement: coefficient of the log-odds that the nodes of a pair are of one class, in the
-            second refit of the committee; 0 has no second refit.
+            further refits of the committee; 0 has none but the first.
         method: "lds" (the thesis), or "committee" (see `lds.structure.committee`), whose defaults
             `LDSConfig.of` knows.
         seed: of everything random in the run.

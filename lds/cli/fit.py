@@ -135,7 +135,7 @@ def fit(
         ),
     ] = None,
     agreement: Annotated[
-        float | None, typer.Option(help="Weight of predicted classes in edges; 0: no second refit.")
+        float | None, typer.Option(help="Weight of predicted classes in edges; 0: one refit.")
     ] = None,
 ) -> None:
     """Learn a graph and classify, with three honest controls on the same split and seed.

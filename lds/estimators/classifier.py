@@ -254,16 +254,15 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             x, codes, split, start, config, device=self.device, on_iteration=show,
             checkpoint=self.checkpoint, resume=self.resume,
         )  # fmt: skip
-        if result.reason == "max_iter" and config.method == "committee":
-            pass  # it is made for so many
-        elif result.reason == "max_iter":
+        planned = config.method == "committee"  # whose outer iterations are so many
+        if result.reason == "max_iter" and not planned:
             warnings.warn(
                 f"max_iter={config.max_iter} outer iterations were not enough for early stopping "
                 f"(patience={config.patience}); the best graph so far is kept",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        elif result.reason != "patience":
+        elif result.reason not in ("patience", "max_iter"):
             warnings.warn(f"the fit ended early: {result.reason}", UserWarning, stacklevel=2)
         self._result, self._x, self._codes = result, x, codes
         self.split_ = split

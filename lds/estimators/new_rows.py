@@ -9,7 +9,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from lds._types import Features
@@ -20,6 +19,7 @@ from lds.datasets.encoding import TableEncoding
 from lds.datasets.table import load_rows
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import starting_tree
+from lds.graphs.knn import neighbor_search
 from lds.structure.committee import predict_new
 from lds.structure.edges import EdgeDistribution
 from lds.structure.objectives import task_on
@@ -57,7 +57,7 @@ def predict_new_rows(
         )  # fmt: skip
         found[other] = attached.cpu().numpy()
     elif other.any():
-        search = NearestNeighbors(n_neighbors=config.n_neighbors, metric=config.metric).fit(x)
+        search = neighbor_search(x, config.n_neighbors, config.metric)
         distances, neighbors = search.kneighbors(new[other])
         task = task_on(x, codes, config, torch.float32, edges.probs.device)
         near = likenesses(neighbors.astype(np.int64), distances, edges.probs)

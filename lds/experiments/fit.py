@@ -32,15 +32,18 @@ class FitReport:
         dataset: what was fitted.
         result: LDS's result.
         controls: by name, see `structure.baselines.CONTROLS`; empty where they were left out.
-        start: symmetric CSR of the starting probabilities.
         seconds: of LDS alone.
     """
 
     dataset: NodeDataset
     result: LDSResult
     controls: dict[str, ControlResult]
-    start: sp.csr_array
     seconds: float
+
+    @property
+    def start(self) -> sp.csr_array:
+        """Symmetric CSR of the starting probabilities."""
+        return self.result.start
 
     @property
     def starting_edges(self) -> int:
@@ -93,7 +96,7 @@ def fit_dataset(
         *problem, given, config, device=device, on_iteration=on_iteration,
         held_out=dataset.held_out, checkpoint=checkpoint, resume=resume,
     )  # fmt: skip
-    report = FitReport(dataset, result, {}, result.start, time.perf_counter() - started)
+    report = FitReport(dataset, result, {}, time.perf_counter() - started)
     if on_learned is not None:
         on_learned(report)
     if not controls or result.reason == "interrupted":
@@ -108,7 +111,7 @@ def fit_dataset(
         )  # fmt: skip
     except KeyboardInterrupt:  # LDS's own result stands
         return report
-    return FitReport(dataset, result, found, result.start, report.seconds)
+    return FitReport(dataset, result, found, report.seconds)
 
 
 def starting_graph(dataset: NodeDataset, config: LDSConfig) -> sp.csr_array:

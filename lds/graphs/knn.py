@@ -127,7 +127,7 @@ def nearest_bridges(
         if part == largest:
             continue
         inside, outside = np.flatnonzero(labels == part), np.flatnonzero(labels != part)
-        search = NearestNeighbors(n_neighbors=1, metric=metric).fit(features[outside])
+        search = neighbor_search(features[outside], 1, metric)
         distance, near = search.kneighbors(features[inside])
         best = int(distance.argmin())
         found.append((float(distance[best, 0]), int(inside[best]), int(outside[near[best, 0]])))

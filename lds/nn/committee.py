@@ -28,11 +28,13 @@ class Committee:
     `log_weights`.
 
     Arguments:
-        members: networks with as many classes.
+        kinds: networks with as many classes.
+        n_times: how often each of them is a member, with weights of its own; the kinds in turn.
     """
 
-    def __init__(self, members: "Sequence[GCN | PageRank]") -> None:
-        self.members = tuple(members)
+    def __init__(self, kinds: "Sequence[GCN | PageRank]", n_times: int = 1) -> None:
+        self.kinds, self.n_times = tuple(kinds), n_times
+        self.members = self.kinds * n_times
 
     def init(self, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Params:
         """Fresh members of equal weight."""
@@ -114,8 +116,8 @@ def committee(
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: as of its members.
-        n_times: how often each of them is a member, with weights of its own.
+        n_times: how often each of them is a member.
     """
     sizes = (n_features, hidden_channels, n_classes, dropout)
     walkers = [PageRank(*sizes, teleport=alpha) for alpha in TELEPORTS]
-    return Committee([GCN(*sizes), *walkers] * n_times)
+    return Committee([GCN(*sizes), *walkers], n_times)

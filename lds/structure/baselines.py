@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from lds._types import Features, Split
-from lds.bilevel.adaptive import Adam
-from lds.bilevel.step import Start, Step, mix
+from lds.bilevel.step import mix
 from lds.config import LDSConfig
 from lds.structure.checks import check_device
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import Iteration, LDSResult, learn
 from lds.structure.objectives import nodes_tensor, task_on
-from lds.structure.predict import WORST, predict_proba, score
+from lds.structure.predict import predict_proba
+from lds.structure.train import train
 
 GCN_PATIENCE = 50
 GCN_MAX_STEPS = 400
@@ -104,7 +104,7 @@ def run_controls(
 def fit_gcn(
     features: Features,
     labels: NDArray[np.int64],
-    train: NDArray[np.int64],
+    rows: NDArray[np.int64],
     stopping: NDArray[np.int64],
     start: sp.csr_array,
     config: LDSConfig,
@@ -112,7 +112,7 @@ def fit_gcn(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> ControlResult:
-    """One GCN on a fixed graph, trained on `train`, stopped and chosen on `stopping`.
+    """One GCN on a fixed graph, trained on `rows`, stopped and chosen on `stopping`.
 
     Where starting probabilities are fractions, graphs are drawn from them as LDS would.
     """
@@ -120,22 +120,13 @@ def fit_gcn(
     task = task_on(features, labels, config, dtype, device)
     edges = EdgeDistribution(start, dtype, device)
     fixed = bool(((edges.probs == 0) | (edges.probs == 1)).all())
-    dynamics = Adam(task.inner(nodes_tensor(train, device)), lr=config.inner_lr)
-    fresh = torch.Generator().manual_seed(mix(config.seed, 0, -1))
-    params = task.network.init(fresh, dtype, device)
-    hyper = {"edges": edges}
-    state = Start(dynamics, params, hyper, mix(config.seed, 0, -2)).run()
-    rows = nodes_tensor(stopping, device)
-    best, probabilities, waited, t = WORST, None, 0, 0
-    while t < GCN_MAX_STEPS and waited < GCN_PATIENCE:
-        state, _ = Step(dynamics, state, hyper, t, mix(config.seed, 0, t)).run()
-        t += 1
-        n_draws = 1 if fixed else config.n_draws
-        probs = predict_proba(task, dynamics.params(state), edges, n_draws, mix(config.seed, t, -3))
-        now = score(probs, task.labels, rows)
-        waited += 1
-        if now.better_than(best):
-            best, probabilities, waited = now, probs, 0
-    if probabilities is None:
+    n_draws = 1 if fixed else config.n_draws
+    found = train(
+        task, edges, nodes_tensor(rows, device), nodes_tensor(stopping, device), config.inner_lr,
+        (config.seed, 0),
+        lambda w, t: predict_proba(task, w, edges, n_draws, mix(config.seed, t, -3)),
+        max_steps=GCN_MAX_STEPS, patience=GCN_PATIENCE,
+    )  # fmt: skip
+    if found is None:
         raise ArithmeticError("the control GCN met no finite loss; a smaller inner_lr may help")
-    return ControlResult(probabilities.cpu().numpy(), best.accuracy, t)
+    return ControlResult(found.probabilities.cpu().numpy(), found.score.accuracy, found.steps)

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lds._types import Features, Split
-from lds.bilevel.adaptive import Adam
-from lds.bilevel.step import Start, Step, mix
+from lds.bilevel.step import mix
 from lds.config import LDSConfig
 from lds.graphs.batch import GraphBatch, weighted_graph
 from lds.graphs.candidates import PairList
@@ -36,16 +35,10 @@ from lds.nn.gcn import NewEdges
 from lds.nn.inputs import Inputs
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import LDSResult, Learner, NonFiniteError
-from lds.structure.metrics import mutual_information
-from lds.structure.objectives import AGREEING, Task, nodes_tensor, task_on
-from lds.structure.predict import (
-    WORST,
-    hidden_layer,
-    predict_draws,
-    predict_proba_new,
-    score,
-)
+from lds.structure.objectives import Task, nodes_tensor, task_on
+from lds.structure.predict import predict_proba_new, score
 from lds.structure.shared import SharedEdges, new_edges, starting_edges, with_agreement
+from lds.structure.train import train
 
 MAX_STEPS, PATIENCE, EVERY = 300, 60, 2
 """Of a member's training: most steps, steps without a better early-stopping score, and how often
@@ -83,13 +76,15 @@ class CommitteeLearner(Learner):
         device: torch.device,
         dtype: torch.dtype,
         held_out: sp.csr_array | None = None,
+        edges: SharedEdges | None = None,
     ) -> None:
-        self.whole = task_on(features, labels, config, dtype, device)
         inputs = Inputs(features).of(features)
-        similar = Similarity(inputs, config.metric, min(config.n_neighbors, len(labels) - 1))
-        edges = starting_edges(similar, graph, split.validation.size, dtype, device)
+        self.whole = task_on(inputs, labels, config, dtype, device)
+        if edges is None:
+            similar = Similarity(inputs, config.metric, min(config.n_neighbors, len(labels) - 1))
+            edges = starting_edges(similar, graph, split.validation.size, dtype, device)
         assert isinstance(self.whole.network, Committee)
-        one = replace(self.whole, network=self.whole.network.members[1])
+        one = replace(self.whole, network=self.whole.network.kinds[1])
         super().__init__(
             inputs, labels, split, edges.to_csr(), config, device, dtype, held_out,
             one, edges,
@@ -100,47 +95,42 @@ class CommitteeLearner(Learner):
         config, task, edges = self.config, self.whole, self.edges
         assert isinstance(edges, SharedEdges)
         assert isinstance(task.network, Committee)
-        n_turns = 1 + AGREEING if config.agreement else 1
-        kinds = task.network.members[: len(task.network.members) // n_turns]
-        rows = np.concatenate([self.split.train, self.split.validation])
-        train = nodes_tensor(rows, task.labels.device)
-        last = edges
+        kinds = task.network.kinds
+        rows = nodes_tensor(
+            np.concatenate([self.split.train, self.split.validation]), task.labels.device
+        )
+        last, expected = edges, expected_graph(edges)
         members: list[Member] = []
-        for turn in range(n_turns):
+        for turn in range(task.network.n_times):
             if turn:  # with what the turn before took the nodes for
-                log_weights, probabilities = weigh(
-                    task, members[-len(kinds) :], last, self.stopping
+                _, found = weigh(task, members[-len(kinds) :], expected, self.stopping)
+                last = with_agreement(edges, found, config.agreement)
+                expected = expected_graph(last)
+            members += [
+                train_member(
+                    replace(task, network=network), last, expected, rows, self.stopping, config,
+                    mix(config.seed, turn, k, -8),
                 )
-                last = with_agreement(edges, probabilities, config.agreement)
-            expected = expected_graph(last)
-            for k, network in enumerate(kinds):
-                mine, seed = replace(task, network=network), mix(config.seed, turn, k, -8)
-                members.append(
-                    train_member(mine, last, expected, train, self.stopping, config, seed)
-                )
-        log_weights, _ = weigh(task, members, last, self.stopping)
+                for k, network in enumerate(kinds)
+            ]  # fmt: skip
+        log_weights, _ = weigh(task, members, expected, self.stopping)
         params = task.network.join([member.params for member in members], log_weights)
+        params[COEFFICIENTS] = edges.coefficients
         n_done = len(self.history)
-        seed = mix(config.seed, n_done, -3)
-        draws = predict_draws(task, params, last, config.n_draws, seed)
-        found = draws.mean(0)
+        result = self.outcome(task, params, last, n_done, reason)
+        found = torch.from_numpy(result.probabilities).to(task.labels.device)
         now = score(found, task.labels, self.stopping)
         record = replace(
             self.history[-1], iteration=n_done, inner_steps=sum(m.steps for m in members),
             stopping_accuracy=now.accuracy, stopping_loss=now.loss,
             expected_edges=last.expected_edges, group_probs=self.groups.means(last), improved=True,
         )  # fmt: skip
-        hidden = hidden_layer(task, params, last, config.n_draws, seed)
-        return LDSResult(
-            {**params, COEFFICIENTS: edges.coefficients}, last, found.cpu().numpy(),
-            mutual_information(draws.cpu().numpy()), hidden.cpu().numpy(),
-            [*self.history, record], n_done, reason, config, self.start,
-        )  # fmt: skip
+        return replace(result, history=[*self.history, record])
 
 
 @torch.no_grad()
 def weigh(
-    task: Task, members: Sequence[Member], edges: SharedEdges, stopping: Tensor
+    task: Task, members: Sequence[Member], graph: GraphBatch, stopping: Tensor
 ) -> tuple[Tensor, Tensor]:
     """How much each member counts on a distribution, and what they say together.
 
@@ -150,14 +140,13 @@ def weigh(
     Arguments:
         task: of the run.
         members: trained networks.
-        edges: the expected graph of these is what they are judged on.
+        graph: what they are judged on, the expected one of a distribution.
         stopping: rows.
 
     Returns:
         Logarithms of weights that sum to 1, `(n_members,)`, and class probabilities
         `(n_nodes, n_classes)`.
     """
-    graph = expected_graph(edges)
     each = torch.stack(
         [m.network(m.params, task.features, graph, training=False)[0].softmax(1) for m in members]
     )
@@ -168,7 +157,7 @@ def weigh(
 
 
 def train_member(
-    task: Task, edges: SharedEdges, expected: GraphBatch, train: Tensor, stopping: Tensor,
+    task: Task, edges: SharedEdges, expected: GraphBatch, rows: Tensor, stopping: Tensor,
     config: LDSConfig, seed: int,
 ) -> Member:  # fmt: skip
     """One network on graphs drawn from `edges`, early stopped by what it says on the expected one.
@@ -177,34 +166,25 @@ def train_member(
         task: with the network.
         edges: drawn from, not changed.
         expected: their `expected_graph`.
-        train, stopping: rows.
+        rows, stopping: that train, and that decide when to stop.
         config: the options.
         seed: of fresh weights, graphs and dropout.
 
     Raises:
         NonFiniteError: no loss was finite.
     """
-    dynamics = Adam(task.inner(train), lr=config.inner_lr)
-    fresh = torch.Generator().manual_seed(mix(seed, -1))
-    params = task.network.init(fresh, task.features.dtype, task.features.device)
-    hyper = {"edges": edges}
-    state = Start(dynamics, params, hyper, mix(seed, -2)).run()
-    best, kept, waited, t = WORST, None, 0, 0
-    while t < MAX_STEPS and waited < PATIENCE:
-        state, _ = Step(dynamics, state, hyper, t, mix(seed, t)).run()
-        t += 1
-        if t % EVERY:
-            continue
-        waited += EVERY
-        with torch.no_grad():
-            w = dynamics.params(state)
-            probs = task.network(w, task.features, expected, training=False)[0].softmax(1)
-        now = score(probs, task.labels, stopping)
-        if now.better_than(best):
-            best, kept, waited = now, w, 0
-    if kept is None:
+
+    @torch.no_grad()
+    def predict(w: dict[str, Tensor], t: int) -> Tensor:
+        return task.network(w, task.features, expected, training=False)[0].softmax(1)
+
+    found = train(
+        task, edges, rows, stopping, config.inner_lr, (seed,), predict,
+        max_steps=MAX_STEPS, patience=PATIENCE, every=EVERY,
+    )  # fmt: skip
+    if found is None:
         raise NonFiniteError("a member of the committee met no finite loss; try a smaller inner_lr")
-    return Member(task.network, kept, t)
+    return Member(task.network, found.params, found.steps)
 
 
 def expected_graph(edges: SharedEdges) -> GraphBatch:
@@ -234,13 +214,11 @@ def predict_new(
         params, edges, probabilities, config: what it came to.
         seed: of the graphs.
     """
-    task = task_on(features, labels, config, edges.probs.dtype, edges.probs.device)
     prepared = Inputs(features)
-    similar = Similarity(
-        prepared.of(features), config.metric, min(config.n_neighbors, len(labels) - 1)
-    )
+    fitted, inputs = prepared.of(features), prepared.of(new)
+    task = task_on(fitted, labels, config, edges.probs.dtype, edges.probs.device)
+    similar = Similarity(fitted, config.metric, min(config.n_neighbors, len(labels) - 1))
     known = torch.as_tensor(probabilities, dtype=edges.probs.dtype, device=edges.probs.device)
-    inputs = prepared.of(new)
 
     def classify(attached: NewEdges) -> Tensor:
         return predict_proba_new(task, params, edges, inputs, attached, config.n_draws, seed)

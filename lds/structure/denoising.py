@@ -5,6 +5,7 @@ are hidden, and two layers on the drawn graph are to tell what they were: a grap
 that joins nodes alike in what was hidden (SLAPS). The decoder is a further inner variable.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Denoiser:
     """Mean loss of the hidden entries of X, on one drawn graph.
 
     Words (sparse features): a hidden word and `NEGATIVES` random ones a row, binary cross-entropy,
-    nats. Measurements (dense features): squared error over the variance of the column.
+    nats. Measurements (dense features): squared error over the mean variance of the columns.
 
     References:
         Fatemi, El Asri and Kazemi, 2021, §4.3, https://arxiv.org/abs/2102.05034
@@ -63,7 +64,7 @@ class Denoiser:
         row, col, truth = hidden
         if isinstance(self.features, DenseFeatures):
             told = code @ params["decoder"].t() + params["bias"]
-            return (told[row, col] - truth).square().mean() / self._variance()
+            return (told[row, col] - truth).square().mean() / self._variance
         n_features = self.features.shape[1]
         other = torch.randint(n_features, (NEGATIVES * len(row),)).to(row.device)
         positive = _logits(code, params, row, col)
@@ -71,7 +72,9 @@ class Denoiser:
         total = softplus(-positive).sum() + softplus(negative).sum()
         return total / max(1, len(positive) + len(negative))
 
+    @functools.cached_property
     def _variance(self) -> float:
+        """The mean variance of the columns; 1 where they have none."""
         assert isinstance(self.features, DenseFeatures)
         found = float(self.features.x.var(0, correction=0).mean())
         return found if math.isfinite(found) and found > 0 else 1.0

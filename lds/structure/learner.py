@@ -18,7 +18,7 @@ from lds.bilevel.resume import Checkpoint
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix, replayed
 from lds.bilevel.taped import TapedStep
-from lds.config import LDSConfig
+from lds.config import LDSConfig, Method
 from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
 from lds.structure.denoising import Denoiser
@@ -145,7 +145,8 @@ def learn(
         raise ValueError("resume=True needs checkpoint=, the folder to go on from")
     device = check_device(device)
     start = check_problem(features, labels, split, start, config, dtype, device)
-    learner = _learner(features, labels, split, start, config, device, dtype, held_out)
+    make = _learner(config.method)
+    learner = make(features, labels, split, start, config, device, dtype, held_out)
     kept = None
     if checkpoint is not None:
         named = fingerprint(features, labels, split, start, config, learner.edges)
@@ -168,11 +169,11 @@ def learn(
     return learner.result(reason)
 
 
-def _learner(*problem: Any) -> "Learner":
-    """The learner of the method in the config."""
+def _learner(method: Method) -> "Callable[..., Learner]":
+    """The class that runs a method."""
     from lds.structure.committee import CommitteeLearner  # which builds on this module
 
-    return (CommitteeLearner if problem[4].method == "committee" else Learner)(*problem)
+    return CommitteeLearner if method == "committee" else Learner
 
 
 class Learner:
@@ -381,24 +382,22 @@ class Learner:
 
     def result(self, reason: str) -> LDSResult:
         """The best found; at least one outer iteration must have ended."""
-        assert self.best.edges is not None
-        assert self.best.probabilities is not None
-        best, config = self.best, self.config
-        seed = mix(config.seed, best.iteration, -3)  # the graphs of the best score once more
-        draws = predict_draws(self.task, best.params, self.best.edges, config.n_draws, seed)
-        hidden = hidden_layer(self.task, best.params, self.best.edges, config.n_draws, seed)
+        best = self.best
+        assert best.edges is not None
+        # The graphs of the best score once more.
+        return self.outcome(self.task, best.params, best.edges, best.iteration, reason)
+
+    def outcome(
+        self, task: Task, params: Params, edges: EdgeDistribution, best: int, reason: str
+    ) -> LDSResult:
+        """What given weights say on the graphs by which outer iteration `best` is judged."""
+        config, seed = self.config, mix(self.config.seed, best, -3)
+        draws = predict_draws(task, params, edges, config.n_draws, seed)
+        hidden = hidden_layer(task, params, edges, config.n_draws, seed)
         return LDSResult(
-            self.best.params,
-            self.best.edges,
-            self.best.probabilities.cpu().numpy(),
-            mutual_information(draws.cpu().numpy()),
-            hidden.cpu().numpy(),
-            self.history,
-            self.best.iteration,
-            reason,
-            self.config,
-            self.start,
-        )
+            params, edges, draws.mean(0).cpu().numpy(), mutual_information(draws.cpu().numpy()),
+            hidden.cpu().numpy(), self.history, best, reason, config, self.start,
+        )  # fmt: skip
 
 
 def finite(value: Tensor | float | None, name: str, iteration: int, t: int) -> float:

@@ -16,7 +16,6 @@ from lds.graphs.part import part_around
 from lds.nn.base import Backbone, backbone
 from lds.nn.committee import committee
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
-from lds.nn.inputs import Inputs
 
 AGREEING = 2
 """Refits of a committee with what the refit before took the nodes for."""
@@ -97,9 +96,10 @@ def task_on(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Task:
-    """The task of a run, on its device and in its precision; classes are counted from `labels`."""
-    if config.method == "committee":
-        features = Inputs(features).of(features)
+    """The task of a run, on its device and in its precision; classes are counted from `labels`.
+
+    A committee takes features as `lds.nn.inputs.Inputs` makes them.
+    """
     x = node_features(features, dtype, device)
     n_classes = int(labels.max()) + 1
     sizes = (x.shape[1], config.hidden_channels, n_classes)

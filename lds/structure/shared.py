@@ -126,7 +126,7 @@ class SharedEdges(EdgeDistribution):
         """The coefficients and what moves them; pairs and features follow from the data."""
         return {
             "coefficients": self.coefficients.cpu(),
-            "moments": self._moments,
+            "moments": self._moments.clone(),
             "steps": self._steps,
         }
 

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lds import LDSClassifier
+from tests.estimators.options import THESIS_ONLY
 
 QUICK = {"n_neighbors": 4, "max_inner": 40, "patience": 2, "random_state": 0}
 
@@ -259,12 +260,7 @@ def test_all_pairs_that_do_not_fit_name_the_way_out(monkeypatch):
         LDSClassifier.thesis(**QUICK).fit(*blobs()[:2])
 
 
-@pytest.mark.parametrize(
-    "option",
-    [{"backbone": "GCNConv"}, {"connected": True}, {"estimator": "disarm"}, {"support": "all"},
-     {"batch_nodes": 4}, {"learn_inner_lr": 0.1}],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("option", THESIS_ONLY, ids=str)
 def test_an_option_of_the_thesiss_method_alone_names_the_way_out(option):
     (name,) = option
     with pytest.raises(ValueError, match=rf"^{name} must be .*; method='lds' takes it$"):

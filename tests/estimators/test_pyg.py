@@ -11,6 +11,7 @@ from torch_geometric.transforms import Compose, NormalizeFeatures
 from torch_geometric.utils import is_undirected
 
 from lds import LearnStructure, learn_structure
+from tests.estimators.options import THESIS_ONLY
 
 QUICK = {"n_neighbors": 4, "max_inner": 40, "max_iter": 3}
 METHODS = ["committee", "lds"]
@@ -178,12 +179,7 @@ def test_bad_data_is_refused(change, error, message):
         learn_structure(blobs(**change), **QUICK)
 
 
-@pytest.mark.parametrize(
-    "option",
-    [{"backbone": "GCNConv"}, {"connected": True}, {"estimator": "disarm"}, {"support": "all"},
-     {"batch_nodes": 4}, {"learn_inner_lr": 0.1}],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("option", THESIS_ONLY, ids=str)
 def test_an_option_of_the_thesiss_method_alone_names_the_way_out(option):
     (name,) = option
     with pytest.raises(ValueError, match=rf"^{name} must be .*; method='lds' takes it$"):

@@ -7,18 +7,8 @@ from lds.nn.committee import LOG_WEIGHTS, TELEPORTS, Committee, committee
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
 from lds.nn.pagerank import PageRank
-from tests.nn.test_pagerank import (
-    CLOSE,
-    CPU,
-    C,
-    F,
-    H,
-    N,
-    batch_of,
-    random_features,
-    random_graph,
-    weights,
-)
+from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
+from tests.nn.test_pagerank import CLOSE, weights
 
 SHARES = torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
 
@@ -52,7 +42,7 @@ def test_its_softmax_is_the_weighted_mean_of_the_members():
 def test_new_nodes_too():
     network, members, parts, params = built()
     x, graph = inputs()
-    new = node_features(random_features(4, seed=3), torch.float64)
+    new = node_features(random_features(n=4, seed=3), torch.float64)
     edges = NewEdges(torch.arange(8).view(4, 2), torch.full((4, 2), 0.3, dtype=torch.float64))
     found = network.attach(params, x, graph, new, edges)
     expected = sum(

@@ -6,32 +6,12 @@ import scipy.sparse as sp
 import torch
 
 from lds.graphs.adjacency import normalize
-from lds.graphs.batch import GraphBatch, graph_batch
 from lds.nn.features import DenseFeatures, SparseFeatures, drop, node_features
 from lds.nn.gcn import GCN
+from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
 
-N, F, H, C = 15, 8, 5, 3
-CPU = torch.device("cpu")
 # Sums of a few dozen float64 products in another order.
 CLOSE = {"rtol": 1e-12, "atol": 1e-14}
-
-
-def random_graph(seed: int) -> np.ndarray:
-    upper = np.triu(np.random.default_rng(seed).random((N, N)) < 0.3, 1)
-    upper[0] = False  # node 0 has no neighbour
-    return (upper | upper.T).astype(float)
-
-
-def batch_of(*graphs: np.ndarray) -> GraphBatch:
-    stack = np.stack([np.triu(A, 1) for A in graphs])
-    draw, row, col = (torch.from_numpy(index) for index in stack.nonzero())
-    return graph_batch(draw, row, col, len(graphs), N, torch.float64)
-
-
-def random_features(sparse: bool = False) -> np.ndarray:
-    rng = np.random.default_rng(7)
-    x = rng.standard_normal((N, F))
-    return x * (rng.random((N, F)) < 0.2) if sparse else x
 
 
 def weights(network: GCN, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -9,36 +9,17 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import APPNP
 
-from lds.graphs.batch import GraphBatch, Products, graph_batch
+from lds.graphs.batch import Products
 from lds.graphs.candidates import AllPairs
 from lds.graphs.product import factored_gradient
 from lds.nn.committee import committee
 from lds.nn.features import DenseFeatures, SparseFeatures, drop, node_features
 from lds.nn.gcn import GCN, Likenesses, NewEdges
 from lds.nn.pagerank import PageRank
+from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
 
-N, F, H, C = 15, 8, 5, 3
-CPU = torch.device("cpu")
 # Sums of a few dozen float64 products in another order.
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
-
-
-def random_graph(seed: int) -> np.ndarray:
-    upper = np.triu(np.random.default_rng(seed).random((N, N)) < 0.3, 1)
-    upper[0] = False  # node 0 has no neighbour
-    return (upper | upper.T).astype(float)
-
-
-def batch_of(*graphs: np.ndarray) -> GraphBatch:
-    stack = np.stack([np.triu(A, 1) for A in graphs])
-    draw, row, col = (torch.from_numpy(index) for index in stack.nonzero())
-    return graph_batch(draw, row, col, len(graphs), N, torch.float64)
-
-
-def random_features(n: int = N, sparse: bool = False, seed: int = 7) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n, F))
-    return x * (rng.random((n, F)) < 0.2) if sparse else x
 
 
 def normalize(A: Tensor) -> Tensor:
@@ -225,7 +206,7 @@ def by_hand(network, w, x: Tensor, matrix: Tensor) -> Tensor:
 def test_new_nodes_are_those_of_an_augmented_graph_written_out(name, kind):
     network, graphs = NETWORKS[name], [random_graph(0), random_graph(1)]
     rng, w = np.random.default_rng(5), weights(NETWORKS[name])
-    x, new = random_features(), random_features(4, seed=8)
+    x, new = random_features(), random_features(n=4, seed=8)
     nodes = np.stack([rng.choice(N, 3, replace=False) for _ in range(4)])
     q = rng.random((4, 3))
     q = q / q.sum(1, keepdims=True) if kind == "likenesses" else 2 * q
@@ -249,7 +230,7 @@ def test_new_nodes_are_those_of_an_augmented_graph_written_out(name, kind):
 def test_each_new_node_is_alone_and_its_edges_can_be_taken_in_parts(network):
     rng, w = np.random.default_rng(6), weights(network)
     features = node_features(random_features(), torch.float64)
-    new = random_features(5, seed=9)
+    new = random_features(n=5, seed=9)
     edges = NewEdges(
         torch.from_numpy(np.stack([rng.choice(N, 3, replace=False) for _ in range(5)])),
         torch.from_numpy(rng.random((5, 3))),
@@ -281,7 +262,7 @@ def test_with_a_teleport_of_1_it_is_a_perceptron_that_does_not_see_the_graph():
 
 def test_a_new_node_without_edges_says_what_its_features_say():
     network = NETWORKS["pagerank"]
-    w, new = weights(network), random_features(2, seed=9)
+    w, new = weights(network), random_features(n=2, seed=9)
     none = NewEdges(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.float64))
     found = network.attach(
         w, node_features(random_features(), torch.float64), batch_of(random_graph(0)),

@@ -18,6 +18,7 @@ from lds.nn.committee import LOG_WEIGHTS, TELEPORTS, Committee
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
 from lds.structure import committee, learner
+from lds.structure import train as training
 from lds.structure.baselines import run_controls
 from lds.structure.committee import (
     COEFFICIENTS,
@@ -306,7 +307,7 @@ def probabilities_of(members, edges) -> torch.Tensor:
 def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping):
     """Weights proportional to exp(-√n · mean loss), members on the expected graph."""
     members, edges, task, stopping = trained(n_stopping)
-    log_weights, probabilities = weigh(task, members, edges, stopping)
+    log_weights, probabilities = weigh(task, members, expected_graph(edges), stopping)
     each = probabilities_of(members, edges)
     truth = torch.from_numpy(blobs()[1])[stopping]
     losses = -each[:, stopping].gather(2, truth.expand(KINDS, -1).unsqueeze(2)).log().mean((1, 2))
@@ -328,7 +329,7 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
 
     monkeypatch.setattr(committee, "MAX_STEPS", 400)
     monkeypatch.setattr(committee, "PATIENCE", 10)
-    monkeypatch.setattr(committee, "score", noted)
+    monkeypatch.setattr(training, "score", noted)
     members, edges, _, stopping = trained()
     truth, at = torch.from_numpy(blobs()[1]), 0
     for member, probs in zip(members, probabilities_of(members, edges), strict=True):
@@ -391,11 +392,11 @@ def test_the_last_distribution_agrees_with_what_the_turn_before_took_the_nodes_f
 
     last = before
     for k in range(AGREEING):
-        p = weigh(task, turn(k), last, torch.from_numpy(split.stopping))[1]
+        p = weigh(task, turn(k), expected_graph(last), torch.from_numpy(split.stopping))[1]
         last = with_agreement(before, p, SMALL.agreement)
     torch.testing.assert_close(result.edges.probs, last.probs, rtol=1e-5, atol=1e-7)
     members = [member for k in range(1 + AGREEING) for member in turn(k)]
-    log_weights, _ = weigh(task, members, last, torch.from_numpy(split.stopping))
+    log_weights, _ = weigh(task, members, expected_graph(last), torch.from_numpy(split.stopping))
     torch.testing.assert_close(result.params[LOG_WEIGHTS], log_weights, rtol=1e-5, atol=1e-6)
 
 

@@ -10,8 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from lds._types import Split
 from lds.bilevel.adaptive import Adam
-from lds.bilevel.reverse import Reverse
-from lds.bilevel.step import Start, Step, evaluate, mix, replayed
+from lds.bilevel.step import Step, mix, replayed
 from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
 from lds.graphs.candidates import PairList
@@ -23,6 +22,7 @@ from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import learn
 from lds.structure.objectives import Task, total
 from tests.structure import dense
+from tests.structure.window import hypergradient
 
 N, F, H, C, TAU = 24, 14, 5, 3, 4
 ETA, RHO = 0.02, 5e-3
@@ -156,15 +156,9 @@ def test_the_hypergradient_of_label_and_denoising_losses_equals_dense_autograd(s
     params |= fresh(features)
     dynamics, hyper = Adam(inner, lr=ETA), {"edges": edges}
     seeds, outer_seed = [mix(5, t) for t in range(TAU)], mix(5, TAU)
-    method = Reverse(truncation=TAU)
-    start = Start(dynamics, params, hyper, 0)
-    state, memory = start.run(), method.start(start)
-    for t in range(TAU):
-        step = step_kind(dynamics, state, hyper, t, seeds[t])
-        method.observe(memory, step)
-        state, _ = step.run()
-    outer = evaluate(dynamics, lambda w, lam, t: objective(w, lam), state, hyper, TAU, outer_seed)
-    (gradient,) = method.gradient(memory, outer)
+    ours, (gradient,) = hypergradient(
+        dynamics, objective, params, hyper, step_kind, seeds, outer_seed
+    )
     found = torch.zeros_like(edges.probs)
     edges.pairs.add_products(found, gradient.left, gradient.right, 1.0)
 
@@ -191,7 +185,7 @@ def test_the_hypergradient_of_label_and_denoising_losses_equals_dense_autograd(s
     w = dense.adam([losses(seed, (1, 1), train, RHO) for seed in seeds], params, ETA)
     value = losses(outer_seed, weights, val, 0.0)(w)
     (expected,) = torch.autograd.grad(value, theta)
-    torch.testing.assert_close(outer.value, value.detach(), rtol=1e-11, atol=0)
+    torch.testing.assert_close(ours, value.detach(), rtol=1e-11, atol=0)
     error = (found[: edges.pairs.n_pairs] - expected).norm() / expected.norm()
     assert float(error) <= 1e-8
 

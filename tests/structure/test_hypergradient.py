@@ -11,14 +11,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lds.bilevel.adaptive import Adam
-from lds.bilevel.reverse import Reverse
-from lds.bilevel.step import Start, Step, evaluate, mix, replayed
+from lds.bilevel.step import Step, mix, replayed
 from lds.bilevel.taped import TapedStep
 from lds.graphs.candidates import PairList
 from lds.nn.features import drop, node_features
 from lds.nn.gcn import GCN
 from lds.structure.edges import EdgeDistribution
 from lds.structure.objectives import Task
+from tests.structure.window import hypergradient
 
 N, F, H, C, TAU = 40, 12, 6, 3, 5
 ETA, RHO, P = 0.02, 5e-3, 0.5
@@ -114,16 +114,9 @@ def test_hypergradient_of_edge_probabilities_equals_dense_autograd(sparse, liste
     dynamics = Adam(task.inner(train), lr=lambda lam: lam["log_lr"].exp())
     seeds, outer_seed = [mix(7, t) for t in range(TAU)], mix(7, TAU)
 
-    method = Reverse(truncation=TAU)
-    start = Start(dynamics, params, hyper, 0)
-    state, memory = start.run(), method.start(start)
-    for t in range(TAU):
-        step = step_kind(dynamics, state, hyper, t, seeds[t])
-        method.observe(memory, step)
-        state, _ = step.run()
-    objective = task.outer(val)
-    outer = evaluate(dynamics, lambda w, lam, t: objective(w, lam), state, hyper, TAU, outer_seed)
-    to_edges, to_lr = method.gradient(memory, outer)
+    found, (to_edges, to_lr) = hypergradient(
+        dynamics, task.outer(val), params, hyper, step_kind, seeds, outer_seed
+    )
     left, right = to_edges.factors()
     ours = (left @ right.T).triu(1)
 
@@ -133,7 +126,7 @@ def test_hypergradient_of_edge_probabilities_equals_dense_autograd(sparse, liste
     assert len({float(g.detach().sum()) for g in graphs}) > 1, (
         "the window must meet different graphs"
     )
-    torch.testing.assert_close(outer.value, value.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found, value.detach(), rtol=1e-12, atol=0)
     # Two sums of the same float64 terms in another order: a few hundred roundings of 1e-16.
     assert float((ours - expected).norm() / expected.norm()) <= 1e-9
     torch.testing.assert_close(to_lr, expected_lr, rtol=1e-9, atol=0)

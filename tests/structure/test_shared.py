@@ -7,8 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lds.bilevel.adaptive import Adam
-from lds.bilevel.reverse import Reverse
-from lds.bilevel.step import Start, Step, evaluate, mix, replayed
+from lds.bilevel.step import Step, mix, replayed
 from lds.bilevel.taped import TapedStep
 from lds.graphs.candidates import PairList
 from lds.graphs.product import FactoredGradient
@@ -33,6 +32,7 @@ from lds.structure.shared import (
     with_agreement,
 )
 from tests.structure import dense
+from tests.structure.window import hypergradient
 
 N, F, H, C, TAU = 30, 9, 5, 3, 5
 ETA, RHO, P = 0.02, 5e-3, 0.4
@@ -197,23 +197,16 @@ def test_the_hypergradient_of_coefficients_equals_dense_autograd(name, step_kind
     params = network.init(torch.Generator().manual_seed(1), torch.float64, CPU)
     dynamics = Adam(task.inner(train), lr=ETA)
     seeds, outer_seed = [mix(7, t) for t in range(TAU)], mix(7, TAU)
-    method, hyper = Reverse(truncation=TAU), {"edges": edges}
-    start = Start(dynamics, params, hyper, 0)
-    state, memory = start.run(), method.start(start)
-    for t in range(TAU):
-        step = step_kind(dynamics, state, hyper, t, seeds[t])
-        method.observe(memory, step)
-        state, _ = step.run()
-    objective = task.outer(val)
-    outer = evaluate(dynamics, lambda w, lam, t: objective(w, lam), state, hyper, TAU, outer_seed)
-    (gradient,) = method.gradient(memory, outer)
+    ours, (gradient,) = hypergradient(
+        dynamics, task.outer(val), params, {"edges": edges}, step_kind, seeds, outer_seed
+    )
 
     value, expected = dense_reference(
         edges, reference, torch.from_numpy(x), labels, params, seeds, outer_seed, train, val
     )
     edges.descend(gradient, 0.1)
     found = edges.state()["moments"][0] / (1 - BETAS[0])
-    torch.testing.assert_close(outer.value, value.detach(), rtol=1e-11, atol=0)
+    torch.testing.assert_close(ours, value.detach(), rtol=1e-11, atol=0)
     # Sums of the same float64 terms in another order, through five steps of Adam.
     assert float((found - expected).norm() / expected.norm()) <= 1e-8
 

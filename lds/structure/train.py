@@ -1,0 +1,82 @@
+"""One network trained on graphs of a distribution that stays as it is, with early stopping."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.adaptive import Adam
+from lds.bilevel.step import Start, Step, mix
+from lds.structure.edges import EdgeDistribution
+from lds.structure.objectives import Task
+from lds.structure.predict import WORST, Score, score
+
+Params = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best of a training.
+
+    Attributes:
+        params: weights of the best early-stopping score.
+        probabilities: class probabilities with them, `(n_nodes, n_classes)`.
+        score: of these.
+        steps: inner steps taken in all.
+    """
+
+    params: Params
+    probabilities: Tensor
+    score: Score
+    steps: int
+
+
+def train(
+    task: Task,
+    edges: EdgeDistribution,
+    rows: Tensor,
+    stopping: Tensor,
+    lr: float,
+    seeds: tuple[int, ...],
+    predict: Callable[[Params, int], Tensor],
+    *,
+    max_steps: int,
+    patience: int,
+    every: int = 1,
+) -> Trained | None:
+    """Adam from fresh weights, a graph drawn at every step, until the score stops improving.
+
+    Arguments:
+        task: the network and what it sees.
+        edges: drawn from, not changed.
+        rows: that train.
+        stopping: rows of the early-stopping score.
+        lr: of Adam.
+        seeds: all that is random follows from these.
+        predict: class probabilities of given weights after so many steps.
+        max_steps: most steps.
+        patience: steps without a better score that end it.
+        every: steps between scores.
+
+    Returns:
+        None where no score was finite.
+    """
+    dynamics = Adam(task.inner(rows), lr=lr)
+    fresh = torch.Generator().manual_seed(mix(*seeds, -1))
+    params = task.network.init(fresh, task.features.dtype, task.features.device)
+    hyper = {"edges": edges}
+    state = Start(dynamics, params, hyper, mix(*seeds, -2)).run()
+    best, found, waited, t = WORST, None, 0, 0
+    while t < max_steps and waited < patience:
+        state, _ = Step(dynamics, state, hyper, t, mix(*seeds, t)).run()
+        t += 1
+        if t % every:
+            continue
+        waited += every
+        w = dynamics.params(state)
+        probabilities = predict(w, t)
+        now = score(probabilities, task.labels, stopping)
+        if now.better_than(best):
+            best, found, waited = now, (w, probabilities), 0
+    return None if found is None else Trained(*found, best, t)
