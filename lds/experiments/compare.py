@@ -28,10 +28,13 @@ from sklearn.svm import SVC
 from lds.config import LDSConfig
 from lds.datasets.base import REGISTRY, NodeDataset, load
 from lds.experiments.fit import quality_on_test, starting_graph
+from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
-from lds.nn.inputs import Inputs
+from lds.nn.inputs import Inputs, as_array
 from lds.structure.baselines import fit_gcn
+from lds.structure.committee import CommitteeLearner
 from lds.structure.learner import learn
+from lds.structure.shared import SharedEdges
 
 Probabilities = NDArray[np.floating[Any]]
 
@@ -46,6 +49,9 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 """What each changes of the default."""
 
+SURE = 40.0
+"""Log-odds of a probability that is 1 in float32."""
+
 CHOICES = (0.01, 0.1, 1.0, 10.0, 100.0)
 """C of logistic regression and of the SVM."""
 
@@ -58,12 +64,17 @@ def of_ours(data: NodeDataset, seed: int, options: dict[str, Any]) -> Probabilit
 
 def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:
     """The committee on the given graph, or on 10 nearest neighbours, with probability 1."""
-    config = LDSConfig.of(seed=seed, update_edges=False, max_iter=1, agreement=0.0, n_neighbors=1)
+    config = LDSConfig.of(seed=seed, update_edges=False, max_iter=1, agreement=0.0)
     graph = data.adjacency
     if graph is None:
         metric = "cosine" if sp.issparse(data.features) else "euclidean"
         graph = knn_adjacency(data.features, 10, metric)
-    return learn(data.features, data.labels, data.split, graph, config).probabilities
+    pairs, device = PairList.of(graph), torch.device("cpu")
+    edges = SharedEdges(pairs, ["given"], torch.full((pairs.n_pairs, 1), SURE), torch.ones(1))
+    problem = (data.features, data.labels, data.split, graph, config, device, torch.float32)
+    learner = CommitteeLearner(*problem, edges=edges)
+    learner.iterate(0)
+    return learner.result("max_iter").probabilities
 
 
 def of_gcn(data: NodeDataset, seed: int, *, validation: bool) -> Probabilities:
@@ -76,13 +87,14 @@ def of_gcn(data: NodeDataset, seed: int, *, validation: bool) -> Probabilities:
 
 def of_sklearn(data: NodeDataset, models: list[Any], *, spreading: bool = False) -> Probabilities:
     """The model of a list that does best on the early-stopping rows, the first of equals."""
-    x: Any = Inputs(data.features).of(data.features)
+    x = Inputs(data.features).of(data.features)
+    if spreading:
+        x = as_array(x)
     split, y = data.split, data.labels
     rows = np.concatenate([split.train, split.validation])
     best: tuple[float, Probabilities] | None = None
     for model in models:
         if spreading:
-            x = sp.csr_array(x).toarray()
             known = np.full(len(y), -1)
             known[rows] = y[rows]
             found = model.fit(x, known)

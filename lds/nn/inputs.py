@@ -31,7 +31,7 @@ class Inputs:
         )
         if not self._dense:
             return
-        x = np.asarray(_array(features), dtype=np.float64)
+        x = np.asarray(as_array(features), dtype=np.float64)
         deviation = x.std(0)
         varying = deviation[deviation > 0]
         if varying.size and varying.max() > UNITS * np.median(varying):
@@ -44,13 +44,14 @@ class Inputs:
             return rows if sp.issparse(features) else rows.toarray()
         if not self._dense:
             return features
-        x = _array(features)
+        x = as_array(features)
         if self._shift is None:
             return x
         scaled = (x - self._shift) / self._scale
         return np.asarray(scaled, dtype=np.result_type(x.dtype, np.float32))
 
 
-def _array(features: Features) -> np.ndarray:
+def as_array(features: Features) -> np.ndarray:
+    """Features as a dense array."""
     sparse: Any = features
     return np.asarray(sparse.toarray() if sp.issparse(features) else features)

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy import stats
 
 from lds.datasets.base import load
 from lds.experiments import compare
+from lds.graphs.knn import knn_adjacency
 
 
 def test_controls_never_read_test_labels() -> None:
@@ -74,3 +76,22 @@ def test_parts_change_what_they_say() -> None:
         assert any(default[key] != value for key, value in options.items()), name
         LDSConfig.of(**options)
     assert {"lds", "0/1 edges, frozen", *compare.PARTS} == set(compare.methods(True))
+
+
+def test_unweighted_edges_are_drawn_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+
+    class Noted(compare.CommitteeLearner):
+        def result(self, reason: str) -> Any:
+            results.append(super().result(reason))
+            return results[-1]
+
+    monkeypatch.setattr(compare, "CommitteeLearner", Noted)
+    monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 20)
+    data = load("wine", seed=0)
+    compare.of_unweighted(data, 0)
+    graph = knn_adjacency(data.features, 10, "euclidean")
+    learned = results[0].edges.to_csr()
+    assert (learned != graph).nnz == 0
+    # One graph in every draw: but for the rounding of a mean of equal numbers.
+    assert results[0].mutual_information.max() < 1e-12
