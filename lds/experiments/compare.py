@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from lds.datasets.base import REGISTRY, NodeDataset, load
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
+from lds.nn.committee import Committee
+from lds.nn.discriminant import Discriminant
 from lds.nn.inputs import Inputs, as_array
 from lds.structure.baselines import fit_gcn
 from lds.structure.committee import CommitteeLearner
@@ -60,6 +63,20 @@ def of_ours(data: NodeDataset, seed: int, options: dict[str, Any]) -> Probabilit
     """The default method, or it with other options."""
     config = LDSConfig.of(seed=seed, **options)
     return learn(data.features, data.labels, data.split, data.adjacency, config).probabilities
+
+
+def of_networks(data: NodeDataset, seed: int) -> Probabilities:
+    """The default, its committee without the discriminant."""
+    config = LDSConfig.of(seed=seed)
+    problem = (data.features, data.labels, data.split, data.adjacency, config)
+    learner = CommitteeLearner(*problem, torch.device("cpu"), torch.float32)
+    whole = learner.whole.network
+    assert isinstance(whole, Committee)
+    networks = [kind for kind in whole.kinds if not isinstance(kind, Discriminant)]
+    learner.whole = replace(learner.whole, network=Committee(networks, whole.n_times))
+    while learner.ended() is None:
+        learner.iterate(len(learner.history))
+    return learner.result("max_iter").probabilities
 
 
 def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:
@@ -131,6 +148,7 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
     if parts:
         for name, options in PARTS.items():
             found[name] = lambda data, seed, options=options: of_ours(data, seed, options)  # type: ignore[misc]
+        found["without the discriminant"] = of_networks
         return {**found, "0/1 edges, frozen": of_unweighted}
     return {
         **found,

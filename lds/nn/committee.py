@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
+from lds.nn.discriminant import Discriminant
 from lds.nn.features import DenseFeatures, SparseFeatures
 from lds.nn.gcn import GCN, Attached
 from lds.nn.pagerank import PageRank
 
 Params = dict[str, Tensor]
+Kind = GCN | PageRank | Discriminant
 
 LOG_WEIGHTS = "log_weights"
 """Among the params of a committee: `(n_members,)`, logarithms of weights that sum to 1."""
@@ -32,7 +34,7 @@ class Committee:
         n_times: how often each of them is a member, with weights of its own; the kinds in turn.
     """
 
-    def __init__(self, kinds: "Sequence[GCN | PageRank]", n_times: int = 1) -> None:
+    def __init__(self, kinds: Sequence[Kind], n_times: int = 1) -> None:
         self.kinds, self.n_times = tuple(kinds), n_times
         self.members = self.kinds * n_times
 
@@ -101,7 +103,7 @@ class Committee:
         parts = [member.penalty(self.of_member(params, k)) for k, member in enumerate(self.members)]
         return torch.stack(parts).sum()
 
-    def _mean(self, params: Params, logits: "Callable[[GCN | PageRank, Params], Tensor]") -> Tensor:
+    def _mean(self, params: Params, logits: Callable[[Kind, Params], Tensor]) -> Tensor:
         weighted = [
             logits(member, self.of_member(params, k)).log_softmax(2) + params[LOG_WEIGHTS][k]
             for k, member in enumerate(self.members)
@@ -112,7 +114,9 @@ class Committee:
 def committee(
     n_features: int, hidden_channels: int, n_classes: int, dropout: float, n_times: int = 1
 ) -> Committee:
-    """The default committee: a GCN, and PageRank that trusts the graph more, less or not at all.
+    """The default committee: three ways to train on labels, and one to model all features.
+
+    A GCN, PageRank that trusts the graph more, less or not at all, and a discriminant, the last.
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: as of its members.
@@ -120,4 +124,4 @@ def committee(
     """
     sizes = (n_features, hidden_channels, n_classes, dropout)
     walkers = [PageRank(*sizes, teleport=alpha) for alpha in TELEPORTS]
-    return Committee([GCN(*sizes), *walkers], n_times)
+    return Committee([GCN(*sizes), *walkers, Discriminant(n_features, n_classes)], n_times)

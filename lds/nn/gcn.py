@@ -134,6 +134,10 @@ class GCN:
         """Ω(w): half the squared norm of the first layer's weights (§9.4.2)."""
         return 0.5 * params["W1"].square().sum()
 
+    def scaled(self, params: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+        """Params whose logits are `factor` times as large."""
+        return params | {"W2": factor * params["W2"]}
+
 
 class Reader:
     """What new nodes read in one product with Â, given what the graph's nodes read in it.

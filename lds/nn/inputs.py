@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.preprocessing import PowerTransformer
 
 from lds._types import Features
 from lds.graphs.similarity import WORDS_BELOW, are_words, unit_rows
@@ -12,12 +13,22 @@ UNITS = 10.0
 """Columns are in different units where the largest deviation is so many times the median one."""
 
 
+TIES = 0.1
+"""Share of rows with one and the same value from which on a column is no continuous quantity."""
+
+
+FARTHEST = 10.0
+"""Deviations at which a value ends: later rows may lie far outside what was bent."""
+
+
 class Inputs:
     """What is done to features, learned from those of the fit.
 
-    Words (see `similarity.are_words`) become rows of length 1. Measurements stay as they
-    are, unless their columns are in different units: then each is standardised, or one column would
-    decide who is near whom. Measurements stored sparse become dense where a sixth of them is not 0.
+    Words (see `similarity.are_words`) become rows of length 1. Of measurements, columns of
+    continuous quantities are bent towards a normal distribution (Yeo and Johnson, 2000): a few
+    large values of a skewed one would decide who is near whom. Where columns are in different units
+    each is standardised; otherwise all keep their spread. Measurements stored sparse become dense
+    where a sixth of them is not 0.
 
     Arguments:
         features: of the fit, `(n_nodes, n_features)`.
@@ -25,17 +36,19 @@ class Inputs:
 
     def __init__(self, features: Features) -> None:
         self._words = are_words(features)
-        self._shift: np.ndarray | None = None
         self._dense = not self._words and (
             not sp.issparse(features) or features.nnz >= WORDS_BELOW * np.prod(features.shape)
         )
         if not self._dense:
             return
         x = np.asarray(as_array(features), dtype=np.float64)
-        deviation = x.std(0)
+        self._mean, deviation = x.mean(0), x.std(0)
         varying = deviation[deviation > 0]
-        if varying.size and varying.max() > UNITS * np.median(varying):
-            self._shift, self._scale = x.mean(0), np.where(deviation > 0, deviation, 1)
+        self._deviation = np.where(deviation > 0, deviation, 1)
+        self._units = bool(varying.size and varying.max() > UNITS * np.median(varying))
+        self._bent = np.flatnonzero([_most_common(column) < TIES * len(x) for column in x.T])
+        if self._bent.size:
+            self._power = PowerTransformer().fit(self._standard(x)[:, self._bent])
 
     def of(self, features: Features) -> Features:
         """The features of the fit, or of further nodes, in the same form."""
@@ -45,10 +58,23 @@ class Inputs:
         if not self._dense:
             return features
         x = as_array(features)
-        if self._shift is None:
+        if not self._units and not self._bent.size:
             return x
-        scaled = (x - self._shift) / self._scale
-        return np.asarray(scaled, dtype=np.result_type(x.dtype, np.float32))
+        found = self._standard(x.astype(np.float64))
+        if self._bent.size:
+            bent = self._power.transform(found[:, self._bent])
+            found[:, self._bent] = bent.clip(-FARTHEST, FARTHEST)
+        if not self._units:
+            found = found * self._deviation + self._mean
+        return np.asarray(found, dtype=np.result_type(x.dtype, np.float32))
+
+    def _standard(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray((x - self._mean) / self._deviation)
+
+
+def _most_common(column: np.ndarray) -> int:
+    """How many rows have the most common value."""
+    return int(np.unique(column, return_counts=True)[1].max())
 
 
 def as_array(features: Features) -> np.ndarray:

@@ -95,6 +95,10 @@ class PageRank:
         """Ω(w): half the squared norm of the first layer's weights."""
         return 0.5 * params["W1"].square().sum()
 
+    def scaled(self, params: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+        """Params whose logits are `factor` times as large."""
+        return params | {name: factor * params[name] for name in ("W2", "b2")}
+
     def _own(
         self, params: dict[str, Tensor], features: DenseFeatures | SparseFeatures, training: bool
     ) -> Tensor:

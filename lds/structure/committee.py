@@ -3,8 +3,9 @@
 1. Near neighbours and given edges start with probabilities by a calibrated map (`shared`).
 2. Algorithm 7 moves its few coefficients by hypergradients of labels that are redrawn at every
    restart, once the inner training has settled (`learner`).
-3. Refit: a committee of networks trains on every label but the early-stopping ones, on graphs drawn
-   from the learned distribution. Members count by what they reach on the early-stopping rows.
+3. Refit: a committee trains on every label but the early-stopping ones, on graphs drawn from the
+   learned distribution: networks, and a discriminant that models the features of all nodes. Members
+   are calibrated on the early-stopping rows and count by what they reach there.
 4. What the committee takes the nodes for says which pairs are of one class: with this as a further
    feature of pairs they train again, twice; all of them sit on the committee, on the last
    distribution.
@@ -13,6 +14,7 @@ The thesis's own method spends a free probability on every pair, and the edges o
 memorised; a few coefficients cannot memorise.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,8 +31,8 @@ from lds.config import LDSConfig
 from lds.graphs.batch import GraphBatch, weighted_graph
 from lds.graphs.candidates import PairList
 from lds.graphs.similarity import Similarity
-from lds.nn.base import Backbone
-from lds.nn.committee import Committee
+from lds.nn.committee import Committee, Kind
+from lds.nn.discriminant import Discriminant, fit_discriminant
 from lds.nn.gcn import NewEdges
 from lds.nn.inputs import Inputs
 from lds.structure.edges import EdgeDistribution
@@ -45,6 +47,9 @@ MAX_STEPS, PATIENCE, EVERY = 300, 60, 2
 that is looked at."""
 
 
+TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
+"""By which the logits of a member may be divided, 0.5 to 5."""
+
 COEFFICIENTS = "edge_coefficients"
 """β among the params of a result: what new nodes' edges follow from."""
 
@@ -58,7 +63,7 @@ class Member:
         steps: inner steps it took.
     """
 
-    network: Backbone
+    network: Kind
     params: dict[str, Tensor]
     steps: int
 
@@ -107,7 +112,9 @@ class CommitteeLearner(Learner):
                 last = with_agreement(edges, found, config.agreement)
                 expected = expected_graph(last)
             members += [
-                train_member(
+                fit_member(replace(task, network=network), expected, rows, self.stopping)
+                if isinstance(network, Discriminant)
+                else train_member(
                     replace(task, network=network), last, expected, rows, self.stopping, config,
                     mix(config.seed, turn, k, -8),
                 )
@@ -134,12 +141,14 @@ def weigh(
 ) -> tuple[Tensor, Tensor]:
     """How much each member counts on a distribution, and what they say together.
 
-    A member's weight is proportional to exp(-√n · its mean loss on the n early-stopping rows): with
-    few rows to tell members apart they count alike.
+    Those trained by gradients and those that model the features are families of their own, as each
+    takes other things for granted: both count alike beforehand. Within a family, and of the two as
+    wholes, weights are proportional to exp(-√n · mean loss on the n early-stopping rows): with few
+    rows to tell them apart they count alike.
 
     Arguments:
         task: of the run.
-        members: trained networks.
+        members: trained.
         graph: what they are judged on, the expected one of a distribution.
         stopping: rows.
 
@@ -150,10 +159,50 @@ def weigh(
     each = torch.stack(
         [m.network(m.params, task.features, graph, training=False)[0].softmax(1) for m in members]
     )
-    losses = [score(probs, task.labels, stopping).loss for probs in each]
-    weights = (-(len(stopping) ** 0.5) * torch.tensor(losses, dtype=torch.float64)).log_softmax(0)
-    log_weights = weights.to(each)
+
+    def loss(probabilities: Tensor) -> float:
+        return score(probabilities, task.labels, stopping).loss
+
+    losses = torch.tensor([loss(probs) for probs in each], dtype=torch.float64)
+    generative = torch.tensor([isinstance(m.network, Discriminant) for m in members])
+    log_weights = torch.full_like(losses, -math.inf)
+    for family in (generative, ~generative):
+        if family.any():
+            shared = (-(len(stopping) ** 0.5) * losses[family]).log_softmax(0)
+            together = torch.einsum(
+                "m,mnc->nc", shared.exp().to(each), each[family.to(each.device)]
+            )
+            log_weights[family] = shared - len(stopping) ** 0.5 * loss(together)
+    log_weights = log_weights.log_softmax(0).to(each)
     return log_weights, (log_weights.exp().view(-1, 1, 1) * each).sum(0)
+
+
+def fit_member(task: Task, expected: GraphBatch, rows: Tensor, stopping: Tensor) -> Member:
+    """The discriminant of a committee; arguments as of `train_member`."""
+    assert isinstance(task.network, Discriminant)
+    with torch.no_grad():
+        params, turns = fit_discriminant(task.network, task.features, task.labels, rows, expected)
+    return calibrated(task, Member(task.network, params, turns), expected, stopping)
+
+
+@torch.no_grad()
+def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tensor) -> Member:
+    """The member as sure of itself as the n early-stopping rows justify.
+
+    Its logits are divided by the temperature τ that minimises n · mean loss + 2 (log τ)² there: few
+    rows change little.
+
+    References:
+        Guo, Pleiss, Sun and Weinberger, 2017, "On calibration of modern neural networks".
+    """
+    logits = member.network(member.params, task.features, expected, training=False)[0]
+
+    def cost(tau: float) -> float:
+        loss = score((logits / tau).softmax(1), task.labels, stopping).loss
+        return len(stopping) * loss + 2 * math.log(tau) ** 2
+
+    tau = min(TEMPERATURES, key=cost)
+    return replace(member, params=member.network.scaled(member.params, 1 / tau))
 
 
 def train_member(
@@ -184,7 +233,8 @@ def train_member(
     )  # fmt: skip
     if found is None:
         raise NonFiniteError("a member of the committee met no finite loss; try a smaller inner_lr")
-    return Member(task.network, found.params, found.steps)
+    assert isinstance(task.network, Kind)
+    return calibrated(task, Member(task.network, found.params, found.steps), expected, stopping)
 
 
 def expected_graph(edges: SharedEdges) -> GraphBatch:

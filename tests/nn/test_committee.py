@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lds.nn.committee import LOG_WEIGHTS, TELEPORTS, Committee, committee
+from lds.nn.discriminant import Discriminant
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
 from lds.nn.pagerank import PageRank
@@ -106,8 +107,18 @@ def test_one_sure_member_of_weight_0_does_not_make_it_infinite():
     assert not bool(found.isnan().any())
 
 
-def test_the_default_is_a_gcn_and_pagerank_that_trusts_the_graph_more_or_less():
-    found = committee(F, H, C, 0.3).members
+def test_the_default_is_a_gcn_pagerank_that_trusts_the_graph_more_or_less_and_a_discriminant():
+    *found, last = committee(F, H, C, 0.3).members
     assert [type(member) for member in found] == [GCN, *[PageRank] * len(TELEPORTS)]
     assert [member.teleport for member in found[1:]] == list(TELEPORTS)
     assert all((member.sizes, member.dropout) == ((F, H, C), 0.3) for member in found)
+    assert isinstance(last, Discriminant)
+    assert last.sizes == (F, C)
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_params_scaled_by_a_number_have_logits_as_many_times_as_large(k):
+    _, members, parts, _ = built()
+    x, graph = inputs()
+    found = members[k](members[k].scaled(parts[k], 2.5), x, graph, training=False)
+    torch.testing.assert_close(found, 2.5 * members[k](parts[k], x, graph, training=False), **CLOSE)

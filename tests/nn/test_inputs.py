@@ -3,15 +3,21 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.preprocessing import StandardScaler, normalize
+from scipy.stats import skew
+from sklearn.preprocessing import PowerTransformer, StandardScaler, normalize
 
-from lds.nn.inputs import UNITS, Inputs
+from lds.nn.inputs import FARTHEST, UNITS, Inputs
 
 RNG = np.random.default_rng(0)
 
 
+def ties(n, scale):
+    """Columns of few values each."""
+    return RNG.integers(5, size=(n, len(scale))) * np.array(scale)
+
+
 def test_columns_in_other_units_are_standardised_new_rows_as_those_of_the_fit():
-    x, new = RNG.normal(3, [1.0, 0.1, 500.0], (50, 3)), RNG.normal(3, [1.0, 0.1, 500.0], (5, 3))
+    x, new = ties(50, [1.0, 0.1, 500.0]), ties(5, [1.0, 0.1, 500.0])
     scaler = StandardScaler().fit(x)
     inputs = Inputs(x)
     np.testing.assert_allclose(inputs.of(x), scaler.transform(x), rtol=1e-12)
@@ -23,9 +29,33 @@ def test_columns_in_other_units_are_standardised_new_rows_as_those_of_the_fit():
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS])
-def test_columns_in_one_unit_stay_as_they_are(factor):
-    x = RNG.permuted(np.tile(np.arange(20.0)[:, None], (1, 5)), axis=0) * [1, 1, 1, 1, factor]
+def test_columns_in_one_unit_and_of_few_values_stay_as_they_are(factor):
+    few = RNG.permuted(np.tile(np.arange(20.0)[:, None] // 4, (1, 5)), axis=0)
+    x = few * [1, 1, 1, 1, factor]
     assert Inputs(x).of(x) is x
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_continuous_columns_are_bent_and_keep_their_spread_where_units_agree(units):
+    x = np.exp(RNG.standard_normal((200, 3))) * ([1, 1, 1e3] if units else [1, 2, 3])
+    x = np.column_stack([x, ties(200, [1.0])])
+    new = np.exp(RNG.standard_normal((5, 4)))
+    scaler = StandardScaler().fit(x)
+    power = PowerTransformer().fit(scaler.transform(x)[:, :3])
+    for rows in (x, new):
+        expected = scaler.transform(rows)
+        expected[:, :3] = power.transform(expected[:, :3])
+        if not units:
+            expected = scaler.inverse_transform(expected)
+        np.testing.assert_allclose(Inputs(x).of(rows), expected, rtol=1e-9)
+    assert abs(skew(Inputs(x).of(x)[:, 0])) < 0.5 < 1 < skew(x[:, 0])
+
+
+def test_a_later_row_far_outside_ends_at_some_distance():
+    x = -np.exp(RNG.standard_normal((200, 2)))  # bent by a large power
+    far = Inputs(x).of(np.array([[1e30, 0.0]]))
+    assert np.isfinite(far).all()
+    assert far[0, 0] <= FARTHEST * x[:, 0].std() + x[:, 0].mean() + 1e-9
 
 
 def test_a_column_that_never_varies_stays_finite():

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from scipy.optimize import minimize_scalar
+from torch.nn.functional import cross_entropy
 
 from lds._types import Split
 from lds.bilevel.step import replayed
@@ -15,8 +17,10 @@ from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.graphs.similarity import Similarity
 from lds.nn.committee import LOG_WEIGHTS, TELEPORTS, Committee
+from lds.nn.discriminant import Discriminant
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
+from lds.nn.inputs import Inputs
 from lds.structure import committee, learner
 from lds.structure import train as training
 from lds.structure.baselines import run_controls
@@ -24,7 +28,9 @@ from lds.structure.committee import (
     COEFFICIENTS,
     CommitteeLearner,
     Member,
+    calibrated,
     expected_graph,
+    fit_member,
     predict_new,
     train_member,
     weigh,
@@ -49,8 +55,10 @@ SMALL = LDSConfig.of(
 )
 ALONE = dataclasses.replace(SMALL, agreement=0.0)
 CPU = torch.device("cpu")
-KINDS = 1 + len(TELEPORTS)
-"""Members of one turn: a GCN and PageRanks."""
+NETWORKS = 1 + len(TELEPORTS)
+"""Members of one turn that train by gradients: a GCN and PageRanks."""
+KINDS = NETWORKS + 1
+"""Members of one turn, a discriminant the last."""
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +140,7 @@ def test_the_last_record_is_of_the_refit():
     truth = result.probabilities[split.stopping, y[split.stopping]]
     assert last.stopping_loss == pytest.approx(-np.log(truth).mean(), rel=1e-5)
     assert last.expected_edges == result.edges.expected_edges
-    assert last.inner_steps == KINDS * (1 + AGREEING) * 20
+    assert last.inner_steps >= NETWORKS * (1 + AGREEING) * 20
 
 
 def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_does_not():
@@ -239,7 +247,7 @@ def test_stopping_rows_are_not_trained_on_and_the_refit_trains_on_all_others(mon
     asked = rows_read(monkeypatch)
     _, _, split = blobs()
     both = sorted([*split.train, *split.validation])
-    refits = KINDS * (1 + AGREEING)
+    refits = NETWORKS * (1 + AGREEING)
     assert [sorted(rows) for rows in asked["inner"][-refits:]] == refits * [both]
     assert all(set(rows) <= set(both) for rows in [*asked["inner"], *asked["outer"]])
     deals = asked["inner"][1:-refits]  # the first is of the split, before any restart
@@ -255,7 +263,7 @@ def test_without_redrawing_the_roles_are_those_of_the_split(monkeypatch):
     _, _, split = blobs()
     assert asked["outer"] == [split.validation.tolist()]
     assert asked["inner"][0] == split.train.tolist()
-    assert len(asked["inner"]) == 1 + KINDS, "one refit without agreement"
+    assert len(asked["inner"]) == 1 + NETWORKS, "one refit without agreement"
 
 
 def test_labels_of_stopping_rows_do_not_move_the_edges():
@@ -271,18 +279,19 @@ def test_labels_of_stopping_rows_do_not_move_the_edges():
 
 
 def trained(n_stopping=12):
-    """A member of each kind by `train_member`, and what they were made of."""
+    """A member of each kind, and what they were made of."""
     x, y, _ = blobs()
     edges = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float64, CPU)
     task = task_on(x, y, ALONE, torch.float64, CPU)
     train, stopping = torch.arange(24), torch.arange(24, 24 + n_stopping)
+    expected, (*networks, last) = expected_graph(edges), task.network.members
     members = [
         train_member(
-            dataclasses.replace(task, network=network), edges, expected_graph(edges), train,
-            stopping, ALONE, k,
+            dataclasses.replace(task, network=network), edges, expected, train, stopping, ALONE, k
         )
-        for k, network in enumerate(task.network.members)
-    ]  # fmt: skip
+        for k, network in enumerate(networks)
+    ]
+    members.append(fit_member(dataclasses.replace(task, network=last), expected, train, stopping))
     return members, edges, task, stopping
 
 
@@ -295,7 +304,9 @@ def probabilities_of(members, edges) -> torch.Tensor:
     x, each = torch.from_numpy(blobs()[0]).double(), []
     for member in members:
         network, w = member.network, member.params
-        if isinstance(network, GCN):
+        if isinstance(network, Discriminant):
+            logits = x @ w["W"] + w["b"] + w["coupling"] * (a_hat @ w["beliefs"])
+        elif isinstance(network, GCN):
             logits = dense.gcn(a_hat, x, w)
         else:
             logits = dense.pagerank(a_hat, x, w, alpha=network.teleport, n_hops=network.n_hops)
@@ -305,17 +316,22 @@ def probabilities_of(members, edges) -> torch.Tensor:
 
 @pytest.mark.parametrize("n_stopping", [1, 12, 36])
 def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping):
-    """Weights proportional to exp(-√n · mean loss), members on the expected graph."""
+    """Weights proportional to exp(-√n · mean loss), of networks, and of them and a discriminant."""
     members, edges, task, stopping = trained(n_stopping)
     log_weights, probabilities = weigh(task, members, expected_graph(edges), stopping)
     each = probabilities_of(members, edges)
     truth = torch.from_numpy(blobs()[1])[stopping]
     losses = -each[:, stopping].gather(2, truth.expand(KINDS, -1).unsqueeze(2)).log().mean((1, 2))
-    expected = torch.softmax(-math.sqrt(n_stopping) * losses, 0)
+    root = math.sqrt(n_stopping)
+    shared = torch.softmax(-root * losses[:-1], 0)
+    networks = (shared[:, None, None] * each[:-1]).sum(0)
+    together = -networks[stopping].gather(1, truth.unsqueeze(1)).log().mean()
+    wholes = torch.softmax(-root * torch.stack([together, losses[-1]]), 0)
+    expected = torch.cat([wholes[0] * shared, wholes[1:]])
     torch.testing.assert_close(log_weights.exp(), expected, rtol=1e-9, atol=0)
     mean = (expected[:, None, None] * each).sum(0)
     torch.testing.assert_close(probabilities, mean, rtol=1e-9, atol=1e-12)
-    assert [member.steps for member in members] == KINDS * [20]
+    assert [member.steps for member in members[:-1]] == NETWORKS * [20]
 
 
 def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
@@ -332,15 +348,38 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
     monkeypatch.setattr(training, "score", noted)
     members, edges, _, stopping = trained()
     truth, at = torch.from_numpy(blobs()[1]), 0
-    for member, probs in zip(members, probabilities_of(members, edges), strict=True):
+    networks = members[:NETWORKS]
+    for member, probs in zip(networks, probabilities_of(networks, edges), strict=True):
         scores = seen[at : at + member.steps // 2]
         at += len(scores)
         best = max(range(len(scores)), key=scores.__getitem__)
         found = score(probs, truth, stopping)
         assert found.accuracy == scores[best][0]
-        assert found.loss == pytest.approx(-scores[best][1], rel=1e-9)
+        assert found.loss <= -scores[best][1], "it is calibrated on these rows"
         assert len(scores) - 1 - best == 10 // 2, "it waits ten steps, looking at every other"
     assert at == len(seen)
+
+
+@pytest.mark.parametrize("n_stopping", [3, 36])
+def test_members_are_as_sure_as_the_stopping_rows_justify(n_stopping):
+    """The temperature against scipy's minimum."""
+    members, edges, task, _ = trained()
+    stopping = torch.from_numpy(np.random.default_rng(0).permutation(60)[:n_stopping])
+    truth = torch.from_numpy(blobs()[1])[stopping]
+    graph = expected_graph(edges)
+    for member in members:
+        z = member.network(member.params, task.features, graph, training=False)[0]
+
+        def cost(log_tau, z=z):
+            loss = cross_entropy(z[stopping] / math.exp(log_tau), truth)
+            return n_stopping * float(loss) + 2 * log_tau**2
+
+        tau = math.exp(minimize_scalar(cost, bounds=(-0.65, 1.6), method="bounded").x)
+        found = calibrated(task, member, graph, stopping)
+        scaled = member.network(found.params, task.features, graph, training=False)[0]
+        ratio = float((z * scaled).sum() / scaled.square().sum())
+        assert ratio == pytest.approx(tau, rel=0.06), "temperatures are 10 % apart"
+        torch.testing.assert_close(z, ratio * scaled, rtol=1e-9, atol=1e-9)
 
 
 def test_the_expected_graph_is_theta_normalised():
@@ -378,9 +417,9 @@ def test_training_a_member_does_not_change_the_distribution():
 def test_the_last_distribution_agrees_with_what_the_turn_before_took_the_nodes_for():
     """By hand from the members of the last but one turn, who sit on the committee."""
     result = fit()
-    task = task_on(*blobs()[:2], SMALL, torch.float32, CPU)
-    x, _, split = blobs()
-    beta = result.params[COEFFICIENTS]
+    x, y, split = blobs()
+    task = task_on(Inputs(x).of(x), y, SMALL, torch.float32, CPU)
+    beta, x = result.params[COEFFICIENTS], Inputs(x).of(x)
     before = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float32, CPU)
     before.restore(before.state() | {"coefficients": beta})
 
@@ -440,7 +479,7 @@ def hypersteps(monkeypatch, settle: float, truncation: int, **options):
     return losses, taken, result
 
 
-@pytest.mark.parametrize("settle", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("settle", [0.02, 0.05, 0.1])
 @pytest.mark.parametrize("truncation", [3, 5])
 def test_hypergradients_are_taken_once_the_best_loss_has_settled(monkeypatch, settle, truncation):
     losses, taken, _ = hypersteps(monkeypatch, settle, truncation, inner_lr=0.05)
@@ -471,7 +510,7 @@ def test_the_prior_weighs_against_the_rows_that_judge(graph):
     """Trust in a given graph, and in neighbours beside it, may move further than the rest."""
     x, y, split = blobs()
     edges = CommitteeLearner(x, y, split, graph, SMALL, CPU, torch.float64).edges
-    direct = starting_edges(Similarity(x, "auto", 5), graph, 12, torch.float64, CPU)
+    direct = starting_edges(Similarity(Inputs(x).of(x), "auto", 5), graph, 12, torch.float64, CPU)
     assert torch.equal(edges.probs, direct.probs)
     deviation = torch.tensor([DEVIATION, DEVIATION])
     if graph is not None:
@@ -625,6 +664,8 @@ def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_member
     found = predict_new(
         x, y, new, result.params, result.edges, result.probabilities, config, seed=3
     )
+    inputs = Inputs(x)
+    x, new = inputs.of(x), inputs.of(new)
     near, alike = Similarity(x, "auto", 5).of_new(new)
     beta = result.params[COEFFICIENTS].double().numpy()
     logit = beta[0] + beta[1] * SLOPE * (alike - MIDDLE_KERNEL)

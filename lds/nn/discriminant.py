@@ -1,0 +1,208 @@
+"""Linear discriminant analysis of all nodes, labelled or not, whose classes agree along edges.
+
+Networks trained by gradients learn from labelled nodes alone. A model of how the features of a
+class are spread learns from every node: what labels say of a few, the shape of the cloud says of
+the rest. With ten labels a class this is worth more than a better network.
+"""
+
+import torch
+from torch import Tensor
+
+from lds.graphs.batch import GraphBatch
+from lds.graphs.product import propagate
+from lds.nn.features import DenseFeatures, SparseFeatures
+from lds.nn.gcn import Attached, Reader
+
+Params = dict[str, Tensor]
+
+SHRINKAGE, FIRST_SHRINKAGE = 0.3, 0.5
+"""Share of a multiple of I in the covariance within classes, and where labelled rows alone show it
+(Ledoit and Wolf, 2004)."""
+
+WIDE = 1000
+"""Features beyond which it is a multiple of I: as many numbers squared cannot be told."""
+
+ITERATIONS, SWEEPS, ENOUGH = 20, 5, 1e-3
+"""Most turns of fit and beliefs, sweeps of beliefs in each, and a change that ends them."""
+
+BALANCE, DAMPING = 5.0, 0.2
+"""How firmly classes keep their share among the labelled rows, and how fast this acts."""
+
+
+class Discriminant:
+    """Logits x W + b + c Σ_j â_ij q_j: what a node's own features and its neighbours say.
+
+    The q are beliefs, class probabilities of every node of the fit, and Â the normalised drawn
+    graph: one step of mean-field inference in a Markov random field whose energy counts, along
+    edges, how often classes agree. W and b are those of linear discriminant analysis, in units in
+    which own and neighbours' evidence are of one size.
+
+    References:
+        Zhang, Brady and Smith, 2001, "Segmentation of brain MR images through a hidden Markov
+        random field model and the expectation-maximization algorithm".
+
+    Arguments:
+        n_features, n_classes: sizes of X and of the output.
+    """
+
+    def __init__(self, n_features: int, n_classes: int) -> None:
+        self.sizes = (n_features, n_classes)
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Params:
+        """One that has seen nothing: every class as likely as any other."""
+        d, c = self.sizes
+        fresh: dict[str, tuple[int, ...]] = {
+            "W": (d, c), "b": (c,), "beliefs": (1, c), "coupling": ()
+        }  # fmt: skip
+        return {
+            name: torch.zeros(shape, dtype=dtype, device=device) for name, shape in fresh.items()
+        }
+
+    def __call__(
+        self,
+        params: Params,
+        features: DenseFeatures | SparseFeatures,
+        graph: GraphBatch,
+        *,
+        training: bool,
+    ) -> Tensor:
+        """Logits `(n_draws, n_nodes, n_classes)`; the same in training."""
+        s, n = graph.n_draws, graph.n_nodes
+        heard = propagate(graph, params["beliefs"].expand(n, -1).repeat(s, 1)).view(s, n, -1)
+        return _own(params, features) + params["coupling"] * heard
+
+    def hidden(
+        self, params: Params, features: DenseFeatures | SparseFeatures, graph: GraphBatch
+    ) -> Tensor:
+        """X W + b, the same on every graph, `(n_draws, n_nodes, n_classes)`."""
+        return _own(params, features).expand(graph.n_draws, -1, -1)
+
+    def attach(
+        self,
+        params: Params,
+        features: DenseFeatures | SparseFeatures,
+        graph: GraphBatch,
+        new: DenseFeatures | SparseFeatures,
+        attached: Attached,
+    ) -> Tensor:
+        """Logits `(n_draws, n_new, n_classes)` of new nodes; see `GCN.attach`."""
+        s, n = graph.n_draws, graph.n_nodes
+        beliefs = params["beliefs"].expand(n, -1)
+        heard = propagate(graph, beliefs.repeat(s, 1)).view(s, n, -1)
+        own = _own(params, new)
+        read = Reader(graph, attached)(beliefs.expand(s, n, -1), heard, own.softmax(1))
+        return own + params["coupling"] * read
+
+    def penalty(self, params: Params) -> Tensor:
+        """0: the fit has its own."""
+        return params["W"].new_zeros(())
+
+    def scaled(self, params: Params, factor: float) -> Params:
+        """Params whose logits are `factor` times as large on the nodes of the fit."""
+        return params | {name: factor * params[name] for name in ("W", "b", "coupling")}
+
+
+def fit_discriminant(
+    network: Discriminant,
+    features: DenseFeatures | SparseFeatures,
+    labels: Tensor,
+    rows: Tensor,
+    graph: GraphBatch,
+) -> tuple[Params, int]:
+    """Its params by expectation-maximisation, the classes of labelled rows known.
+
+    In turns: a fit to the beliefs so far (at first the labels), and beliefs from own and
+    neighbours' evidence. A neighbour says as much as its edge is probable: the coupling is the mean
+    expected degree, by which normalised products are smaller. Beliefs that agree with each other
+    may drift to a single class; a pressure against it holds every class near its share of `rows`
+    (the class mass normalisation of Zhu, Ghahramani and Lafferty, 2003, in soft form).
+
+    Arguments:
+        network: whose params.
+        features, labels: of the nodes; labels are read at `rows`.
+        rows: labelled nodes.
+        graph: one graph, its weights edge probabilities.
+
+    Returns:
+        The params and the number of turns.
+    """
+    n, (d, n_classes) = features.shape[0], network.sizes
+    dtype, device = features.dtype, features.device
+    known = torch.zeros(len(rows), n_classes, dtype=dtype, device=device)
+    known[torch.arange(len(rows), device=rows.device), labels[rows]] = 1
+    share = (1 + known.sum(0)) / (n_classes + len(rows))
+    coupling = graph.scale.double().pow(-2).mean().to(device, dtype)  # 1 + the mean degree
+    centre = torch.zeros(d, dtype=torch.float64, device=device)
+    x: Tensor | SparseFeatures | DenseFeatures = features
+    if d <= WIDE:  # around their mean and in float64: squares of large values would cancel
+        x = features.dense().double()
+        centre = x.mean(0)
+        x = x - centre
+    beliefs = torch.zeros(n, n_classes, dtype=dtype, device=device)
+    beliefs[rows] = known
+    pressure = torch.zeros(n_classes, dtype=dtype, device=device)
+    turn = 0
+    for turn in range(1, ITERATIONS + 1):
+        before = beliefs
+        weight, bias = _fit(x, beliefs, rows if turn == 1 else None)
+        own = _times(x, weight) + bias
+        size = (own - own.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-6)
+        weight, bias, own = weight / size, bias / size, (own / size).to(dtype)
+        if turn == 1:
+            beliefs = own.softmax(1).index_copy(0, rows, known)
+        for _ in range(SWEEPS):
+            mass = beliefs.mean(0).clamp_min(1e-9)
+            pressure = torch.lerp(pressure, BALANCE * (share / mass).log(), DAMPING)
+            heard = coupling * propagate(graph, beliefs)
+            beliefs = (own + pressure + heard).softmax(1).index_copy(0, rows, known)
+        if turn > 1 and float((beliefs - before).abs().max()) < ENOUGH:
+            break
+    bias = (bias - centre @ weight).to(dtype)
+    return {
+        "W": weight.to(dtype), "b": bias + pressure, "beliefs": beliefs, "coupling": coupling
+    }, turn  # fmt: skip
+
+
+def _own(params: Params, features: DenseFeatures | SparseFeatures) -> Tensor:
+    return features.matmul(params["W"]) + params["b"]
+
+
+def _fit(
+    x: Tensor | DenseFeatures | SparseFeatures, beliefs: Tensor, rows: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """W and b, in float64, of linear discriminant analysis on nodes that count by their beliefs.
+
+    Arguments:
+        x: a tensor; or features too wide for a covariance, which is taken for a multiple of I.
+        beliefs: `(n_nodes, n_classes)`; a row of zeros does not count.
+        rows: the nodes that count; None is all.
+    """
+    count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
+    if isinstance(x, Tensor):
+        mean = x.T @ beliefs.double() / count
+        mine, shrinkage = (x, SHRINKAGE) if rows is None else (x[rows], FIRST_SHRINKAGE)
+        within = (mine.T @ mine - (mean * count) @ mean.T) / count.sum()
+        level = within.diagonal().mean().clamp_min(1e-9 * float(x.square().mean()) + 1e-30)
+        within = (1 - shrinkage) * within
+        within.diagonal().add_(shrinkage * level)
+        weight = torch.linalg.solve(within, mean)
+    else:
+        weight = mean = _transposed_product(x, beliefs).double() / count
+    return weight, -0.5 * (mean * weight).sum(0)
+
+
+def _times(x: Tensor | DenseFeatures | SparseFeatures, weight: Tensor) -> Tensor:
+    """X W in float64."""
+    if isinstance(x, Tensor):
+        return x @ weight
+    return x.matmul(weight.to(x.dtype)).double()
+
+
+def _transposed_product(features: DenseFeatures | SparseFeatures, y: Tensor) -> Tensor:
+    """Xᵀ Y."""
+    weight = torch.zeros(
+        features.shape[1], y.shape[1], dtype=y.dtype, device=y.device, requires_grad=True
+    )
+    with torch.enable_grad():
+        (found,) = torch.autograd.grad(features.matmul(weight), weight, y)
+    return found

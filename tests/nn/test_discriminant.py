@@ -1,0 +1,203 @@
+"""The discriminant against dense formulas, scikit-learn's, and data whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.neighbors import kneighbors_graph
+
+from lds.graphs.batch import weighted_graph
+from lds.nn import discriminant
+from lds.nn.discriminant import SHRINKAGE, Discriminant, fit_discriminant
+from lds.nn.features import node_features
+from lds.nn.gcn import NewEdges
+from tests.nn.small import CPU, C, F, N, batch_of, random_features, random_graph
+from tests.nn.test_pagerank import CLOSE
+
+NETWORK = Discriminant(F, C)
+NONE = torch.zeros(0, dtype=torch.int64)
+
+
+def some_params(seed=0):
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+    beliefs = normal(N, C).softmax(1)
+    return {"W": normal(F, C), "b": normal(C), "beliefs": beliefs, "coupling": normal().exp()}
+
+
+def a_hat(adjacency: np.ndarray) -> np.ndarray:
+    looped = adjacency + np.eye(len(adjacency))
+    scale = 1 / np.sqrt(looped.sum(1))
+    return scale[:, None] * looped * scale
+
+
+def no_graph(n: int):
+    return weighted_graph(NONE, NONE, torch.zeros(0, dtype=torch.float64), n)
+
+
+def fit(x, labels, rows, graph=None):
+    n_classes = int(labels.max()) + 1
+    network, features = Discriminant(x.shape[1], n_classes), node_features(x, torch.float64)
+    graph = no_graph(len(x)) if graph is None else graph
+    params, _ = fit_discriminant(
+        network, features, torch.from_numpy(labels), torch.from_numpy(rows), graph
+    )
+    return params, network(params, features, graph, training=False)[0]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_logits_are_own_evidence_and_what_neighbours_believe(sparse):
+    x, w = random_features(sparse), some_params()
+    graphs = [random_graph(0), random_graph(1)]
+    found = NETWORK(w, node_features(x, torch.float64), batch_of(*graphs), training=False)
+    own = x @ w["W"].numpy() + w["b"].numpy()
+    for s, adjacency in enumerate(graphs):
+        heard = a_hat(adjacency) @ w["beliefs"].numpy()
+        np.testing.assert_allclose(found[s], own + float(w["coupling"]) * heard, rtol=1e-10)
+    hidden = NETWORK.hidden(w, node_features(x, torch.float64), batch_of(*graphs))
+    np.testing.assert_allclose(hidden, np.stack([own, own]), rtol=1e-10)
+
+
+def test_new_nodes_hear_their_neighbours_and_themselves():
+    x, w, adjacency = random_features(), some_params(), random_graph(0)
+    new = random_features(n=4, seed=3)
+    nodes, weight = np.arange(8).reshape(4, 2), np.full((4, 2), 0.3)
+    found = NETWORK.attach(
+        w, node_features(x, torch.float64), batch_of(adjacency), node_features(new, torch.float64),
+        NewEdges(torch.from_numpy(nodes), torch.from_numpy(weight)),
+    )  # fmt: skip
+    own = torch.from_numpy(new) @ w["W"] + w["b"]
+    scale = 1 / np.sqrt(1 + adjacency.sum(1))
+    for i in range(4):
+        mine = 1 / np.sqrt(1 + weight[i].sum())
+        read = (weight[i] * scale[nodes[i]]) @ w["beliefs"].numpy()[nodes[i]]
+        heard = mine * read + mine**2 * own[i].softmax(0).numpy()
+        expected = own[i].numpy() + float(w["coupling"]) * heard
+        np.testing.assert_allclose(found[0, i], expected, rtol=1e-10)
+
+
+def test_scaled_params_have_scaled_logits():
+    x, graph = node_features(random_features(), torch.float64), batch_of(random_graph(0))
+    w = some_params()
+    found = NETWORK(NETWORK.scaled(w, 2.5), x, graph, training=False)
+    torch.testing.assert_close(found, 2.5 * NETWORK(w, x, graph, training=False), **CLOSE)
+
+
+def test_before_the_fit_every_class_is_as_likely():
+    params = NETWORK.init(torch.Generator(), torch.float64, CPU)
+    x = node_features(random_features(), torch.float64)
+    assert not NETWORK(params, x, batch_of(random_graph(0)), training=False).any()
+    assert float(NETWORK.penalty(params)) == 0
+
+
+def clouds(n=300, seed=0, spread=6.0):
+    """Three classes apart along one axis, each long along another."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    x = rng.standard_normal((n, 4)) * [1, spread, 1, 1]
+    x[:, 0] += 5 * labels
+    turn = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    return x @ turn, labels
+
+
+def test_with_every_label_it_is_the_shrunk_discriminant_of_scikit_learn():
+    x, labels = clouds()
+    params, logits = fit(x, labels, np.arange(len(x)))
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE).fit(x, labels)
+    ours, coef = params["W"].numpy(), theirs.coef_.T
+    ours, coef = (a - a.mean(1, keepdims=True) for a in (ours, coef))
+    np.testing.assert_allclose(ours / np.linalg.norm(ours), coef / np.linalg.norm(coef), rtol=1e-8)
+    assert (logits.argmax(1).numpy() == theirs.predict(x)).mean() > 0.99
+
+
+def near(x):
+    """Ten nearest neighbours, as likely edges as not."""
+    n, pairs = len(x), kneighbors_graph(x, 10).tocoo()
+    row, col = (torch.from_numpy(index.astype(np.int64)) for index in (pairs.row, pairs.col))
+    key = torch.unique(torch.minimum(row, col) * n + torch.maximum(row, col))
+    return weighted_graph(key // n, key % n, torch.full(key.shape, 0.5).double(), n)
+
+
+def test_unlabelled_rows_teach_what_few_labels_cannot():
+    ours, theirs = [], []
+    for seed in range(3):
+        x, labels = clouds(seed=seed, spread=4.0)
+        rows = np.arange(6)
+        alone = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
+        alone.fit(x[rows], labels[rows])
+        _, logits = fit(x, labels, rows, near(x))
+        ours.append((logits.argmax(1).numpy() == labels).mean())
+        theirs.append((alone.predict(x) == labels).mean())
+    assert min(ours) > 0.97
+    assert np.mean(ours) > np.mean(theirs) + 0.02
+
+
+def joined(labels, seed=0, n_edges=5):
+    """A graph that joins nodes of a class, some edges wrong."""
+    rng = np.random.default_rng(seed)
+    n = len(labels)
+    row = np.repeat(np.arange(n), n_edges)
+    col = np.where(
+        rng.random(len(row)) < 0.8, (row + 3 * rng.integers(1, n // 3, len(row))) % n,
+        rng.integers(n, size=len(row)),
+    )  # fmt: skip
+    keep = row < col
+    row, col = (torch.from_numpy(a[keep]) for a in (row, col))
+    key = torch.unique(row * n + col)
+    return weighted_graph(key // n, key % n, torch.full(key.shape, 0.9).double(), n)
+
+
+def test_neighbours_say_what_features_do_not():
+    rng = np.random.default_rng(1)
+    labels = np.arange(300) % 3
+    x = rng.standard_normal((300, 4)) + 0.7 * np.eye(3, 4)[labels]
+    rows = np.arange(30)
+    _, without = fit(x, labels, rows)
+    _, with_graph = fit(x, labels, rows, joined(labels))
+    accuracy = [(z.argmax(1).numpy() == labels)[30:].mean() for z in (without, with_graph)]
+    assert accuracy[1] > 0.85 > accuracy[0] + 0.2
+
+
+def test_classes_keep_their_share_where_agreement_would_let_one_vanish(monkeypatch):
+    """Features of noise: whoever is ahead grows along the edges."""
+    labels = np.arange(300) % 3
+    x, rows = np.random.default_rng(0).standard_normal((300, 4)), np.arange(31)
+
+    def shares():
+        return fit(x, labels, rows, joined(labels, n_edges=10))[0]["beliefs"].mean(0)
+
+    assert bool(((shares() - 1 / 3).abs() < 0.05).all())
+    monkeypatch.setattr(discriminant, "BALANCE", 0.0)
+    assert float(shares().min()) < 0.1
+
+
+def test_labels_of_other_rows_are_never_read():
+    x, labels = clouds()
+    rows, other = np.arange(30), labels.copy()
+    other[30:] = (labels[30:] + 1) % 3
+    params, _ = fit(x, labels, rows)
+    again, _ = fit(x, other, rows)
+    assert all(torch.equal(params[name], again[name]) for name in params)
+    known = params["beliefs"][:30]
+    assert torch.equal(known.argmax(1), torch.from_numpy(labels[:30]))
+    assert bool((known.max(1).values == 1).all())
+
+
+def test_with_more_features_than_can_be_squared_classes_differ_by_their_means(monkeypatch):
+    x, labels = clouds(spread=1.0)
+    monkeypatch.setattr(discriminant, "WIDE", 3)
+    params, _ = fit(x, labels, np.arange(300))
+    mean = np.stack([x[labels == c].mean(0) for c in range(3)], 1)
+    ours = params["W"].numpy()
+    np.testing.assert_allclose(ours / np.linalg.norm(ours), mean / np.linalg.norm(mean), rtol=1e-8)
+
+
+@pytest.mark.parametrize("column", [0.0, 1.0])
+def test_features_that_do_not_vary_leave_it_to_the_graph(column):
+    labels = np.arange(300) % 3
+    _, logits = fit(np.full((300, 2), column), labels, np.arange(60), joined(labels))
+    assert bool(logits.isfinite().all())
+    assert (logits.argmax(1).numpy() == labels).mean() > 0.8
