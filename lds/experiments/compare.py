@@ -66,7 +66,7 @@ def of_ours(data: NodeDataset, seed: int, options: dict[str, Any]) -> Probabilit
 
 
 def of_networks(data: NodeDataset, seed: int) -> Probabilities:
-    """The default, its committee without the discriminant."""
+    """The default, its committee without discriminants."""
     config = LDSConfig.of(seed=seed)
     problem = (data.features, data.labels, data.split, data.adjacency, config)
     learner = CommitteeLearner(*problem, torch.device("cpu"), torch.float32)
@@ -148,7 +148,7 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
     if parts:
         for name, options in PARTS.items():
             found[name] = lambda data, seed, options=options: of_ours(data, seed, options)  # type: ignore[misc]
-        found["without the discriminant"] = of_networks
+        found["without discriminants"] = of_networks
         return {**found, "0/1 edges, frozen": of_unweighted}
     return {
         **found,

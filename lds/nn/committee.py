@@ -114,9 +114,10 @@ class Committee:
 def committee(
     n_features: int, hidden_channels: int, n_classes: int, dropout: float, n_times: int = 1
 ) -> Committee:
-    """The default committee: three ways to train on labels, and one to model all features.
+    """The default committee: networks that train on labels, and models of all features.
 
-    A GCN, PageRank that trusts the graph more, less or not at all, and a discriminant, the last.
+    A GCN, PageRank that trusts the graph more, less or not at all, and two discriminants, the last
+    of which does not see the graph.
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: as of its members.
@@ -124,4 +125,5 @@ def committee(
     """
     sizes = (n_features, hidden_channels, n_classes, dropout)
     walkers = [PageRank(*sizes, teleport=alpha) for alpha in TELEPORTS]
-    return Committee([GCN(*sizes), *walkers, Discriminant(n_features, n_classes)], n_times)
+    models = [Discriminant(n_features, n_classes, neighbors=heard) for heard in (True, False)]
+    return Committee([GCN(*sizes), *walkers, *models], n_times)

@@ -22,6 +22,9 @@ SHRINKAGE, FIRST_SHRINKAGE = 0.3, 0.5
 WIDE = 1000
 """Features beyond which it is a multiple of I: as many numbers squared cannot be told."""
 
+ALONE = 8.0
+"""Size (root mean square) of own evidence where neighbours are not heard; beside them it is 1."""
+
 ITERATIONS, SWEEPS, ENOUGH = 20, 5, 1e-3
 """Most turns of fit and beliefs, sweeps of beliefs in each, and a change that ends them."""
 
@@ -43,10 +46,11 @@ class Discriminant:
 
     Arguments:
         n_features, n_classes: sizes of X and of the output.
+        neighbors: False hears none: c = 0, for where the graph misleads.
     """
 
-    def __init__(self, n_features: int, n_classes: int) -> None:
-        self.sizes = (n_features, n_classes)
+    def __init__(self, n_features: int, n_classes: int, *, neighbors: bool = True) -> None:
+        self.sizes, self.neighbors = (n_features, n_classes), neighbors
 
     def init(self, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Params:
         """One that has seen nothing: every class as likely as any other."""
@@ -132,6 +136,9 @@ def fit_discriminant(
     known[torch.arange(len(rows), device=rows.device), labels[rows]] = 1
     share = (1 + known.sum(0)) / (n_classes + len(rows))
     coupling = graph.scale.double().pow(-2).mean().to(device, dtype)  # 1 + the mean degree
+    wanted = 1.0
+    if not network.neighbors:
+        coupling, wanted = torch.zeros_like(coupling), ALONE
     centre = torch.zeros(d, dtype=torch.float64, device=device)
     x: Tensor | SparseFeatures | DenseFeatures = features
     if d <= WIDE:  # around their mean and in float64: squares of large values would cancel
@@ -147,7 +154,8 @@ def fit_discriminant(
         weight, bias = _fit(x, beliefs, rows if turn == 1 else None)
         own = _times(x, weight) + bias
         size = (own - own.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-6)
-        weight, bias, own = weight / size, bias / size, (own / size).to(dtype)
+        scale = wanted / size
+        weight, bias, own = scale * weight, scale * bias, (scale * own).to(dtype)
         if turn == 1:
             beliefs = own.softmax(1).index_copy(0, rows, known)
         for _ in range(SWEEPS):

@@ -4,7 +4,7 @@
 2. Algorithm 7 moves its few coefficients by hypergradients of labels that are redrawn at every
    restart, once the inner training has settled (`learner`).
 3. Refit: a committee trains on every label but the early-stopping ones, on graphs drawn from the
-   learned distribution: networks, and a discriminant that models the features of all nodes. Members
+   learned distribution: networks, and discriminants that model the features of all nodes. Members
    are calibrated on the early-stopping rows and count by what they reach there.
 4. What the committee takes the nodes for says which pairs are of one class: with this as a further
    feature of pairs they train again, twice; all of them sit on the committee, on the last
@@ -178,7 +178,7 @@ def weigh(
 
 
 def fit_member(task: Task, expected: GraphBatch, rows: Tensor, stopping: Tensor) -> Member:
-    """The discriminant of a committee; arguments as of `train_member`."""
+    """A discriminant of a committee; arguments as of `train_member`."""
     assert isinstance(task.network, Discriminant)
     with torch.no_grad():
         params, turns = fit_discriminant(task.network, task.features, task.labels, rows, expected)

@@ -107,13 +107,15 @@ def test_one_sure_member_of_weight_0_does_not_make_it_infinite():
     assert not bool(found.isnan().any())
 
 
-def test_the_default_is_a_gcn_pagerank_that_trusts_the_graph_more_or_less_and_a_discriminant():
-    *found, last = committee(F, H, C, 0.3).members
+def test_the_default_is_a_gcn_pagerank_that_trusts_the_graph_more_or_less_and_discriminants():
+    *found, hears, alone = committee(F, H, C, 0.3).members
     assert [type(member) for member in found] == [GCN, *[PageRank] * len(TELEPORTS)]
     assert [member.teleport for member in found[1:]] == list(TELEPORTS)
     assert all((member.sizes, member.dropout) == ((F, H, C), 0.3) for member in found)
-    assert isinstance(last, Discriminant)
-    assert last.sizes == (F, C)
+    assert isinstance(hears, Discriminant)
+    assert isinstance(alone, Discriminant)
+    assert (hears.neighbors, alone.neighbors) == (True, False)
+    assert hears.sizes == alone.sizes == (F, C)
 
 
 @pytest.mark.parametrize("k", range(3))

@@ -38,9 +38,9 @@ def no_graph(n: int):
     return weighted_graph(NONE, NONE, torch.zeros(0, dtype=torch.float64), n)
 
 
-def fit(x, labels, rows, graph=None):
-    n_classes = int(labels.max()) + 1
-    network, features = Discriminant(x.shape[1], n_classes), node_features(x, torch.float64)
+def fit(x, labels, rows, graph=None, **options):
+    network = Discriminant(x.shape[1], int(labels.max()) + 1, **options)
+    features = node_features(x, torch.float64)
     graph = no_graph(len(x)) if graph is None else graph
     params, _ = fit_discriminant(
         network, features, torch.from_numpy(labels), torch.from_numpy(rows), graph
@@ -159,6 +159,18 @@ def test_neighbours_say_what_features_do_not():
     _, with_graph = fit(x, labels, rows, joined(labels))
     accuracy = [(z.argmax(1).numpy() == labels)[30:].mean() for z in (without, with_graph)]
     assert accuracy[1] > 0.85 > accuracy[0] + 0.2
+
+
+def test_one_that_hears_no_neighbours_is_the_same_on_any_graph_and_learns_without_labels():
+    x, labels = clouds(spread=4.0)
+    rows = np.arange(6)
+    params, logits = fit(x, labels, rows, near(x), neighbors=False)
+    again, _ = fit(x, labels, rows, neighbors=False)
+    assert all(torch.equal(params[name], again[name]) for name in params)
+    assert float(params["coupling"]) == 0
+    centred = logits - logits.mean(1, keepdim=True)
+    assert (logits.argmax(1).numpy() == labels).mean() > 0.97
+    assert float(centred.square().mean().sqrt()) == pytest.approx(discriminant.ALONE, rel=0.1)
 
 
 def test_classes_keep_their_share_where_agreement_would_let_one_vanish(monkeypatch):

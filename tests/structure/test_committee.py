@@ -57,8 +57,8 @@ ALONE = dataclasses.replace(SMALL, agreement=0.0)
 CPU = torch.device("cpu")
 NETWORKS = 1 + len(TELEPORTS)
 """Members of one turn that train by gradients: a GCN and PageRanks."""
-KINDS = NETWORKS + 1
-"""Members of one turn, a discriminant the last."""
+KINDS = NETWORKS + 2
+"""Members of one turn, discriminants the last two."""
 
 
 @pytest.fixture(autouse=True)
@@ -284,14 +284,17 @@ def trained(n_stopping=12):
     edges = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float64, CPU)
     task = task_on(x, y, ALONE, torch.float64, CPU)
     train, stopping = torch.arange(24), torch.arange(24, 24 + n_stopping)
-    expected, (*networks, last) = expected_graph(edges), task.network.members
+    expected, kinds = expected_graph(edges), task.network.members
     members = [
         train_member(
             dataclasses.replace(task, network=network), edges, expected, train, stopping, ALONE, k
         )
-        for k, network in enumerate(networks)
+        for k, network in enumerate(kinds[:NETWORKS])
     ]
-    members.append(fit_member(dataclasses.replace(task, network=last), expected, train, stopping))
+    members += [
+        fit_member(dataclasses.replace(task, network=network), expected, train, stopping)
+        for network in kinds[NETWORKS:]
+    ]
     return members, edges, task, stopping
 
 
@@ -316,22 +319,24 @@ def probabilities_of(members, edges) -> torch.Tensor:
 
 @pytest.mark.parametrize("n_stopping", [1, 12, 36])
 def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping):
-    """Weights proportional to exp(-√n · mean loss), of networks, and of them and a discriminant."""
+    """Weights proportional to exp(-√n · mean loss): within each family, and of the two wholes."""
     members, edges, task, stopping = trained(n_stopping)
     log_weights, probabilities = weigh(task, members, expected_graph(edges), stopping)
     each = probabilities_of(members, edges)
     truth = torch.from_numpy(blobs()[1])[stopping]
     losses = -each[:, stopping].gather(2, truth.expand(KINDS, -1).unsqueeze(2)).log().mean((1, 2))
     root = math.sqrt(n_stopping)
-    shared = torch.softmax(-root * losses[:-1], 0)
-    networks = (shared[:, None, None] * each[:-1]).sum(0)
-    together = -networks[stopping].gather(1, truth.unsqueeze(1)).log().mean()
-    wholes = torch.softmax(-root * torch.stack([together, losses[-1]]), 0)
-    expected = torch.cat([wholes[0] * shared, wholes[1:]])
+    shares, wholes = [], []
+    for family in (slice(NETWORKS), slice(NETWORKS, KINDS)):
+        shares.append(torch.softmax(-root * losses[family], 0))
+        together = (shares[-1][:, None, None] * each[family]).sum(0)[stopping]
+        wholes.append(-root * -together.gather(1, truth.unsqueeze(1)).log().mean())
+    first, second = torch.stack(wholes).softmax(0)
+    expected = torch.cat([first * shares[0], second * shares[1]])
     torch.testing.assert_close(log_weights.exp(), expected, rtol=1e-9, atol=0)
     mean = (expected[:, None, None] * each).sum(0)
     torch.testing.assert_close(probabilities, mean, rtol=1e-9, atol=1e-12)
-    assert [member.steps for member in members[:-1]] == NETWORKS * [20]
+    assert [member.steps for member in members[:NETWORKS]] == NETWORKS * [20]
 
 
 def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
