@@ -13,6 +13,7 @@ from scipy import stats
 from lds.datasets.base import load
 from lds.experiments import compare
 from lds.graphs.knn import knn_adjacency
+from lds.nn.inputs import Inputs
 
 
 def test_controls_never_read_test_labels() -> None:
@@ -31,7 +32,7 @@ def test_logistic_regression_is_scikit_learns_best_on_the_stopping_rows() -> Non
     data = load("wine", seed=1)
     found = compare.methods(False)["LogisticRegression"](data, 1)
     rows = np.concatenate([data.split.train, data.split.validation])
-    x, y, stop = np.asarray(data.features), data.labels, data.split.stopping
+    x, y, stop = Inputs(data.features).of(data.features), data.labels, data.split.stopping
     fitted = [LogisticRegression(C=c, max_iter=1000).fit(x[rows], y[rows]) for c in compare.CHOICES]
     best = max(range(5), key=lambda k: fitted[k].score(x[stop], y[stop]))
     np.testing.assert_allclose(found, fitted[best].predict_proba(x), rtol=1e-12)
@@ -75,7 +76,8 @@ def test_parts_change_what_they_say() -> None:
     for name, options in compare.PARTS.items():
         assert any(default[key] != value for key, value in options.items()), name
         LDSConfig.of(**options)
-    assert {"lds", "0/1 edges, frozen", *compare.PARTS} == set(compare.methods(True))
+    others = {"lds", "0/1 edges, frozen", "without discriminants"}
+    assert others | set(compare.PARTS) == set(compare.methods(True))
 
 
 def test_unweighted_edges_are_drawn_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +97,22 @@ def test_unweighted_edges_are_drawn_every_time(monkeypatch: pytest.MonkeyPatch) 
     assert (learned != graph).nnz == 0
     # One graph in every draw: but for the rounding of a mean of equal numbers.
     assert results[0].mutual_information.max() < 1e-12
+
+
+def test_without_discriminants_the_committee_is_of_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results = []
+
+    class Noted(compare.CommitteeLearner):
+        def result(self, reason: str) -> Any:
+            results.append(super().result(reason))
+            return results[-1]
+
+    monkeypatch.setattr(compare, "CommitteeLearner", Noted)
+    monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 10)
+    found = compare.methods(True)["without discriminants"](load("wine", seed=0), 0)
+    params = results[0].params
+    assert len(params["log_weights"]) == 3 * 4
+    assert not any(name.endswith("beliefs") for name in params)
+    np.testing.assert_array_equal(found, results[0].probabilities)
