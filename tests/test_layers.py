@@ -48,6 +48,7 @@ ONLY_PLACES = {
         "datasets.table",
         "datasets.tabular",
         "graphs.knn",
+        "nn.inputs",
         "plots.predictions",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
