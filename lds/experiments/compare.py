@@ -74,9 +74,9 @@ def of_networks(data: NodeDataset, seed: int) -> Probabilities:
     assert isinstance(whole, Committee)
     networks = [kind for kind in whole.kinds if not isinstance(kind, Discriminant)]
     learner.whole = replace(learner.whole, network=Committee(networks, whole.n_times))
-    while learner.ended() is None:
+    while (reason := learner.ended()) is None:
         learner.iterate(len(learner.history))
-    return learner.result("max_iter").probabilities
+    return learner.result(reason).probabilities
 
 
 def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:

@@ -7,6 +7,7 @@ the rest. With ten labels a class this is worth more than a better network.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from lds.graphs.batch import GraphBatch
 from lds.graphs.product import propagate
@@ -112,7 +113,7 @@ def fit_discriminant(
     labels: Tensor,
     rows: Tensor,
     graph: GraphBatch,
-) -> tuple[Params, int]:
+) -> Params:
     """Its params by expectation-maximisation, the classes of labelled rows known.
 
     In turns: a fit to the beliefs so far (at first the labels), and beliefs from own and
@@ -126,14 +127,10 @@ def fit_discriminant(
         features, labels: of the nodes; labels are read at `rows`.
         rows: labelled nodes.
         graph: one graph, its weights edge probabilities.
-
-    Returns:
-        The params and the number of turns.
     """
     n, (d, n_classes) = features.shape[0], network.sizes
     dtype, device = features.dtype, features.device
-    known = torch.zeros(len(rows), n_classes, dtype=dtype, device=device)
-    known[torch.arange(len(rows), device=rows.device), labels[rows]] = 1
+    known = one_hot(labels[rows], n_classes).to(dtype)
     share = (1 + known.sum(0)) / (n_classes + len(rows))
     coupling = graph.scale.double().pow(-2).mean().to(device, dtype)  # 1 + the mean degree
     wanted = 1.0
@@ -145,30 +142,33 @@ def fit_discriminant(
         x = features.dense().double()
         centre = x.mean(0)
         x = x - centre
+    scatter = x.T @ x if isinstance(x, Tensor) else None
     beliefs = torch.zeros(n, n_classes, dtype=dtype, device=device)
     beliefs[rows] = known
     pressure = torch.zeros(n_classes, dtype=dtype, device=device)
-    turn = 0
-    for turn in range(1, ITERATIONS + 1):
+    for turn in range(ITERATIONS):
         before = beliefs
-        weight, bias = _fit(x, beliefs, rows if turn == 1 else None)
+        if turn == 0 and isinstance(x, Tensor):  # labelled rows alone count
+            weight, bias = _fit(x, beliefs, x[rows].T @ x[rows], FIRST_SHRINKAGE)
+        else:
+            weight, bias = _fit(x, beliefs, scatter, SHRINKAGE)
         own = _times(x, weight) + bias
         size = (own - own.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-6)
         scale = wanted / size
         weight, bias, own = scale * weight, scale * bias, (scale * own).to(dtype)
-        if turn == 1:
+        if turn == 0:
             beliefs = own.softmax(1).index_copy(0, rows, known)
         for _ in range(SWEEPS):
             mass = beliefs.mean(0).clamp_min(1e-9)
             pressure = torch.lerp(pressure, BALANCE * (share / mass).log(), DAMPING)
             heard = coupling * propagate(graph, beliefs)
             beliefs = (own + pressure + heard).softmax(1).index_copy(0, rows, known)
-        if turn > 1 and float((beliefs - before).abs().max()) < ENOUGH:
+        if turn > 0 and float((beliefs - before).abs().max()) < ENOUGH:
             break
     bias = (bias - centre @ weight).to(dtype)
     return {
         "W": weight.to(dtype), "b": bias + pressure, "beliefs": beliefs, "coupling": coupling
-    }, turn  # fmt: skip
+    }  # fmt: skip
 
 
 def _own(params: Params, features: DenseFeatures | SparseFeatures) -> Tensor:
@@ -176,25 +176,29 @@ def _own(params: Params, features: DenseFeatures | SparseFeatures) -> Tensor:
 
 
 def _fit(
-    x: Tensor | DenseFeatures | SparseFeatures, beliefs: Tensor, rows: Tensor | None
+    x: Tensor | DenseFeatures | SparseFeatures,
+    beliefs: Tensor,
+    scatter: Tensor | None,
+    shrinkage: float,
 ) -> tuple[Tensor, Tensor]:
     """W and b, in float64, of linear discriminant analysis on nodes that count by their beliefs.
 
     Arguments:
         x: a tensor; or features too wide for a covariance, which is taken for a multiple of I.
         beliefs: `(n_nodes, n_classes)`; a row of zeros does not count.
-        rows: the nodes that count; None is all.
+        scatter: Σ x xᵀ over the nodes that count, of a tensor.
+        shrinkage: in [0, 1].
     """
     count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
-    if isinstance(x, Tensor):
+    if isinstance(x, Tensor) and scatter is not None:
         mean = x.T @ beliefs.double() / count
-        mine, shrinkage = (x, SHRINKAGE) if rows is None else (x[rows], FIRST_SHRINKAGE)
-        within = (mine.T @ mine - (mean * count) @ mean.T) / count.sum()
+        within = (scatter - (mean * count) @ mean.T) / count.sum()
         level = within.diagonal().mean().clamp_min(1e-9 * float(x.square().mean()) + 1e-30)
         within = (1 - shrinkage) * within
         within.diagonal().add_(shrinkage * level)
         weight = torch.linalg.solve(within, mean)
-    else:
+    else:  # too wide for a scatter
+        assert not isinstance(x, Tensor)
         weight = mean = _transposed_product(x, beliefs).double() / count
     return weight, -0.5 * (mean * weight).sum(0)
 

@@ -60,7 +60,7 @@ class Member:
 
     Attributes:
         network, params: its weights are those of its best early-stopping score.
-        steps: inner steps it took.
+        steps: inner steps it took; a discriminant takes none.
     """
 
     network: Kind
@@ -181,8 +181,8 @@ def fit_member(task: Task, expected: GraphBatch, rows: Tensor, stopping: Tensor)
     """A discriminant of a committee; arguments as of `train_member`."""
     assert isinstance(task.network, Discriminant)
     with torch.no_grad():
-        params, turns = fit_discriminant(task.network, task.features, task.labels, rows, expected)
-    return calibrated(task, Member(task.network, params, turns), expected, stopping)
+        params = fit_discriminant(task.network, task.features, task.labels, rows, expected)
+    return calibrated(task, Member(task.network, params, 0), expected, stopping)
 
 
 @torch.no_grad()

@@ -80,15 +80,23 @@ def test_parts_change_what_they_say() -> None:
     assert others | set(compare.PARTS) == set(compare.methods(True))
 
 
-def test_unweighted_edges_are_drawn_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    results = []
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What committees that the module makes by itself come to."""
+    found: list[Any] = []
 
     class Noted(compare.CommitteeLearner):
         def result(self, reason: str) -> Any:
-            results.append(super().result(reason))
-            return results[-1]
+            found.append(super().result(reason))
+            return found[-1]
 
     monkeypatch.setattr(compare, "CommitteeLearner", Noted)
+    return found
+
+
+def test_unweighted_edges_are_drawn_every_time(
+    monkeypatch: pytest.MonkeyPatch, results: list[Any]
+) -> None:
     monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 20)
     data = load("wine", seed=0)
     compare.of_unweighted(data, 0)
@@ -100,16 +108,8 @@ def test_unweighted_edges_are_drawn_every_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_discriminants_the_committee_is_of_networks(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, results: list[Any]
 ) -> None:
-    results = []
-
-    class Noted(compare.CommitteeLearner):
-        def result(self, reason: str) -> Any:
-            results.append(super().result(reason))
-            return results[-1]
-
-    monkeypatch.setattr(compare, "CommitteeLearner", Noted)
     monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 10)
     found = compare.methods(True)["without discriminants"](load("wine", seed=0), 0)
     params = results[0].params

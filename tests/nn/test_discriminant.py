@@ -42,7 +42,7 @@ def fit(x, labels, rows, graph=None, **options):
     network = Discriminant(x.shape[1], int(labels.max()) + 1, **options)
     features = node_features(x, torch.float64)
     graph = no_graph(len(x)) if graph is None else graph
-    params, _ = fit_discriminant(
+    params = fit_discriminant(
         network, features, torch.from_numpy(labels), torch.from_numpy(rows), graph
     )
     return params, network(params, features, graph, training=False)[0]

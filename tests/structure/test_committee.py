@@ -140,7 +140,7 @@ def test_the_last_record_is_of_the_refit():
     truth = result.probabilities[split.stopping, y[split.stopping]]
     assert last.stopping_loss == pytest.approx(-np.log(truth).mean(), rel=1e-5)
     assert last.expected_edges == result.edges.expected_edges
-    assert last.inner_steps >= NETWORKS * (1 + AGREEING) * 20
+    assert last.inner_steps == NETWORKS * (1 + AGREEING) * 20
 
 
 def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_does_not():
@@ -351,6 +351,7 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
     monkeypatch.setattr(committee, "MAX_STEPS", 400)
     monkeypatch.setattr(committee, "PATIENCE", 10)
     monkeypatch.setattr(training, "score", noted)
+    monkeypatch.setattr(committee, "calibrated", lambda task, member, *_: member)
     members, edges, _, stopping = trained()
     truth, at = torch.from_numpy(blobs()[1]), 0
     networks = members[:NETWORKS]
@@ -360,7 +361,7 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
         best = max(range(len(scores)), key=scores.__getitem__)
         found = score(probs, truth, stopping)
         assert found.accuracy == scores[best][0]
-        assert found.loss <= -scores[best][1], "it is calibrated on these rows"
+        assert found.loss == pytest.approx(-scores[best][1], rel=1e-9)
         assert len(scores) - 1 - best == 10 // 2, "it waits ten steps, looking at every other"
     assert at == len(seen)
 
@@ -484,10 +485,10 @@ def hypersteps(monkeypatch, settle: float, truncation: int, **options):
     return losses, taken, result
 
 
-@pytest.mark.parametrize("settle", [0.02, 0.05, 0.1])
+@pytest.mark.parametrize("settle", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("truncation", [3, 5])
 def test_hypergradients_are_taken_once_the_best_loss_has_settled(monkeypatch, settle, truncation):
-    losses, taken, _ = hypersteps(monkeypatch, settle, truncation, inner_lr=0.05)
+    losses, taken, _ = hypersteps(monkeypatch, settle, truncation, inner_lr=0.05, dropout=0.0)
     ends = range(truncation, len(losses) + 1, truncation)
     best = [min(losses[:t]) for t in ends]
     first = next(k for k in range(1, len(best)) if best[k] > best[k - 1] * (1 - settle))
