@@ -189,18 +189,38 @@ def _fit(
         scatter: Σ x xᵀ over the nodes that count, of a tensor.
         shrinkage: in [0, 1].
     """
-    count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
     if isinstance(x, Tensor) and scatter is not None:
-        mean = x.T @ beliefs.double() / count
-        within = (scatter - (mean * count) @ mean.T) / count.sum()
-        level = within.diagonal().mean().clamp_min(1e-9 * float(x.square().mean()) + 1e-30)
-        within = (1 - shrinkage) * within
-        within.diagonal().add_(shrinkage * level)
+        within, mean, _ = within_classes(x, beliefs, scatter, shrinkage)
         weight = torch.linalg.solve(within, mean)
     else:  # too wide for a scatter
         assert not isinstance(x, Tensor)
+        count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
         weight = mean = _transposed_product(x, beliefs).double() / count
     return weight, -0.5 * (mean * weight).sum(0)
+
+
+def within_classes(
+    x: Tensor, beliefs: Tensor, scatter: Tensor, shrinkage: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How nodes that count by their beliefs are spread within classes.
+
+    Arguments:
+        x: float64 `(n_nodes, n_features)`, around its mean.
+        beliefs: `(n_nodes, n_classes)`; a row of zeros does not count.
+        scatter: Σ x xᵀ over the nodes that count.
+        shrinkage: in [0, 1], share of a multiple of I.
+
+    Returns:
+        The shrunk covariance `(n_features, n_features)`, the classes' means as columns
+        `(n_features, n_classes)`, and how many nodes they have `(n_classes,)`.
+    """
+    count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
+    mean = x.T @ beliefs.double() / count
+    within = (scatter - (mean * count) @ mean.T) / count.sum()
+    level = within.diagonal().mean().clamp_min(1e-9 * float(x.square().mean()) + 1e-30)
+    within = (1 - shrinkage) * within
+    within.diagonal().add_(shrinkage * level)
+    return within, mean, count
 
 
 def _times(x: Tensor | DenseFeatures | SparseFeatures, weight: Tensor) -> Tensor:

@@ -32,14 +32,17 @@ class Inputs:
 
     Arguments:
         features: of the fit, `(n_nodes, n_features)`.
+
+    Attributes:
+        measured: whether they are measurements, and dense.
     """
 
     def __init__(self, features: Features) -> None:
         self._words = are_words(features)
-        self._dense = not self._words and (
+        self.measured = not self._words and (
             not sp.issparse(features) or features.nnz >= WORDS_BELOW * np.prod(features.shape)
         )
-        if not self._dense:
+        if not self.measured:
             return
         x = np.asarray(as_array(features), dtype=np.float64)
         self._mean, deviation = x.mean(0), x.std(0)
@@ -55,7 +58,7 @@ class Inputs:
         if self._words:
             rows = unit_rows(sp.csr_array(features))
             return rows if sp.issparse(features) else rows.toarray()
-        if not self._dense:
+        if not self.measured:
             return features
         x = as_array(features)
         if not self._units and not self._bent.size:

@@ -1,6 +1,7 @@
 """The library's own way to learn a graph: few shared hyperparameters, several networks.
 
-1. Near neighbours and given edges start with probabilities by a calibrated map (`shared`).
+1. Measurements are seen in the metric in which classes are spread like balls (`nn.whitening`).
+   Near neighbours and given edges start with probabilities by a calibrated map (`shared`).
 2. Algorithm 7 moves its few coefficients by hypergradients of labels that are redrawn at every
    restart, once the inner training has settled (`learner`).
 3. Refit: a committee trains on every label but the early-stopping ones, on graphs drawn from the
@@ -35,6 +36,7 @@ from lds.nn.committee import Committee, Kind
 from lds.nn.discriminant import Discriminant, fit_discriminant
 from lds.nn.gcn import NewEdges
 from lds.nn.inputs import Inputs
+from lds.nn.whitening import whitened, whitening
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import LDSResult, Learner, NonFiniteError
 from lds.structure.objectives import Task, nodes_tensor, task_on
@@ -52,6 +54,9 @@ TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
 
 COEFFICIENTS = "edge_coefficients"
 """β among the params of a result: what new nodes' edges follow from."""
+
+WHITENING = "whitening"
+"""Among them where features are measurements: the metric they are seen in (see `nn.whitening`)."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,12 @@ class CommitteeLearner(Learner):
         held_out: sp.csr_array | None = None,
         edges: SharedEdges | None = None,
     ) -> None:
-        inputs = Inputs(features).of(features)
+        prepared = Inputs(features)
+        inputs, self.whitening = prepared.of(features), None
+        if prepared.measured:
+            rows = np.concatenate([split.train, split.validation])
+            self.whitening = whitening(inputs, labels, rows)
+            inputs = whitened(inputs, self.whitening)
         self.whole = task_on(inputs, labels, config, dtype, device)
         if edges is None:
             similar = Similarity(inputs, config.metric, min(config.n_neighbors, len(labels) - 1))
@@ -123,6 +133,8 @@ class CommitteeLearner(Learner):
         log_weights, _ = weigh(task, members, expected, self.stopping)
         params = task.network.join([member.params for member in members], log_weights)
         params[COEFFICIENTS] = edges.coefficients
+        if self.whitening is not None:
+            params[WHITENING] = self.whitening
         n_done = len(self.history)
         result = self.outcome(task, params, last, n_done, reason)
         found = torch.from_numpy(result.probabilities).to(task.labels.device)
@@ -265,7 +277,9 @@ def predict_new(
         seed: of the graphs.
     """
     prepared = Inputs(features)
-    fitted, inputs = prepared.of(features), prepared.of(new)
+    fitted, inputs = (
+        whitened(prepared.of(rows), params.get(WHITENING)) for rows in (features, new)
+    )
     task = task_on(fitted, labels, config, edges.probs.dtype, edges.probs.device)
     similar = Similarity(fitted, config.metric, min(config.n_neighbors, len(labels) - 1))
     known = torch.as_tensor(probabilities, dtype=edges.probs.dtype, device=edges.probs.device)

@@ -21,11 +21,13 @@ from lds.nn.discriminant import Discriminant
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
 from lds.nn.inputs import Inputs
+from lds.nn.whitening import whitened, whitening
 from lds.structure import committee, learner
 from lds.structure import train as training
 from lds.structure.baselines import run_controls
 from lds.structure.committee import (
     COEFFICIENTS,
+    WHITENING,
     CommitteeLearner,
     Member,
     calibrated,
@@ -95,6 +97,11 @@ def path(n=60, weight=1.0) -> sp.csr_array:
     i = np.arange(2 * n // 3 - 1)
     upper = sp.coo_array((np.full(len(i), weight), (i, i + 1)), shape=(n, n))
     return sp.csr_array(upper + upper.T)
+
+
+def seen(x, metric):
+    """Measurements as members see them."""
+    return whitened(Inputs(x).of(x), metric)
 
 
 def fit(config=SMALL, problem=None, graph=None, **options):
@@ -424,8 +431,8 @@ def test_the_last_distribution_agrees_with_what_the_turn_before_took_the_nodes_f
     """By hand from the members of the last but one turn, who sit on the committee."""
     result = fit()
     x, y, split = blobs()
-    task = task_on(Inputs(x).of(x), y, SMALL, torch.float32, CPU)
-    beta, x = result.params[COEFFICIENTS], Inputs(x).of(x)
+    task = task_on(seen(x, result.params[WHITENING]), y, SMALL, torch.float32, CPU)
+    beta, x = result.params[COEFFICIENTS], seen(x, result.params[WHITENING])
     before = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float32, CPU)
     before.restore(before.state() | {"coefficients": beta})
 
@@ -515,8 +522,9 @@ def test_edges_that_are_not_updated_stay_where_they_started():
 def test_the_prior_weighs_against_the_rows_that_judge(graph):
     """Trust in a given graph, and in neighbours beside it, may move further than the rest."""
     x, y, split = blobs()
-    edges = CommitteeLearner(x, y, split, graph, SMALL, CPU, torch.float64).edges
-    direct = starting_edges(Similarity(Inputs(x).of(x), "auto", 5), graph, 12, torch.float64, CPU)
+    learner = CommitteeLearner(x, y, split, graph, SMALL, CPU, torch.float64)
+    edges, similar = learner.edges, Similarity(seen(x, learner.whitening), "auto", 5)
+    direct = starting_edges(similar, graph, 12, torch.float64, CPU)
     assert torch.equal(edges.probs, direct.probs)
     deviation = torch.tensor([DEVIATION, DEVIATION])
     if graph is not None:
@@ -661,6 +669,15 @@ def test_features_of_one_column_that_does_not_vary():
 # New nodes
 
 
+def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labels():
+    _, y, split = blobs()
+    rows = np.concatenate([split.train, split.validation])
+    for problem in (blobs(), in_units()):
+        expected = whitening(Inputs(problem[0]).of(problem[0]), y, rows)
+        assert torch.equal(fit(ALONE, problem).params[WHITENING], expected)
+    assert WHITENING not in fit(ALONE, words()).params
+
+
 def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_members():
     """By the formula of the edges, then the members' own way with new nodes, draw by draw."""
     config = ALONE
@@ -670,8 +687,8 @@ def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_member
     found = predict_new(
         x, y, new, result.params, result.edges, result.probabilities, config, seed=3
     )
-    inputs = Inputs(x)
-    x, new = inputs.of(x), inputs.of(new)
+    metric = result.params[WHITENING]
+    x, new = seen(x, metric), whitened(Inputs(x).of(new), metric)
     near, alike = Similarity(x, "auto", 5).of_new(new)
     beta = result.params[COEFFICIENTS].double().numpy()
     logit = beta[0] + beta[1] * SLOPE * (alike - MIDDLE_KERNEL)
