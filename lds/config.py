@@ -23,7 +23,8 @@ class LDSConfig:
     Arguments:
         n_neighbors: k of the kNN graph that starts θ where none is given (§9.4.2: 10 or 20).
         metric: of the neighbour search (§9.4.2: cosine or Euclidean), or, with the committee,
-            "auto": cosine of tf-idf for words (`lds.graphs.similarity.are_words`), else Euclidean.
+            "auto": cosine of tf-idf for words (`lds.graphs.similarity.are_words`), else Euclidean
+            in a metric learned from all rows (`lds.nn.whitening`).
         backbone: the network: "gcn" (the thesis), or two layers of a PyG convolution, one of
             `lds.nn.base.BACKBONES`. Those take edges with weights, so the hypergradient reaches
             candidate pairs alone: time and memory grow with them, and a sparse support (the

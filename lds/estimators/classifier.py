@@ -58,7 +58,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             where no graph is given), and of `predict`.
         metric: of the neighbour search; "cosine", "euclidean", or another of scikit-learn's. The
             default's is "auto": cosine of tf-idf for sparse rows without negative entries, else
-            Euclidean.
+            Euclidean in a metric learned from all rows (`lds.nn.whitening`).
         backbone: "gcn", or a PyG convolution, one of `lds.nn.base.BACKBONES`.
         hidden_channels: width of the hidden layer.
         dropout: in [0, 1).

@@ -31,6 +31,7 @@ from lds.datasets.base import REGISTRY, NodeDataset, load
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
+from lds.graphs.similarity import are_words
 from lds.nn.committee import Committee
 from lds.nn.discriminant import Discriminant
 from lds.nn.inputs import Inputs, as_array
@@ -63,6 +64,12 @@ def of_ours(data: NodeDataset, seed: int, options: dict[str, Any]) -> Probabilit
     """The default method, or it with other options."""
     config = LDSConfig.of(seed=seed, **options)
     return learn(data.features, data.labels, data.split, data.adjacency, config).probabilities
+
+
+def of_plain(data: NodeDataset, seed: int) -> Probabilities:
+    """The default, measurements in the metric they come with; words as ever."""
+    metric = "cosine" if are_words(data.features) else "euclidean"
+    return of_ours(data, seed, {"metric": metric})
 
 
 def of_networks(data: NodeDataset, seed: int) -> Probabilities:
@@ -148,6 +155,7 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
     if parts:
         for name, options in PARTS.items():
             found[name] = lambda data, seed, options=options: of_ours(data, seed, options)  # type: ignore[misc]
+        found["without learned metric"] = of_plain
         found["without discriminants"] = of_networks
         return {**found, "0/1 edges, frozen": of_unweighted}
     return {

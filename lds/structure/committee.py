@@ -1,6 +1,6 @@
 """The library's own way to learn a graph: few shared hyperparameters, several networks.
 
-1. Measurements are seen in the metric in which classes are spread like balls (`nn.whitening`).
+1. Measurements are seen in a metric in which classes are spread like balls (`nn.whitening`).
    Near neighbours and given edges start with probabilities by a calibrated map (`shared`).
 2. Algorithm 7 moves its few coefficients by hypergradients of labels that are redrawn at every
    restart, once the inner training has settled (`learner`).
@@ -31,7 +31,7 @@ from lds.bilevel.step import mix
 from lds.config import LDSConfig
 from lds.graphs.batch import GraphBatch, weighted_graph
 from lds.graphs.candidates import PairList
-from lds.graphs.similarity import Similarity
+from lds.graphs.similarity import AUTO, Similarity
 from lds.nn.committee import Committee, Kind
 from lds.nn.discriminant import Discriminant, fit_discriminant
 from lds.nn.gcn import NewEdges
@@ -90,7 +90,7 @@ class CommitteeLearner(Learner):
     ) -> None:
         prepared = Inputs(features)
         inputs, self.whitening = prepared.of(features), None
-        if prepared.measured:
+        if prepared.measured and config.metric == AUTO:  # another is the user's own choice
             rows = np.concatenate([split.train, split.validation])
             self.whitening = whitening(inputs, labels, rows)
             inputs = whitened(inputs, self.whitening)

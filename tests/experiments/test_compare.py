@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy import stats
 
 from lds.datasets.base import load
@@ -76,7 +77,7 @@ def test_parts_change_what_they_say() -> None:
     for name, options in compare.PARTS.items():
         assert any(default[key] != value for key, value in options.items()), name
         LDSConfig.of(**options)
-    others = {"lds", "0/1 edges, frozen", "without discriminants"}
+    others = {"lds", "0/1 edges, frozen", "without discriminants", "without learned metric"}
     assert others | set(compare.PARTS) == set(compare.methods(True))
 
 
@@ -116,3 +117,15 @@ def test_without_discriminants_the_committee_is_of_networks(
     assert len(params["log_weights"]) == 3 * 4
     assert not any(name.endswith("beliefs") for name in params)
     np.testing.assert_array_equal(found, results[0].probabilities)
+
+
+def test_without_the_learned_metric_measurements_stay_as_they_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(compare, "of_ours", lambda data, seed, options: asked.append(options))
+    wine = load("wine", seed=0)
+    compare.of_plain(wine, 0)
+    words = sp.random_array((len(wine.labels), 40), density=0.05, rng=np.random.default_rng(0))
+    compare.of_plain(replace(wine, features=sp.csr_array(words)), 0)
+    assert asked == [{"metric": "euclidean"}, {"metric": "cosine"}]

@@ -676,6 +676,8 @@ def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labe
         expected = whitening(Inputs(problem[0]).of(problem[0]), y, rows)
         assert torch.equal(fit(ALONE, problem).params[WHITENING], expected)
     assert WHITENING not in fit(ALONE, words()).params
+    own = dataclasses.replace(ALONE, metric="cityblock")
+    assert WHITENING not in fit(own).params, "a metric of the user's own is of the features"
 
 
 def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_members():
