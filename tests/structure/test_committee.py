@@ -585,10 +585,16 @@ def test_sparse_measurements_are_no_words():
 
 
 def test_a_metric_may_be_named():
-    named = fit(dataclasses.replace(SMALL, metric="euclidean"))
-    assert_same_but_config(named, fit())
-    other = fit(dataclasses.replace(SMALL, metric="manhattan"))
-    assert not np.array_equal(other.probabilities, named.probabilities)
+    """ "auto" on words is the cosine; a named metric is that of features as they come."""
+    by_name = fit(dataclasses.replace(SMALL, metric="cosine"), words())
+    assert_same_but_config(by_name, fit(SMALL, words()))
+    x, y, split = blobs()
+    for name in ("euclidean", "manhattan"):
+        config = dataclasses.replace(SMALL, metric=name)
+        edges = CommitteeLearner(x, y, split, None, config, CPU, torch.float64).edges
+        similar = Similarity(Inputs(x).of(x), name, 5)
+        direct = starting_edges(similar, None, 12, torch.float64, CPU)
+        assert torch.equal(edges.probs, direct.probs)
 
 
 def assert_same_but_config(ours, theirs):
