@@ -190,7 +190,7 @@ def _fit(
         shrinkage: in [0, 1].
     """
     if isinstance(x, Tensor) and scatter is not None:
-        within, mean, _ = within_classes(x, beliefs, scatter, shrinkage)
+        within, mean = within_classes(x, beliefs, scatter, shrinkage)
         weight = torch.linalg.solve(within, mean)
     else:  # too wide for a scatter
         assert not isinstance(x, Tensor)
@@ -201,7 +201,7 @@ def _fit(
 
 def within_classes(
     x: Tensor, beliefs: Tensor, scatter: Tensor, shrinkage: float
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """How nodes that count by their beliefs are spread within classes.
 
     Arguments:
@@ -211,8 +211,8 @@ def within_classes(
         shrinkage: in [0, 1], share of a multiple of I.
 
     Returns:
-        The shrunk covariance `(n_features, n_features)`, the classes' means as columns
-        `(n_features, n_classes)`, and how many nodes they have `(n_classes,)`.
+        The shrunk covariance `(n_features, n_features)`, and the classes' means as columns
+        `(n_features, n_classes)`.
     """
     count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
     mean = x.T @ beliefs.double() / count
@@ -220,7 +220,7 @@ def within_classes(
     level = within.diagonal().mean().clamp_min(1e-9 * float(x.square().mean()) + 1e-30)
     within = (1 - shrinkage) * within
     within.diagonal().add_(shrinkage * level)
-    return within, mean, count
+    return within, mean
 
 
 def _times(x: Tensor | DenseFeatures | SparseFeatures, weight: Tensor) -> Tensor:

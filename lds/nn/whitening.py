@@ -54,7 +54,7 @@ def whitening(
     network = Discriminant(d, int(labels[rows].max()) + 1, neighbors=False)
     known, given = torch.as_tensor(rows), torch.as_tensor(labels)
     params = fit_discriminant(network, DenseFeatures(x), given, known, alone)
-    within, _, _ = within_classes(x, params["beliefs"], x.T @ x, shrinkage)
+    within, _ = within_classes(x, params["beliefs"], x.T @ x, shrinkage)
     values, vectors = torch.linalg.eigh(within)
     root = (vectors * values.rsqrt()) @ vectors.T
     root *= spread / (x @ root).square().mean().sqrt()

@@ -584,15 +584,27 @@ def test_sparse_measurements_are_no_words():
     np.testing.assert_allclose(result.probabilities, dense_one.probabilities, atol=1e-2)
 
 
+def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labels():
+    _, y, split = blobs()
+    rows = np.concatenate([split.train, split.validation])
+    for problem in (blobs(), in_units()):
+        expected = whitening(Inputs(problem[0]).of(problem[0]), y, rows)
+        assert torch.equal(fit(ALONE, problem).params[WHITENING], expected)
+    assert WHITENING not in fit(ALONE, words()).params
+    own = dataclasses.replace(ALONE, metric="cityblock")
+    assert WHITENING not in fit(own).params, "a metric of the user's own is of the features"
+
+
 def test_a_metric_may_be_named():
     """ "auto" on words is the cosine; a named metric is that of features as they come."""
     by_name = fit(dataclasses.replace(SMALL, metric="cosine"), words())
     assert_same_but_config(by_name, fit(SMALL, words()))
     x, y, split = blobs()
-    for name in ("euclidean", "manhattan"):
-        config = dataclasses.replace(SMALL, metric=name)
+    named, other = (dataclasses.replace(SMALL, metric=name) for name in ("euclidean", "manhattan"))
+    assert not np.array_equal(fit(other).probabilities, fit(named).probabilities)
+    for config in (named, other):
         edges = CommitteeLearner(x, y, split, None, config, CPU, torch.float64).edges
-        similar = Similarity(Inputs(x).of(x), name, 5)
+        similar = Similarity(Inputs(x).of(x), config.metric, 5)
         direct = starting_edges(similar, None, 12, torch.float64, CPU)
         assert torch.equal(edges.probs, direct.probs)
 
@@ -673,17 +685,6 @@ def test_features_of_one_column_that_does_not_vary():
 
 
 # New nodes
-
-
-def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labels():
-    _, y, split = blobs()
-    rows = np.concatenate([split.train, split.validation])
-    for problem in (blobs(), in_units()):
-        expected = whitening(Inputs(problem[0]).of(problem[0]), y, rows)
-        assert torch.equal(fit(ALONE, problem).params[WHITENING], expected)
-    assert WHITENING not in fit(ALONE, words()).params
-    own = dataclasses.replace(ALONE, metric="cityblock")
-    assert WHITENING not in fit(own).params, "a metric of the user's own is of the features"
 
 
 def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_members():
