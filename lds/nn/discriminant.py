@@ -21,7 +21,7 @@ SHRINKAGE, FIRST_SHRINKAGE = 0.3, 0.5
 (Ledoit and Wolf, 2004)."""
 
 WIDE = 1000
-"""Features beyond which it is a multiple of I: as many numbers squared cannot be told."""
+"""Features beyond which it is diagonal: as many numbers squared cannot be told."""
 
 ALONE = 8.0
 """Size (root mean square) of own evidence where neighbours are not heard; beside them it is 1."""
@@ -136,23 +136,14 @@ def fit_discriminant(
     wanted = 1.0
     if not network.neighbors:
         coupling, wanted = torch.zeros_like(coupling), ALONE
-    centre = torch.zeros(d, dtype=torch.float64, device=device)
-    x: Tensor | SparseFeatures | DenseFeatures = features
-    if d <= WIDE:  # around their mean and in float64: squares of large values would cancel
-        x = features.dense().double()
-        centre = x.mean(0)
-        x = x - centre
-    scatter = x.T @ x if isinstance(x, Tensor) else None
+    seen = _Together(features) if d <= WIDE else _Apart(features)
     beliefs = torch.zeros(n, n_classes, dtype=dtype, device=device)
     beliefs[rows] = known
     pressure = torch.zeros(n_classes, dtype=dtype, device=device)
     for turn in range(ITERATIONS):
         before = beliefs
-        if turn == 0 and isinstance(x, Tensor):  # labelled rows alone count
-            weight, bias = _fit(x, beliefs, x[rows].T @ x[rows], FIRST_SHRINKAGE)
-        else:
-            weight, bias = _fit(x, beliefs, scatter, SHRINKAGE)
-        own = _times(x, weight) + bias
+        weight, bias = seen.fit(beliefs) if turn else seen.first_fit(beliefs, rows)
+        own = seen.times(weight) + bias
         size = (own - own.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-6)
         scale = wanted / size
         weight, bias, own = scale * weight, scale * bias, (scale * own).to(dtype)
@@ -165,7 +156,7 @@ def fit_discriminant(
             beliefs = (own + pressure + heard).softmax(1).index_copy(0, rows, known)
         if turn > 0 and float((beliefs - before).abs().max()) < ENOUGH:
             break
-    bias = (bias - centre @ weight).to(dtype)
+    bias = (bias - seen.centre @ weight).to(dtype)
     return {
         "W": weight.to(dtype), "b": bias + pressure, "beliefs": beliefs, "coupling": coupling
     }  # fmt: skip
@@ -175,28 +166,71 @@ def _own(params: Params, features: DenseFeatures | SparseFeatures) -> Tensor:
     return features.matmul(params["W"]) + params["b"]
 
 
-def _fit(
-    x: Tensor | DenseFeatures | SparseFeatures,
-    beliefs: Tensor,
-    scatter: Tensor | None,
-    shrinkage: float,
-) -> tuple[Tensor, Tensor]:
-    """W and b, in float64, of linear discriminant analysis on nodes that count by their beliefs.
+class _Together:
+    """Features few enough for a covariance of all of them, in float64 around their mean.
 
-    Arguments:
-        x: a tensor; or features too wide for a covariance, which is taken for a multiple of I.
-        beliefs: `(n_nodes, n_classes)`; a row of zeros does not count.
-        scatter: Σ x xᵀ over the nodes that count, of a tensor.
-        shrinkage: in [0, 1].
+    Squares of large values would cancel otherwise.
     """
-    if isinstance(x, Tensor) and scatter is not None:
-        within, mean = within_classes(x, beliefs, scatter, shrinkage)
+
+    def __init__(self, features: DenseFeatures | SparseFeatures) -> None:
+        x = features.dense().double()
+        self.centre = x.mean(0)
+        self.x = x - self.centre
+        self.scatter = self.x.T @ self.x
+
+    def times(self, weight: Tensor) -> Tensor:
+        """(X - centre) W."""
+        return self.x @ weight
+
+    def fit(self, beliefs: Tensor) -> tuple[Tensor, Tensor]:
+        """W and b of linear discriminant analysis on nodes that count by their beliefs."""
+        return self._solve(beliefs, self.scatter, SHRINKAGE)
+
+    def first_fit(self, beliefs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from labelled rows alone; beliefs of the others are 0."""
+        known = self.x[rows]
+        return self._solve(beliefs, known.T @ known, FIRST_SHRINKAGE)
+
+    def _solve(self, beliefs: Tensor, scatter: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
+        within, mean = within_classes(self.x, beliefs, scatter, shrinkage)
         weight = torch.linalg.solve(within, mean)
-    else:  # too wide for a scatter
-        assert not isinstance(x, Tensor)
+        return weight, -0.5 * (mean * weight).sum(0)
+
+
+class _Apart:
+    """Features too many for that, each with its variance; the methods are those of `_Together`.
+
+    What a rare word says counts for more than what a common one does.
+
+    References:
+        Bickel and Levina, 2004, "Some theory for Fisher's linear discriminant function, 'naive
+        Bayes', and some alternatives when there are many more variables than observations".
+    """
+
+    def __init__(self, features: DenseFeatures | SparseFeatures) -> None:
+        self.features, n = features, features.shape[0]
+        ones = torch.ones(n, 1, dtype=features.dtype, device=features.device)
+        self.centre = _transposed_product(features, ones).double().squeeze(1) / n
+        self.squares = features.column_squares()
+
+    def times(self, weight: Tensor) -> Tensor:
+        product = self.features.matmul(weight.to(self.features.dtype))
+        return product.double() - self.centre @ weight
+
+    def fit(self, beliefs: Tensor) -> tuple[Tensor, Tensor]:
+        return self._solve(beliefs, self.squares, SHRINKAGE)
+
+    def first_fit(self, beliefs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self._solve(beliefs, self.features.take(rows).column_squares(), FIRST_SHRINKAGE)
+
+    def _solve(self, beliefs: Tensor, squares: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
         count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
-        weight = mean = _transposed_product(x, beliefs).double() / count
-    return weight, -0.5 * (mean * weight).sum(0)
+        mean = _transposed_product(self.features, beliefs).double() / count
+        variance = ((squares - mean.square() @ count) / count.sum()).clamp_min(0)
+        level = variance.mean().clamp_min(1e-9 * float(squares.mean() / count.sum()) + 1e-30)
+        mean = mean - self.centre.unsqueeze(1)
+        weight = mean / ((1 - shrinkage) * variance + shrinkage * level).unsqueeze(1)
+        return weight, -0.5 * (mean * weight).sum(0)
 
 
 def within_classes(
@@ -221,13 +255,6 @@ def within_classes(
     within = (1 - shrinkage) * within
     within.diagonal().add_(shrinkage * level)
     return within, mean
-
-
-def _times(x: Tensor | DenseFeatures | SparseFeatures, weight: Tensor) -> Tensor:
-    """X W in float64."""
-    if isinstance(x, Tensor):
-        return x @ weight
-    return x.matmul(weight.to(x.dtype)).double()
 
 
 def _transposed_product(features: DenseFeatures | SparseFeatures, y: Tensor) -> Tensor:

@@ -45,6 +45,11 @@ class DenseFeatures:
         """The rows of some nodes."""
         return DenseFeatures(self.x.index_select(0, nodes))
 
+    def column_squares(self) -> Tensor:
+        """Σ_i x_ij² of each column, float64 `(n_features,)`."""
+        norm: Tensor = torch.linalg.vector_norm(self.x, dim=0, dtype=torch.float64)
+        return norm.square()
+
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""
         return drop(self.x, dropout) @ weight
@@ -82,6 +87,11 @@ class SparseFeatures:
     def take(self, nodes: Tensor) -> "SparseFeatures":
         """The rows of some nodes, sorted anew."""
         return SparseFeatures(self._host[nodes.cpu().numpy()], self.dtype, self.device)
+
+    def column_squares(self) -> Tensor:
+        """Σ_i x_ij² of each column, float64 `(n_features,)`."""
+        total = torch.zeros(self.shape[1], dtype=torch.float64, device=self.device)
+        return total.index_add_(0, self._rows[1].long(), self._values.double().square())
 
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
         """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""

@@ -9,7 +9,7 @@ from sklearn.neighbors import kneighbors_graph
 from lds.graphs.batch import weighted_graph
 from lds.nn import discriminant
 from lds.nn.discriminant import SHRINKAGE, Discriminant, fit_discriminant
-from lds.nn.features import node_features
+from lds.nn.features import DenseFeatures, node_features
 from lds.nn.gcn import NewEdges
 from tests.nn.small import CPU, C, F, N, batch_of, random_features, random_graph
 from tests.nn.test_pagerank import CLOSE
@@ -198,13 +198,52 @@ def test_labels_of_other_rows_are_never_read():
     assert bool((known.max(1).values == 1).all())
 
 
-def test_with_more_features_than_can_be_squared_classes_differ_by_their_means(monkeypatch):
-    x, labels = clouds(spread=1.0)
+def uncorrelated(n=300, d=4, seed=0):
+    """Three classes whose features are exactly uncorrelated within classes."""
+    rng, labels = np.random.default_rng(seed), np.arange(n) % 3
+    drawn = np.column_stack([np.eye(3)[labels], rng.standard_normal((n, d))])
+    within = np.linalg.qr(drawn)[0][:, 3:] * np.sqrt(n)
+    means = 8 * rng.standard_normal((3, d))
+    return 20 + within * [0.5, 1, 2, 4] + means[labels], labels
+
+
+def test_more_features_than_can_be_squared_are_told_apart_by_their_variances(monkeypatch):
+    """Where there is no covariance to leave out, scikit-learn finds the same."""
+    x, labels = uncorrelated()
     monkeypatch.setattr(discriminant, "WIDE", 3)
-    params, _ = fit(x, labels, np.arange(300))
-    mean = np.stack([x[labels == c].mean(0) for c in range(3)], 1)
-    ours = params["W"].numpy()
-    np.testing.assert_allclose(ours / np.linalg.norm(ours), mean / np.linalg.norm(mean), rtol=1e-8)
+    params, logits = fit(x, labels, np.arange(300))
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE).fit(x, labels)
+    ours, coef = params["W"].numpy(), theirs.coef_.T
+    ours, coef = (a - a.mean(1, keepdims=True) for a in (ours, coef))
+    np.testing.assert_allclose(ours / np.linalg.norm(ours), coef / np.linalg.norm(coef), rtol=1e-8)
+    assert (logits.argmax(1).numpy() == theirs.predict(x)).mean() > 0.99
+
+
+def test_sparse_and_dense_features_give_the_same_model_without_a_covariance(monkeypatch):
+    monkeypatch.setattr(discriminant, "WIDE", 3)
+    x, labels, rows = random_features(sparse=True), np.arange(N) % C, np.arange(2 * C)
+    graph, found = no_graph(N), []
+    for features in (node_features(x, torch.float64), DenseFeatures(torch.tensor(x))):
+        known = torch.from_numpy(rows)
+        found.append(fit_discriminant(NETWORK, features, torch.from_numpy(labels), known, graph))
+    for name in found[0]:
+        torch.testing.assert_close(found[0][name], found[1][name], **CLOSE)
+
+
+def test_a_rare_word_says_more_than_common_ones(monkeypatch):
+    """What tells the classes apart varies little beside the rest."""
+    monkeypatch.setattr(discriminant, "WIDE", 3)
+    rng, labels = np.random.default_rng(0), np.arange(300) % 3
+    x = np.column_stack([
+        np.eye(3)[labels] + 0.2 * rng.standard_normal((300, 3)), rng.standard_normal((300, 20)),
+    ])  # fmt: skip
+    accuracy = []
+    for shrinkage in (SHRINKAGE, 1.0):
+        monkeypatch.setattr(discriminant, "SHRINKAGE", shrinkage)
+        monkeypatch.setattr(discriminant, "FIRST_SHRINKAGE", shrinkage)
+        _, logits = fit(x, labels, np.arange(30), neighbors=False)
+        accuracy.append((logits.argmax(1).numpy() == labels)[30:].mean())
+    assert accuracy[0] > 0.9 > accuracy[1] + 0.3
 
 
 @pytest.mark.parametrize("column", [0.0, 1.0])
