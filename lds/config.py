@@ -77,6 +77,8 @@ class LDSConfig:
             within a window of τ steps; 0 takes them from the first step.
         agreement: coefficient of the log-odds that the nodes of a pair are of one class, in the
             further refits of the committee; 0 has none but the first.
+        metric_rank: rank of a metric on pairs that the hypergradients learn with the other shared
+            coefficients of the committee (`lds.graphs.directions`); 0 has none.
         method: "lds" (the thesis), or "committee" (see `lds.structure.committee`), whose defaults
             `LDSConfig.of` knows.
         seed: of everything random in the run.
@@ -115,6 +117,7 @@ class LDSConfig:
     redraw: bool = False
     settle: float = 0.0
     agreement: float = 0.0
+    metric_rank: int = 0
     method: Method = "lds"
     seed: int = 0
 
@@ -135,6 +138,7 @@ class LDSConfig:
             "truncation",
             "grow_every",
             "batch_nodes",
+            "metric_rank",
         ):
             _require(self, name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         _require(self, "seed", self.seed >= 0, "0 or more")
@@ -177,6 +181,11 @@ class LDSConfig:
         if not self.label_weight + self.denoising_weight:
             raise ValueError("label_weight and denoising_weight must not both be 0")
         if self.method != "committee":
+            if self.metric_rank:
+                raise ValueError(
+                    f"metric_rank must be 0 with method='lds', got {self.metric_rank!r}; "
+                    "method='committee' takes it"
+                )
             return
         for field in fields(self):
             if field.name in NOT_COMMITTEE and getattr(self, field.name) != field.default:

@@ -47,6 +47,7 @@ ONLY_PLACES = {
         "datasets.splits",
         "datasets.table",
         "datasets.tabular",
+        "graphs.directions",
         "graphs.knn",
         "nn.inputs",
         "plots.predictions",

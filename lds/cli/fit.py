@@ -137,6 +137,9 @@ def fit(
     agreement: Annotated[
         float | None, typer.Option(help="Weight of predicted classes in edges; 0: one refit.")
     ] = None,
+    metric_rank: Annotated[
+        int | None, typer.Option(help="Of a metric on pairs that is learned too; 0: none.")
+    ] = None,
 ) -> None:
     """Learn a graph and classify, with three honest controls on the same split and seed.
 

@@ -90,6 +90,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             `truncation` steps.
         agreement: how much edges follow what their rows were taken for, in further refits; 0 has
             none.
+        metric_rank: of a metric on pairs of rows, learned with the edges; 0 has none.
         method: "committee", or "lds", the thesis's, which alone takes backbone, connected,
             estimator, batch_nodes, learn_inner_lr and support="all".
         random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
@@ -157,6 +158,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         redraw: bool | None = None,
         settle: float | None = None,
         agreement: float | None = None,
+        metric_rank: int | None = None,
         method: Method = "committee",
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
@@ -192,6 +194,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.redraw = redraw
         self.settle = settle
         self.agreement = agreement
+        self.metric_rank = metric_rank
         self.method = method
         self.random_state = random_state
         self.checkpoint = checkpoint

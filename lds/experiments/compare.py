@@ -72,6 +72,11 @@ def of_plain(data: NodeDataset, seed: int) -> Probabilities:
     return of_ours(data, seed, {"metric": metric})
 
 
+def of_ranked(data: NodeDataset, seed: int) -> Probabilities:
+    """The default, a metric of rank 8 learned with the edges."""
+    return of_ours(data, seed, {"metric_rank": min(8, min(data.features.shape) - 1)})
+
+
 def of_networks(data: NodeDataset, seed: int) -> Probabilities:
     """The default, its committee without discriminants."""
     config = LDSConfig.of(seed=seed)
@@ -156,6 +161,7 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
         for name, options in PARTS.items():
             found[name] = lambda data, seed, options=options: of_ours(data, seed, options)  # type: ignore[misc]
         found["without learned metric"] = of_plain
+        found["with metric_rank=8"] = of_ranked
         found["without discriminants"] = of_networks
         return {**found, "0/1 edges, frozen": of_unweighted}
     return {

@@ -56,6 +56,11 @@ def check_problem(
         )
     _check_roles(labels, split, n_nodes)
     check_backbone(config.backbone, config.connected)
+    if config.metric_rank >= min(features.shape):
+        raise ValueError(
+            f"metric_rank must be below the numbers of rows and of features, {features.shape}, got "
+            f"{config.metric_rank}"
+        )
     check_memory(n_nodes, config, dtype, device)
     if start is None and config.method == "lds":
         raise ValueError(

@@ -31,6 +31,7 @@ from lds.bilevel.step import mix
 from lds.config import LDSConfig
 from lds.graphs.batch import GraphBatch, weighted_graph
 from lds.graphs.candidates import PairList
+from lds.graphs.directions import Directions
 from lds.graphs.similarity import AUTO, Similarity
 from lds.nn.committee import Committee, Kind
 from lds.nn.discriminant import Discriminant, fit_discriminant
@@ -97,7 +98,10 @@ class CommitteeLearner(Learner):
         self.whole = task_on(inputs, labels, config, dtype, device)
         if edges is None:
             similar = Similarity(inputs, config.metric, min(config.n_neighbors, len(labels) - 1))
-            edges = starting_edges(similar, graph, split.validation.size, dtype, device)
+            directions = Directions(inputs, config.metric_rank) if config.metric_rank else None
+            edges = starting_edges(
+                similar, graph, split.validation.size, dtype, device, directions
+            )  # fmt: skip
         assert isinstance(self.whole.network, Committee)
         one = replace(self.whole, network=self.whole.network.kinds[1])
         super().__init__(
@@ -288,4 +292,6 @@ def predict_new(
         return predict_proba_new(task, params, edges, inputs, attached, config.n_draws, seed)
 
     beta = params[COEFFICIENTS].to(known.device)
-    return classify(new_edges(similar, inputs, beta, known, classify, config.agreement))
+    directions = Directions(fitted, config.metric_rank) if config.metric_rank else None
+    attached = new_edges(similar, inputs, beta, known, classify, config.agreement, directions)
+    return classify(attached)

@@ -8,6 +8,7 @@ labelled nodes holds for all the others, and for nodes that come later.
 |---|---|---|
 | "candidate" | a pair of near neighbours: 1 | 0, beside a given graph `BESIDE_GRAPH` |
 | "similarity" | the same: a (s - b), how similar they are | 1 |
+| "direction k" | a pair of near neighbours: u_ik u_jk / rank (see `graphs.directions`) | 0 |
 | "given" | a pair joined in the given graph: 1 | logit of its weight, at most `GIVEN` |
 | "agreement" | any pair: log-odds that its nodes are of one class (see `with_agreement`) | 1 |
 """
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from lds._types import Features
 from lds.graphs.candidates import PairList
+from lds.graphs.directions import Directions
 from lds.graphs.similarity import Similarity
 from lds.nn.gcn import NewEdges
 from lds.structure.edges import EdgeDistribution, EdgeGradient
@@ -40,8 +42,8 @@ SMOOTH = 0.02
 """Keeps the log-odds of agreement within ±4."""
 
 DEVIATION, TRUST_DEVIATION = 0.25, 1.0
-"""Of the prior on β: what a coefficient may well move by, and what trust in a given graph and in
-the neighbours beside it may: a graph may help or harm."""
+"""Of the prior on β: what a coefficient may well move by, and what trust in a given graph, in the
+neighbours beside it and in a direction may: they may help or harm."""
 
 BETAS, EPS = (0.9, 0.99), 1e-8
 """Of the Adam that moves the coefficients."""
@@ -143,6 +145,7 @@ def starting_edges(
     n_judges: int,
     dtype: torch.dtype,
     device: torch.device,
+    directions: Directions | None = None,
 ) -> SharedEdges:
     """The distribution before learning: near neighbours by likeness, given edges by their weight.
 
@@ -151,6 +154,7 @@ def starting_edges(
         graph: symmetric CSR of given edges, weights in [0, 1]; None is none.
         n_judges: rows whose loss judges the edges.
         dtype, device: of θ.
+        directions: of the nodes' features, as further features of pairs; None has none.
     """
     near = similar.matrix()
     n = similar.n_nodes
@@ -171,6 +175,12 @@ def starting_edges(
         columns["given"] = np.where(weight > 0, logit, 0)
         starts = [BESIDE_GRAPH, 1.0, 1.0]
         deviations = [TRUST_DEVIATION, DEVIATION, TRUST_DEVIATION]
+    if directions is not None:
+        row, col = (part.cpu().numpy() for part in pairs.pairs(pairs.positions()))
+        products = candidate[:, None] * directions.products(row, col)
+        columns |= {f"direction {k}": column for k, column in enumerate(products.T)}
+        starts += [0.0] * directions.rank
+        deviations += [TRUST_DEVIATION] * directions.rank
     return SharedEdges(
         pairs,
         list(columns),
@@ -188,16 +198,18 @@ def new_edges(
     probabilities: Tensor,
     classify: Callable[[NewEdges], Tensor],
     agreement: float,
+    directions: Directions | None = None,
 ) -> NewEdges:
     """Expected edges of nodes that come later: the same function of the same features of pairs.
 
     Arguments:
         similar: of the nodes of training.
         new: features of the new nodes, `(n_new, n_features)`.
-        coefficients: β, "candidate" and "similarity" first.
+        coefficients: β, "candidate" and "similarity" first, those of directions last.
         probabilities: class probabilities of the nodes of training.
         classify: class probabilities of the new nodes, given edges.
         agreement: coefficient of agreement; 0: it was not learned with.
+        directions: that were learned with.
     """
     near, alike = similar.of_new(new)
     device, dtype = coefficients.device, coefficients.dtype
@@ -205,6 +217,9 @@ def new_edges(
     logit = coefficients[0] + coefficients[1] * torch.as_tensor(
         SLOPE * (alike - middle(similar)), dtype=dtype, device=device
     )
+    if directions is not None:
+        products = torch.as_tensor(directions.of_new(new, near), dtype=dtype, device=device)
+        logit = logit + products @ coefficients[-directions.rank :]
     found = NewEdges(nodes, logit.sigmoid())
     if not agreement:
         return found

@@ -83,6 +83,7 @@ OPTIONS = {
     "method": ["committee", "lds", "other", None, 1],
     **dict.fromkeys(["label_weight", "denoising_weight", "settle", "agreement"], ODD_NUMBERS),
     "redraw": [True, False, None, 1, "yes"],
+    "metric_rank": [1, 2, 5, None, 1.5, "2", -1],
 }
 
 

@@ -78,7 +78,16 @@ def test_parts_change_what_they_say() -> None:
         assert any(default[key] != value for key, value in options.items()), name
         LDSConfig.of(**options)
     others = {"lds", "0/1 edges, frozen", "without discriminants", "without learned metric"}
+    others |= {"with metric_rank=8"}
     assert others | set(compare.PARTS) == set(compare.methods(True))
+
+
+@pytest.mark.parametrize(("name", "rank"), [("wine", 8), ("iris", 3)])
+def test_the_rank_of_a_metric_fits_the_features(
+    monkeypatch: pytest.MonkeyPatch, name: str, rank: int
+) -> None:
+    monkeypatch.setattr(compare, "of_ours", lambda data, seed, options: options)
+    assert compare.of_ranked(load(name), 0) == {"metric_rank": rank}
 
 
 @pytest.fixture

@@ -168,7 +168,13 @@ class CrashError(RuntimeError):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"agreement": 0.0}, {"denoising_weight": 1.0, "truncation": 3}, {"settle": 0.2}],
+    [
+        {},
+        {"agreement": 0.0},
+        {"denoising_weight": 1.0, "truncation": 3},
+        {"settle": 0.2},
+        {"metric_rank": 2},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("graph", [None, path()], ids=["no graph", "graph"])
@@ -713,11 +719,13 @@ def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_member
 
 
 @pytest.mark.parametrize("kind", [blobs, words, in_units])
-@pytest.mark.parametrize("agreement", [0.0, 1.0])
-def test_new_rows_near_a_row_of_the_fit_come_out_as_it_did(kind, agreement, monkeypatch):
+@pytest.mark.parametrize(
+    "options", [{}, {"agreement": 0.0}, {"metric_rank": 3}], ids=["default", "alone", "rank 3"]
+)
+def test_new_rows_near_a_row_of_the_fit_come_out_as_it_did(kind, options, monkeypatch):
     monkeypatch.setattr(committee, "MAX_STEPS", 100)
     x, y, split = kind()
-    config = dataclasses.replace(SMALL, agreement=agreement)
+    config = dataclasses.replace(SMALL, **options)
     result = fit(config, (x, y, split))
     found = predict_new(x, y, x, result.params, result.edges, result.probabilities, config, 0)
     assert (found.argmax(1).numpy() == result.probabilities.argmax(1)).mean() >= 0.95
@@ -730,6 +738,23 @@ def test_predictions_of_new_nodes_follow_their_seed():
     arguments = (x, y, blobs(4, 1)[0], result.params, result.edges, result.probabilities, SMALL)
     assert torch.equal(predict_new(*arguments, 0), predict_new(*arguments, 0))
     assert not torch.equal(predict_new(*arguments, 0), predict_new(*arguments, 1))
+
+
+def test_a_learned_metric_finds_the_direction_in_which_classes_differ():
+    """Two of three directions are noise of more variance; features come as they are."""
+    rng, n = np.random.default_rng(0), 300
+    y = np.arange(n) % 2
+    x = rng.standard_normal((n, 4)) * [3, 2.5, 0.3, 0.1]
+    x[:, 2] += 2 * y
+    split = Split(np.arange(100), np.arange(100, 200), np.arange(200, 220), np.arange(220, n))
+    config = dataclasses.replace(
+        ALONE, metric="euclidean", metric_rank=3, max_inner=60, inner_patience=60, max_iter=4,
+        inner_lr=0.05,
+    )  # fmt: skip
+    result = fit(config, (x, y, split))
+    learned = dict(zip(result.edges.names, result.edges.coefficients.tolist(), strict=True))
+    assert learned["direction 2"] > 0.3
+    assert learned["direction 2"] > max(learned["direction 0"], learned["direction 1"]) + 0.3
 
 
 # Options
@@ -749,6 +774,13 @@ def test_options_of_the_thesiss_method_name_the_way_out(option, value, wanted):
     with pytest.raises(ValueError, match=f"^{sentence}takes it$"):
         LDSConfig.of(**{option: value})
     assert getattr(LDSConfig.of("lds", **{option: value}), option) == value
+
+
+def test_a_rank_that_features_do_not_have_or_a_method_does_not_take_is_refused():
+    with pytest.raises(ValueError, match=r"^metric_rank must be 0 .*; method='committee' takes it"):
+        LDSConfig.of("lds", metric_rank=1)
+    with pytest.raises(ValueError, match=r"^metric_rank must be below .*, \(60, 5\), got 5$"):
+        fit(dataclasses.replace(SMALL, metric_rank=5))
 
 
 def test_batches_of_nodes_and_all_pairs_name_the_way_out():

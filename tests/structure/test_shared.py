@@ -10,6 +10,7 @@ from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import Step, mix, replayed
 from lds.bilevel.taped import TapedStep
 from lds.graphs.candidates import PairList
+from lds.graphs.directions import Directions
 from lds.graphs.product import FactoredGradient
 from lds.graphs.similarity import Similarity
 from lds.nn.features import drop, node_features
@@ -269,6 +270,20 @@ def test_an_empty_graph_is_a_graph():
     torch.testing.assert_close(moved, torch.full_like(moved, BESIDE_GRAPH))
 
 
+def test_products_along_directions_are_features_of_near_neighbours_that_start_at_nothing():
+    x, given = measurements(), np.zeros((20, 20))
+    given[0, 1] = given[1, 0] = 0.7
+    similar, directions = Similarity(x, "auto", 4), Directions(x, 2)
+    graph = sp.csr_array(given)
+    plain = starting_edges(similar, graph, 5, torch.float64, CPU)
+    edges = starting_edges(similar, graph, 5, torch.float64, CPU, directions)
+    assert edges.names == (*plain.names, "direction 0", "direction 1")
+    assert torch.equal(edges.probs, plain.probs)
+    row, col = (part.numpy() for part in pairs_of(edges))
+    expected = directions.products(row, col) * (given[row, col] == 0)[:, None]
+    np.testing.assert_allclose(edges.features[:, 3:].numpy(), expected, rtol=1e-12)
+
+
 # Agreement and new nodes
 
 
@@ -299,22 +314,27 @@ def test_agreement_adds_the_log_odds_that_both_nodes_are_of_one_class():
     assert torch.equal(with_agreement(edges, p, 0.0).probs, edges.probs)
 
 
+@pytest.mark.parametrize("rank", [0, 2])
 @pytest.mark.parametrize("agreement", [0.0, 0.6])
 @pytest.mark.parametrize("kind", ["words", "measurements"])
-def test_edges_of_new_nodes_are_the_same_function_of_the_same_features(kind, agreement):
+def test_edges_of_new_nodes_are_the_same_function_of_the_same_features(kind, agreement, rank):
     words = kind == "words"
     x = rows_with_words(24) if words else measurements(24)
     similar = Similarity(x[:20], "auto", 5)
-    beta, p = torch.tensor([-0.3, 1.2], dtype=torch.float64), memberships(20)
+    beta, p = torch.tensor([-0.3, 1.2, 0.7, -0.4][: 2 + rank]).double(), memberships(20)
+    directions = Directions(x[:20], rank) if rank else None
     theirs, asked = memberships(4, seed=9), []
 
     def classify(edges):
         asked.append(edges)
         return theirs
 
-    found = new_edges(similar, x[20:], beta, p, classify, agreement)
+    found = new_edges(similar, x[20:], beta, p, classify, agreement, directions)
     near, alike = similar.of_new(x[20:])
-    logit = -0.3 + 1.2 * SLOPE * (alike - (MIDDLE_COSINE if words else MIDDLE_KERNEL))
+    beta = beta.numpy()
+    logit = beta[0] + beta[1] * SLOPE * (alike - (MIDDLE_COSINE if words else MIDDLE_KERNEL))
+    if directions is not None:
+        logit = logit + directions.of_new(x[20:], near) @ beta[2:]
     assert np.array_equal(found.nodes.numpy(), near)
     if agreement:
         (first,) = asked
