@@ -195,6 +195,7 @@ def fit(
                 controls=plan["controls"],
                 device=plan["device"],
                 on_iteration=iterated,
+                on_member=shown.member,
                 on_learned=learned,
                 checkpoint=folder if checkpoint else None,
                 resume=resume is not None,
@@ -293,6 +294,12 @@ class _Shown:
         self.progress.update(self.task, completed=record.iteration + 1, state=state)
         if not (self.quiet or err.is_terminal):  # a log file gets a line each time, not a bar
             err.print(f"{record.iteration + 1}: {state}", soft_wrap=True, highlight=False)
+
+    def member(self, done: int, total: int) -> None:
+        if done == 0 and not (self.quiet or err.is_terminal):
+            err.print(f"refit of {total} members", highlight=False)
+        state = "refit, members trained so far"
+        self.progress.update(self.task, completed=done, total=total, state=state)
 
     def controls(self) -> None:
         self.progress.update(self.task, state="running the controls")

@@ -100,7 +100,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             the interruption; where nothing is, `fit` begins. Data, options and an int
             `random_state` must be the same, but for max_iter and patience.
         device: "cpu", "cuda", ...
-        verbose: True prints a line each outer iteration.
+        verbose: True prints a line each outer iteration, and one for the refit.
 
     Attributes:
         classes_: `(n_classes,)`.
@@ -252,10 +252,12 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         split = split_roles(codes, validation, stopping, config.seed)
         if start is None and config.method == "lds":
             start = knn_adjacency(x, config.n_neighbors, config.metric)
-        show = _print_iteration if self.verbose else None
+        shown: dict[str, Any] = {}
+        if self.verbose:
+            shown = {"on_iteration": _print_iteration, "on_member": _print_member}
         result = learn(
-            x, codes, split, start, config, device=self.device, on_iteration=show,
-            checkpoint=self.checkpoint, resume=self.resume,
+            x, codes, split, start, config, device=self.device, checkpoint=self.checkpoint,
+            resume=self.resume, **shown,
         )  # fmt: skip
         planned = config.method == "committee"  # whose outer iterations are so many
         if result.reason == "max_iter" and not planned:
@@ -382,6 +384,11 @@ def _matrix(adjacency: Any) -> Any:
 
 def _csr(x: Any) -> sp.csr_array:
     return sp.csr_array(x)
+
+
+def _print_member(done: int, total: int) -> None:
+    if done == 0:
+        print(f"refit of {total} members")
 
 
 def _print_iteration(record: Iteration) -> None:

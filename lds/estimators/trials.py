@@ -17,12 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from lds._types import Features
+from lds.bilevel.checks import NonFiniteError
 from lds.checkpoints import write_json
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import encode_labels, split_roles
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.knn import knn_adjacency
-from lds.structure.learner import Iteration, NonFiniteError
+from lds.structure.learner import Iteration
 from lds.structure.replicates import Run, learn_replicates
 
 ALONE = {"verbose": False, "checkpoint": None, "resume": False}

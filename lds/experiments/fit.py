@@ -71,6 +71,7 @@ def fit_dataset(
     controls: bool = True,
     device: torch.device | str = "cpu",
     on_iteration: OnIteration | None = None,
+    on_member: Callable[[int, int], None] | None = None,
     on_learned: Callable[[FitReport], None] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -83,6 +84,7 @@ def fit_dataset(
         controls: False leaves the controls out.
         device: where to compute.
         on_iteration: called after each outer iteration of LDS.
+        on_member: called before each member of a committee is trained (see `learn`).
         on_learned: called with the report of LDS alone, before the controls run.
         checkpoint: folder for the checkpoints of LDS, and under `controls` for those of the control
             that runs as long; None keeps none.
@@ -93,7 +95,7 @@ def fit_dataset(
     started = time.perf_counter()
     problem = (dataset.features, dataset.labels, dataset.split)
     result = learn(
-        *problem, given, config, device=device, on_iteration=on_iteration,
+        *problem, given, config, device=device, on_iteration=on_iteration, on_member=on_member,
         held_out=dataset.held_out, checkpoint=checkpoint, resume=resume,
     )  # fmt: skip
     report = FitReport(dataset, result, {}, time.perf_counter() - started)

@@ -19,11 +19,12 @@ import scipy.sparse as sp
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset, load
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.structure.baselines import CONTROLS, run_controls
-from lds.structure.learner import LDSResult, NonFiniteError, learn
+from lds.structure.learner import LDSResult, learn
 from lds.structure.replicates import Run, learn_replicates
 
 Settings = dict[str, Any]

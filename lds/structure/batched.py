@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from lds._types import Split
 from lds.bilevel.adaptive import Adam
+from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.reverse import sweep
 from lds.bilevel.step import Step, evaluate, mix
 from lds.bilevel.taped import TapedStep
@@ -20,7 +21,7 @@ from lds.bilevel.tensors import Tree, tree_map
 from lds.nn.joint import JointGCN
 from lds.structure.edges import EdgeDistribution
 from lds.structure.joint import joint_edges
-from lds.structure.learner import Learner, NonFiniteError, Params, finite
+from lds.structure.learner import Learner, Params, finite
 
 
 @dataclass

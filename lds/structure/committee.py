@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lds._types import Features, Split
+from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.step import mix
 from lds.config import LDSConfig
 from lds.graphs.batch import GraphBatch, weighted_graph
@@ -39,7 +40,7 @@ from lds.nn.gcn import NewEdges
 from lds.nn.inputs import Inputs
 from lds.nn.whitening import whitened, whitening
 from lds.structure.edges import EdgeDistribution
-from lds.structure.learner import LDSResult, Learner, NonFiniteError
+from lds.structure.learner import LDSResult, Learner
 from lds.structure.objectives import Task, nodes_tensor, task_on
 from lds.structure.predict import predict_proba_new, score
 from lds.structure.shared import SharedEdges, new_edges, starting_edges, with_agreement
@@ -125,15 +126,16 @@ class CommitteeLearner(Learner):
                 _, found = weigh(task, members[-len(kinds) :], expected, self.stopping)
                 last = with_agreement(edges, found, config.agreement)
                 expected = expected_graph(last)
-            members += [
-                fit_member(replace(task, network=network), expected, rows, self.stopping)
-                if isinstance(network, Discriminant)
-                else train_member(
-                    replace(task, network=network), last, expected, rows, self.stopping, config,
-                    mix(config.seed, turn, k, -8),
-                )
-                for k, network in enumerate(kinds)
-            ]  # fmt: skip
+            for k, network in enumerate(kinds):
+                if self.on_member is not None:
+                    self.on_member(len(members), len(task.network.members))
+                one = replace(task, network=network)
+                if isinstance(network, Discriminant):
+                    member = fit_member(one, expected, rows, self.stopping)
+                else:
+                    seed = mix(config.seed, turn, k, -8)
+                    member = train_member(one, last, expected, rows, self.stopping, config, seed)
+                members.append(member)
         log_weights, _ = weigh(task, members, expected, self.stopping)
         params = task.network.join([member.params for member in members], log_weights)
         params[COEFFICIENTS] = edges.coefficients

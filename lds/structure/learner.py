@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lds._types import Features, Split
 from lds.bilevel.adaptive import Adam
+from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.resume import Checkpoint
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix, replayed
@@ -97,10 +98,6 @@ class Best:
     probabilities: Tensor | None = None
 
 
-class NonFiniteError(ArithmeticError):
-    """A loss that is not finite, with the step at which it was met."""
-
-
 def learn(
     features: Features,
     labels: NDArray[np.int64],
@@ -111,6 +108,7 @@ def learn(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     on_iteration: Callable[[Iteration], None] | None = None,
+    on_member: Callable[[int, int], None] | None = None,
     held_out: sp.csr_array | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -126,6 +124,8 @@ def learn(
         config: the options.
         device, dtype: where and in what precision.
         on_iteration: called after each outer iteration, before its checkpoint is written.
+        on_member: called in the refit of a committee before each of its members is trained, with
+            how many are and how many there will be.
         held_out: symmetric CSR of edges taken from the graph before, to be told of in the history;
             None where there are none.
         checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
@@ -147,6 +147,7 @@ def learn(
     start = check_problem(features, labels, split, start, config, dtype, device)
     make = _learner(config.method)
     learner = make(features, labels, split, start, config, device, dtype, held_out)
+    learner.on_member = on_member
     kept = None
     if checkpoint is not None:
         named = fingerprint(features, labels, split, start, config, learner.edges)
@@ -210,6 +211,7 @@ class Learner:
         self.groups = PairGroups(labels, split, held_out)
         self.history: list[Iteration] = []
         self.best = Best()
+        self.on_member: Callable[[int, int], None] | None = None
 
     def assign(self, train: NDArray[np.int64], validation: NDArray[np.int64]) -> None:
         """Rows whose labels the inner and the outer objective read from now on."""

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from lds._types import Features, Split
+from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
 from lds.nn.base import GCN_NAME, backbone
 from lds.structure.batched import Batch, Slot
@@ -32,7 +33,7 @@ from lds.structure.checks import (
     check_device,
     check_problem,
 )
-from lds.structure.learner import Iteration, LDSResult, Learner, NonFiniteError, Params
+from lds.structure.learner import Iteration, LDSResult, Learner, Params
 from lds.structure.objectives import Task, task_on
 
 NEEDED = {

@@ -193,6 +193,15 @@ def test_a_given_graph_and_given_roles_are_used():
     assert (clf.transduction_ == truth).mean() >= 0.9, "the classes are in the graph alone"
 
 
+def test_a_verbose_fit_tells_of_outer_iterations_and_the_refit(capsys):
+    x, y, _ = blobs()
+    LDSClassifier(**QUICK, max_iter=2, verbose=True).fit(x, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["1", "2", "refit of 18 members"]
+    LDSClassifier(**QUICK, max_iter=1).fit(x, y)
+    assert not capsys.readouterr().out
+
+
 def test_too_few_outer_iterations_warn():
     x, y, _ = blobs()
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):

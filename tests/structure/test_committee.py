@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
 from lds._types import Split
+from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.step import replayed
 from lds.config import LDSConfig
 from lds.graphs.knn import knn_adjacency
@@ -37,7 +38,7 @@ from lds.structure.committee import (
     train_member,
     weigh,
 )
-from lds.structure.learner import NonFiniteError, learn
+from lds.structure.learner import learn
 from lds.structure.objectives import AGREEING, Task, task_on
 from lds.structure.predict import score
 from lds.structure.shared import (
@@ -148,6 +149,14 @@ def test_the_last_record_is_of_the_refit():
     assert last.stopping_loss == pytest.approx(-np.log(truth).mean(), rel=1e-5)
     assert last.expected_edges == result.edges.expected_edges
     assert last.inner_steps == NETWORKS * (1 + AGREEING) * 20
+
+
+def test_the_refit_tells_how_far_it_is():
+    told = []
+    result = fit(on_member=lambda done, total: told.append((done, total)))
+    total = (1 + AGREEING) * KINDS
+    assert told == [(k, total) for k in range(total)]
+    assert len(result.params[LOG_WEIGHTS]) == total
 
 
 def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_does_not():

@@ -9,13 +9,14 @@ import scipy.sparse as sp
 import torch
 
 from lds._types import Split
+from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.structure.batched import Batch
 from lds.structure.edges import EdgeDistribution
 from lds.structure.joint import JointAll, JointListed
-from lds.structure.learner import NonFiniteError, learn
+from lds.structure.learner import learn
 from lds.structure.replicates import ALIKE, NEEDED, Run, learn_replicates
 
 N = 60
@@ -284,7 +285,7 @@ OWN = {
     "n_neighbors", "metric", "dropout", "weight_decay", "inner_lr", "learn_inner_lr", "outer_lr",
     "outer_lr_decay", "n_draws", "inner_tol", "inner_patience", "max_inner", "patience", "max_iter",
     "support", "pairs_per_node", "grow_every", "seed",
-    "label_weight", "agreement",  # without effect where the others have the values needed
+    "label_weight", "agreement", "metric_rank",  # no effect beside the values needed
 }  # fmt: skip
 """Options that each run of a batch has for itself."""
 
