@@ -1,9 +1,9 @@
-"""Draw README's picture: accuracy beside the controls, and what the learned probabilities say.
+"""Draw README's picture: the default beside the controls, and what its probabilities say.
 
     python examples/readme_picture.py --out examples/lds.png
 
-Left: the runs in examples/benchmarks/results/table.jsonl. Right: θ learned on digits, pairs of one
-class against pairs of two (Figure 9.4 of the thesis).
+Left: the runs in examples/benchmarks/results/compare.jsonl. Right: the edges learned on digits,
+pairs of one class against pairs of two.
 """
 
 import argparse
@@ -17,40 +17,32 @@ from matplotlib.axes import Axes
 
 from lds.config import LDSConfig
 from lds.datasets import load
-from lds.graphs.knn import knn_adjacency
 from lds.structure.learner import learn
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-RESULTS = Path(__file__).parent / "benchmarks" / "results" / "table.jsonl"
-ORDER = ["wine", "breast_cancer", "digits", "cora", "citeseer"]
+RESULTS = Path(__file__).parent / "benchmarks" / "results" / "compare.jsonl"
 COLUMNS = {
-    "gcn_train": ("(a) GCN, train labels", "#bbbbbb"),
-    "gcn_train_validation": ("(b) GCN, train + validation labels", "#888888"),
-    "frozen": ("(c) LDS's schedule, graph frozen", "#8fb9d9"),
-    "lds": ("LDS", "#c23b22"),
+    "LabelSpreading": ("LabelSpreading", "#e8e8e8"),
+    "LogisticRegression": ("logistic regression", "#cccccc"),
+    "RBF SVM": ("RBF SVM", "#aaaaaa"),
+    "(b) GCN": ("(b) GCN", "#666666"),
+    "(c) frozen": ("(c) default, edges frozen", "#8fb9d9"),
+    "lds": ("lds, default", "#c23b22"),
 }
 
 
 def accuracies(path: Path) -> dict[str, dict[str, float]]:
-    """Mean test accuracy in percent by data set and column, of the controls' setting."""
+    """Mean test accuracy in percent by data set and method, over the seeds of the default."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    chosen = {}
-    for record in records:
-        if record["what"] == "controls":
-            chosen[record["data"], record["retain"]] = record["setting"]
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in sorted(records, key=lambda r: (ORDER.index(r["data"]), r["retain"])):
-        key = (record["data"], record["retain"])
-        if chosen.get(key) == record["setting"]:
-            share = (
-                f"\n{record['retain']:.0%} edges" if record["data"] in ("cora", "citeseer") else ""
-            )
-            for column, value in record["test"].items():
-                found[record["data"].replace("_", "\n") + share][column].append(100 * value)
+    for record in records:
+        share = "" if record["retain"] is None else f"\n{record['retain']:.0%}"
+        name = record["data"].replace("_", "\n") + share
+        found[name][record["method"]].append(100 * record["accuracy"])
     return {
-        name: {column: float(np.mean(values)) for column, values in row.items()}
+        name: {method: float(np.mean(values)) for method, values in row.items()}
         for name, row in found.items()
     }
 
@@ -59,33 +51,30 @@ def dots(axes: Axes, rows: dict[str, dict[str, float]]) -> None:
     """One column a data set, one dot a method (bars would have to start at 0)."""
     for k, (column, (label, colour)) in enumerate(COLUMNS.items()):
         heights = [row.get(column, np.nan) for row in rows.values()]
-        place = np.arange(len(rows)) + 0.12 * (k - 1.5)
+        place = np.arange(len(rows)) + 0.1 * (k - 2.5)
         axes.scatter(
-            place, heights, 45, label=label, color=colour, edgecolor="black", linewidth=0.5
+            place, heights, 32, label=label, color=colour, edgecolor="black", linewidth=0.5
         )
-    axes.set_xticks(np.arange(len(rows)), rows, fontsize=7)
+    axes.set_xticks(np.arange(len(rows)), rows, fontsize=6)
     axes.set_ylabel("test accuracy, %")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
 
-def histogram(axes: Axes, max_iter: int) -> None:
-    """log10 θ of pairs that did not start as edges, by whether the classes agree."""
+def histogram(axes: Axes) -> None:
+    """θ of pairs, by whether the classes of their nodes agree."""
     data = load("digits")
-    config = LDSConfig(max_iter=max_iter)
-    start = knn_adjacency(data.features, config.n_neighbors, config.metric)
-    result = learn(data.features, data.labels, data.split, start, config)
-    theta = (result.edges.to_csr() - start).tocoo()
-    keep = (theta.row < theta.col) & (theta.data > 0)
-    row, col, value = theta.row[keep], theta.col[keep], theta.data[keep]
-    same = data.labels[row] == data.labels[col]
-    bins = np.arange(-8, 0.5, 0.5)
-    for mask, label, colour in ((same, "one class", "#c23b22"), (~same, "two classes", "#888888")):
-        counts, _ = np.histogram(np.log10(value[mask]), bins)
-        axes.step(bins[:-1], counts / counts.sum(), where="post", label=label, color=colour)
-    axes.set_xlabel("log10 of the learned edge probability")
-    axes.set_ylabel("share of pairs")
-    axes.set_title("digits, pairs outside the kNN graph", fontsize=8)
+    result = learn(data.features, data.labels, data.split, None, LDSConfig.of())
+    theta = result.edges.to_csr().tocoo()
+    above = theta.row < theta.col
+    same = data.labels[theta.row] == data.labels[theta.col]
+    bins = np.linspace(0, 1, 21)
+    for keep, label, colour in ((same, "one class", "#c23b22"), (~same, "two classes", "#888888")):
+        counts, _ = np.histogram(theta.data[above & keep], bins)
+        axes.stairs(counts, bins, label=label, color=colour, linewidth=1.5)
+    axes.set_xlabel("learned probability of an edge")
+    axes.set_ylabel("pairs of near neighbours")
+    axes.set_title("digits", fontsize=8)
     axes.legend(fontsize=8)
 
 
@@ -93,11 +82,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("lds.png"))
-    parser.add_argument("--max-iter", type=int, default=10)
     arguments = parser.parse_args()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=[3, 2])
     dots(left, accuracies(RESULTS))
-    histogram(right, arguments.max_iter)
+    histogram(right)
     figure.tight_layout()
     figure.savefig(arguments.out, dpi=110)
     print(f"wrote {arguments.out}")

@@ -23,6 +23,11 @@ TELEPORTS = (0.1, 0.5, 1.0)
 without the graph: where it misleads, the early-stopping rows say so."""
 
 
+MANY = 100
+"""Features from which on X has the dropout of the hidden layer. It is less in proportion where they
+are fewer: nothing else tells what a column hides."""
+
+
 class Committee:
     """log Σ_m π_m softmax(member_m), so that its softmax is the weighted mean of the members'.
 
@@ -124,6 +129,7 @@ def committee(
         n_times: how often each of them is a member.
     """
     sizes = (n_features, hidden_channels, n_classes, dropout)
-    walkers = [PageRank(*sizes, teleport=alpha) for alpha in TELEPORTS]
+    of_x = dropout * min(1.0, n_features / MANY)
+    walkers = [PageRank(*sizes, input_dropout=of_x, teleport=alpha) for alpha in TELEPORTS]
     models = [Discriminant(n_features, n_classes, neighbors=heard) for heard in (True, False)]
-    return Committee([GCN(*sizes), *walkers, *models], n_times)
+    return Committee([GCN(*sizes, input_dropout=of_x), *walkers, *models], n_times)

@@ -58,13 +58,21 @@ class GCN:
     Arguments:
         n_features, hidden_channels, n_classes: sizes of X, of the hidden layer and of the output.
         dropout: probability in [0, 1) of zeroing an entry of X and of the hidden layer in training.
+        input_dropout: that of X, where it is another.
     """
 
     def __init__(
-        self, n_features: int, hidden_channels: int, n_classes: int, dropout: float = 0.5
+        self,
+        n_features: int,
+        hidden_channels: int,
+        n_classes: int,
+        dropout: float = 0.5,
+        *,
+        input_dropout: float | None = None,
     ) -> None:
         self.sizes = (n_features, hidden_channels, n_classes)
         self.dropout = dropout
+        self.input_dropout = dropout if input_dropout is None else input_dropout
 
     def init(
         self, generator: torch.Generator, dtype: torch.dtype, device: torch.device
@@ -85,8 +93,8 @@ class GCN:
         training: bool,
     ) -> Tensor:
         """Logits `(n_draws, n_nodes, n_classes)`; in training, dropout draws from torch's state."""
-        p = self.dropout if training else 0.0
-        h = _first(params, features, graph, p)
+        p, of_x = (self.dropout, self.input_dropout) if training else (0.0, 0.0)
+        h = _first(params, features, graph, of_x)
         out = propagate(graph, drop(h, p) @ params["W2"])
         return out.view(graph.n_draws, graph.n_nodes, -1)
 

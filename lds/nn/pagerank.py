@@ -21,6 +21,7 @@ class PageRank:
     Arguments:
         n_features, hidden_channels, n_classes: sizes of X, of the hidden layer and of the output.
         dropout: probability in [0, 1) of zeroing an entry of X and of the hidden layer in training.
+        input_dropout: that of X, where it is another.
         teleport: α in (0, 1]; 1 is a perceptron that does not see the graph.
         n_hops: K >= 1; with α = 1 none is made.
     """
@@ -32,11 +33,13 @@ class PageRank:
         n_classes: int,
         dropout: float = 0.5,
         *,
+        input_dropout: float | None = None,
         teleport: float = 0.1,
         n_hops: int = 10,
     ) -> None:
         self.sizes = (n_features, hidden_channels, n_classes)
         self.dropout, self.teleport = dropout, teleport
+        self.input_dropout = dropout if input_dropout is None else input_dropout
         self.n_hops = n_hops if teleport < 1 else 0
 
     def init(
@@ -103,8 +106,8 @@ class PageRank:
         self, params: dict[str, Tensor], features: DenseFeatures | SparseFeatures, training: bool
     ) -> Tensor:
         """Z_0, what a node says by itself."""
-        p = self.dropout if training else 0.0
-        return drop(_first(params, features, p), p) @ params["W2"] + params["b2"]
+        p, of_x = (self.dropout, self.input_dropout) if training else (0.0, 0.0)
+        return drop(_first(params, features, of_x), p) @ params["W2"] + params["b2"]
 
     def _hop(self, read: Tensor, own: Tensor) -> Tensor:
         return (1 - self.teleport) * read + self.teleport * own

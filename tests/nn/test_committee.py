@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lds.nn.committee import LOG_WEIGHTS, TELEPORTS, Committee, committee
+from lds.nn.committee import LOG_WEIGHTS, MANY, TELEPORTS, Committee, committee
 from lds.nn.discriminant import Discriminant
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
@@ -109,6 +109,9 @@ def test_one_sure_member_of_weight_0_does_not_make_it_infinite():
 
 def test_the_default_is_a_gcn_pagerank_that_trusts_the_graph_more_or_less_and_discriminants():
     *found, hears, alone = committee(F, H, C, 0.3).members
+    assert all(member.input_dropout == pytest.approx(0.3 * F / MANY) for member in found)
+    *many, _, _ = committee(2 * MANY, H, C, 0.3).members
+    assert all(member.input_dropout == member.dropout == 0.3 for member in many)
     assert [type(member) for member in found] == [GCN, *[PageRank] * len(TELEPORTS)]
     assert [member.teleport for member in found[1:]] == list(TELEPORTS)
     assert all((member.sizes, member.dropout) == ((F, H, C), 0.3) for member in found)

@@ -75,14 +75,19 @@ def test_sparse_features_give_the_logits_and_gradients_of_dense_ones():
         torch.testing.assert_close(dense, sparse, **CLOSE)
 
 
-def test_training_drops_entries_of_x_and_of_the_hidden_layer():
+@pytest.mark.parametrize("of_first", [None, 0.1])
+def test_training_drops_entries_of_x_and_of_the_hidden_layer(of_first):
     """With the masks drawn again from the same state, the formula with them put in."""
-    x, A, network = random_features(), random_graph(4), GCN(F, H, C, dropout=0.4)
+    x, A, network = (
+        random_features(),
+        random_graph(4),
+        GCN(F, H, C, dropout=0.4, input_dropout=of_first),
+    )
     w = weights(network)
     torch.manual_seed(3)
     logits = network(w, node_features(x, torch.float64), batch_of(A), training=True)
     torch.manual_seed(3)
-    of_x = drop(torch.ones(N, F, dtype=torch.float64), 0.4).numpy()
+    of_x = drop(torch.ones(N, F, dtype=torch.float64), of_first or 0.4).numpy()
     of_hidden = drop(torch.ones(N, H, dtype=torch.float64), 0.4).numpy()
     a_hat = normalize(sp.csr_array(A)).toarray()
     hidden = np.maximum(a_hat @ (x * of_x) @ w["W1"].numpy(), 0) * of_hidden

@@ -104,14 +104,15 @@ def test_a_batch_of_graphs_equals_a_loop_over_them(sparse):
         torch.testing.assert_close(mine, expected, **CLOSE)
 
 
-def test_training_drops_entries_of_x_and_of_the_hidden_layer():
+@pytest.mark.parametrize("of_first", [None, 0.1])
+def test_training_drops_entries_of_x_and_of_the_hidden_layer(of_first):
     x, A = random_features(), random_graph(4)
-    network = PageRank(F, H, C, dropout=0.4)
+    network = PageRank(F, H, C, dropout=0.4, input_dropout=of_first)
     w = weights(network)
     torch.manual_seed(3)
     logits = network(w, node_features(x, torch.float64), batch_of(A), training=True)
     torch.manual_seed(3)
-    of_x = drop(torch.ones(N, F, dtype=torch.float64), 0.4)
+    of_x = drop(torch.ones(N, F, dtype=torch.float64), of_first or 0.4)
     of_hidden = drop(torch.ones(N, H, dtype=torch.float64), 0.4)
     hidden = torch.relu((torch.from_numpy(x) * of_x) @ w["W1"] + w["b1"]) * of_hidden
     z = first = hidden @ w["W2"] + w["b2"]
