@@ -138,7 +138,10 @@ def fit(
         float | None, typer.Option(help="Weight of predicted classes in edges; 0: one refit.")
     ] = None,
     metric_rank: Annotated[
-        int | None, typer.Option(help="Of a metric on pairs that is learned too; 0: none.")
+        int | None,
+        typer.Option(
+            help="Of a metric on pairs that is learned too, below rows and columns; 0: none."
+        ),
     ] = None,
 ) -> None:
     """Learn a graph and classify, with three honest controls on the same split and seed.
@@ -186,7 +189,8 @@ def fit(
 
         def learned(report: "FitReport") -> None:
             save(folder, report, settings)  # an interrupt during the controls loses nothing
-            shown.controls()
+            if plan["controls"]:
+                shown.controls()
 
         try:
             report = fit_dataset(
@@ -298,7 +302,7 @@ class _Shown:
     def member(self, done: int, total: int) -> None:
         if done == 0 and not (self.quiet or err.is_terminal):
             err.print(f"refit of {total} members", highlight=False)
-        state = "refit, members trained so far"
+        state = f"refit, {done} of {total} members trained"
         self.progress.update(self.task, completed=done, total=total, state=state)
 
     def controls(self) -> None:

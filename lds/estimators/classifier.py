@@ -357,10 +357,14 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         )  # fmt: skip
 
     def _validated(self, X: ArrayLike, *, reset: bool = True) -> Any:
-        x = validate_data(
-            self, X, reset=reset, accept_sparse="csr", dtype=np.float32,
-            ensure_min_samples=2 if reset else 1,
-        )  # fmt: skip
+        try:
+            x = validate_data(
+                self, X, reset=reset, accept_sparse="csr", dtype=np.float32,
+                ensure_min_samples=2 if reset else 1,
+            )  # fmt: skip
+        except (TypeError, ValueError) as error:
+            _check_columns(X, error)
+            raise
         return _csr(x) if sp.issparse(x) else x
 
     def _config(self) -> LDSConfig:
@@ -384,6 +388,22 @@ def _matrix(adjacency: Any) -> Any:
 
 def _csr(x: Any) -> sp.csr_array:
     return sp.csr_array(x)
+
+
+def _check_columns(x: Any, refused: Exception) -> None:
+    """Say which column of a data frame that was refused does not hold numbers.
+
+    Raises:
+        ValueError: one does not.
+    """
+    for name in x.columns if hasattr(x, "dtypes") and hasattr(x, "columns") else ():
+        try:
+            np.asarray(x[name], dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"column {name!r} of X must hold numbers ({error}); fill in what is missing and "
+                "encode categories, as scikit-learn's OneHotEncoder or pandas.get_dummies do"
+            ) from refused
 
 
 def _print_member(done: int, total: int) -> None:

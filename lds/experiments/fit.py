@@ -84,7 +84,7 @@ def fit_dataset(
         controls: False leaves the controls out.
         device: where to compute.
         on_iteration: called after each outer iteration of LDS.
-        on_member: called before each member of a committee is trained (see `learn`).
+        on_member: called as the members of a committee are trained (see `learn`).
         on_learned: called with the report of LDS alone, before the controls run.
         checkpoint: folder for the checkpoints of LDS, and under `controls` for those of the control
             that runs as long; None keeps none.

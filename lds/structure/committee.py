@@ -127,8 +127,7 @@ class CommitteeLearner(Learner):
                 last = with_agreement(edges, found, config.agreement)
                 expected = expected_graph(last)
             for k, network in enumerate(kinds):
-                if self.on_member is not None:
-                    self.on_member(len(members), len(task.network.members))
+                self.tell(len(members))
                 one = replace(task, network=network)
                 if isinstance(network, Discriminant):
                     member = fit_member(one, expected, rows, self.stopping)
@@ -136,6 +135,7 @@ class CommitteeLearner(Learner):
                     seed = mix(config.seed, turn, k, -8)
                     member = train_member(one, last, expected, rows, self.stopping, config, seed)
                 members.append(member)
+        self.tell(len(members))
         log_weights, _ = weigh(task, members, expected, self.stopping)
         params = task.network.join([member.params for member in members], log_weights)
         params[COEFFICIENTS] = edges.coefficients
@@ -151,6 +151,12 @@ class CommitteeLearner(Learner):
             expected_edges=last.expected_edges, group_probs=self.groups.means(last), improved=True,
         )  # fmt: skip
         return replace(result, history=[*self.history, record])
+
+    def tell(self, done: int) -> None:
+        """How many members are trained, to whom it may concern."""
+        if self.on_member is not None:
+            assert isinstance(self.whole.network, Committee)
+            self.on_member(done, len(self.whole.network.members))
 
 
 @torch.no_grad()

@@ -124,8 +124,8 @@ def learn(
         config: the options.
         device, dtype: where and in what precision.
         on_iteration: called after each outer iteration, before its checkpoint is written.
-        on_member: called in the refit of a committee before each of its members is trained, with
-            how many are and how many there will be.
+        on_member: called in the refit of a committee before each of its members is trained, and
+            after the last, with how many are and how many there will be.
         held_out: symmetric CSR of edges taken from the graph before, to be told of in the history;
             None where there are none.
         checkpoint: folder in which the state is kept after every outer iteration; None keeps none.

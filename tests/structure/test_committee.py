@@ -155,7 +155,7 @@ def test_the_refit_tells_how_far_it_is():
     told = []
     result = fit(on_member=lambda done, total: told.append((done, total)))
     total = (1 + AGREEING) * KINDS
-    assert told == [(k, total) for k in range(total)]
+    assert told == [(k, total) for k in range(total + 1)]
     assert len(result.params[LOG_WEIGHTS]) == total
 
 
