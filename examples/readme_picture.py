@@ -34,7 +34,7 @@ COLUMNS = {
 
 
 def accuracies(path: Path) -> dict[str, dict[str, float]]:
-    """Mean test accuracy in percent by data set and method, over the seeds of the default."""
+    """Mean test accuracy in percent by data set and method, over the seeds in the file."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:

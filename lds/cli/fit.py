@@ -140,7 +140,7 @@ def fit(
     metric_rank: Annotated[
         int | None,
         typer.Option(
-            help="Of a metric on pairs that is learned too, below rows and columns; 0: none."
+            help="Rank of a metric on pairs that is learned too, below rows and columns; 0: none."
         ),
     ] = None,
 ) -> None:

@@ -137,12 +137,17 @@ def fit_discriminant(
     if not network.neighbors:
         coupling, wanted = torch.zeros_like(coupling), ALONE
     seen = _Together(features) if d <= WIDE else _Apart(features)
+    squares = seen.squares()
     beliefs = torch.zeros(n, n_classes, dtype=dtype, device=device)
     beliefs[rows] = known
     pressure = torch.zeros(n_classes, dtype=dtype, device=device)
     for turn in range(ITERATIONS):
         before = beliefs
-        weight, bias = seen.fit(beliefs) if turn else seen.first_fit(beliefs, rows)
+        if turn:
+            weight, mean = seen.fit(beliefs, squares, SHRINKAGE)
+        else:  # labelled rows alone count
+            weight, mean = seen.fit(beliefs, seen.squares(rows), FIRST_SHRINKAGE)
+        bias = -0.5 * (mean * weight).sum(0)
         own = seen.times(weight) + bias
         size = (own - own.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-6)
         scale = wanted / size
@@ -176,25 +181,26 @@ class _Together:
         x = features.dense().double()
         self.centre = x.mean(0)
         self.x = x - self.centre
-        self.scatter = self.x.T @ self.x
 
     def times(self, weight: Tensor) -> Tensor:
         """(X - centre) W."""
         return self.x @ weight
 
-    def fit(self, beliefs: Tensor) -> tuple[Tensor, Tensor]:
-        """W and b of linear discriminant analysis on nodes that count by their beliefs."""
-        return self._solve(beliefs, self.scatter, SHRINKAGE)
+    def squares(self, rows: Tensor | None = None) -> Tensor:
+        """What `fit` needs of the second moments of some rows, or of all."""
+        x = self.x if rows is None else self.x[rows]
+        return x.T @ x
 
-    def first_fit(self, beliefs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from labelled rows alone; beliefs of the others are 0."""
-        known = self.x[rows]
-        return self._solve(beliefs, known.T @ known, FIRST_SHRINKAGE)
+    def fit(self, beliefs: Tensor, squares: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
+        """W of linear discriminant analysis, and the classes' means around `centre` as columns.
 
-    def _solve(self, beliefs: Tensor, scatter: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
-        within, mean = within_classes(self.x, beliefs, scatter, shrinkage)
-        weight = torch.linalg.solve(within, mean)
-        return weight, -0.5 * (mean * weight).sum(0)
+        Arguments:
+            beliefs: by which nodes count, `(n_nodes, n_classes)`; a row of zeros does not.
+            squares: of the rows that count.
+            shrinkage: in [0, 1].
+        """
+        within, mean = within_classes(self.x, beliefs, squares, shrinkage)
+        return torch.linalg.solve(within, mean), mean
 
 
 class _Apart:
@@ -211,26 +217,22 @@ class _Apart:
         self.features, n = features, features.shape[0]
         ones = torch.ones(n, 1, dtype=features.dtype, device=features.device)
         self.centre = _transposed_product(features, ones).double().squeeze(1) / n
-        self.squares = features.column_squares()
 
     def times(self, weight: Tensor) -> Tensor:
         product = self.features.matmul(weight.to(self.features.dtype))
         return product.double() - self.centre @ weight
 
-    def fit(self, beliefs: Tensor) -> tuple[Tensor, Tensor]:
-        return self._solve(beliefs, self.squares, SHRINKAGE)
+    def squares(self, rows: Tensor | None = None) -> Tensor:
+        features = self.features if rows is None else self.features.take(rows)
+        return features.column_squares()
 
-    def first_fit(self, beliefs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self._solve(beliefs, self.features.take(rows).column_squares(), FIRST_SHRINKAGE)
-
-    def _solve(self, beliefs: Tensor, squares: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
+    def fit(self, beliefs: Tensor, squares: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
         count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
         mean = _transposed_product(self.features, beliefs).double() / count
         variance = ((squares - mean.square() @ count) / count.sum()).clamp_min(0)
         level = variance.mean().clamp_min(1e-9 * float(squares.mean() / count.sum()) + 1e-30)
         mean = mean - self.centre.unsqueeze(1)
-        weight = mean / ((1 - shrinkage) * variance + shrinkage * level).unsqueeze(1)
-        return weight, -0.5 * (mean * weight).sum(0)
+        return mean / ((1 - shrinkage) * variance + shrinkage * level).unsqueeze(1), mean
 
 
 def within_classes(

@@ -98,8 +98,7 @@ class CommitteeLearner(Learner):
             inputs = whitened(inputs, self.whitening)
         self.whole = task_on(inputs, labels, config, dtype, device)
         if edges is None:
-            similar = Similarity(inputs, config.metric, min(config.n_neighbors, len(labels) - 1))
-            directions = Directions(inputs, config.metric_rank) if config.metric_rank else None
+            similar, directions = pair_features(inputs, config)
             edges = starting_edges(
                 similar, graph, split.validation.size, dtype, device, directions
             )  # fmt: skip
@@ -268,6 +267,12 @@ def expected_graph(edges: SharedEdges) -> GraphBatch:
     return weighted_graph(row, col, edges.probs[: edges.pairs.n_pairs], edges.n_nodes)
 
 
+def pair_features(inputs: Features, config: LDSConfig) -> tuple[Similarity, Directions | None]:
+    """What probabilities of edges follow from, as networks see the rows of the fit."""
+    similar = Similarity(inputs, config.metric, min(config.n_neighbors, inputs.shape[0] - 1))
+    return similar, Directions(inputs, config.metric_rank) if config.metric_rank else None
+
+
 def predict_new(
     features: Features,
     labels: NDArray[np.int64],
@@ -293,13 +298,12 @@ def predict_new(
         whitened(prepared.of(rows), params.get(WHITENING)) for rows in (features, new)
     )
     task = task_on(fitted, labels, config, edges.probs.dtype, edges.probs.device)
-    similar = Similarity(fitted, config.metric, min(config.n_neighbors, len(labels) - 1))
+    similar, directions = pair_features(fitted, config)
     known = torch.as_tensor(probabilities, dtype=edges.probs.dtype, device=edges.probs.device)
 
     def classify(attached: NewEdges) -> Tensor:
         return predict_proba_new(task, params, edges, inputs, attached, config.n_draws, seed)
 
     beta = params[COEFFICIENTS].to(known.device)
-    directions = Directions(fitted, config.metric_rank) if config.metric_rank else None
     attached = new_edges(similar, inputs, beta, known, classify, config.agreement, directions)
     return classify(attached)

@@ -103,14 +103,18 @@ def clouds(n=300, seed=0, spread=6.0):
     return x @ turn, labels
 
 
-def test_with_every_label_it_is_the_shrunk_discriminant_of_scikit_learn():
-    x, labels = clouds()
-    params, logits = fit(x, labels, np.arange(len(x)))
+def assert_scikit_learn_finds_the_same(x, labels, params, logits):
     theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE).fit(x, labels)
     ours, coef = params["W"].numpy(), theirs.coef_.T
     ours, coef = (a - a.mean(1, keepdims=True) for a in (ours, coef))
     np.testing.assert_allclose(ours / np.linalg.norm(ours), coef / np.linalg.norm(coef), rtol=1e-8)
     assert (logits.argmax(1).numpy() == theirs.predict(x)).mean() > 0.99
+
+
+def test_with_every_label_it_is_the_shrunk_discriminant_of_scikit_learn():
+    x, labels = clouds()
+    params, logits = fit(x, labels, np.arange(len(x)))
+    assert_scikit_learn_finds_the_same(x, labels, params, logits)
 
 
 def near(x):
@@ -212,11 +216,7 @@ def test_more_features_than_can_be_squared_are_told_apart_by_their_variances(mon
     x, labels = uncorrelated()
     monkeypatch.setattr(discriminant, "WIDE", 3)
     params, logits = fit(x, labels, np.arange(300))
-    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE).fit(x, labels)
-    ours, coef = params["W"].numpy(), theirs.coef_.T
-    ours, coef = (a - a.mean(1, keepdims=True) for a in (ours, coef))
-    np.testing.assert_allclose(ours / np.linalg.norm(ours), coef / np.linalg.norm(coef), rtol=1e-8)
-    assert (logits.argmax(1).numpy() == theirs.predict(x)).mean() > 0.99
+    assert_scikit_learn_finds_the_same(x, labels, params, logits)
 
 
 def test_sparse_and_dense_features_give_the_same_model_without_a_covariance(monkeypatch):

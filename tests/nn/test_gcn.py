@@ -78,11 +78,8 @@ def test_sparse_features_give_the_logits_and_gradients_of_dense_ones():
 @pytest.mark.parametrize("of_first", [None, 0.1])
 def test_training_drops_entries_of_x_and_of_the_hidden_layer(of_first):
     """With the masks drawn again from the same state, the formula with them put in."""
-    x, A, network = (
-        random_features(),
-        random_graph(4),
-        GCN(F, H, C, dropout=0.4, input_dropout=of_first),
-    )
+    x, A = random_features(), random_graph(4)
+    network = GCN(F, H, C, dropout=0.4, input_dropout=of_first)
     w = weights(network)
     torch.manual_seed(3)
     logits = network(w, node_features(x, torch.float64), batch_of(A), training=True)
