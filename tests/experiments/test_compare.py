@@ -55,6 +55,26 @@ def test_the_table_pairs_seeds() -> None:
     assert f"-2.7 (p = {p:.3f})" in shown[3]
 
 
+def test_the_overview_sets_methods_against_the_default_of_the_same_seeds() -> None:
+    runs = {
+        ("lds", "wine"): [0.9, 0.92, 0.97], ("other", "wine"): [0.88, 0.93, 0.9],
+        ("lds", "cora"): [0.8], ("other", "cora"): [0.85, 0.1], ("alone", "iris"): [0.5],
+    }  # fmt: skip
+    lines = [
+        {"data": data, "retain": 0.5 if data == "cora" else None, "seed": seed, "method": method,
+         "accuracy": accuracy}
+        for (method, data), scores in runs.items() for seed, accuracy in enumerate(scores)
+    ]  # fmt: skip
+    error = stats.sem([-2, 1, -7])
+    assert list(compare.overview(lines)) == [
+        "| against the default | wine | cora, 50 % of edges | iris |",
+        "|---|--:|--:|--:|",
+        "| the default, % | 93.0 | 80.0 |  |",
+        f"| other | -2.7 ({error:.1f}) | +5.0 |  |",
+        "| alone |  |  |  |",
+    ]
+
+
 def test_finished_runs_are_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,7 +98,7 @@ def test_parts_change_what_they_say() -> None:
         assert any(default[key] != value for key, value in options.items()), name
         LDSConfig.of(**options)
     others = {"lds", "0/1 edges, frozen", "without discriminants", "without learned metric"}
-    others |= {"with metric_rank=8"}
+    others |= {"with metric_rank=8", "refit of one GCN", "without the refit"}
     assert others | set(compare.PARTS) == set(compare.methods(True))
 
 
@@ -126,6 +146,35 @@ def test_without_discriminants_the_committee_is_of_networks(
     assert len(params["log_weights"]) == 3 * 4
     assert not any(name.endswith("beliefs") for name in params)
     np.testing.assert_array_equal(found, results[0].probabilities)
+
+
+def test_the_refit_may_be_of_one_network(
+    monkeypatch: pytest.MonkeyPatch, results: list[Any]
+) -> None:
+    monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 10)
+    compare.of_refitted_gcn(load("wine", seed=0), 0)
+    assert results[0].params["log_weights"].tolist() == [0]
+    assert {name.split(".")[0] for name in results[0].params if "." in name} == {"0"}
+
+
+def test_without_the_refit_the_best_outer_iteration_decides(
+    monkeypatch: pytest.MonkeyPatch, results: list[Any]
+) -> None:
+    seen: list[Any] = []
+
+    class Noted(compare.CommitteeLearner):
+        def judge(self, *arguments: Any) -> Any:
+            seen.append(super().judge(*arguments))
+            return seen[-1]
+
+    monkeypatch.setattr(compare, "CommitteeLearner", Noted)
+    data = load("wine", seed=0)
+    found = compare.of_no_refit(data, 0)
+    assert not results  # no refit was made
+    rows = data.split.stopping
+    loss = -np.log(found[rows, data.labels[rows]]).mean()
+    best = max(seen, key=lambda one: (one.stopping_accuracy, -one.stopping_loss))
+    assert loss == pytest.approx(best.stopping_loss, rel=1e-4)  # float32
 
 
 def test_without_the_learned_metric_measurements_stay_as_they_come(
