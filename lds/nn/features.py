@@ -78,6 +78,11 @@ class SparseFeatures:
         self._columns = _pattern(flipped, device)
         self._dense: Tensor | None = None
 
+    @property
+    def share(self) -> float:
+        """Of the entries of X that are stored, in [0, 1]."""
+        return self._values.numel() / max(1, self.shape[0] * self.shape[1])
+
     def dense(self) -> Tensor:
         """X as a dense tensor `(n_nodes, n_features)`, made once and kept."""
         if self._dense is None:

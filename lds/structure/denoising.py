@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from lds.graphs.pairwise import Pattern, pair_products
 from lds.graphs.product import propagate
+from lds.graphs.similarity import WORDS_BELOW
 from lds.nn.features import DenseFeatures, SparseFeatures
 from lds.nn.gcn import glorot
 
@@ -44,6 +46,13 @@ class Denoiser:
 
     features: DenseFeatures | SparseFeatures
 
+    @classmethod
+    def of(cls, features: DenseFeatures | SparseFeatures) -> "Denoiser":
+        """Of features that are words only where few are not 0; storage does not decide."""
+        if isinstance(features, SparseFeatures) and features.share >= WORDS_BELOW:
+            return cls(DenseFeatures(features.dense()))
+        return cls(features)
+
     def init(
         self, generator: torch.Generator, dtype: torch.dtype, device: torch.device
     ) -> dict[str, Tensor]:
@@ -65,12 +74,15 @@ class Denoiser:
         if isinstance(self.features, DenseFeatures):
             told = code @ params["decoder"].t() + params["bias"]
             return (told[row, col] - truth).square().mean() / self._variance
-        n_features = self.features.shape[1]
-        other = torch.randint(n_features, (NEGATIVES * len(row),)).to(row.device)
-        positive = _logits(code, params, row, col)
-        negative = _logits(code, params, row.repeat(NEGATIVES), other)
-        total = softplus(-positive).sum() + softplus(negative).sum()
-        return total / max(1, len(positive) + len(negative))
+        n_words = self.features.shape[1]
+        other = torch.randint(n_words, (NEGATIVES, len(row))).to(row.device)
+        # A hidden word, then its negatives: pairs stay in the order of their rows.
+        told_of = torch.cat([col.unsqueeze(0), other]).t().flatten()
+        pairs = Pattern.of(row.repeat_interleave(1 + NEGATIVES), told_of, self.features.shape)
+        logits = pair_products(code, params["decoder"], pairs)
+        logits = (logits + params["bias"].index_select(0, told_of)).view(-1, 1 + NEGATIVES)
+        total = softplus(-logits[:, 0]).sum() + softplus(logits[:, 1:]).sum()
+        return total / max(1, logits.numel())
 
     @functools.cached_property
     def _variance(self) -> float:
@@ -78,8 +90,3 @@ class Denoiser:
         assert isinstance(self.features, DenseFeatures)
         found = float(self.features.x.var(0, correction=0).mean())
         return found if math.isfinite(found) and found > 0 else 1.0
-
-
-def _logits(code: Tensor, params: dict[str, Tensor], row: Tensor, col: Tensor) -> Tensor:
-    mine = code.index_select(0, row) * params["decoder"].index_select(0, col)
-    return mine.sum(1) + params["bias"].index_select(0, col)

@@ -205,7 +205,7 @@ class Learner:
         self.log_lr = torch.tensor(math.log(config.inner_lr), dtype=dtype, device=device)
         self.outer_lr = config.outer_lr
         self.stopping = nodes_tensor(split.stopping, device)
-        self.denoiser = Denoiser(self.task.features) if config.denoising_weight else None
+        self.denoiser = Denoiser.of(self.task.features) if config.denoising_weight else None
         self.split, self.labels = split, labels
         self.assign(split.train, split.validation)
         self.groups = PairGroups(labels, split, held_out)

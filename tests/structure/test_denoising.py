@@ -109,6 +109,15 @@ def test_hidden_entries_are_absent_from_the_input_and_told_apart_from_it(sparse)
     assert all(torch.equal(a, b) for a, b in zip(again, (row, col, truth), strict=True))
 
 
+@pytest.mark.parametrize(("share", "words"), [(0.1, True), (0.2, False), (0.5, False)])
+def test_measurements_of_which_many_are_0_are_no_words(share, words):
+    rng = np.random.default_rng(0)
+    x = rng.random((50, 40)) * (rng.random((50, 40)) < share)
+    seen = Denoiser.of(node_features(x, torch.float64)).features
+    assert isinstance(seen, SparseFeatures if words else DenseFeatures)
+    np.testing.assert_array_equal(seen.dense(), x)
+
+
 def test_what_is_hidden_does_not_reach_its_own_prediction():
     """Another value of a hidden entry changes the truth it is held against, and no prediction."""
     features, x, edges, _ = problem(False)
