@@ -10,6 +10,9 @@ Support = Literal["all", "sparse", "auto"]
 Method = Literal["committee", "lds"]
 """How a graph is learned: the library's own way, or the thesis's."""
 
+TITLES: dict[Method, str] = {"committee": "LDS, the default", "lds": "LDS of the thesis"}
+"""What tables call them."""
+
 Estimator = Literal["straight_through", "reinmax", "gumbel_softmax", "score_function", "disarm"]
 """How the gradient by a probability comes from drawn graphs."""
 
@@ -77,7 +80,8 @@ class LDSConfig:
         settle: hypergradients are taken once the best inner loss fell by less than this share of it
             within a window of τ steps; 0 takes them from the first step.
         agreement: coefficient of the log-odds that the nodes of a pair are of one class, in the
-            further refits of the committee; 0 has none but the first.
+            further refits of the committee, unless the early-stopping rows refuse it; 0 has none
+            but the first.
         metric_rank: rank of a metric on pairs that the hypergradients learn with the other shared
             coefficients of the committee (`lds.graphs.directions`); 0 has none.
         method: "lds" (the thesis), or "committee" (see `lds.structure.committee`), whose defaults

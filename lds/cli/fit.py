@@ -12,7 +12,7 @@ from rich.table import Table
 from lds.checkpoints import begin_run, load_settings
 from lds.cli.console import Json, err, out, percent, print_json, print_path
 from lds.cli.options_file import Config
-from lds.config import Estimator, LDSConfig, Method
+from lds.config import TITLES, Estimator, LDSConfig, Method
 
 if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
@@ -344,7 +344,8 @@ def _print_summary(report: "FitReport", config: LDSConfig, folder: Path) -> None
     table.add_column("early-stopping rows", justify="right")
     for column in ("test rows", "NLL, nats", "ECE"):
         table.add_column(column, justify="right")
-    table.add_row("LDS", percent(best.stopping_accuracy), *_cells(test["lds"]), style="bold")
+    mine = (TITLES[config.method], percent(best.stopping_accuracy), *_cells(test["lds"]))
+    table.add_row(*mine, style="bold")
     for letter, (name, control) in zip("abc", report.controls.items(), strict=False):
         label = f"({letter}) {CONTROLS[name]}"
         table.add_row(label, percent(control.stopping_accuracy), *_cells(test[name]))

@@ -88,8 +88,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         redraw: True deals the train and validation rows anew before every inner run.
         settle: hypergradients are taken once the inner loss falls by less than this share within
             `truncation` steps.
-        agreement: how much edges follow what their rows were taken for, in further refits; 0 has
-            none.
+        agreement: how much edges follow what their rows were taken for, in further refits, unless
+            early-stopping rows refuse it; 0 has none.
         metric_rank: of a metric on pairs of rows, learned with the edges; 0 has none.
         method: "committee", or "lds", the thesis's, which alone takes backbone, connected,
             estimator, batch_nodes, learn_inner_lr and support="all".

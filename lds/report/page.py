@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from lds._files import write_atomically
 from lds.checkpoints import Run, load_run
+from lds.config import TITLES
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
@@ -146,7 +147,7 @@ def _facts(run: Run) -> str:
 
 
 def _quality(run: Run) -> str:
-    names = {"lds": "LDS", **CONTROLS}
+    names = {"lds": TITLES[run.settings["options"]["method"]], **CONTROLS}
     rows = []
     for name, found in run.summary["test_quality"].items():
         cells = ("-", "-", "-")

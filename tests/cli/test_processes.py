@@ -24,7 +24,8 @@ def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     result = lds("fit", "iris", *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
-    for text in ("LDS", "(a) GCN", "(b) GCN", "(c) LDS's schedule", "expected edges"):
+    ours = {"committee": "LDS, the default", "lds": "LDS of the thesis"}[method]
+    for text in (ours, "(a) GCN", "(b) GCN", "(c) LDS's schedule", "expected edges"):
         assert text in result.stdout
     run = load_run(tmp_path / "runs" / "iris-1")
     assert set(run.summary["test_accuracy"]) == {

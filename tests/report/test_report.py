@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from lds.checkpoints import load_run
 from lds.cli import app
+from lds.config import TITLES
 from lds.report.neighbours import UNIT, neighbourhoods, to_script
 from lds.report.page import PICTURES, html, write_report
 from tests.saved_run import NAMES
@@ -91,6 +92,7 @@ def test_it_holds_the_runs_numbers(text, run):
         assert f"{found['nll']:.3f}" in cells
     for value in run.settings["options"].values():
         assert str(value) in cells
+    assert TITLES[run.settings["options"]["method"]] in text
 
 
 def test_neighbours_are_the_most_probable_edges(run):
