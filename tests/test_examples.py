@@ -1,6 +1,7 @@
 """Every example runs, on a small budget."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,29 @@ def test_replicates_in_a_batch_are_timed_beside_a_loop_and_come_to_the_same():
     assert report["ratio"] > 0
     assert report["accuracy"]["batch"] == pytest.approx(report["accuracy"]["loop"], abs=0.02)
     assert report["operations"]["batch"] < 0.6 * report["operations"]["loop"]
+
+
+@pytest.mark.parametrize(
+    ("name", "joined"), [("like", 0.8), ("hubs", 0.8), ("unlike", 0.03), ("anybody", 0.25)]
+)
+def test_a_made_up_graph_joins_whom_it_says(name, joined):
+    shapes = runpy.run_path(str(BENCHMARKS / "shapes.py"))
+    data = shapes["dataset"](name, 0)
+    row, col = data.adjacency.nonzero()
+    share = (data.labels[row] == data.labels[col]).mean()
+    assert abs(share - joined) < 4 * (joined * (1 - joined) / (len(row) / 2)) ** 0.5
+    expected = shapes["GRAPHS"][name].degree
+    assert len(row) / data.n_nodes == pytest.approx(expected, rel=0.2)
+    degrees = np.bincount(row)
+    assert (degrees.max() > 8 * degrees.mean()) == (name == "hubs")
+
+
+def test_every_made_up_table_has_labelled_rows_of_every_class():
+    shapes = runpy.run_path(str(BENCHMARKS / "shapes.py"))
+    for name in shapes["SHAPES"]:
+        data = shapes["dataset"](name, 1)
+        assert data.adjacency is None
+        assert set(data.labels[data.split.train]) == set(range(len(data.classes))), name
 
 
 def wrong_labels_are_found(rows):

@@ -9,7 +9,8 @@
    are calibrated on the early-stopping rows and count by what they reach there.
 4. What the committee takes the nodes for says which pairs are of one class: with this as a further
    feature of pairs they train again, twice; all of them sit on the committee, on the last
-   distribution.
+   distribution. Where edges join unlike nodes this would undo them, and the early-stopping rows
+   refuse it (`harms`).
 
 The thesis's own method spends a free probability on every pair, and the edges of labelled nodes are
 memorised; a few coefficients cannot memorise.
@@ -42,7 +43,7 @@ from lds.nn.whitening import whitened, whitening
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import LDSResult, Learner
 from lds.structure.objectives import Task, nodes_tensor, task_on
-from lds.structure.predict import predict_proba_new, score
+from lds.structure.predict import losses, predict_proba_new, score
 from lds.structure.shared import SharedEdges, new_edges, starting_edges, with_agreement
 from lds.structure.train import train
 
@@ -56,6 +57,12 @@ TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
 
 COEFFICIENTS = "edge_coefficients"
 """β among the params of a result: what new nodes' edges follow from."""
+
+AGREEMENT = "edge_agreement"
+"""Among them: the coefficient of agreement, 0 where it was refused."""
+
+HARM = 3.0
+"""Standard errors by which the loss of a committee may grow where edges follow what it says."""
 
 WHITENING = "whitening"
 """Among them where features are measurements: the metric they are seen in (see `nn.whitening`)."""
@@ -114,30 +121,22 @@ class CommitteeLearner(Learner):
         config, task, edges = self.config, self.whole, self.edges
         assert isinstance(edges, SharedEdges)
         assert isinstance(task.network, Committee)
-        kinds = task.network.kinds
-        rows = nodes_tensor(
-            np.concatenate([self.split.train, self.split.validation]), task.labels.device
-        )
-        last, expected = edges, expected_graph(edges)
-        members: list[Member] = []
-        for turn in range(task.network.n_times):
-            if turn:  # with what the turn before took the nodes for
-                _, found = weigh(task, members[-len(kinds) :], expected, self.stopping)
-                last = with_agreement(edges, found, config.agreement)
-                expected = expected_graph(last)
-            for k, network in enumerate(kinds):
-                self.tell(len(members))
-                one = replace(task, network=network)
-                if isinstance(network, Discriminant):
-                    member = fit_member(one, expected, rows, self.stopping)
-                else:
-                    seed = mix(config.seed, turn, k, -8)
-                    member = train_member(one, last, expected, rows, self.stopping, config, seed)
-                members.append(member)
+        last, expected, agreement = edges, expected_graph(edges), 0.0
+        members = before = self.refit(last, expected, 0)
+        for turn in range(1, task.network.n_times):  # with what the turn before took the nodes for
+            _, found = weigh(task, before, expected, self.stopping)
+            agreeing = with_agreement(edges, found, config.agreement)
+            further = expected_graph(agreeing)
+            _, moved = weigh(task, before, further, self.stopping)
+            if not harms(found, moved, task.labels, self.stopping):
+                last, expected, agreement = agreeing, further, config.agreement
+            before = self.refit(last, expected, turn)
+            members = [*members, *before]
         self.tell(len(members))
         log_weights, _ = weigh(task, members, expected, self.stopping)
         params = task.network.join([member.params for member in members], log_weights)
         params[COEFFICIENTS] = edges.coefficients
+        params[AGREEMENT] = edges.coefficients.new_tensor(agreement)
         if self.whitening is not None:
             params[WHITENING] = self.whitening
         n_done = len(self.history)
@@ -150,6 +149,27 @@ class CommitteeLearner(Learner):
             expected_edges=last.expected_edges, group_probs=self.groups.means(last), improved=True,
         )  # fmt: skip
         return replace(result, history=[*self.history, record])
+
+    def refit(self, edges: SharedEdges, expected: GraphBatch, turn: int) -> list[Member]:
+        """A member of each kind on a distribution, of which `expected` is the expected graph."""
+        task = self.whole
+        assert isinstance(task.network, Committee)
+        rows = nodes_tensor(
+            np.concatenate([self.split.train, self.split.validation]), task.labels.device
+        )
+        members: list[Member] = []
+        for k, network in enumerate(task.network.kinds):
+            self.tell(turn * len(task.network.kinds) + k)
+            one = replace(task, network=network)
+            if isinstance(network, Discriminant):
+                member = fit_member(one, expected, rows, self.stopping)
+            else:
+                seed = mix(self.config.seed, turn, k, -8)
+                member = train_member(
+                    one, edges, expected, rows, self.stopping, self.config, seed
+                )  # fmt: skip
+            members.append(member)
+        return members
 
     def tell(self, done: int) -> None:
         """How many members are trained, to whom it may concern."""
@@ -186,18 +206,32 @@ def weigh(
     def loss(probabilities: Tensor) -> float:
         return score(probabilities, task.labels, stopping).loss
 
-    losses = torch.tensor([loss(probs) for probs in each], dtype=torch.float64)
+    alone = torch.tensor([loss(probs) for probs in each], dtype=torch.float64)
     generative = torch.tensor([isinstance(m.network, Discriminant) for m in members])
-    log_weights = torch.full_like(losses, -math.inf)
+    log_weights = torch.full_like(alone, -math.inf)
     for family in (generative, ~generative):
         if family.any():
-            shared = (-(len(stopping) ** 0.5) * losses[family]).log_softmax(0)
+            shared = (-(len(stopping) ** 0.5) * alone[family]).log_softmax(0)
             together = torch.einsum(
                 "m,mnc->nc", shared.exp().to(each), each[family.to(each.device)]
             )
             log_weights[family] = shared - len(stopping) ** 0.5 * loss(together)
     log_weights = log_weights.log_softmax(0).to(each)
     return log_weights, (log_weights.exp().view(-1, 1, 1) * each).sum(0)
+
+
+def harms(before: Tensor, after: Tensor, labels: Tensor, rows: Tensor) -> bool:
+    """Whether the mean loss on rows grows by more than `HARM` standard errors, paired by row.
+
+    One row alone tells nothing.
+
+    Arguments:
+        before, after: class probabilities, `(n_nodes, n_classes)`.
+        labels: `(n_nodes,)`.
+        rows: to judge by.
+    """
+    growth = losses(after, labels, rows) - losses(before, labels, rows)
+    return len(rows) > 1 and bool(growth.mean() > HARM * growth.std() / len(rows) ** 0.5)
 
 
 def fit_member(task: Task, expected: GraphBatch, rows: Tensor, stopping: Tensor) -> Member:
@@ -305,5 +339,6 @@ def predict_new(
         return predict_proba_new(task, params, edges, inputs, attached, config.n_draws, seed)
 
     beta = params[COEFFICIENTS].to(known.device)
-    attached = new_edges(similar, inputs, beta, known, classify, config.agreement, directions)
+    agreement = float(params[AGREEMENT])
+    attached = new_edges(similar, inputs, beta, known, classify, agreement, directions)
     return classify(attached)

@@ -160,7 +160,11 @@ WORST = Score(-1.0, math.inf)
 
 def score(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Score:
     """Score of class probabilities `(n_nodes, n_classes)` on `rows`."""
-    mine, truth = probabilities[rows], labels[rows]
-    accuracy = float((mine.argmax(1) == truth).double().mean())
-    likelihood = mine.gather(1, truth.unsqueeze(1)).clamp_min(SMALLEST)
-    return Score(accuracy, float(-likelihood.log().mean()))
+    accuracy = float((probabilities[rows].argmax(1) == labels[rows]).double().mean())
+    return Score(accuracy, float(losses(probabilities, labels, rows).mean()))
+
+
+def losses(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+    """-log of the probability of each row's own label, `(n_rows,)`, nats."""
+    likelihood = probabilities[rows].gather(1, labels[rows].unsqueeze(1)).squeeze(1)
+    return -likelihood.clamp_min(SMALLEST).log()

@@ -35,8 +35,9 @@ SLOPE = 10.0
 MIDDLE_COSINE, MIDDLE_KERNEL = 0.25, 0.37
 """a and b of the map σ(a (s - b)) from similarities to probabilities, for both kinds of them."""
 
-BESIDE_GRAPH = -1.0
-"""Where there is a graph, a near neighbour starts less likely: by this in log-odds."""
+BESIDE_GRAPH = -4.0
+"""Where there is a graph, a near neighbour starts unlikely, by this in log-odds: features may say
+nothing of who is of one class, and few labels cannot take neighbours away again."""
 
 SMOOTH = 0.02
 """Keeps the log-odds of agreement within ±4."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
@@ -27,6 +28,7 @@ from lds.structure import committee, learner
 from lds.structure import train as training
 from lds.structure.baselines import run_controls
 from lds.structure.committee import (
+    AGREEMENT,
     COEFFICIENTS,
     WHITENING,
     CommitteeLearner,
@@ -34,6 +36,7 @@ from lds.structure.committee import (
     calibrated,
     expected_graph,
     fit_member,
+    harms,
     predict_new,
     train_member,
     weigh,
@@ -475,8 +478,58 @@ def test_agreement_joins_the_features_after_the_first_refit():
     assert torch.equal(plain.params[COEFFICIENTS], agreed.params[COEFFICIENTS])
     assert torch.equal(agreed.edges.coefficients[:2], agreed.params[COEFFICIENTS])
     assert float(agreed.edges.coefficients[2]) == SMALL.agreement
+    assert [float(fitted.params[AGREEMENT]) for fitted in (plain, agreed)] == [0, SMALL.agreement]
     given = fit(graph=path())
     assert given.edges.names == ("candidate", "similarity", "given", "agreement")
+
+
+def unlike(n=200, seed=0):
+    """Four classes whose features say little; neighbours are of another class, always the same."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 4
+    x = rng.standard_normal((n, 8)) + 1.2 * np.eye(8)[labels]
+    ends = rng.permuted(np.arange(n).reshape(-1, 4), axis=0)  # a row: a node of each class
+    for _ in range(7):
+        ends = np.vstack([ends, rng.permuted(np.arange(n).reshape(-1, 4), axis=0)])
+    row, col = np.vstack([ends[:, :2], ends[:, 2:]]).T
+    upper = sp.coo_array((np.ones(len(row)), (row, col)), shape=(n, n))
+    graph = sp.csr_array(((upper + upper.T) > 0).astype(np.float32))
+    split = Split(*(np.arange(40 * k, 40 * (k + 1)) for k in range(3)), np.arange(120, n))
+    return (x.astype(np.float32), labels.astype(np.int64), split), graph
+
+
+def test_edges_between_unlike_nodes_are_not_undone_by_agreement(monkeypatch):
+    monkeypatch.setattr(committee, "MAX_STEPS", 150)
+    problem, graph = unlike()
+    _, labels, split = problem
+    config = dataclasses.replace(SMALL, hidden_channels=16, max_inner=40)
+    found = fit(config, problem, graph)
+    assert float(found.params[AGREEMENT]) == 0
+    assert "agreement" not in found.edges.names
+    right = found.probabilities.argmax(1) == labels
+    assert right[split.test].mean() > 0.85  # nearest class means know 0.5 of them
+    assert found.edges.to_csr()[graph.nonzero()].mean() > 0.8
+
+
+@pytest.mark.parametrize("grown", [0.9, 1.1])
+def test_harm_is_a_growth_of_the_loss_by_three_standard_errors(grown):
+    rng = np.random.default_rng(0)
+    labels = torch.arange(50) % 3
+    before = rng.dirichlet(np.ones(3), 50)
+    own = before[np.arange(50), labels]
+    noise = rng.normal(size=30)
+    noise -= noise.mean()
+    # Losses of the first 30 rows grow so that their paired t statistic is 3 · grown.
+    lost = noise + 3 * grown * noise.std(ddof=1) / 30**0.5
+    own[:30] *= np.exp(-0.05 * lost)
+    after = before.copy()
+    after[np.arange(50), labels] = own
+    rows = torch.arange(30)
+    t = stats.ttest_rel(-np.log(own[:30]), -np.log(before[np.arange(30), labels[:30]])).statistic
+    assert t == pytest.approx(3 * grown)
+    arguments = (torch.from_numpy(before), torch.from_numpy(after), labels)
+    assert harms(*arguments, rows) == (grown > 1)
+    assert not harms(*arguments, rows[:1])
 
 
 # The schedule
@@ -739,6 +792,19 @@ def test_new_rows_near_a_row_of_the_fit_come_out_as_it_did(kind, options, monkey
     found = predict_new(x, y, x, result.params, result.edges, result.probabilities, config, 0)
     assert (found.argmax(1).numpy() == result.probabilities.argmax(1)).mean() >= 0.95
     np.testing.assert_allclose(found.sum(1).numpy(), 1, rtol=1e-5)
+
+
+def test_agreement_that_was_refused_is_not_believed_of_new_nodes():
+    x, y, _ = blobs()
+    result, new = fit(), blobs(6, seed=1)[0]
+
+    def found(params, config):
+        return predict_new(x, y, new, params, result.edges, result.probabilities, config, 0)
+
+    refused = result.params | {AGREEMENT: torch.tensor(0.0)}
+    half = dataclasses.replace(SMALL, agreement=0.5)  # what counts is what was learned with
+    assert torch.equal(found(refused, SMALL), found(refused, half))
+    assert not torch.equal(found(refused, SMALL), found(result.params, SMALL))
 
 
 def test_predictions_of_new_nodes_follow_their_seed():
