@@ -1,5 +1,6 @@
 """`lds fit`: begin a run, or go on with one."""
 
+import itertools
 import os
 from dataclasses import fields, replace
 from pathlib import Path
@@ -330,8 +331,12 @@ def _run_folder(wanted: Path | None, data: "NodeDataset", seed: int, force: bool
             )
         return wanted
     base = Path("runs") / f"{Path(data.name).stem}-{seed}"
-    tries = [base, *(base.with_name(f"{base.name}-{k}") for k in range(2, 10_000))]
-    return base if force else next(folder for folder in tries if not folder.exists())
+    if force or not base.exists():
+        return base
+    tries = (base.with_name(f"{base.name}-{k}") for k in itertools.count(2))
+    folder = next(one for one in tries if not one.exists())
+    err.print(f"{base} holds a run; this one goes to {folder}", soft_wrap=True, highlight=False)
+    return folder
 
 
 def _print_summary(report: "FitReport", config: LDSConfig, folder: Path) -> None:

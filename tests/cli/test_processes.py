@@ -44,6 +44,7 @@ def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     again = lds("fit", "iris", *options, "--no-controls", cwd=tmp_path)
     assert again.returncode == 0
     assert (tmp_path / "runs" / "iris-1-2").is_dir(), "an existing run is not written over"
+    assert "iris-1 holds a run; this one goes to" in again.stderr
 
 
 def test_the_same_seed_in_two_processes_is_bitwise_the_same(tmp_path):
