@@ -11,12 +11,11 @@ Graphs: 1,000 nodes of four Gaussian classes in 20 dimensions, 180 of them label
 Edges join like nodes (8 in 10), the same with hubs, or unlike nodes (class 0 with 1, 2 with 3), or
 anybody; or they join like nodes whose features say nothing.
 
-Controls and table as in `lds.experiments.compare`.
+A run found in the file is not run again. Controls and table as in `lds.experiments.compare`.
 """
 
 import argparse
-import json
-import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +32,7 @@ from sklearn.datasets import (
 
 from lds._types import Split
 from lds.datasets.base import NodeDataset
-from lds.experiments.compare import methods, table
-from lds.experiments.fit import quality_on_test
+from lds.experiments.compare import collect, table
 
 N, ROLE = 500, 20
 N_NODES, N_CLASSES, GRAPH_ROLE = 1000, 4, 60
@@ -126,20 +124,12 @@ def main() -> None:
     if unknown := set(arguments.shapes) - set(shapes):
         parser.error(f"{', '.join(sorted(unknown))} is none of {', '.join(shapes)}")
     torch.set_num_threads(1)
-    found = []
-    for name in arguments.shapes or shapes:
-        for seed in range(arguments.seeds):
-            data = dataset(name, seed)
-            for method, run in methods(parts=False).items():
-                started = time.process_time()
-                quality = quality_on_test(run(data, seed), data)
-                assert quality is not None
-                found.append({
-                    "data": name, "retain": None, "seed": seed, "method": method,
-                    **quality.to_dict(), "seconds": time.process_time() - started,
-                })  # fmt: skip
-                print(json.dumps(found[-1]), flush=True)
-    arguments.out.write_text("".join(json.dumps(line) + "\n" for line in found))
+    cases = (
+        (name, None, seed, partial(dataset, name, seed))
+        for name in arguments.shapes or shapes
+        for seed in range(arguments.seeds)
+    )
+    found = collect(arguments.out, cases, parts=False)
     print("\n".join(table(found)))
 
 

@@ -12,8 +12,9 @@ file; a run found there is not run again. One setting for all data sets.
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ from lds.structure.learner import Learner, learn
 from lds.structure.shared import SharedEdges
 
 Probabilities = NDArray[np.floating[Any]]
+
+Case = tuple[str, float | None, int, Callable[[], NodeDataset]]
+"""A data set: its name, the share of its graph's edges, the seed, and what makes it."""
 
 OURS = "lds"
 PARTS: dict[str, dict[str, Any]] = {
@@ -79,18 +83,17 @@ def of_ranked(data: NodeDataset, seed: int) -> Probabilities:
 
 def of_networks(data: NodeDataset, seed: int) -> Probabilities:
     """The default, its committee without discriminants."""
-    learner = _learner(data, seed)
-    whole = _committee(learner)
-    networks = [kind for kind in whole.kinds if not isinstance(kind, Discriminant)]
-    _refit_by(learner, Committee(networks, whole.n_times))
-    return learner.result(_run(learner)).probabilities
+
+    def networks(whole: Committee) -> Committee:
+        kinds = [kind for kind in whole.kinds if not isinstance(kind, Discriminant)]
+        return Committee(kinds, whole.n_times)
+
+    return _of_committee(data, seed, networks)
 
 
 def of_refitted_gcn(data: NodeDataset, seed: int) -> Probabilities:
     """One GCN, trained on all labels and the learned distribution, in place of the committee."""
-    learner = _learner(data, seed)
-    _refit_by(learner, Committee(_committee(learner).kinds[:1]))
-    return learner.result(_run(learner)).probabilities
+    return _of_committee(data, seed, lambda whole: Committee(whole.kinds[:1]))
 
 
 def of_no_refit(data: NodeDataset, seed: int) -> Probabilities:
@@ -122,13 +125,14 @@ def _learner(
     )  # fmt: skip
 
 
-def _committee(learner: CommitteeLearner) -> Committee:
+def _of_committee(
+    data: NodeDataset, seed: int, instead: Callable[[Committee], Committee]
+) -> Probabilities:
+    """The default, refitted by another committee than its own."""
+    learner = _learner(data, seed)
     assert isinstance(learner.whole.network, Committee)
-    return learner.whole.network
-
-
-def _refit_by(learner: CommitteeLearner, committee: Committee) -> None:
-    learner.whole = replace(learner.whole, network=committee)
+    learner.whole = replace(learner.whole, network=instead(learner.whole.network))
+    return learner.result(_run(learner)).probabilities
 
 
 def _run(learner: CommitteeLearner) -> str:
@@ -218,22 +222,36 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
     }  # fmt: skip
 
 
-def records(
-    name: str, retain: float | None, seed: int, root: str | None, parts: bool, done: set[Any]
-) -> Iterator[dict[str, Any]]:
-    """One record a method that is not `done`."""
-    data: NodeDataset | None = None
-    for method, run in methods(parts).items():
-        if (name, retain, seed, method) in done:
-            continue
-        data = data or load(name, seed=seed, root=root, retain=retain)
-        started = time.process_time()
-        found = quality_on_test(run(data, seed), data)
-        assert found is not None
-        yield {
-            "data": name, "retain": retain, "seed": seed, "method": method, **found.to_dict(),
-            "seconds": time.process_time() - started,
-        }  # fmt: skip
+def collect(out: Path, cases: Iterable[Case], parts: bool) -> list[dict[str, Any]]:
+    """One record a case and method, those of the file `out` before; the new ones are added to it.
+
+    Arguments:
+        out: JSON lines; what is there is not run again.
+        cases: what to run on. Data is made or read only where a method is missing.
+        parts: the ablation instead of controls.
+    """
+    found: list[dict[str, Any]] = []
+    if out.is_file():
+        found = [json.loads(line) for line in out.read_text().splitlines()]
+    done = {(line["data"], line["retain"], line["seed"], line["method"]) for line in found}
+    for name, retain, seed, make in cases:
+        data: NodeDataset | None = None
+        for method, run in methods(parts).items():
+            if (name, retain, seed, method) in done:
+                continue
+            data = data or make()
+            started = time.process_time()
+            quality = quality_on_test(run(data, seed), data)
+            assert quality is not None
+            record = {
+                "data": name, "retain": retain, "seed": seed, "method": method,
+                **quality.to_dict(), "seconds": time.process_time() - started,
+            }  # fmt: skip
+            with out.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            print(json.dumps(record), flush=True)
+            found.append(record)
+    return found
 
 
 def table(found: list[dict[str, Any]]) -> Iterator[str]:
@@ -310,20 +328,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file of records, JSON lines")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = []
-    if arguments.out.is_file():
-        found = [json.loads(line) for line in arguments.out.read_text().splitlines()]
-    done = {(line["data"], line["retain"], line["seed"], line["method"]) for line in found}
     root = None if arguments.root is None else str(arguments.root)
-    for name in arguments.names:
-        with_graph = name in REGISTRY and REGISTRY[name].has_graph
-        retain = arguments.retain if with_graph else None
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            for record in records(name, retain, seed, root, arguments.parts, done):
-                with arguments.out.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
-                print(json.dumps(record), flush=True)
-                found.append(record)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+
+    def cases() -> Iterator[Case]:
+        for name in arguments.names:
+            with_graph = name in REGISTRY and REGISTRY[name].has_graph
+            retain = arguments.retain if with_graph else None
+            for seed in seeds:
+                yield name, retain, seed, partial(load, name, seed=seed, root=root, retain=retain)
+
+    found = collect(arguments.out, cases(), arguments.parts)
     print("\n".join([*table(found), "", *overview(found)]))
 
 

@@ -339,6 +339,6 @@ def predict_new(
         return predict_proba_new(task, params, edges, inputs, attached, config.n_draws, seed)
 
     beta = params[COEFFICIENTS].to(known.device)
-    agreement = float(params[AGREEMENT])
+    agreement = float(params.get(AGREEMENT, config.agreement))  # older runs could not refuse it
     attached = new_edges(similar, inputs, beta, known, classify, agreement, directions)
     return classify(attached)

@@ -805,6 +805,8 @@ def test_agreement_that_was_refused_is_not_believed_of_new_nodes():
     half = dataclasses.replace(SMALL, agreement=0.5)  # what counts is what was learned with
     assert torch.equal(found(refused, SMALL), found(refused, half))
     assert not torch.equal(found(refused, SMALL), found(result.params, SMALL))
+    older = {name: leaf for name, leaf in result.params.items() if name != AGREEMENT}
+    assert torch.equal(found(older, SMALL), found(result.params, SMALL))
 
 
 def test_predictions_of_new_nodes_follow_their_seed():
