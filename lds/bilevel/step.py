@@ -1,7 +1,7 @@
 """One application of Φ_t that can be applied again, and its products by A_t and B_t (eq. 5.13)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,11 @@ def replayed(seed: int, cuda: Sequence[torch.device] = ()) -> Iterator[None]:
             torch.cuda.set_rng_state(state, device)
 
 
+def _drawing(seed: int | None, *trees: Tree) -> AbstractContextManager[None]:
+    """The random state of a seed wherever tensors of `trees` lie; None leaves it as it is."""
+    return nullcontext() if seed is None else replayed(seed, devices(*trees))
+
+
 @dataclass(frozen=True)
 class Step:
     """One application of Φ_t, replayable: it keeps what went in and the seed it drew from.
@@ -52,14 +57,14 @@ class Step:
         hyper: λ.
         t: the step number, from 0.
         seed: seeds all randomness inside Φ_t, so that a second application meets the same graph and
-            the same dropout mask.
+            the same dropout mask; None where Φ_t draws nothing from torch's random state.
     """
 
     dynamics: Dynamics
     state: Tree
     hyper: Tree
     t: int
-    seed: int
+    seed: int | None
 
     def run(self) -> tuple[Tree, Tensor | None]:
         """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
@@ -70,7 +75,7 @@ class Step:
 
     def replay(self) -> AbstractContextManager[None]:
         """The random state this step draws from."""
-        return replayed(self.seed, devices(self.state, self.hyper))
+        return _drawing(self.seed, self.state, self.hyper)
 
     def vjp(self, adjoint: list[Tensor | None]) -> tuple[list[Tensor | None], list[Any]]:
         """(α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None is a zero never formed."""
@@ -151,12 +156,12 @@ def evaluate(
     state: Tree,
     hyper: Tree,
     t: int,
-    seed: int,
+    seed: int | None,
 ) -> Outer:
     """Differentiate E(params(state), hyper, t) by state and hyperparameters."""
     traced_state, traced_hyper = Traced(state), Traced(hyper)
     with (
-        replayed(seed, devices(state, hyper)),
+        _drawing(seed, state, hyper),
         torch.enable_grad(),
         unchanged("the outer objective", state=state, hyper=hyper),
     ):

@@ -112,9 +112,9 @@ class ThinningTable:
 
 
 class ThinningRows:
-    """A table for each of several θ of one length: one draw of each, made together.
+    """A table for each of several θ of one length: draws of all of them, made together.
 
-    The draw of a row is the one that its own `ThinningTable` makes with its generator. Only the
+    A draw of a row is the one that its own `ThinningTable` makes with its generator. Only the
     random numbers themselves are taken row by row.
 
     Arguments:
@@ -146,43 +146,49 @@ class ThinningRows:
         """Whether all θ of a row are numbers, bool `(n_rows,)`."""
         return self._cumulative[:, -1].isfinite()
 
-    def draw(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """One draw of every row.
+    def draw(self, generators: Sequence[Sequence[torch.Generator]]) -> Tensor:
+        """S draws of every row.
 
         Arguments:
-            generators: source of randomness of each row, on the device of θ.
+            generators: for each draw a source of randomness of each row, on the device of θ.
 
         Returns:
-            int64, flat and ascending: row · n + index of each one drawn.
+            int64, flat and ascending: (draw · n_rows + row) · n + index of each one drawn.
         """
-        n_rows = len(self._probs)
-        device, mass = self._probs.device, self._cumulative[:, -1]
-        of_large = torch.empty(len(self._large), dtype=torch.float64, device=device)
+        n_draws, (n_rows, n_blocks) = len(generators), self._cumulative.shape
+        each = [generator for draw in generators for generator in draw]
+        device, mass = self._probs.device, self._cumulative[:, -1].repeat(n_draws)
+        of_large = torch.empty((n_draws, len(self._large)), dtype=torch.float64, device=device)
+        parts = [part for draw in of_large for part in draw.split(self._n_large)]
         points = []
-        for part, rate, generator in zip(
-            of_large.split(self._n_large), (_RATE * mass).split(1), generators, strict=True
-        ):
+        for part, rate, generator in zip(parts, (_RATE * mass).split(1), each, strict=True):
             part.uniform_(generator=generator)
             points.append(torch.poisson(rate, generator=generator))
         counts = torch.cat(points).long()
         n_points: list[int] = counts.tolist()
         widest = max(n_points)
         # Rows with fewer points than the widest have some more, which are left out below.
-        target, uniform = torch.zeros((2, n_rows, widest), dtype=torch.float64, device=device)
-        for row, (count, generator) in enumerate(zip(n_points, generators, strict=True)):
+        target, uniform = torch.zeros((2, len(each), widest), dtype=torch.float64, device=device)
+        for row, (count, generator) in enumerate(zip(n_points, each, strict=True)):
             target[row, :count].uniform_(generator=generator)
             uniform[row, :count].uniform_(generator=generator)
         target *= mass.unsqueeze(1)
-        block = torch.searchsorted(self._cumulative, target, right=True)
-        block.clamp_(max=self._cumulative.shape[1] - 1)
+        # Points of a row, of all draws, side by side: one search in its table.
+        by_row = target.view(n_draws, n_rows, widest).transpose(0, 1).reshape(n_rows, -1)
+        block = torch.searchsorted(self._cumulative, by_row, right=True)
+        block.clamp_(max=n_blocks - 1)
         before = self._cumulative.gather(1, block) - self._block_mass.gather(1, block)
-        rest = (target - before).flatten()
-        block += torch.arange(n_rows, device=device).unsqueeze(1) * self._cumulative.shape[1]
-        entries = self._probs.view(-1, BLOCK).index_select(0, block.flatten())
+        rest = (by_row - before).view(n_rows, n_draws, widest).transpose(0, 1).flatten()
+        block += torch.arange(n_rows, device=device).unsqueeze(1) * n_blocks
+        block = block.view(n_rows, n_draws, widest).transpose(0, 1).flatten()
+        entries = self._probs.view(-1, BLOCK).index_select(0, block)
         offset, kept = _within(entries, rest, uniform.flatten())
         kept &= (torch.arange(widest, device=device) < counts.unsqueeze(1)).flatten()
-        small = (block.flatten() * BLOCK + offset)[kept]
-        return _ascending(torch.cat([self._large[of_large < self._large_probs], small]))
+        draw = torch.arange(n_draws, device=device).repeat_interleave(n_rows * widest)
+        small = (draw * self._probs.numel() + block * BLOCK + offset)[kept]
+        draw, position = (of_large < self._large_probs).nonzero(as_tuple=True)
+        large = draw * self._probs.numel() + self._large.index_select(0, position)
+        return _ascending(torch.cat([large, small]))
 
 
 def _read(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,27 +1,31 @@
 """R inner runs as one: Algorithm 7, lines 6 to 15, on R disjoint copies of the nodes."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from lds._types import Split
-from lds.bilevel.adaptive import Adam
 from lds.bilevel.checks import NonFiniteError
-from lds.bilevel.reverse import sweep
-from lds.bilevel.step import Step, evaluate, mix
-from lds.bilevel.taped import TapedStep
+from lds.bilevel.step import mix
 from lds.bilevel.tensors import Tree, tree_map
-from lds.nn.joint import JointGCN
+from lds.graphs.product import FactoredGradient
+from lds.nn.base import GCN_NAME
+from lds.nn.joint import JointGCN, Keep
+from lds.structure.captured import CapturedWindow, capture_on
 from lds.structure.edges import EdgeDistribution
 from lds.structure.joint import joint_edges
 from lds.structure.learner import Learner, Params, finite
+from lds.structure.window import Drawn, Passed, Rows, Window
+
+NEEDED = {
+    "backbone": GCN_NAME, "estimator": "straight_through", "connected": False, "batch_nodes": 0,
+    "method": "lds", "denoising_weight": 0.0, "redraw": False, "settle": 0.0,
+}  # fmt: skip
+"""Options of which a batch knows one value."""
 
 
 @dataclass
@@ -88,6 +92,8 @@ class Slot:
 class Batch:
     """Runs side by side, each in its own outer iteration and at its own inner step.
 
+    On a GPU a window is captured and gone through as one, see `lds.structure.captured`.
+
     Arguments:
         slots: at least one; their tasks share X and the labels, and their options differ in what
             `replicates.ALIKE` does not name.
@@ -99,14 +105,13 @@ class Batch:
         self._task, self._config = first.task, first.config
         self._edges = joint_edges([slot.learner.edges for slot in self.slots])
         self._log_lr = torch.stack([slot.learner.log_lr for slot in self.slots]).view(-1, 1, 1)
-        self._dynamics = _OwnSteps(self._inner, lr=lambda hyper: hyper["log_lr"].exp())
-        fresh = [slot.fresh() for slot in self.slots]
-        stacked = {name: torch.stack([w[name] for w in fresh]) for name in fresh[0]}
-        self._state: Tree = self._dynamics.start(stacked, {})
-        self._losses = self._log_lr.flatten()  # of each replicate, as an objective last met them
-        self._seeds: list[list[int]] = []  # of each replicate, at each step of a window
+        self._capture = capture_on(self._log_lr.device)
+        self._captured: CapturedWindow | None = None
         self._share(range(len(slots)))
         self._arrange()
+        fresh = [slot.fresh() for slot in self.slots]
+        stacked = {name: torch.stack([w[name] for w in fresh]) for name in fresh[0]}
+        self._state: Tree = self._window.dynamics.start(stacked, {})
 
     def window(self) -> dict[int, Params]:
         """The steps up to the next hypergradient, and it, for those that come so far.
@@ -115,20 +120,9 @@ class Batch:
             The places whose inner run has ended, with its weights, or whose run cannot go on, with
             none. They are for `begin`, `place` or `keep` before the next window.
         """
-        n_steps = max(1, self._config.truncation)
         begun = [slot.t for slot in self.slots]
-        hyper = {"edges": self._edges, "log_lr": self._log_lr, "steps": self._numbers(begun)}
-        inner = [[slot.seed(slot.t + k) for slot in self.slots] for k in range(n_steps)]
-        self._seeds = [*inner, [slot.seed(slot.t + n_steps, -4) for slot in self.slots]]
-        sweeps = self._config.update_edges and self._config.truncation > 0
-        make_step = TapedStep if sweeps else Step
-        steps, states, met = [], [self._state], []
-        for k in range(n_steps):
-            steps.append(make_step(self._dynamics, states[-1], hyper, k, 0))
-            states.append(steps[-1].run()[0])
-            met.append(self._losses)
-        outer = evaluate(self._dynamics, self._outer, states[-1], hyper, n_steps, 0)
-        *inner_losses, outer_losses = torch.stack([*met, self._losses]).tolist()
+        passed = self._pass(begun)
+        *inner_losses, outer_losses = passed.losses.tolist()
         moving = []
         for place, slot in enumerate(self.slots):
             try:
@@ -139,22 +133,62 @@ class Batch:
             except NonFiniteError as error:
                 slot.error = error
         if self._config.update_edges and moving:
-            gradient = sweep(reversed(steps), outer)[1] if sweeps else outer.direct
-            self._descend(gradient, moving)
-        self._state = states[-1]
+            self._descend(*passed.gradient(), moving)
+        self._state = passed.states[-1]
         done: dict[int, Params] = {}
         for place, slot in enumerate(self.slots):
             if slot.error is not None:
                 done[place] = {}
             elif slot.ended:
-                w = self._dynamics.params(states[slot.t - begun[place]])
+                w = self._window.dynamics.params(passed.states[slot.t - begun[place]])
                 done[place] = {name: leaf[place].clone() for name, leaf in w.items()}
                 self._share([place])
         return done
 
+    def _pass(self, begun: Sequence[int]) -> Passed:
+        """Draw for a window and go through it, every run from the step at which it has begun."""
+        seeds, keeps = self._draws()
+        given = (self._state, self._log_lr, self._numbers(begun), keeps)
+        if self._capture is not None:
+            graphs = self._edges.draw(seeds)
+            if self._captured is None or not self._captured.fits(graphs):
+                self._captured = None  # its memory is free before the next is made
+                try:
+                    self._captured = CapturedWindow(self._window, given, graphs, self._capture)
+                except RuntimeError as error:
+                    reason = str(error).splitlines()[0]
+                    warnings.warn(
+                        f"a window could not be captured as a CUDA graph ({reason}); its "
+                        "operations are started one by one, which takes longer",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+                    self._capture = None
+            if self._captured is not None:
+                return self._captured(given, graphs)
+        one_by_one = [self._edges.draw([one]) for one in seeds]
+        return self._window(*given[:3], Drawn(one_by_one, keeps))
+
+    def _draws(self) -> tuple[list[list[int]], list[Keep | None]]:
+        """Seeds of the graphs of a window, for each of them one a run; dropout at its steps."""
+        n_steps, device = self._window.n_steps, self._log_lr.device
+        of_steps = [[slot.seed(slot.t + k) for slot in self.slots] for k in range(n_steps)]
+        of_outer = [slot.seed(slot.t + n_steps, -4) for slot in self.slots]
+        graphs: list[list[int]] = []
+        keeps: list[Keep | None] = []
+        for seeds in [*of_steps, of_outer]:
+            random = [torch.Generator().manual_seed(seed) for seed in seeds]
+            graphs.append([EdgeDistribution.next_seed(one) for one in random])
+            if len(keeps) == n_steps:  # E knows no dropout
+                break
+            if device.type != "cpu":  # dropout is drawn there
+                random = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+            keeps.append(self._network.keep(random, self._config.hidden_channels))
+        return graphs, keeps
+
     def begin(self, place: int) -> None:
         """Fresh weights for the run in a place, which begins an inner run."""
-        fresh = self._dynamics.start(self.slots[place].fresh(), {})
+        fresh = self._window.dynamics.start(self.slots[place].fresh(), {})
 
         def placed(leaf: Tensor, new: Tensor) -> Tensor:
             leaf = leaf.clone()
@@ -189,12 +223,18 @@ class Batch:
         dropout = [learner.config.dropout for learner in learners]
         decay = [learner.config.weight_decay for learner in learners]
         self._network = JointGCN(self._task.features, dropout)
-        self._decay = torch.tensor(decay, dtype=self._log_lr.dtype, device=self._log_lr.device)
-        labels = self._task.labels
-        self._train = _Rows([slot.split.train for slot in self.slots], labels, self._decay.dtype)
-        self._validation = _Rows(
-            [slot.split.validation for slot in self.slots], labels, self._decay.dtype
+        labels, dtype = self._task.labels, self._log_lr.dtype
+        config = self._config
+        self._window = Window(
+            self._network,
+            torch.tensor(decay, dtype=dtype, device=self._log_lr.device),
+            Rows([slot.split.train for slot in self.slots], labels, dtype),
+            Rows([slot.split.validation for slot in self.slots], labels, dtype),
+            max(1, config.truncation),
+            config.update_edges,
+            config.truncation > 0,
         )
+        self._captured = None
 
     def _share(self, places: Sequence[int]) -> None:
         """The learners' θ and learning rates are those of their places."""
@@ -203,31 +243,13 @@ class Batch:
             learner.edges.put(self._edges.probs(place))
             learner.log_lr = self._log_lr[place, 0, 0].clone()
 
-    def _inner(self, params: Params, hyper: dict[str, Any], k: int) -> Tensor:
-        """Σ_r L_r(w_r, A_r): each replicate's derivative is its own."""
-        seeds = self._seeds[k]
-        random = [torch.Generator().manual_seed(seed) for seed in seeds]
-        graph = hyper["edges"].draw([EdgeDistribution.next_seed(one) for one in random])
-        device = self._decay.device
-        if device.type != "cpu":  # dropout is drawn there
-            random = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        keep = self._network.keep(random, params["W1"].shape[2])
-        fit = self._train.mean_loss(self._network(params, graph, keep))
-        losses = fit + self._decay * 0.5 * params["W1"].square().sum((1, 2))
-        self._losses = losses.detach()
-        return losses.sum()
-
-    def _outer(self, params: Params, hyper: dict[str, Any], k: int) -> Tensor:
-        """Σ_r E_r(w_r, A_r)."""
-        random = [torch.Generator().manual_seed(seed) for seed in self._seeds[k]]
-        graph = hyper["edges"].draw([EdgeDistribution.next_seed(one) for one in random])
-        losses = self._validation.mean_loss(self._network(params, graph, None))
-        self._losses = losses.detach()
-        return losses.sum()
-
-    def _descend(self, gradient: list[Any], moving: Sequence[int]) -> None:
+    def _descend(
+        self,
+        to_edges: FactoredGradient | None,
+        to_log_lr: Tensor | None,
+        moving: Sequence[int],
+    ) -> None:
         """One projected step on θ and the learning rates of the replicates that are `moving`."""
-        to_edges, to_log_lr, _ = gradient
         rates = [0.0] * len(self.slots)
         for place in moving:
             rates[place] = self.slots[place].learner.config.learn_inner_lr
@@ -264,47 +286,21 @@ class Batch:
         return torch.tensor(numbers, device=self._log_lr.device).view(-1, 1, 1)
 
 
-class _OwnSteps(Adam):
-    """Adam on replicates, the first dimension of every leaf, each at a step of its own.
+class BatchOfOne(Learner):
+    """A run whose inner runs go through a batch, as a GPU wants it."""
 
-    hyper["steps"], int64 `(n_members, 1, 1)`, has the step at which a window began for each.
-    """
+    _batch: Batch | None = None
 
-    def _corrections(
-        self, beta1: float | Tensor, beta2: float | Tensor, hyper: Tree, t: int
-    ) -> tuple[Tensor, Tensor]:
-        done, dtype = hyper["steps"].double() + (t + 1), hyper["log_lr"].dtype
-        return (1 - beta1**done).to(dtype), (1 - beta2**done).sqrt().to(dtype)
-
-
-class _Rows:
-    """The nodes that an objective of each replicate looks at; shorter lists are filled up.
-
-    Arguments:
-        nodes: of each replicate.
-        labels: of all nodes, int64 `(n_nodes,)`.
-        dtype: of the losses.
-    """
-
-    def __init__(
-        self, nodes: Sequence[NDArray[np.int64]], labels: Tensor, dtype: torch.dtype
-    ) -> None:
-        longest = max(map(len, nodes))
-        place = np.zeros((len(nodes), longest), dtype=np.int64)
-        weight = np.zeros((len(nodes), longest))
-        for member, mine in enumerate(nodes):
-            place[member, : len(mine)], weight[member, : len(mine)] = mine, 1 / len(mine)
-        place_of, device = torch.from_numpy(place), labels.device
-        self._target = labels[place_of.to(device)].flatten().clamp(min=0)
-        first = torch.arange(len(nodes)).unsqueeze(1) * len(labels)
-        self._index = (first + place_of).flatten().to(device)
-        self._weight = torch.as_tensor(weight, dtype=dtype, device=device)
-
-    def mean_loss(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy of each replicate's nodes, `(n_members,)`.
-
-        Arguments:
-            logits: `(n_members, n_nodes, n_classes)`.
-        """
-        each = cross_entropy(logits.flatten(0, 1)[self._index], self._target, reduction="none")
-        return (each.view_as(self._weight) * self._weight).sum(1)
+    def inner_run(self, iteration: int) -> tuple[Params, float, float, int]:
+        """Lines 6 to 15 of Algorithm 7."""
+        if self._batch is None:
+            self._batch = Batch([Slot(0, self, self.split)])
+        else:
+            self._batch.begin(0)
+        (slot,) = self._batch.slots
+        done: dict[int, Params] = {}
+        while not done:
+            done = self._batch.window()
+        if slot.error is not None:
+            raise slot.error
+        return done[0], slot.inner_loss, slot.outer_loss, slot.t

@@ -8,18 +8,18 @@ product is taken block by block alone: what lies between two replicates is no pa
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from lds.discrete.thinning import ThinningRows
-from lds.graphs.batch import GraphBatch, Products, graph_batch
+from lds.graphs.batch import GraphBatch, graph_batch
 from lds.graphs.candidates import AllPairs, PairList
 from lds.graphs.joined import JoinedEntries, JoinedPairs
 from lds.graphs.listed import ListedEntries
-from lds.graphs.product import FactoredGradient, factored_gradient
+from lds.graphs.product import FactoredGradient
 from lds.structure.edges import EdgeDistribution
 
 
@@ -35,8 +35,8 @@ class JointEdges(ABC):
     n_nodes: int
 
     @abstractmethod
-    def draw(self, seeds: Sequence[int]) -> GraphBatch:
-        """The draw of each replicate's seed, as one graph on R · N nodes."""
+    def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
+        """S graphs on R · N nodes, one for each list of the replicates' seeds."""
 
     @abstractmethod
     def probs(self, member: int) -> Tensor:
@@ -76,10 +76,6 @@ class JointEdges(ABC):
             tuple(part[rows] for part in gradient.right),
         )
 
-    def record(self) -> "_Recorder":
-        """What Φ_t and E meet in the place of this leaf while they are being differentiated."""
-        return _Recorder(self)
-
 
 def joint_edges(members: Sequence[EdgeDistribution]) -> JointEdges:
     """θ of `members`, which are all on all pairs, or all on lists of pairs."""
@@ -99,15 +95,16 @@ class JointAll(JointEdges):
         self._probs = probs
         self._table = ThinningRows(probs)
 
-    def draw(self, seeds: Sequence[int]) -> GraphBatch:
-        """One search for the edges of all replicates."""
-        keys = self._table.draw(_generators(seeds, self._probs.device))
+    def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
+        """One search for the edges of all graphs of all replicates."""
+        generators = [_generators(one, self._probs.device) for one in seeds]
+        keys = self._table.draw(generators)
         member = keys // self._pairs.size
         row, col = self._pairs.pairs(keys - member * self._pairs.size)
-        first = member * self.n_nodes
-        one = torch.zeros_like(first)
-        n_nodes = len(seeds) * self.n_nodes
-        return graph_batch(one, first + row, first + col, 1, n_nodes, self._probs.dtype)
+        n_members = len(self._probs)
+        n_graphs = len(seeds) * n_members
+        graphs = graph_batch(member, row, col, n_graphs, self.n_nodes, self._probs.dtype)
+        return replace(graphs, n_draws=len(seeds), n_nodes=n_members * self.n_nodes)
 
     def probs(self, member: int) -> Tensor:
         """A row of θ."""
@@ -159,14 +156,15 @@ class JointListed(JointEdges):
         self._all_entries = JoinedEntries(self._entries)
         self._pairs = JoinedPairs(self._lists, self._probs.device)
 
-    def draw(self, seeds: Sequence[int]) -> GraphBatch:
-        """One mask over the entries of all lists."""
-        uniform = torch.empty_like(self._probs, dtype=torch.float64)
-        generators = _generators(seeds, uniform.device)
-        for part, generator in zip(uniform.split(self._sizes), generators, strict=True):
-            part.uniform_(generator=generator)
-        there = uniform < self._probs.double()
-        return self._all_entries.graphs(there.unsqueeze(0), self._probs.dtype)
+    def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
+        """One mask over the entries of all lists for each graph."""
+        shape, device = (len(seeds), len(self._probs)), self._probs.device
+        uniform = torch.empty(shape, dtype=torch.float64, device=device)
+        for row, one in zip(uniform, seeds, strict=True):
+            generators = _generators(one, device)
+            for part, generator in zip(row.split(self._sizes), generators, strict=True):
+                part.uniform_(generator=generator)
+        return self._all_entries.graphs(uniform < self._probs.double(), self._probs.dtype)
 
     def probs(self, member: int) -> Tensor:
         """A copy, filled up to the length of a buffer."""
@@ -205,32 +203,6 @@ class JointListed(JointEdges):
             right = [part.masked_fill(out, 0) for part in right]
         self._pairs.add_products(self._probs, left, right, -1)
         self._probs.clamp_(0, 1)
-
-
-@dataclass
-class _Recorder:
-    """Draws as the joint θ does, and notes the products made with what it drew."""
-
-    edges: JointEdges
-    _drawn: list[tuple[GraphBatch, Products]] = field(default_factory=list)
-
-    def draw(self, seeds: Sequence[int]) -> GraphBatch:
-        products = Products()
-        graph = replace(self.edges.draw(seeds), products=products)
-        self._drawn.append((graph, products))
-        return graph
-
-    def inputs(self) -> list[Tensor]:
-        return [probe for _, products in self._drawn for probe in products.probes]
-
-    def gradient(self, grads: "list[Tensor | None]") -> FactoredGradient | None:
-        total: FactoredGradient | None = None
-        rest = list(grads)
-        for graph, products in self._drawn:
-            mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
-            part = factored_gradient(graph, products, mine)
-            total = part if total is None else total if part is None else total + part
-        return total
 
 
 def _generators(seeds: Sequence[int], device: torch.device) -> list[torch.Generator]:

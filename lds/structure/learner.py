@@ -19,7 +19,7 @@ from lds.bilevel.resume import Checkpoint
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, mix, replayed
 from lds.bilevel.taped import TapedStep
-from lds.config import LDSConfig, Method
+from lds.config import LDSConfig
 from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
 from lds.structure.denoising import Denoiser
@@ -145,7 +145,7 @@ def learn(
         raise ValueError("resume=True needs checkpoint=, the folder to go on from")
     device = check_device(device)
     start = check_problem(features, labels, split, start, config, dtype, device)
-    make = _learner(config.method)
+    make = _learner(config, device)
     learner = make(features, labels, split, start, config, device, dtype, held_out)
     learner.on_member = on_member
     kept = None
@@ -170,11 +170,15 @@ def learn(
     return learner.result(reason)
 
 
-def _learner(method: Method) -> "Callable[..., Learner]":
-    """The class that runs a method."""
-    from lds.structure.committee import CommitteeLearner  # which builds on this module
+def _learner(config: LDSConfig, device: torch.device) -> "Callable[..., Learner]":
+    """The class that runs a method; a GPU starts the operations of a batch faster."""
+    from lds.structure.batched import NEEDED, BatchOfOne  # which build on this module
+    from lds.structure.committee import CommitteeLearner
 
-    return CommitteeLearner if method == "committee" else Learner
+    if config.method == "committee":
+        return CommitteeLearner
+    batched = all(getattr(config, name) == value for name, value in NEEDED.items())
+    return BatchOfOne if batched and device.type != "cpu" else Learner
 
 
 class Learner:

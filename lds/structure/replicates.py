@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from lds._types import Features, Split
 from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
-from lds.nn.base import GCN_NAME, backbone
-from lds.structure.batched import Batch, Slot
+from lds.nn.base import backbone
+from lds.structure.batched import NEEDED, Batch, Slot
 from lds.structure.checks import (
     AUTO_SHARE,
     COPIES_OF_PROBS,
@@ -35,12 +35,6 @@ from lds.structure.checks import (
 )
 from lds.structure.learner import Iteration, LDSResult, Learner, Params
 from lds.structure.objectives import Task, task_on
-
-NEEDED = {
-    "backbone": GCN_NAME, "estimator": "straight_through", "connected": False, "batch_nodes": 0,
-    "method": "lds", "denoising_weight": 0.0, "redraw": False, "settle": 0.0,
-}  # fmt: skip
-"""Options of which a batch knows one value."""
 
 ALIKE = ("hidden_channels", "truncation", "update_edges")
 """Options in which runs of one batch do not differ; others get a batch of their own."""

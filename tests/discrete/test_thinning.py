@@ -285,10 +285,16 @@ def test_rows_are_drawn_as_the_table_of_each_draws_them():
     for change in range(2):
         tables = [ThinningTable(row) for row in probs]
         for seed in range(20):
-            mine = rows.draw([torch.Generator().manual_seed(3 * seed + k) for k in range(3)])
+            n_draws = 1 + seed % 3
+            generators = [
+                [torch.Generator().manual_seed(9 * seed + 3 * draw + k) for k in range(3)]
+                for draw in range(n_draws)
+            ]
+            mine = rows.draw(generators)
             each = [
-                k * probs.shape[1]
-                + table.draw(1, generator=torch.Generator().manual_seed(3 * seed + k))
+                (3 * draw + k) * probs.shape[1]
+                + table.draw(1, generator=torch.Generator().manual_seed(9 * seed + 3 * draw + k))
+                for draw in range(n_draws)
                 for k, table in enumerate(tables)
             ]
             assert torch.equal(mine, torch.cat(each))

@@ -13,11 +13,11 @@ from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
-from lds.structure.batched import Batch
+from lds.structure.batched import NEEDED, Batch
 from lds.structure.edges import EdgeDistribution
 from lds.structure.joint import JointAll, JointListed
 from lds.structure.learner import learn
-from lds.structure.replicates import ALIKE, NEEDED, Run, learn_replicates
+from lds.structure.replicates import ALIKE, Run, learn_replicates
 
 N = 60
 SMALL = LDSConfig(

@@ -1,0 +1,134 @@
+"""On another device than the CPU everything comes to the same, and no tensors of two devices meet.
+
+On the stand-in of `tests.elsewhere`. A GPU, where there is one, draws something else: whole runs on
+it are compared with each other in `tests/structure/test_captured.py`.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+import lds.structure.batched
+from lds import LDSClassifier, bilevel
+from lds.graphs.knn import knn_adjacency
+from lds.structure.replicates import learn_replicates
+from tests import recorded
+from tests.elsewhere import elsewhere
+from tests.structure.test_replicates import LABELS, N, features, varied
+
+pytestmark = pytest.mark.filterwarnings("ignore:max_iter=:sklearn.exceptions.ConvergenceWarning")
+
+DENSE, SPARSE = features(), features(sparse=True)
+TARGET = np.where(np.arange(N) < 30, LABELS, -1)
+GRAPH = knn_adjacency(DENSE, 3, "cosine")
+
+LDS = {"method": "lds", "dropout": 0.0}  # of dropout another device draws something else
+CASES = {
+    "committee": (DENSE, None, {"denoising_weight": 1.0}),
+    "committee beside a graph": (SPARSE, GRAPH, {"metric_rank": 2}),
+    "all pairs": (DENSE, None, LDS),
+    "sparse support": (SPARSE, None, LDS | {"support": "sparse"}),
+    "alternating": (DENSE, None, LDS | {"truncation": 0}),
+    "connected": (DENSE, None, LDS | {"connected": True}),
+    "denoising": (SPARSE, None, LDS | {"denoising_weight": 1.0}),
+    "batches of nodes": (DENSE, None, LDS | {"support": "sparse", "batch_nodes": 8}),
+    "PyG": (DENSE, None, LDS | {"support": "sparse", "backbone": "GCNConv"}),
+    "pathwise": (DENSE, None, LDS | {"estimator": "reinmax"}),
+    "black box": (DENSE, None, LDS | {"estimator": "disarm"}),
+}
+
+
+def learned(x, graph, options, device: str) -> list[np.ndarray]:
+    """What a short fit gives to users."""
+    clf = LDSClassifier(
+        random_state=0, max_iter=1, max_inner=15, n_draws=4, device=device, **options
+    ).fit(x, TARGET, adjacency=graph)
+    theta = clf.edge_probabilities_.toarray()
+    return [clf.label_distributions_, theta, clf.predict_proba(x[:7])]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fit_elsewhere_is_the_fit_here(case, monkeypatch):
+    monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 5)  # a stand-in takes its time
+    x, graph, options = CASES[case]
+    expected = learned(x, graph, options, "cpu")
+    with elsewhere():
+        found = learned(x, graph, options, "meta")
+    for mine, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=2e-4)  # float32, 15 steps
+
+
+@pytest.mark.parametrize("support", ["all", "sparse"])
+def test_captured_windows_elsewhere_are_windows_elsewhere(support, monkeypatch):
+    runs = [
+        dataclasses.replace(run, config=dataclasses.replace(run.config, max_iter=1, max_inner=15))
+        for run in varied(SPARSE, support=support)[:2]
+    ]
+
+    def probabilities() -> list[np.ndarray]:
+        results = learn_replicates(SPARSE, LABELS, runs, device="meta", dtype=torch.float64)
+        return [result.probabilities for result in results]
+
+    with elsewhere():
+        expected = probabilities()
+        monkeypatch.setattr(lds.structure.batched, "capture_on", lambda device: recorded.capture)
+        found = probabilities()
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [bilevel.Reverse(), bilevel.Reverse(truncation=3, checkpoint="sqrt"), bilevel.Forward(),
+     bilevel.FixedPoint(n_iter=5), bilevel.ConjugateGradient(n_iter=5)],
+    ids=str,
+)  # fmt: skip
+def test_a_hypergradient_elsewhere_is_the_one_here(method):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(size, dtype=torch.float64, generator=generator) for size in ((9, 4), (9,)))
+    start = {"weight": torch.zeros(4, dtype=torch.float64)}
+    lam = {"log_ridge": torch.tensor(-1.0, dtype=torch.float64)}
+
+    def gradient(device: str) -> torch.Tensor:
+        a, b = x.to(device), y.to(device)
+
+        def inner(w, hyper):
+            fit = (a[:6] @ w["weight"] - b[:6]).square().mean()
+            return fit + hyper["log_ridge"].exp() * w["weight"].square().sum()
+
+        def outer(w, hyper):
+            return (a[6:] @ w["weight"] - b[6:]).square().mean()
+
+        params, hyper = ({k: v.to(device) for k, v in tree.items()} for tree in (start, lam))
+        dynamics = bilevel.GradientDescent(inner, lr=0.1)
+        result = bilevel.hypergradient(dynamics, outer, params, hyper, 6, method=method)
+        return result.grad["log_ridge"].cpu()
+
+    expected = gradient("cpu")
+    assert expected != 0
+    if torch.cuda.is_available():
+        torch.testing.assert_close(gradient("cuda"), expected, rtol=1e-10, atol=0)
+    with elsewhere():
+        found = gradient("meta")
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+def test_tensors_of_two_devices_are_refused_as_a_gpu_would():
+    with elsewhere():
+        there = torch.ones(3, device="meta")
+        assert (2 * there).sum().item() == 6
+        assert (there + torch.tensor(1.0)).tolist() == [2, 2, 2]  # a number may be anywhere
+        with pytest.raises(RuntimeError, match="got tensors on meta and on cpu"):
+            there + torch.ones(3)
+
+
+def test_a_matrix_stays_sparse_elsewhere():
+    matrix = sp.csr_array(np.eye(3))
+    with elsewhere():
+        from lds.nn.features import node_features
+
+        x = node_features(sp.csr_array(np.pad(matrix.toarray(), ((0, 0), (0, 9)))), device="meta")
+        assert x.device == torch.device("meta")
+        assert x.dense().cpu().sum() == 3
