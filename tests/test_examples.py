@@ -66,6 +66,29 @@ def test_replicates_in_a_batch_are_timed_beside_a_loop_and_come_to_the_same():
     assert report["operations"]["batch"] < 0.6 * report["operations"]["loop"]
 
 
+def test_what_a_gpu_is_measured_by_runs_on_a_cpu_too(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    options = (
+        "--device cpu --nodes 300 --features 40 --classes 3 --degree 6 --runs 3 --repeats 1 "
+        "--seeds 2 --max-iter 1 --support sparse --pairs-per-node 8"
+    )
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *options.split()])
+    script = runpy.run_path(str(BENCHMARKS / "gpu.py"))
+    script["GRID"].clear()
+    script["GRID"]["outer_lr"] = (1.0, 0.3)
+    script["main"]()
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    report = {name: value for part in told for name, value in part.items()}
+    assert report["device"] == "CPU"
+    assert set(report["windows"]) == {"1 runs", "3 runs"}
+    assert report["predictions"]["ratio"] > 0
+    assert report["run"]["outer_iterations"] == 1
+    assert 0 < report["run"]["inner_steps"] <= 400
+    assert report["grid"]["runs"] == 4
+    assert report["grid"]["longest"] <= report["grid"]["inner_steps"] <= 4 * 400
+    assert 1 / 3 < report["grid"]["mean_test_accuracy"] <= 1
+
+
 @pytest.mark.parametrize(
     ("name", "joined"), [("like", 0.8), ("hubs", 0.8), ("unlike", 0.03), ("anybody", 0.25)]
 )

@@ -53,25 +53,30 @@ class JointGCN:
         out = propagate(graph, z.flatten(0, 1))
         return out.view(self._n_members, -1, out.shape[1])
 
-    def keep(self, generators: Sequence[torch.Generator], hidden: int) -> Keep | None:
-        """Dropout of one step; each replicate takes what its own network would, in that order.
+    def keep(self, generators: Sequence[Sequence[torch.Generator]], hidden: int) -> Keep | None:
+        """Dropout of several steps; each replicate takes what its own network would, in that order.
 
         Arguments:
-            generators: one a replicate, on the device.
+            generators: for each step one a replicate, on the device.
             hidden: width of the hidden layer.
+
+        Returns:
+            That of the steps, a dimension in front; None where nothing is dropped.
         """
         if not any(self._dropout):
             return None
+        shape = (len(generators), self._n_members)
         n_hidden = self._features.shape[0] * hidden
-        of_x = self._entries.new_ones((self._n_members, len(self._entries)))
-        of_hidden = self._entries.new_ones((self._n_members, n_hidden))
-        for member, (p, generator) in enumerate(zip(self._dropout, generators, strict=True)):
-            if p:
-                of_x[member].uniform_(generator=generator)
-                of_hidden[member].uniform_(generator=generator)
+        of_x = self._entries.new_ones((*shape, len(self._entries)))
+        of_hidden = self._entries.new_ones((*shape, n_hidden))
+        for step, of_step in enumerate(generators):
+            for member, (p, generator) in enumerate(zip(self._dropout, of_step, strict=True)):
+                if p:
+                    of_x[step, member].uniform_(generator=generator)
+                    of_hidden[step, member].uniform_(generator=generator)
         for mask in (of_x, of_hidden):
             mask.ge_(self._p).mul_(self._scale)
-        return of_x, of_hidden.view(-1, hidden)
+        return of_x, of_hidden.view(len(generators), -1, hidden)
 
     def _first(self, weight: Tensor, keep: Tensor | None) -> Tensor:
         """X W1 of every replicate, one below the other."""

@@ -108,10 +108,10 @@ class Batch:
         self._capture = capture_on(self._log_lr.device)
         self._captured: CapturedWindow | None = None
         self._share(range(len(slots)))
-        self._arrange()
         fresh = [slot.fresh() for slot in self.slots]
-        stacked = {name: torch.stack([w[name] for w in fresh]) for name in fresh[0]}
-        self._state: Tree = self._window.dynamics.start(stacked, {})
+        self._shapes = {name: leaf.shape for name, leaf in fresh[0].items()}
+        self._arrange()
+        self._state: Tree = self._window.start(fresh)
 
     def window(self) -> dict[int, Params]:
         """The steps up to the next hypergradient, and it, for those that come so far.
@@ -140,8 +140,7 @@ class Batch:
             if slot.error is not None:
                 done[place] = {}
             elif slot.ended:
-                w = self._window.dynamics.params(passed.states[slot.t - begun[place]])
-                done[place] = {name: leaf[place].clone() for name, leaf in w.items()}
+                done[place] = self._window.weights(passed.states[slot.t - begun[place]], place)
                 self._share([place])
         return done
 
@@ -169,30 +168,24 @@ class Batch:
         one_by_one = [self._edges.draw([one]) for one in seeds]
         return self._window(*given[:3], Drawn(one_by_one, keeps))
 
-    def _draws(self) -> tuple[list[list[int]], list[Keep | None]]:
+    def _draws(self) -> tuple[list[list[int]], Keep | None]:
         """Seeds of the graphs of a window, for each of them one a run; dropout at its steps."""
         n_steps, device = self._window.n_steps, self._log_lr.device
-        of_steps = [[slot.seed(slot.t + k) for slot in self.slots] for k in range(n_steps)]
-        of_outer = [slot.seed(slot.t + n_steps, -4) for slot in self.slots]
-        graphs: list[list[int]] = []
-        keeps: list[Keep | None] = []
-        for seeds in [*of_steps, of_outer]:
-            random = [torch.Generator().manual_seed(seed) for seed in seeds]
-            graphs.append([EdgeDistribution.next_seed(one) for one in random])
-            if len(keeps) == n_steps:  # E knows no dropout
-                break
-            if device.type != "cpu":  # dropout is drawn there
-                random = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-            keeps.append(self._network.keep(random, self._config.hidden_channels))
-        return graphs, keeps
+        seeds = [[slot.seed(slot.t + k) for slot in self.slots] for k in range(n_steps)]
+        seeds.append([slot.seed(slot.t + n_steps, -4) for slot in self.slots])
+        random = [[torch.Generator().manual_seed(seed) for seed in one] for one in seeds]
+        graphs = [[EdgeDistribution.next_seed(generator) for generator in one] for one in random]
+        if device.type != "cpu":  # dropout is drawn there
+            random = [[torch.Generator(device).manual_seed(seed) for seed in one] for one in seeds]
+        return graphs, self._network.keep(random[:n_steps], self._config.hidden_channels)
 
     def begin(self, place: int) -> None:
         """Fresh weights for the run in a place, which begins an inner run."""
-        fresh = self._window.dynamics.start(self.slots[place].fresh(), {})
+        fresh = self._window.start([self.slots[place].fresh()])
 
         def placed(leaf: Tensor, new: Tensor) -> Tensor:
             leaf = leaf.clone()
-            leaf[place] = new
+            leaf[place] = new[0]
             return leaf
 
         self._state = tree_map(placed, self._state, fresh)
@@ -227,6 +220,7 @@ class Batch:
         config = self._config
         self._window = Window(
             self._network,
+            self._shapes,
             torch.tensor(decay, dtype=dtype, device=self._log_lr.device),
             Rows([slot.split.train for slot in self.slots], labels, dtype),
             Rows([slot.split.validation for slot in self.slots], labels, dtype),

@@ -6,7 +6,7 @@ memory each time, so what goes in is copied to fixed places, and drawn graphs, w
 varies, go into frames with room to spare.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +22,9 @@ T = TypeVar("T")
 Capture = Callable[[Callable[[], T]], tuple[Callable[[], None], T]]
 """Takes a function of tensors that stay where they are; hands back what does it again, and the
 results that this fills in."""
+
+Given = tuple[Tree, Tensor, Tensor, Keep | None]
+"""State, log η, steps and dropout of a window, see `Window`."""
 
 ROOM = 1.25
 """Times the entries of the largest graph seen that a frame has room for."""
@@ -56,7 +59,7 @@ class CapturedWindow:
 
     Arguments:
         window: what is captured.
-        given: state, log η, steps and dropout of the first time, see `Window`.
+        given: what is given to it the first time.
         graphs: drawn for it, a batch of n_steps + 1.
         capture: see `Capture`.
     """
@@ -64,7 +67,7 @@ class CapturedWindow:
     def __init__(
         self,
         window: Window,
-        given: tuple[Tree, Tensor, Tensor, Sequence[Keep | None]],
+        given: Given,
         graphs: GraphBatch,
         capture: Capture[Any],
     ) -> None:
@@ -88,9 +91,7 @@ class CapturedWindow:
         """Whether the frames have room for these graphs."""
         return max(entries_of_each(graphs)) <= self._frames.room
 
-    def __call__(
-        self, given: tuple[Tree, Tensor, Tensor, Sequence[Keep | None]], graphs: GraphBatch
-    ) -> Passed:
+    def __call__(self, given: Given, graphs: GraphBatch) -> Passed:
         """Go through it again; what it came to is overwritten by the next time."""
         for fixed, new in zip(leaves(self._given), leaves(given), strict=True):
             if isinstance(new, Tensor):

@@ -32,11 +32,11 @@ class Drawn:
 
     Attributes:
         graphs: at each step, then for E: n + 1, on R · N nodes.
-        keeps: dropout at each step.
+        keeps: dropout at each step, see `JointGCN.keep`.
     """
 
     graphs: Sequence[GraphBatch]
-    keeps: Sequence[Keep | None]
+    keeps: Keep | None
 
     def record(self) -> "_Recorder":
         """What a step or E meets in the place of this leaf while it is being differentiated."""
@@ -46,6 +46,10 @@ class Drawn:
         """The graph of a step."""
         return self.graphs[k]
 
+    def keep(self, k: int) -> Keep | None:
+        """Dropout of a step."""
+        return None if self.keeps is None else (self.keeps[0][k], self.keeps[1][k])
+
 
 @dataclass
 class _Recorder:
@@ -54,9 +58,8 @@ class _Recorder:
     drawn: Drawn
     _met: list[tuple[GraphBatch, Products]] = field(default_factory=list)
 
-    @property
-    def keeps(self) -> Sequence[Keep | None]:
-        return self.drawn.keeps
+    def keep(self, k: int) -> Keep | None:
+        return self.drawn.keep(k)
 
     def graph(self, k: int) -> GraphBatch:
         products = Products()
@@ -95,21 +98,22 @@ class Passed:
 class Window:
     """The steps of R replicates and the hypergradient through them.
 
+    All weights of a replicate are one row, so that Adam is a few operations whatever their number.
+
     Arguments:
         network: of all replicates.
+        shapes: of its weights, by name.
         decay: ρ of each, `(n_members,)`.
         train, validation: the nodes of the inner and the outer objective of each.
         n_steps: how many steps there are.
         wanted: whether its hypergradient is.
         sweeps: whether the hypergradient goes back through the steps.
-
-    Attributes:
-        dynamics: Φ of all replicates.
     """
 
     def __init__(
         self,
         network: JointGCN,
+        shapes: dict[str, torch.Size],
         decay: Tensor,
         train: "Rows",
         validation: "Rows",
@@ -117,12 +121,32 @@ class Window:
         wanted: bool,
         sweeps: bool,
     ) -> None:
-        self.dynamics = _OwnSteps(self._inner, lr=lambda hyper: hyper["log_lr"].exp())
+        self._dynamics = _OwnSteps(self._inner, lr=lambda hyper: hyper["log_lr"].exp())
+        self._shapes = shapes
         self.n_steps, self.wanted = n_steps, wanted
         self._network, self._decay = network, decay
         self._train, self._validation = train, validation
         self._sweeps = wanted and sweeps
         self._losses = decay  # of each replicate, as an objective last met them
+
+    def start(self, fresh: Sequence[Params]) -> Tree:
+        """The state of replicates with these weights, a row each."""
+        rows = [torch.cat([w[name].flatten() for name in self._shapes]) for w in fresh]
+        return self._dynamics.start(torch.stack(rows).unsqueeze(1), {})
+
+    def weights(self, state: Tree, member: int) -> Params:
+        """A copy of the weights of one replicate."""
+        row = self._dynamics.params(state)[member : member + 1]
+        return {name: leaf[0].clone() for name, leaf in self._by_name(row).items()}
+
+    def _by_name(self, rows: Tensor) -> Params:
+        """Weights with a replicate a row as tensors of their shapes, replicates in front."""
+        parts = rows.squeeze(1).split([shape.numel() for shape in self._shapes.values()], 1)
+        shapes = self._shapes.items()
+        return {
+            name: part.unflatten(1, shape)
+            for (name, shape), part in zip(shapes, parts, strict=True)
+        }
 
     def __call__(self, state: Tree, log_lr: Tensor, begun: Tensor, drawn: Drawn) -> Passed:
         """Go through it.
@@ -137,10 +161,10 @@ class Window:
         make_step = TapedStep if self._sweeps else Step
         steps, states, met = [], [state], []
         for k in range(self.n_steps):
-            steps.append(make_step(self.dynamics, states[-1], hyper, k, None))
+            steps.append(make_step(self._dynamics, states[-1], hyper, k, None))
             states.append(steps[-1].run()[0])
             met.append(self._losses)
-        outer = evaluate(self.dynamics, self._outer, states[-1], hyper, self.n_steps, None)
+        outer = evaluate(self._dynamics, self._outer, states[-1], hyper, self.n_steps, None)
 
         def gradient() -> tuple[FactoredGradient | None, Tensor | None]:
             found = sweep(reversed(steps), outer)[1] if self._sweeps else outer.direct
@@ -148,17 +172,18 @@ class Window:
 
         return Passed(states, torch.stack([*met, self._losses]), gradient)
 
-    def _inner(self, params: Params, hyper: dict[str, Any], k: int) -> Tensor:
+    def _inner(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
         """Σ_r L_r(w_r, A_r): each replicate's derivative is its own."""
-        drawn = hyper["drawn"]
-        fit = self._train.mean_loss(self._network(params, drawn.graph(k), drawn.keeps[k]))
+        drawn, params = hyper["drawn"], self._by_name(rows)
+        fit = self._train.mean_loss(self._network(params, drawn.graph(k), drawn.keep(k)))
         losses = fit + self._decay * 0.5 * params["W1"].square().sum((1, 2))
         self._losses = losses.detach()
         return losses.sum()
 
-    def _outer(self, params: Params, hyper: dict[str, Any], k: int) -> Tensor:
+    def _outer(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
         """Σ_r E_r(w_r, A_r)."""
         graph = hyper["drawn"].graph(k)
+        params = self._by_name(rows)
         losses = self._validation.mean_loss(self._network(params, graph, None))
         self._losses = losses.detach()
         return losses.sum()

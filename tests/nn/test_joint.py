@@ -46,7 +46,9 @@ def test_logits_dropout_and_derivatives_are_those_of_each_network(sparse, dropou
     }
     joint = JointGCN(features, dropout)
     seeds = [torch.Generator().manual_seed(seed) for seed in range(len(dropout))]
-    logits = joint(stacked, together, joint.keep(seeds, H))
+    keeps = joint.keep([seeds, seeds], H)
+    first = None if keeps is None else (keeps[0][0], keeps[1][0])
+    logits = joint(stacked, together, first)
     (by_joint,) = torch.autograd.grad(logits.square().sum(), stacked["W1"], create_graph=True)
     (twice,) = torch.autograd.grad(by_joint.square().sum(), stacked["W2"])
     for k, (net, w, graph) in enumerate(zip(networks, weights, single, strict=True)):
@@ -58,6 +60,8 @@ def test_logits_dropout_and_derivatives_are_those_of_each_network(sparse, dropou
         torch.testing.assert_close(by_joint[k], grad, rtol=1e-12, atol=1e-14)
         (second,) = torch.autograd.grad(grad.square().sum(), mine["W2"])
         torch.testing.assert_close(twice[k], second, rtol=1e-12, atol=1e-14)
+    if any(dropout):  # the second step goes on where the first has stopped
+        assert not torch.equal(keeps[0][0], keeps[0][1])
     plain = joint(stacked, together, None)
     for k, (net, w, graph) in enumerate(zip(networks, weights, single, strict=True)):
         expected = net(w, features, graph, training=False)[0]

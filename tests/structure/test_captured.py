@@ -9,8 +9,10 @@ import dataclasses
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lds.structure.batched
+import lds.structure.captured
 from lds.graphs.product import FactoredGradient
 from lds.structure.batched import BatchOfOne
 from lds.structure.captured import ROOM, CapturedWindow, capture_on
@@ -27,6 +29,18 @@ from tests.structure.test_replicates import (
     split,
     varied,
 )
+
+
+class Count(TorchDispatchMode):
+    """Counts operations, without what only looks at memory in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations, self.counting = 0, True
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.operations += self.counting and not func.is_view
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture
@@ -148,6 +162,42 @@ def test_a_run_that_is_not_finite_ends_alone_in_a_captured_window_too(captures):
     assert isinstance(results[1], ArithmeticError)
     for k in (0, 2):
         assert_same_run(results[k], alone(x, runs[k], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("support", ["all", "sparse"])
+def test_what_a_program_starts_for_a_step_is_a_fraction(support, monkeypatch):
+    """Operations that a captured window leaves to be started, beside all of them."""
+    count = Count()
+
+    def capture(function):
+        replay, results = recorded.capture(function)
+
+        def uncounted() -> None:
+            count.counting = False
+            replay()
+            count.counting = True
+
+        return uncounted, results
+
+    def started(n_windows: int) -> int:
+        config = dataclasses.replace(
+            run.config, max_inner=5 * n_windows, inner_patience=99, max_iter=1, grow_every=0
+        )
+        count.operations = 0
+        with count:
+            learn_replicates(x, LABELS, [dataclasses.replace(run, config=config)])
+        return count.operations
+
+    x = features(sparse=True)
+    run = varied(x, support=support)[0]
+    n_steps = 5 * 4
+    single = (started(6) - started(2)) / n_steps
+    monkeypatch.setattr(lds.structure.batched, "capture_on", lambda device: capture)
+    # Room for all that is drawn, so that no window is captured anew.
+    monkeypatch.setattr(lds.structure.captured, "ROOM", 10.0)
+    captured = (started(6) - started(2)) / n_steps
+    print(f"\noperations started for an inner step, {support} pairs: {single:.0f}, {captured:.0f}")
+    assert captured < single / 4
 
 
 @pytest.mark.parametrize("what", ["item", "draw"])

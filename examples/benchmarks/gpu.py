@@ -1,0 +1,232 @@
+"""LDS on a GPU: what is slow there is starting operations, not doing them.
+
+    python examples/benchmarks/gpu.py --data cora --root DATA --device cuda
+    python examples/benchmarks/gpu.py --parts windows predictions --nodes 300 --device cpu
+
+One JSON object a part, as each is ready:
+
+- `windows`: milliseconds of an inner step, its share of drawing and of the hypergradient included,
+  of 1 run and of `--runs` side by side; windows captured as a CUDA graph, in turns with the same
+  ones started kernel by kernel. On a GPU with the kernels it ran for an inner step and the share of
+  the time in which it ran one. (On a CPU nothing is captured.)
+- `predictions`: the mean over 16 drawn graphs as one batch and as a loop.
+- `run`: the thesis's method from its kNN graph to the early stop, seed 0: seconds in all.
+- `grid`: the thesis's 16 settings for graphs that are not given (k, metric, tau, eta) on `--seeds`
+  seeds each, in batches.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hyperstep
+import numpy as np
+import replicates
+import torch
+
+GRID = {
+    "n_neighbors": (10, 20), "metric": ("cosine", "euclidean"), "truncation": (5, 10),
+    "outer_lr": (1.0, 0.3),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    hyperstep.add_problem_options(parser)
+    parts: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+        "windows": windows, "predictions": predictions, "run": run, "grid": grid,
+    }  # fmt: skip
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--runs", type=int, default=80, help="side by side in `windows`")
+    parser.add_argument("--repeats", type=int, default=10, help="windows, predictions timed")
+    parser.add_argument("--seeds", type=int, default=5, help="of every setting in `grid`")
+    parser.add_argument("--max-iter", type=int, help="outer iterations of a run at most")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    gpu = torch.device(arguments.device).type == "cuda"
+    name = torch.cuda.get_device_name(arguments.device) if gpu else "CPU"
+    print(json.dumps({"device": name, "torch": torch.__version__}), flush=True)
+    for part in arguments.parts:
+        print(json.dumps({part: parts[part](arguments)}), flush=True)
+
+
+def windows(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of an inner step, captured and not."""
+    report: dict[str, Any] = {}
+    for n_runs in sorted({1, arguments.runs}):
+        sides = {"captured": batch_of(n_runs, arguments), "one by one": batch_of(n_runs, arguments)}
+        sides["one by one"]._capture = None
+        ms: dict[str, list[float]] = {name: [] for name in sides}
+        for turn in range(arguments.repeats + 2):  # the first ones warm up and capture
+            for name, batch in sides.items():
+                seconds = timed(lambda batch=batch: window(batch), arguments.device)
+                if turn > 1:
+                    ms[name].append(1000 * seconds / arguments.truncation)
+        found: dict[str, Any] = {name: float(np.median(values)) for name, values in ms.items()}
+        found["ratio"] = found["one by one"] / found["captured"]
+        if torch.device(arguments.device).type == "cuda":
+            found["kernels"] = {
+                name: kernels(batch, arguments.truncation) for name, batch in sides.items()
+            }
+        report[f"{n_runs} runs"] = found
+    return report
+
+
+def batch_of(n_runs: int, arguments: argparse.Namespace) -> Any:
+    """Runs with the seeds 0, 1, ... in one batch, none of which ends."""
+    from lds.structure.batched import Batch, Slot
+    from lds.structure.learner import Learner
+
+    features, labels, runs = problem(arguments, n_runs)
+    device = torch.device(arguments.device)
+    learners = [
+        Learner(features, labels, run.split, run.start, run.config, device, torch.float32)
+        for run in runs
+    ]
+    slots = zip(learners, runs, strict=True)
+    return Batch([Slot(k, learner, run.split) for k, (learner, run) in enumerate(slots)])
+
+
+def window(batch: Any) -> None:
+    """A window in which no run may end."""
+    if batch.window():
+        raise SystemExit("a run ended within the measurement")
+
+
+def kernels(batch: Any, n_steps: int, n_windows: int = 5) -> dict[str, float]:
+    """How many kernels an inner step is, and the share of the time in which one runs."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        seconds = timed(lambda: [window(batch) for _ in range(n_windows)], "cuda")
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in profiled.events() or []
+        if event.device_type == DeviceType.CUDA
+    )
+    busy, reached = 0.0, 0.0
+    for start, end in spans:  # kernels may overlap
+        busy += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return {
+        "of an inner step": len(spans) / (n_windows * n_steps),
+        "share of the time": busy / 1e6 / seconds,
+    }
+
+
+def predictions(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of the mean over 16 graphs."""
+    from lds.structure.predict import predict_proba
+
+    batch = batch_of(1, arguments)
+    learner = batch.slots[0].learner
+    params = batch._window.weights(batch._state, 0)
+    n_draws = learner.config.n_draws
+
+    def together(seed: int) -> None:
+        predict_proba(learner.task, params, learner.edges, n_draws, seed)
+
+    def each(seed: int) -> None:
+        graphs = range(n_draws * seed, n_draws * (seed + 1))
+        torch.stack(
+            [predict_proba(learner.task, params, learner.edges, 1, k) for k in graphs]
+        ).mean(0)
+
+    ms: dict[str, list[float]] = {"batch": [], "loop": []}
+    for seed in range(arguments.repeats + 1):  # the first one warms up
+        for name, predict in (("batch", together), ("loop", each)):
+            seconds = timed(lambda predict=predict, seed=seed: predict(seed), arguments.device)
+            if seed:
+                ms[name].append(1000 * seconds)
+    found = {name: float(np.median(values)) for name, values in ms.items()}
+    return found | {"n_draws": n_draws, "ratio": found["loop"] / found["batch"]}
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One run, nothing made before it: captures and libraries included."""
+    from lds.structure.learner import learn
+
+    features, labels, (only,) = settings(arguments, [{}], 1)
+    found: dict[str, Any] = {}
+
+    def whole() -> None:
+        found["result"] = learn(
+            features, labels, only.split, only.start, only.config, device=arguments.device
+        )
+
+    seconds = timed(whole, arguments.device)
+    result = found["result"]
+    n_steps = sum(record.inner_steps for record in result.history)
+    right = result.probabilities.argmax(1) == labels
+    return {
+        "seconds": seconds,
+        "outer_iterations": len(result.history),
+        "inner_steps": n_steps,
+        "ms_an_inner_step": 1000 * seconds / n_steps,
+        "reason": result.reason,
+        "test_accuracy": float(right[only.split.test].mean()),
+    }
+
+
+def grid(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All settings and seeds, batches of what can share one."""
+    from lds.structure.replicates import learn_replicates
+
+    points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    features, labels, runs = settings(arguments, points, arguments.seeds)
+    found: dict[str, Any] = {}
+
+    def whole() -> None:
+        found["results"] = learn_replicates(features, labels, runs, device=arguments.device)
+
+    seconds = timed(whole, arguments.device)
+    accuracy = replicates.mean_accuracy(found["results"], labels, runs)
+    n_steps = [sum(record.inner_steps for record in r.history) for r in found["results"]]
+    return {
+        "runs": len(runs), "seconds": seconds, "inner_steps": sum(n_steps),
+        "longest": max(n_steps), "mean_test_accuracy": accuracy,
+    }  # fmt: skip
+
+
+def settings(
+    arguments: argparse.Namespace, points: list[dict[str, Any]], n_seeds: int
+) -> tuple[Any, Any, list[Any]]:
+    """Features, labels, and a run to its early stop for each setting and seed."""
+    from lds.config import LDSConfig
+    from lds.graphs.knn import knn_adjacency
+    from lds.structure.replicates import Run
+
+    features, labels, seeds = problem(arguments, n_seeds)
+    limit = {} if arguments.max_iter is None else {"max_iter": arguments.max_iter}
+    runs = []
+    for point in points:
+        options = {"support": arguments.support, "truncation": arguments.truncation} | point | limit
+        start = knn_adjacency(features, point.get("n_neighbors", 10), point.get("metric", "cosine"))
+        for seed, one in enumerate(seeds):
+            runs.append(Run(one.split, start, LDSConfig(seed=seed, **options)))
+    return features, labels, runs
+
+
+def problem(arguments: argparse.Namespace, n_runs: int) -> tuple[Any, Any, list[Any]]:
+    """Features, labels, and runs with the seeds 0, 1, ... whose inner runs do not end."""
+    options = vars(arguments) | {"runs": n_runs, "steps": 10**9, "iterations": 1}
+    return replicates.problem(argparse.Namespace(**options))
+
+
+def timed(work: Callable[[], Any], device: str) -> float:
+    """Seconds of a call, a GPU waited for."""
+    replicates.synchronize(device)
+    started = time.perf_counter()
+    work()
+    replicates.synchronize(device)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
