@@ -142,8 +142,7 @@ class AllPairs(Candidates):
             rows = tile.shape[0]
             inside = min(tile.shape[1], self.n_nodes - first)  # the padding has no factors
             tile[:, :inside].addmm_(left[first : first + rows], right[:, first:], alpha=alpha)
-            head = tile[:, :rows]
-            head.copy_(head.triu(1))
+            tile[:, :rows].triu_(1)
 
     def add_each(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
         """`add_product` for several buffers at once, each with its own factors.
@@ -160,8 +159,7 @@ class AllPairs(Candidates):
             tile[:, :, :inside].baddbmm_(
                 left[:, first : first + rows], right[:, :, first:], alpha=alpha
             )
-            head = tile[:, :, :rows]
-            head.copy_(head.triu(1))
+            tile[:, :, :rows].triu_(1)
 
     def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """One thin product a tile."""

@@ -40,15 +40,20 @@ def capture_on(device: torch.device) -> Capture[Any] | None:
 
     def capture(function: Callable[[], T]) -> tuple[Callable[[], None], T]:
         with torch.cuda.device(device):
-            apart = torch.cuda.Stream()
-            apart.wait_stream(torch.cuda.current_stream())
+            here, apart = torch.cuda.current_stream(), torch.cuda.Stream()
+            apart.wait_stream(here)
             with torch.cuda.stream(apart):
                 for _ in range(WARM_UP):
                     function()
-            torch.cuda.current_stream().wait_stream(apart)
+            here.wait_stream(apart)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                results = function()
+            try:
+                with torch.cuda.graph(graph):
+                    results = function()
+            except RuntimeError:  # which leaves another stream the current one
+                torch.cuda.set_stream(here)
+                torch.cuda.synchronize()
+                raise
         return graph.replay, results
 
     return capture
