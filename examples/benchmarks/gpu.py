@@ -59,7 +59,8 @@ def windows(arguments: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of an inner step, captured and not."""
     report: dict[str, Any] = {}
     for n_runs in sorted({1, arguments.runs}):
-        sides = {"captured": batch_of(n_runs, arguments), "one by one": batch_of(n_runs, arguments)}
+        given = problem(arguments, n_runs)
+        sides = {name: batch_of(*given, arguments) for name in ("captured", "one by one")}
         sides["one by one"]._capture = None
         ms: dict[str, list[float]] = {name: [] for name in sides}
         for turn in range(arguments.repeats + 2):  # the first ones warm up and capture
@@ -69,27 +70,26 @@ def windows(arguments: argparse.Namespace) -> dict[str, Any]:
                     ms[name].append(1000 * seconds / arguments.truncation)
         found: dict[str, Any] = {name: float(np.median(values)) for name, values in ms.items()}
         found["ratio"] = found["one by one"] / found["captured"]
+        found["was captured"] = sides["captured"]._captured is not None
         if torch.device(arguments.device).type == "cuda":
-            found["kernels"] = {
-                name: kernels(batch, arguments.truncation) for name, batch in sides.items()
-            }
+            found["kernels"] = {name: kernels(batch, arguments) for name, batch in sides.items()}
         report[f"{n_runs} runs"] = found
     return report
 
 
-def batch_of(n_runs: int, arguments: argparse.Namespace) -> Any:
-    """Runs with the seeds 0, 1, ... in one batch, none of which ends."""
+def batch_of(features: Any, labels: Any, runs: list[Any], arguments: argparse.Namespace) -> Any:
+    """Runs in one batch, none of which ends."""
     from lds.structure.batched import Batch, Slot
     from lds.structure.learner import Learner
+    from lds.structure.objectives import task_on
 
-    features, labels, runs = problem(arguments, n_runs)
     device = torch.device(arguments.device)
-    learners = [
-        Learner(features, labels, run.split, run.start, run.config, device, torch.float32)
-        for run in runs
-    ]
-    slots = zip(learners, runs, strict=True)
-    return Batch([Slot(k, learner, run.split) for k, (learner, run) in enumerate(slots)])
+    task = task_on(features, labels, runs[0].config, torch.float32, device)
+    slots = []
+    for index, run in enumerate(runs):
+        given = (features, labels, run.split, run.start, run.config, device, torch.float32)
+        slots.append(Slot(index, Learner(*given, task=task), run.split))
+    return Batch(slots)
 
 
 def window(batch: Any) -> None:
@@ -98,13 +98,13 @@ def window(batch: Any) -> None:
         raise SystemExit("a run ended within the measurement")
 
 
-def kernels(batch: Any, n_steps: int, n_windows: int = 5) -> dict[str, float]:
+def kernels(batch: Any, arguments: argparse.Namespace, n_windows: int = 5) -> dict[str, float]:
     """How many kernels an inner step is, and the share of the time in which one runs."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        seconds = timed(lambda: [window(batch) for _ in range(n_windows)], "cuda")
+        seconds = timed(lambda: [window(batch) for _ in range(n_windows)], arguments.device)
     spans = sorted(
         (event.time_range.start, event.time_range.end)
         for event in profiled.events() or []
@@ -115,7 +115,7 @@ def kernels(batch: Any, n_steps: int, n_windows: int = 5) -> dict[str, float]:
         busy += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return {
-        "of an inner step": len(spans) / (n_windows * n_steps),
+        "of an inner step": len(spans) / (n_windows * arguments.truncation),
         "share of the time": busy / 1e6 / seconds,
     }
 
@@ -124,7 +124,7 @@ def predictions(arguments: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of the mean over 16 graphs."""
     from lds.structure.predict import predict_proba
 
-    batch = batch_of(1, arguments)
+    batch = batch_of(*problem(arguments, 1), arguments)
     learner = batch.slots[0].learner
     params = batch._window.weights(batch._state, 0)
     n_draws = learner.config.n_draws
@@ -186,11 +186,17 @@ def grid(arguments: argparse.Namespace) -> dict[str, Any]:
         found["results"] = learn_replicates(features, labels, runs, device=arguments.device)
 
     seconds = timed(whole, arguments.device)
-    accuracy = replicates.mean_accuracy(found["results"], labels, runs)
-    n_steps = [sum(record.inner_steps for record in r.history) for r in found["results"]]
+    ended = [
+        (result, run)
+        for result, run in zip(found["results"], runs, strict=True)
+        if not isinstance(result, ArithmeticError)
+    ]
+    results, ended_runs = zip(*ended, strict=True)
+    n_steps = [sum(record.inner_steps for record in result.history) for result in results]
     return {
-        "runs": len(runs), "seconds": seconds, "inner_steps": sum(n_steps),
-        "longest": max(n_steps), "mean_test_accuracy": accuracy,
+        "runs": len(runs), "not_finite": len(runs) - len(ended), "seconds": seconds,
+        "inner_steps": sum(n_steps), "longest": max(n_steps),
+        "mean_test_accuracy": replicates.mean_accuracy(results, labels, ended_runs),
     }  # fmt: skip
 
 

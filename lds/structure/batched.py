@@ -12,6 +12,7 @@ from lds._types import Split
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.step import mix
 from lds.bilevel.tensors import Tree, tree_map
+from lds.config import LDSConfig
 from lds.graphs.product import FactoredGradient
 from lds.nn.base import GCN_NAME
 from lds.nn.joint import JointGCN, Keep
@@ -26,6 +27,11 @@ NEEDED = {
     "method": "lds", "denoising_weight": 0.0, "redraw": False, "settle": 0.0,
 }  # fmt: skip
 """Options of which a batch knows one value."""
+
+
+def unknown(config: LDSConfig) -> list[str]:
+    """Names of the options that have a value which a batch does not know."""
+    return [name for name, value in NEEDED.items() if getattr(config, name) != value]
 
 
 @dataclass
@@ -224,9 +230,8 @@ class Batch:
             torch.tensor(decay, dtype=dtype, device=self._log_lr.device),
             Rows([slot.split.train for slot in self.slots], labels, dtype),
             Rows([slot.split.validation for slot in self.slots], labels, dtype),
-            max(1, config.truncation),
+            config.truncation,
             config.update_edges,
-            config.truncation > 0,
         )
         self._captured = None
 

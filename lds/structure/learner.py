@@ -172,13 +172,12 @@ def learn(
 
 def _learner(config: LDSConfig, device: torch.device) -> "Callable[..., Learner]":
     """The class that runs a method; a GPU starts the operations of a batch faster."""
-    from lds.structure.batched import NEEDED, BatchOfOne  # which build on this module
+    from lds.structure.batched import BatchOfOne, unknown  # which build on this module
     from lds.structure.committee import CommitteeLearner
 
     if config.method == "committee":
         return CommitteeLearner
-    batched = all(getattr(config, name) == value for name, value in NEEDED.items())
-    return BatchOfOne if batched and device.type != "cpu" else Learner
+    return Learner if device.type == "cpu" or unknown(config) else BatchOfOne
 
 
 class Learner:

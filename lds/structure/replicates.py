@@ -25,7 +25,7 @@ from lds._types import Features, Split
 from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
 from lds.nn.base import backbone
-from lds.structure.batched import NEEDED, Batch, Slot
+from lds.structure.batched import NEEDED, Batch, Slot, unknown
 from lds.structure.checks import (
     AUTO_SHARE,
     COPIES_OF_PROBS,
@@ -122,12 +122,11 @@ def alike(config: LDSConfig) -> tuple[Any, ...]:
     Raises:
         ValueError: an option has a value that only `learn` knows.
     """
-    for name, value in NEEDED.items():
-        if (given := getattr(config, name)) != value:
-            raise ValueError(
-                f"{name} must be {value!r} for runs in one batch, got {given!r}; `learn` takes it, "
-                "one run at a time"
-            )
+    for name in unknown(config):
+        raise ValueError(
+            f"{name} must be {NEEDED[name]!r} for runs in one batch, got "
+            f"{getattr(config, name)!r}; `learn` takes it, one run at a time"
+        )
     return tuple(getattr(config, name) for name in ALIKE)
 
 

@@ -105,9 +105,9 @@ class Window:
         shapes: of its weights, by name.
         decay: ρ of each, `(n_members,)`.
         train, validation: the nodes of the inner and the outer objective of each.
-        n_steps: how many steps there are.
-        wanted: whether its hypergradient is.
-        sweeps: whether the hypergradient goes back through the steps.
+        truncation: τ, how many steps there are; 0 is one, and a hypergradient that does not go back
+            through it.
+        wanted: whether the hypergradient is.
     """
 
     def __init__(
@@ -117,16 +117,15 @@ class Window:
         decay: Tensor,
         train: "Rows",
         validation: "Rows",
-        n_steps: int,
+        truncation: int,
         wanted: bool,
-        sweeps: bool,
     ) -> None:
         self._dynamics = _OwnSteps(self._inner, lr=lambda hyper: hyper["log_lr"].exp())
         self._shapes = shapes
-        self.n_steps, self.wanted = n_steps, wanted
+        self.n_steps, self.wanted = max(1, truncation), wanted
         self._network, self._decay = network, decay
         self._train, self._validation = train, validation
-        self._sweeps = wanted and sweeps
+        self._sweeps = wanted and truncation > 0
         self._losses = decay  # of each replicate, as an objective last met them
 
     def start(self, fresh: Sequence[Params]) -> Tree:
@@ -182,9 +181,8 @@ class Window:
 
     def _outer(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
         """Σ_r E_r(w_r, A_r)."""
-        graph = hyper["drawn"].graph(k)
-        params = self._by_name(rows)
-        losses = self._validation.mean_loss(self._network(params, graph, None))
+        drawn, params = hyper["drawn"], self._by_name(rows)
+        losses = self._validation.mean_loss(self._network(params, drawn.graph(k), None))
         self._losses = losses.detach()
         return losses.sum()
 
