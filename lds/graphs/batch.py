@@ -25,8 +25,12 @@ with warnings.catch_warnings():
 
 
 def times(matrix: Tensor, z: Tensor) -> Tensor:
-    """M Z for a CSR matrix; as `matrix @ z`, but nothing is zeroed and copied before."""
-    out = z.new_empty(matrix.shape[0], z.shape[1])
+    """M Z for a CSR matrix; as `matrix @ z`, but nothing is copied, nor zeroed on a CPU, before.
+
+    Other devices' libraries may multiply what is there by 0, NaN or not.
+    """
+    make = z.new_empty if z.device.type == "cpu" else z.new_zeros
+    out = make((matrix.shape[0], z.shape[1]))
     return torch.addmm(out, matrix, z, beta=0, out=out)
 
 
@@ -48,10 +52,11 @@ def repeat(values: Tensor, counts: Tensor) -> Tensor:
 class Products:
     """The products H = Â Z made while a step is differentiated: what the low-rank gradient needs.
 
-    A probe stands for a zero added to H, so that the gradient reaching it is H̄ = ∂E/∂H. Networks
-    that take edges with weights instead leave the weights of all `candidates` here. Where the
-    products were made with a part of the graph, `part` has it, and which nodes it holds. `swept`
-    has H̄ and Â H̄ of a product by its number, where the way back came by them.
+    A probe stands for a zero added to H, so that the gradient reaching it is H̄ = ∂E/∂H; one may
+    stand for several products made one after the other, with a dimension in front. Networks that
+    take edges with weights instead leave the weights of all `candidates` here. Where the products
+    were made with a part of the graph, `part` has it, and which nodes it holds. `swept` has H̄ and
+    Â H̄ by the number of a probe, where the way back came by them.
     """
 
     candidates: Candidates | None = None
@@ -61,6 +66,12 @@ class Products:
     outputs: list[Tensor] = field(default_factory=list)
     part: "tuple[GraphBatch, Tensor] | None" = None
     swept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def note(self, probe: Tensor, z: Tensor, h: Tensor) -> None:
+        """What a probe stands for: Z and H, of its shape."""
+        self.probes.append(probe)
+        self.inputs.append(z)
+        self.outputs.append(h)
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,15 @@ def propagate(graph: GraphBatch, z: Tensor) -> Tensor:
     products = graph.products
     if products is None or not torch.is_grad_enabled():
         return _Propagate.apply(z, None, graph)  # type: ignore[no-any-return, no-untyped-call]
-    probe = torch.zeros((1, 1), dtype=z.dtype, device=z.device).expand(z.shape).requires_grad_()
+    probe = probe_of(z, *z.shape)
     h: Tensor = _Propagate.apply(z, probe, graph)  # type: ignore[no-untyped-call]
-    products.probes.append(probe)
-    products.inputs.append(z.detach())
-    products.outputs.append(h.detach())
+    products.note(probe, z.detach(), h.detach())
     return h
+
+
+def probe_of(like: Tensor, *shape: int) -> Tensor:
+    """Zeros of a shape, of the type and on the device of a tensor, to differentiate against."""
+    return like.new_zeros([1] * len(shape)).expand(shape).requires_grad_()
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,19 @@ def factored_gradient(
     if products.part is not None:
         graph, nodes = products.part
     c = graph.scale.new_zeros(graph.scale.shape)
-    for k, u in used.items():
-        c += torch.linalg.vecdot(u, products.outputs[k])
-        c += torch.linalg.vecdot(products.inputs[k], _product_with(u, k, graph, products))
+    to_h: list[Tensor] = []
+    z: list[Tensor] = []
+    for k, grad in used.items():
+        swept = _products_with(grad, k, graph, products)
+        parts = (_each(grad), _each(products.inputs[k]), _each(products.outputs[k]), swept)
+        for u, v, h, back in zip(*parts, strict=True):
+            c += torch.linalg.vecdot(u, h)
+            c += torch.linalg.vecdot(v, back)
+        to_h += parts[0]
+        z += parts[1]
     scale = graph.scale.unsqueeze(1)
-    u = _side_by_side(torch.cat(list(used.values()), 1).mul_(scale), graph)
-    v = _side_by_side(torch.cat([products.inputs[k] for k in used], 1).mul_(scale), graph)
+    u = _side_by_side(torch.cat(to_h, 1).mul_(scale), graph)
+    v = _side_by_side(torch.cat(z, 1).mul_(scale), graph)
     c = _side_by_side(-0.5 * scale.square() * c.unsqueeze(1), graph).sum(1, keepdim=True)
     if nodes is not None:  # the others have no factors
         u, v, c = (x.new_zeros(n_nodes, x.shape[1]).index_copy_(0, nodes, x) for x in (u, v, c))
@@ -107,10 +117,19 @@ def factored_gradient(
     return FactoredGradient((u, v, c, one), (v, u, one, c))
 
 
-def _product_with(u: Tensor, number: int, graph: GraphBatch, products: Products) -> Tensor:
+def _each(x: Tensor) -> tuple[Tensor, ...]:
+    """What belongs to each product of one probe."""
+    return x.unbind(0) if x.dim() == 3 else (x,)
+
+
+def _products_with(
+    grad: Tensor, number: int, graph: GraphBatch, products: Products
+) -> Sequence[Tensor]:
     """Â H̄, which the way back has made already wherever it went through the product's input."""
     swept = products.swept.get(number)
-    return swept[1] if swept is not None and swept[0] is u else times(graph.matrix, u)
+    if swept is not None and swept[0] is grad:
+        return _each(swept[1])
+    return [times(graph.matrix, u) for u in _each(grad)]
 
 
 def _side_by_side(x: Tensor, graph: GraphBatch) -> Tensor:

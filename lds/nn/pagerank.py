@@ -5,6 +5,7 @@ from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
 from lds.graphs.product import propagate
+from lds.graphs.walk import walk
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
 from lds.nn.gcn import Attached, Reader, glorot
 
@@ -64,9 +65,7 @@ class PageRank:
     ) -> Tensor:
         """Logits `(n_draws, n_nodes, n_classes)`; in training, dropout draws from torch's state."""
         own = self._own(params, features, training).repeat(graph.n_draws, 1)
-        z = own
-        for _ in range(self.n_hops):
-            z = self._hop(propagate(graph, z), own)
+        z = walk(graph, own, self.n_hops, self.teleport) if self.n_hops else own
         return z.view(graph.n_draws, graph.n_nodes, -1)
 
     def hidden(
