@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lds.structure import committee
+
 
 def data_root() -> Path:
     """The folder LDS_DATA names, or `shared/data` beside the repository."""
@@ -40,9 +42,18 @@ def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return saved_run.save(tmp_path_factory.mktemp("saved"), request.param)
 
 
-@pytest.fixture(scope="module")
+WHOLE = committee.MAX_STEPS
+
+
+@pytest.fixture(scope="session", autouse=True)
 def short_refits() -> Iterator[None]:
-    """Members of a committee train for few steps in this module: what it tests is elsewhere."""
+    """Members of a committee train for few steps: most tests ask for something else of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lds.structure.committee.MAX_STEPS", 40)
+        patch.setattr(committee, "MAX_STEPS", 10)
         yield
+
+
+@pytest.fixture
+def whole_refits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They train as long as a user's."""
+    monkeypatch.setattr(committee, "MAX_STEPS", WHOLE)

@@ -24,8 +24,6 @@ from lds.structure.edges import EdgeDistribution
 
 QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--no-controls"]
 
-pytestmark = pytest.mark.usefixtures("short_refits")
-
 
 @pytest.fixture
 def lds(capsys):
@@ -50,7 +48,7 @@ def rows(n, seed):
 
 
 @pytest.fixture(scope="module", params=["committee", "lds"])
-def table(request, short_refits, tmp_path_factory) -> Path:
+def table(request, tmp_path_factory) -> Path:
     """The run folder of a fit on a table, by options from a file; the table is gone."""
     folder = tmp_path_factory.mktemp("table")
     numbers, colors, kinds = rows(60, 0)

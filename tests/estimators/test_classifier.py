@@ -18,7 +18,6 @@ from tests.estimators.options import THESIS_ONLY
 
 QUICK = {"n_neighbors": 4, "max_inner": 40, "patience": 2, "random_state": 0}
 
-pytestmark = pytest.mark.usefixtures("short_refits")
 both_methods = pytest.mark.parametrize("method", ["committee", "lds"])
 
 
@@ -32,7 +31,7 @@ def blobs(n=90, labelled=45, seed=0):
 
 
 @pytest.fixture(scope="module", params=["committee", "lds"])
-def fitted(request, short_refits):
+def fitted(request):
     x, y, truth = blobs()
     return LDSClassifier(**QUICK, method=request.param).fit(x, y), x, y, truth
 

@@ -27,8 +27,6 @@ TINY = {"n_neighbors": 2, "hidden_channels": 2, "max_inner": 2, "max_iter": 1, "
         "truncation": 1, "seed": 0}  # fmt: skip
 OURS = ("/lds/", "/sklearn/")
 
-pytestmark = pytest.mark.usefixtures("short_refits")
-
 
 def ends_well(call):
     """What the call returns, None after a documented error; anything else is raised."""

@@ -16,8 +16,6 @@ from tests.estimators.options import THESIS_ONLY
 QUICK = {"n_neighbors": 4, "max_inner": 40, "max_iter": 3}
 METHODS = ["committee", "lds"]
 
-pytestmark = pytest.mark.usefixtures("short_refits")
-
 
 def blobs(n=90, **fields):
     rng = np.random.default_rng(0)
@@ -35,7 +33,7 @@ def blobs(n=90, **fields):
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def learned(request, short_refits):
+def learned(request):
     return learn_structure(blobs(), **QUICK, method=request.param)
 
 

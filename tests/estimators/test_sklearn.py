@@ -15,8 +15,6 @@ from lds import LDSClassifier
 QUICK = {"max_inner": 40, "max_iter": 3, "patience": 2, "random_state": 0}
 TINY = {"n_neighbors": 3, "max_inner": 20, "max_iter": 2, "patience": 2, "random_state": 0}
 
-pytestmark = pytest.mark.usefixtures("short_refits")
-
 
 def expected_failures(estimator):
     return {

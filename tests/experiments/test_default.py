@@ -11,6 +11,8 @@ from lds.datasets.base import load
 from lds.experiments.fit import fit_dataset, quality_on_test, starting_graph
 from lds.structure.baselines import fit_gcn
 
+pytestmark = pytest.mark.usefixtures("whole_refits")
+
 
 @pytest.mark.parametrize("name", ["wine", pytest.param("digits", marks=pytest.mark.slow)])
 def test_the_default_is_at_most_two_points_behind_control_b(name):

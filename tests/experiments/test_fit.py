@@ -16,8 +16,6 @@ from lds.structure.metrics import expected_calibration_error
 
 QUICK = {"max_inner": 5, "max_iter": 2}
 
-pytestmark = pytest.mark.usefixtures("short_refits")
-
 
 @pytest.mark.parametrize("method", ["committee", "lds"])
 def test_nll_and_ece_stand_beside_every_accuracy(method):

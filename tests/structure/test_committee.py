@@ -67,12 +67,6 @@ KINDS = NETWORKS + 2
 """Members of one turn, discriminants the last two."""
 
 
-@pytest.fixture(autouse=True)
-def short_refits(monkeypatch):
-    """Members of these tests train for a few steps; what is tested does not depend on how many."""
-    monkeypatch.setattr(committee, "MAX_STEPS", 20)
-
-
 def blobs(n=60, seed=0):
     """Three classes around three far apart centres."""
     rng = np.random.default_rng(seed)
@@ -151,7 +145,7 @@ def test_the_last_record_is_of_the_refit():
     truth = result.probabilities[split.stopping, y[split.stopping]]
     assert last.stopping_loss == pytest.approx(-np.log(truth).mean(), rel=1e-5)
     assert last.expected_edges == result.edges.expected_edges
-    assert last.inner_steps == NETWORKS * (1 + AGREEING) * 20
+    assert last.inner_steps == NETWORKS * (1 + AGREEING) * committee.MAX_STEPS
 
 
 def test_the_refit_tells_how_far_it_is():
@@ -361,7 +355,7 @@ def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping):
     torch.testing.assert_close(log_weights.exp(), expected, rtol=1e-9, atol=0)
     mean = (expected[:, None, None] * each).sum(0)
     torch.testing.assert_close(probabilities, mean, rtol=1e-9, atol=1e-12)
-    assert [member.steps for member in members[:NETWORKS]] == NETWORKS * [20]
+    assert [member.steps for member in members[:NETWORKS]] == NETWORKS * [committee.MAX_STEPS]
 
 
 def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
