@@ -28,6 +28,7 @@ from tests.structure.test_replicates import (
     features,
     split,
     varied,
+    varied_alone,
 )
 
 
@@ -65,8 +66,8 @@ def test_captured_windows_learn_what_windows_as_such_do(support, sparse_features
     results = learn_replicates(x, LABELS, runs, batch=3, dtype=torch.float64)
     n_windows = sum(record.inner_steps for result in results for record in result.history) // 5
     assert 2 <= len(captures) < n_windows / 3
-    for run, result in zip(runs, results, strict=True):
-        assert_same_run(result, alone(x, run, dtype=torch.float64))
+    for index, result in enumerate(results):
+        assert_same_run(result, varied_alone(index, sparse_features, support))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_so_they_do_with_other_options(options, captures):
 def test_a_run_alone_may_go_through_a_batch(captures, monkeypatch):
     x = features()
     run = varied(x)[0]
-    expected = alone(x, run, dtype=torch.float64)
+    expected = varied_alone(0)
     monkeypatch.setattr("lds.structure.learner._learner", lambda config, device: BatchOfOne)
     assert_same_run(alone(x, run, dtype=torch.float64), expected)
     assert 1 <= len(captures) <= 3
