@@ -49,7 +49,7 @@ WHOLE = committee.MAX_STEPS
 def short_refits() -> Iterator[None]:
     """Members of a committee train for few steps: most tests ask for something else of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(committee, "MAX_STEPS", 10)
+        patch.setattr(committee, "MAX_STEPS", 4)
         yield
 
 
