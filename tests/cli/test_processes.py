@@ -72,27 +72,20 @@ def test_a_table_of_the_users_own_is_predicted_where_blank(tmp_path):
     assert found == [["cat", "dog"][kind] for kind in kinds[50:]]
 
 
-def heeding_interrupts():
-    """As from a terminal: what a shell starts in the background ignores them, tests included."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+HEEDING = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("lds", run_name="__main__")
+"""
+"""`python -m lds` as from a terminal: what a shell starts in the background ignores interrupts."""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
 def test_interrupt_saves_the_best_model_so_far(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "lds",
-        "fit",
-        "wine",
-        "--max-inner",
-        "5",
-        "--max-iter",
-        "100000",
-    ]
-    command += ["--patience", "100000", "--agreement", "0", "--out", str(tmp_path / "run")]
+    options = "--max-inner 5 --max-iter 100000 --patience 100000 --agreement 0"
+    command = [sys.executable, "-c", HEEDING, "fit", "wine", *options.split()]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=heeding_interrupts
+        [*command, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert b"stopping" in process.stderr.readline(), "a line after the first outer iteration"
     process.send_signal(signal.SIGINT)
