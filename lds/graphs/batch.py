@@ -52,11 +52,11 @@ def repeat(values: Tensor, counts: Tensor) -> Tensor:
 class Products:
     """The products H = Â Z made while a step is differentiated: what the low-rank gradient needs.
 
-    A probe stands for a zero added to H, so that the gradient reaching it is H̄ = ∂E/∂H; one may
-    stand for several products made one after the other, with a dimension in front. Networks that
-    take edges with weights instead leave the weights of all `candidates` here. Where the products
-    were made with a part of the graph, `part` has it, and which nodes it holds. `swept` has H̄ and
-    Â H̄ by the number of a probe, where the way back came by them.
+    A probe stands for zeros added to the H of one or more products, the first dimension of what is
+    noted here, so that the gradient reaching it is H̄ = ∂E/∂H. Networks that take edges with weights
+    instead leave the weights of all `candidates` here. Where the products were made with a part of
+    the graph, `part` has it, and which nodes it holds. `swept` has H̄ and Â H̄ by the number of a
+    probe, where the way back came by them.
     """
 
     candidates: Candidates | None = None

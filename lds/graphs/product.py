@@ -29,9 +29,12 @@ class _Propagate(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         grad = grads[0]
         to_z = propagate(ctx.graph, grad) if ctx.needs_input_grad[0] else None  # Âᵀ = Â
-        if to_z is not None and ctx.number is not None and not torch.is_grad_enabled():
-            ctx.graph.products.swept[ctx.number] = grad, to_z
-        return to_z, grad if ctx.needs_input_grad[1] else None, None
+        if ctx.number is None:
+            return to_z, None, None
+        to_h = grad.unsqueeze(0)
+        if to_z is not None and not torch.is_grad_enabled():
+            ctx.graph.products.swept[ctx.number] = to_h, to_z.unsqueeze(0)
+        return to_z, to_h, None
 
 
 def propagate(graph: GraphBatch, z: Tensor) -> Tensor:
@@ -47,15 +50,15 @@ def propagate(graph: GraphBatch, z: Tensor) -> Tensor:
     products = graph.products
     if products is None or not torch.is_grad_enabled():
         return _Propagate.apply(z, None, graph)  # type: ignore[no-any-return, no-untyped-call]
-    probe = probe_of(z, *z.shape)
+    probe = probe_of(z, 1)
     h: Tensor = _Propagate.apply(z, probe, graph)  # type: ignore[no-untyped-call]
-    products.note(probe, z.detach(), h.detach())
+    products.note(probe, z.detach().unsqueeze(0), h.detach().unsqueeze(0))
     return h
 
 
-def probe_of(like: Tensor, *shape: int) -> Tensor:
-    """Zeros of a shape, of the type and on the device of a tensor, to differentiate against."""
-    return like.new_zeros([1] * len(shape)).expand(shape).requires_grad_()
+def probe_of(z: Tensor, n_products: int) -> Tensor:
+    """Zeros to differentiate against, for products with matrices like this one."""
+    return z.new_zeros((1, 1, 1)).expand(n_products, *z.shape).requires_grad_()
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,13 @@ def factored_gradient(
     to_h: list[Tensor] = []
     z: list[Tensor] = []
     for k, grad in used.items():
+        parts = (grad, products.inputs[k], products.outputs[k])
         swept = _products_with(grad, k, graph, products)
-        parts = (_each(grad), _each(products.inputs[k]), _each(products.outputs[k]), swept)
-        for u, v, h, back in zip(*parts, strict=True):
+        for u, v, h, back in zip(*parts, swept, strict=True):
             c += torch.linalg.vecdot(u, h)
             c += torch.linalg.vecdot(v, back)
-        to_h += parts[0]
-        z += parts[1]
+            to_h.append(u)
+            z.append(v)
     scale = graph.scale.unsqueeze(1)
     u = _side_by_side(torch.cat(to_h, 1).mul_(scale), graph)
     v = _side_by_side(torch.cat(z, 1).mul_(scale), graph)
@@ -117,19 +120,14 @@ def factored_gradient(
     return FactoredGradient((u, v, c, one), (v, u, one, c))
 
 
-def _each(x: Tensor) -> tuple[Tensor, ...]:
-    """What belongs to each product of one probe."""
-    return x.unbind(0) if x.dim() == 3 else (x,)
-
-
 def _products_with(
     grad: Tensor, number: int, graph: GraphBatch, products: Products
-) -> Sequence[Tensor]:
+) -> Tensor | list[Tensor]:
     """Â H̄, which the way back has made already wherever it went through the product's input."""
     swept = products.swept.get(number)
     if swept is not None and swept[0] is grad:
-        return _each(swept[1])
-    return [times(graph.matrix, u) for u in _each(grad)]
+        return swept[1]
+    return [times(graph.matrix, u) for u in grad]
 
 
 def _side_by_side(x: Tensor, graph: GraphBatch) -> Tensor:

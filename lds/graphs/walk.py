@@ -36,18 +36,15 @@ class _Way:
         z, fresh = own, self.teleport * own
         for _ in range(self.n_hops):
             h = times(self.graph.matrix, z)
-            if made is None:
-                z = h.mul_(1 - self.teleport).add_(fresh)
-            else:
+            if made is not None:
                 made.append((z, h))
-                z = (1 - self.teleport) * h + fresh
+            z = ((1 - self.teleport) * h).add_(fresh)
         return z
 
     def _back(self, grad: Tensor, made: Made | None) -> Tensor:
-        own = self.teleport * grad
-        for k in range(self.n_hops):
-            if k:
-                own.add_(self.teleport * grad)
+        own = torch.zeros_like(grad)
+        for _ in range(self.n_hops):
+            own.add_(self.teleport * grad)
             to_h = (1 - self.teleport) * grad
             grad = times(self.graph.matrix, to_h)
             if made is not None:
@@ -58,8 +55,8 @@ class _Way:
 class _Walk(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, probe: Tensor | None, way: _Way, made: Made | None) -> Tensor:
-        ctx.way, ctx.probed = way, probe is not None
-        ctx.number = None if way.graph.products is None else len(way.graph.products.probes)
+        products, ctx.way = way.graph.products, way
+        ctx.number = None if probe is None or products is None else len(products.probes)
         return way.go(x, made)
 
     @staticmethod
@@ -67,7 +64,7 @@ class _Walk(torch.autograd.Function):
         adjoint = replace(ctx.way, back=not ctx.way.back)
         if torch.is_grad_enabled():
             return _along(adjoint, grads[0]), None, None, None
-        made: Made | None = [] if ctx.probed else None
+        made: Made | None = None if ctx.number is None else []
         to_x, to_products = adjoint.go(grads[0], made), None
         if made is not None:
             to_products, swept = (torch.stack(part) for part in zip(*reversed(made), strict=True))
@@ -99,7 +96,7 @@ def _along(way: _Way, x: Tensor) -> Tensor:
     if products is None or not torch.is_grad_enabled():
         return _Walk.apply(x, None, way, None)  # type: ignore[no-any-return, no-untyped-call]
     made: Made = []
-    probe = probe_of(x, way.n_hops, *x.shape)
+    probe = probe_of(x, way.n_hops)
     end: Tensor = _Walk.apply(x, probe, way, made)  # type: ignore[no-untyped-call]
     products.note(probe, *(torch.stack(part).detach() for part in zip(*made, strict=True)))
     return end

@@ -41,8 +41,6 @@ def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     test = run.predictions["test_rows"]
     right = run.predictions["probabilities"][test].argmax(1) == run.predictions["labels"][test]
     assert run.summary["test_accuracy"]["lds"] == pytest.approx(right.mean())
-    if method == "committee":
-        return
     again = lds("fit", "iris", *options, "--no-controls", cwd=tmp_path)
     assert again.returncode == 0
     assert (tmp_path / "runs" / "iris-1-2").is_dir(), "an existing run is not written over"
@@ -116,7 +114,7 @@ def assert_same_run(one, two):
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_killed_and_resumed_is_the_run_left_alone(tmp_path):
     """By hand, a process each: killed after its second outer iteration, then gone on with."""
-    options = ["--max-inner", "10", "--max-iter", "5", "--seed", "2", "--method", "lds"]
+    options = ["--max-inner", "10", "--max-iter", "5", "--seed", "2"]
     whole = lds("fit", "wine", *options, "--quiet", "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     command = [sys.executable, "-m", "lds", "fit", "wine", *options, "--out", str(tmp_path / "run")]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lds.graphs.batch import GraphBatch, Products, graph_batch
 from lds.graphs.product import FactoredGradient, factored_gradient, propagate
+from lds.graphs.walk import walk
 
 N, WIDTH = 17, 3
 # Sums of a few hundred float64 products in another order.
@@ -158,16 +159,22 @@ def test_the_normalisation_counts_on_edges_that_are_not_there():
     torch.testing.assert_close((left @ right.T)[i, j], slope, rtol=1e-7, atol=1e-8)
 
 
-def test_products_are_noted_only_where_a_gradient_is_wanted():
+@pytest.mark.parametrize("n_hops", [None, 3], ids=["propagate", "walk"])
+def test_products_are_noted_only_where_a_gradient_is_wanted(n_hops):
+    def along(graph: GraphBatch, z: Tensor) -> Tensor:
+        return walk(graph, z, n_hops, 0.15) if n_hops else propagate(graph, z)
+
     batch, _ = random_graphs(1)
     z = random_tensor(N, WIDTH).requires_grad_()
     products = Products()
     traced = replace(batch, products=products)
     with torch.no_grad():
-        propagate(traced, z)
+        along(traced, z)
     assert not products.probes
-    h = propagate(traced, z)
+    h = along(traced, z)
     assert len(products.probes) == len(products.inputs) == len(products.outputs) == 1
+    for noted in (*products.probes, *products.inputs, *products.outputs):
+        assert noted.shape == (n_hops or 1, N, WIDTH)
     torch.autograd.grad(h.sum(), z)  # a backward pass that is not differentiated itself
     assert len(products.probes) == 1
     assert batch.products is None

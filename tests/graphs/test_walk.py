@@ -70,6 +70,7 @@ def test_the_gradient_by_edges_equals_dense_autograd(n_draws, n_hops, n_steps):
     w = random_tensor(4, WIDTH, seed=4).requires_grad_()
     grads = torch.autograd.grad(through(along, w, n_steps), products.probes)
     assert len(grads) == 1 + 2 * n_steps, "of a way out and a way back one probe each"
+    assert all(products.swept[k][0] is grad for k, grad in enumerate(grads))
     swept = factored_gradient(batch, products, grads)
     copies = [grad.clone() for grad in grads]  # not what the way back came by
     made_anew = factored_gradient(batch, products, copies)
@@ -83,19 +84,3 @@ def test_the_gradient_by_edges_equals_dense_autograd(n_draws, n_hops, n_steps):
     for gradient in (swept, made_anew):
         left, right = gradient.factors()
         torch.testing.assert_close((left @ right.T)[off_diagonal], expected[off_diagonal], **CLOSE)
-
-
-def test_products_are_noted_only_where_a_gradient_is_wanted():
-    batch, _ = random_graphs(1)
-    own = random_tensor(N, WIDTH).requires_grad_()
-    products = Products()
-    traced = replace(batch, products=products)
-    with torch.no_grad():
-        walk(traced, own, 3, ALPHA)
-    assert not products.probes
-    end = walk(traced, own, 3, ALPHA)
-    assert [x.shape for x in (*products.probes, *products.inputs, *products.outputs)] == 3 * [
-        (3, N, WIDTH)
-    ]
-    torch.autograd.grad(end.sum(), own)
-    assert len(products.probes) == 1, "the way back is not differentiated itself"

@@ -132,7 +132,8 @@ def test_separable_classes_are_learned(kind, monkeypatch):
     assert (result.mutual_information >= 0).all()
 
 
-def test_the_last_record_is_of_the_refit():
+def test_the_last_record_is_of_the_refit(monkeypatch):
+    monkeypatch.setattr(committee, "MAX_STEPS", 20)
     result = fit()
     assert len(result.history) == SMALL.max_iter + 1
     assert result.best == SMALL.max_iter
@@ -145,7 +146,7 @@ def test_the_last_record_is_of_the_refit():
     truth = result.probabilities[split.stopping, y[split.stopping]]
     assert last.stopping_loss == pytest.approx(-np.log(truth).mean(), rel=1e-5)
     assert last.expected_edges == result.edges.expected_edges
-    assert last.inner_steps == NETWORKS * (1 + AGREEING) * committee.MAX_STEPS
+    assert last.inner_steps == NETWORKS * (1 + AGREEING) * 20
 
 
 def test_the_refit_tells_how_far_it_is():
@@ -337,8 +338,9 @@ def probabilities_of(members, edges) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("n_stopping", [1, 12, 36])
-def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping):
+def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping, monkeypatch):
     """Weights proportional to exp(-√n · mean loss): within each family, and of the two wholes."""
+    monkeypatch.setattr(committee, "MAX_STEPS", 20)
     members, edges, task, stopping = trained(n_stopping)
     log_weights, probabilities = weigh(task, members, expected_graph(edges), stopping)
     each = probabilities_of(members, edges)
@@ -355,7 +357,7 @@ def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping):
     torch.testing.assert_close(log_weights.exp(), expected, rtol=1e-9, atol=0)
     mean = (expected[:, None, None] * each).sum(0)
     torch.testing.assert_close(probabilities, mean, rtol=1e-9, atol=1e-12)
-    assert [member.steps for member in members[:NETWORKS]] == NETWORKS * [committee.MAX_STEPS]
+    assert [member.steps for member in members[:NETWORKS]] == NETWORKS * [20]
 
 
 def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
