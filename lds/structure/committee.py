@@ -253,13 +253,12 @@ def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tenso
         Guo, Pleiss, Sun and Weinberger, 2017, "On calibration of modern neural networks".
     """
     logits = member.network(member.params, task.features, expected, training=False)[0]
-
-    def cost(tau: float) -> float:
-        loss = score((logits / tau).softmax(1), task.labels, stopping).loss
-        return len(stopping) * loss + 2 * math.log(tau) ** 2
-
-    tau = min(TEMPERATURES, key=cost)
-    return replace(member, params=member.network.scaled(member.params, 1 / tau))
+    tau = logits.new_tensor(TEMPERATURES)
+    each = (logits[stopping] / tau.view(-1, 1, 1)).softmax(2)
+    rows = torch.arange(len(stopping), device=stopping.device)
+    loss = losses(each, task.labels[stopping], rows).mean(1)
+    best = TEMPERATURES[int((len(rows) * loss + 2 * tau.log().square()).argmin())]
+    return replace(member, params=member.network.scaled(member.params, 1 / best))
 
 
 def train_member(

@@ -165,6 +165,11 @@ def score(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Score:
 
 
 def losses(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-    """-log of the probability of each row's own label, `(n_rows,)`, nats."""
-    likelihood = probabilities[rows].gather(1, labels[rows].unsqueeze(1)).squeeze(1)
-    return -likelihood.clamp_min(SMALLEST).log()
+    """-log of the probability of each row's own label, `(..., n_rows)`, nats.
+
+    Arguments:
+        probabilities: `(..., n_nodes, n_classes)`.
+        labels: `(n_nodes,)`.
+        rows: which nodes.
+    """
+    return -probabilities[..., rows, labels[rows]].clamp_min(SMALLEST).log()

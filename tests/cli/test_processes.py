@@ -13,15 +13,28 @@ from lds.checkpoints import load_run
 QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet"]
 
 
-def lds(*arguments, cwd=None):
-    command = [sys.executable, "-m", "lds", *map(str, arguments)]
+AS_A_USER = [sys.executable, "-m", "lds"]
+SHORT = """
+import runpy, signal
+from lds.structure import committee
+committee.MAX_STEPS = 4
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("lds", run_name="__main__")
+"""
+SHORTER = [sys.executable, "-c", SHORT]
+"""Members of a committee train for few steps; it heeds interrupts as from a terminal, which what a
+shell starts in the background does not."""
+
+
+def lds(*arguments, cwd=None, launch=SHORTER):
+    command = [*launch, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 @pytest.mark.parametrize("method", ["committee", "lds"])
 def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     options = [*QUICK, "--seed", 1, "--method", method]
-    result = lds("fit", "iris", *options, cwd=tmp_path)
+    result = lds("fit", "iris", *options, cwd=tmp_path, launch=AS_A_USER)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
     ours = {"committee": "LDS, the default", "lds": "LDS of the thesis"}[method]
@@ -70,18 +83,10 @@ def test_a_table_of_the_users_own_is_predicted_where_blank(tmp_path):
     assert found == [["cat", "dog"][kind] for kind in kinds[50:]]
 
 
-HEEDING = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("lds", run_name="__main__")
-"""
-"""`python -m lds` as from a terminal: what a shell starts in the background ignores interrupts."""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
 def test_interrupt_saves_the_best_model_so_far(tmp_path):
     options = "--max-inner 5 --max-iter 100000 --patience 100000 --agreement 0"
-    command = [sys.executable, "-c", HEEDING, "fit", "wine", *options.split()]
+    command = [*SHORTER, "fit", "wine", *options.split()]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -117,7 +122,7 @@ def test_killed_and_resumed_is_the_run_left_alone(tmp_path):
     options = ["--max-inner", "10", "--max-iter", "5", "--seed", "2"]
     whole = lds("fit", "wine", *options, "--quiet", "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
-    command = [sys.executable, "-m", "lds", "fit", "wine", *options, "--out", str(tmp_path / "run")]
+    command = [*SHORTER, "fit", "wine", *options, "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert b"stopping" in process.stderr.readline()
     assert b"stopping" in process.stderr.readline()
@@ -133,6 +138,6 @@ def test_killed_and_resumed_is_the_run_left_alone(tmp_path):
 
 
 def test_a_users_error_has_no_traceback(tmp_path):
-    result = lds("fit", "iris", "--dropout", "1.5", cwd=tmp_path)
+    result = lds("fit", "iris", "--dropout", "1.5", cwd=tmp_path, launch=AS_A_USER)
     assert result.returncode == 2
     assert result.stderr == "error: dropout must be in [0, 1), got 1.5\n"
