@@ -1,10 +1,13 @@
 """Where the tests find data sets that are not part of the project."""
 
 import os
-from collections.abc import Iterator
+import runpy
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from lds.structure import committee
 
@@ -57,3 +60,20 @@ def short_refits() -> Iterator[None]:
 def whole_refits(monkeypatch: pytest.MonkeyPatch) -> None:
     """They train as long as a user's."""
     monkeypatch.setattr(committee, "MAX_STEPS", WHOLE)
+
+
+@pytest.fixture
+def run_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., str]]:
+    """What a script prints, run as from a shell but in this process: torch is there already."""
+    threads = torch.get_num_threads()
+
+    def run(script: Path, options: str, *more: str | Path) -> str:
+        monkeypatch.syspath_prepend(script.parent)  # for what stands beside it
+        monkeypatch.setattr(sys, "argv", [str(script), *options.split(), *map(str, more)])
+        runpy.run_path(str(script), run_name="__main__")
+        return capsys.readouterr().out
+
+    yield run
+    torch.set_num_threads(threads)

@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,18 +12,14 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 BENCHMARKS = EXAMPLES / "benchmarks"
 
 
-def run(script: str, support: str, *options: str) -> str:
-    command = [
-        sys.executable, str(BENCHMARKS / script), "--nodes", "150", "--features", "40",
-        "--classes", "3", "--degree", "6", "--repeats", "1", "--support", support, *options,
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+GRAPH = "--nodes 150 --features 40 --classes 3 --degree 6 --repeats 1 "
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads its memory from /proc")
 @pytest.mark.parametrize("support", ["all", "sparse"])
-def test_hyperstep_benchmark_compares_both_sides(support):
-    report = json.loads(run("hyperstep.py", support, "--pairs-per-node", "8", "--json"))
+def test_hyperstep_benchmark_compares_both_sides(support, run_script):
+    options = f"{GRAPH} --support {support} --pairs-per-node 8 --json"
+    report = json.loads(run_script(BENCHMARKS / "hyperstep.py", options))
     keys = {"seconds", "cpu_seconds", "peak_mb", "extra_mb"}
     assert keys <= set(report["lds"])
     assert keys == set(report["dense"])
@@ -34,33 +29,31 @@ def test_hyperstep_benchmark_compares_both_sides(support):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads its memory from /proc")
-def test_scaling_says_how_time_grows_with_a_doubling():
-    command = [
-        sys.executable, str(BENCHMARKS / "scaling.py"), "--sizes", "200,800", "--features", "20",
-        "--classes", "3", "--degree", "6", "--pairs-per-node", "8", "--rounds", "1", "--repeats",
-        "1", "--json",
-    ]  # fmt: skip
-    small, large = json.loads(
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def test_scaling_says_how_time_grows_with_a_doubling(run_script):
+    options = (
+        "--sizes 200,800 --features 20 --classes 3 --degree 6 --pairs-per-node 8 --rounds 1 "
+        "--repeats 1 --json"
     )
+    small, large = json.loads(run_script(BENCHMARKS / "scaling.py", options))
     assert (small["pairs"], large["pairs"]) == (8 * 200, 8 * 800)
     fourfold = large["cpu_seconds"] / small["cpu_seconds"]
     assert large["ratio_cpu_seconds"] == pytest.approx(fourfold**0.5)
 
 
-def test_parts_of_a_hyperstep_are_set_beside_their_floor():
-    lines = run("parts.py", "sparse").splitlines()
+def test_parts_of_a_hyperstep_are_set_beside_their_floor(run_script):
+    lines = run_script(BENCHMARKS / "parts.py", GRAPH + "--support sparse").splitlines()
     assert len(lines) == 11
     assert lines[-1].startswith("| hyperstep |")
 
 
-def test_predictions_in_a_batch_are_timed_beside_a_loop():
-    assert set(json.loads(run("predict.py", "all"))) == {"batch", "loop", "n_draws", "ratio"}
+def test_predictions_in_a_batch_are_timed_beside_a_loop(run_script):
+    report = json.loads(run_script(BENCHMARKS / "predict.py", GRAPH + "--support all"))
+    assert set(report) == {"batch", "loop", "n_draws", "ratio"}
 
 
-def test_replicates_in_a_batch_are_timed_beside_a_loop_and_come_to_the_same():
-    options = ("--nodes", "300", "--runs", "3", "--steps", "15", "--iterations", "2")
-    report = json.loads(run("replicates.py", "sparse", *options))
+def test_replicates_in_a_batch_are_timed_beside_a_loop_and_come_to_the_same(run_script):
+    options = "--nodes 300 --runs 3 --steps 15 --iterations 2 --support sparse"
+    report = json.loads(run_script(BENCHMARKS / "replicates.py", GRAPH + options))
     assert report["ratio"] > 0
     assert report["accuracy"]["batch"] == pytest.approx(report["accuracy"]["loop"], abs=0.02)
     assert report["operations"]["batch"] < 0.6 * report["operations"]["loop"]
@@ -157,15 +150,11 @@ SCRIPTS = [  # an example, a file it reads, what its rows must show
 
 @pytest.mark.data
 @pytest.mark.parametrize(("script", "needed", "check"), SCRIPTS, ids=[line[0] for line in SCRIPTS])
-def test_example_on_a_tiny_budget(script, needed, check, data_folder, tmp_path):
+def test_example_on_a_tiny_budget(script, needed, check, data_folder, tmp_path, run_script):
     if not (data_folder / needed).exists():
         pytest.skip(f"{data_folder} has no {needed}; data/README.md says how LDS_DATA is laid out")
     out = tmp_path / "rows.jsonl"
-    command = [
-        sys.executable, str(EXAMPLES / script), "--budget", "tiny", "--root", str(data_folder),
-        "--out", str(out),
-    ]  # fmt: skip
-    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    table = run_script(EXAMPLES / script, "--budget tiny", "--root", data_folder, "--out", out)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(table.splitlines()) > len(rows) > 0
     check(rows)

@@ -1,8 +1,6 @@
 """The examples of the bilevel core run on a tiny budget, and write a line of JSON a run."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,29 +21,20 @@ OMNIGLOT = "omniglot/omniglot28.npz"
         ("learning_rate_on_the_fly.py --data mlp", MNIST, 16),
     ],
 )
-def test_example_writes_a_line_a_run(command, needs, runs, tmp_path):
+def test_example_writes_a_line_a_run(command, needs, runs, tmp_path, run_script):
     root = data_root()
     if not (root / needs).exists():
         pytest.skip(f"{root} has no {needs}; LDS_DATA names another folder")
-    script, *options = command.split()
+    script, options = command.split(maxsplit=1)
     out = tmp_path / "out.jsonl"
-    subprocess.run(
-        [
-            sys.executable, str(EXAMPLES / script), *options, "--budget", "tiny",
-            "--root", str(root), "--out", str(out),
-        ],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    run_script(EXAMPLES / script, f"{options} --budget tiny", "--root", root, "--out", out)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == runs
     assert all(0 < row["validation"] <= 1 and 0 < row["test"] <= 1 for row in rows)
 
 
-def test_tasks_by_vmap_are_those_of_a_loop():
-    command = [
-        sys.executable, str(EXAMPLES / "benchmarks" / "tasks.py"), "--width", "2", "--tasks", "3",
-        "--steps", "2", "--repeats", "1",
-    ]  # fmt: skip
-    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def test_tasks_by_vmap_are_those_of_a_loop(run_script):
+    options = "--width 2 --tasks 3 --steps 2 --repeats 1"
+    report = json.loads(run_script(EXAMPLES / "benchmarks" / "tasks.py", options))
     assert report["difference"] < 1e-9
     assert report["ratio"] > 0

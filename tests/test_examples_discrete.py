@@ -1,7 +1,5 @@
 """The examples of discrete hyperparameters run, on a tiny budget, and print their comparison."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +8,21 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name: str, monkeypatch, capsys, *options: str) -> dict[str, list[float]]:
-    """The numbers of each method's row."""
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
-    monkeypatch.setattr("sys.argv", [name, "--budget", "tiny", *options])
-    spec.loader.exec_module(module)
-    module.main()
-    lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if "|" in line]
+def numbers(table: str) -> dict[str, list[float]]:
+    """Those of each method's row."""
+    lines = [line.split("|")[1:-1] for line in table.splitlines() if "|" in line]
     return {
         cells[0].strip(): [float(cell.split("±")[0]) for cell in cells[1:] if cell.strip()]
         for cells in lines
         if cells[0].strip() not in ("method", "---")
     }
+
+
+@pytest.fixture
+def run(run_script):
+    return lambda name, *options: numbers(
+        run_script(EXAMPLES / f"{name}.py", "--budget tiny", *options)
+    )
 
 
 @pytest.fixture(name="mnist", scope="module")
@@ -43,8 +42,8 @@ def _mnist(tmp_path_factory) -> Path:
     return root
 
 
-def test_feature_mask(monkeypatch, capsys):
-    rows = run("feature_mask", monkeypatch, capsys, "--problem", "planted")
+def test_feature_mask(run):
+    rows = run("feature_mask", "--problem", "planted")
     assert set(rows) == {
         "mask by hypergradients", "L1 by cross-validation", "SelectKBest, mutual information", "RFE"
     }  # fmt: skip
@@ -55,8 +54,8 @@ def test_feature_mask(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("data", ["digits", "mnist"])
-def test_trusted_examples(monkeypatch, capsys, mnist, data):
-    rows = run("trusted_examples", monkeypatch, capsys, "--data", data, "--root", str(mnist))
+def test_trusted_examples(run, mnist, data):
+    rows = run("trusted_examples", "--data", data, "--root", mnist)
     assert rows["trust the right ones (not known)"][0] == 1
     assert rows["trust all"][0] == 0
     for name in ("coins, Gumbel-softmax", "coins, straight-through", "continuous weights"):
@@ -67,15 +66,15 @@ def test_trusted_examples(monkeypatch, capsys, mnist, data):
 
 
 @pytest.mark.parametrize("data", ["digits", "mnist"])
-def test_architecture(monkeypatch, capsys, mnist, data):
-    rows = run("architecture", monkeypatch, capsys, "--data", data, "--root", str(mnist))
+def test_architecture(run, mnist, data):
+    rows = run("architecture", "--data", data, "--root", mnist)
     assert {"hypergradients", "random search", "Optuna, TPE"} < set(rows)
     for accuracy, _ in rows.values():
         assert accuracy > 30
 
 
-def test_dependency_mask(monkeypatch, capsys):
-    rows = run("dependency_mask", monkeypatch, capsys)
+def test_dependency_mask(run):
+    rows = run("dependency_mask")
     directed, undirected, _ = rows["mask by hypergradients"]
     assert 0 < directed <= undirected <= 1
     assert rows["graphical lasso, best threshold"][0] >= rows["graphical lasso"][0]

@@ -44,7 +44,8 @@ def main() -> None:
     for before, row in itertools.pairwise(rows):
         doublings = math.log2(row["nodes"] / before["nodes"])
         for name in ("cpu_seconds", "growth_seconds"):
-            row[f"ratio_{name}"] = (row[name] / before[name]) ** (1 / doublings)
+            if min(row[name], before[name]) > 0:  # a difference of times, it may drown in noise
+                row[f"ratio_{name}"] = (row[name] / before[name]) ** (1 / doublings)
     if arguments.json:
         print(json.dumps(rows))
         return
