@@ -1,4 +1,4 @@
-"""Where the tests find data sets that are not part of the project."""
+"""What all tests share: data sets that are not part of the project, short refits, scripts."""
 
 import os
 import runpy
@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch is loaded, and for processes that tests start: their tensors are so small that
+# threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from lds.structure import committee

@@ -1,8 +1,6 @@
 """Every code block of the documentation runs, in the order of its page, on small budgets."""
 
 import re
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -74,19 +72,16 @@ def test_there_are_pages_with_blocks():
     assert sum(len(blocks(page)) for page in PAGES) >= 12
 
 
-def test_the_walkthrough_tells_what_its_page_shows(tmp_path):
+def test_the_walkthrough_tells_what_its_page_shows(tmp_path, run_script):
     graph = tmp_path / "wine.graphml"
-    command = [sys.executable, "-W", "error", str(EXAMPLES / "tabular_walkthrough.py")]
-    command += ["--max-iter", "2", "--out", str(graph)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    told = run_script(EXAMPLES / "tabular_walkthrough.py", "--max-iter 2 --out", graph)
     shown = (EXAMPLES / "docs" / "walkthrough.txt").read_text(encoding="utf-8")
 
     def headings(text: str) -> list[str]:
         return [line.split(":")[0] for line in text.splitlines() if not line.startswith("  ")]
 
-    assert headings(done.stdout)[:-1] == headings(shown)
-    right = [float(x) for x in re.findall(r"([\d.]+)% (?:LDS|logistic)", done.stdout)]
+    assert headings(told)[:-1] == headings(shown)
+    right = [float(x) for x in re.findall(r"([\d.]+)% (?:LDS|logistic)", told)]
     assert len(right) == 2
     assert min(right) > 80
     assert graph.is_file()

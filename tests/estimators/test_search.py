@@ -196,7 +196,7 @@ from lds import LDSSearch
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    search = LDSSearch(SPACE, LONGER, seeds=(0, 1), folder={folder!r}, n_jobs=2, refit=False)
+    search = LDSSearch(SPACE, LONGER, seeds=(0,), folder={folder!r}, n_jobs=2, refit=False)
     print(json.dumps(outcomes(search.fit(*blobs()))))
 """
 LONGER = clone(QUICK).set_params(max_inner=70, inner_patience=70)
@@ -219,16 +219,16 @@ def test_a_killed_worker_loses_no_finished_trial_and_its_own_starts_again(tmp_pa
     busy = max(psutil.Process(process.pid).children(True), key=lambda child: child.cpu_times().user)
     busy.send_signal(signal.SIGKILL)
     before = {path.name: path.stat().st_mtime_ns for path in trials.glob("*.json")}
-    assert len(before) < 8, "the worker must have died half-way"
+    assert len(before) < 4, "the worker must have died half-way"
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     after = {path.name: path.stat().st_mtime_ns for path in trials.glob("*.json")}
-    assert len(after) == 8
+    assert len(after) == 4
     assert before.items() <= after.items(), "a finished trial was run twice"
-    alone = LDSSearch(SPACE, LONGER, seeds=(0, 1), refit=False).fit(*blobs())
+    alone = LDSSearch(SPACE, LONGER, seeds=(0,), refit=False).fit(*blobs())
     assert json.loads(output) == json.loads(json.dumps(outcomes(alone)))
     monkeypatch.setattr(module, "run_trial", None)
-    again = LDSSearch(SPACE, LONGER, seeds=(0, 1), folder=trials, refit=False).fit(*blobs())
+    again = LDSSearch(SPACE, LONGER, seeds=(0,), folder=trials, refit=False).fit(*blobs())
     assert outcomes(again) == outcomes(alone)
 
 

@@ -112,7 +112,8 @@ def test_every_run_of_a_batch_is_the_run_alone(support, sparse_features, batch):
 
 @pytest.mark.parametrize(
     "options",
-    [{"truncation": 0}, {"truncation": 1}, {"update_edges": False}, {"support": "auto"},
+    [{"truncation": 0, "max_inner": 20}, {"truncation": 1, "max_inner": 12},
+     {"update_edges": False}, {"support": "auto"},
      {"support": "sparse", "grow_every": 0}, {"hidden_channels": 1}],
 )  # fmt: skip
 def test_so_it_is_with_other_options(options):
