@@ -253,11 +253,11 @@ def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tenso
         Guo, Pleiss, Sun and Weinberger, 2017, "On calibration of modern neural networks".
     """
     logits = member.network(member.params, task.features, expected, training=False)[0]
-    tau = logits.new_tensor(TEMPERATURES)
-    each = (logits[stopping] / tau.view(-1, 1, 1)).softmax(2)
-    rows = torch.arange(len(stopping), device=stopping.device)
-    loss = losses(each, task.labels[stopping], rows).mean(1)
-    best = TEMPERATURES[int((len(rows) * loss + 2 * tau.log().square()).argmin())]
+    z, labels = logits[stopping].double(), task.labels[stopping]
+    tau = z.new_tensor(TEMPERATURES)
+    rows = torch.arange(len(z), device=z.device)
+    total = losses((z / tau.view(-1, 1, 1)).softmax(2), labels, rows).sum(1)
+    best = TEMPERATURES[int((total + 2 * tau.log().square()).argmin())]
     return replace(member, params=member.network.scaled(member.params, 1 / best))
 
 
