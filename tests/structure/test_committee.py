@@ -122,7 +122,7 @@ def assert_same(ours, theirs):
 
 @pytest.mark.parametrize("kind", [blobs, words, in_units])
 def test_separable_classes_are_learned(kind, monkeypatch):
-    monkeypatch.setattr(committee, "MAX_STEPS", 150)
+    monkeypatch.setattr(committee, "MAX_STEPS", 50)
     x, y, split = kind()
     result = fit(problem=(x, y, split))
     assert (result.probabilities.argmax(1) == y)[split.test].mean() >= 0.9
@@ -174,17 +174,17 @@ class CrashError(RuntimeError):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "graph"),
     [
-        {},
-        {"agreement": 0.0},
-        {"denoising_weight": 1.0, "truncation": 3},
-        {"settle": 0.2},
-        {"metric_rank": 2},
+        ({}, None),
+        ({}, path()),
+        ({"agreement": 0.0}, path()),
+        ({"denoising_weight": 1.0, "truncation": 3}, None),
+        ({"settle": 0.2}, path()),
+        ({"metric_rank": 2}, None),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else ["graph", "no graph"][value is None],
 )
-@pytest.mark.parametrize("graph", [None, path()], ids=["no graph", "graph"])
 def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path, options, graph):
     config = dataclasses.replace(SMALL, max_iter=4, **options)
     whole = fit(config, graph=graph)
@@ -495,7 +495,7 @@ def unlike(n=200, seed=0):
 
 
 def test_edges_between_unlike_nodes_are_not_undone_by_agreement(monkeypatch):
-    monkeypatch.setattr(committee, "MAX_STEPS", 150)
+    monkeypatch.setattr(committee, "MAX_STEPS", 60)
     problem, graph = unlike()
     _, labels, split = problem
     config = dataclasses.replace(SMALL, hidden_channels=16, max_inner=40)
@@ -781,7 +781,7 @@ def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_member
     "options", [{}, {"agreement": 0.0}, {"metric_rank": 3}], ids=["default", "alone", "rank 3"]
 )
 def test_new_rows_near_a_row_of_the_fit_come_out_as_it_did(kind, options, monkeypatch):
-    monkeypatch.setattr(committee, "MAX_STEPS", 100)
+    monkeypatch.setattr(committee, "MAX_STEPS", 30)
     x, y, split = kind()
     config = dataclasses.replace(SMALL, **options)
     result = fit(config, (x, y, split))

@@ -22,7 +22,7 @@ from lds.structure.replicates import ALIKE, Run, learn_replicates
 
 N = 60
 SMALL = LDSConfig(
-    n_neighbors=3, max_inner=38, max_iter=4, hidden_channels=4, truncation=5, inner_patience=6,
+    n_neighbors=3, max_inner=28, max_iter=3, hidden_channels=4, truncation=5, inner_patience=6,
     pairs_per_node=6, grow_every=2,
 )  # fmt: skip
 LABELS = (np.arange(N) % 3).astype(np.int64)
@@ -46,9 +46,9 @@ def varied(x, **options) -> list[Run]:
     base = dataclasses.replace(SMALL, **options)
     settings = [
         {"inner_lr": 0.01, "weight_decay": 5e-4, "dropout": 0.5, "outer_lr": 1.0, "n_draws": 16},
-        {"inner_lr": 0.02, "weight_decay": 0.0, "dropout": 0.0, "outer_lr": 3.0, "max_iter": 3,
+        {"inner_lr": 0.02, "weight_decay": 0.0, "dropout": 0.0, "outer_lr": 3.0, "max_iter": 2,
          "learn_inner_lr": 0.1},
-        {"inner_lr": 0.05, "weight_decay": 1e-2, "dropout": 0.3, "outer_lr": 0.5, "max_iter": 6,
+        {"inner_lr": 0.05, "weight_decay": 1e-2, "dropout": 0.3, "outer_lr": 0.5, "max_iter": 4,
          "inner_patience": 9, "outer_lr_decay": 0.7},
         {"inner_lr": 0.1, "weight_decay": 1e-3, "dropout": 0.6, "outer_lr": 10.0, "max_iter": 2,
          "learn_inner_lr": 0.05, "pairs_per_node": 9, "grow_every": 3, "inner_tol": 0.02},
@@ -112,7 +112,7 @@ def test_every_run_of_a_batch_is_the_run_alone(support, sparse_features, batch):
 
 @pytest.mark.parametrize(
     "options",
-    [{"truncation": 0, "max_inner": 20}, {"truncation": 1, "max_inner": 12},
+    [{"truncation": 0, "max_inner": 12}, {"truncation": 1, "max_inner": 8},
      {"update_edges": False}, {"support": "auto"},
      {"support": "sparse", "grow_every": 0}, {"hidden_channels": 1}],
 )  # fmt: skip
@@ -272,7 +272,7 @@ def test_a_batch_has_room_for_one_at_least_and_fits_into_memory(monkeypatch):
 def test_mean_accuracy_over_ten_seeds_is_that_of_separate_runs():
     """In float32, where rounding moves whole runs apart; within a standard error of the mean."""
     x = features().astype(np.float32)
-    config = dataclasses.replace(SMALL, max_inner=60, max_iter=5)
+    config = dataclasses.replace(SMALL, max_inner=40, max_iter=4)
     runs = [
         Run(split(seed % 4), knn_adjacency(x, 5, "cosine"), dataclasses.replace(config, seed=seed))
         for seed in range(10)
