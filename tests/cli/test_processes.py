@@ -119,7 +119,7 @@ def assert_same_run(one, two):
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_killed_and_resumed_is_the_run_left_alone(tmp_path):
     """By hand, a process each: killed after its second outer iteration, then gone on with."""
-    options = ["--max-inner", "10", "--max-iter", "5", "--seed", "2"]
+    options = ["--max-inner", "10", "--max-iter", "5", "--seed", "2", "--no-controls"]
     whole = lds("fit", "wine", *options, "--quiet", "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     command = [*SHORTER, "fit", "wine", *options, "--out", str(tmp_path / "run")]

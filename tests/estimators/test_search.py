@@ -17,7 +17,7 @@ from sklearn.base import clone
 from lds import LDSClassifier, LDSSearch
 from lds.estimators import search as module
 
-QUICK = LDSClassifier(method="lds", n_neighbors=4, max_inner=15, max_iter=3, patience=2)
+QUICK = LDSClassifier(method="lds", n_neighbors=4, max_inner=10, max_iter=2, n_draws=4)
 SPACE = {"n_neighbors": [3, 5], "outer_lr": [0.3, 1.0]}
 ROOT = Path(__file__).parents[2]
 

@@ -183,7 +183,9 @@ class CrashError(RuntimeError):
         ({"settle": 0.2}, path()),
         ({"metric_rank": 2}, None),
     ],
-    ids=lambda value: str(value) if isinstance(value, dict) else ["graph", "no graph"][value is None],
+    ids=lambda value: (
+        str(value) if isinstance(value, dict) else ["graph", "no graph"][value is None]
+    ),
 )
 def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path, options, graph):
     config = dataclasses.replace(SMALL, max_iter=4, **options)
