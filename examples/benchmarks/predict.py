@@ -2,8 +2,8 @@
 
     python examples/benchmarks/predict.py --data cora --root DATA --threads 1
 
-Both sides draw S graphs of the starting distribution and average the network's softmax over them
-(eq. 9.7); they take turns, and the seconds are medians.
+Both sides draw S graphs of the distribution after `--hypersteps` (1) from its start and average the
+network's softmax over them (eq. 9.7); they take turns, and the seconds are medians.
 """
 
 import argparse
@@ -19,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     hyperstep.add_problem_options(parser)
     parser.add_argument("--n-draws", type=int, default=16)
+    parser.add_argument("--hypersteps", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -26,7 +27,8 @@ def main() -> None:
 
     run = hyperstep.lds_side(*hyperstep.problem(arguments), arguments)
     learner = run.__self__
-    params = run(0)[0]
+    for step in range(arguments.hypersteps):
+        params = run(step)[0]
     s = arguments.n_draws
 
     def batch(seed: int) -> torch.Tensor:

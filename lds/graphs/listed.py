@@ -64,21 +64,34 @@ class ListedEntries:
         """
         n, n_draws = self._n_nodes, there.shape[0]
         masks = torch.cat([there, there.new_ones((n_draws, 1))], 1)
+        pair, entry_col, last = self._tables(masks)
         first = torch.arange(0, n_draws * n, n, dtype=torch.int32, device=there.device)
         at_once = _at_once(n_draws, there.device)
-        degrees, targets = [], []
+        lasts, targets = [], []
         for mask, shift in zip(masks.split(at_once), first.split(at_once), strict=True):
-            kept = _columns(mask, self._pair)
-            up_to = _columns(kept.cumsum(1, dtype=torch.int32), self._last)
-            degrees.append(up_to.diff(dim=1, prepend=torch.zeros_like(up_to[:, :1])).flatten())
-            target = (self._col + shift.unsqueeze(1)).flatten()
+            kept = _columns(mask, pair)
+            lasts.append(_columns(kept.cumsum(1, dtype=torch.int32), last))
+            target = (entry_col + shift.unsqueeze(1)).flatten()
             targets.append(target.index_select(0, positions(kept.flatten())))
-        degree, target = torch.cat(degrees), torch.cat(targets)
+        up_to, target = torch.cat(lasts), torch.cat(targets)
+        degree = up_to.diff(dim=1, prepend=up_to.new_zeros((n_draws, 1))).flatten()
         if more is not None and more[0].numel():
             target = _with(degree, target, more, n)
             ends = torch.cat([more[0] * n + more[1], more[0] * n + more[2]])
             degree = degree + torch.bincount(ends, minlength=n_draws * n)
         return normalized(degree, target, n_draws, n, dtype)
+
+    def _tables(self, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pair and column of each entry, and the last entry of each row, for several draws at once.
+
+        Entries of no draw are left out: once θ has come far, most of a list.
+        """
+        if masks.shape[0] == 1:
+            return self._pair, self._col, self._last
+        ever = masks.view(torch.uint8).amax(0).bool().index_select(0, self._pair)  # any(0) is slow
+        found = positions(ever)
+        last = ever.cumsum(0, dtype=torch.int32).index_select(0, self._last) - 1
+        return self._pair.index_select(0, found), self._col.index_select(0, found), last
 
 
 def _at_once(n_draws: int, device: torch.device) -> int:

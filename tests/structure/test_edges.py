@@ -109,6 +109,33 @@ def test_a_batch_of_graphs_has_the_edges_its_table_draws():
         edges.descend(gradient, 0.05)
 
 
+@pytest.mark.parametrize("n_draws", [1, 6])
+@pytest.mark.parametrize("p", [0.02, 0.6], ids=["few", "many"])
+def test_a_graph_from_a_list_has_the_pairs_whose_uniforms_are_below_theta(p, n_draws):
+    """Also where most pairs of the list are in no draw, and some nodes have no pair at all."""
+    n = 40
+    theta = random_theta(n, p=p)
+    theta[:5] = theta[:, :5] = 0
+    listed = (theta > 0) | (np.abs(np.subtract.outer(np.arange(n), np.arange(n))) == 7)
+    edges = EdgeDistribution(
+        sp.csr_array(theta), torch.float64, candidates=PairList.of(sp.csr_array(listed))
+    )
+    row, col = np.nonzero(np.triu(listed, 1))
+    uniform = torch.rand(
+        (n_draws, len(row)), dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+    )
+    expected = torch.zeros(n_draws, n, n, dtype=torch.float64)
+    expected[:, row, col] = (uniform < torch.from_numpy(theta[row, col])).double()
+    expected += expected.transpose(1, 2).clone()
+    graph = edges.drawn(n_draws, 3)
+    assert torch.equal(adjacency(graph), expected)
+    scale = (expected.sum(2) + 1).rsqrt()
+    normalised = scale.unsqueeze(2) * (expected + torch.eye(n)) * scale.unsqueeze(1)
+    whole = torch.block_diag(*normalised)
+    torch.testing.assert_close(graph.matrix.to_dense(), whole, rtol=1e-15, atol=0)
+    assert graph.matrix.values().numel() == int((whole > 0).sum()), "no entry is stored for nothing"
+
+
 def test_graphs_of_one_batch_are_drawn_independently():
     """Pairs of graphs in a batch share an edge with probability θ²."""
     theta = np.full((25, 25), 0.3)
