@@ -34,7 +34,7 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "tiny": Budget((400, 400, 1_000), n_steps=30, n_outer=20),
+    "tiny": Budget((300, 300, 1_000), n_steps=20, n_outer=20),
     "full": Budget((5_000, 5_000, 10_000), n_steps=50, n_outer=30),
 }
 

@@ -46,7 +46,7 @@ class Budget(NamedTuple):
     n_outer: int
 
 
-BUDGETS = {"tiny": Budget(2, 500, 50, 10), "full": Budget(20, 5_000, 60, 40)}
+BUDGETS = {"tiny": Budget(2, 500, 30, 8), "full": Budget(20, 5_000, 60, 40)}
 
 
 class Split(NamedTuple):

@@ -25,19 +25,6 @@ from lds.structure.edges import EdgeDistribution
 QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--no-controls"]
 
 
-@pytest.fixture
-def lds(capsys):
-    """Runs a command; its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        text = capsys.readouterr()
-        return stop.value.code, text.out, text.err
-
-    return run
-
-
 def rows(n, seed):
     """Two kinds of pets that overlap a little; a number, a number and a colour each."""
     rng = np.random.default_rng(seed)
@@ -425,3 +412,29 @@ def test_an_existing_folder_is_kept_unless_forced(lds, tmp_path):
 def test_version_and_names(lds):
     assert lds("--version")[1].strip() == __version__
     assert lds("datasets")[1].split()[:3] == ["iris", "wine", "breast_cancer"]
+
+
+def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        code, _, err = lds("fit", "iris", *QUICK, "--seed", "1", "--method", "lds")
+        assert code == 0
+    assert (tmp_path / "runs" / "iris-1-2").is_dir()
+    assert "iris-1 holds a run; this one goes to" in err
+
+
+def test_a_table_of_the_users_own_is_predicted_where_blank(lds, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    kinds = np.arange(60) % 2
+    lines = ["a,b,kind"]
+    for k, (a, b) in enumerate(rng.standard_normal((60, 2)) + 6 * kinds[:, None]):
+        lines.append(f"{a},{b},{'' if k >= 50 else ['cat', 'dog'][kinds[k]]}")
+    (tmp_path / "pets.csv").write_text("\n".join(lines) + "\n")
+    options = ["--metric", "euclidean", "--n-neighbors", "5", "--max-inner", "60"]
+    code, _, err = lds("fit", "pets.csv", "--target", "kind", *QUICK, *options)
+    assert code == 0, err
+    written = (tmp_path / "runs" / "pets-0" / "predictions.csv").read_text().splitlines()
+    assert written[0] == "row,prediction,probability"
+    found = [line.split(",")[1].strip('"') for line in written[1:]]
+    assert found == [["cat", "dog"][kind] for kind in kinds[50:]]

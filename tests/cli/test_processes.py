@@ -26,7 +26,7 @@ SHORTER = [sys.executable, "-c", SHORT]
 shell starts in the background does not."""
 
 
-def lds(*arguments, cwd=None, launch=SHORTER):
+def launched(*arguments, cwd=None, launch=SHORTER):
     command = [*launch, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
@@ -34,7 +34,7 @@ def lds(*arguments, cwd=None, launch=SHORTER):
 @pytest.mark.parametrize("method", ["committee", "lds"])
 def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     options = [*QUICK, "--seed", 1, "--method", method]
-    result = lds("fit", "iris", *options, cwd=tmp_path, launch=AS_A_USER)
+    result = launched("fit", "iris", *options, cwd=tmp_path, launch=AS_A_USER)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
     ours = {"committee": "LDS, the default", "lds": "LDS of the thesis"}[method]
@@ -54,33 +54,14 @@ def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     test = run.predictions["test_rows"]
     right = run.predictions["probabilities"][test].argmax(1) == run.predictions["labels"][test]
     assert run.summary["test_accuracy"]["lds"] == pytest.approx(right.mean())
-    again = lds("fit", "iris", *options, "--no-controls", cwd=tmp_path)
-    assert again.returncode == 0
-    assert (tmp_path / "runs" / "iris-1-2").is_dir(), "an existing run is not written over"
-    assert "iris-1 holds a run; this one goes to" in again.stderr
 
 
-def test_the_same_seed_in_two_processes_is_bitwise_the_same(tmp_path):
-    for name in ("one", "two"):
-        result = lds("fit", "wine", *QUICK, "--no-controls", "--out", tmp_path / name)
-        assert result.returncode == 0, result.stderr
-    assert_same_run(load_run(tmp_path / "one"), load_run(tmp_path / "two"))
-
-
-def test_a_table_of_the_users_own_is_predicted_where_blank(tmp_path):
-    rng = np.random.default_rng(0)
-    kinds = np.arange(60) % 2
-    lines = ["a,b,kind"]
-    for k, (a, b) in enumerate(rng.standard_normal((60, 2)) + 6 * kinds[:, None]):
-        lines.append(f"{a},{b},{'' if k >= 50 else ['cat', 'dog'][kinds[k]]}")
-    (tmp_path / "pets.csv").write_text("\n".join(lines) + "\n")
-    options = ["--metric", "euclidean", "--n-neighbors", "5", "--max-inner", "60"]
-    result = lds("fit", "pets.csv", "--target", "kind", *QUICK, *options, cwd=tmp_path)
+def test_the_same_seed_in_two_processes_is_bitwise_the_same(lds, tmp_path):
+    command = ["fit", "wine", *QUICK, "--no-controls", "--out"]
+    assert lds(*command, tmp_path / "one")[0] == 0
+    result = launched(*command, tmp_path / "two")
     assert result.returncode == 0, result.stderr
-    written = (tmp_path / "runs" / "pets-0" / "predictions.csv").read_text().splitlines()
-    assert written[0] == "row,prediction,probability"
-    found = [line.split(",")[1].strip('"') for line in written[1:]]
-    assert found == [["cat", "dog"][kind] for kind in kinds[50:]]
+    assert_same_run(load_run(tmp_path / "one"), load_run(tmp_path / "two"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
@@ -117,11 +98,10 @@ def assert_same_run(one, two):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-def test_killed_and_resumed_is_the_run_left_alone(tmp_path):
-    """By hand, a process each: killed after its second outer iteration, then gone on with."""
+def test_killed_and_resumed_is_the_run_left_alone(lds, tmp_path):
+    """Killed after its second outer iteration, then gone on with in another process."""
     options = ["--max-inner", "10", "--max-iter", "5", "--seed", "2", "--no-controls"]
-    whole = lds("fit", "wine", *options, "--quiet", "--out", tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
+    assert lds("fit", "wine", *options, "--quiet", "--out", tmp_path / "whole")[0] == 0
     command = [*SHORTER, "fit", "wine", *options, "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert b"stopping" in process.stderr.readline()
@@ -131,13 +111,13 @@ def test_killed_and_resumed_is_the_run_left_alone(tmp_path):
     assert process.returncode == -signal.SIGKILL
     with pytest.raises(FileNotFoundError, match=r"no metrics.jsonl; `lds fit --resume .*` goes on"):
         load_run(tmp_path / "run")
-    resumed = lds("fit", "--resume", tmp_path / "run")
+    resumed = launched("fit", "--resume", tmp_path / "run")
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr.startswith(("2: ", "3: ")), "what was kept is not run again"
     assert_same_run(load_run(tmp_path / "run"), load_run(tmp_path / "whole"))
 
 
 def test_a_users_error_has_no_traceback(tmp_path):
-    result = lds("fit", "iris", "--dropout", "1.5", cwd=tmp_path, launch=AS_A_USER)
+    result = launched("fit", "iris", "--dropout", "1.5", cwd=tmp_path, launch=AS_A_USER)
     assert result.returncode == 2
     assert result.stderr == "error: dropout must be in [0, 1), got 1.5\n"
