@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lds.checkpoints import dumps
 
@@ -28,3 +29,15 @@ def print_path(what: str, path: Any) -> None:
 def percent(value: float) -> str:
     """A share as people say it."""
     return f"{100 * value:.1f} %"
+
+
+def bar(quiet: bool) -> Progress:
+    """On a terminal, what long work has come to: its tasks have a field `state`."""
+    return Progress(
+        TextColumn("{task.completed}/{task.total}"),
+        BarColumn(bar_width=10),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        console=err,
+        disable=quiet or not err.is_terminal,
+    )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from lds.checkpoints import begin_run, load_settings
-from lds.cli.console import Json, err, out, percent, print_json, print_path
+from lds.cli.console import Json, bar, err, out, percent, print_json, print_path
 from lds.cli.options_file import Config
 from lds.config import TITLES, Estimator, LDSConfig, Method
 
@@ -176,7 +176,7 @@ def fit(
         "device": plan["device"],
     }
 
-    with _bar(quiet) as progress:
+    with bar(quiet) as progress:
         task = progress.add_task("", total=config_of_run.max_iter, state="")
         shown = _Shown(progress, task, quiet)
         begun = resume is not None
@@ -308,17 +308,6 @@ class _Shown:
 
     def controls(self) -> None:
         self.progress.update(self.task, state="running the controls")
-
-
-def _bar(quiet: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.completed}/{task.total}"),
-        BarColumn(bar_width=10),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        console=err,
-        disable=quiet or not err.is_terminal,
-    )
 
 
 def _run_folder(wanted: Path | None, data: "NodeDataset", seed: int, force: bool) -> Path:

@@ -1,5 +1,6 @@
 """`lds search`."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from lds.cli.console import Json, out, percent, print_json, print_path
+from lds.cli.console import Json, bar, err, out, percent, print_json, print_path
 from lds.cli.options_file import Config, write_options
 from lds.config import LDSConfig
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from lds.estimators.search import LDSSearch
+    from lds.estimators.trials import Trial
 
 EXAMPLES = (
     "lds search wine\n\n"
@@ -51,6 +55,7 @@ def search(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Default searches/NAME-SEED.")
     ] = None,
+    quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -79,13 +84,15 @@ def search(
     x: Any = data.features
     y = np.full(data.n_nodes, -1, dtype=np.int64)
     y[seen] = data.labels[seen]
-    found = LDSSearch(
-        space, LDSClassifier(device=device, **base), n_iter=n_iter, seeds=numbers, folder=folder,
-        n_jobs=jobs, batch=batch, refit=False, random_state=seed,
-    ).fit(
-        x, y, adjacency=data.adjacency, validation=split.validation,
-        stopping=split.stopping,
-    )  # fmt: skip
+    with bar(quiet) as progress:
+        found = LDSSearch(
+            space, LDSClassifier(device=device, **base), n_iter=n_iter, seeds=numbers,
+            folder=folder, n_jobs=jobs, batch=batch, refit=False, random_state=seed,
+            verbose=_shown(progress, quiet),
+        ).fit(
+            x, y, adjacency=data.adjacency, validation=split.validation,
+            stopping=split.stopping,
+        )  # fmt: skip
     best = folder / "best.yaml"
     write_options(best, {**base, **found.best_params_})
     lines = _lines(found, len(numbers))
@@ -113,6 +120,19 @@ def search(
         )
     out.print(table)
     print_path("best options", best)
+
+
+def _shown(progress: "Progress", quiet: bool) -> "Callable[[Trial | None, int, int], None]":
+    """Tells of trials: a bar on a terminal, in a log file a line each."""
+    task = progress.add_task("", total=None, state="")
+
+    def told(trial: "Trial | None", n_done: int, n_trials: int) -> None:
+        state = "finished before" if trial is None else str(trial)
+        progress.update(task, completed=n_done, total=n_trials, state=state)
+        if not (quiet or err.is_terminal):
+            err.print(f"{n_done} of {n_trials}: {state}", soft_wrap=True, highlight=False)
+
+    return told
 
 
 def _lines(found: "LDSSearch", n_seeds: int) -> list[dict[str, Any]]:

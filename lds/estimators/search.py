@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +28,10 @@ LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMem
 """How Dask and Ray call it, which need not be installed; loky's is a `BrokenExecutor`."""
 
 FIT_PARAMS = ("adjacency", "validation", "stopping")
+
+Told = Callable[[Trial | None, int, int], None]
+"""Hears of a trial when it is finished, how many are, and of how many; first of none, what is
+finished before."""
 
 
 class LDSSearch(ClassifierMixin, BaseEstimator):
@@ -61,6 +65,8 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         max_retries: how often lost workers are made up for before the search gives up.
         refit: fit the best setting with the first seed on all of X and y.
         random_state: of the settings drawn.
+        verbose: True prints a line for each trial when it is finished; a function is called
+            instead, see `Told`.
 
     Attributes:
         trials_: all trials, setting by setting, seed by seed.
@@ -93,6 +99,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         max_retries: int = 3,
         refit: bool = True,
         random_state: int | np.random.RandomState | None = 0,
+        verbose: bool | Told = False,
     ) -> None:
         self.param_space = param_space
         self.estimator = estimator
@@ -104,6 +111,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         self.max_retries = max_retries
         self.refit = refit
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(self, X: ArrayLike, y: ArrayLike, **fit_params: Any) -> "LDSSearch":
         """Run the trials that are not finished yet, and fit the best setting.
@@ -182,7 +190,11 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         fit_params: dict[str, Any],
     ) -> dict[str, Trial]:
         """All trials by key: the finished ones, then the others, again where workers die."""
-        finished: dict[str, Trial] = {}
+        finished = _stored(folder, set(jobs))
+        tell: Told = _print_trial if self.verbose else _say_nothing
+        if callable(self.verbose):
+            tell = self.verbose
+        tell(None, len(finished), len(jobs))
         losses = 0
         while True:
             finished |= _stored(folder, jobs.keys() - finished.keys())
@@ -196,6 +208,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
                 for outcome in pool(calls):
                     for key, trial in outcome if isinstance(outcome, list) else [outcome]:
                         finished[key] = trial
+                        tell(trial, len(finished), len(jobs))
                         if folder is not None:  # a worker elsewhere may not see the folder
                             store(folder, key, trial)
             except Exception as error:
@@ -213,6 +226,16 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _print_trial(trial: Trial | None, n_done: int, n_trials: int) -> None:
+    """A line on standard output."""
+    text = "finished before" if trial is None else trial
+    print(f"{n_done} of {n_trials}: {text}", flush=True)
+
+
+def _say_nothing(trial: Trial | None, n_done: int, n_trials: int) -> None:
+    """Of a search that is not verbose."""
 
 
 def _groups(

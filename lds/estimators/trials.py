@@ -54,6 +54,15 @@ class Trial:
     seconds: float
     error: str | None = None
 
+    def __str__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in self.setting.items())
+        came = (
+            f"stopping {100 * self.accuracy:.1f} %, loss {self.loss:.3f}"
+            if self.error is None
+            else f"failed, {self.error}"
+        )
+        return f"{options}, seed {self.seed}: {came} ({self.seconds:.1f} s)"
+
 
 def run_trial(
     estimator: LDSClassifier,

@@ -225,8 +225,11 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
         "search", "iris", "--try", "n-neighbors=5,20", "--set", "max-iter=2", "--set",
         "max-inner=10", "--seeds", "0", "--out", folder, "--json",
     ]  # fmt: skip
-    code, out, _ = lds(*arguments)
+    code, out, err = lds(*arguments)
     assert code == 0
+    told = err.splitlines()
+    assert told[0] == "0 of 2: finished before"
+    assert told[2].startswith("2 of 2: n_neighbors=20, seed 0: ")
     found = json.loads(out)
     assert [line["setting"] for line in found["settings"]] == [
         {"n_neighbors": 5}, {"n_neighbors": 20}
@@ -245,8 +248,10 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     assert fitted["folder"] == str(tmp_path / "run")
     times = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
     assert len(times) == 2
-    again = json.loads(lds(*arguments)[1])
-    assert again == found
+    assert lds(*arguments)[2].splitlines() == ["2 of 2: finished before"]
+    _, out, err = lds(*arguments, "--quiet")
+    assert not err
+    assert json.loads(out) == found
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.json")} == times
 
 

@@ -108,6 +108,27 @@ def test_finished_trials_are_read_not_run(tmp_path, monkeypatch, alone):
     assert len(ran) == 4, "another parameter"
 
 
+def test_a_search_tells_of_each_trial_and_of_those_finished_before(tmp_path, capsys):
+    space, told = {"inner_lr": [0.01, 1e30]}, []
+    for verbose in (True, lambda *args: told.append(args), False):
+        search = LDSSearch(
+            space, QUICK, seeds=(0, 1), folder=tmp_path, refit=False, verbose=verbose
+        ).fit(*blobs())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "0 of 4: finished before"
+    assert [line.split(" of ")[0] for line in lines] == ["0", "1", "2", "3", "4"]
+    first, last = search.trials_[0], search.trials_[-1]
+    assert lines[1].startswith(
+        f"1 of 4: inner_lr=0.01, seed 0: stopping {100 * first.accuracy:.1f} %, loss "
+    )
+    assert lines[-1].startswith(f"4 of 4: inner_lr=1e+30, seed 1: failed, {last.error} (")
+    assert told == [(None, 4, 4)], "nothing runs again"
+    one = LDSSearch(
+        space, QUICK, seeds=(2,), refit=False, verbose=lambda *args: told.append(args)
+    ).fit(*blobs())
+    assert told[1:] == [(None, 0, 2), (one.trials_[0], 1, 2), (one.trials_[1], 2, 2)]
+
+
 def test_a_damaged_file_is_no_finished_trial(tmp_path, alone):
     one = {"n_neighbors": [3], "outer_lr": [0.3]}
     for text in ("", '{"setting": 1', '{"other": 2}'):
