@@ -31,10 +31,10 @@ def launched(*arguments, cwd=None, launch=SHORTER):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
-@pytest.mark.parametrize("method", ["committee", "lds"])
-def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
+@pytest.mark.parametrize(("method", "launch"), [("committee", SHORTER), ("lds", AS_A_USER)])
+def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method, launch):
     options = [*QUICK, "--seed", 1, "--method", method]
-    result = launched("fit", "iris", *options, cwd=tmp_path, launch=AS_A_USER)
+    result = launched("fit", "iris", *options, cwd=tmp_path, launch=launch)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
     ours = {"committee": "LDS, the default", "lds": "LDS of the thesis"}[method]
