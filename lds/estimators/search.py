@@ -30,8 +30,8 @@ LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMem
 FIT_PARAMS = ("adjacency", "validation", "stopping")
 
 Told = Callable[[Trial | None, int, int], None]
-"""Hears of a trial when it is finished, how many are, and of how many; first of none, what is
-finished before."""
+"""Called with a trial when it is finished, how many are, and how many there are in all; before the
+first one with None."""
 
 
 class LDSSearch(ClassifierMixin, BaseEstimator):
@@ -197,7 +197,6 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         tell(None, len(finished), len(jobs))
         losses = 0
         while True:
-            finished |= _stored(folder, jobs.keys() - finished.keys())
             missing = {key: job for key, job in jobs.items() if key not in finished}
             if not missing:
                 return finished
@@ -208,12 +207,13 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
                 for outcome in pool(calls):
                     for key, trial in outcome if isinstance(outcome, list) else [outcome]:
                         finished[key] = trial
-                        tell(trial, len(finished), len(jobs))
                         if folder is not None:  # a worker elsewhere may not see the folder
                             store(folder, key, trial)
+                        tell(trial, len(finished), len(jobs))
             except Exception as error:
                 if not _lost_a_worker(error):
                     raise
+                finished |= _stored(folder, jobs.keys() - finished.keys())
                 losses += 1
                 if losses > self.max_retries:
                     kept = "" if folder is None else f"; what is finished is kept in {folder}"
