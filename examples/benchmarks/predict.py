@@ -19,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     hyperstep.add_problem_options(parser)
     parser.add_argument("--n-draws", type=int, default=16)
-    parser.add_argument("--hypersteps", type=int, default=1)
+    parser.add_argument("--hypersteps", type=int, default=1, help="at least 1")
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

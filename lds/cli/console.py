@@ -41,3 +41,9 @@ def bar(quiet: bool) -> Progress:
         console=err,
         disable=quiet or not err.is_terminal,
     )
+
+
+def log(text: str, quiet: bool) -> None:
+    """Where there is no terminal for a bar, such as in a log file, a line."""
+    if not (quiet or err.is_terminal):
+        err.print(text, soft_wrap=True, highlight=False)

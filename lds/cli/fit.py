@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from lds.checkpoints import begin_run, load_settings
-from lds.cli.console import Json, bar, err, out, percent, print_json, print_path
+from lds.cli.console import Json, bar, err, log, out, percent, print_json, print_path
 from lds.cli.options_file import Config
 from lds.config import TITLES, Estimator, LDSConfig, Method
 
@@ -297,12 +297,11 @@ class _Shown:
             f"{record.expected_edges:,.0f} edges"
         )
         self.progress.update(self.task, completed=record.iteration + 1, state=state)
-        if not (self.quiet or err.is_terminal):  # a log file gets a line each time, not a bar
-            err.print(f"{record.iteration + 1}: {state}", soft_wrap=True, highlight=False)
+        log(f"{record.iteration + 1}: {state}", self.quiet)
 
     def member(self, done: int, total: int) -> None:
-        if done == 0 and not (self.quiet or err.is_terminal):
-            err.print(f"refit of {total} members", highlight=False)
+        if done == 0:
+            log(f"refit of {total} members", self.quiet)
         state = f"refit, {done} of {total} members trained"
         self.progress.update(self.task, completed=done, total=total, state=state)
 

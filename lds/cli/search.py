@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from lds.cli.console import Json, bar, err, out, percent, print_json, print_path
+from lds.cli.console import Json, bar, log, out, percent, print_json, print_path
 from lds.cli.options_file import Config, write_options
 from lds.config import LDSConfig
 
@@ -124,13 +124,12 @@ def search(
 
 def _shown(progress: "Progress", quiet: bool) -> "Callable[[Trial | None, int, int], None]":
     """Tells of trials: a bar on a terminal, in a log file a line each."""
-    task = progress.add_task("", total=None, state="")
+    task = progress.add_task("", visible=False, state="")  # until the search is found right
 
     def told(trial: "Trial | None", n_done: int, n_trials: int) -> None:
         state = "finished before" if trial is None else str(trial)
-        progress.update(task, completed=n_done, total=n_trials, state=state)
-        if not (quiet or err.is_terminal):
-            err.print(f"{n_done} of {n_trials}: {state}", soft_wrap=True, highlight=False)
+        progress.update(task, completed=n_done, total=n_trials, state=state, visible=True)
+        log(f"{n_done} of {n_trials}: {state}", quiet)
 
     return told
 
