@@ -20,6 +20,10 @@ LOCAL_SCALE = 7
 """The neighbour whose distance is a row's own scale (Zelnik-Manor and Perona, 2004)."""
 
 
+SAME = 1e-6
+"""Share of the largest distance to a neighbour up to which a difference of distances is rounding:
+they come from squares in float64, and so have half of its digits."""
+
 WORDS_BELOW = 0.15
 """Share of non-zero entries below which features that are never negative are words."""
 
@@ -78,20 +82,36 @@ class Similarity:
         distance = metric if metric != AUTO else "cosine" if words else "euclidean"
         check_neighbors(self.n_nodes, n_neighbors, distance, sparse=sp.issparse(features))
         self._search = neighbor_search(self._weighed(features), n_neighbors, distance)
-        self._distance, self._near = self._search.kneighbors()
+        further = min(n_neighbors + 1, self.n_nodes - 1)
+        found, near = self._search.kneighbors(n_neighbors=further)
+        self._rounding = SAME * float(found.max())
+        found = np.where(found > self._rounding, found, 0)
+        self._distance, self._near = found[:, :n_neighbors], near[:, :n_neighbors]
+        self._next = found[:, n_neighbors:]
         scale = self._local_scale(self._distance)
         positive = scale[scale > 0]
         self._least = float(positive.min()) if positive.size else 1.0
         self._scale = np.maximum(scale, self._least)
 
-    def matrix(self) -> sp.csr_array:
+    def matrix(self, *, ties: bool = True) -> sp.csr_array:
         """Similarity of every row and each of its k nearest, symmetric CSR `(n_nodes, n_nodes)`.
 
         Pairs of similarity 0 are stored all the same: they are candidates.
+
+        Arguments:
+            ties: False leaves out neighbours that features do not tell from other rows: those as
+                far as the first row that is no neighbour, which the search took by their number,
+                and those equal to a row that has `LOCAL_SCALE` or more of them.
         """
         n, k = self._near.shape
         value = self._of(self._distance, self._near, self._scale).ravel()
         row, col = np.repeat(np.arange(n), k), self._near.ravel()
+        if not ties:
+            told = self._distance > 0
+            told[self._local_scale(self._distance) > 0] = True
+            if self._next.size:
+                told &= self._next - self._distance > self._rounding
+            row, col, value = row[told.ravel()], col[told.ravel()], value[told.ravel()]
         low, high = np.minimum(row, col), np.maximum(row, col)
         key, first = np.unique(low.astype(np.int64) * n + high, return_index=True)
         low, high, value = key // n, key % n, value[first]
@@ -101,6 +121,7 @@ class Similarity:
     def of_new(self, new: Features) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The k nearest rows of each new row and how similar they are, `(n_new, k)` each."""
         distance, near = self._search.kneighbors(self._weighed(new))
+        distance = np.where(distance > self._rounding, distance, 0)
         scale = np.maximum(self._local_scale(distance), self._least)
         return near.astype(np.int64), self._of(distance, near, scale)
 

@@ -9,10 +9,11 @@ from lds.graphs.batch import GraphBatch
 from lds.nn.discriminant import Discriminant
 from lds.nn.features import DenseFeatures, SparseFeatures
 from lds.nn.gcn import GCN, Attached
+from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.pagerank import PageRank
 
 Params = dict[str, Tensor]
-Kind = GCN | PageRank | Discriminant
+Kind = GCN | PageRank | Discriminant | LabelPageRank
 
 LOG_WEIGHTS = "log_weights"
 """Among the params of a committee: `(n_members,)`, logarithms of weights that sum to 1."""
@@ -119,10 +120,10 @@ class Committee:
 def committee(
     n_features: int, hidden_channels: int, n_classes: int, dropout: float, n_times: int = 1
 ) -> Committee:
-    """The default committee: networks that train on labels, and models of all features.
+    """The default committee: networks that train on labels, models of all features, and the graph.
 
-    A GCN, PageRank that trusts the graph more, less or not at all, and two discriminants, the last
-    of which does not see the graph.
+    A GCN, PageRank that trusts the graph more, less or not at all, two discriminants, the last of
+    which does not see the graph, and the PageRank of the labels, which sees nothing else.
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: as of its members.
@@ -132,4 +133,5 @@ def committee(
     of_x = dropout * min(1.0, n_features / MANY)
     walkers = [PageRank(*sizes, input_dropout=of_x, teleport=alpha) for alpha in TELEPORTS]
     models = [Discriminant(n_features, n_classes, neighbors=heard) for heard in (True, False)]
-    return Committee([GCN(*sizes, input_dropout=of_x), *walkers, *models], n_times)
+    gcn = GCN(*sizes, input_dropout=of_x)
+    return Committee([gcn, *walkers, *models, LabelPageRank(n_classes)], n_times)

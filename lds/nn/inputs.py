@@ -27,7 +27,8 @@ class Inputs:
     Words (see `similarity.are_words`) become rows of length 1. Of measurements, columns of
     continuous quantities are bent towards a normal distribution (Yeo and Johnson, 2000): a few
     large values of a skewed one would decide who is near whom. Where columns are in different units
-    each is standardised; otherwise all keep their spread. Measurements stored sparse become dense
+    each is standardised; otherwise all keep their spread. Where a column begins does not matter:
+    continuous ones are centred, the others begin at 0. Measurements stored sparse become dense
     where a sixth of them is not 0.
 
     Arguments:
@@ -50,6 +51,8 @@ class Inputs:
         self._deviation = np.where(deviation > 0, deviation, 1)
         self._units = bool(varying.size and varying.max() > UNITS * np.median(varying))
         self._bent = np.flatnonzero([_most_common(column) < TIES * len(x) for column in x.T])
+        self._origin = x.min(0)
+        self._origin[self._bent] = self._mean[self._bent]
         if self._bent.size:
             self._power = PowerTransformer().fit(self._standard(x)[:, self._bent])
 
@@ -60,16 +63,13 @@ class Inputs:
             return rows if sp.issparse(features) else rows.toarray()
         if not self.measured:
             return features
-        x = as_array(features)
-        if not self._units and not self._bent.size:
-            return x
-        found = self._standard(x.astype(np.float64))
+        x = np.asarray(as_array(features), dtype=np.float64)
+        found = self._standard(x) if self._units else x - self._origin
         if self._bent.size:
-            bent = self._power.transform(found[:, self._bent])
-            found[:, self._bent] = bent.clip(-FARTHEST, FARTHEST)
-        if not self._units:
-            found = found * self._deviation + self._mean
-        return np.asarray(found, dtype=np.result_type(x.dtype, np.float32))
+            bent = self._power.transform(self._standard(x)[:, self._bent])
+            bent = bent.clip(-FARTHEST, FARTHEST)
+            found[:, self._bent] = bent if self._units else bent * self._deviation[self._bent]
+        return np.asarray(found, dtype=np.result_type(features.dtype, np.float32))
 
     def _standard(self, x: np.ndarray) -> np.ndarray:
         return np.asarray((x - self._mean) / self._deviation)

@@ -39,6 +39,7 @@ from lds.nn.committee import Committee, Kind
 from lds.nn.discriminant import Discriminant, fit_discriminant
 from lds.nn.gcn import NewEdges
 from lds.nn.inputs import Inputs
+from lds.nn.label_pagerank import LabelPageRank, fit_label_pagerank
 from lds.nn.whitening import whitened, whitening
 from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import LDSResult, Learner
@@ -161,7 +162,7 @@ class CommitteeLearner(Learner):
         for k, network in enumerate(task.network.kinds):
             self.tell(turn * len(task.network.kinds) + k)
             one = replace(task, network=network)
-            if isinstance(network, Discriminant):
+            if isinstance(network, Discriminant | LabelPageRank):
                 member = fit_member(one, expected, rows, self.stopping)
             else:
                 seed = mix(self.config.seed, turn, k, -8)
@@ -184,10 +185,11 @@ def weigh(
 ) -> tuple[Tensor, Tensor]:
     """How much each member counts on a distribution, and what they say together.
 
-    Those trained by gradients and those that model the features are families of their own, as each
-    takes other things for granted: both count alike beforehand. Within a family, and of the two as
-    wholes, weights are proportional to exp(-√n · mean loss on the n early-stopping rows): with few
-    rows to tell them apart they count alike.
+    Those trained by gradients, those that model the features and those that read labels along the
+    graph are families of their own, as each takes other things for granted: all count alike
+    beforehand. Within a family, and of the families as wholes, weights are proportional to
+    exp(-√n · mean loss on the n early-stopping rows): with few rows to tell them apart they count
+    alike.
 
     Arguments:
         task: of the run.
@@ -207,9 +209,9 @@ def weigh(
         return score(probabilities, task.labels, stopping).loss
 
     alone = torch.tensor([loss(probs) for probs in each], dtype=torch.float64)
-    generative = torch.tensor([isinstance(m.network, Discriminant) for m in members])
+    family_of = torch.tensor([_family(m.network) for m in members])
     log_weights = torch.full_like(alone, -math.inf)
-    for family in (generative, ~generative):
+    for family in (family_of == number for number in range(N_FAMILIES)):
         if family.any():
             shared = (-(len(stopping) ** 0.5) * alone[family]).log_softmax(0)
             together = torch.einsum(
@@ -218,6 +220,15 @@ def weigh(
             log_weights[family] = shared - len(stopping) ** 0.5 * loss(together)
     log_weights = log_weights.log_softmax(0).to(each)
     return log_weights, (log_weights.exp().view(-1, 1, 1) * each).sum(0)
+
+
+N_FAMILIES = 3
+"""Ways in which members come to what they say, see `_family`."""
+
+
+def _family(network: Kind) -> int:
+    """0: trained by gradients; 1: a model of the features; 2: labels along the graph."""
+    return 1 if isinstance(network, Discriminant) else 2 * isinstance(network, LabelPageRank)
 
 
 def harms(before: Tensor, after: Tensor, labels: Tensor, rows: Tensor) -> bool:
@@ -235,11 +246,15 @@ def harms(before: Tensor, after: Tensor, labels: Tensor, rows: Tensor) -> bool:
 
 
 def fit_member(task: Task, expected: GraphBatch, rows: Tensor, stopping: Tensor) -> Member:
-    """A discriminant of a committee; arguments as of `train_member`."""
-    assert isinstance(task.network, Discriminant)
+    """A member that is not trained by gradients; arguments as of `train_member`."""
+    network = task.network
     with torch.no_grad():
-        params = fit_discriminant(task.network, task.features, task.labels, rows, expected)
-    return calibrated(task, Member(task.network, params, 0), expected, stopping)
+        if isinstance(network, LabelPageRank):
+            params = fit_label_pagerank(network, task.features, task.labels, rows)
+        else:
+            assert isinstance(network, Discriminant)
+            params = fit_discriminant(network, task.features, task.labels, rows, expected)
+    return calibrated(task, Member(network, params, 0), expected, stopping)
 
 
 @torch.no_grad()

@@ -157,7 +157,7 @@ def starting_edges(
         dtype, device: of θ.
         directions: of the nodes' features, as further features of pairs; None has none.
     """
-    near = similar.matrix()
+    near = similar.matrix(ties=graph is None)  # a graph is not drowned in arbitrary neighbours
     n = similar.n_nodes
     pattern = sp.csr_array((np.ones(near.nnz), near.indices, near.indptr), shape=near.shape)
     given: Any = graph if graph is not None else sp.csr_array((n, n), dtype=np.float32)

@@ -186,3 +186,50 @@ def test_equal_rows_are_of_similarity_1_and_no_scale_is_0():
 def test_what_cannot_be_searched_is_refused(metric, k, message):
     with pytest.raises(ValueError, match=message):
         Similarity(points(), metric, k)
+
+
+# Rows that features do not tell apart
+
+
+def test_rounding_does_not_tell_equal_rows_apart():
+    """The search takes roots of differences of squares: some 1e-8 of their size, not 0."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(1e3 * rng.standard_normal((4, 12)), 20, axis=0)
+    assert (Similarity(x, "auto", 10).matrix().data == 1).all()
+    _, value = Similarity(x, "auto", 10).of_new(x[::20])
+    assert (value == 1).all()
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_without_ties_a_few_equal_rows_are_neighbours_and_many_are_not(words):
+    few, many = LOCAL_SCALE, LOCAL_SCALE + 1  # rows in all: one less beside a row
+    x = np.repeat([0, 1, 2], [few, many, 30])
+    x = np.eye(60)[x] if words else np.array([0.1, 0.7, 3.3])[x][:, None]
+    found = Similarity(x, "auto", LOCAL_SCALE).matrix(ties=False).toarray() != 0
+    wanted = np.zeros_like(found)
+    wanted[:few, :few] = ~np.eye(few, dtype=bool)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_without_ties_a_neighbour_is_nearer_than_the_first_row_that_is_none():
+    x = np.array([[0.0], [1.0], [2.0], [2.0], [2.0], [2.0], [2.0], [9.0]])
+    found = Similarity(x, "auto", 3).matrix(ties=False).toarray() > 0
+    # Row 0: 1 is nearer than the five at 2, of which two fit; row 1: 0 and three of five at 1;
+    # the rows at 2 have four copies each; row 7 has five at 7.
+    wanted = np.zeros((8, 8), dtype=bool)
+    wanted[0, 1] = wanted[1, 0] = True
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("x", [np.ones((40, 2)), np.eye(40)], ids=["constant", "one-hot"])
+def test_features_that_say_nothing_have_no_neighbours_without_ties(x):
+    assert Similarity(x, "euclidean", 5).matrix(ties=False).nnz == 0
+    assert Similarity(x, "euclidean", 5).matrix().nnz > 0
+
+
+def test_without_ties_continuous_rows_have_all_their_neighbours():
+    similar = Similarity(points(), "auto", 10)
+    one, two = similar.matrix().toarray(), similar.matrix(ties=False).toarray()
+    np.testing.assert_array_equal(one, two)
+    whole = Similarity(points(9), "auto", 8)
+    np.testing.assert_array_equal(whole.matrix().toarray(), whole.matrix(ties=False).toarray())

@@ -7,6 +7,7 @@ from lds.nn.committee import LOG_WEIGHTS, MANY, TELEPORTS, Committee, committee
 from lds.nn.discriminant import Discriminant
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
+from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.pagerank import PageRank
 from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
 from tests.nn.test_pagerank import CLOSE, weights
@@ -107,10 +108,10 @@ def test_one_sure_member_of_weight_0_does_not_make_it_infinite():
     assert not bool(found.isnan().any())
 
 
-def test_the_default_is_a_gcn_pagerank_that_trusts_the_graph_more_or_less_and_discriminants():
-    *found, hears, alone = committee(F, H, C, 0.3).members
+def test_the_default_has_networks_models_of_the_features_and_one_that_sees_the_graph_alone():
+    *found, hears, alone, labels = committee(F, H, C, 0.3).members
     assert all(member.input_dropout == pytest.approx(0.3 * F / MANY) for member in found)
-    *many, _, _ = committee(2 * MANY, H, C, 0.3).members
+    *many, _, _, _ = committee(2 * MANY, H, C, 0.3).members
     assert all(member.input_dropout == member.dropout == 0.3 for member in many)
     assert [type(member) for member in found] == [GCN, *[PageRank] * len(TELEPORTS)]
     assert [member.teleport for member in found[1:]] == list(TELEPORTS)
@@ -119,6 +120,8 @@ def test_the_default_is_a_gcn_pagerank_that_trusts_the_graph_more_or_less_and_di
     assert isinstance(alone, Discriminant)
     assert (hears.neighbors, alone.neighbors) == (True, False)
     assert hears.sizes == alone.sizes == (F, C)
+    assert isinstance(labels, LabelPageRank)
+    assert labels.n_classes == C
 
 
 @pytest.mark.parametrize("k", range(3))

@@ -29,10 +29,11 @@ def test_columns_in_other_units_are_standardised_new_rows_as_those_of_the_fit():
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS])
-def test_columns_in_one_unit_and_of_few_values_stay_as_they_are(factor):
+def test_columns_in_one_unit_and_of_few_values_stay_as_they_are_but_begin_at_0(factor):
     few = RNG.permuted(np.tile(np.arange(20.0)[:, None] // 4, (1, 5)), axis=0)
     x = few * [1, 1, 1, 1, factor]
-    assert Inputs(x).of(x) is x
+    np.testing.assert_array_equal(Inputs(x).of(x), x)
+    np.testing.assert_array_equal(Inputs(x - 7).of(x), x + 7)
 
 
 @pytest.mark.parametrize("units", [False, True])
@@ -46,7 +47,8 @@ def test_continuous_columns_are_bent_and_keep_their_spread_where_units_agree(uni
         expected = scaler.transform(rows)
         expected[:, :3] = power.transform(expected[:, :3])
         if not units:
-            expected = scaler.inverse_transform(expected)
+            expected[:, :3] *= x[:, :3].std(0)
+            expected[:, 3] = rows[:, 3] - x[:, 3].min()
         np.testing.assert_allclose(Inputs(x).of(rows), expected, rtol=1e-9)
     assert abs(skew(Inputs(x).of(x)[:, 0])) < 0.5 < 1 < skew(x[:, 0])
 
@@ -55,7 +57,20 @@ def test_a_later_row_far_outside_ends_at_some_distance():
     x = -np.exp(RNG.standard_normal((200, 2)))  # bent by a large power
     far = Inputs(x).of(np.array([[1e30, 0.0]]))
     assert np.isfinite(far).all()
-    assert far[0, 0] <= FARTHEST * x[:, 0].std() + x[:, 0].mean() + 1e-9
+    assert far[0, 0] <= FARTHEST * x[:, 0].std() + 1e-9
+
+
+@pytest.mark.parametrize("units", [False, True])
+@pytest.mark.parametrize("offset", [-3.0, 5e8])
+def test_where_columns_begin_does_not_matter(offset, units):
+    """Adding a constant to a column moves its numbers by half a unit in their last place."""
+    x = np.column_stack([np.exp(RNG.standard_normal((200, 3))), ties(200, [1.0, 2.0])])
+    x *= [1, 1, 1e3, 1, 1] if units else 1
+    moved = x + np.array([offset, 0, 0, offset, 0])
+    change = np.spacing(abs(offset)) / min(x[:, 0].std(), x[:, 3].std())
+    # The power is found by Brent's search, to 1.5e-8; far from the mean it counts tenfold.
+    bound = 1e3 * change + 1e-6
+    np.testing.assert_allclose(Inputs(moved).of(moved), Inputs(x).of(x), rtol=0, atol=bound)
 
 
 def test_a_column_that_never_varies_stays_finite():
@@ -77,6 +92,13 @@ def test_a_table_comes_to_the_same_however_it_is_stored():
     x = RNG.random((40, 4)) * [1, 1, 1, 1000]
     inputs = Inputs(sp.csr_array(x))
     np.testing.assert_array_equal(inputs.of(sp.csr_array(x)), Inputs(x).of(x))
+
+
+def test_the_rows_of_the_caller_stay_as_they_are():
+    x = RNG.random((40, 4))
+    before = x.copy()
+    Inputs(x).of(x)
+    np.testing.assert_array_equal(x, before)
 
 
 def test_sparse_rows_with_negative_entries_are_no_words():

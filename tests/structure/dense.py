@@ -37,6 +37,11 @@ def pagerank(
 ) -> Tensor:
     """Z_k = (1-α) Â Z_{k-1} + α Z_0."""
     own = (torch.relu(x @ w["W1"] + w["b1"]) * keep) @ w["W2"] + w["b2"]
+    return walk(a_hat, own, alpha, n_hops)
+
+
+def walk(a_hat: Tensor, own: Tensor, alpha: float, n_hops: int) -> Tensor:
+    """Z_k = (1-α) Â Z_{k-1} + α Z_0 for any Z_0."""
     z = own
     for _ in range(n_hops):
         z = (1 - alpha) * (a_hat @ z) + alpha * own

@@ -23,6 +23,7 @@ from lds.nn.discriminant import Discriminant
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
 from lds.nn.inputs import Inputs
+from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.whitening import whitened, whitening
 from lds.structure import committee, learner
 from lds.structure import train as training
@@ -63,8 +64,8 @@ ALONE = dataclasses.replace(SMALL, agreement=0.0)
 CPU = torch.device("cpu")
 NETWORKS = 1 + len(TELEPORTS)
 """Members of one turn that train by gradients: a GCN and PageRanks."""
-KINDS = NETWORKS + 2
-"""Members of one turn, discriminants the last two."""
+KINDS = NETWORKS + 3
+"""Members of one turn, two discriminants and the PageRank of the labels the last."""
 
 
 def blobs(n=60, seed=0):
@@ -331,6 +332,9 @@ def probabilities_of(members, edges) -> torch.Tensor:
         network, w = member.network, member.params
         if isinstance(network, Discriminant):
             logits = x @ w["W"] + w["b"] + w["coupling"] * (a_hat @ w["beliefs"])
+        elif isinstance(network, LabelPageRank):
+            mass = dense.walk(a_hat, w["labels"], alpha=0.1, n_hops=10)
+            logits = w["sharpness"] * (mass + 1e-3 * mass.mean()).log()
         elif isinstance(network, GCN):
             logits = dense.gcn(a_hat, x, w)
         else:
@@ -341,7 +345,7 @@ def probabilities_of(members, edges) -> torch.Tensor:
 
 @pytest.mark.parametrize("n_stopping", [1, 12, 36])
 def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping, monkeypatch):
-    """Weights proportional to exp(-√n · mean loss): within each family, and of the two wholes."""
+    """Weights proportional to exp(-√n · mean loss): within each family, and of the wholes."""
     monkeypatch.setattr(committee, "MAX_STEPS", 20)
     members, edges, task, stopping = trained(n_stopping)
     log_weights, probabilities = weigh(task, members, expected_graph(edges), stopping)
@@ -350,12 +354,13 @@ def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping, monkeypatc
     losses = -each[:, stopping].gather(2, truth.expand(KINDS, -1).unsqueeze(2)).log().mean((1, 2))
     root = math.sqrt(n_stopping)
     shares, wholes = [], []
-    for family in (slice(NETWORKS), slice(NETWORKS, KINDS)):
+    families = (slice(NETWORKS), slice(NETWORKS, KINDS - 1), slice(KINDS - 1, KINDS))
+    for family in families:
         shares.append(torch.softmax(-root * losses[family], 0))
         together = (shares[-1][:, None, None] * each[family]).sum(0)[stopping]
         wholes.append(-root * -together.gather(1, truth.unsqueeze(1)).log().mean())
-    first, second = torch.stack(wholes).softmax(0)
-    expected = torch.cat([first * shares[0], second * shares[1]])
+    of_family = torch.stack(wholes).softmax(0)
+    expected = torch.cat([a * b for a, b in zip(of_family, shares, strict=True)])
     torch.testing.assert_close(log_weights.exp(), expected, rtol=1e-9, atol=0)
     mean = (expected[:, None, None] * each).sum(0)
     torch.testing.assert_close(probabilities, mean, rtol=1e-9, atol=1e-12)
