@@ -57,7 +57,10 @@ def test_capped_simplex_agrees_with_bisection(n, share):
     x = points(5, 3, n, seed=n)
     total = share * n
     expected = by_bisection(x, total, 1.0)
-    torch.testing.assert_close(capped_simplex(x, total), expected, **TIGHT)
+    # The sum at the last of 2n kinks has been added up from n: 2n roundings of numbers up to n,
+    # and of entries of x. Its slope there is at least 1.
+    rounding = 2 * n * (n + float(x.abs().max())) * torch.finfo(torch.float64).eps
+    torch.testing.assert_close(capped_simplex(x, total), expected, rtol=0, atol=rounding)
 
 
 def test_both_agree_with_a_quadratic_program():
