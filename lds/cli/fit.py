@@ -47,6 +47,14 @@ def fit(
     ] = "committee",
     target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Text in the target that means no label, besides a blank cell; repeat it. With "
+            "'' alone all other text is the name of a class.",
+        ),
+    ] = None,
     retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
     out_folder: Annotated[
@@ -246,6 +254,7 @@ def _new(given: dict[str, Any]) -> dict[str, Any]:
         "retain": given["retain"],
         "target": given["target"],
         "test_size": given["test_size"],
+        "unlabelled": given["unlabelled"] or None,
     }
     return {
         "config": LDSConfig.of(**options),
@@ -300,13 +309,13 @@ class _Shown:
         log(f"{record.iteration + 1}: {state}", self.quiet)
 
     def member(self, done: int, total: int) -> None:
-        if done == 0:
-            log(f"refit of {total} members", self.quiet)
         state = f"refit, {done} of {total} members trained"
         self.progress.update(self.task, completed=done, total=total, state=state)
+        log(state, self.quiet)
 
     def controls(self) -> None:
         self.progress.update(self.task, state="running the controls")
+        log("running the controls", self.quiet)
 
 
 def _run_folder(wanted: Path | None, data: "NodeDataset", seed: int, force: bool) -> Path:
