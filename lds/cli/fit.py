@@ -163,17 +163,19 @@ def fit(
     plan = _new(given) if resume is None else _resumed(context, given, resume)
     config_of_run, source = plan["config"], plan["source"]
 
+    from lds.datasets.base import load
+
+    data = load(**source)  # what is wrong with it is said before torch takes seconds to import
+    folder = resume or _run_folder(out_folder, data, seed, force)
+
     import torch
 
     from lds.cli.run_folder import save
-    from lds.datasets.base import load
     from lds.experiments.fit import fit_dataset
 
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
         torch.set_num_threads(1)
 
-    data = load(**source)
-    folder = resume or _run_folder(out_folder, data, seed, force)
     settings = {
         "data": data.name,
         "source": source,
@@ -332,7 +334,10 @@ def _run_folder(wanted: Path | None, data: "NodeDataset", seed: int, force: bool
         return base
     tries = (base.with_name(f"{base.name}-{k}") for k in itertools.count(2))
     folder = next(one for one in tries if not one.exists())
-    err.print(f"{base} holds a run; this one goes to {folder}", soft_wrap=True, highlight=False)
+    err.print(
+        f"{base} holds a run; this one goes to {folder}",
+        soft_wrap=True, highlight=False, markup=False,
+    )  # fmt: skip
     return folder
 
 

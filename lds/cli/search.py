@@ -78,13 +78,15 @@ def search(
     import numpy as np
 
     from lds.datasets.base import load
-    from lds.estimators.classifier import LDSClassifier
-    from lds.estimators.search import LDSSearch
 
     data = load(
         name, seed=seed, root=root, retain=retain, target=target, test_size=test_size,
         unlabelled=unlabelled or None,
     )  # fmt: skip
+
+    from lds.estimators.classifier import LDSClassifier
+    from lds.estimators.search import LDSSearch
+
     folder = out_folder or Path("searches") / f"{Path(data.name).stem}-{seed}"
     split = data.split
     seen = np.concatenate([split.train, split.validation, split.stopping])

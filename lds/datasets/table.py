@@ -156,4 +156,6 @@ def write_predictions(
     text.write("row,prediction,probability\n")
     for row, p in zip(rows, probabilities, strict=True):
         table.writerow([int(row), classes[int(p.argmax())], round(float(p.max()), 6)])
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_atomically(
+        path, lambda file: file.write(text.getvalue().encode(errors="backslashreplace"))
+    )
