@@ -6,12 +6,14 @@ from lds._version import __version__
 
 if TYPE_CHECKING:
     from lds.estimators.classifier import LDSClassifier
+    from lds.estimators.folds import LabelledKFold
     from lds.estimators.pyg import LearnedStructure, LearnStructure, learn_structure
     from lds.estimators.search import LDSSearch
 
 __all__ = [
     "LDSClassifier",
     "LDSSearch",
+    "LabelledKFold",
     "LearnStructure",
     "LearnedStructure",
     "__version__",
@@ -21,6 +23,7 @@ __all__ = [
 _HOME = {
     "LDSClassifier": "lds.estimators.classifier",
     "LDSSearch": "lds.estimators.search",
+    "LabelledKFold": "lds.estimators.folds",
     "LearnStructure": "lds.estimators.pyg",
     "LearnedStructure": "lds.estimators.pyg",
     "learn_structure": "lds.estimators.pyg",

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +30,25 @@ def write_atomically(
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def check_path(path: Path, what: str, suffixes: Collection[str] = ()) -> None:
+    """Refuse a file that cannot be written, before any work.
+
+    Arguments:
+        path: of the file.
+        what: it is called in messages.
+        suffixes: that its name may end in; none allows all.
+
+    Raises:
+        FileNotFoundError: its folder does not exist.
+        ValueError: another suffix.
+    """
+    if suffixes and path.suffix not in suffixes:
+        ends = f"one of {', '.join(suffixes)}" if len(suffixes) > 1 else next(iter(suffixes))
+        raise ValueError(f"{what} must end in {ends}, got {path.name!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
 
 
 def scratch_prefix(path: Path) -> str:

@@ -22,17 +22,17 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from lds._files import write_atomically
+
+if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
+    from torch import Tensor
 
 FORMAT = 1
 FILES = (
@@ -72,7 +72,7 @@ class Run:
     summary: dict[str, Any]
     start: sp.csr_array
     edge_probs: sp.csr_array
-    weights: dict[str, Tensor]
+    weights: dict[str, "Tensor"]
     predictions: dict[str, NDArray[Any]]
 
 
@@ -108,7 +108,7 @@ def save_run(
     summary: dict[str, Any],
     start: sp.csr_array,
     edge_probs: sp.csr_array,
-    weights: dict[str, Tensor],
+    weights: dict[str, "Tensor"],
     predictions: dict[str, NDArray[Any]],
     features: NDArray[Any] | None = None,
 ) -> None:
@@ -118,6 +118,8 @@ def save_run(
         features: `(n_nodes, n_features)` where further rows are to be predicted from the folder;
             see `load_features`.
     """
+    from safetensors.torch import save as save_tensors
+
     folder.mkdir(parents=True, exist_ok=True)
     lines = [dumps(record) for record in metrics]
     write_json(folder / "settings.json", {"format": FORMAT, "n_metrics": len(lines), **settings})
@@ -150,12 +152,11 @@ def load_features(folder: str | Path) -> NDArray[Any]:
     return _read_arrays(path, ("features",))["features"]
 
 
-def load_run(folder: str | Path) -> Run:
-    """Read a run back.
+def check_finished(folder: str | Path) -> None:
+    """Refuse what is not the folder of a finished run, without reading it.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
-        ValueError: a file is damaged, or of another format.
     """
     folder = Path(folder)
     for name in FILES:
@@ -165,6 +166,19 @@ def load_run(folder: str | Path) -> Run:
             raise FileNotFoundError(
                 f"{folder} is not the folder of a finished run: it has no {name}{hint}"
             )
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run back.
+
+    Raises:
+        FileNotFoundError: the folder or one of its files is missing.
+        ValueError: a file is damaged, or of another format.
+    """
+    from safetensors.torch import load as load_tensors
+
+    folder = Path(folder)
+    check_finished(folder)
     settings = load_settings(folder)
     metrics = _read(folder / "metrics.jsonl", lambda raw: [json.loads(x) for x in raw.splitlines()])
     if len(metrics) != settings.get("n_metrics"):

@@ -16,11 +16,21 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "lds").rglob("*.py"))
 MAX_LINES = 450
 
-LOW = {"_files", "_memory", "_projections", "_types", "_version", "config", "checkpoints"}
+LOW = {
+    "_files",
+    "_labels",
+    "_memory",
+    "_projections",
+    "_types",
+    "_version",
+    "config",
+    "checkpoints",
+}
 EDGE = {"estimators", "experiments", "plots", "report", "cli", "__main__", "__init__"}
 # What each layer may import besides itself; the edge may import everything.
 MAY_IMPORT = {
     "_files": set(),
+    "_labels": set(),
     "_memory": set(),
     "_projections": set(),
     "_types": set(),
@@ -39,6 +49,7 @@ ONLY_PACKAGES = {"bilevel": {"torch"}, "discrete": {"torch"}, "_projections": {"
 # The only places, layers or modules, that import these packages.
 ONLY_PLACES = {
     "sklearn": {
+        "_labels",
         "estimators",
         "experiments.compare",
         "datasets.encoding",

@@ -23,7 +23,7 @@ def print_json(value: Any) -> None:
 
 def print_path(what: str, path: Any) -> None:
     """Where something was written, on one line however long."""
-    out.print(f"{what}: {path}", soft_wrap=True, highlight=False)
+    out.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def percent(value: float) -> str:
@@ -46,4 +46,4 @@ def bar(quiet: bool) -> Progress:
 def log(text: str, quiet: bool) -> None:
     """Where there is no terminal for a bar, such as in a log file, a line."""
     if not (quiet or err.is_terminal):
-        err.print(text, soft_wrap=True, highlight=False)
+        err.print(text, soft_wrap=True, highlight=False, markup=False)

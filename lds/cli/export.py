@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lds.checkpoints import check_finished, load_run
 from lds.cli.console import Json, print_json, print_path
 
 EXAMPLES = (
@@ -31,13 +32,15 @@ def export(
     GraphML and GEXF carry each node's label, prediction, confidence, split, entropy and mutual
     information, and each edge's probability.
     """
+    check_finished(run)  # a wrong path is refused before what takes seconds to import
+
     import numpy as np
 
     from lds._types import Split
-    from lds.checkpoints import load_run
-    from lds.graphs.export import node_attributes, save_graph
+    from lds.graphs.export import check_graph_path, node_attributes, save_graph
     from lds.graphs.interop import select_edges
 
+    check_graph_path(path)
     stored = load_run(run)
     found = stored.predictions
     split = Split(*(found[f"{role}_rows"] for role in ("train", "validation", "stopping", "test")))

@@ -47,6 +47,14 @@ def fit(
     ] = "committee",
     target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Text in the target that means no label, besides a blank cell; repeat it. With "
+            "'' alone all other text is the name of a class.",
+        ),
+    ] = None,
     retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
     out_folder: Annotated[
@@ -155,17 +163,19 @@ def fit(
     plan = _new(given) if resume is None else _resumed(context, given, resume)
     config_of_run, source = plan["config"], plan["source"]
 
+    from lds.datasets.base import load
+
+    data = load(**source)  # what is wrong with it is said before torch takes seconds to import
+    folder = resume or _run_folder(out_folder, data, seed, force)
+
     import torch
 
     from lds.cli.run_folder import save
-    from lds.datasets.base import load
     from lds.experiments.fit import fit_dataset
 
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
         torch.set_num_threads(1)
 
-    data = load(**source)
-    folder = resume or _run_folder(out_folder, data, seed, force)
     settings = {
         "data": data.name,
         "source": source,
@@ -246,6 +256,7 @@ def _new(given: dict[str, Any]) -> dict[str, Any]:
         "retain": given["retain"],
         "target": given["target"],
         "test_size": given["test_size"],
+        "unlabelled": given["unlabelled"] or None,
     }
     return {
         "config": LDSConfig.of(**options),
@@ -300,13 +311,13 @@ class _Shown:
         log(f"{record.iteration + 1}: {state}", self.quiet)
 
     def member(self, done: int, total: int) -> None:
-        if done == 0:
-            log(f"refit of {total} members", self.quiet)
         state = f"refit, {done} of {total} members trained"
         self.progress.update(self.task, completed=done, total=total, state=state)
+        log(state, self.quiet)
 
     def controls(self) -> None:
         self.progress.update(self.task, state="running the controls")
+        log("running the controls", self.quiet)
 
 
 def _run_folder(wanted: Path | None, data: "NodeDataset", seed: int, force: bool) -> Path:
@@ -323,7 +334,10 @@ def _run_folder(wanted: Path | None, data: "NodeDataset", seed: int, force: bool
         return base
     tries = (base.with_name(f"{base.name}-{k}") for k in itertools.count(2))
     folder = next(one for one in tries if not one.exists())
-    err.print(f"{base} holds a run; this one goes to {folder}", soft_wrap=True, highlight=False)
+    err.print(
+        f"{base} holds a run; this one goes to {folder}",
+        soft_wrap=True, highlight=False, markup=False,
+    )  # fmt: skip
     return folder
 
 

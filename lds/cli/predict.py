@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lds._files import check_path
+from lds.checkpoints import check_finished
 from lds.cli.console import Json, out, print_json, print_path
 
 EXAMPLES = (
@@ -27,6 +29,12 @@ def predict(
     graphs drawn from what was learned, and classified by the trained network. A row equal to one of
     the fit gets the answer it got there. The table itself is not needed.
     """
+    check_finished(run)  # a wrong path is refused before what takes seconds to import
+    if not rows.is_file():
+        raise FileNotFoundError(f"there is no table at {rows}")
+    if out_file is not None:
+        check_path(out_file, "--out")
+
     from lds.datasets.table import write_predictions
     from lds.estimators.new_rows import predict_from_run
 
@@ -49,5 +57,6 @@ def predict(
     else:
         for line in named:
             out.print(
-                f"{line['row']}: {line['prediction']} ({line['probability']:.3f})", highlight=False
-            )
+                f"{line['row']}: {line['prediction']} ({line['probability']:.3f})",
+                highlight=False, markup=False,
+            )  # fmt: skip

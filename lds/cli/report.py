@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from lds._files import check_path
+from lds.checkpoints import check_finished
 from lds.cli.console import Json, print_json, print_path
 
 EXAMPLES = "lds report runs/wine-0\n\nlds report runs/cora50 --out cora50.html"
@@ -18,9 +20,12 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a run as one HTML page: accuracy, pictures, settings, and any node's likely edges."""
+    path = run / "report.html" if out_file is None else out_file
+    check_finished(run)  # a wrong path is refused before what takes seconds to import
+    check_path(path, "the report's file", (".html",))
+
     from lds.report.page import write_report  # matplotlib is an extra
 
-    path = run / "report.html" if out_file is None else out_file
     write_report(run, path)
     if as_json:
         print_json({"path": str(path), "bytes": path.stat().st_size})

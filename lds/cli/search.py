@@ -48,6 +48,10 @@ def search(
     ] = 1,
     target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Text in the target that means no label; see lds fit."),
+    ] = None,
     retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, and of --n-iter.")] = 0,
@@ -74,10 +78,15 @@ def search(
     import numpy as np
 
     from lds.datasets.base import load
+
+    data = load(
+        name, seed=seed, root=root, retain=retain, target=target, test_size=test_size,
+        unlabelled=unlabelled or None,
+    )  # fmt: skip
+
     from lds.estimators.classifier import LDSClassifier
     from lds.estimators.search import LDSSearch
 
-    data = load(name, seed=seed, root=root, retain=retain, target=target, test_size=test_size)
     folder = out_folder or Path("searches") / f"{Path(data.name).stem}-{seed}"
     split = data.split
     seen = np.concatenate([split.train, split.validation, split.stopping])

@@ -1,7 +1,7 @@
 """Data sets by name: each one `NodeDataset`, preprocessed and split as its protocol says."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -128,6 +128,7 @@ def load(
     retain: float | None = None,
     target: str | None = None,
     test_size: float = 0.2,
+    unlabelled: Sequence[str] | None = None,
 ) -> NodeDataset:
     """Load a data set by name, or a table of the user's own by path.
 
@@ -140,6 +141,9 @@ def load(
             (`adjacency` is None), None keeps all.
         target: for tables, the column of labels; rows where it is blank are unlabelled.
         test_size: for tables, share in [0, 1) of the labelled rows held out as test.
+        unlabelled: for tables, text in the target that marks a row without a label besides a blank
+            cell; if given, even as ("",), other text is the name of a class. None refuses text that
+            often means no label, such as "?".
 
     Raises:
         ValueError: an unknown name or file extension, an option that does not apply, or a table
@@ -170,12 +174,15 @@ def load(
             )
         from lds.datasets.table import load as load_table
 
-        return load_table(Path(name), target=target, test_size=test_size, seed=seed)
-    if target is not None:
-        raise ValueError(
-            f"target is the label column of a table, got {target!r} for the data set {key!r}; "
-            "leave it out"
+        return load_table(
+            Path(name), target=target, test_size=test_size, seed=seed, unlabelled=unlabelled
         )
+    for option, value in (("target", target), ("unlabelled", unlabelled)):
+        if value is not None:
+            raise ValueError(
+                f"{option} is about the label column of a table, got {value!r} for the data set "
+                f"{key!r}; leave it out"
+            )
     loader: Callable[[str, int, Path], NodeDataset] = import_module(source.module).load
     dataset = loader(key, seed, data_root(root))
     if retain is None or dataset.adjacency is None:

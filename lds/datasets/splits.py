@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from lds._labels import LEAST, ROLES, counted
+
 
 def stratified(
     labels: NDArray[np.int64], sizes: Sequence[int], seed: int
@@ -53,15 +55,15 @@ def three_way(
         seed: the division, or a generator that draws it.
 
     Returns:
-        Three ascending int64 arrays, each with one row at least.
+        Three ascending int64 arrays: train has rows of two classes at least, the others one row.
 
     Raises:
-        ValueError: fewer than three labelled rows.
+        ValueError: fewer than `LEAST` labelled rows, or one class only.
     """
-    if rows.size < 3:
+    if rows.size < LEAST or np.unique(labels[rows]).size < 2:
         raise ValueError(
-            "labelled rows must be at least 3, one each for train, validation and early stopping, "
-            f"got {rows.size}"
+            f"labelled rows must be at least {LEAST} of two classes or more ({ROLES}), got "
+            f"{counted(labels[rows], range(int(labels.max(initial=0)) + 1))}"
         )
     rng = np.random.default_rng(seed)
     classes, codes, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)

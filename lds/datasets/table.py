@@ -15,10 +15,18 @@ from lds._files import write_atomically
 from lds._types import Split
 from lds.datasets.base import TABLES, NodeDataset
 from lds.datasets.encoding import TableEncoding
+from lds.datasets.labels import encode_column
 from lds.datasets.splits import each_class_first, stratified, three_way
 
 
-def load(path: Path, *, target: str | None, test_size: float, seed: int) -> NodeDataset:
+def load(
+    path: Path,
+    *,
+    target: str | None,
+    test_size: float,
+    seed: int,
+    unlabelled: Sequence[str] | None = None,
+) -> NodeDataset:
     """Read, encode and split a table.
 
     Numeric and boolean columns are standardised over all rows; every other column is one-hot
@@ -27,10 +35,11 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
 
     Arguments:
         path: a .csv or .parquet file, one row a node.
-        target: the column of labels. Blank ones (empty, white space, or missing) are unknown.
-            Class names are the labels as text, sorted; in a CSV file, as they are written.
+        target: the column of labels, see `lds.datasets.labels.encode_column`.
         test_size: share in [0, 1) of the labelled rows held out as test.
         seed: of the split.
+        unlabelled: text in the target that marks a row without a label besides a blank cell; None
+            refuses text that often is such a mark.
 
     Returns:
         Dense features, labels -1 where blank, no adjacency.
@@ -39,7 +48,7 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
         FileNotFoundError: there is no such file.
         ImportError: pandas, or pyarrow for parquet, is not installed.
         ValueError: an unknown extension, an unreadable or empty table, no such column, no other
-            column, a numeric column that is not finite, fewer than two classes, too few labels.
+            column, a numeric column that is not finite, or labels that cannot be learned from.
     """
     if not 0 <= test_size < 1:
         raise ValueError(
@@ -55,16 +64,11 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
         )
     if frame.empty:
         raise ValueError(f"{path} must have at least one row below its header, got none")
-    labels, classes = _labels(frame[target], target)
+    labels, classes = encode_column(frame[target], target, unlabelled, test_size)
     encoding = TableEncoding.of(frame, target)
     features = encoding.encode(frame)
     rows = np.flatnonzero(labels >= 0)
     fitted, test = _hold_out(labels, rows, test_size, seed)
-    if fitted.size < 3:
-        raise ValueError(
-            f"{path} must have at least 3 labelled rows besides the test rows, got {rows.size} of "
-            f"which test_size={test_size} holds out {test.size}"
-        )
     split = Split(*three_way(labels, fitted, seed), test)
     return NodeDataset(str(path), features, labels, classes, split, encoding=encoding)
 
@@ -113,20 +117,6 @@ def _read(path: Path, kinds: dict[str, type], as_written: str | None = None) -> 
         ) from error
 
 
-def _labels(column: Any, target: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Class numbers, -1 where blank, and the names."""
-    values = column.to_numpy(dtype=object, na_value=None)
-    if column.dtype.kind == "f" and all(v is None or float(v).is_integer() for v in values):
-        values = [None if v is None else int(v) for v in values]  # integers, but for the blanks
-    texts = ["" if value is None else str(value).strip() for value in values]
-    classes = sorted(set(texts) - {""})
-    if len(classes) < 2:
-        found = f"only {classes[0]!r}" if classes else "blank rows only"
-        raise ValueError(f"target column {target!r} must show at least two classes, got {found}")
-    number = {"": -1} | {name: c for c, name in enumerate(classes)}
-    return np.array([number[text] for text in texts], dtype=np.int64), tuple(classes)
-
-
 def _hold_out(
     labels: NDArray[np.int64], rows: NDArray[np.int64], test_size: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -137,7 +127,8 @@ def _hold_out(
     _, counts = np.unique(labels[rows], return_counts=True)
     if counts.min() >= 2 and counts.size <= min(n_test, rows.size - n_test):
         kept, held = stratified(labels[rows], [rows.size - n_test], seed)
-        return rows[kept], rows[held]
+        if np.unique(labels[rows[kept]]).size == counts.size:
+            return rows[kept], rows[held]
     warnings.warn(
         f"the test rows cannot be drawn by class: {n_test} of {rows.size} labelled rows for "
         f"{counts.size} classes, the smallest with {counts.min()}; they are drawn without regard "
@@ -165,4 +156,6 @@ def write_predictions(
     text.write("row,prediction,probability\n")
     for row, p in zip(rows, probabilities, strict=True):
         table.writerow([int(row), classes[int(p.argmax())], round(float(p.max()), 6)])
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_atomically(
+        path, lambda file: file.write(text.getvalue().encode(errors="backslashreplace"))
+    )

@@ -14,9 +14,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from lds._labels import encode_labels
 from lds.bilevel.step import mix
 from lds.config import Estimator, LDSConfig, Method
-from lds.estimators.labels import encode_labels, split_roles
+from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.new_rows import predict_new_rows
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.export import node_attributes, save_graph
@@ -100,7 +101,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             the interruption; where nothing is, `fit` begins. Data, options and an int
             `random_state` must be the same, but for max_iter and patience.
         device: "cpu", "cuda", ...
-        verbose: True prints a line each outer iteration, and one for the refit.
+        verbose: True prints a line each outer iteration, and each member of the refit.
 
     Attributes:
         classes_: `(n_classes,)`.
@@ -249,7 +250,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             check_neighbors(n_rows, config.n_neighbors, metric, sparse=sp.issparse(x))
         check_memory(n_rows, config, device=self.device)
         start = None if adjacency is None else check_adjacency(_matrix(adjacency), n_rows)
-        split = split_roles(codes, validation, stopping, config.seed)
+        split = split_roles(codes, classes, validation, stopping, config.seed)
         if start is None and config.method == "lds":
             start = knn_adjacency(x, config.n_neighbors, config.metric)
         shown: dict[str, Any] = {}
@@ -300,6 +301,19 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             x, self._x, self._codes, result.config, result.params, result.edges,
             self.label_distributions_,
         )  # fmt: skip
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy of `predict` on the labelled rows; rows without a label do not count.
+
+        Arguments:
+            X: as for `predict`.
+            y: `(n_rows,)`, as for `fit`, but one labelled row will do.
+            sample_weight: `(n_rows,)`, at least 0; None counts rows alike.
+
+        Raises:
+            TypeError, ValueError: y or the weights cannot be used, or no row is labelled.
+        """
+        return accuracy(self.predict(X), y, sample_weight)
 
     def edge_marginals(self, n_draws: int = 1000) -> EdgeMarginals:
         """How many of `n_draws` drawn graphs have each edge, and the number of draws."""
@@ -407,12 +421,12 @@ def _check_columns(x: Any, refused: Exception) -> None:
 
 
 def _print_member(done: int, total: int) -> None:
-    if done == 0:
-        print(f"refit of {total} members")
+    print(f"refit, {done} of {total} members trained", flush=True)
 
 
 def _print_iteration(record: Iteration) -> None:
     print(
         f"{record.iteration + 1}: inner {record.inner_loss:.3f}, outer {record.outer_loss:.3f}, "
-        f"stopping {100 * record.stopping_accuracy:.1f} %, {record.expected_edges:,.0f} edges"
+        f"stopping {100 * record.stopping_accuracy:.1f} %, {record.expected_edges:,.0f} edges",
+        flush=True,
     )

@@ -1,109 +1,35 @@
-"""Labels and roles as users give them: blanks, strings, masks, row numbers."""
+"""The roles of labelled rows, given as masks or row numbers, and accuracy on labelled rows."""
 
-from numbers import Number
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import column_or_1d
+from sklearn.metrics import accuracy_score
 
+from lds._labels import check_trains, read_labels
 from lds._types import Split
 from lds.datasets.splits import three_way
 
-_UNLABELLED: Any = -1
-
-
-def encode_labels(y: ArrayLike, n_rows: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Class numbers of labels, and the classes in order.
-
-    Arguments:
-        y: `(n_rows,)` strings, integers or booleans (whole floats, too). -1, None, NaN and pandas'
-            NA are unlabelled.
-        n_rows: how many labels there must be.
-
-    Returns:
-        int64 `(n_rows,)`, -1 where unlabelled; and `(n_classes,)`, sorted.
-
-    Raises:
-        TypeError: labels of another kind, or of several.
-        ValueError: another length, fractions, no label, or one class only.
-    """
-    if y is None:
-        raise ValueError("LDSClassifier requires y to be passed, but the target y is None")
-    # A list keeps its objects: as an array of strings it would make "nan" of NaN.
-    array = np.asarray(y) if hasattr(y, "__array__") else np.array(y, dtype=object)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = column_or_1d(array, warn=True)
-    if array.shape != (n_rows,):
-        raise ValueError(f"y must have one label a row of X, ({n_rows},), got {array.shape}")
-    if array.dtype.kind == "O":
-        known = np.array([not _is_blank(label) for label in array], dtype=bool)
-    else:
-        known = array == array  # not NaN
-    values = _of_one_kind(array[known])
-    if values.dtype.kind in "if":
-        labelled = values != _UNLABELLED
-        known[known] = labelled
-        values = values[labelled]
-    if not values.size:
-        raise ValueError("y must label at least two rows, got none; -1 marks unlabelled rows")
-    classes, numbers = np.unique(values, return_inverse=True)
-    if classes.size < 2:
-        raise ValueError(f"y must show at least two classes, got only {classes[0]}")
-    codes = np.full(n_rows, -1, dtype=np.int64)
-    codes[known] = numbers
-    return codes, classes
-
-
-def _is_blank(label: Any) -> bool:
-    if label is None:
-        return True
-    try:
-        return bool(label != label or (isinstance(label, Number) and label == _UNLABELLED))
-    except TypeError:  # pandas.NA is neither equal to itself nor different
-        return True
-    except ValueError:  # an array is no label, which is for `_of_one_kind` to say
-        return False
-
-
-def _of_one_kind(values: NDArray[Any]) -> NDArray[Any]:
-    """Labels as an array of strings, numbers or booleans."""
-    if values.dtype.kind == "O":
-        kinds = {str if isinstance(label, str) else _number(label) for label in values}
-        if len(kinds) > 1 or not kinds <= {str, Number}:
-            names = sorted({type(label).__name__ for label in values})
-            raise TypeError(
-                f"y must hold labels of one kind, strings or numbers, got {' and '.join(names)}"
-            )
-        values = np.array(values.tolist()) if kinds else np.empty(0)
-    if values.dtype.kind == "T":
-        values = values.astype(str)
-    if values.dtype.kind not in "biufUS":
-        raise TypeError(f"y must hold strings, integers or booleans, got {values.dtype}")
-    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == values.round())).all():
-        raise ValueError(
-            "y must hold classes, got continuous numbers (Unknown label type: continuous)"
-        )
-    return values
-
-
-def _number(label: Any) -> type:
-    return Number if isinstance(label, Number | np.bool_) else type(label)
-
 
 def split_roles(
-    codes: NDArray[np.int64], validation: ArrayLike | None, stopping: ArrayLike | None, seed: int
+    codes: NDArray[np.int64],
+    classes: Sequence[Any] | NDArray[Any],
+    validation: ArrayLike | None,
+    stopping: ArrayLike | None,
+    seed: int,
 ) -> Split:
     """The roles of labelled rows: those asked for, or a third each.
 
     Arguments:
         codes: `(n_rows,)`, -1 where unlabelled.
+        classes: class c has the name classes[c].
         validation, stopping: row numbers or masks, both or neither; the other labelled rows train.
         seed: of the division in three where neither is given.
 
     Raises:
-        ValueError: only one of them, a row out of range, unlabelled or in both, or no row left to
-            train on.
+        ValueError: only one of them, a row out of range, unlabelled or in both, or rows of fewer
+            than two classes left to train on.
     """
     labelled = np.flatnonzero(codes >= 0)
     none = labelled[:0]
@@ -116,10 +42,7 @@ def split_roles(
     if both.size:
         raise ValueError(f"validation and stopping must not share rows, got row {both[0]} in both")
     train = np.setdiff1d(labelled, np.concatenate([judge, stop]))
-    if not train.size:
-        raise ValueError(
-            f"validation and stopping must leave labelled rows to train on, got all {labelled.size}"
-        )
+    check_trains(codes, train, "the labelled rows outside of validation and stopping", classes)
     return Split(train, judge, stop, none)
 
 
@@ -141,3 +64,35 @@ def _rows(rows: ArrayLike, name: str, codes: NDArray[np.int64]) -> NDArray[np.in
     if (codes[found] < 0).any():
         raise ValueError(f"{name} must hold labelled rows, got row {found[codes[found] < 0][0]}")
     return np.unique(found).astype(np.int64)
+
+
+def accuracy(
+    predicted: NDArray[Any], y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
+    """The share of labelled rows, by weight, whose class was predicted.
+
+    Arguments:
+        predicted: `(n_rows,)`, classes.
+        y: `(n_rows,)`, see `lds._labels.encode_labels`; rows without a label do not count.
+        sample_weight: `(n_rows,)`, at least 0; None counts rows alike.
+
+    Raises:
+        TypeError: y holds strings where classes are numbers, or the other way round.
+        ValueError: y or the weights cannot be used, or no row is labelled.
+    """
+    labels = read_labels(y, predicted.size)
+    if not labels.known.any():
+        raise ValueError(f"y must label a row to score, got {predicted.size} rows without a label")
+    weights = None
+    if sample_weight is not None:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+        if weights.shape != predicted.shape:
+            raise ValueError(
+                f"sample_weight must have one weight a row, {predicted.shape}, got {weights.shape}"
+            )
+        weights = weights[labels.known]
+        if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.sum():
+            raise ValueError(
+                "sample_weight must be finite and at least 0, and above 0 for a labelled row"
+            )
+    return float(accuracy_score(labels.values, predicted[labels.known], sample_weight=weights))

@@ -17,9 +17,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from lds._labels import encode_labels
 from lds._version import __version__
 from lds.estimators.classifier import LDSClassifier
-from lds.estimators.labels import encode_labels, split_roles
+from lds.estimators.labels import split_roles
 from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
 from lds.graphs.adjacency import check_adjacency
 from lds.structure.replicates import alike
@@ -152,6 +153,12 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "best_estimator_")
         classes: NDArray[Any] = self.best_estimator_.predict(X)
         return classes
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """`LDSClassifier.score` of the best setting."""
+        check_is_fitted(self, "best_estimator_")
+        found: float = self.best_estimator_.score(X, y, sample_weight)
+        return found
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
         """`LDSClassifier.predict_proba` of the best setting."""
@@ -329,7 +336,7 @@ def _digest(X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]) -> str:
     codes, classes = encode_labels(y, x.shape[0])
     roles = {name: fit_params.get(name) for name in ("validation", "stopping")}
     if any(role is not None for role in roles.values()):
-        split_roles(codes, **roles, seed=0)
+        split_roles(codes, classes, **roles, seed=0)
     if (adjacency := fit_params.get("adjacency")) is not None:
         check_adjacency(adjacency if sp.issparse(adjacency) else np.asarray(adjacency), x.shape[0])
     parts = [*_arrays(x), codes, np.array([str(name) for name in classes])]

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
+from lds._labels import encode_labels
 from lds._types import Features
 from lds.bilevel.checks import NonFiniteError
 from lds.checkpoints import write_json
 from lds.estimators.classifier import LDSClassifier
-from lds.estimators.labels import encode_labels, split_roles
+from lds.estimators.labels import split_roles
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.knn import knn_adjacency
 from lds.structure.learner import Iteration
@@ -140,7 +141,7 @@ def _runs(
 ) -> tuple[Features, NDArray[np.int64], list[Run]]:
     """What `LDSClassifier.fit` learns from, for each job; equal neighbour graphs made once."""
     x = clone(estimator)._validated(X)
-    codes, _ = encode_labels(y, x.shape[0])
+    codes, classes = encode_labels(y, x.shape[0])
     given = None
     if adjacency is not None:
         matrix = adjacency if sp.issparse(adjacency) else np.asarray(adjacency)
@@ -156,7 +157,9 @@ def _runs(
             start = near[graph]
         if start is None:
             raise ValueError("method must be 'lds' for runs in one batch, got 'committee'")
-        runs.append(Run(split_roles(codes, validation, stopping, config.seed), start, config))
+        runs.append(
+            Run(split_roles(codes, classes, validation, stopping, config.seed), start, config)
+        )
     return x, codes, runs
 
 

@@ -9,7 +9,9 @@
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,9 +20,17 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from lds._files import write_atomically
+from lds._files import check_path, write_atomically
 from lds._types import Split
 from lds.graphs.interop import select_edges, to_networkx
+
+FORBIDDEN = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 (2008, 2.2) cannot hold, and the carriage return, which it changes."""
+
+GEXF_NAMES = frozenset(
+    ("label", "id", "pid", "for", "start", "end", "parents", "slices", "spells", "viz")
+)
+"""Attributes of a node to which GEXF gives a meaning: its label is the text drawn beside it."""
 
 Nodes = Mapping[str, Sequence[Any] | NDArray[Any]]
 
@@ -41,19 +51,19 @@ def save_graph(
         edge_probs: symmetric CSR of probabilities. GraphML and GEXF hold them twice, as
             "probability" and as the "weight" that layouts and statistics go by.
         nodes: node attributes by name, one value a node (None: this node has none); GraphML and
-            GEXF only. GEXF calls "label" "given_label": its own label is a node's number.
+            GEXF only. Values of several types become text, or floats where all are numbers. What
+            XML cannot hold, such as a control character, is written as a Python escape, with a
+            warning. GEXF gives some names a meaning, so that "label" becomes "given_label".
         threshold, top_k, n_edges: which edges, see `interop.select_edges`; all without a rule.
 
     Raises:
-        TypeError, ValueError: another suffix, or a rule that is not one.
+        TypeError, ValueError: another suffix, a rule that is not one, or an attribute of another
+            length.
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
-    if path.suffix not in _WRITERS:
-        raise ValueError(f"path must end in one of {', '.join(_WRITERS)}, got {path.name!r}")
+    check_graph_path(path)
     kept = select_edges(edge_probs, threshold, top_k, n_edges)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
     write_atomically(path, lambda file: _WRITERS[path.suffix](file, kept, nodes))
 
 
@@ -91,11 +101,62 @@ def node_attributes(
     }
 
 
-def _graph(edge_probs: sp.csr_array, nodes: Nodes | None) -> nx.Graph:
-    graph = to_networkx(edge_probs, nodes)
+def check_graph_path(path: Path) -> None:
+    """Refuse a path that `save_graph` cannot write.
+
+    Raises:
+        FileNotFoundError, ValueError: its folder does not exist, or it has another suffix.
+    """
+    check_path(path, "path", _WRITERS)
+
+
+def _graph(edge_probs: sp.csr_array, nodes: Nodes | None, taken: Container[str] = ()) -> nx.Graph:
+    graph = to_networkx(edge_probs, _for_xml(nodes or {}, edge_probs.shape[0], taken))
     for _, _, edge in graph.edges(data=True):
         edge["weight"] = edge["probability"]
     return graph
+
+
+def _for_xml(nodes: Nodes, n_nodes: int, taken: Container[str]) -> dict[str, list[Any]]:
+    """Attributes that XML can hold: of one type each, without characters that it forbids."""
+    columns: dict[str, list[Any]] = {}
+    bad: list[str] = []
+    for name, values in nodes.items():
+        if len(values) != n_nodes:
+            raise ValueError(
+                f"nodes[{name!r}] must have one value a node, {n_nodes}, got {len(values)}"
+            )
+        found = _of_one_type(values)
+        texts = [str(name), *(value for value in found if isinstance(value, str))]
+        bad += [f"{text!r} of {str(name)!r}" for text in texts if FORBIDDEN.search(text)][:1]
+        title = f"given_{name}" if name in taken else _legal(str(name))
+        while title in columns:
+            title += "_"
+        columns[title] = [_legal(v) if isinstance(v, str) else v for v in found]
+    if bad:
+        warnings.warn(
+            f"node attributes hold characters that XML cannot, such as {', '.join(bad)}; the "
+            "characters are written as escapes, such as \\x00",
+            UserWarning,
+            stacklevel=6,
+        )
+    return columns
+
+
+def _of_one_type(values: Sequence[Any] | NDArray[Any]) -> list[Any]:
+    """Plain values of a type that GraphML and GEXF know; None where there is none."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "mM":
+        values = [None if np.isnat(value) else str(value) for value in values]
+    plain = [value.item() if hasattr(value, "item") else value for value in values]
+    kinds = {type(value) for value in plain if value is not None}
+    if len(kinds) <= 1 and kinds <= {str, int, float, bool}:
+        return plain
+    kind = float if kinds <= {int, float} else str
+    return [None if value is None else kind(value) for value in plain]
+
+
+def _legal(text: str) -> str:
+    return FORBIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _graphml(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:
@@ -103,9 +164,7 @@ def _graphml(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> N
 
 
 def _gexf(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:
-    # GEXF's own label of a node is the text drawn beside it; a class in it would be lost.
-    renamed = {"given_label" if name == "label" else name: v for name, v in (nodes or {}).items()}
-    nx.write_gexf(_graph(edge_probs, renamed), file)
+    nx.write_gexf(_graph(edge_probs, nodes, GEXF_NAMES), file)
 
 
 def _csv(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:

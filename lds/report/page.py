@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from lds._files import write_atomically
+from lds._files import check_path, write_atomically
 from lds.checkpoints import Run, load_run
 from lds.config import TITLES
 from lds.plots.graph import degrees_and_homophily, probability_histograms
@@ -71,10 +71,7 @@ def write_report(run: Run | str | Path, path: str | Path) -> None:
         FileNotFoundError, ValueError: the folder does not hold a whole run, or `path` cannot be.
     """
     path = Path(path)
-    if path.suffix not in (".html", ".htm"):
-        raise ValueError(f"the report's file must end in .html, got {path.name!r}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    check_path(path, "the report's file", (".html",))
     page = html(run if isinstance(run, Run) else load_run(run))
     write_atomically(path, lambda file: file.write(page.encode()))
 

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from lds._labels import check_trains
 from lds._types import Features, Split
 from lds.config import LDSConfig
 from lds.graphs.adjacency import check_adjacency
@@ -83,11 +84,7 @@ def _check_roles(labels: NDArray[np.int64], split: Split, n_nodes: int) -> None:
             raise ValueError(
                 f"split.{role} must hold labelled rows only, got row {row} without one"
             )
-    classes = np.unique(labels[split.train])
-    if classes.size < 2:
-        raise ValueError(
-            f"labels of the train rows must show at least two classes, got only class {classes[0]}"
-        )
+    check_trains(labels, split.train, "split.train")
 
 
 def check_memory(

@@ -67,7 +67,7 @@ def test_retain_is_a_share(retain: float) -> None:
 
 
 def test_target_is_for_tables() -> None:
-    with pytest.raises(ValueError, match="target is the label column of a table"):
+    with pytest.raises(ValueError, match="target is about the label column of a table"):
         load("wine", target="class")
 
 

@@ -85,13 +85,22 @@ def test_three_way_keeps_rare_classes_in_train(counts: tuple[int, ...], seed: in
     assert np.unique(labels[parts[0]]).size == min(len(counts), n_train)
 
 
-def test_three_way_of_three_rows_has_one_each() -> None:
-    with pytest.warns(UserWarning, match="cannot be split by class"):
-        parts = three_way(np.array([0, 1, 1]), np.arange(3), seed=0)
-    assert [part.size for part in parts] == [1, 1, 1]
+def test_three_way_of_four_rows_trains_on_two_classes() -> None:
+    for labels in ([0, 1, 1, 1], [1, 0, 0, 1]):
+        with pytest.warns(UserWarning, match="cannot be split by class"):
+            train, validation, stopping = three_way(np.array(labels), np.arange(4), seed=0)
+        assert sorted(labels[row] for row in train) == [0, 1]
+        assert validation.size == stopping.size == 1
 
 
-@pytest.mark.parametrize("n_rows", [0, 1, 2])
-def test_three_way_wants_three_rows(n_rows: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 3.* got {n_rows}"):
-        three_way(np.array([0, 1, 1, 0]), np.arange(n_rows), seed=0)
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        ([], "no labelled row"),
+        ([0, 1, 0], "2 of class 0 and 1 of class 1"),
+        ([1] * 9, "9 of class 1"),
+    ],
+)
+def test_three_way_wants_four_rows_of_two_classes(labels: list[int], got: str) -> None:
+    with pytest.raises(ValueError, match=f"at least 4 of two classes or more .*, got {got}"):
+        three_way(np.array(labels, dtype=np.int64), np.arange(len(labels)), seed=0)

@@ -1,86 +1,20 @@
-"""Labels and roles as users give them."""
+"""Roles of labelled rows, accuracy on labelled rows, and folds of them."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.exceptions import DataConversionWarning
+from sklearn.model_selection import StratifiedKFold, cross_validate
+from sklearn.neighbors import KNeighborsClassifier
 
-from lds.estimators.labels import encode_labels, split_roles
+from lds import LabelledKFold
+from lds.estimators.labels import accuracy, split_roles
 
-BLANK = [None, float("nan"), np.nan, pd.NA, pd.NaT, -1, np.int64(-1), -1.0]
-
-
-@pytest.mark.parametrize("blank", BLANK, ids=repr)
-@pytest.mark.parametrize("names", [["b", "a", "b"], [7, 3, 7], [True, False, True]])
-@pytest.mark.parametrize("form", [list, lambda y: np.array(y, dtype=object), pd.Series])
-def test_every_blank_is_unlabelled(names, blank, form):
-    codes, classes = encode_labels(form([*names, blank, blank]), 5)
-    assert codes.tolist() == [1, 0, 1, -1, -1]
-    assert classes.tolist() == sorted(set(names))
-
-
-@pytest.mark.parametrize("dtype", ["string", "category", "object"])
-def test_pandas_columns_of_strings(dtype):
-    column = pd.Series(["b", None, "a"]).astype(dtype)
-    codes, classes = encode_labels(column, 3)
-    assert codes.tolist() == [1, -1, 0]
-    assert classes.tolist() == ["a", "b"]
-
-
-@pytest.mark.parametrize("dtype", ["Int64", "Float64", "float64"])
-def test_pandas_columns_of_numbers(dtype):
-    codes, classes = encode_labels(pd.Series([5, None, 2, -1], dtype=dtype), 4)
-    assert codes.tolist() == [1, -1, 0, -1]
-    assert classes.tolist() == [2, 5]
-
-
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.float32, bool, str])
-def test_arrays_keep_their_kind(dtype):
-    y = np.array([1, 0, 1]).astype(dtype)
-    codes, classes = encode_labels(y, 3)
-    assert codes.tolist() == [1, 0, 1]
-    assert classes.dtype == y.dtype
-
-
-def test_other_negative_numbers_are_classes():
-    codes, classes = encode_labels(np.array([-5, -1, -3]), 3)
-    assert codes.tolist() == [0, -1, 1]
-    assert classes.tolist() == [-5, -3]
-
-
-def test_a_column_is_taken_with_a_warning():
-    with pytest.warns(DataConversionWarning, match="column-vector y"):
-        codes, _ = encode_labels(np.array([[1], [0]]), 2)
-    assert codes.tolist() == [1, 0]
-
-
-@pytest.mark.parametrize(
-    ("y", "error", "message"),
-    [
-        (None, ValueError, "requires y to be passed, but the target y is None"),
-        ([0, 1], ValueError, r"one label a row of X, \(3,\), got \(2,\)"),
-        (np.zeros((3, 2)), ValueError, r"got \(3, 2\)"),
-        ([-1, None, float("nan")], ValueError, "must label at least two rows"),
-        (["a", "a", None], ValueError, "at least two classes, got only a"),
-        ([0.5, 1, 2], ValueError, "continuous"),
-        ([np.inf, 1, 2], ValueError, "continuous"),
-        (["a", 1, 2], TypeError, "labels of one kind, strings or numbers, got int and str"),
-        ([[1], [2, 3], [4]], TypeError, "one kind, strings or numbers, got list"),
-        ([1j, 2j, 0j], TypeError, "strings, integers or booleans, got complex128"),
-        (np.arange(3).astype("datetime64[D]"), TypeError, r"got datetime64\[D\]"),
-    ],
-)
-def test_labels_that_are_none_are_refused(y, error, message):
-    with pytest.raises(error, match=message):
-        encode_labels(y, 3)
-
-
-CODES = np.array([0, 1, 0, 1, 0, 1, -1])
+CODES, CLASSES = np.array([0, 1, 0, 1, 0, 1, -1]), ["ant", "bee"]
 
 
 def test_rows_without_a_role_train():
     mask = np.arange(7) == 5
-    split = split_roles(CODES, [3, 2, 2], mask, seed=0)
+    split = split_roles(CODES, CLASSES, [3, 2, 2], mask, seed=0)
     assert split.train.tolist() == [0, 1, 4]
     assert split.validation.tolist() == [2, 3]
     assert split.stopping.tolist() == [5]
@@ -88,7 +22,7 @@ def test_rows_without_a_role_train():
 
 
 def test_roles_are_dealt_by_class_where_none_is_given():
-    split = split_roles(CODES, None, None, seed=0)
+    split = split_roles(CODES, CLASSES, None, None, seed=0)
     for rows in (split.train, split.validation, split.stopping):
         assert sorted(CODES[rows]) == [0, 1]
 
@@ -99,7 +33,8 @@ def test_roles_are_dealt_by_class_where_none_is_given():
         ([0], None, "given together"),
         (None, [0], "given together"),
         ([0, 1], [1, 2], "must not share rows, got row 1"),
-        ([0, 1, 2], [3, 4, 5], "must leave labelled rows to train on, got all 6"),
+        ([0, 1, 2], [3, 4, 5], "outside of validation and stopping must .*, got no labelled row"),
+        ([0, 1, 2], [4], "must show at least two classes, got 2 of class 'bee'"),
         ([0], [7], "stopping must index the 7 rows of X, got 7 to 7"),
         ([-1], [0], "validation must index the 7 rows of X, got -1 to -1"),
         ([0], [6], "stopping must hold labelled rows, got row 6"),
@@ -111,4 +46,93 @@ def test_roles_are_dealt_by_class_where_none_is_given():
 )
 def test_roles_that_do_not_fit_are_refused(validation, stopping, message):
     with pytest.raises(ValueError, match=message):
-        split_roles(CODES, validation, stopping, seed=0)
+        split_roles(CODES, CLASSES, validation, stopping, seed=0)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0, 1, 1, -1, -1],
+        [0, 1, 1, None, None],
+        np.array([0, 1, 1, np.nan, np.nan]),
+        pd.Series([0, 1, 1, None, None], dtype="Int64"),
+    ],
+)
+def test_accuracy_is_that_of_labelled_rows(y):
+    predicted = np.array([0, 1, 0, 1, 0])
+    assert accuracy(predicted, y) == 2 / 3
+    assert accuracy(predicted, y, [1, 1, 2, 5, 5]) == 2 / 4
+
+
+def test_accuracy_of_names():
+    predicted = np.array(["a", "b", "b"])
+    assert accuracy(predicted, ["a", None, "c"]) == 1 / 2, "a class that was not there is wrong"
+
+
+@pytest.mark.parametrize(
+    ("y", "weights", "message"),
+    [
+        ([-1, None], None, "must label a row to score, got 2 rows without a label"),
+        ([0, -1], [1.0], r"one weight a row, \(2,\), got \(1,\)"),
+        ([0, -1], [0.0, 1.0], "above 0 for a labelled row"),
+        ([0, 1], [-1.0, 2.0], "at least 0"),
+        ([0, 1], [np.nan, 2.0], "finite"),
+        ([0], None, r"one label a row of X, \(2,\), got \(1,\)"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(y, weights, message):
+    with pytest.raises(ValueError, match=message):
+        accuracy(np.array([0, 1]), y, weights)
+
+
+@pytest.mark.parametrize("blank", [-1, None])
+def test_each_labelled_row_is_tested_once_and_the_others_always_train(blank):
+    labels = [0, 1, 2, blank] * 12
+    rows = np.arange(48)
+    folds = list(LabelledKFold(4, random_state=0).split(rows, labels))
+    assert len(folds) == LabelledKFold(4).get_n_splits() == 4
+    tested = np.concatenate([test for _, test in folds])
+    assert sorted(tested) == [row for row in rows if row % 4 != 3]
+    for train, test in folds:
+        assert sorted([*train, *test]) == rows.tolist()
+        assert np.bincount(test % 4).tolist() == [3, 3, 3], "class by class"
+
+
+def test_folds_of_full_labels_are_those_of_scikit_learn():
+    y = np.random.default_rng(0).integers(0, 3, 50)
+    for ours, theirs in zip(
+        LabelledKFold(5, random_state=3).split(y, y),
+        StratifiedKFold(5, shuffle=True, random_state=3).split(y, y),
+        strict=True,
+    ):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.tolist() == other.tolist()
+
+
+def test_scikit_learn_takes_the_folds():
+    rng = np.random.default_rng(0)
+    y = np.repeat(["a", "b"], 20).astype(object)
+    X = rng.normal(size=(40, 2)) + 5 * (y == "b")[:, None]
+    y[::4] = "c"  # to k neighbours any text is a class, so that the rows of each fit can be counted
+    seen = cross_validate(
+        KNeighborsClassifier(1), X, np.where(y == "c", -1, y == "b").astype(int),
+        cv=LabelledKFold(3, random_state=0), return_indices=True,
+    )["indices"]  # fmt: skip
+    for train, test in zip(seen["train"], seen["test"], strict=True):
+        assert set(np.flatnonzero(y == "c")) <= set(train)
+        assert not set(np.flatnonzero(y == "c")) & set(test)
+
+
+@pytest.mark.parametrize(
+    ("n_splits", "y", "message"),
+    [
+        (3, [0, 0, 1, 1, -1], "n_splits must be at most 2, .*=3 for 2 of class 0 and 2"),
+        (2, [-1, -1], "n_splits must be at most 0.*no labelled row"),
+        (2, None, "y must be given"),
+        (2, [0, 1, "?"], "one kind"),
+        (2, ["a", "b", "?"], "has the label '\\?'"),
+    ],
+)  # fmt: skip
+def test_labels_that_cannot_be_folded_are_refused(n_splits, y, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        list(LabelledKFold(n_splits).split(np.zeros((5 if y is None else len(y), 1)), y))

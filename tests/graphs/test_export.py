@@ -118,6 +118,102 @@ def test_an_empty_graph_is_written_in_every_format(tmp_path):
     assert pd.read_csv(tmp_path / "empty.csv").empty
 
 
+SUFFIXES = pytest.mark.parametrize("suffix", [".graphml", ".gexf"])
+
+
+def attribute(path, name):
+    """A node attribute read back: by networkx, after any XML parser has taken the file."""
+    ElementTree.parse(path)
+    graph = READERS[path.suffix](path)
+    np.testing.assert_allclose(dense_of(graph, "probability"), DENSE, rtol=1e-7)
+    found = nx.get_node_attributes(graph, name)
+    return [found.get(node) for node in range(N)]
+
+
+@SUFFIXES
+@pytest.mark.parametrize(
+    ("bad", "written"),
+    [
+        ("a\x00b", r"a\x00b"),
+        ("bell\x07", r"bell\x07"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("half \ud800", r"half \ud800"),
+        ("\uffff", r"\uffff"),
+        ("line\r\n", "line\\r\n"),
+    ],
+    ids=ascii,
+)
+def test_characters_that_xml_cannot_hold_are_escaped_with_a_warning(tmp_path, suffix, bad, written):
+    path = tmp_path / f"graph{suffix}"
+    with pytest.warns(UserWarning, match=r"XML cannot, such as .* of 'kind'; .* escapes") as told:
+        save_graph(path, PROBS, {"kind": [bad, "plain", None, bad, "plain", "plain"]})
+    assert len(told) == 1
+    assert repr(bad) in str(told[0].message)
+    assert attribute(path, "kind") == [written, "plain", None, written, "plain", "plain"]
+
+
+@SUFFIXES
+def test_names_of_classes_with_control_characters_stay_apart(tmp_path, suffix):
+    path = tmp_path / f"graph{suffix}"
+    nodes = node_attributes(LABELS, PROBABILITIES, SPLIT, ["x\x01", "x\x02"])
+    with pytest.warns(UserWarning, match="XML cannot"):
+        save_graph(path, PROBS, nodes)
+    found = attribute(path, "prediction")
+    assert found == [[r"x\x01", r"x\x02"][c] for c in PROBABILITIES.argmax(1)]
+
+
+@SUFFIXES
+def test_names_of_attributes_are_cleaned_too(tmp_path, suffix):
+    path = tmp_path / f"graph{suffix}"
+    with pytest.warns(UserWarning, match="XML cannot"):
+        save_graph(path, PROBS, {"na\x01me": range(N)})
+    assert attribute(path, r"na\x01me") == list(range(N))
+
+
+@SUFFIXES
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        (["é", "日本", "😀", "\t", "a\nb", " "], None),
+        (["\"<&>'", "]]>", "<!-- -->", "a,b", "&amp;", "{{x}}"], None),
+        (["x" * 100_000] * N, None),
+        (np.array([1, 2, 3, 4, 5, 6], dtype=np.uint8), [1, 2, 3, 4, 5, 6]),
+        ([np.bool_(True), False, None, True, True, True], [True, False, None, True, True, True]),
+        (np.array(list("abcdef")), list("abcdef")),
+        ([np.str_("a"), None, "b", "c", "d", "e"], ["a", None, "b", "c", "d", "e"]),
+        ([1, 2.5, 3, None, 4, np.inf], [1.0, 2.5, 3.0, None, 4.0, np.inf]),
+        (["a", 1, 2.5, True, None, "b"], ["a", "1", "2.5", "True", None, "b"]),
+        ([True, 2, 3, None, 4, 5], ["True", "2", "3", None, "4", "5"]),
+        ([(1, 2), None, "a", "b", "c", "d"], ["(1, 2)", None, "a", "b", "c", "d"]),
+        (
+            np.array(["2020-01-01", "NaT", *["2020-01-02"] * 4], dtype="datetime64[D]"),
+            ["2020-01-01", None, *["2020-01-02"] * 4],
+        ),
+    ],
+    ids=str,
+)
+def test_values_of_any_kind_are_read_back(tmp_path, suffix, values, read):
+    path = tmp_path / f"graph{suffix}"
+    save_graph(path, PROBS, {"my attribute": values})
+    assert attribute(path, "my attribute") == (list(values) if read is None else read)
+
+
+@pytest.mark.parametrize("name", ["id", "label", "viz", "start", "spells", "parents", "pid"])
+def test_a_name_that_gexf_gives_a_meaning_is_an_attribute_like_others(tmp_path, name):
+    for suffix, found in ((".gexf", f"given_{name}"), (".graphml", name)):
+        save_graph(tmp_path / f"graph{suffix}", PROBS, {name: list("pqrstu")})
+        assert attribute(tmp_path / f"graph{suffix}", found) == list("pqrstu")
+
+
+def test_attributes_of_another_length_are_refused(tmp_path):
+    for n in (N - 1, N + 1):
+        with pytest.raises(
+            ValueError, match=rf"nodes\['kind'\] must have one value a node, 6, got {n}"
+        ):
+            save_graph(tmp_path / "graph.gexf", PROBS, {"kind": ["a"] * n})
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_written_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match=r"path must end in one of \.graphml, \.gexf, .* 'g.dot'"):
         save_graph(tmp_path / "g.dot", PROBS)

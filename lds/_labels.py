@@ -1,0 +1,346 @@
+"""What counts as no label, and labels as class numbers: the same on every face of the library.
+
+| where | no label |
+|---|---|
+| list, array, pandas, polars, tensor | None, NaN, NA, NaT, a masked entry, the number -1 |
+| file | a blank cell; -1 where all other labels are whole numbers |
+
+Text that often stands for a missing label (`MARKS`) is no class name: it is refused, since a model
+would learn "?" as a class without a word. In Python such a row gets None; in the shell
+`--unlabelled` says what the text means.
+"""
+
+import re
+import unicodedata
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from numbers import Number
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import DataConversionWarning
+
+UNLABELLED: Any = -1
+"""The number that marks a row without a label, as in scikit-learn's semi-supervised classifiers."""
+
+MARKS = frozenset(
+    ("", "-1", "-1.0", "?", "??", ".", "-", "--", "–", "—", "nan", "nat", "na", "n/a", "#n/a",
+     "<na>", "none", "null", "nil")
+)  # fmt: skip
+"""Text that tables and programs write for a missing value, in lower case: no class names."""
+
+WORDS = frozenset(
+    ("unknown", "unlabelled", "unlabeled", "missing", "undefined", "no label", "not available")
+)
+"""Words that may mean a missing label or a class, in lower case: a class, with a warning."""
+
+LEAST = 4
+"""Labelled rows that a fit needs."""
+
+ROLES = "two to train, one to choose the edges, one to stop"
+"""What they are for, in messages."""
+
+MOST_NAMED = 5
+"""Classes that a message names."""
+
+FEW = 10
+"""Classes that are never too many; of more, a warning says so where most have one labelled row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels as read, before they are numbered.
+
+    Attributes:
+        known: bool `(n_rows,)`, which rows are labelled.
+        values: `(n_labelled,)`, their labels: strings, numbers or booleans.
+        minus_one: whether the number -1 was read as no label.
+    """
+
+    known: NDArray[np.bool_]
+    values: NDArray[Any]
+    minus_one: bool = False
+
+
+def encode_labels(y: ArrayLike, n_rows: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Turn labels into class numbers, and list the classes in order.
+
+    Arguments:
+        y: `(n_rows,)` strings, integers or booleans (whole floats, too) in a list, an array, a
+            pandas or polars column or a tensor. None, NaN, NA, NaT, masked entries and the number
+            -1 are unlabelled.
+        n_rows: how many labels there must be.
+
+    Returns:
+        int64 `(n_rows,)`, -1 where unlabelled; and the classes `(n_classes,)`, sorted, of the type
+        that y has: nullable integers stay integers, a column of floats has float classes.
+
+    Raises:
+        TypeError: labels of another type, or of several.
+        ValueError: another length, numbers with fractions, text that marks a missing label, fewer
+            than `LEAST` labelled rows, or one class only.
+    """
+    labels = read_labels(y, n_rows)
+    codes, classes = numbered(labels)
+    check_enough(
+        codes, classes, f"y must label at least {LEAST} rows of two classes or more ({ROLES})",
+        "; -1 was read as no label, so number the classes from 0" if labels.minus_one else "",
+    )  # fmt: skip
+    warn_of_classes(labels, codes, classes, "y")
+    return codes, classes
+
+
+def read_labels(y: ArrayLike, n_rows: int) -> Labels:
+    """The labels of `y`, which may be all that `encode_labels` takes.
+
+    Raises:
+        TypeError, ValueError: as `encode_labels`, but few labels, one class or none will do.
+    """
+    if y is None:
+        raise ValueError("LDSClassifier requires y to be passed, but the target y is None")
+    array = as_array(y)
+    if array.shape != (n_rows,):
+        raise ValueError(f"y must have one label a row of X, ({n_rows},), got {array.shape}")
+    if array.dtype.kind == "O":
+        minus = np.array([isinstance(v, Number) and v == UNLABELLED for v in array], dtype=bool)
+        known = ~np.array([is_missing(label) for label in array], dtype=bool) & ~minus
+    else:
+        minus = array == UNLABELLED if array.dtype.kind in "if" else np.zeros(n_rows, dtype=bool)
+        known = (array == array) & ~minus  # NaN differs from itself
+    values = _of_one_kind(array[known])
+    if values.dtype.kind in "US":
+        texts = [v.decode("latin-1") if isinstance(v, bytes) else v for v in values.tolist()]
+        refuse_marks(texts, "y", "pass None for rows without a label, or rename the class")
+        refuse_fractions(texts, "y")
+    return Labels(known, values, bool(minus.any()))
+
+
+def numbered(labels: Labels) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Class numbers, -1 where unlabelled, and the classes in order."""
+    classes, numbers = np.unique(labels.values, return_inverse=True)
+    codes = np.full(labels.known.size, -1, dtype=np.int64)
+    codes[labels.known] = numbers
+    return codes, classes
+
+
+def check_enough(
+    codes: NDArray[np.int64],
+    classes: Sequence[Any] | NDArray[Any],
+    needed: str,
+    hint: str = "",
+    least: int = LEAST,
+) -> None:
+    """Refuse labels that no fit can learn from.
+
+    Arguments:
+        codes: class numbers, -1 where unlabelled.
+        classes: class c has the name classes[c].
+        needed: what is needed, as the message begins.
+        hint: how the message ends.
+        least: labelled rows needed.
+
+    Raises:
+        ValueError: fewer of them, one class only, or a class of its own for every labelled row.
+    """
+    n_labelled, n_classes = int((codes >= 0).sum()), np.unique(codes[codes >= 0]).size
+    if n_labelled < least or n_classes < 2:
+        raise ValueError(f"{needed}, got {counted(codes, classes)}{hint}")
+    if n_classes == n_labelled:
+        raise ValueError(
+            f"{needed}, got {n_labelled} rows and as many classes: no class has a second row; a "
+            "classifier cannot learn a continuous target or an identifier"
+        )
+
+
+def check_trains(
+    codes: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    what: str,
+    classes: Sequence[Any] | NDArray[Any] | None = None,
+) -> None:
+    """Refuse train rows of one class.
+
+    Arguments:
+        codes: class numbers, -1 where unlabelled.
+        rows: that train.
+        what: they are called in the message, such as "data.train_mask".
+        classes: class c has the name classes[c]; None names it c.
+
+    Raises:
+        ValueError: fewer than two classes.
+    """
+    if np.unique(codes[rows]).size < 2:
+        names = range(int(codes.max(initial=0)) + 1) if classes is None else classes
+        raise ValueError(
+            f"{what} must show at least two classes, got {counted(codes[rows], names)}"
+        )
+
+
+def counted(codes: NDArray[np.int64], classes: Sequence[Any] | NDArray[Any]) -> str:
+    """How many rows each class has, in words."""
+    names = classes.tolist() if isinstance(classes, np.ndarray) else list(classes)
+    found, counts = np.unique(codes[codes >= 0], return_counts=True)
+    parts = [f"{n} of class {names[c]!r}" for c, n in zip(found, counts, strict=True)]
+    if not parts:
+        return "no labelled row"
+    if len(parts) > MOST_NAMED:
+        parts = [*parts[:MOST_NAMED], f"{counts[MOST_NAMED:].sum()} of others"]
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def refuse_marks(texts: Iterable[str], what: str, way_out: str) -> None:
+    """Refuse text that marks a missing label as the name of a class.
+
+    Arguments:
+        texts: labels.
+        what: they are called in the message.
+        way_out: how the message ends; "{}" in it is the text found.
+
+    Raises:
+        ValueError: one is of `MARKS`. "-" is not where another class is "+".
+    """
+    counts = Counter(texts)
+    allowed = {"-"} if "+" in counts else set()
+    for text, n in sorted(counts.items()):
+        if plain(text) in MARKS - allowed:
+            raise ValueError(
+                f"{what} has the label {text!r} ({n} of {counts.total()} rows), which often means "
+                f"no label; {way_out.format(repr(text))}"
+            )
+
+
+def refuse_fractions(texts: Iterable[str], what: str) -> None:
+    """Refuse text that is numbers throughout, some of them with a fraction.
+
+    Raises:
+        ValueError: it is.
+    """
+    found = [decimal(text) for text in set(texts)]
+    values = [value for value in found if value is not None]
+    if len(values) == len(found) and any(map(_is_continuous, values)):
+        raise ValueError(
+            f"{what} must hold classes, got continuous numbers (Unknown label type: continuous); "
+            "if they are classes, name them with a letter, such as 'v1.5'"
+        )
+
+
+def warn_of_classes(
+    labels: Labels, codes: NDArray[np.int64], classes: NDArray[Any], what: str
+) -> None:
+    """Say once what about classes may be a mistake."""
+    doubts = []
+    texts = [name for name in classes.tolist() if isinstance(name, str)]
+    alike = defaultdict(list)
+    for text in texts:
+        alike[_near(text)].append(text)
+    if pairs := [group for group in alike.values() if len(group) > 1]:
+        named = "; ".join(", ".join(map(repr, group)) for group in pairs[:MOST_NAMED])
+        doubts.append(f"classes with nearly the same name ({named}) count as different ones")
+    if words := [text for text in texts if plain(text) in WORDS]:
+        doubts.append(f"{words[0]!r} counts as a class; mark rows without a label otherwise")
+    if labels.minus_one and not texts and classes[0] < 0:
+        doubts.append(f"-1 was read as no label, though {classes[0]} is a class")
+    n_labelled = int((codes >= 0).sum())
+    if len(classes) > max(FEW, n_labelled / 2):
+        doubts.append(f"{len(classes)} classes are many for {n_labelled} labelled rows")
+    if doubts:
+        warnings.warn(f"{what}: {'; '.join(doubts)}", UserWarning, stacklevel=3)
+
+
+def as_array(y: Any) -> NDArray[Any]:
+    """Labels of any container as an array, of objects where some may be missing."""
+    if isinstance(y, np.ma.MaskedArray):
+        y = np.where(np.ma.getmaskarray(y), np.array(None, dtype=object), y.data)
+    if len(getattr(y, "shape", ())) == 2 and len(getattr(y, "columns", ())) == 1:
+        y = y[y.columns[0]]  # a data frame
+        _warn_of_column()
+    dtype = getattr(y, "dtype", None)
+    if hasattr(y, "to_pylist"):
+        y = y.to_pylist()
+    elif dtype is not None and not isinstance(dtype, np.dtype):
+        # As an array, whole numbers with gaps would be floats.
+        y = y.to_list() if hasattr(y, "to_list") else y.tolist()
+    # A list keeps its objects: as an array of strings it would make "nan" of NaN.
+    array = np.asarray(y) if hasattr(y, "__array__") else np.array(y, dtype=object)
+    if array.dtype.kind == "T":
+        array = array.astype(object)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+        _warn_of_column()
+    return array
+
+
+def is_missing(label: Any) -> bool:
+    """Whether it is None, NaN, NA or NaT."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except TypeError:  # pandas.NA is neither equal to itself nor different
+        return True
+    except ValueError:  # an array is no label, which is for `_of_one_kind` to say
+        return False
+
+
+def plain(text: str) -> str:
+    """Text without what the eye does not see: case, forms of a letter, control characters."""
+    spaced = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf")).strip()
+
+
+def decimal(text: str) -> Decimal | None:
+    """The number that text is; None where it is none."""
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    return None if value.is_nan() else value
+
+
+def _is_continuous(value: Decimal) -> bool:
+    return value.is_infinite() or value != value.to_integral_value()
+
+
+def _near(text: str) -> Any:
+    """What nearly equal names have in common: a number, or letters and their order."""
+    value = decimal(text)
+    if value is not None:
+        return value
+    return re.sub(r"(?<=\w)[-_\s]+(?=\w)", " ", plain(text)).rstrip(".")
+
+
+def _of_one_kind(values: NDArray[Any]) -> NDArray[Any]:
+    """Labels as an array of strings, numbers or booleans."""
+    if values.dtype.kind == "O":
+        kinds = {str if isinstance(label, str) else _number(label) for label in values}
+        if len(kinds) > 1 or not kinds <= {str, Number}:
+            names = sorted({type(label).__name__ for label in values})
+            raise TypeError(
+                f"y must hold labels of one kind, strings or numbers, got {' and '.join(names)}"
+            )
+        values = np.array(values.tolist()) if kinds else np.empty(0)
+    if values.dtype.kind not in "biufUS":
+        raise TypeError(
+            f"y must hold strings, integers of at most 64 bits or booleans, got {values.dtype}"
+        )
+    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == values.round())).all():
+        raise ValueError(
+            "y must hold classes, got continuous numbers (Unknown label type: continuous)"
+        )
+    return values
+
+
+def _number(label: Any) -> type:
+    return Number if isinstance(label, Number | np.bool_) else type(label)
+
+
+def _warn_of_column() -> None:
+    warnings.warn(
+        "A column-vector y was passed when a 1d array was expected; y.ravel() is one",
+        DataConversionWarning,
+        stacklevel=4,
+    )

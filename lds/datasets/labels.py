@@ -1,0 +1,109 @@
+"""The label column of a file: text as written, numbers as numbers, blanks and marks as no label."""
+
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lds._labels import (
+    LEAST,
+    ROLES,
+    UNLABELLED,
+    Labels,
+    as_array,
+    check_enough,
+    is_missing,
+    numbered,
+    refuse_fractions,
+    refuse_marks,
+    warn_of_classes,
+)
+
+WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")
+"""A whole number as programs write it; 007 is the name of a class."""
+
+
+def encode_column(
+    column: Any, name: str, unlabelled: Sequence[str] | None = None, test_size: float = 0.0
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Turn the label column of a file into class numbers, and list the names of the classes.
+
+    Whole numbers are classes as numbers: 2 comes before 10, 1.0 is 1, and -1 is no label. All else
+    is text, without white space at its ends.
+
+    Arguments:
+        column: text as it is written in a file, or values of a typed one.
+        name: of the column.
+        unlabelled: text that marks a row without a label besides a blank cell. If given, even as
+            "", all other text is a name of a class, -1 among them. None refuses text that often is
+            such a mark.
+        test_size: share in [0, 1) of the labelled rows that is held out.
+
+    Returns:
+        int64 `(n_rows,)`, -1 where unlabelled; and the names, numbers in their order, then text.
+
+    Raises:
+        ValueError: numbers with fractions, a mark that is not known, too few labels, or one class.
+    """
+    what = f"target column {name!r}"
+    texts = [_text(value) for value in as_array(column)]
+    _check_found(unlabelled, texts, what)
+    marks = {"", *(mark.strip() for mark in unlabelled or ())}
+    known = np.array([text not in marks for text in texts], dtype=bool)
+    named = [text for text in texts if text not in marks]
+    minus_one = False
+    if all(map(WHOLE.fullmatch, named)):
+        numbers = [int(text.split(".")[0]) for text in named]
+        if unlabelled is None and UNLABELLED in numbers:
+            minus_one = True
+            known[known] = [number != UNLABELLED for number in numbers]
+            numbers = [number for number in numbers if number != UNLABELLED]
+        values = np.array(numbers, dtype=object if numbers else np.int64)
+    else:
+        if unlabelled is None:
+            refuse_marks(
+                named, what,
+                "say --unlabelled {} if it does, or --unlabelled '' if it is the name of a class",
+            )  # fmt: skip
+        refuse_fractions(named, what)
+        values = np.array(named, dtype=object)
+    labels = Labels(known, values, minus_one)
+    codes, classes = numbered(labels)
+    _check_enough(codes, classes, labels, what, test_size)
+    warn_of_classes(labels, codes, classes, what)
+    return codes, tuple(map(str, classes))
+
+
+def _text(value: Any) -> str:
+    """A label as text; "" where it is missing."""
+    if is_missing(value):
+        return ""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _check_found(unlabelled: Sequence[str] | None, texts: Sequence[str], what: str) -> None:
+    for mark in unlabelled or ():
+        if mark.strip() and mark.strip() not in texts:
+            warnings.warn(f"{what} has no label {mark!r} to leave out", UserWarning, stacklevel=4)
+
+
+def _check_enough(
+    codes: NDArray[np.int64], classes: NDArray[Any], labels: Labels, what: str, test_size: float
+) -> None:
+    """The smallest number of rows that leaves enough besides the test rows, or an error."""
+    least = max(LEAST, math.floor(LEAST / (1 - test_size)) - 1)
+    while least - math.ceil(test_size * least) < LEAST:
+        least += 1
+    held_out = f", the other {least - LEAST} for test_size={test_size}" if test_size else ""
+    hint = "; -1 was read as no label: number the classes from 0, or say --unlabelled ''"
+    check_enough(
+        codes, classes.tolist(),
+        f"{what} must label at least {least} rows of two classes or more ({ROLES}{held_out})",
+        hint if labels.minus_one else "", least,
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Cross-validation of partly labelled rows."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
+from sklearn.utils.validation import _num_samples
+
+from lds._labels import counted, numbered, read_labels
+
+
+class LabelledKFold(BaseCrossValidator):
+    """Fold the labelled rows, class by class; rows without a label are in every fit.
+
+    Scikit-learn's splitters take "no label" for a class of its own: they score rows whose class
+    nobody knows, and keep a part of the unlabelled rows from every fit. Here each labelled row is
+    in one test set, and the train sets are all other rows. On labels without gaps the folds are
+    those of `StratifiedKFold`.
+
+    Arguments:
+        n_splits: folds, at least 2.
+        shuffle: True deals the rows of a class at random; False takes them in their order.
+        random_state: None, an int or a RandomState, of the deal.
+
+    Examples:
+        >>> import numpy as np
+        >>> from lds import LabelledKFold
+        >>> y = [0, 1, -1, 0, 1, -1]
+        >>> for train, test in LabelledKFold(2, shuffle=False).split(np.zeros((6, 1)), y):
+        ...     print(train.tolist(), test.tolist())
+        [2, 3, 4, 5] [0, 1]
+        [0, 1, 2, 5] [3, 4]
+    """
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_splits = n_splits
+        self.shuffle = shuffle
+        self.random_state = random_state
+
+    def _iter_test_indices(
+        self, X: ArrayLike | None = None, y: ArrayLike | None = None, groups: Any = None
+    ) -> Iterator[NDArray[np.int64]]:
+        """The labelled rows of each fold; `split` of the base class trains on all others."""
+        if y is None:
+            raise ValueError("y must be given to LabelledKFold.split, got None")
+        codes, classes = numbered(read_labels(y, _num_samples(y if X is None else X)))
+        labelled = np.flatnonzero(codes >= 0)
+        most = int(np.bincount(codes[labelled]).max(initial=0))
+        if most < self.n_splits:
+            raise ValueError(
+                f"n_splits must be at most {most}, the labelled rows of the most frequent class, "
+                f"got n_splits={self.n_splits} for {counted(codes, classes)}"
+            )
+        state = self.random_state if self.shuffle else None
+        folds = StratifiedKFold(self.n_splits, shuffle=self.shuffle, random_state=state)
+        for _, test in folds.split(labelled, codes[labelled]):
+            yield labelled[test]
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """How many folds there are."""
+        return self.n_splits
