@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lds.cli.console import Json, print_json, print_path
+from lds.cli.table_options import check_file, check_run
 
 EXAMPLES = (
     "lds export runs/wine-0 wine.gexf --threshold 0.5    (opens in Gephi)\n\n"
@@ -31,6 +32,9 @@ def export(
     GraphML and GEXF carry each node's label, prediction, confidence, split, entropy and mutual
     information, and each edge's probability.
     """
+    check_run(run)
+    check_file(path, "PATH")
+
     import numpy as np
 
     from lds._types import Split
@@ -44,6 +48,7 @@ def export(
     nodes = node_attributes(
         found["labels"], found["probabilities"], split, stored.settings["classes"],
         entropy=found["entropy"], mutual_information=found["mutual_information"],
+        **({"id": found["identifiers"].tolist()} if "identifiers" in found else {}),
     )  # fmt: skip
     kept = select_edges(stored.edge_probs, threshold, top_k, n_edges)
     save_graph(path, kept, nodes)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lds.cli.console import Json, print_json, print_path
+from lds.cli.table_options import check_file, check_run
 
 EXAMPLES = "lds report runs/wine-0\n\nlds report runs/cora50 --out cora50.html"
 
@@ -18,6 +19,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a run as one HTML page: accuracy, pictures, settings, and any node's likely edges."""
+    check_run(run)
+    if out_file is not None:
+        check_file(out_file, "--out")
     from lds.report.page import write_report  # matplotlib is an extra
 
     path = run / "report.html" if out_file is None else out_file
