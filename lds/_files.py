@@ -1,5 +1,7 @@
-"""Files that are complete or not there."""
+"""Files that are complete or not there, and JSON."""
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Collection
@@ -54,3 +56,22 @@ def check_path(path: Path, what: str, suffixes: Collection[str] = ()) -> None:
 def scratch_prefix(path: Path) -> str:
     """How the names of temporary files for `path` begin; a killed process leaves them behind."""
     return f".{path.name}."
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; numbers that are not finite become null."""
+    text = dumps(value, indent=2) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """JSON text; numbers that are not finite become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,7 +18,6 @@ ended.
 
 import io
 import json
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from lds._files import write_atomically
+from lds._files import dumps, write_atomically, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
@@ -54,8 +53,8 @@ class Run:
     """A run read back from its folder.
 
     Attributes:
-        settings: data set, options, versions; "classes" are their names, and "table", for a run on
-            a table, how its columns become features.
+        settings: data set, options, versions; "classes" are their names, and "table" and "file",
+            for a run on a table, how its columns become features and how it was read.
         metrics: one record an outer iteration.
         summary: accuracies, controls, reason, seconds.
         start: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1]: probabilities before learning.
@@ -63,8 +62,8 @@ class Run:
         weights: the network's weights by name.
         predictions: arrays "probabilities" `(n_nodes, n_classes)`, "entropy" and
             "mutual_information" `(n_nodes,)`, "hidden" `(n_nodes, hidden_channels)`, "labels"
-            `(n_nodes,)`, -1 where unknown, and the roles' rows: "train_rows", "validation_rows",
-            "stopping_rows" and "test_rows".
+            `(n_nodes,)`, -1 where unknown, the roles' rows: "train_rows", "validation_rows",
+            "stopping_rows" and "test_rows", and of a table with them the rows' "identifiers".
     """
 
     settings: dict[str, Any]
@@ -192,25 +191,6 @@ def load_run(folder: str | Path) -> Run:
         _read(folder / "weights.safetensors", load_tensors),
         _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
     )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; numbers that are not finite become null."""
-    text = dumps(value, indent=2) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def dumps(value: Any, indent: int | None = None) -> str:
-    """JSON text; numbers that are not finite become null."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_graph(path: Path, graph: sp.csr_array) -> None:

@@ -1,13 +1,14 @@
 """What every command shares: where text goes, and `--json`."""
 
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lds.checkpoints import dumps
+from lds._files import dumps
 
 out, err = Console(), Console(stderr=True)
 
@@ -24,6 +25,13 @@ def print_json(value: Any) -> None:
 def print_path(what: str, path: Any) -> None:
     """Where something was written, on one line however long."""
     out.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def say_found(path: Any, found: Iterable[str], quiet: bool) -> None:
+    """What was found out about a table, on one line."""
+    text = "; ".join(found)
+    if text and not quiet:
+        err.print(f"{path}: {text}", soft_wrap=True, highlight=False, markup=False)
 
 
 def percent(value: float) -> str:

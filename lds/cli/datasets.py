@@ -1,14 +1,13 @@
 """`lds datasets`."""
 
+from lds._sources import REGISTRY
 from lds.cli.console import Json, out, print_json
 
 EXAMPLES = "lds datasets\n\nlds fit wine"
 
 
 def datasets(as_json: Json = False) -> None:
-    """List the data sets `lds fit` knows by name. Any .csv or .parquet file is one, too."""
-    from lds.datasets.base import REGISTRY
-
+    """List the data sets `lds fit` knows by name. Any table (.csv and others) is one, too."""
     if as_json:
         print_json([{"name": name, "has_graph": s.has_graph} for name, s in REGISTRY.items()])
         return

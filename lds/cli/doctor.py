@@ -11,7 +11,13 @@ from lds.config import LDSConfig
 EXAMPLES = "lds doctor\n\nlds doctor 19717    (a graph of so many nodes)"
 
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 1_000_000)
-OPTIONAL = {"matplotlib": "plot", "pandas": "table", "pyarrow": "table"}
+OPTIONAL = {
+    "matplotlib": "plot",
+    "chardet": "table",
+    "clevercsv": "table",
+    "pandas": "table",
+    "pyarrow": "table",
+}
 """Packages that are not needed always, and the extra each comes with."""
 
 

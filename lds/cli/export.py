@@ -7,6 +7,7 @@ import typer
 
 from lds.checkpoints import check_finished, load_run
 from lds.cli.console import Json, print_json, print_path
+from lds.cli.table_options import check_file
 
 EXAMPLES = (
     "lds export runs/wine-0 wine.gexf --threshold 0.5    (opens in Gephi)\n\n"
@@ -33,6 +34,7 @@ def export(
     information, and each edge's probability.
     """
     check_finished(run)  # a wrong path is refused before what takes seconds to import
+    check_file(path, "PATH")
 
     import numpy as np
 
@@ -47,6 +49,7 @@ def export(
     nodes = node_attributes(
         found["labels"], found["probabilities"], split, stored.settings["classes"],
         entropy=found["entropy"], mutual_information=found["mutual_information"],
+        **({"id": found["identifiers"].tolist()} if "identifiers" in found else {}),
     )  # fmt: skip
     kept = select_edges(stored.edge_probs, threshold, top_k, n_edges)
     save_graph(path, kept, nodes)

@@ -10,9 +10,22 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from lds.checkpoints import begin_run, load_settings
-from lds.cli.console import Json, bar, err, log, out, percent, print_json, print_path
+from lds._sources import check_source
+from lds.cli.console import Json, bar, err, log, out, percent, print_json, print_path, say_found
 from lds.cli.options_file import Config
+from lds.cli.table_options import (
+    Drop,
+    Encoding,
+    Header,
+    Identifier,
+    Separator,
+    Target,
+    absolute,
+    check_folder,
+    check_run,
+    reading,
+    stem,
+)
 from lds.config import TITLES, Estimator, LDSConfig, Method
 
 if TYPE_CHECKING:
@@ -25,6 +38,7 @@ EXAMPLES = (
     "lds fit digits\n\n"
     "lds fit cora --retain 0.5 --root data --seed 1 --out runs/cora50\n\n"
     "lds fit table.csv --target label    (rows with a blank label get predicted)\n\n"
+    "lds fit raw.data --target -1 --id 0    (no header: columns by position)\n\n"
     "lds fit wine --config options.toml --seed 2\n\n"
     "lds fit --resume runs/cora50    (after a crash, a kill or Ctrl-C)\n\n"
     "lds fit --resume runs/cora50 --max-iter 400"
@@ -40,12 +54,17 @@ def fit(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A data set by name, or a .csv or .parquet file."),
+        typer.Argument(metavar="NAME", help="A data set by name, or the path of a table."),
     ] = None,
     method: Annotated[
         Method, typer.Option(help="committee: the library's own way; lds: the thesis's.")
     ] = "committee",
-    target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
+    target: Target = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    drop: Drop = None,
+    identifier: Identifier = None,
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
     unlabelled: Annotated[
         list[str] | None,
@@ -160,16 +179,22 @@ def fit(
     that was never interrupted, on a CPU bit for bit.
     """
     given = locals()
+    if out_folder is not None:
+        check_folder(out_folder, "--out")
+        _check_empty(out_folder, force)
     plan = _new(given) if resume is None else _resumed(context, given, resume)
     config_of_run, source = plan["config"], plan["source"]
 
     from lds.datasets.base import load
 
     data = load(**source)  # what is wrong with it is said before torch takes seconds to import
-    folder = resume or _run_folder(out_folder, data, seed, force)
+    if data.file is not None:
+        say_found(data.name, data.file.found, quiet)
+    folder = resume or out_folder or _run_folder(data, seed, force)
 
     import torch
 
+    from lds.checkpoints import begin_run
     from lds.cli.run_folder import save
     from lds.experiments.fit import fit_dataset
 
@@ -248,14 +273,14 @@ def _new(given: dict[str, Any]) -> dict[str, Any]:
             "--resume goes on with a run"
         )
     options = {f.name: given[f.name] for f in fields(LDSConfig) if f.name in given}
-    path = Path(given["name"])
+    check_source(given["name"])
     source = {
-        "name": str(path.resolve()) if path.is_file() else given["name"],
+        "name": absolute(given["name"]),
         "seed": given["seed"],
         "root": None if given["root"] is None else str(given["root"].resolve()),
         "retain": given["retain"],
-        "target": given["target"],
         "test_size": given["test_size"],
+        **reading(given),
         "unlabelled": given["unlabelled"] or None,
     }
     return {
@@ -280,9 +305,13 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
             f"--resume goes on with a run as it was begun, but for {', '.join(MAY_CHANGE[:4])}; "
             f"got {', '.join(fixed)} too"
         )
+    check_run(folder)
+    from lds.checkpoints import load_settings
+
     settings = load_settings(folder)
     if "source" not in settings:
         raise ValueError(f"--resume {folder} is of an earlier version of lds, which kept no state")
+    check_source(settings["source"]["name"])
     changed = {name: given[name] for name in ("max_iter", "patience") if name in explicit}
     config = replace(LDSConfig(**settings["options"]), **changed)
     chosen = {
@@ -320,16 +349,18 @@ class _Shown:
         log("running the controls", self.quiet)
 
 
-def _run_folder(wanted: Path | None, data: "NodeDataset", seed: int, force: bool) -> Path:
-    """A folder that holds no run yet, unless told to write over it."""
-    if wanted is not None:
-        if wanted.exists() and any(wanted.iterdir()) and not force:
-            raise ValueError(
-                f"--out {wanted} is not empty; name another folder, or add --force; --resume "
-                f"{wanted} goes on with a run there"
-            )
-        return wanted
-    base = Path("runs") / f"{Path(data.name).stem}-{seed}"
+def _check_empty(folder: Path, force: bool) -> None:
+    """Refuse a folder that holds something, unless it may be written over."""
+    if folder.exists() and any(folder.iterdir()) and not force:
+        raise ValueError(
+            f"--out {folder} is not empty; name another folder, or add --force; --resume "
+            f"{folder} goes on with a run there"
+        )
+
+
+def _run_folder(data: "NodeDataset", seed: int, force: bool) -> Path:
+    """A folder by the data's name that holds no run yet, unless it may be written over."""
+    base = Path("runs") / f"{stem(data.name)}-{seed}"
     if force or not base.exists():
         return base
     tries = (base.with_name(f"{base.name}-{k}") for k in itertools.count(2))

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lds._files import check_path
+from lds._sources import check_table
 from lds.checkpoints import check_finished
-from lds.cli.console import Json, out, print_json, print_path
+from lds.cli.console import Json, out, print_json, print_path, say_found
+from lds.cli.table_options import Encoding, Header, Separator, check_file
 
 EXAMPLES = (
     "lds fit table.csv --target label --out runs/table\n\n"
@@ -17,38 +18,46 @@ EXAMPLES = (
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The run folder of a fit on a table.")],
-    rows: Annotated[Path, typer.Argument(help="A .csv or .parquet file with its columns.")],
+    rows: Annotated[Path, typer.Argument(help="A table with its columns.")],
     out_file: Annotated[
         Path | None, typer.Option("--out", help="CSV file to write; none prints the rows.")
     ] = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    quiet: Annotated[bool, typer.Option(help="Do not say how the table is read.")] = False,
     as_json: Json = False,
 ) -> None:
     """Classify rows that were not in the table of a fit.
 
     Each is encoded with the fit's own means and values, joined to its nearest rows of the fit in
     graphs drawn from what was learned, and classified by the trained network. A row equal to one of
-    the fit gets the answer it got there. The table itself is not needed.
+    the fit gets the answer it got there. The table itself is not needed. Columns are found by name,
+    or by position where neither file has a header.
     """
     check_finished(run)  # a wrong path is refused before what takes seconds to import
-    if not rows.is_file():
-        raise FileNotFoundError(f"there is no table at {rows}")
+    check_table(rows)
     if out_file is not None:
-        check_path(out_file, "--out")
+        check_file(out_file, "--out")
 
     from lds.datasets.table import write_predictions
     from lds.estimators.new_rows import predict_from_run
 
-    probabilities, classes = predict_from_run(run, rows)
+    new = predict_from_run(run, rows, separator=separator, encoding=encoding, header=header)
+    say_found(rows, new.found, quiet)
+    classes, identifiers = new.classes, new.identifiers
     named = [
         {
+            **({} if identifiers is None else {"id": identifiers[row]}),
             "row": row,
             "prediction": classes[int(p.argmax())],
             "probability": round(float(p.max()), 6),
+            "probabilities": {name: round(float(q), 6) for name, q in zip(classes, p, strict=True)},
         }
-        for row, p in enumerate(probabilities)
+        for row, p in enumerate(new.probabilities)
     ]
     if out_file is not None:
-        write_predictions(out_file, range(len(named)), probabilities, classes)
+        write_predictions(out_file, range(len(named)), new.probabilities, classes, identifiers)
     if as_json:
         found: dict[str, Any] = {"classes": list(classes), "predictions": named}
         print_json({**found, "path": None if out_file is None else str(out_file)})
@@ -56,7 +65,8 @@ def predict(
         print_path(f"{len(named):,} rows", out_file)
     else:
         for line in named:
+            name = line.get("id") or line["row"]
             out.print(
-                f"{line['row']}: {line['prediction']} ({line['probability']:.3f})",
-                highlight=False, markup=False,
+                f"{name}: {line['prediction']} ({line['probability']:.3f})",
+                highlight=False, markup=False, soft_wrap=True,
             )  # fmt: skip

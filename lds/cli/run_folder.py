@@ -35,6 +35,8 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
     known = {"classes": list(data.classes), "versions": _versions()}
     if data.encoding is not None:
         known["table"] = data.encoding.to_dict()
+    if data.file is not None:
+        known["file"] = data.file.to_dict()
     summary = {
         "reason": result.reason,
         "best_iteration": result.best,
@@ -61,6 +63,7 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
             "mutual_information": result.mutual_information,
             "hidden": result.hidden,
             "labels": data.labels,
+            **({} if data.identifiers is None else {"identifiers": np.array(data.identifiers)}),
             **{f"{role}_rows": rows for role, rows in vars(data.split).items()},
         },
         features=np.asarray(data.features) if data.encoding is not None else None,
@@ -68,7 +71,9 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
     blank = np.flatnonzero(data.labels < 0)
     if blank.size:
         path = folder / "predictions.csv"
-        write_predictions(path, blank.tolist(), result.probabilities[blank], data.classes)
+        write_predictions(
+            path, blank.tolist(), result.probabilities[blank], data.classes, data.identifiers
+        )
     return summary
 
 

@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from lds.cli.console import Json, bar, log, out, percent, print_json, print_path
+from lds._sources import check_source
+from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
 from lds.cli.options_file import Config, write_options
+from lds.cli.table_options import (
+    Drop,
+    Encoding,
+    Header,
+    Identifier,
+    Separator,
+    Target,
+    check_folder,
+    reading,
+    stem,
+)
 from lds.config import LDSConfig
 
 if TYPE_CHECKING:
@@ -29,7 +41,7 @@ DEFAULT_SPACE = ("n_neighbors=15,30", "weight_decay=0.0005,0.005")
 
 
 def search(
-    name: Annotated[str, typer.Argument(help="A data set by name, or a .csv or .parquet file.")],
+    name: Annotated[str, typer.Argument(help="A data set by name, or the path of a table.")],
     tried: Annotated[
         list[str] | None,
         typer.Option("--try", help="OPTION=VALUE,VALUE,...; repeat it for each option."),
@@ -46,7 +58,12 @@ def search(
         int,
         typer.Option(help="Trials that a process runs side by side, for a GPU."),
     ] = 1,
-    target: Annotated[str | None, typer.Option(help="Label column of a table.")] = None,
+    target: Target = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    drop: Drop = None,
+    identifier: Identifier = None,
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
     unlabelled: Annotated[
         list[str] | None,
@@ -68,6 +85,10 @@ def search(
     Labels of test rows play no part. Finished trials are kept in the folder and never run twice, so
     a search that was killed goes on where it was. `best.yaml` there is for `lds fit --config`.
     """
+    options = reading(locals())
+    check_source(name)
+    if out_folder is not None:
+        check_folder(out_folder, "--out")
     given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
@@ -80,14 +101,16 @@ def search(
     from lds.datasets.base import load
 
     data = load(
-        name, seed=seed, root=root, retain=retain, target=target, test_size=test_size,
-        unlabelled=unlabelled or None,
+        name, seed=seed, root=root, retain=retain, test_size=test_size,
+        unlabelled=unlabelled or None, **options,
     )  # fmt: skip
+    if data.file is not None:
+        say_found(data.name, data.file.found, quiet)
 
     from lds.estimators.classifier import LDSClassifier
     from lds.estimators.search import LDSSearch
 
-    folder = out_folder or Path("searches") / f"{Path(data.name).stem}-{seed}"
+    folder = out_folder or Path("searches") / f"{stem(data.name)}-{seed}"
     split = data.split
     seen = np.concatenate([split.train, split.validation, split.stopping])
     x: Any = data.features

@@ -5,17 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._sources import REGISTRY, check_source, is_a_table, registered
 from lds._types import Features, Split
 from lds.graphs.adjacency import keep_edges
 
 if TYPE_CHECKING:
     from lds.datasets.encoding import TableEncoding
+    from lds.datasets.reading import FileFormat
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class NodeDataset:
         held_out: edges of the data set's graph that are not in `adjacency` because `load` took them
             away, in the same form; None: none were. Nothing learns from them.
         encoding: of a table's columns as `features`; None: they are not a table's.
+        file: how a table was read, and what was found out; None: likewise.
+        identifiers: of the rows, one each; None: rows are known by their numbers.
 
     Raises:
         ValueError: shapes, labels, classes or roles do not fit one another.
@@ -46,8 +50,15 @@ class NodeDataset:
     adjacency: sp.csr_array | None = None
     held_out: sp.csr_array | None = None
     encoding: "TableEncoding | None" = None
+    file: "FileFormat | None" = None
+    identifiers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.identifiers is not None and len(self.identifiers) != self.n_nodes:
+            raise ValueError(
+                f"identifiers must be one a row of features, {self.n_nodes}, got "
+                f"{len(self.identifiers)}"
+            )
         if self.features.ndim != 2:
             raise ValueError(
                 f"features must be (n_nodes, n_features), got shape {self.features.shape}"
@@ -87,28 +98,6 @@ class NodeDataset:
         return int(self.features.shape[0])
 
 
-class _Source(NamedTuple):
-    """The module with the function `load(name, seed, root)`, and whether the set has a graph."""
-
-    module: str
-    has_graph: bool = False
-
-
-REGISTRY = {
-    "iris": _Source("lds.datasets.tabular"),
-    "wine": _Source("lds.datasets.tabular"),
-    "breast_cancer": _Source("lds.datasets.tabular"),
-    "digits": _Source("lds.datasets.tabular"),
-    "20news10": _Source("lds.datasets.newsgroups"),
-    "mnist": _Source("lds.datasets.mnist"),
-    "cora": _Source("lds.datasets.planetoid", has_graph=True),
-    "citeseer": _Source("lds.datasets.planetoid", has_graph=True),
-    "pubmed": _Source("lds.datasets.planetoid", has_graph=True),
-}
-ALIASES = {"cancer": "breast_cancer"}
-TABLES = (".csv", ".parquet")
-
-
 def names() -> tuple[str, ...]:
     """Names that `load` knows."""
     return tuple(REGISTRY)
@@ -126,21 +115,31 @@ def load(
     seed: int = 0,
     root: str | Path | None = None,
     retain: float | None = None,
-    target: str | None = None,
+    target: str | int | None = None,
     test_size: float = 0.2,
+    separator: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    drop: Sequence[str] = (),
+    identifier: str | int | None = None,
     unlabelled: Sequence[str] | None = None,
 ) -> NodeDataset:
     """Load a data set by name, or a table of the user's own by path.
 
     Arguments:
         name: one of `names()` (upper or lower case; "cancer" is "breast_cancer"), or the path of a
-            .csv or .parquet file.
+            table: a text of cells or a parquet file (see `reading.read_table`).
         seed: of the split, and of the edges kept.
         root: folder of downloaded data, see `data_root`; what is missing is fetched into it.
         retain: share in [0, 1] of the undirected edges kept, for sets with a graph; 0 leaves none
             (`adjacency` is None), None keeps all.
-        target: for tables, the column of labels; rows where it is blank are unlabelled.
+        target: for tables, the column of labels by name or by position (-1 is the last); rows where
+            it is blank are unlabelled.
         test_size: for tables, share in [0, 1) of the labelled rows held out as test.
+        separator, encoding, header: for tables, how the file is written (see `reading.read_table`);
+            None finds it out.
+        drop: for tables, columns to leave out, by name or by position.
+        identifier: for tables, the column that names the rows; no feature.
         unlabelled: for tables, text in the target that marks a row without a label besides a blank
             cell; if given, even as ("",), other text is the name of a class. None refuses text that
             often means no label, such as "?".
@@ -155,35 +154,39 @@ def load(
         >>> wine.features.shape, wine.classes, wine.split.train.size
         ((178, 13), ('class_0', 'class_1', 'class_2'), 10)
     """
-    key = ALIASES.get(str(name).lower(), str(name).lower())
-    source = REGISTRY.get(key)
+    key = None if is_a_table(name) else registered(name)
     if retain is not None:
         with_graph = [known for known, entry in REGISTRY.items() if entry.has_graph]
-        if source is None or not source.has_graph:
+        if key not in with_graph:
             raise ValueError(
                 f"retain is for data sets with a graph ({', '.join(with_graph)}), got "
                 f"{retain} for {str(name)!r}; leave it out"
             )
         if not 0 <= retain <= 1:
             raise ValueError(f"retain (share of the edges kept) must be in [0, 1], got {retain}")
-    if source is None:
-        if not _looks_like_a_file(name):
-            raise ValueError(
-                f"data set must be one of {', '.join(REGISTRY)}, or the path of a "
-                f"{' or '.join(TABLES)} file, got {str(name)!r}"
-            )
+    check_source(name)
+    if key is None:
         from lds.datasets.table import load as load_table
 
         return load_table(
-            Path(name), target=target, test_size=test_size, seed=seed, unlabelled=unlabelled
-        )
-    for option, value in (("target", target), ("unlabelled", unlabelled)):
-        if value is not None:
+            Path(name), target=target, test_size=test_size, seed=seed, separator=separator,
+            encoding=encoding, header=header, drop=drop, identifier=identifier,
+            unlabelled=unlabelled,
+        )  # fmt: skip
+    for option, given in (
+        ("target", target),
+        ("separator", separator),
+        ("encoding", encoding),
+        ("header", header),
+        ("drop", drop or None),
+        ("identifier", identifier),
+        ("unlabelled", unlabelled),
+    ):
+        if given is not None:
             raise ValueError(
-                f"{option} is about the label column of a table, got {value!r} for the data set "
-                f"{key!r}; leave it out"
+                f"{option} is for a table, got {given!r} for the data set {key!r}; leave it out"
             )
-    loader: Callable[[str, int, Path], NodeDataset] = import_module(source.module).load
+    loader: Callable[[str, int, Path], NodeDataset] = import_module(REGISTRY[key].module).load
     dataset = loader(key, seed, data_root(root))
     if retain is None or dataset.adjacency is None:
         return dataset
@@ -195,8 +198,3 @@ def load(
         adjacency=kept if retain else None,
         held_out=held_out if held_out.nnz else None,
     )
-
-
-def _looks_like_a_file(name: str | Path) -> bool:
-    path = Path(name)
-    return isinstance(name, Path) or bool(path.suffix) or len(path.parts) > 1 or path.is_file()

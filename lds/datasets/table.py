@@ -1,10 +1,12 @@
-"""The user's own table: a CSV or parquet file with a column of labels, some of them blank."""
+"""The user's own table: a file with a column of labels, some of them blank."""
 
 import csv
 import io
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +15,44 @@ from numpy.typing import NDArray
 
 from lds._files import write_atomically
 from lds._types import Split
-from lds.datasets.base import TABLES, NodeDataset
+from lds.datasets.base import NodeDataset
 from lds.datasets.encoding import TableEncoding
 from lds.datasets.labels import encode_column
+from lds.datasets.reading import FileFormat, read_table
+from lds.datasets.roles import Roles
 from lds.datasets.splits import each_class_first, stratified, three_way
+
+COLUMNS = ("row", "prediction", "probability")
+"""Of a file of predictions, before those of every class."""
 
 
 def load(
     path: Path,
     *,
-    target: str | None,
+    target: str | int | None,
     test_size: float,
     seed: int,
+    separator: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    drop: Sequence[str] = (),
+    identifier: str | int | None = None,
     unlabelled: Sequence[str] | None = None,
 ) -> NodeDataset:
     """Read, encode and split a table.
 
-    Numeric and boolean columns are standardised over all rows; every other column is one-hot
-    encoded by its values as text, a missing one counting as a value of its own. Of the labelled
-    rows `test_size` is held out, the others are divided by `splits.three_way`.
+    Of the labelled rows `test_size` is held out, the others are divided by `splits.three_way`.
 
     Arguments:
-        path: a .csv or .parquet file, one row a node.
-        target: the column of labels, see `lds.datasets.labels.encode_column`.
+        path: of the file, one row a node (see `reading.read_table`).
+        target: the column of labels, by name or else by position, from 0 or, from the last, -1;
+            see `lds.datasets.labels.encode_column`.
         test_size: share in [0, 1) of the labelled rows held out as test.
         seed: of the split.
+        separator, encoding, header: how the file is written; None finds it out.
+        drop: columns to leave out, by name or position; several may stand in one text, separated by
+            commas.
+        identifier: the column that names the rows, by name or position; no feature.
         unlabelled: text in the target that marks a row without a label besides a blank cell; None
             refuses text that often is such a mark.
 
@@ -47,74 +62,190 @@ def load(
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: pandas, or pyarrow for parquet, is not installed.
-        ValueError: an unknown extension, an unreadable or empty table, no such column, no other
-            column, a numeric column that is not finite, or labels that cannot be learned from.
+        ValueError: an unknown extension, or an unreadable or empty table; or all faults at once of
+            one that can be read: no such column, no other column, a column that cannot be encoded,
+            labels that cannot be learned from.
     """
     if not 0 <= test_size < 1:
         raise ValueError(
             f"test_size (share of the labelled rows) must be in [0, 1), got {test_size}"
         )
-    # Labels stay text: a class may be called NA or 01.
-    frame = _read(path, {}, as_written=target)
-    columns = [str(column) for column in frame.columns]
-    if target is None or target not in columns:
-        given = "none" if target is None else repr(target)
-        raise ValueError(
-            f"target must name the column of labels, one of {', '.join(columns)}, got {given}"
-        )
-    if frame.empty:
-        raise ValueError(f"{path} must have at least one row below its header, got none")
-    labels, classes = encode_column(frame[target], target, unlabelled, test_size)
-    encoding = TableEncoding.of(frame, target)
-    features = encoding.encode(frame)
-    rows = np.flatnonzero(labels >= 0)
-    fitted, test = _hold_out(labels, rows, test_size, seed)
+    frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
+    _check_rows(path, frame, how)
+    faults: list[str] = []
+    roles = Roles.of(how.columns, target, drop, identifier, faults)
+    labels, classes = np.empty(0, dtype=np.int64), tuple[str, ...]()
+    if roles.target is not None:
+        with _collected(faults):
+            labels, classes = encode_column(
+                frame[roles.target], roles.target, unlabelled, test_size
+            )
+    with _collected(faults):
+        table, features = _encode(frame, roles, how.decimal)
+    fitted, test = _hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
+    _raise(path, faults)
     split = Split(*three_way(labels, fitted, seed), test)
-    return NodeDataset(str(path), features, labels, classes, split, encoding=encoding)
+    return NodeDataset(
+        str(path), features, labels, classes, split, encoding=table,
+        file=replace(how, found=(*how.found, *roles.found)),
+        identifiers=None if roles.identifier is None else _identifiers(frame, roles.identifier),
+    )  # fmt: skip
 
 
-def load_rows(path: Path, encoding: TableEncoding) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Rows:
+    """Further rows of a table.
+
+    Attributes:
+        features: `(n_rows, n_features)`.
+        identifiers: where the table had some, and the rows have them.
+        found: what was found out about their file.
+    """
+
+    features: NDArray[np.float32]
+    identifiers: tuple[str, ...] | None
+    found: tuple[str, ...]
+
+
+def load_rows(
+    path: Path,
+    encoding: TableEncoding,
+    file: FileFormat,
+    source: dict[str, Any],
+    *,
+    separator: str | None = None,
+    text_encoding: str | None = None,
+    header: bool | None = None,
+) -> Rows:
     """The features of further rows, encoded as those of the table that was fitted.
 
+    Columns are found by name. Rows without a header have all columns of the table, or all but its
+    target, in its order.
+
     Arguments:
-        path: a .csv or .parquet file with its columns; a column of labels may be there or not.
+        path: of the file; a column of labels may be there or not.
         encoding: of that table.
+        file: how it was read.
+        source: what it was loaded by: "target", "drop" and "identifier" of `load`.
+        separator, text_encoding, header: how the new file is written; None finds it out, a header
+            is there if the table had one.
 
     Raises:
         FileNotFoundError, ImportError: as for `load`.
         ValueError: an unreadable or empty table, or columns that are missing or of another kind.
     """
-    frame = _read(path, {column.name: str for column in encoding.text})
+    roles = Roles.of(file.columns, source["target"], source["drop"], source["identifier"], [])
+    header = file.header if header is None else header
+    if path.name.lower().endswith(".parquet"):
+        frame, how = read_table(path)
+    else:
+        wanted = {name for name in file.columns if name != roles.target}
+        frame, how = _read_like(path, file, wanted, separator, text_encoding, header)
+    _check_rows(path, frame, how)
+    if not how.header:
+        others = [name for name in file.columns if name != roles.target]
+        named = {len(file.columns): list(file.columns), len(others): others}
+        if len(frame.columns) not in named:
+            raise ValueError(
+                f"{path} has no header and so must have the table's {len(file.columns)} columns, "
+                f"or all but its target {roles.target!r}, got {len(frame.columns)}"
+            )
+        frame.columns = named[len(frame.columns)]
+    if (how.decimal == "," and file.decimal == ".") or (how.decimal == "." and file.decimal == ","):
+        raise ValueError(
+            f"{path} must have the decimal mark of the table of the fit, {file.decimal!r}, got "
+            f"{how.decimal!r}"
+        )
+    known = roles.identifier is not None and roles.identifier in frame.columns
+    identifiers = _identifiers(frame, str(roles.identifier)) if known else None
+    features = encoding.encode(_typed(frame, file.decimal, encoding))
+    return Rows(features, identifiers, how.found)
+
+
+def _read_like(
+    path: Path, file: FileFormat, wanted: set[str], separator: str | None,
+    encoding: str | None, header: bool,
+) -> tuple[Any, FileFormat]:  # fmt: skip
+    """A text read with the separator of another, if columns come of it: few rows say little."""
+    if separator is None and file.separator is not None:
+        try:
+            frame, how = read_table(
+                path, separator=file.separator, encoding=encoding, header=header
+            )
+        except ValueError:
+            pass
+        else:
+            if wanted & set(frame.columns) if header else len(frame.columns) > 1:
+                return frame, how
+    return read_table(path, separator=separator, encoding=encoding, header=header)
+
+
+def _check_rows(path: Path, frame: Any, how: FileFormat) -> None:
     if frame.empty:
         raise ValueError(f"{path} must have at least one row below its header, got none")
-    return encoding.encode(frame)
-
-
-def _read(path: Path, kinds: dict[str, type], as_written: str | None = None) -> Any:
-    """The file as a pandas frame; in CSV, with columns of known kinds, and one left as text."""
-    if path.suffix.lower() not in TABLES:
-        raise ValueError(f"a table must be a {' or '.join(TABLES)} file, got {str(path)!r}")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no table at {path}")
-    try:
-        import pandas as pd
-
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        frame = pd.read_csv(path, dtype=kinds)
-        if as_written in frame.columns:
-            text = pd.read_csv(path, usecols=[as_written], dtype=str, na_filter=False)
-            frame[as_written] = text[as_written]
-        return frame
-    except ImportError as error:
-        raise ImportError(
-            f"reading {path} needs pandas, and pyarrow for parquet: pip install 'lds[table]' "
-            f"({error})"
-        ) from error
-    except (ValueError, OSError) as error:  # pandas's and pyarrow's own errors are ValueErrors
+    if len(frame.columns) == 1 and how.separator is not None:
         raise ValueError(
-            f"{path} cannot be read as a table ({' '.join(str(error).split())})"
-        ) from error
+            f"{path} must have a column besides its target, got one column; if another separator "
+            "than , ; | tab or spaces is between them, give it"
+        )
+
+
+@contextmanager
+def _collected(faults: list[str]) -> Iterator[None]:
+    """Keeps a ValueError for `_raise`."""
+    try:
+        yield
+    except ValueError as error:
+        faults.append(str(error))
+
+
+def _raise(path: Path, faults: list[str]) -> None:
+    """One error for all faults of a table."""
+    if len(faults) == 1:
+        raise ValueError(faults[0])
+    if faults:
+        listed = "; ".join(f"({k}) {fault}" for k, fault in enumerate(faults, 1))
+        raise ValueError(f"{path} has {len(faults)} faults: {listed}")
+
+
+def _identifiers(frame: Any, name: str) -> tuple[str, ...]:
+    """The cells of a column as text, "" where missing."""
+    texts = tuple("" if value is None else str(value) for value in _objects(frame[name]))
+    if len(set(texts)) < len(texts):
+        warnings.warn(
+            f"identifier {name!r} does not tell all rows apart: it has {len(set(texts))} different "
+            f"values in {len(texts)} rows",
+            UserWarning,
+            stacklevel=3,
+        )
+    return texts
+
+
+def _objects(column: Any) -> list[Any]:
+    values: list[Any] = column.to_numpy(dtype=object, na_value=None).tolist()
+    return values
+
+
+def _encode(
+    frame: Any, roles: Roles, decimal: str | None
+) -> tuple[TableEncoding, NDArray[np.float32]]:
+    """The encoding of a table, and its features."""
+    aside = [name for name in roles.no_features if name != roles.target]
+    typed = _typed(frame.drop(columns=aside), decimal)
+    target = typed.columns[0] if roles.target is None else roles.target
+    table = TableEncoding.of(typed, target)
+    return table, table.encode(typed)
+
+
+def _typed(frame: Any, decimal: str | None, encoding: TableEncoding | None = None) -> Any:
+    """Columns of text with the types that pandas finds in them; a frame of types as it is."""
+    import pandas as pd
+
+    if any(frame[name].dtype != object for name in frame.columns):
+        return frame
+    kinds = {} if encoding is None else {column.name: str for column in encoding.text}
+    text = io.StringIO(frame.to_csv(index=False))
+    return pd.read_csv(text, dtype=kinds, decimal=decimal or ".")
 
 
 def _hold_out(
@@ -141,21 +272,28 @@ def _hold_out(
 
 
 def write_predictions(
-    path: Path, rows: Iterable[int], probabilities: NDArray[Any], classes: Sequence[str]
+    path: Path,
+    rows: Iterable[int],
+    probabilities: NDArray[Any],
+    classes: Sequence[str],
+    identifiers: Sequence[str] | None = None,
 ) -> None:
-    """A CSV file of row, predicted class and its probability.
+    """A CSV file of identifier, row, predicted class, its probability, and that of every class.
 
     Arguments:
         path: of the file.
         rows: their numbers.
         probabilities: `(n_rows, n_classes)`, one line a row.
-        classes: class c has the name classes[c].
+        classes: class c has the name classes[c], and the column "probability_" and that name.
+        identifiers: of all rows, in the column "id"; None leaves the column out.
     """
     text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    each = [f"probability_{name}" for name in classes]
+    table.writerow([*([] if identifiers is None else ["id"]), *COLUMNS, *each])
     table = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    text.write("row,prediction,probability\n")
     for row, p in zip(rows, probabilities, strict=True):
-        table.writerow([int(row), classes[int(p.argmax())], round(float(p.max()), 6)])
-    write_atomically(
-        path, lambda file: file.write(text.getvalue().encode(errors="backslashreplace"))
-    )
+        known = [] if identifiers is None else [identifiers[row]]
+        shares = [round(float(share), 6) for share in p]
+        table.writerow([*known, int(row), classes[int(p.argmax())], max(shares), *shares])
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

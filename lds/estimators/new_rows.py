@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lds.bilevel.step import mix
 from lds.checkpoints import load_features, load_run
 from lds.config import LDSConfig
 from lds.datasets.encoding import TableEncoding
+from lds.datasets.reading import FileFormat
 from lds.datasets.table import load_rows
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import starting_tree
@@ -68,7 +70,31 @@ def predict_new_rows(
     return found
 
 
-def predict_from_run(folder: Path, rows: Path) -> tuple[NDArray[np.floating[Any]], tuple[str, ...]]:
+@dataclass(frozen=True)
+class NewRows:
+    """What a run says of the rows of a file.
+
+    Attributes:
+        probabilities: `(n_rows, n_classes)`.
+        classes: class c has the name classes[c].
+        identifiers: of the rows; None where the run's table or the file has none.
+        found: what was found out about the file, in short sentences.
+    """
+
+    probabilities: NDArray[np.floating[Any]]
+    classes: tuple[str, ...]
+    identifiers: tuple[str, ...] | None
+    found: tuple[str, ...]
+
+
+def predict_from_run(
+    folder: Path,
+    rows: Path,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+) -> NewRows:
     """Class probabilities of the rows of a file, by a run of `lds fit` on a table.
 
     The run keeps probabilities of edges above its cut-off alone, and so draws graphs without the
@@ -76,25 +102,27 @@ def predict_from_run(folder: Path, rows: Path) -> tuple[NDArray[np.floating[Any]
 
     Arguments:
         folder: of the run.
-        rows: a .csv or .parquet file.
-
-    Returns:
-        `(n_rows, n_classes)`, and the names of the classes.
+        rows: the file (see `reading.read_table`).
+        separator, encoding, header: how it is written; None finds it out.
 
     Raises:
         FileNotFoundError: the folder is not of a finished run on a table, or there is no such file.
         ValueError: a file is damaged, or the rows do not fit the table (see `table.load_rows`).
     """
     run, x = load_run(folder), load_features(folder)
-    new = load_rows(rows, TableEncoding.from_dict(run.settings["table"]))
-    config = LDSConfig(**run.settings["options"])
+    settings = run.settings
+    read = load_rows(
+        rows, TableEncoding.from_dict(settings["table"]), FileFormat.from_dict(settings["file"]),
+        settings["source"], separator=separator, text_encoding=encoding, header=header,
+    )  # fmt: skip
+    config = LDSConfig(**settings["options"])
     tree = starting_tree(x, run.edge_probs, config.metric) if config.connected else None
     edges = EdgeDistribution(run.edge_probs, candidates=PairList.of(run.edge_probs), tree=tree)
     probabilities = predict_new_rows(
-        new, x, run.predictions["labels"], config, run.weights, edges,
+        read.features, x, run.predictions["labels"], config, run.weights, edges,
         run.predictions["probabilities"],
     )  # fmt: skip
-    return probabilities, tuple(run.settings["classes"])
+    return NewRows(probabilities, tuple(settings["classes"]), read.identifiers, read.found)
 
 
 def _known_rows(x: Any, fitted: Any) -> NDArray[np.int64]:

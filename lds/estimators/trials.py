@@ -16,10 +16,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
+from lds._files import write_json
 from lds._labels import encode_labels
 from lds._types import Features
 from lds.bilevel.checks import NonFiniteError
-from lds.checkpoints import write_json
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import split_roles
 from lds.graphs.adjacency import check_adjacency

@@ -27,8 +27,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
 
+from lds._sources import REGISTRY
 from lds.config import LDSConfig
-from lds.datasets.base import REGISTRY, NodeDataset, load
+from lds.datasets.base import NodeDataset, load
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency

@@ -4,10 +4,11 @@
 |---|---|---|
 | .graphml | edges, node attributes | networkx, Gephi, Cytoscape, igraph |
 | .gexf | edges, node attributes | Gephi, networkx |
-| .csv | source, target, probability | anything |
+| .csv | source, target, probability; with node attribute "id", source_id, target_id | anything |
 | .npz | symmetric CSR of probabilities | `scipy.sparse.load_npz` |
 """
 
+import csv
 import io
 import re
 import warnings
@@ -169,16 +170,21 @@ def _gexf(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None
 
 def _csv(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:
     edges = sp.triu(edge_probs, k=1).tocoo()
-    text = io.StringIO("source,target,probability\n")
-    text.seek(0, io.SEEK_END)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    names = (nodes or {}).get("id")
+    table.writerow(["source", "target", "probability", *_ENDS * (names is not None)])
     for row, col, probability in zip(edges.row, edges.col, edges.data, strict=True):
-        text.write(f"{row},{col},{float(probability)!r}\n")
+        ends = [] if names is None else [names[row], names[col]]
+        table.writerow([row, col, repr(float(probability)), *ends])
     file.write(text.getvalue().encode())
 
 
 def _npz(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:
     sp.save_npz(file, edge_probs)
 
+
+_ENDS = ("source_id", "target_id")
 
 _WRITERS: dict[str, Callable[[BinaryIO, sp.csr_array, Nodes | None], None]] = {
     ".graphml": _graphml,

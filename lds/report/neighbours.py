@@ -25,11 +25,12 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
     """What the page's picture of a node needs, as plain lists.
 
     Returns:
-        "classes" and "colours" by class; by node: "label" (-1 unknown), "prediction", "confidence"
-        (parts of `UNIT`), "role" (index into "roles"), "degree" (expected, of all stored edges) and
-        "edges" (how many are stored: those above "cutoff"). Its most probable edges, most probable
-        first, are entries first[i] to first[i + 1] of "to", "probability" (parts of `UNIT`, at
-        least 1) and "given" (1: an edge of the starting graph).
+        "classes" and "colours" by class; by node: "id" (identifiers, or null), "label" (-1
+        unknown), "prediction", "confidence" (parts of `UNIT`), "role" (index into "roles"),
+        "degree" (expected, of all stored edges) and "edges" (how many are stored: those above
+        "cutoff"). Its most probable edges, most probable first, are entries first[i] to
+        first[i + 1] of "to", "probability" (parts of `UNIT`, at least 1) and "given" (1: an edge of
+        the starting graph).
     """
     n_nodes = run.edge_probs.shape[0]
     each = max(FEWEST, min(SHOWN, MOST_EDGES // n_nodes))
@@ -54,6 +55,7 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
         "unit": UNIT,
         "cutoff": run.summary["edge_cutoff"],
         "label": run.predictions["labels"].tolist(),
+        "id": run.predictions["identifiers"].tolist() if "identifiers" in run.predictions else None,
         "prediction": probabilities.argmax(1).tolist(),
         "confidence": _parts(probabilities.max(1)),
         "role": role.tolist(),

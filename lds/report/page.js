@@ -24,6 +24,7 @@
   }
 
   const className = (c) => (c < 0 ? "unknown" : data.classes[c]);
+  const nodeName = (i) => (data.id ? `${i} (${data.id[i]})` : String(i));
   const isWrong = (i) => data.label[i] >= 0 && data.label[i] !== data.prediction[i];
   const shownClass = (i) => (data.label[i] >= 0 ? data.label[i] : data.prediction[i]);
   const helped = (i) => data.role[i] < 3; // train, validation or stopping
@@ -45,7 +46,7 @@
   function describe(i) {
     const label = data.label[i] < 0 ? "label unknown" : `label ${className(data.label[i])}`;
     const right = data.label[i] < 0 ? "" : isWrong(i) ? " (wrong)" : " (right)";
-    return `Node ${i}, ${data.roles[data.role[i]]}: ${label}, predicted ` +
+    return `Node ${nodeName(i)}, ${data.roles[data.role[i]]}: ${label}, predicted ` +
       `${className(data.prediction[i])}${right} with ${percent(data.confidence[i])}. ` +
       `Expected degree ${data.degree[i]}, from ${data.edges[i]} edges above ${data.cutoff}.`;
   }
@@ -110,7 +111,7 @@
       const group = node(picture, edge.to, x, y, 13, -18);
       group.setAttribute("role", "button");
       group.setAttribute("tabindex", "0");
-      const label = `Node ${edge.to}, ${className(shownClass(edge.to))}, edge ${percent(edge.parts)}`;
+      const label = `Node ${nodeName(edge.to)}, ${className(shownClass(edge.to))}, edge ${percent(edge.parts)}`;
       group.setAttribute("aria-label", label);
       element(group, "title", {}, label);
       group.addEventListener("click", () => show(edge.to));
@@ -143,8 +144,8 @@
     for (const edge of edges) {
       const row = element(body, "tr");
       const first = element(row, "td");
-      const button = element(first, "button", { type: "button" }, String(edge.to));
-      button.setAttribute("aria-label", `Move to node ${edge.to}`);
+      const button = element(first, "button", { type: "button" }, nodeName(edge.to));
+      button.setAttribute("aria-label", `Move to node ${nodeName(edge.to)}`);
       button.addEventListener("click", () => show(edge.to));
       const cell = element(row, "td", { class: "short" });
       const bar = element(cell, "span", { class: "bar", "aria-hidden": "true" });
@@ -173,8 +174,9 @@
   byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
     const asked = byId("node").value.trim();
-    const i = Number(asked);
-    if (/^\d+$/.test(asked) && i < n) {
+    const number = Number(asked);
+    const i = /^\d+$/.test(asked) && number < n ? number : data.id ? data.id.indexOf(asked) : -1;
+    if (i >= 0) {
       show(i);
     } else {
       byId("problem").textContent = `There is no node “${asked}”; nodes are 0 to ${n - 1}.`;

@@ -137,7 +137,11 @@ def test_new_rows_are_classified_as_the_classifier_would(lds, table, tmp_path):
     assert probabilities.min() < 0.9, "not all of them are sure"
     with (tmp_path / "p.csv").open(newline="") as file:
         written = list(csv.reader(file))
-    assert written[0] == ["row", "prediction", "probability"]
+    assert written[0] == [
+        "row", "prediction", "probability", "probability_cat", "probability_dog"
+    ]  # fmt: skip
+    each = np.array([line[3:] for line in written[1:]], dtype=float)
+    assert np.abs(each - wanted).max() < 0.03
     assert [line[1] for line in written[1:]] == names.tolist()
 
 
@@ -440,6 +444,6 @@ def test_a_table_of_the_users_own_is_predicted_where_blank(lds, tmp_path, monkey
     code, _, err = lds("fit", "pets.csv", "--target", "kind", *QUICK, *options)
     assert code == 0, err
     written = (tmp_path / "runs" / "pets-0" / "predictions.csv").read_text().splitlines()
-    assert written[0] == "row,prediction,probability"
+    assert written[0] == "row,prediction,probability,probability_cat,probability_dog"
     found = [line.split(",")[1].strip('"') for line in written[1:]]
     assert found == [["cat", "dog"][kind] for kind in kinds[50:]]

@@ -48,7 +48,7 @@ def test_names_are_those_of_the_protocols() -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"one of iris, .*pubmed, or the path of a \.csv or"):
+    with pytest.raises(ValueError, match=r"one of iris, .*pubmed, or the path of a table \(.csv"):
         load("irsi")
 
 
@@ -67,7 +67,7 @@ def test_retain_is_a_share(retain: float) -> None:
 
 
 def test_target_is_for_tables() -> None:
-    with pytest.raises(ValueError, match="target is about the label column of a table"):
+    with pytest.raises(ValueError, match="target is for a table, got 'class' for"):
         load("wine", target="class")
 
 
