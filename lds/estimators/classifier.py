@@ -19,9 +19,8 @@ from lds.bilevel.step import mix
 from lds.config import Estimator, LDSConfig, Method
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.new_rows import predict_new_rows
-from lds.graphs.adjacency import check_adjacency
 from lds.graphs.export import node_attributes, save_graph
-from lds.graphs.interop import select_edges, to_networkx
+from lds.graphs.interop import as_adjacency, select_edges, to_networkx
 from lds.graphs.knn import check_neighbors, knn_adjacency
 from lds.graphs.similarity import AUTO
 from lds.structure.checks import check_memory
@@ -228,7 +227,10 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             X: `(n_rows, n_features)`, dense, sparse or a data frame, finite.
             y: `(n_rows,)` strings, integers or booleans; -1 (None or NaN among strings) is
                 unlabelled.
-            adjacency: `(n_rows, n_rows)`, symmetric, in [0, 1]: starting probabilities of edges.
+            adjacency: a graph of the rows, whose weights are starting probabilities of edges:
+                `(n_rows, n_rows)`, dense or sparse, of NumPy, scipy or torch; integers
+                `(2, n_edges)`; or a networkx graph of the row numbers. Edges in one direction and
+                weights above 1, which are divided by the largest, are said in a warning.
                 As metadata it passes through a `Pipeline` (`ldsclassifier__adjacency=`), not
                 through cross-validation, which would take its rows and leave its columns.
             validation, stopping: labelled rows (numbers or a mask) that judge the edges and that
@@ -249,7 +251,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             metric = "euclidean" if config.metric == AUTO else config.metric
             check_neighbors(n_rows, config.n_neighbors, metric, sparse=sp.issparse(x))
         check_memory(n_rows, config, device=self.device)
-        start = None if adjacency is None else check_adjacency(_matrix(adjacency), n_rows)
+        start = None if adjacency is None else as_adjacency(adjacency, n_rows)
         split = split_roles(codes, classes, validation, stopping, config.seed)
         if start is None and config.method == "lds":
             start = knn_adjacency(x, config.n_neighbors, config.metric)
@@ -394,10 +396,6 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _matrix(adjacency: Any) -> Any:
-    return adjacency if sp.issparse(adjacency) else np.asarray(adjacency)
 
 
 def _csr(x: Any) -> sp.csr_array:

@@ -6,22 +6,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import networkx as nx
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from lds._types import Features, Split
 from lds.bilevel.step import replayed
 from lds.config import LDSConfig
-from lds.graphs.interop import from_edge_index, select_edges, to_edge_index
-from lds.graphs.knn import knn_adjacency, metrics
-from lds.graphs.similarity import AUTO
-from lds.nn.features import SPARSE_BELOW
-from lds.structure.checks import check_memory
+from lds.estimators.graph_input import graph_input
+from lds.estimators.masks import SplitChoice, check_split
+from lds.graphs.interop import select_edges, to_edge_index
+from lds.graphs.undirected import Weights, check_weights
 from lds.structure.learner import Iteration, LDSResult, learn
 from lds.structure.marginals import EdgeMarginals, edge_marginals
 from lds.structure.metrics import entropy
@@ -35,11 +32,13 @@ class LearnedStructure:
     """What `learn_structure` found; its tensors lie where `data.x` does.
 
     Attributes:
-        data: as given.
+        data: as given; made from a networkx graph.
         edge_index: int64 `(2, n_entries)`, both directions of every edge with probability > 1e-4.
         edge_probs: float32 `(n_entries,)`, in (0, 1].
-        predictions: int64 `(n_nodes,)`, the most likely class.
+        predictions: int64 `(n_nodes,)`, the most likely class, numbered as in `data.y`.
         probabilities: float32 `(n_nodes, n_classes)`, mean over drawn graphs (eq. 9.7).
+        classes: int64 `(n_classes,)`, ascending: the class of each column of `probabilities`, among
+            those that the labels which were read show.
         result: weights, distribution and history.
     """
 
@@ -48,6 +47,7 @@ class LearnedStructure:
     edge_probs: Tensor
     predictions: Tensor
     probabilities: Tensor
+    classes: Tensor
     result: LDSResult
 
     @property
@@ -104,13 +104,16 @@ class LearnedStructure:
         """
         if threshold is None and top_k is None and n_edges is None:
             threshold = 0.5
-        shape = (self.data.num_nodes, self.data.num_nodes)
+        n_nodes = self.probabilities.shape[0]
+        shape = (n_nodes, n_nodes)
         parts = (self.edge_probs.cpu().numpy(), self.edge_index.cpu().numpy())
         matrix = sp.csr_array(sp.coo_array(parts, shape))
         index, weight = to_edge_index(select_edges(matrix, threshold, top_k, n_edges))
         new = copy.copy(self.data)
-        for name in self.data.edge_attrs():
+        for name in {*self.data.edge_attrs(), "adj_t"} & set(self.data.keys()):
             del new[name]
+        if self.data.x is None:
+            new.num_nodes = n_nodes  # PyG would guess it from the edges
         device = self.edge_index.device
         new.edge_index = torch.from_numpy(index).to(device)
         new.edge_weight = torch.from_numpy(weight).to(device)
@@ -126,6 +129,7 @@ class LearnStructure(BaseTransform):
     Arguments:
         threshold, top_k, n_edges: which edges, as for `LearnedStructure.to_data`: those of
             probability >= 0.5 without a rule.
+        split, edge_weight: as for `learn_structure`.
         device: where to compute.
         options: those of `lds.config.LDSConfig`, by name, `seed` among them.
 
@@ -151,26 +155,42 @@ class LearnStructure(BaseTransform):
         *,
         top_k: int | None = None,
         n_edges: int | None = None,
+        split: SplitChoice | None = None,
+        edge_weight: Weights | None = None,
         device: torch.device | str = "cpu",
         **options: Any,
     ) -> None:
         self.rule: dict[str, Any] = {"threshold": threshold, "top_k": top_k, "n_edges": n_edges}
         select_edges(sp.csr_array((1, 1)), **self.rule)  # raises where it is no rule
-        self.device, self.options = device, options
+        check_split(split)
+        check_weights(edge_weight)
         _config(options)
+        self.split, self.edge_weight, self.device, self.options = (
+            split,
+            edge_weight,
+            device,
+            options,
+        )
 
     def forward(self, data: Data) -> Data:
         """A copy of `data` with `edge_index` and `edge_weight` learned; see `learn_structure`."""
-        return learn_structure(data, device=self.device, **self.options).to_data(**self.rule)
+        learned = learn_structure(
+            data, split=self.split, edge_weight=self.edge_weight, device=self.device, **self.options
+        )
+        return learned.to_data(**self.rule)
 
     def __repr__(self) -> str:
-        given = {k: v for k, v in {**self.rule, **self.options}.items() if v is not None}
+        taken = {"split": self.split, "edge_weight": self.edge_weight}
+        every = {**self.rule, **taken, **self.options}
+        given = {name: value for name, value in every.items() if value is not None}
         return f"LearnStructure({', '.join(f'{k}={v!r}' for k, v in given.items())})"
 
 
 def learn_structure(
-    data: Data,
+    data: Data | nx.Graph,
     *,
+    split: SplitChoice | None = None,
+    edge_weight: Weights | None = None,
     device: torch.device | str = "cpu",
     on_iteration: Callable[[Iteration], None] | None = None,
     checkpoint: str | Path | None = None,
@@ -180,11 +200,28 @@ def learn_structure(
     """Learn the graph of a PyG data object.
 
     Arguments:
-        data: with x `(n_nodes, n_features)`, dense or sparse, integer y `(n_nodes,)`, boolean
-            train_mask and val_mask `(n_nodes,)`; its edge_index, if it has edges, starts the graph
-            (edge_weight: starting probabilities), else kNN does. The val_mask nodes are halved at
-            random by the seed: one half judges the edges, the other stops the run. No other label
-            is read. It is not changed.
+        data: with y and masks, x, and a graph or none. It is not changed. A networkx graph is read
+            as `lds.estimators.data_object.as_data` says.
+
+            - y `(n_nodes,)`: class numbers, any integers (whole floats, booleans). It is read at
+              the nodes of the two masks only, where -1 and NaN, no label, are refused.
+            - train_mask, val_mask: boolean `(n_nodes,)` or `(n_nodes, n_splits)`, or node numbers.
+              The validation nodes are halved at random by the seed: one half judges the edges, the
+              other stops the run. Without val_mask the training nodes are divided in three, class
+              by class; without train_mask all labelled nodes train, where some have no label.
+              test_mask is never read.
+            - x `(n_nodes, n_features)`: dense or sparse real numbers, finite. Where it is missing
+              or the same for every node, features are made from the graph (see
+              `lds.graphs.structural`).
+            - edge_index `(2, n_edges)` or adj_t: the graph, each edge in one direction or in both;
+              loops and repeated edges change nothing. Without it the graph starts from nearest
+              neighbours.
+            - edge_weight `(n_edges,)`: starting probabilities; without it, edge_attr of one column.
+        split: which column of the masks; or a mapping from "train" and "valid" to nodes, as OGB's
+            `get_idx_split` gives it.
+        edge_weight: "given": weights are probabilities and must be in [0, 1]; "scale": each is
+            divided by the largest; "ignore": all edges count alike; None: "given", or, where a
+            weight is above 1, "scale" with a warning.
         device: where to compute.
         on_iteration: called after each outer iteration.
         checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
@@ -195,40 +232,30 @@ def learn_structure(
             thesis's.
 
     Raises:
-        TypeError: an unknown option, or a field of another kind.
+        TypeError: an unknown option, another kind of object, or a field of another kind.
         ValueError: data lacks a field, or cannot be learned from.
+
+    Whatever had to be guessed is said in a `UserWarning`: edges in one direction only, weights that
+    were scaled, features that were made, validation nodes that were dealt.
     """
     config = _config(options)
-    for name in ("x", "y", "train_mask", "val_mask"):
-        value = getattr(data, name, None)
-        if value is None:
-            raise ValueError(f"data must have {name}, got {data}")
-        if not isinstance(value, Tensor):
-            raise TypeError(f"data.{name} must be a tensor, got {type(value).__name__}")
-    for name in ("edge_index", "edge_weight"):
-        value = getattr(data, name, None)
-        if value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"data.{name} must be a tensor, got {type(value).__name__}")
-    if data.x.dim() != 2:
-        raise ValueError(f"data.x must be (n_nodes, n_features), got {tuple(data.x.shape)}")
-    check_memory(data.x.shape[0], config, device=device)
-    features = _features(data.x, config)
-    split = _split(data, config.seed)
-    labels = _labels(data, split)
-    start = _start(data, features, config)
+    check_weights(edge_weight)
+    given = graph_input(data, config, split, edge_weight, device)
     result = learn(
-        features, labels, split, start, config, device=device, on_iteration=on_iteration,
-        checkpoint=checkpoint, resume=resume,
+        given.features, given.labels, given.split, given.start, config, device=device,
+        on_iteration=on_iteration, checkpoint=checkpoint, resume=resume,
     )  # fmt: skip
     index, probs = to_edge_index(result.edges.to_csr(EDGE_CUTOFF))
-    home = data.x.device
+    home = given.home
     probabilities = torch.from_numpy(result.probabilities).to(home)
+    classes = torch.from_numpy(given.classes).to(home)
     return LearnedStructure(
-        data,
+        given.data,
         torch.from_numpy(index).to(home),
         torch.from_numpy(probs).to(home),
-        probabilities.argmax(1),
+        classes[probabilities.argmax(1)],
         probabilities,
+        classes,
         result,
     )
 
@@ -241,69 +268,3 @@ def _config(options: dict[str, Any]) -> LDSConfig:
             f"{', '.join(sorted(known_options))}"
         )
     return LDSConfig.of(**options)
-
-
-def _features(x: Tensor, config: LDSConfig) -> Features:
-    """X on the CPU, as CSR where that is smaller and the metric takes it."""
-    x = x.detach().cpu().float()
-    if x.layout != torch.strided:
-        entries = x.to_sparse_coo().coalesce()
-        place = tuple(entries.indices().numpy())
-        return sp.csr_array(sp.coo_array((entries.values().numpy(), place), tuple(x.shape)))
-    dense: NDArray[np.float32] = x.numpy()
-    few = np.count_nonzero(dense) < SPARSE_BELOW * dense.size
-    return sp.csr_array(dense) if few and config.metric in (AUTO, *metrics(sparse=True)) else dense
-
-
-def _split(data: Data, seed: int) -> Split:
-    rows = {}
-    for name in ("train_mask", "val_mask"):
-        mask = getattr(data, name)
-        if mask.dtype != torch.bool or mask.shape != data.x.shape[:1]:
-            raise ValueError(
-                f"data.{name} must be boolean of shape {tuple(data.x.shape[:1])}, "
-                f"got {mask.dtype} of shape {tuple(mask.shape)}"
-            )
-        rows[name] = np.flatnonzero(mask.cpu().numpy())
-    train, val = rows["train_mask"], rows["val_mask"]
-    if not train.size:
-        raise ValueError("data.train_mask must have at least one node, got none")
-    if val.size < 2:
-        raise ValueError(
-            "data.val_mask must have at least two nodes, one to judge the edges and one to stop, "
-            f"got {val.size}"
-        )
-    both = np.intersect1d(train, val)
-    if both.size:
-        raise ValueError(f"data.train_mask and data.val_mask must not share nodes, got {both[0]}")
-    val = np.random.default_rng(seed).permutation(val)
-    half = val.size // 2
-    return Split(train, np.sort(val[:half]), np.sort(val[half:]), train[:0])
-
-
-def _labels(data: Data, split: Split) -> NDArray[np.int64]:
-    """The labels of the split's nodes, -1 elsewhere."""
-    n_nodes = data.x.shape[0]
-    if data.y.dtype == torch.bool or data.y.is_floating_point() or data.y.is_complex():
-        raise TypeError(f"data.y must hold integers, the numbers of classes, got {data.y.dtype}")
-    if tuple(data.y.shape) not in {(n_nodes,), (n_nodes, 1)}:
-        raise ValueError(
-            f"data.y must have one class a node, ({n_nodes},), got {tuple(data.y.shape)}"
-        )
-    given = data.y.reshape(-1).cpu().numpy().astype(np.int64)
-    labels = np.full(n_nodes, -1, dtype=np.int64)
-    for rows in (split.train, split.validation, split.stopping):
-        labels[rows] = given[rows]
-    return labels
-
-
-def _start(data: Data, features: Features, config: LDSConfig) -> sp.csr_array | None:
-    if data.edge_index is None and "adj_t" in data:
-        raise ValueError("data must have its graph as edge_index, got adj_t")
-    if data.edge_index is None or data.edge_index.numel() == 0:
-        if config.method == "committee":
-            return None
-        return knn_adjacency(features, config.n_neighbors, config.metric)
-    weight = data.edge_weight if "edge_weight" in data else None
-    values = None if weight is None else weight.detach().cpu().numpy()
-    return from_edge_index(data.edge_index.cpu().numpy(), values, data.x.shape[0])

@@ -22,7 +22,7 @@ from lds._version import __version__
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import split_roles
 from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
-from lds.graphs.adjacency import check_adjacency
+from lds.graphs.interop import as_adjacency
 from lds.structure.replicates import alike
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
@@ -338,7 +338,7 @@ def _digest(X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]) -> str:
     if any(role is not None for role in roles.values()):
         split_roles(codes, classes, **roles, seed=0)
     if (adjacency := fit_params.get("adjacency")) is not None:
-        check_adjacency(adjacency if sp.issparse(adjacency) else np.asarray(adjacency), x.shape[0])
+        fit_params = fit_params | {"adjacency": as_adjacency(adjacency, x.shape[0])}
     parts = [*_arrays(x), codes, np.array([str(name) for name in classes])]
     for name in sorted(fit_params):
         value = fit_params[name]

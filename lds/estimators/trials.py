@@ -22,7 +22,7 @@ from lds._types import Features
 from lds.bilevel.checks import NonFiniteError
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import split_roles
-from lds.graphs.adjacency import check_adjacency
+from lds.graphs.interop import as_adjacency
 from lds.graphs.knn import knn_adjacency
 from lds.structure.learner import Iteration
 from lds.structure.replicates import Run, learn_replicates
@@ -144,8 +144,7 @@ def _runs(
     codes, classes = encode_labels(y, x.shape[0])
     given = None
     if adjacency is not None:
-        matrix = adjacency if sp.issparse(adjacency) else np.asarray(adjacency)
-        given = check_adjacency(matrix, x.shape[0])
+        given = as_adjacency(adjacency, x.shape[0])
     near: dict[tuple[int, str], sp.csr_array] = {}
     runs = []
     for setting, seed in jobs:

@@ -1,4 +1,4 @@
-"""Learned graphs as other libraries hold them."""
+"""Graphs as other libraries hold them, to and from the library's own form."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -7,7 +7,11 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from lds.graphs.undirected import Weights, undirected
 
 
 def edges_above(edge_probs: sp.csr_array, threshold: float) -> sp.csr_array:
@@ -106,49 +110,187 @@ def to_edge_index(edge_probs: sp.csr_array) -> tuple[NDArray[np.int64], NDArray[
 
 
 def from_edge_index(
-    edge_index: NDArray[Any], weight: NDArray[Any] | None, n_nodes: int
+    edge_index: NDArray[Any],
+    weight: NDArray[Any] | None,
+    n_nodes: int,
+    *,
+    weights: Weights | None = None,
+    name: str = "edge_index",
+    weight_name: str = "edge_weight",
 ) -> sp.csr_array:
-    """PyG's form as symmetric CSR; loops are dropped, an edge listed twice counts once.
+    """PyG's form as a symmetric CSR of starting probabilities; see `undirected`.
 
     Arguments:
-        edge_index: integers `(2, n_entries)`, both directions of every edge.
-        weight: `(n_entries,)`, in [0, 1]; None is 1 everywhere.
+        edge_index: integers `(2, n_entries)`; one direction of an edge is enough.
+        weight: `(n_entries,)` or `(n_entries, 1)`; None is 1 everywhere.
         n_nodes: how many nodes there are.
+        weights: what weights are, see `undirected`.
+        name, weight_name: what messages call them.
 
     Raises:
-        TypeError: `edge_index` does not hold integers.
-        ValueError: another shape, a node outside [0, n_nodes), a weight outside [0, 1], or an edge
-            whose other direction is missing or whose weights differ.
+        TypeError: `edge_index` does not hold integers, or `weight` no real numbers.
+        ValueError: another shape, a node outside [0, n_nodes), or a weight that `undirected`
+            refuses.
     """
     if edge_index.dtype.kind not in "iu":
-        raise TypeError(f"edge_index must hold integers, got {edge_index.dtype}")
+        raise TypeError(f"{name} must hold integers, got {edge_index.dtype}")
     if edge_index.ndim != 2 or edge_index.shape[0] != 2:
-        raise ValueError(f"edge_index must have shape (2, n_entries), got {edge_index.shape}")
-    values = np.ones(edge_index.shape[1]) if weight is None else weight
-    if values.shape != (edge_index.shape[1],):
+        turned = edge_index.ndim == 2 and edge_index.shape[1] == 2
         raise ValueError(
-            f"edge_weight must have one entry a column of edge_index, ({edge_index.shape[1]},), "
-            f"got {values.shape}"
+            f"{name} must have shape (2, n_edges), got {edge_index.shape}"
+            + ("; its transpose has it" if turned else "")
         )
-    if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < n_nodes:
+    n_edges = edge_index.shape[1]
+    if weight is not None and weight.shape not in {(n_edges,), (n_edges, 1)}:
         raise ValueError(
-            f"edge_index must number nodes from 0 to {n_nodes - 1}, "
-            f"got {edge_index.min()} to {edge_index.max()}"
+            f"{weight_name} must have one entry a column of {name}, ({n_edges},), "
+            f"got {weight.shape}"
         )
-    off_diagonal = edge_index[0] != edge_index[1]
-    row, col = edge_index[:, off_diagonal].astype(np.int64)
-    values = values[off_diagonal].astype(np.float32)
-    if not ((values >= 0) & (values <= 1)).all():  # NaN included
-        worst = values[~((values >= 0) & (values <= 1))][0]
+    outside = (edge_index < 0) | (edge_index >= n_nodes)
+    if outside.any():
+        at = int(outside.any(axis=0).argmax())
         raise ValueError(
-            f"edge_weight must be in [0, 1] (it is a starting probability), got {worst:g}"
+            f"{name} must number nodes from 0 to {n_nodes - 1}, got "
+            f"{edge_index[outside[:, at].argmax(), at]} in column {at}"
         )
-    key, first, back = np.unique(row * n_nodes + col, return_index=True, return_inverse=True)
-    parts = (values[first], (key // n_nodes, key % n_nodes))
-    matrix = sp.csr_array(sp.coo_array(parts, shape=(n_nodes, n_nodes)))
-    if (values != values[first][back]).any() or abs(matrix - matrix.T).max() > 0:
+    row, col = edge_index.astype(np.int64)
+    values = None if weight is None else weight.reshape(-1)
+    return undirected(
+        row, col, values, n_nodes, weights=weights, name=name, weight_name=weight_name
+    )
+
+
+def as_adjacency(
+    graph: Any, n_nodes: int, *, weights: Weights | None = None, name: str = "adjacency"
+) -> sp.csr_array:
+    """A graph in any usual form as a symmetric CSR of starting probabilities; see `undirected`.
+
+    Arguments:
+        graph: `(n_nodes, n_nodes)`, an array, a data frame, or a sparse matrix of scipy, torch or
+            torch_sparse; a networkx graph whose nodes are the row numbers, with the weights of its
+            edges under "weight"; or integers `(2, n_edges)`, PyG's edge_index. Repeated entries of
+            a sparse matrix are summed, as everywhere. It is not changed.
+        n_nodes: the number of rows.
+        weights: what weights are, see `undirected`.
+        name: what messages call it.
+
+    Raises:
+        TypeError: another kind of object, or entries that are not real numbers.
+        ValueError: another shape, a node that is no row, or a weight that `undirected` refuses.
+    """
+    options: dict[str, Any] = {"weights": weights, "name": name, "weight_name": f"{name} weight"}
+    if isinstance(graph, nx.Graph):
+        row, col, values = edges_of(graph, _row_numbers(graph, n_nodes, name))
+        return undirected(row, col, values, n_nodes, **options)
+    matrix: Any
+    if hasattr(graph, "sparse_sizes") and hasattr(graph, "coo"):
+        matrix = _of_sparse_tensor(graph)
+    elif isinstance(graph, Tensor):
+        matrix = _of_tensor(graph)
+    elif sp.issparse(graph):
+        matrix = graph
+    else:
+        matrix = _array(graph, name)
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got entries of type {matrix.dtype}")
+    if (
+        isinstance(matrix, np.ndarray)
+        and matrix.ndim == 2
+        and matrix.shape[0] == 2 != n_nodes
+        and matrix.dtype.kind in "iu"
+    ):
+        return from_edge_index(matrix, None, n_nodes, weights=weights, name=name)
+    if matrix.shape != (n_nodes, n_nodes):
         raise ValueError(
-            "edge_index must hold both directions of every edge with one weight; "
-            "torch_geometric.utils.to_undirected makes it so"
+            f"{name} must have shape ({n_nodes}, {n_nodes}), one row a node, or be integers "
+            f"(2, n_edges), got {matrix.dtype} of shape {matrix.shape}"
         )
-    return matrix
+    csr = sp.csr_array(matrix, dtype=np.float64, copy=True)
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    summed = sp.coo_array(csr)
+    row, col = (part.astype(np.int64) for part in (summed.row, summed.col))
+    return undirected(row, col, summed.data, n_nodes, **options)
+
+
+def edges_of(
+    graph: nx.Graph, number: Mapping[Any, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any] | None]:
+    """Ends and weights of a networkx graph's edges, those without a weight at 1.
+
+    Arguments:
+        graph: directed or not, with or without repeated edges.
+        number: of each node.
+
+    Returns:
+        `(n_edges,)` each, both directions of an undirected edge; weights None where no edge has
+        one.
+
+    Raises:
+        TypeError: a weight is not a number.
+    """
+    if not graph.is_directed():
+        graph = graph.to_directed(as_view=True)
+    triples = list(graph.edges(data="weight"))
+    for one, other, weight in triples:
+        if weight is not None and (not isinstance(weight, Real) or isinstance(weight, str)):
+            raise TypeError(
+                f"weight of the edge ({one!r}, {other!r}) must be a number, got {weight!r}"
+            )
+    row, col = (np.array([number[t[end]] for t in triples], dtype=np.int64) for end in (0, 1))
+    if all(weight is None for *_, weight in triples):
+        return row, col, None
+    return row, col, np.array([1.0 if w is None else float(w) for *_, w in triples])
+
+
+def _row_numbers(graph: nx.Graph, n_nodes: int, name: str) -> dict[Any, int]:
+    if graph.number_of_nodes() != n_nodes:
+        raise ValueError(
+            f"{name} must have one node a row, {n_nodes}, got {graph.number_of_nodes()} nodes"
+        )
+    for node in graph:
+        if not isinstance(node, Integral) or not 0 <= int(node) < n_nodes:
+            raise ValueError(
+                f"{name} must have the row numbers 0 to {n_nodes - 1} as nodes, got {node!r}; "
+                "networkx.relabel_nodes makes them so"
+            )
+    return {node: int(node) for node in graph}
+
+
+def _numpy(values: Tensor) -> NDArray[Any]:
+    """A tensor as an array; half precision, which scipy does not know, as float32."""
+    half = values.dtype in (torch.float16, torch.bfloat16)
+    found: NDArray[Any] = (values.float() if half else values).numpy()
+    return found
+
+
+def _of_sparse_tensor(graph: Any) -> Any:
+    """A `torch_sparse.SparseTensor`, which this library does not depend on."""
+    row, col, value = graph.coo()
+    values = np.ones(row.numel()) if value is None else _numpy(value.detach().cpu())
+    place = (row.cpu().numpy(), col.cpu().numpy())
+    return sp.coo_array((values, place), tuple(graph.sparse_sizes()))
+
+
+def _of_tensor(graph: Tensor) -> Any:
+    graph = graph.detach().cpu()
+    if graph.layout == torch.strided:
+        return _numpy(graph)
+    entries = graph.to_sparse_coo()
+    if entries.dense_dim():
+        return _numpy(entries.to_dense())
+    place = tuple(entries._indices().numpy())
+    return sp.coo_array((_numpy(entries._values()), place), tuple(entries.shape))
+
+
+def _array(graph: Any, name: str) -> NDArray[Any]:
+    try:
+        found = np.asarray(graph)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a matrix, got {type(graph).__name__} ({error})") from error
+    if found.ndim == 0:
+        raise TypeError(
+            f"{name} must be an array, a sparse matrix, a networkx graph or an edge_index, "
+            f"got {type(graph).__name__}"
+        )
+    return found

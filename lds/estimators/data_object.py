@@ -1,0 +1,115 @@
+"""A graph in one object, PyG's or networkx's."""
+
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data, HeteroData
+
+from lds.graphs.interop import edges_of
+
+
+def as_data(given: Any) -> Data:
+    """A PyG data object; a networkx graph becomes one.
+
+    Of networkx, the attributes "x" (a number or a vector), "y" (a class number; no label without),
+    "train_mask" and "val_mask" of nodes and "weight" of edges are read. Node i of the data is node
+    i of the graph where the nodes are the numbers 0 to n - 1, else the i-th of `list(graph)`.
+
+    Raises:
+        TypeError: another kind of object.
+        ValueError: a networkx graph without "y", or with "x" at some nodes only.
+    """
+    if isinstance(given, Data):
+        return given
+    if isinstance(given, nx.Graph):
+        return _from_networkx(given)
+    wanted = "data must be a torch_geometric.data.Data or a networkx graph, got "
+    if isinstance(given, HeteroData):
+        raise TypeError(
+            f"{wanted}HeteroData; data.to_homogeneous() makes one graph of its node types"
+        )
+    way = ""
+    if isinstance(given, dict):
+        way = "; Data(**data) makes one"
+    elif isinstance(given, np.ndarray | Tensor) or sp.issparse(given):
+        way = "; LDSClassifier().fit(X, y, adjacency=...) takes a matrix"
+    elif hasattr(given, "dataset") and hasattr(given, "batch_size"):
+        way = "; its dataset holds them: loader.dataset[0]"
+    elif hasattr(given, "__getitem__"):
+        way = "; its first graph is data[0]"
+    raise TypeError(f"{wanted}{type(given).__name__}{way}")
+
+
+def _from_networkx(graph: nx.Graph) -> Data:
+    nodes = list(graph)
+    if set(nodes) == set(range(len(nodes))):
+        nodes = sorted(nodes)
+    if not any(graph.nodes[node].get("y") is not None for node in nodes):
+        raise ValueError(
+            'data must have the class number of a node as its attribute "y", got a networkx graph '
+            "without; networkx.set_node_attributes sets it"
+        )
+    fields: dict[str, Any] = {}
+    for name in ("y", "train_mask", "val_mask"):
+        column = [graph.nodes[node].get(name) for node in nodes]
+        if all(value is None for value in column):
+            continue
+        filled = [_number(value, name, node) for value, node in zip(column, nodes, strict=True)]
+        values = torch.tensor(filled, dtype=torch.float64)
+        fields[name] = values if name == "y" else values.nan_to_num() != 0
+    rows = [graph.nodes[node].get("x") for node in nodes]
+    if any(row is not None for row in rows):
+        fields["x"] = torch.from_numpy(_stacked(rows, nodes))
+    row, col, weight = edges_of(graph, {node: i for i, node in enumerate(nodes)})
+    fields["edge_index"] = torch.from_numpy(np.stack([row, col]))
+    if weight is not None:
+        fields["edge_weight"] = torch.from_numpy(weight)
+    return Data(**fields, num_nodes=len(nodes))
+
+
+def _number(value: Any, name: str, node: Any) -> float:
+    if value is None:
+        return float("nan")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} of node {node!r} must be a number, got {value!r}; LDSClassifier takes names "
+            "of classes, and the graph as adjacency="
+        ) from error
+
+
+def _stacked(rows: list[Any], nodes: list[Any]) -> NDArray[np.float64]:
+    found, length = [], None
+    for row, node in zip(rows, nodes, strict=True):
+        try:
+            vector = np.atleast_1d(np.asarray(row, dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"x of node {node!r} must be numbers, got {row!r}") from error
+        length = vector.shape if length is None else length
+        if row is None or vector.ndim != 1 or vector.shape != length:
+            raise ValueError(
+                f"x must be a vector of one length at every node, got {row!r} at node {node!r}"
+            )
+        found.append(vector)
+    return np.stack(found)
+
+
+def tensor_of(data: Data, name: str) -> Tensor | None:
+    """A field of a data object, None where it is not there.
+
+    Raises:
+        TypeError: it is no tensor.
+    """
+    value = getattr(data, name, None)
+    if value is not None and not isinstance(value, Tensor):
+        raise TypeError(
+            f"data.{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one "
+            "of numbers"
+        )
+    return None if value is None else value.detach()

@@ -1,0 +1,275 @@
+"""What people have as a graph with features, labels and masks, as `learn` takes it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from lds._labels import encode_labels
+from lds._types import Features, Split
+from lds.config import LDSConfig
+from lds.datasets.splits import three_way
+from lds.estimators.data_object import as_data, tensor_of
+from lds.estimators.masks import SplitChoice, masked_nodes, say
+from lds.graphs.interop import as_adjacency, from_edge_index
+from lds.graphs.knn import knn_adjacency, metrics
+from lds.graphs.similarity import AUTO
+from lds.graphs.structural import structural_features
+from lds.graphs.undirected import Weights
+from lds.nn.features import SPARSE_BELOW
+from lds.structure.checks import check_memory
+
+LARGEST = float(torch.finfo(torch.float32).max)
+"""Networks compute in float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphInput:
+    """A data object as `learn` takes it.
+
+    Attributes:
+        data: as given; made from a networkx graph.
+        features: X, `(n_nodes, n_features)`, on the CPU.
+        labels: int64 `(n_nodes,)`, numbers in `classes` at the rows of the split, -1 elsewhere.
+        classes: int64 `(n_classes,)`, the user's class numbers, ascending.
+        split: the roles.
+        start: starting probabilities, or None.
+        home: where the tensors of `data` lie.
+    """
+
+    data: Data
+    features: Features
+    labels: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    split: Split
+    start: sp.csr_array | None
+    home: torch.device
+
+
+def graph_input(
+    data: Data | nx.Graph,
+    config: LDSConfig,
+    split: SplitChoice | None,
+    edge_weight: Weights | None,
+    device: torch.device | str,
+) -> GraphInput:
+    """Check a data object and turn it into arrays; see `learn_structure` for the arguments."""
+    data = as_data(data)
+    y = tensor_of(data, "y")
+    if y is None:
+        raise ValueError(f"data must have y, the classes of its nodes, got {data}")
+    x = tensor_of(data, "x")
+    n_nodes = _count_nodes(data, x, y)
+    check_memory(n_nodes, config, device=device)
+    values = _class_numbers(y, n_nodes)
+    train, val = masked_nodes(data, split, values)
+    labels, classes = _labels(values, train, val)
+    roles = _split(train, val, labels, config.seed)
+    features = None if x is None else _features(x)
+    graph = _graph(data, n_nodes, edge_weight)
+    features = _telling(features, graph)
+    start = graph
+    if start is None and config.method == "lds":
+        start = knn_adjacency(features, config.n_neighbors, config.metric)
+    home = y.device if x is None else x.device
+    return GraphInput(data, _stored(features, config), labels, classes, roles, start, home)
+
+
+def _count_nodes(data: Data, x: Tensor | None, y: Tensor) -> int:
+    if x is not None:
+        if x.dim() != 2:
+            way = "; data.x.view(-1, 1) is one feature a node" if x.dim() == 1 else ""
+            raise ValueError(f"data.x must be (n_nodes, n_features), got {tuple(x.shape)}{way}")
+        return int(x.shape[0])
+    if "num_nodes" in data:
+        return int(data.num_nodes)
+    return int(y.shape[0]) if y.dim() else 0
+
+
+def _class_numbers(y: Tensor, n_nodes: int) -> NDArray[np.float64 | np.int64]:
+    """One number a node; NaN or -1 is no label."""
+    shape = tuple(y.shape)
+    if shape not in {(n_nodes,), (n_nodes, 1)}:
+        way = ""
+        if y.dim() == 2 and shape[0] == n_nodes:
+            one = bool(((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all())
+            way = (
+                "; data.y.argmax(1) are the classes of one-hot rows"
+                if one
+                else "; several labels a node are not learned at once: data.y[:, k] is one of them"
+            )
+        raise ValueError(f"data.y must have one class a node, ({n_nodes},), got {shape}{way}")
+    if y.is_complex():
+        raise TypeError(f"data.y must hold the numbers of classes, got {y.dtype}")
+    y = y.reshape(-1).cpu()
+    return (y.double() if y.is_floating_point() else y.long()).numpy()
+
+
+def _labels(
+    values: NDArray[Any], train: NDArray[np.int64], val: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Codes of the labels at the given nodes, -1 elsewhere, and the user's class numbers."""
+    rows = np.concatenate([train, val])
+    read = values[rows]
+    odd = ~(np.isfinite(read) & (read == np.round(read)))
+    if odd.any():
+        raise ValueError(
+            f"data.y must hold the numbers of classes, got {read[odd][0]:g} at node "
+            f"{rows[odd.argmax()]}"
+        )
+    numbers = read.astype(np.int64)
+    shown = np.unique(values[train]).astype(np.int64)
+    if shown.size < 2:
+        raise ValueError(
+            f"data.y must show at least two classes among the training nodes, got only {shown[0]}"
+        )
+    codes, classes = encode_labels(numbers, rows.size)
+    labels = np.full(values.size, -1, dtype=np.int64)
+    labels[rows] = codes
+    return labels, classes.astype(np.int64)
+
+
+def _split(
+    train: NDArray[np.int64], val: NDArray[np.int64], labels: NDArray[np.int64], seed: int
+) -> Split:
+    if not val.size:
+        roles = three_way(labels, train, seed)
+        say(
+            f"no validation nodes are marked: the {train.size:,} training ones are divided, "
+            f"{roles[0].size:,} train, {roles[1].size:,} judge the edges and {roles[2].size:,} stop"
+        )
+        return Split(*roles, train[:0])
+    val = np.random.default_rng(seed).permutation(val)
+    half = val.size // 2
+    return Split(train, np.sort(val[:half]), np.sort(val[half:]), train[:0])
+
+
+def _features(x: Tensor) -> Features:
+    """X on the CPU, in the precision it has; integers and half precision in a wider one."""
+    x = x.cpu()
+    if x.is_complex():
+        raise TypeError(f"data.x must hold real numbers, got {x.dtype}")
+    exact = x.dtype in (torch.int32, torch.int64, torch.float64)
+    dtype = torch.float64 if exact else torch.float32
+    if x.layout != torch.strided:
+        entries = x.to_sparse_coo().coalesce()
+        if entries.dense_dim() == 0:
+            place = tuple(entries.indices().numpy())
+            values = entries.values().to(dtype).numpy()
+            sparse = sp.csr_array(sp.coo_array((values, place), tuple(x.shape)))
+            _check_finite(values, place[0], place[1])
+            return sparse
+        x = entries.to_dense()
+    dense: NDArray[np.floating[Any]] = x.to(dtype).numpy()
+    if not (np.abs(dense) <= LARGEST).all():
+        row, col = np.nonzero(~(np.abs(dense) <= LARGEST))
+        _check_finite(dense[row, col], row, col)
+    return dense
+
+
+def _check_finite(values: NDArray[Any], row: NDArray[Any], col: NDArray[Any]) -> None:
+    bad = ~(np.abs(values) <= LARGEST)
+    if not bad.any():
+        return
+    at = int(bad.argmax())
+    where = f"got {values[at]:g} at node {row[at]}, column {col[at]}"
+    if np.isfinite(values[at]):
+        raise ValueError(f"data.x must fit float32, {where}; scale that column")
+    raise ValueError(
+        f"data.x must be finite, {where}; impute it (sklearn.impute.SimpleImputer) or leave the "
+        "column out"
+    )
+
+
+def _telling(features: Features | None, graph: sp.csr_array | None) -> Features:
+    """The features, or, where they tell no node from another, some of the graph."""
+    if features is None:
+        why = "data has no x"
+    elif not features.shape[1]:
+        why = "data.x has no columns"
+    elif not features.shape[0] or not _all_equal(features):
+        return features
+    else:
+        why = "data.x is the same for every node"
+    if graph is None:
+        raise ValueError(f"data must have features that tell nodes apart, or edges: {why}")
+    made = structural_features(graph)
+    say(
+        f"{why}: features are made from the graph, {made.shape[1] - 1} eigenvectors and the "
+        "log-degree"
+    )
+    return made
+
+
+def _all_equal(features: Features) -> bool:
+    if sp.issparse(features):
+        sparse: Any = features
+        return bool((sparse.max(axis=0) != sparse.min(axis=0)).nnz == 0)
+    dense = np.asarray(features)
+    return bool((dense == dense[:1]).all())
+
+
+def _stored(features: Features, config: LDSConfig) -> Features:
+    """As CSR where that is smaller and the metric takes it."""
+    if sp.issparse(features):
+        return features
+    dense = np.asarray(features)
+    few = np.count_nonzero(dense) < SPARSE_BELOW * dense.size
+    return sp.csr_array(dense) if few and config.metric in (AUTO, *metrics(sparse=True)) else dense
+
+
+def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_array | None:
+    """The graph of a data object; None where it has no edge."""
+    edge_index = tensor_of(data, "edge_index")
+    if edge_index is None and getattr(data, "adj_t", None) is not None:
+        graph = as_adjacency(data.adj_t, n_nodes, weights=edge_weight, name="data.adj_t")
+    elif edge_index is None or not edge_index.numel():
+        return None
+    else:
+        name, weight = _edge_weight(data, edge_weight)
+        graph = from_edge_index(
+            edge_index.cpu().numpy(), weight, n_nodes, weights=edge_weight,
+            name="data.edge_index", weight_name=name,
+        )  # fmt: skip
+    if graph.nnz:
+        return graph
+    say("data has no edge of a weight above 0 between two nodes: it is taken as without a graph")
+    return None
+
+
+def _edge_weight(data: Data, choice: Weights | None) -> tuple[str, NDArray[Any] | None]:
+    """What weights are called, and the weights; None where there are none."""
+    weight = tensor_of(data, "edge_weight")
+    name = "data.edge_weight"
+    attr = getattr(data, "edge_attr", None)
+    if weight is None and attr is not None and choice != "ignore":
+        n_columns = _n_columns(attr)
+        if n_columns == 1:
+            name, weight = "data.edge_attr", attr.detach()
+            say(
+                "data.edge_attr has one column and is taken as the weight of edges, larger is more "
+                "probable; edge_weight='ignore' leaves it out"
+            )
+        elif n_columns != 0:
+            say(
+                f"data.edge_attr has {n_columns or 'no'} columns of numbers and is left out; "
+                "data.edge_weight = data.edge_attr[:, k] takes one of them as weight"
+            )
+    if weight is None or choice == "ignore":
+        return name, None
+    weight = weight.cpu()
+    half = weight.dtype in (torch.float16, torch.bfloat16)
+    return name, (weight.float() if half else weight).numpy()
+
+
+def _n_columns(attr: Any) -> int | None:
+    """Of edge attributes; None where they are no matrix of numbers."""
+    if not isinstance(attr, Tensor) or attr.dim() > 2 or attr.is_complex():
+        return None
+    return 1 if attr.dim() < 2 else int(attr.shape[1])

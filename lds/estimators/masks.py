@@ -1,0 +1,144 @@
+"""Which nodes of a data object train and which validate, however its masks say so."""
+
+import warnings
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from lds.estimators.data_object import tensor_of
+
+SplitChoice = int | Mapping[str, Any]
+"""A column of the masks, or nodes by role, as OGB's `get_idx_split` has them."""
+
+
+def masked_nodes(
+    data: Data, split: SplitChoice | None, values: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Nodes of the train and of the validation mask; none of the latter where there is no mask.
+
+    Arguments:
+        data: its test_mask is not read.
+        split: a column of the masks, or nodes by "train" and "valid", in the place of the masks.
+        values: `(n_nodes,)` labels; NaN or -1 is none.
+
+    Returns:
+        Two ascending int64 arrays of node numbers, disjoint and labelled.
+
+    Raises:
+        TypeError: a mask that is no tensor.
+        ValueError: masks that do not say which nodes, share nodes, or hold unlabelled ones.
+    """
+    n_nodes = values.size
+    check_split(split)
+    if isinstance(split, Mapping):
+        val_name = "valid" if "valid" in split else "val"
+        masks = {f"split[{key!r}]": split.get(key) for key in ("train", val_name)}
+        masks = {k: None if v is None else torch.as_tensor(v) for k, v in masks.items()}
+        column = None
+    else:
+        masks = {f"data.{name}": tensor_of(data, name) for name in ("train_mask", "val_mask")}
+        column = split
+        if column is not None and all(_n_splits(mask) is None for mask in masks.values()):
+            raise ValueError(f"split must be None where the masks hold one split, got {column}")
+    (train_name, train), (val_name, val) = masks.items()
+    none = np.empty(0, dtype=np.int64)
+    judging = none if val is None else _nodes(val, val_name, n_nodes, column)
+    if train is None:
+        labelled = np.flatnonzero((values == values) & (values != -1))
+        if labelled.size == n_nodes:
+            raise ValueError(
+                f"{train_name} must mark the nodes whose labels may be read, got none; without it "
+                "data.y must have unlabelled nodes (-1 or NaN)"
+            )
+        training = np.setdiff1d(labelled, judging)
+        say(f"{train_name} is not there: the {training.size:,} labelled nodes train")
+    else:
+        training = _nodes(train, train_name, n_nodes, column)
+    if not training.size:
+        raise ValueError(f"{train_name} must have at least one node, got none")
+    if judging.size == 1:
+        raise ValueError(
+            f"{val_name} must have at least two nodes, one to judge the edges and one to stop, "
+            "got 1; without it validation nodes are taken from the training ones"
+        )
+    both = np.intersect1d(training, judging)
+    if both.size:
+        raise ValueError(f"{train_name} and {val_name} must not share nodes, got {both[0]} in both")
+    for rows, name in ((training, train_name), (judging, val_name)):
+        blank = (values[rows] != values[rows]) | (values[rows] == -1)
+        if blank.any():
+            node = rows[blank.argmax()]
+            raise ValueError(
+                f"data.y must label the nodes of {name}, got {values[node]:g} at node {node}, "
+                "which means unlabelled; leave such nodes out of the mask, or give a class that "
+                "is named -1 another number"
+            )
+    return training, judging
+
+
+def check_split(split: object) -> None:
+    """Refuse what chooses no split.
+
+    Raises:
+        TypeError: neither None, an integer nor a mapping.
+        ValueError: a mapping without "train".
+    """
+    if isinstance(split, Mapping):
+        if "train" not in split:
+            raise ValueError(
+                f"split must map 'train' and 'valid' to nodes, got {sorted(map(str, split))}"
+            )
+    elif split is not None and (not isinstance(split, Integral) or isinstance(split, bool)):
+        raise TypeError(
+            "split must be a column of the masks or a mapping of roles to nodes, "
+            f"got {type(split).__name__}"
+        )
+
+
+def _n_splits(mask: Tensor | None) -> int | None:
+    return None if mask is None or mask.dim() != 2 else int(mask.shape[1])
+
+
+def _nodes(mask: Tensor, name: str, n_nodes: int, column: int | None) -> NDArray[np.int64]:
+    """The nodes of a mask, or of a list of nodes."""
+    n_splits = _n_splits(mask)
+    if n_splits == 1:
+        mask = mask.squeeze(1)
+    elif n_splits is not None and mask.shape[0] == n_nodes:
+        if column is None or not 0 <= column < n_splits:
+            got = "" if column is None else f", got {column}"
+            raise ValueError(
+                f"{name} holds {n_splits} splits: split=0 to {n_splits - 1} chooses one{got}"
+            )
+        mask = mask[:, column]
+    wanted = f"{name} must be boolean of shape ({n_nodes},), or node numbers, got "
+    what = f"{mask.dtype} of shape {tuple(mask.shape)}"
+    found = mask.detach().cpu()
+    if found.dim() != 1 or found.is_floating_point() or found.is_complex():
+        raise ValueError(wanted + what)
+    values = found.numpy()
+    is_mask = found.dtype == torch.bool or (
+        values.size > 2 and ((values == 0) | (values == 1)).all()
+    )
+    if is_mask:
+        if values.size != n_nodes:
+            raise ValueError(wanted + what)
+        return np.flatnonzero(values)
+    nodes, count = np.unique(values.astype(np.int64), return_counts=True)
+    if nodes.size and not 0 <= nodes[0] <= nodes[-1] < n_nodes:
+        bad = nodes[0] if nodes[0] < 0 else nodes[-1]
+        raise ValueError(f"{wanted}node {bad} of 0 to {n_nodes - 1}")
+    if (count > 1).any():
+        raise ValueError(f"{wanted}node {nodes[count > 1][0]} more than once")
+    return nodes
+
+
+def say(text: str) -> None:
+    """Tell of what was guessed."""
+    warnings.warn(text, UserWarning, stacklevel=3)
