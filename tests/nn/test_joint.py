@@ -30,6 +30,12 @@ def graphs(n_members: int):
     return single, graph_batch(zero, rows, cols, 1, n_members * N, torch.float64)
 
 
+def close_to(expected: torch.Tensor) -> dict[str, float]:
+    """Sums over N nodes, a dozen in a row, each in another order; entries may nearly cancel."""
+    rounding = 12 * N * torch.finfo(expected.dtype).eps
+    return {"rtol": 0, "atol": rounding * float(expected.detach().abs().max())}
+
+
 @pytest.mark.parametrize("dropout", [(0.0, 0.0, 0.0), (0.5, 0.0, 0.3)])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_logits_dropout_and_derivatives_are_those_of_each_network(sparse, dropout):
@@ -57,9 +63,9 @@ def test_logits_dropout_and_derivatives_are_those_of_each_network(sparse, dropou
             expected = net(mine, features, graph, training=True)[0]
         torch.testing.assert_close(logits[k], expected, rtol=1e-12, atol=1e-14)
         (grad,) = torch.autograd.grad(expected.square().sum(), mine["W1"], create_graph=True)
-        torch.testing.assert_close(by_joint[k], grad, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(by_joint[k], grad, **close_to(grad))
         (second,) = torch.autograd.grad(grad.square().sum(), mine["W2"])
-        torch.testing.assert_close(twice[k], second, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(twice[k], second, **close_to(second))
     if any(dropout):  # the second step goes on where the first has stopped
         assert not torch.equal(keeps[0][0], keeps[0][1])
     plain = joint(stacked, together, None)
