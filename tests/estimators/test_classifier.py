@@ -196,7 +196,8 @@ def test_a_verbose_fit_tells_of_outer_iterations_and_the_refit(capsys):
     x, y, _ = blobs()
     LDSClassifier(**QUICK, max_iter=2, verbose=True).fit(x, y)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["1", "2", "refit of 18 members"]
+    assert [line.split(":")[0] for line in lines[:2]] == ["1", "2"]
+    assert lines[2:] == [f"refit, {done} of 18 members trained" for done in range(19)]
     LDSClassifier(**QUICK, max_iter=1).fit(x, y)
     assert not capsys.readouterr().out
 
@@ -239,9 +240,15 @@ HALF = np.triu(np.ones((30, 30)), 1)
     [
         (bad(X=np.where(X30.max() == X30, np.nan, X30)), "NaN"),
         (bad(X=np.where(X30.max() == X30, np.inf, X30)), "infinity"),
-        (bad(y=np.full(30, -1)), "y must label at least two rows"),
-        (bad(y=np.where(Y30 >= 0, 7, -1)), "at least two classes, got only 7"),
-        (bad(y=np.r_[0, 1, np.full(28, -1)]), "labelled rows must be at least 3"),
+        (bad(y=np.full(30, -1)), "y must label at least 4 rows .*, got no labelled row"),
+        (
+            bad(y=np.where(Y30 >= 0, 7, -1)),
+            "two classes or more .*, got 15 of class 7; -1 was read as no label",
+        ),
+        (
+            bad(y=np.r_[0, 1, np.full(28, -1)]),
+            "at least 4 rows .*, got 1 of class 0 and 1 of class 1",
+        ),
         (bad(y=Y30[:-1]), r"y must have one label a row of X, \(30,\), got \(29,\)"),
         (bad(fit={"adjacency": np.ones((29, 29))}), r"adjacency must have shape \(30, 30\)"),
         (bad(fit={"adjacency": HALF}), "adjacency must be symmetric"),
@@ -253,6 +260,18 @@ HALF = np.triu(np.ones((30, 30)), 1)
         (bad(options={"truncation": -1}), "truncation must be 0 or more"),
         (bad(fit={"validation": [0]}), "must be given together"),
         (bad(fit={"validation": [0, 1], "stopping": [1, 2]}), "must not share rows, got row 1"),
+        (
+            bad(fit={"validation": [0, 3], "stopping": np.arange(30) % 3 > 0}),
+            "hold labelled rows",
+        ),
+        (
+            bad(fit={"validation": np.arange(15) % 3 == 9, "stopping": [1]}),
+            r"validation as a mask must have shape \(30,\)",
+        ),
+        (
+            bad(fit={"validation": np.flatnonzero(np.arange(15) % 3), "stopping": [0]}),
+            "outside of validation and stopping must show at least two classes, got 4 of class 0",
+        ),
         (bad(fit={"validation": [0], "stopping": [99]}), "must index the 30 rows"),
         (bad(fit={"validation": [0], "stopping": [20]}), "must hold labelled rows, got row 20"),
     ],
