@@ -21,9 +21,7 @@ from lds.datasets.splits import each_class_first, stratified, three_way
 def load(path: Path, *, target: str | None, test_size: float, seed: int) -> NodeDataset:
     """Read, encode and split a table.
 
-    Numeric and boolean columns are standardised over all rows; every other column is one-hot
-    encoded by its values as text, a missing one counting as a value of its own. Of the labelled
-    rows `test_size` is held out, the others are divided by `splits.three_way`.
+    Columns become features as `lds.datasets.encoding` says. Of the labelled rows `test_size` is held out, the others are divided by `splits.three_way`.
 
     Arguments:
         path: a .csv or .parquet file, one row a node.
@@ -38,8 +36,8 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: pandas, or pyarrow for parquet, is not installed.
-        ValueError: an unknown extension, an unreadable or empty table, no such column, no other
-            column, a numeric column that is not finite, fewer than two classes, too few labels.
+        ValueError: an unknown extension, an unreadable or empty table, no such column, columns that
+            cannot be features, fewer than two classes, too few labels.
     """
     if not 0 <= test_size < 1:
         raise ValueError(
@@ -56,8 +54,7 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
     if frame.empty:
         raise ValueError(f"{path} must have at least one row below its header, got none")
     labels, classes = _labels(frame[target], target)
-    encoding = TableEncoding.of(frame, target)
-    features = encoding.encode(frame)
+    encoding, features = TableEncoding.fit(frame, exclude=(target,))
     rows = np.flatnonzero(labels >= 0)
     fitted, test = _hold_out(labels, rows, test_size, seed)
     if fitted.size < 3:
@@ -69,7 +66,7 @@ def load(path: Path, *, target: str | None, test_size: float, seed: int) -> Node
     return NodeDataset(str(path), features, labels, classes, split, encoding=encoding)
 
 
-def load_rows(path: Path, encoding: TableEncoding) -> NDArray[np.float32]:
+def load_rows(path: Path, encoding: TableEncoding) -> NDArray[np.float64]:
     """The features of further rows, encoded as those of the table that was fitted.
 
     Arguments:
@@ -80,7 +77,7 @@ def load_rows(path: Path, encoding: TableEncoding) -> NDArray[np.float32]:
         FileNotFoundError, ImportError: as for `load`.
         ValueError: an unreadable or empty table, or columns that are missing or of another kind.
     """
-    frame = _read(path, {column.name: str for column in encoding.text})
+    frame = _read(path, {})
     if frame.empty:
         raise ValueError(f"{path} must have at least one row below its header, got none")
     return encoding.encode(frame)
