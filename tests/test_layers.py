@@ -41,12 +41,12 @@ ONLY_PLACES = {
     "sklearn": {
         "estimators",
         "experiments.compare",
-        "datasets.encoding",
         "datasets.mnist",
         "datasets.newsgroups",
         "datasets.splits",
         "datasets.table",
         "datasets.tabular",
+        "datasets.text",
         "graphs.directions",
         "graphs.knn",
         "nn.inputs",

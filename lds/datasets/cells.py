@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MISSING = frozenset(
-    "|?|??|???|na|n/a|n.a.|#na|#n/a|#n/a n/a|<na>|nan|-nan|nat|null|none|missing|(missing)|(blank)"
-    "|-|--|---|–|—|.|..|...|-1.#ind|1.#ind|-1.#qnan|1.#qnan".split("|")
-)
+    ["", "?", "??", "???", "na", "n/a", "n.a.", "#na", "#n/a", "#n/a n/a", "<na>", "nan", "-nan",
+     "nat", "null", "none", "missing", "(missing)", "(blank)", "-", "--", "---", "–", "—", ".",
+     "..", "...", "-1.#ind", "1.#ind", "-1.#qnan", "1.#qnan"]
+)  # fmt: skip
 """Marks of a missing cell, in lower case: those of pandas.read_csv, and "?", dashes and dots."""
 
 YES_NO = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0}, {"t": 1.0, "f": 0.0},

@@ -15,24 +15,17 @@ is said in warnings, and what cannot be used in one error.
 """
 
 import re
-import warnings
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import date, time, timedelta
-from typing import Any, Literal, NoReturn
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lds.datasets.cells import (
-    LARGEST,
-    are_booleans,
-    is_number,
-    read_booleans,
-    read_numbers,
-    text_of,
-)
-from lds.datasets.dates import formats_of, read_dates, seconds_of
+from lds.datasets.cells import LARGEST, are_booleans, read_booleans, read_numbers
+from lds.datasets.dates import formats_of, read_dates
+from lds.datasets.dtypes import cells_of, column_at, names_of, plain_of, texts_of
+from lds.datasets.notes import Notes, listed
 
 Kind = Literal["number", "boolean", "date", "category", "text"]
 
@@ -50,9 +43,6 @@ DIFFERENT = 0.95
 
 ROWS = 10
 """Fewer rows are too few to tell an identifier by its cells."""
-
-SHOWN = 8
-"""Columns, or cells, that a sentence names at most."""
 
 _NAMED_ID = re.compile(
     r"(?i:unnamed: ?\d+|index|idx|row|row[ _.-]?names?|row[ _.-]?(?:id|no|nr|num|number|index)|"
@@ -94,75 +84,8 @@ class Column:
 def missing(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Where values of a column are missing."""
     if values.dtype.kind == "f":
-        return np.isnan(values)
+        return np.asarray(np.isnan(values))
     return np.array([value is None for value in values], dtype=bool)
-
-
-@dataclass
-class Notes:
-    """What is to be said of a table: faults in one error, each kind of guess in one warning."""
-
-    faults: list[str] = field(default_factory=list)
-    guesses: dict[str, list[str]] = field(default_factory=dict)
-
-    def guess(self, sentence: str, about: str) -> None:
-        """Note something; `sentence` has {} where all it is about goes."""
-        self.guesses.setdefault(sentence, []).append(about)
-
-    def say(self) -> None:
-        """Raise the faults, else warn of the guesses."""
-        if self.faults:
-            self.fail()
-        for sentence, about in self.guesses.items():
-            warnings.warn(sentence.format(listed(about)), UserWarning, stacklevel=4)
-
-    def fail(self) -> NoReturn:
-        """Raise the faults."""
-        if len(self.faults) == 1:
-            raise ValueError(self.faults[0])
-        raise ValueError(
-            f"the table has {len(self.faults)} faults: " + "; ".join(self.faults[: 3 * SHOWN])
-        )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names with commas between them, the first few."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def names_of(frame: Any) -> list[str]:
-    """The names of columns as text; those of an array are "0", "1", ..."""
-    if isinstance(frame, np.ndarray):
-        return [str(place) for place in range(frame.shape[1])]
-    return [str(name) for name in frame.columns]
-
-
-def as_pandas(frame: Any) -> Any:
-    """A data frame of pandas, polars or pyarrow, or an array of numbers, to read columns from.
-
-    Raises:
-        ImportError: it is not of pandas, and pandas or pyarrow is not installed.
-        TypeError: it is none of these.
-    """
-    if isinstance(frame, np.ndarray) or hasattr(frame, "iloc"):
-        return frame
-    if hasattr(frame, "collect") and hasattr(frame, "collect_schema"):
-        frame = frame.collect()  # polars' LazyFrame
-    if not hasattr(frame, "to_pandas"):
-        raise TypeError(f"a table must be a data frame, got {type(frame).__name__}")
-    try:
-        return frame.to_pandas()
-    except ImportError as error:
-        raise ImportError(
-            f"a data frame of {type(frame).__module__.split('.')[0]} needs pandas and pyarrow: "
-            f"pip install 'lds[table]' ({error})"
-        ) from error
-
-
-def column_at(frame: Any, place: int) -> Any:
-    """A column by its place: a pandas Series, or of an array its numbers."""
-    return frame[:, place] if isinstance(frame, np.ndarray) else frame.iloc[:, place]
 
 
 def recognise(
@@ -190,7 +113,7 @@ def recognise(
     for place in places:
         raw, name = column_at(frame, place), names[place]
         if categorical is not None and place in categorical:
-            columns.append(Column(name, place, Form("category"), _texts(_cells(raw))))
+            columns.append(Column(name, place, Form("category"), texts_of(cells_of(raw))))
             continue
         found = _recognised(name, place, raw, notes, decimal, by_dtype=categorical is None)
         if found is not None:
@@ -205,13 +128,16 @@ def recognise(
 def read(name: str, raw: Any, form: Form, notes: Notes) -> NDArray[Any]:
     """The values of a column of later rows, read as that of the fit was."""
     if form.kind in ("category", "text"):
-        return _texts(_cells(raw))
-    kind, plain = _plain(name, raw, notes)
+        return texts_of(cells_of(raw))
+    kind, plain = plain_of(name, raw, notes)
     if kind == "category":
         kind, plain = "cells", plain.tolist()
     if kind != "cells":
-        if form.kind == "date" and kind != "date" or form.kind != "date" and kind == "date":
-            notes.faults.append(f"column {name!r} must hold a {form.kind}, as in the fit, got {kind}")
+        if (form.kind == "date") != (kind == "date"):
+            notes.faults.append(
+                f"column {name!r} must hold {form.kind}s, as in the fit, got {kind}s"
+            )
+            return np.zeros(len(plain))
         return _finite(name, plain, notes) if form.kind == "number" else plain
     if form.kind == "number":
         numbers = read_numbers(plain, form.decimal)
@@ -228,7 +154,7 @@ def read(name: str, raw: Any, form: Form, notes: Notes) -> NDArray[Any]:
 def _recognised(
     name: str, place: int, raw: Any, notes: Notes, decimal: str, *, by_dtype: bool
 ) -> Column | None:
-    kind, plain = _plain(name, raw, notes)
+    kind, plain = plain_of(name, raw, notes)
     if kind == "category":
         if by_dtype:
             return Column(name, place, Form("category"), plain)
@@ -238,7 +164,7 @@ def _recognised(
         return Column(name, place, Form(kind), values)  # type: ignore[arg-type]
     there = [cell for cell in plain if cell is not None]
     if not there:
-        return Column(name, place, Form("category"), _texts(plain))
+        return Column(name, place, Form("category"), texts_of(plain))
     if are_booleans(there):
         return Column(name, place, Form("boolean"), read_booleans(plain)[0])
     numbers = read_numbers(plain, decimal)
@@ -252,14 +178,14 @@ def _recognised(
             )  # fmt: skip
         form = Form("number", numbers.decimal)
         return Column(name, place, form, _finite(name, numbers.values, notes))
-    texts = _texts(plain)
+    texts = texts_of(plain)
     different = sorted({text for text in texts if text is not None})
     formats = formats_of(different)
     if formats and _nearly_all(formats[0][1], len(different)):
         pattern, missed = formats[0]
-        values, odd = read_dates(texts, pattern)
+        values, odd = read_dates(texts.tolist(), pattern)
         if len(formats) > 1 and formats[1][1] == missed:
-            other = read_dates(texts, formats[1][0])[0]
+            other = read_dates(texts.tolist(), formats[1][0])[0]
             if not np.array_equal(values, other, equal_nan=True):
                 notes.guess(
                     "dates could have the day or the month first and are read in the first of "
@@ -277,83 +203,6 @@ def _recognised(
         len(there) >= ROWS and len(different) > NEARLY * len(there)
     )
     return Column(name, place, Form("text" if many else "category"), texts)
-
-
-def _plain(name: str, raw: Any, notes: Notes) -> tuple[str, Any]:
-    """What a column is by its dtype, and its values; "cells" where its cells decide."""
-    if isinstance(raw, np.ndarray):
-        return "number", raw.astype(np.float64)
-    import pandas as pd
-
-    types = pd.api.types
-    if isinstance(raw.dtype, pd.CategoricalDtype):
-        return "category", _texts(_cells(raw))
-    if isinstance(raw.dtype, pd.SparseDtype):
-        raw = raw.sparse.to_dense()
-    if isinstance(raw.dtype, pd.PeriodDtype):
-        raw = raw.dt.to_timestamp()
-    if types.is_complex_dtype(raw.dtype):
-        notes.faults.append(f"column {name!r} must hold real numbers, got complex ones")
-        return "number", np.zeros(len(raw))
-    if types.is_bool_dtype(raw.dtype) and raw.dtype != object:
-        return "boolean", raw.to_numpy(dtype=np.float64, na_value=np.nan)
-    if types.is_numeric_dtype(raw.dtype):
-        return "number", raw.to_numpy(dtype=np.float64, na_value=np.nan)
-    if types.is_datetime64_any_dtype(raw.dtype):
-        return "date", seconds_of(raw)
-    if types.is_timedelta64_dtype(raw.dtype):
-        return "number", raw.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
-    cells = _cells(raw)
-    there = [cell for cell in cells if cell is not None]
-    if there and all(isinstance(cell, bool | np.bool_) for cell in there):
-        return "boolean", np.array([np.nan if c is None else float(c) for c in cells])
-    if there and all(isinstance(cell, date | np.datetime64) for cell in there):
-        return "date", seconds_of(cells)
-    if there and all(isinstance(cell, time) for cell in there):
-        return "number", np.array([np.nan if c is None else _of_day(c) for c in cells])
-    if there and all(isinstance(cell, timedelta | np.timedelta64) for cell in there):
-        spans = pd.to_timedelta(pd.Series(cells)).dt.total_seconds()
-        return "number", spans.to_numpy(dtype=np.float64, na_value=np.nan)
-    for row, cell in enumerate(cells):
-        if not (cell is None or isinstance(cell, str | date) or is_number(cell)):
-            notes.faults.append(
-                f"column {name!r} must hold a number, a date or text in each row, got "
-                f"{type(cell).__name__} in row {row}"
-            )
-            return "number", np.zeros(len(cells))
-    return "cells", [str(c) if isinstance(c, date) else c for c in cells]
-
-
-def _cells(raw: Any) -> list[Any]:
-    """The cells of a column, text without what surrounds it, None where missing."""
-    if isinstance(raw, np.ndarray):
-        return [None if np.isnan(c) else int(c) if c.is_integer() else c for c in raw.tolist()]
-    nothing = raw.isna().to_numpy(dtype=bool)
-    found: list[Any] = []
-    for cell, absent in zip(raw.to_numpy(dtype=object), nothing, strict=True):
-        cell = cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
-        if absent or cell is None:
-            found.append(None)
-        elif isinstance(cell, str):
-            found.append(text_of(cell))
-        elif isinstance(cell, float | np.floating):
-            found.append(None if np.isnan(cell) else float(cell))
-        else:
-            found.append(cell)
-    return found
-
-
-def _texts(cells: Sequence[Any]) -> NDArray[Any]:
-    """Cells as text; whole numbers as integers, so that 1 and 1.0 are one value."""
-    texts = [
-        None if c is None else str(int(c)) if isinstance(c, float) and c.is_integer() else str(c)
-        for c in cells
-    ]
-    return np.array(texts, dtype=object)
-
-
-def _of_day(moment: time) -> float:
-    return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
 
 
 def _finite(name: str, values: NDArray[np.float64], notes: Notes) -> NDArray[np.float64]:
@@ -470,4 +319,4 @@ def _whole(raw: Any, values: NDArray[np.float64]) -> bool:
         return True
     if raw.dtype.kind == "f":
         return bool(raw.isna().any())  # integers with gaps become floats in pandas
-    return read_numbers(_cells(raw), ".").whole
+    return read_numbers(cells_of(raw), ".").whole

@@ -8,9 +8,9 @@
 | category | 0 or 1 for each value |
 | text | `text.Pieces` |
 
-A missing number or date is the median of its column, a missing boolean the mean, a missing category
-or text has 0 in all its features. Columns with missing cells have one feature more, which is 1 where
-the cell is missing.
+A missing number or date is the median of its column (a few large values do not move it), a missing
+boolean the mean; a missing category or text has 0 in all its features. Columns with missing cells
+have one feature more, which is 1 where the cell is missing.
 
 Where all columns are numbers without gaps and in like units, or counts of words, they stay as they
 are: pixels stay pixels.
@@ -25,18 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lds.datasets.columns import (
-    Column,
-    Form,
-    Notes,
-    as_pandas,
-    column_at,
-    listed,
-    missing,
-    names_of,
-    read,
-    recognise,
-)
+from lds.datasets.columns import Column, Form, missing, read, recognise
+from lds.datasets.dtypes import as_pandas, column_at, names_of
+from lds.datasets.notes import Notes, listed
 from lds.datasets.text import Pieces
 from lds.graphs.similarity import are_words
 
@@ -77,7 +68,8 @@ class Quantity:
         mean, deviation = float(there.mean()), float(there.std())
         if kind == "boolean":
             return cls(column.name, column.form, mean, 0.0, 1.0, n_missing)
-        fill, cycles = float(np.median(there)), ()
+        fill = float(np.median(there))
+        cycles: tuple[float, ...] = ()
         if kind == "date":
             span, in_day = np.ptp(there), np.mod(there, DAY)
             cycles = (YEAR,) * bool(span > YEAR) + (DAY,) * bool(span > DAY and np.ptp(in_day) > 0)
@@ -212,7 +204,7 @@ class TableEncoding:
         Raises:
             ValueError: names that are not columns or are there twice, infinite numbers, cells that
                 are no number, date or text, or no column left; all of it in one error.
-            TypeError, ImportError: as for `columns.as_pandas`.
+            TypeError, ImportError: as for `dtypes.as_pandas`.
         """
         if decimal not in (".", ","):
             raise ValueError(f'decimal must be "." or ",", got {decimal!r}')

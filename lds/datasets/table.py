@@ -21,7 +21,8 @@ from lds.datasets.splits import each_class_first, stratified, three_way
 def load(path: Path, *, target: str | None, test_size: float, seed: int) -> NodeDataset:
     """Read, encode and split a table.
 
-    Columns become features as `lds.datasets.encoding` says. Of the labelled rows `test_size` is held out, the others are divided by `splits.three_way`.
+    Columns become features as `lds.datasets.encoding` says. Of the labelled rows `test_size` is
+    held out, the others are divided by `splits.three_way`.
 
     Arguments:
         path: a .csv or .parquet file, one row a node.

@@ -244,9 +244,9 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             TypeError: an argument is of a kind that cannot be used.
-            ValueError: X holds infinite numbers, y is of another length, shows fewer than two classes or too
-                few labels, a graph or a role does not fit, an option is out of range, or what is to
-                be resumed is damaged or of another fit.
+            ValueError: X holds infinite numbers, y is of another length, shows fewer than two
+                classes or too few labels, a graph or a role does not fit, an option is out of
+                range, or what is to be resumed is damaged or of another fit.
         """
         x, encoding = fitted_features(self, X)
         n_rows = x.shape[0]

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
 from lds.datasets.cells import LARGEST
-from lds.datasets.columns import as_pandas
+from lds.datasets.dtypes import as_pandas
 from lds.datasets.encoding import TableEncoding
+from lds.nn.inputs import as_array
 
 FROM_DTYPE = "from_dtype"
 
@@ -43,7 +44,7 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
         names = [str(name) for name in frame.columns]
         encoding, features = TableEncoding.fit(frame, categorical=_chosen(categorical, names))
         return features, encoding
-    x = _checked_array(estimator, X, reset=True)
+    x: Any = _checked_array(estimator, X, reset=True)
     names = [str(place) for place in range(x.shape[1])]
     chosen = _chosen(categorical, names) or []
     if sp.issparse(x):
@@ -52,7 +53,7 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
                 "categorical_features are for dense arrays and data frames, got sparse X; encode "
                 "them first, as scikit-learn's OneHotEncoder does"
             )
-        return sp.csr_array(x), None
+        return _csr(x), None
     if not chosen and not np.isnan(x).any():
         return x, None
     encoding, features = TableEncoding.fit(x, categorical=chosen)
@@ -79,14 +80,12 @@ def later_features(
 
         validate_data(estimator, X, reset=False, skip_check_array=True)
         return encoding.encode(pd.DataFrame(np.asarray(X, dtype=object), columns=encoding.names))
-    x = _checked_array(estimator, X, reset=False)
-    if sp.issparse(x):
-        if encoding is None:
-            return sp.csr_array(x)
-        x = x.toarray()
+    x: Any = _checked_array(estimator, X, reset=False)
+    if sp.issparse(x) and encoding is None:
+        return _csr(x)
+    x = as_array(x)
     if encoding is None and np.isnan(x).any():
-        dense = fitted.toarray() if sp.issparse(fitted) else fitted
-        encoding = TableEncoding.unchanged(dense)
+        encoding = TableEncoding.unchanged(as_array(fitted))
     return x if encoding is None else encoding.encode(x)
 
 
@@ -103,19 +102,22 @@ def _checked_frame(estimator: Any, X: Any, *, reset: bool) -> Any:
 
 def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
     """Numbers, NaN where missing; a sparse matrix has none missing."""
-    x = validate_data(
+    x: Any = validate_data(
         estimator, X, reset=reset, accept_sparse="csr", dtype=np.float64, ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )  # fmt: skip
+    rows: NDArray[Any]
+    columns: NDArray[Any]
     if sp.issparse(x):
-        entries = x.tocoo()
+        entries = _csr(x).tocoo()
         rows, columns, values = entries.row, entries.col, entries.data
         wrong = ~(np.abs(values) <= LARGEST)
         missing = "; missing values are taken in dense arrays and data frames"
     else:
         wrong = np.abs(x) > LARGEST
-        rows, columns = np.nonzero(wrong)
-        values, wrong, missing = x[rows, columns], np.ones(len(rows), dtype=bool), ""
+        places = np.nonzero(wrong)
+        values, wrong, missing = x[places], wrong[places], ""
+        rows, columns = places[0], places[1]
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         value = values[first]
@@ -125,6 +127,10 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
             f"column {columns[first]}{missing if np.isnan(value) else ''}"
         )
     return x
+
+
+def _csr(x: Any) -> sp.csr_array:
+    return sp.csr_array(x)
 
 
 def _holds_objects(X: Any) -> bool:

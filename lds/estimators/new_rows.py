@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lds._types import Features
 from lds.bilevel.step import mix
-from lds.checkpoints import load_features, load_run
+from lds.checkpoints import load_encoding, load_features, load_run
 from lds.config import LDSConfig
 from lds.datasets.encoding import TableEncoding
 from lds.datasets.table import load_rows
@@ -86,7 +86,7 @@ def predict_from_run(folder: Path, rows: Path) -> tuple[NDArray[np.floating[Any]
         ValueError: a file is damaged, or the rows do not fit the table (see `table.load_rows`).
     """
     run, x = load_run(folder), load_features(folder)
-    new = load_rows(rows, TableEncoding.from_dict(run.settings["table"]))
+    new = load_rows(rows, TableEncoding.from_arrays(load_encoding(folder)))
     config = LDSConfig(**run.settings["options"])
     tree = starting_tree(x, run.edge_probs, config.metric) if config.connected else None
     edges = EdgeDistribution(run.edge_probs, candidates=PairList.of(run.edge_probs), tree=tree)

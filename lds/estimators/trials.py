@@ -20,6 +20,7 @@ from lds._types import Features
 from lds.bilevel.checks import NonFiniteError
 from lds.checkpoints import write_json
 from lds.estimators.classifier import LDSClassifier
+from lds.estimators.frames import fitted_features
 from lds.estimators.labels import encode_labels, split_roles
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.knn import knn_adjacency
@@ -139,7 +140,7 @@ def _runs(
     stopping: ArrayLike | None = None,
 ) -> tuple[Features, NDArray[np.int64], list[Run]]:
     """What `LDSClassifier.fit` learns from, for each job; equal neighbour graphs made once."""
-    x = clone(estimator)._validated(X)
+    x, _ = fitted_features(clone(estimator), X)
     codes, _ = encode_labels(y, x.shape[0])
     given = None
     if adjacency is not None:
