@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lds.datasets.cells import LARGEST, are_booleans, read_booleans, read_numbers
+from lds.datasets.cells import LARGEST, are_booleans, is_number, read_booleans, read_numbers
 from lds.datasets.dates import formats_of, read_dates
 from lds.datasets.dtypes import cells_of, column_at, names_of, plain_of, texts_of
 from lds.datasets.notes import Notes, listed
@@ -319,4 +319,6 @@ def _whole(raw: Any, values: NDArray[np.float64]) -> bool:
         return True
     if raw.dtype.kind == "f":
         return bool(raw.isna().any())  # integers with gaps become floats in pandas
-    return read_numbers(cells_of(raw), ".").whole
+    cells = cells_of(raw)
+    plain = all(cell is None or isinstance(cell, str) or is_number(cell) for cell in cells)
+    return plain and read_numbers(cells, ".").whole

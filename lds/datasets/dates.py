@@ -58,7 +58,7 @@ def formats_of(cells: Sequence[str]) -> list[tuple[str, int]]:
             for cell in sample:
                 guess = guess_datetime_format(cell, dayfirst=dayfirst)
                 if isinstance(guess, str):
-                    iso = guess.startswith("%Y-%m") and "%S" in guess  # fractions come and go
+                    iso = guess.startswith("%Y-%m-%d")  # times and fractions come and go
                     candidates["ISO8601" if iso else guess] = None
     if not any(":" in cell or "/" in cell or "." in cell or "-" in cell for cell in sample):
         found = list(candidates)
