@@ -10,6 +10,7 @@
 | weights.safetensors | the network's weights |
 | predictions.npz | class probabilities, their uncertainty, hidden layer, labels, roles' rows |
 | features.npz | of a table: its rows as they were learned from, to predict further ones |
+| encoding.npz | of a table: how its columns became features, see `lds.datasets.encoding` |
 | checkpoint.pt | where `lds fit --resume` goes on (see `lds.bilevel.resume`) |
 
 `begin_run` writes the settings alone: a folder without the other files is of a run that has not
@@ -33,7 +34,7 @@ from lds._files import dumps, write_atomically, write_json
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 FILES = (
     "settings.json",
     "metrics.jsonl",
@@ -45,7 +46,7 @@ FILES = (
 )
 
 
-FEATURES = "features.npz"
+FEATURES, ENCODING = "features.npz", "encoding.npz"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Run:
 
     Attributes:
         settings: data set, options, versions; "classes" are their names, and "table" and "file",
-            for a run on a table, how its columns become features and how it was read.
+            for a run on a table, what kind each column is and how many features it became, without
+            its values, and how the file was read.
         metrics: one record an outer iteration.
         summary: accuracies, controls, reason, seconds.
         start: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1]: probabilities before learning.
@@ -78,7 +80,7 @@ class Run:
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, FEATURES):
+    for name in (*FILES, FEATURES, ENCODING):
         (folder / name).unlink(missing_ok=True)
     write_json(folder / "settings.json", {"format": FORMAT, **settings})
 
@@ -94,9 +96,15 @@ def load_settings(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no settings.json")
     settings = _read(path, json.loads)
-    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
-        raise ValueError(f"{path} must be of run format {FORMAT}, written by `lds fit`")
-    return settings
+    found = settings.get("format") if isinstance(settings, dict) else None
+    if found != FORMAT:
+        older = isinstance(found, int) and found < FORMAT
+        hint = ", of an earlier version of lds; fit again with this one" if older else ""
+        raise ValueError(
+            f"{path} must be of run format {FORMAT}, written by `lds fit`, got {found}{hint}"
+        )
+    known: dict[str, Any] = settings
+    return known
 
 
 def save_run(
@@ -110,12 +118,14 @@ def save_run(
     weights: dict[str, "Tensor"],
     predictions: dict[str, NDArray[Any]],
     features: NDArray[Any] | None = None,
+    encoding: dict[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write a run; each file is complete or not there. See `Run` for the arguments.
 
     Arguments:
         features: `(n_nodes, n_features)` where further rows are to be predicted from the folder;
             see `load_features`.
+        encoding: of a table's columns, as arrays; see `load_encoding`.
     """
     from safetensors.torch import save as save_tensors
 
@@ -133,6 +143,8 @@ def save_run(
     write_atomically(folder / "predictions.npz", lambda file: _savez(file, predictions))
     if features is not None:
         write_atomically(folder / FEATURES, lambda file: _savez(file, {"features": features}))
+    if encoding is not None:
+        write_atomically(folder / ENCODING, lambda file: _savez(file, encoding))
     write_json(folder / "summary.json", summary)
 
 
@@ -143,12 +155,25 @@ def load_features(folder: str | Path) -> NDArray[Any]:
         FileNotFoundError: the folder has none: the run was not on a table, or has not ended.
         ValueError: the file is damaged.
     """
-    path = Path(folder) / FEATURES
+    return _read_of_table(folder, FEATURES, "features")["features"]
+
+
+def load_encoding(folder: str | Path) -> dict[str, NDArray[Any]]:
+    """How the columns of a table became features, as the arrays that were saved.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `load_features`.
+    """
+    return _read_of_table(folder, ENCODING, "encoding")
+
+
+def _read_of_table(folder: str | Path, name: str, array: str) -> dict[str, NDArray[Any]]:
+    path = Path(folder) / name
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} has no {FEATURES}: only a run of `lds fit` on a table that has ended does"
+            f"{folder} has no {name}: only a run of `lds fit` on a table that has ended does"
         )
-    return _read_arrays(path, ("features",))["features"]
+    return _read_arrays(path, (array,))
 
 
 def check_finished(folder: str | Path) -> None:

@@ -32,9 +32,9 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
     edges = result.edges.to_csr(CUTOFF)
     kept = float(edges.sum()) / 2
     best = result.history[result.best]
-    known = {"classes": list(data.classes), "versions": _versions()}
+    known: dict[str, Any] = {"classes": list(data.classes), "versions": _versions()}
     if data.encoding is not None:
-        known["table"] = data.encoding.to_dict()
+        known["table"] = data.encoding.summary()
     if data.file is not None:
         known["file"] = data.file.to_dict()
     summary = {
@@ -67,6 +67,7 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
             **{f"{role}_rows": rows for role, rows in vars(data.split).items()},
         },
         features=np.asarray(data.features) if data.encoding is not None else None,
+        encoding=data.encoding.to_arrays() if data.encoding is not None else None,
     )
     blank = np.flatnonzero(data.labels < 0)
     if blank.size:

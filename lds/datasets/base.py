@@ -26,7 +26,7 @@ class NodeDataset:
 
     Arguments:
         name: of the data set, or the file it was read from.
-        features: X, `(n_nodes, n_features)` float32, preprocessed; dense or CSR.
+        features: X, `(n_nodes, n_features)` floats, preprocessed; dense or CSR.
         labels: int64 `(n_nodes,)`, numbers of classes, -1 where unknown.
         classes: class c has the name classes[c].
         split: the rows of each role, all of them labelled.

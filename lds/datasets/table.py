@@ -41,7 +41,8 @@ def load(
 ) -> NodeDataset:
     """Read, encode and split a table.
 
-    Of the labelled rows `test_size` is held out, the others are divided by `splits.three_way`.
+    Columns become features as `lds.datasets.encoding` says. Of the labelled rows `test_size` is
+    held out, the others are divided by `splits.three_way`.
 
     Arguments:
         path: of the file, one row a node (see `reading.read_table`).
@@ -81,7 +82,9 @@ def load(
                 frame[roles.target], roles.target, unlabelled, test_size
             )
     with _collected(faults):
-        table, features = _encode(frame, roles, how.decimal)
+        table, features = TableEncoding.fit(
+            frame, exclude=roles.no_features, decimal=how.decimal or "."
+        )
     fitted, test = _hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
     _raise(path, faults)
     split = Split(*three_way(labels, fitted, seed), test)
@@ -102,7 +105,7 @@ class Rows:
         found: what was found out about their file.
     """
 
-    features: NDArray[np.float32]
+    features: NDArray[np.float64]
     identifiers: tuple[str, ...] | None
     found: tuple[str, ...]
 
@@ -158,8 +161,7 @@ def load_rows(
         )
     known = roles.identifier is not None and roles.identifier in frame.columns
     identifiers = _identifiers(frame, str(roles.identifier)) if known else None
-    features = encoding.encode(_typed(frame, file.decimal, encoding))
-    return Rows(features, identifiers, how.found)
+    return Rows(encoding.encode(frame), identifiers, how.found)
 
 
 def _read_like(
@@ -224,28 +226,6 @@ def _identifiers(frame: Any, name: str) -> tuple[str, ...]:
 def _objects(column: Any) -> list[Any]:
     values: list[Any] = column.to_numpy(dtype=object, na_value=None).tolist()
     return values
-
-
-def _encode(
-    frame: Any, roles: Roles, decimal: str | None
-) -> tuple[TableEncoding, NDArray[np.float32]]:
-    """The encoding of a table, and its features."""
-    aside = [name for name in roles.no_features if name != roles.target]
-    typed = _typed(frame.drop(columns=aside), decimal)
-    target = typed.columns[0] if roles.target is None else roles.target
-    table = TableEncoding.of(typed, target)
-    return table, table.encode(typed)
-
-
-def _typed(frame: Any, decimal: str | None, encoding: TableEncoding | None = None) -> Any:
-    """Columns of text with the types that pandas finds in them; a frame of types as it is."""
-    import pandas as pd
-
-    if any(frame[name].dtype != object for name in frame.columns):
-        return frame
-    kinds = {} if encoding is None else {column.name: str for column in encoding.text}
-    text = io.StringIO(frame.to_csv(index=False))
-    return pd.read_csv(text, dtype=kinds, decimal=decimal or ".")
 
 
 def _hold_out(

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from lds._labels import encode_labels
 from lds.bilevel.step import mix
 from lds.config import Estimator, LDSConfig, Method
+from lds.estimators.frames import fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.new_rows import predict_new_rows
 from lds.graphs.export import node_attributes, save_graph
@@ -93,6 +94,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         metric_rank: of a metric on pairs of rows, learned with the edges; 0 has none.
         method: "committee", or "lds", the thesis's, which alone takes backbone, connected,
             estimator, batch_nodes, learn_inner_lr and support="all".
+        categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
+            names, their places, or a mask; "from_dtype" are those of pandas' dtype category.
         random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
         checkpoint: folder in which the state of a fit is kept after every outer iteration; None
             keeps none. One folder is for one fit at a time.
@@ -160,6 +163,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         agreement: float | None = None,
         metric_rank: int | None = None,
         method: Method = "committee",
+        categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -196,6 +200,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         self.agreement = agreement
         self.metric_rank = metric_rank
         self.method = method
+        self.categorical_features = categorical_features
         self.random_state = random_state
         self.checkpoint = checkpoint
         self.resume = resume
@@ -224,7 +229,10 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         """Learn the graph and classify every row.
 
         Arguments:
-            X: `(n_rows, n_features)`, dense, sparse or a data frame, finite.
+            X: `(n_rows, n_features)` numbers, dense with NaN where missing, or sparse; or a data
+                frame of pandas or polars, with numbers, categories, text, dates, booleans and
+                missing values in its columns (see `lds.datasets.encoding`). Dense numbers that are
+                all there are used as they are.
             y: `(n_rows,)` strings, integers or booleans; -1 (None or NaN among strings) is
                 unlabelled.
             adjacency: a graph of the rows, whose weights are starting probabilities of edges:
@@ -239,11 +247,11 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             TypeError: an argument is of a kind that cannot be used.
-            ValueError: X is not finite, y is of another length, shows fewer than two classes or too
-                few labels, a graph or a role does not fit, an option is out of range, or what is to
-                be resumed is damaged or of another fit.
+            ValueError: X holds infinite numbers, y is of another length, shows fewer than two
+                classes or too few labels, a graph or a role does not fit, an option is out of
+                range, or what is to be resumed is damaged or of another fit.
         """
-        x = self._validated(X)
+        x, encoding = fitted_features(self, X)
         n_rows = x.shape[0]
         codes, classes = encode_labels(y, n_rows)
         config = self._config()
@@ -272,7 +280,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             )
         elif result.reason not in ("patience", "max_iter"):
             warnings.warn(f"the fit ended early: {result.reason}", UserWarning, stacklevel=2)
-        self._result, self._x, self._codes = result, x, codes
+        self._result, self._x, self._codes, self._encoding = result, x, codes, encoding
         self.split_ = split
         self.classes_ = classes
         self.label_distributions_ = result.probabilities
@@ -295,9 +303,9 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
         """Class probabilities of rows not seen in `fit`, `(n_new, n_classes)`; see the class."""
         check_is_fitted(self)
-        x = self._validated(X, reset=False)
+        x = later_features(self, X, self._encoding, self._x)
         if sp.issparse(x) != sp.issparse(self._x):
-            x = _csr(x) if sp.issparse(self._x) else x.toarray()
+            x = sp.csr_array(x) if sp.issparse(self._x) else x.toarray()
         result = self._result
         return predict_new_rows(
             x, self._x, self._codes, result.config, result.params, result.edges,
@@ -372,17 +380,6 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             entropy=self.entropy_, mutual_information=self.mutual_information_,
         )  # fmt: skip
 
-    def _validated(self, X: ArrayLike, *, reset: bool = True) -> Any:
-        try:
-            x = validate_data(
-                self, X, reset=reset, accept_sparse="csr", dtype=np.float32,
-                ensure_min_samples=2 if reset else 1,
-            )  # fmt: skip
-        except (TypeError, ValueError) as error:
-            _check_columns(X, error)
-            raise
-        return _csr(x) if sp.issparse(x) else x
-
     def _config(self) -> LDSConfig:
         options = {
             f.name: getattr(self, f.name) for f in fields(LDSConfig) if hasattr(self, f.name)
@@ -395,27 +392,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         return tags
-
-
-def _csr(x: Any) -> sp.csr_array:
-    return sp.csr_array(x)
-
-
-def _check_columns(x: Any, refused: Exception) -> None:
-    """Say which column of a data frame that was refused does not hold numbers.
-
-    Raises:
-        ValueError: one does not.
-    """
-    for name in x.columns if hasattr(x, "dtypes") and hasattr(x, "columns") else ():
-        try:
-            np.asarray(x[name], dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"column {name!r} of X must hold numbers ({error}); fill in what is missing and "
-                "encode categories, as scikit-learn's OneHotEncoder or pandas.get_dummies do"
-            ) from refused
 
 
 def _print_member(done: int, total: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lds._types import Features
 from lds.bilevel.step import mix
-from lds.checkpoints import load_features, load_run
+from lds.checkpoints import load_encoding, load_features, load_run
 from lds.config import LDSConfig
 from lds.datasets.encoding import TableEncoding
 from lds.datasets.reading import FileFormat
@@ -112,7 +112,7 @@ def predict_from_run(
     run, x = load_run(folder), load_features(folder)
     settings = run.settings
     read = load_rows(
-        rows, TableEncoding.from_dict(settings["table"]), FileFormat.from_dict(settings["file"]),
+        rows, TableEncoding.from_arrays(load_encoding(folder)), FileFormat.from_dict(settings["file"]),
         settings["source"], separator=separator, text_encoding=encoding, header=header,
     )  # fmt: skip
     config = LDSConfig(**settings["options"])

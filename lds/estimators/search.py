@@ -15,11 +15,12 @@ from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from lds._labels import encode_labels
 from lds._version import __version__
 from lds.estimators.classifier import LDSClassifier
+from lds.estimators.frames import fitted_features
 from lds.estimators.labels import split_roles
 from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
 from lds.graphs.interop import as_adjacency
@@ -128,7 +129,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         """
         estimator = LDSClassifier() if self.estimator is None else self.estimator
         settings = self._settings(estimator)
-        data = _digest(X, y, fit_params)
+        data = _digest(estimator, X, y, fit_params)
         jobs = [(setting, seed) for setting in settings for seed in map(int, self.seeds)]
         keys = [_key(data, estimator, setting, seed) for setting, seed in jobs]
         folder = None if self.folder is None else Path(self.folder)
@@ -322,17 +323,19 @@ def _key(data: str, estimator: LDSClassifier, setting: dict[str, Any], seed: int
     options = {
         name: _plain(name, value)
         for name, value in (estimator.get_params() | setting).items()
-        if name not in ("random_state", *ALONE)
+        if name not in ("random_state", "categorical_features", *ALONE)
     }
     text = json.dumps([__version__, data, options, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _digest(X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]) -> str:
+def _digest(
+    estimator: LDSClassifier, X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]
+) -> str:
     """A name of the data that is the same in whatever form they lie; refuses what `fit` would."""
     if unknown := sorted(fit_params.keys() - FIT_PARAMS):
         raise TypeError(f"fit takes {', '.join(FIT_PARAMS)}, got {unknown[0]!r}")
-    x = check_array(X, accept_sparse="csr", dtype=np.float32)
+    x, _ = fitted_features(clone(estimator), X)
     codes, classes = encode_labels(y, x.shape[0])
     roles = {name: fit_params.get(name) for name in ("validation", "stopping")}
     if any(role is not None for role in roles.values()):

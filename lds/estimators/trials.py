@@ -21,6 +21,7 @@ from lds._labels import encode_labels
 from lds._types import Features
 from lds.bilevel.checks import NonFiniteError
 from lds.estimators.classifier import LDSClassifier
+from lds.estimators.frames import fitted_features
 from lds.estimators.labels import split_roles
 from lds.graphs.interop import as_adjacency
 from lds.graphs.knn import knn_adjacency
@@ -140,7 +141,7 @@ def _runs(
     stopping: ArrayLike | None = None,
 ) -> tuple[Features, NDArray[np.int64], list[Run]]:
     """What `LDSClassifier.fit` learns from, for each job; equal neighbour graphs made once."""
-    x = clone(estimator)._validated(X)
+    x, _ = fitted_features(clone(estimator), X)
     codes, classes = encode_labels(y, x.shape[0])
     given = None
     if adjacency is not None:

@@ -158,14 +158,25 @@ def _quality(run: Run) -> str:
 
 def _settings(run: Run) -> str:
     settings = run.settings
-    plain = {key: value for key, value in settings.items() if key not in ("options", "classes")}
+    apart = ("options", "classes", "table")
+    plain = {key: value for key, value in settings.items() if key not in apart}
     versions: dict[str, Any] = plain.pop("versions", {})
-    shown = plain | settings["options"] | {f"{name} version": v for name, v in versions.items()}
+    columns = {f"column {c['name']}": _column(c) for c in settings.get("table", ())}
+    shown = plain | columns | settings["options"]
+    shown |= {f"{name} version": v for name, v in versions.items()}
     return "".join(
         f'<tr><th scope="row">{escape(str(key))}</th><td>{escape(str(value))}</td></tr>'
         for key, value in shown.items()
         if key != "n_metrics"
     )
+
+
+def _column(summary: dict[str, Any]) -> str:
+    """What became of a column of the table, see `TableEncoding.summary`."""
+    if not summary["features"]:
+        return str(summary["kind"])
+    parts = [summary["kind"], f"{summary['features']} feature{'s' * (summary['features'] > 1)}"]
+    return ", ".join([*parts, *[f"{summary['missing']} missing"] * (summary["missing"] > 0)])
 
 
 def _asset(name: str) -> str:

@@ -1,0 +1,177 @@
+"""X as users give it: arrays, sparse matrices and data frames, as features of the fit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import validate_data
+
+from lds.datasets.cells import LARGEST
+from lds.datasets.dtypes import as_pandas
+from lds.datasets.encoding import TableEncoding
+from lds.nn.inputs import as_array
+
+FROM_DTYPE = "from_dtype"
+
+
+def is_frame(X: Any) -> bool:
+    """Whether X is a data frame, of pandas, polars or pyarrow, that is not stored sparse."""
+    columns = hasattr(X, "columns") or hasattr(X, "collect_schema")
+    if not columns or not (hasattr(X, "iloc") or hasattr(X, "to_pandas") or hasattr(X, "collect")):
+        return False
+    return not all(hasattr(dtype, "fill_value") for dtype in getattr(X, "dtypes", ["dense"]))
+
+
+def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | None]:
+    """The features of the rows of a fit, and how they came about.
+
+    Arguments:
+        estimator: gets `n_features_in_` and `feature_names_in_`; has `categorical_features`.
+        X: see `LDSClassifier.fit`.
+
+    Returns:
+        float64 `(n_rows, n_features)`, dense or CSR; None where X is of plain finite numbers, which
+        are passed on as they are.
+
+    Raises:
+        TypeError, ValueError: X cannot be used.
+    """
+    categorical = estimator.categorical_features
+    if is_frame(X):
+        frame = _checked_frame(estimator, X, reset=True)
+        names = [str(name) for name in frame.columns]
+        encoding, features = TableEncoding.fit(frame, categorical=_chosen(categorical, names))
+        return features, encoding
+    x: Any = _checked_array(estimator, X, reset=True)
+    names = [str(place) for place in range(x.shape[1])]
+    chosen = _chosen(categorical, names) or []
+    if sp.issparse(x):
+        if chosen:
+            raise ValueError(
+                "categorical_features are for dense arrays and data frames, got sparse X; encode "
+                "them first, as scikit-learn's OneHotEncoder does"
+            )
+        return _csr(x), None
+    if not chosen and not np.isnan(x).any():
+        return x, None
+    encoding, features = TableEncoding.fit(x, categorical=chosen)
+    return features, encoding
+
+
+def later_features(
+    estimator: Any, X: ArrayLike, encoding: TableEncoding | None, fitted: Any
+) -> Any:
+    """The features of further rows.
+
+    Arguments:
+        estimator, X: as for `fitted_features`.
+        encoding: of the fit.
+        fitted: its features.
+    """
+    if is_frame(X):
+        frame = _checked_frame(estimator, X, reset=False)
+        if encoding is not None and encoding.names == tuple(map(str, frame.columns)):
+            return encoding.encode(frame)
+        X = frame  # of numbers, where the fit had an array
+    elif encoding is not None and _holds_objects(X) and hasattr(estimator, "feature_names_in_"):
+        import pandas as pd
+
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+        return encoding.encode(pd.DataFrame(np.asarray(X, dtype=object), columns=encoding.names))
+    x: Any = _checked_array(estimator, X, reset=False)
+    if sp.issparse(x) and encoding is None:
+        return _csr(x)
+    x = as_array(x)
+    if encoding is None and np.isnan(x).any():
+        encoding = TableEncoding.unchanged(as_array(fitted))
+    return x if encoding is None else encoding.encode(x)
+
+
+def _checked_frame(estimator: Any, X: Any, *, reset: bool) -> Any:
+    frame = as_pandas(X)
+    validate_data(estimator, frame, reset=reset, skip_check_array=True)
+    least = 2 if reset else 1
+    if len(frame) < least or not len(frame.columns):
+        raise ValueError(
+            f"X must have at least {least} row{'s' * reset} and a column, got shape {frame.shape}"
+        )
+    return frame
+
+
+def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
+    """Numbers, NaN where missing; a sparse matrix has none missing."""
+    x: Any = validate_data(
+        estimator, X, reset=reset, accept_sparse="csr", dtype=np.float64, ensure_all_finite=False,
+        ensure_min_samples=2 if reset else 1,
+    )  # fmt: skip
+    rows: NDArray[Any]
+    columns: NDArray[Any]
+    if sp.issparse(x):
+        entries = _csr(x).tocoo()
+        rows, columns, values = entries.row, entries.col, entries.data
+        wrong = ~(np.abs(values) <= LARGEST)
+        missing = "; missing values are taken in dense arrays and data frames"
+    else:
+        wrong = np.abs(x) > LARGEST
+        places = np.nonzero(wrong)
+        values, wrong, missing = x[places], wrong[places], ""
+        rows, columns = places[0], places[1]
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        value = values[first]
+        what = "NaN" if np.isnan(value) else "infinity" if np.isinf(value) else "a value too large"
+        raise ValueError(
+            f"X must hold finite numbers (float32), got {what} ({value:g}) in row {rows[first]}, "
+            f"column {columns[first]}{missing if np.isnan(value) else ''}"
+        )
+    return x
+
+
+def _csr(x: Any) -> sp.csr_array:
+    return sp.csr_array(x)
+
+
+def _holds_objects(X: Any) -> bool:
+    return not sp.issparse(X) and np.asarray(X).dtype.kind in "OUS"
+
+
+def _chosen(categorical: Any, names: Sequence[str]) -> list[str] | None:
+    """Names of the columns of categories; None: by their dtype."""
+    if categorical is None:
+        return []
+    if isinstance(categorical, str):
+        if categorical == FROM_DTYPE:
+            return None
+        raise ValueError(
+            f"categorical_features must be None, {FROM_DTYPE!r}, or a list of names, places or a "
+            f"mask of columns, got {categorical!r}"
+        )
+    given: NDArray[Any] = np.asarray(categorical)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "biuOUST"):
+        raise ValueError(
+            f"categorical_features must be a list of names, places or a mask of columns, got "
+            f"{given.dtype} of shape {given.shape}"
+        )
+    if given.dtype == bool:
+        if given.size != len(names):
+            raise ValueError(
+                f"categorical_features as a mask must have one entry a column, {len(names)}, got "
+                f"{given.size}"
+            )
+        return [name for name, is_one in zip(names, given, strict=True) if is_one]
+    if given.dtype.kind in "iu":
+        if given.size and not -len(names) <= given.min() <= given.max() < len(names):
+            raise ValueError(
+                f"categorical_features must be places of the {len(names)} columns, got "
+                f"{given.min()} to {given.max()}"
+            )
+        return [names[place] for place in given]
+    lacking = [str(name) for name in given if str(name) not in names]
+    if lacking:
+        raise ValueError(
+            f"categorical_features must name columns of X, got {', '.join(lacking[:5])}; "
+            f"X has {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+        )
+    return [str(name) for name in given]
