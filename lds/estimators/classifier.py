@@ -42,9 +42,9 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
     that is None has the method's own default (see `LDSConfig.of`).
 
     Labelled rows take three roles: train (the network's weights), validation (the edges) and
-    stopping. Rows labelled -1 (None or NaN among strings) are unlabelled and get predicted. `fit`
-    predicts the rows it saw (`transduction_`); `predict` takes further rows, a related but
-    different question. A new row has edges to its `n_neighbors` nearest rows of `fit`, by the
+    stopping. Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them,
+    `score` leaves them out, `LabelledKFold` cross-validates with them. `fit` predicts the rows it
+    saw (`transduction_`); `predict` takes further rows, a related but different question. A new row has edges to its `n_neighbors` nearest rows of `fit`, by the
     learned hyperparameters; or, by the thesis's method, the edges that these rows have in a drawn
     graph, each of them with a share in inverse proportion to its distance. The trained networks
     classify it; `n_draws` drawn graphs are averaged. New rows do not see each other. A row equal to
@@ -233,8 +233,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
                 frame of pandas or polars, with numbers, categories, text, dates, booleans and
                 missing values in its columns (see `lds.datasets.encoding`). Dense numbers that are
                 all there are used as they are.
-            y: `(n_rows,)` strings, integers or booleans; -1 (None or NaN among strings) is
-                unlabelled.
+            y: `(n_rows,)` strings, integers or booleans; -1, None, NaN and NA are unlabelled.
+                At least 4 rows, of two classes or more, are labelled.
             adjacency: a graph of the rows, whose weights are starting probabilities of edges:
                 `(n_rows, n_rows)`, dense or sparse, of NumPy, scipy or torch; integers
                 `(2, n_edges)`; or a networkx graph of the row numbers. Edges in one direction and
@@ -247,8 +247,9 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             TypeError: an argument is of a kind that cannot be used.
-            ValueError: X holds infinite numbers, y is of another length, shows fewer than two
-                classes or too few labels, a graph or a role does not fit, an option is out of
+            ValueError: X holds infinite numbers, y is of another length, holds text that means no
+                label or shows too few labels or classes, a graph or a role does not fit, an option
+                is out of
                 range, or what is to be resumed is damaged or of another fit.
         """
         x, encoding = fitted_features(self, X)

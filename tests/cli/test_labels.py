@@ -74,6 +74,7 @@ def test_names_of_classes_are_no_markup(lds, tmp_path):
     assert named
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
 def test_control_characters_in_names_of_classes_are_exported_with_a_warning(lds, tmp_path):
     import networkx as nx
 
