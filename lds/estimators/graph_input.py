@@ -71,14 +71,14 @@ def graph_input(
     train, val = masked_nodes(data, split, values)
     labels, classes = _labels(values, train, val)
     roles = _split(train, val, labels, config.seed)
-    features = None if x is None else _features(x)
+    features = None if x is None else _stored(_features(x), config)
     graph = _graph(data, n_nodes, edge_weight)
     features = _telling(features, graph)
     start = graph
     if start is None and config.method == "lds":
         start = knn_adjacency(features, config.n_neighbors, config.metric)
     home = y.device if x is None else x.device
-    return GraphInput(data, _stored(features, config), labels, classes, roles, start, home)
+    return GraphInput(data, features, labels, classes, roles, start, home)
 
 
 def _count_nodes(data: Data, x: Tensor | None, y: Tensor) -> int:

@@ -110,10 +110,10 @@ class LearnedStructure:
         matrix = sp.csr_array(sp.coo_array(parts, shape))
         index, weight = to_edge_index(select_edges(matrix, threshold, top_k, n_edges))
         new = copy.copy(self.data)
-        for name in {*self.data.edge_attrs(), "adj_t"} & set(self.data.keys()):
-            del new[name]
         if self.data.x is None:
             new.num_nodes = n_nodes  # PyG would guess it from the edges
+        for name in {*new.edge_attrs(), "adj_t"} & set(new.keys()):
+            del new[name]
         device = self.edge_index.device
         new.edge_index = torch.from_numpy(index).to(device)
         new.edge_weight = torch.from_numpy(weight).to(device)

@@ -133,7 +133,7 @@ def from_edge_index(
             refuses.
     """
     if edge_index.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers, got {edge_index.dtype}")
+        raise TypeError(f"{name} must hold integers, got {edge_index.dtype}; .long() casts it")
     if edge_index.ndim != 2 or edge_index.shape[0] != 2:
         turned = edge_index.ndim == 2 and edge_index.shape[1] == 2
         raise ValueError(

@@ -86,7 +86,8 @@ def test_without_a_seed_every_sample_is_new_and_follows_torchs_state():
 def test_attributes_of_the_former_edges_do_not_outlive_them():
     index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
     data = blobs(edge_index=index, edge_attr=torch.ones(4, 2), pos=torch.zeros(90, 3))
-    better = learn_structure(data, max_inner=10, max_iter=1).to_data()
+    with pytest.warns(UserWarning, match="data.edge_attr has 2 columns"):
+        better = learn_structure(data, max_inner=10, max_iter=1).to_data()
     assert "edge_attr" not in better
     assert torch.equal(better.pos, data.pos)
     assert better.validate()
@@ -141,7 +142,7 @@ def test_a_committee_starts_from_a_given_graph_and_near_neighbours():
 
 def test_labels_outside_the_masks_are_not_read(learned):
     data, options = blobs(), {**QUICK, "method": learned.result.config.method}
-    for other in (0, 9):
+    for other in (0, 9, -1):
         hidden = blobs(y=torch.where(data.train_mask | data.val_mask, data.y, other))
         found = learn_structure(hidden, **options)
         assert torch.equal(found.probabilities, learned.probabilities)
@@ -149,27 +150,73 @@ def test_labels_outside_the_masks_are_not_read(learned):
 
 NONE = torch.zeros(90, dtype=torch.bool)
 PAIR = torch.tensor([[0, 1], [1, 0]])
+HALVES = torch.full((2,), 0.5)
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"val_mask": None}, ValueError, "data must have val_mask"),
         ({"x": np.ones((90, 4))}, TypeError, "data.x must be a tensor, got ndarray"),
-        ({"x": torch.ones(90)}, ValueError, r"data.x must be \(n_nodes, n_features\)"),
-        ({"x": torch.full((90, 4), float("nan"))}, ValueError, "finite"),
-        ({"y": torch.rand(90)}, TypeError, "data.y must hold integers, .* got torch.float32"),
-        ({"y": torch.ones(90, 3).long()}, ValueError, r"one class a node, \(90,\), got \(90, 3"),
-        ({"y": torch.ones(80).long()}, ValueError, r"one class a node, \(90,\), got \(80,\)"),
-        ({"y": torch.ones(90).long()}, ValueError, "at least two classes"),
-        ({"train_mask": torch.ones(90)}, ValueError, "data.train_mask must be boolean"),
+        ({"x": torch.ones(90)}, ValueError, r"data.x must be \(n_nodes, n_features\), .* view"),
+        (
+            {"x": torch.full((90, 4), float("nan"))},
+            ValueError,
+            "got nan at node 0, column 0; impute",
+        ),
+        (
+            {"x": torch.eye(90) / 0},
+            ValueError,
+            "data.x must be finite, got inf at node 0, column 0",
+        ),
+        ({"x": torch.eye(90).double() * 1e99}, ValueError, "must fit float32, got 1e.99 at node 0"),
+        ({"x": torch.eye(90).cfloat()}, TypeError, "real numbers, got torch.complex64"),
+        ({"y": None}, ValueError, "data must have y, the classes of its nodes"),
+        ({"y": list("abc") * 30}, TypeError, "data.y must be a tensor, got list"),
+        ({"y": torch.rand(90)}, ValueError, "the numbers of classes, got 0.* at node 0"),
+        ({"y": torch.rand(90).cfloat()}, TypeError, "the numbers of classes, got torch.complex64"),
+        ({"y": torch.eye(90)[:, :3]}, ValueError, r"got \(90, 3\); several labels a node"),
+        (
+            {"y": torch.eye(3).repeat(30, 1)},
+            ValueError,
+            r"\(90,\), got \(90, 3\); data.y.argmax\(1",
+        ),
+        ({"y": torch.ones(80).long()}, ValueError, r"one class a node, \(90,\), got \(80,\)$"),
+        ({"y": torch.ones(90).long()}, ValueError, "at least two classes .* got only 1"),
+        ({"y": torch.arange(90) % 3 - 1}, ValueError, "label .* data.train_mask, got -1 at node 0"),
+        ({"y": torch.arange(90) * torch.nan}, ValueError, "data.train_mask, got nan at node 0"),
+        ({"train_mask": torch.ones(90)}, ValueError, "data.train_mask must be boolean .* float32"),
+        ({"train_mask": ~NONE[:80]}, ValueError, r"must be boolean of shape \(90,\).* \(80,\)"),
+        ({"train_mask": torch.ones(80).int()}, ValueError, r"must be boolean .* got .*\(80,\)"),
+        ({"train_mask": torch.tensor([3, 3])}, ValueError, "got node 3 more than once"),
+        ({"train_mask": torch.tensor([3, 90])}, ValueError, "got node 90 of 0 to 89"),
+        ({"train_mask": torch.tensor([-1, 9])}, ValueError, "got node -1 of 0 to 89"),
         ({"train_mask": NONE}, ValueError, "data.train_mask must have at least one node"),
-        ({"val_mask": NONE}, ValueError, "data.val_mask must have at least two nodes, .* got 0"),
-        ({"val_mask": ~NONE}, ValueError, "must not share nodes, got 0"),
-        ({"edge_index": PAIR[:, :1]}, ValueError, "to_undirected"),
-        ({"edge_index": PAIR * 95}, ValueError, "must number nodes from 0 to 89"),
-        ({"edge_index": PAIR, "edge_weight": torch.full((2,), 2.0)}, ValueError, r"in \[0, 1\]"),
-        ({"adj_t": torch.eye(90).to_sparse()}, ValueError, "graph as edge_index, got adj_t"),
+        (
+            {"val_mask": torch.arange(90) == 50},
+            ValueError,
+            "must have at least two nodes, .* got 1",
+        ),
+        ({"val_mask": ~NONE}, ValueError, "must not share nodes, got 0 in both"),
+        (
+            {"edge_index": PAIR * 95},
+            ValueError,
+            "must number nodes from 0 to 89, got 95 in column 0",
+        ),
+        (
+            {"edge_index": PAIR.float()},
+            TypeError,
+            "data.edge_index must hold integers, got float32",
+        ),
+        ({"edge_index": torch.ones(9, 2).long()}, ValueError, r"got \(9, 2\); its transpose"),
+        ({"edge_index": PAIR.tolist()}, TypeError, "data.edge_index must be a tensor, got list"),
+        ({"edge_index": PAIR, "edge_weight": -HALVES}, ValueError, r"-0.5 at edge \(0, 1\)"),
+        ({"edge_index": PAIR, "edge_weight": HALVES / 0}, ValueError, r"inf at edge \(0, 1\)"),
+        ({"edge_index": PAIR, "edge_weight": HALVES[:1]}, ValueError, "one entry a column"),
+        (
+            {"adj_t": torch.eye(80).to_sparse()},
+            ValueError,
+            r"data.adj_t must have shape \(90, 90\)",
+        ),
     ],
 )
 def test_bad_data_is_refused(change, error, message):

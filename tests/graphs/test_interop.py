@@ -1,12 +1,15 @@
-"""Conversions of learned graphs, against a matrix small enough to write down."""
+"""Conversions of graphs, against a matrix small enough to write down."""
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from torch_geometric.utils import from_networkx, to_scipy_sparse_matrix
 
 from lds.graphs.interop import (
+    as_adjacency,
     edges_above,
     from_edge_index,
     select_edges,
@@ -118,33 +121,117 @@ def test_edge_index_and_back():
     assert np.array_equal(back.toarray(), DENSE)
 
 
-def test_edges_twice_count_once_and_loops_do_not_count():
-    twice = np.concatenate([PATH, PATH, [[2], [2]]], axis=1)
-    expected = [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
-    assert from_edge_index(twice, None, 3).toarray().tolist() == expected
-    assert from_edge_index(PATH[:, :0], None, 3).nnz == 0
-
-
 @pytest.mark.parametrize(
     ("index", "weight", "error", "message"),
     [
         (PATH.astype(float), None, TypeError, "edge_index must hold integers, got float64"),
-        (PATH.T, None, ValueError, r"shape \(2, n_entries\), got \(4, 2\)"),
-        (PATH + 1, None, ValueError, "nodes from 0 to 2, got 1 to 3"),
-        (PATH - 1, None, ValueError, "nodes from 0 to 2, got -1 to 1"),
-        (
-            PATH[:, :3],
-            None,
-            ValueError,
-            "both directions of every edge with one weight; torch_geometric",
-        ),
-        (PATH, np.array([0.1, 0.1, 0.2, 0.3]), ValueError, "both directions .* one weight"),
-        (PATH[:, [0, 1, 0, 1]], np.array([0.1, 0.1, 0.2, 0.2]), ValueError, "one weight"),
+        (PATH > 0, None, TypeError, "edge_index must hold integers, got bool"),
+        (PATH.T, None, ValueError, r"shape \(2, n_edges\), got \(4, 2\); its transpose has it"),
+        (PATH[0], None, ValueError, r"shape \(2, n_edges\), got \(4,\)$"),
+        (PATH + 1, None, ValueError, "nodes from 0 to 2, got 3 in column 2"),
+        (PATH - 1, None, ValueError, "nodes from 0 to 2, got -1 in column 0"),
         (PATH, np.ones(3), ValueError, r"one entry a column of edge_index, \(4,\), got \(3,\)"),
-        (PATH, np.full(4, 1.5), ValueError, r"edge_weight must be in \[0, 1\] .* got 1.5"),
-        (PATH, np.full(4, np.nan), ValueError, r"edge_weight must be in \[0, 1\] .* got nan"),
+        (PATH, np.ones((4, 2)), ValueError, r"one entry a column of edge_index, .* got \(4, 2\)"),
+        (PATH, np.ones(4) * 1j, TypeError, "edge_weight must hold real numbers, got complex128"),
     ],
 )
-def test_an_edge_list_that_is_no_undirected_graph_is_refused(index, weight, error, message):
+def test_what_is_no_edge_list_is_refused(index, weight, error, message):
     with pytest.raises(error, match=message):
         from_edge_index(index, weight, 3)
+
+
+class SparseTensor:
+    """What of `torch_sparse.SparseTensor` is read: its documented coo() and sparse_sizes()."""
+
+    def __init__(self, dense):
+        self._coo = dense.to_sparse_coo().coalesce()
+
+    def coo(self):
+        return (*self._coo.indices(), self._coo.values())
+
+    def sparse_sizes(self):
+        return tuple(self._coo.shape)
+
+
+def networkx_of(dense, kind=nx.Graph):
+    graph = kind()
+    graph.add_nodes_from(reversed(range(4)))  # rows are by number, not by order
+    pairs = ((i, j) for i in range(4) for j in range(i) if dense[i, j])
+    graph.add_weighted_edges_from((j, i, float(dense[i, j])) for i, j in pairs)
+    return graph
+
+
+FORMS = {
+    "array": lambda dense: dense,
+    "list": lambda dense: dense.tolist(),
+    "frame": pd.DataFrame,
+    "csr": sp.csr_array,
+    "matrix": sp.coo_matrix,
+    "tensor": torch.from_numpy,
+    "double": lambda dense: torch.from_numpy(dense).double().requires_grad_(),
+    "torch coo": lambda dense: torch.from_numpy(dense).to_sparse_coo(),
+    "torch csr": lambda dense: torch.from_numpy(dense).to_sparse_csr(),
+    "torch csc": lambda dense: torch.from_numpy(dense).to_sparse_csc(),
+    "SparseTensor": lambda dense: SparseTensor(torch.from_numpy(dense)),
+    "networkx": networkx_of,
+    "multigraph": lambda dense: networkx_of(dense, nx.MultiGraph),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_graph_is_taken_in_any_form(form):
+    found = as_adjacency(FORMS[form](DENSE), 4)
+    assert isinstance(found, sp.csr_array)
+    assert found.dtype == np.float32
+    assert np.array_equal(found.toarray(), DENSE)
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if name not in ("networkx", "multigraph")])
+def test_a_graph_one_way_is_the_graph_with_a_word_in_any_form(form):
+    with pytest.warns(UserWarning, match="^adjacency holds 3 edges in one direction only"):
+        found = as_adjacency(FORMS[form](np.triu(DENSE)), 4)
+    assert np.array_equal(found.toarray(), DENSE)
+
+
+def test_a_digraph_and_parallel_edges():
+    graph = networkx_of(DENSE, nx.MultiDiGraph)
+    graph.add_weighted_edges_from(list(graph.edges(data="weight")))
+    with pytest.warns(UserWarning, match="3 edges in one direction only"):
+        assert np.array_equal(as_adjacency(graph, 4).toarray(), DENSE)
+    plain = nx.Graph([(3, 0), (0, 1), (2, 1)])
+    assert np.array_equal(as_adjacency(plain, 4).toarray(), DENSE > 0)
+
+
+@pytest.mark.parametrize("make", [np.asarray, np.ndarray.tolist, torch.from_numpy])
+def test_an_edge_index_is_an_adjacency(make):
+    assert as_adjacency(make(PATH), 3).toarray().tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+
+
+def test_repeated_entries_of_a_sparse_matrix_are_summed_as_scipy_does():
+    twice = sp.coo_array(([0.25, 0.25, 0.5], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
+    assert as_adjacency(twice, 2).toarray().tolist() == [[0, 0.5], [0.5, 0]]
+    stored = twice.copy()
+    assert stored.nnz == 3, "not changed"
+
+
+@pytest.mark.parametrize(
+    ("graph", "error", "message"),
+    [
+        (DENSE[:3], ValueError, r"adjacency must have shape \(4, 4\).* got float32 of .*\(3, 4\)"),
+        (DENSE[:2], ValueError, r"or be integers \(2, n_edges\), got float32 of shape \(2, 4\)"),
+        (-DENSE, ValueError, r"adjacency weight must be .* 0 or more, got -0.9 at edge \(0, 1\)"),
+        (DENSE * np.nan, ValueError, "adjacency weight must be finite"),
+        (DENSE * 1j, TypeError, "must hold real numbers, got entries of type complex64"),
+        (DENSE.astype(str), TypeError, "must hold real numbers"),
+        ([[0, 1], [1]], TypeError, "adjacency must be a matrix, got list"),
+        ("cora", TypeError, "must be an array, .* got str"),
+        (3, TypeError, "must be an array, .* got int"),
+        (nx.path_graph(3), ValueError, "adjacency must have one node a row, 4, got 3 nodes"),
+        (nx.Graph([("a", "b"), ("c", "d")]), ValueError, "row numbers 0 to 3 as nodes, got 'a'"),
+        (nx.Graph([(1, 2), (3, 4)]), ValueError, "row numbers 0 to 3 as nodes, got 4"),
+        (nx.Graph([(0, 1, {"weight": "x"}), (2, 3)]), TypeError, r"edge \(0, 1\) must be a number"),
+    ],
+)
+def test_what_is_no_graph_of_the_rows_is_refused(graph, error, message):
+    with pytest.raises(error, match=message):
+        as_adjacency(graph, 4)

@@ -1,0 +1,393 @@
+"""Graphs as people have them: each form gives the arrays of the plain one, or one sentence."""
+
+import warnings
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.loader import DataLoader
+from torch_geometric.transforms import ToSparseTensor
+from torch_geometric.utils import to_undirected
+
+from lds import LDSClassifier, LearnStructure, learn_structure
+from lds.config import LDSConfig
+from lds.estimators.graph_input import graph_input
+from tests.estimators.test_pyg import blobs
+
+N = 90
+ROWS = torch.arange(N)
+Y = ROWS % 3
+TRAIN, VAL = ROWS < 15, (ROWS >= 15) & (ROWS < 45)
+READ = TRAIN | VAL
+SMALL = {"n_neighbors": 4, "max_inner": 5, "max_iter": 1, "n_draws": 2, "agreement": 0.0}
+
+
+def ring(n=N):
+    """Both directions of a cycle."""
+    nodes = torch.arange(n)
+    after = torch.stack([nodes, (nodes + 1) % n])
+    return torch.cat([after, after.flip(0)], 1)
+
+
+def prepared(data, split=None, edge_weight=None, **options):
+    return graph_input(data, LDSConfig.of(**options), split, edge_weight, "cpu")
+
+
+def quietly(data, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return prepared(data, **options)
+
+
+def assert_same(one, other):
+    """What `learn` is given is equal to the bit, and so is what it comes to."""
+    for name in ("features", "start"):
+        a, b = getattr(one, name), getattr(other, name)
+        if a is None or isinstance(a, np.ndarray):
+            assert np.array_equal(a, b)
+        else:
+            assert a.dtype == b.dtype
+            assert (a != b).nnz == 0
+    assert np.array_equal(one.labels, other.labels)
+    for role in ("train", "validation", "stopping"):
+        assert np.array_equal(getattr(one.split, role), getattr(other.split, role))
+
+
+PLAIN = blobs(edge_index=ring())
+
+
+# Changes that must not matter
+
+
+@pytest.mark.parametrize("numbers", [(1, 6, 9), (0, 100, 10**6), (-7, 0, 5), (-1000, -3, -2)])
+@pytest.mark.parametrize("blank", [-1, -9, 10**9])
+def test_classes_may_have_any_numbers(numbers, blank):
+    y = torch.tensor(numbers)[Y]
+    found = prepared(blobs(edge_index=ring(), y=torch.where(READ, y, blank)))
+    assert_same(found, prepared(PLAIN))
+    assert found.classes.tolist() == sorted(numbers)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        torch.where(READ, Y, torch.nan),
+        torch.where(READ, Y, -1).double(),
+        torch.where(READ, Y, 0.5),
+        torch.where(READ, Y, torch.inf).half(),
+        Y[:, None],
+        Y.to(torch.uint8),
+        Y.int(),
+    ],
+    ids=str,
+)
+def test_labels_may_be_of_any_kind_and_are_read_in_the_masks_only(y):
+    assert_same(prepared(blobs(edge_index=ring(), y=y)), prepared(PLAIN))
+
+
+def test_true_and_false_are_two_classes():
+    assert_same(prepared(blobs(y=Y == 1)), prepared(blobs(y=(Y == 1).long())))
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        {"train_mask": TRAIN.to(torch.uint8), "val_mask": VAL.int()},
+        {"train_mask": TRAIN[:, None], "val_mask": VAL.long()[:, None]},
+        {"train_mask": ROWS[:15].flip(0), "val_mask": ROWS[15:45].int()},
+        {"test_mask": torch.ones(3), "train_mask": TRAIN},
+    ],
+)
+def test_masks_may_be_of_any_kind(masks):
+    assert_same(prepared(blobs(edge_index=ring(), **masks)), prepared(PLAIN))
+
+
+def test_split_chooses_a_column_or_names_the_nodes():
+    many = torch.stack([VAL, TRAIN, ~READ], 1)
+    judging = torch.stack([TRAIN, VAL, TRAIN], 1)
+    plain = prepared(PLAIN)
+    both = blobs(edge_index=ring(), train_mask=many, val_mask=judging)
+    assert_same(prepared(both, split=1), plain)
+    assert_same(prepared(blobs(edge_index=ring(), train_mask=many), split=1), plain)
+    ogb = {"train": np.arange(15), "valid": ROWS[15:45], "test": ROWS[45:]}
+    none = blobs(edge_index=ring(), train_mask=None, val_mask=None)
+    assert_same(prepared(none, split=ogb), plain)
+    for bad, got in ((None, ""), (3, ", got 3"), (-1, ", got -1")):
+        message = f"data.train_mask holds 3 splits: split=0 to 2 chooses one{got}$"
+        with pytest.raises(ValueError, match=message):
+            prepared(both, split=bad)
+    with pytest.raises(ValueError, match="split must be None where the masks hold one split"):
+        prepared(PLAIN, split=0)
+    with pytest.raises(ValueError, match=r"split must map 'train' and 'valid' .* got \['test'\]"):
+        prepared(PLAIN, split={"test": ROWS})
+    for odd in ("0", True, 0.0):
+        with pytest.raises(TypeError, match="split must be a column"):
+            prepared(PLAIN, split=odd)
+
+
+EDGES = {
+    "repeated": torch.cat([ring(), ring()[:, 7:30]], 1),
+    "with loops": torch.cat([ring(), torch.stack([ROWS, ROWS])], 1),
+    "shuffled": ring()[:, torch.randperm(2 * N, generator=torch.Generator().manual_seed(0))],
+    "int32": ring().int(),
+    "to_undirected": to_undirected(ring()),
+}
+
+
+@pytest.mark.parametrize("edges", EDGES)
+def test_how_edges_are_listed_does_not_matter(edges):
+    assert_same(prepared(blobs(edge_index=EDGES[edges])), prepared(PLAIN))
+
+
+def test_one_direction_of_edges_is_enough():
+    with pytest.warns(UserWarning, match="^data.edge_index holds 90 edges in one direction only"):
+        assert_same(prepared(blobs(edge_index=ring()[:, :N])), prepared(PLAIN))
+    mixed = ring()[:, 5:]
+    with pytest.warns(UserWarning, match="holds 5 of 90 edges in one direction only"):
+        assert_same(prepared(blobs(edge_index=mixed)), prepared(PLAIN))
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_csr, torch.sparse_coo])
+def test_adj_t_is_a_graph(layout):
+    data = ToSparseTensor(layout=layout)(blobs(edge_index=ring()))
+    assert data.edge_index is None
+    assert_same(prepared(data), prepared(PLAIN))
+
+
+WEIGHTS = (torch.arange(1, N + 1) / N).repeat(2)
+
+
+def test_weights_above_one_are_scaled_with_a_word_and_as_told():
+    plain = prepared(blobs(edge_index=ring(), edge_weight=WEIGHTS))
+    assert plain.start[0, 1] == pytest.approx(1 / N)
+    assert_same(prepared(blobs(edge_index=ring(), edge_weight=WEIGHTS), edge_weight="given"), plain)
+    large = blobs(edge_index=ring(), edge_weight=4 * WEIGHTS)
+    with pytest.warns(UserWarning, match="data.edge_weight goes up to 4; each is divided by that"):
+        assert_same(prepared(large), plain)
+    assert_same(prepared(large, edge_weight="scale"), plain)
+    assert_same(prepared(large, edge_weight="ignore"), prepared(PLAIN))
+    with pytest.raises(ValueError, match=r"data.edge_weight must be in \[0, 1\] .* got 4 at edge"):
+        prepared(large, edge_weight="given")
+    small = blobs(edge_index=ring(), edge_weight=WEIGHTS / 4)
+    assert_same(prepared(small, edge_weight="scale"), plain)
+    assert prepared(small).start.max() == pytest.approx(0.25)
+
+
+def test_edge_attr_of_one_column_is_the_weight_and_others_are_left_out_with_a_word():
+    plain = prepared(blobs(edge_index=ring(), edge_weight=WEIGHTS))
+    for attr in (WEIGHTS, WEIGHTS[:, None]):
+        moved = blobs(edge_index=ring(), edge_attr=attr)
+        with pytest.warns(UserWarning, match="data.edge_attr has one column and is taken as the"):
+            assert_same(prepared(moved), plain)
+        assert_same(prepared(moved, edge_weight="ignore"), prepared(PLAIN))
+    several = blobs(edge_index=ring(), edge_attr=torch.ones(2 * N, 3))
+    with pytest.warns(UserWarning, match="data.edge_attr has 3 columns .* is left out"):
+        assert_same(prepared(several), prepared(PLAIN))
+    both = blobs(edge_index=ring(), edge_weight=WEIGHTS, edge_attr=torch.ones(2 * N, 1))
+    assert_same(prepared(both), plain)
+    negative = blobs(edge_index=ring(), edge_attr=-WEIGHTS[:, None])
+    with (
+        pytest.warns(UserWarning, match="one column"),
+        pytest.raises(
+            ValueError, match=r"data.edge_attr must be finite and 0 or more, got -0.0111"
+        ),
+    ):
+        prepared(negative)
+
+
+def test_weights_of_zero_leave_no_graph():
+    data = blobs(edge_index=ring(), edge_weight=torch.zeros(2 * N))
+    with pytest.warns(UserWarning, match="no edge of a weight above 0 .* without a graph"):
+        assert prepared(data).start is None
+
+
+# Nodes to validate on, and to train on
+
+
+def test_without_val_mask_the_training_nodes_are_divided_class_by_class():
+    labelled = ROWS < 45
+    for none in (None, torch.zeros(N, dtype=torch.bool)):
+        data = blobs(train_mask=labelled, val_mask=none)
+        with pytest.warns(UserWarning, match="no validation nodes are marked: .* 15 train") as told:
+            split = prepared(data, seed=3).split
+        assert len(told) == 1
+        roles = [split.train, split.validation, split.stopping]
+        assert sorted(np.concatenate(roles)) == list(range(45))
+        for role in roles:
+            assert np.bincount(Y[role]).tolist() == [5, 5, 5]
+    clf = LDSClassifier(**SMALL, random_state=3)
+    clf.fit(data.x.numpy(), np.where(labelled, Y, -1))
+    assert np.array_equal(split.train, clf.split_.train), "as the estimator deals them"
+
+
+def test_without_train_mask_the_labelled_nodes_train():
+    data = blobs(edge_index=ring(), train_mask=None, y=torch.where(READ, Y, -1))
+    with pytest.warns(UserWarning, match="data.train_mask is not there: the 15 labelled nodes"):
+        assert_same(prepared(data), prepared(PLAIN))
+    with pytest.raises(ValueError, match=r"data\.train_mask must mark the nodes whose labels may"):
+        prepared(blobs(train_mask=None))
+
+
+# Features
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.double, torch.half,
+                                   torch.bfloat16, torch.uint8])  # fmt: skip
+@pytest.mark.parametrize("layout", ["dense", "coo", "csr", "csc"])
+def test_features_of_any_kind_hold_the_same_numbers(dtype, layout):
+    few = torch.where(blobs().x > 3, blobs().x.round(), 0).to(dtype)
+    given = few if layout == "dense" else getattr(few, f"to_sparse_{layout}")()
+    found = prepared(blobs(x=given)).features
+    dense = found.toarray() if sp.issparse(found) else found
+    assert np.array_equal(dense, few.double().numpy())
+    exact = dtype in (torch.int64, torch.int32, torch.double)
+    assert found.dtype == (np.float64 if exact else np.float32)
+
+
+def test_float64_features_are_not_rounded():
+    x = blobs().x.double() + 5e8
+    assert np.array_equal(prepared(blobs(x=x)).features, x.numpy())
+
+
+@pytest.mark.parametrize("change", [{"x": None}, {"x": torch.ones(N, 0)}, {"x": torch.ones(N, 2)},
+                                    {"x": torch.ones(N, 2).to_sparse_csr()}], ids=str)  # fmt: skip
+def test_without_features_some_are_made_from_the_graph(change):
+    with pytest.warns(UserWarning, match="features are made from the graph, 32 eigenvectors and"):
+        found = prepared(blobs(edge_index=ring(), **change))
+    assert found.features.shape == (N, 33)
+    with pytest.raises(ValueError, match="must have features that tell nodes apart, or edges"):
+        prepared(blobs(**change))
+
+
+def test_a_graph_without_features_is_learned_and_keeps_its_number_of_nodes():
+    data = Data(edge_index=ring()[:, :20], y=Y, train_mask=TRAIN, val_mask=VAL)
+    with pytest.warns(UserWarning, match="made from the graph"):
+        learned = learn_structure(data, **SMALL)
+    assert learned.predictions.shape == (N,)
+    assert learned.to_data(n_edges=3).num_nodes == N
+
+
+# Objects
+
+
+def test_a_networkx_graph_is_the_data_object_of_its_attributes():
+    graph = nx.Graph()
+    for node in reversed(range(N)):
+        graph.add_node(node, x=blobs().x[node].tolist(), train_mask=node < 15)
+        graph.nodes[node]["val_mask"] = 15 <= node < 45
+        if node < 45:
+            graph.nodes[node]["y"] = node % 3
+    graph.add_edges_from(ring()[:, :N].T.tolist())
+    plain = prepared(blobs(edge_index=ring(), x=blobs().x.double()))
+    assert_same(prepared(graph), plain)
+    assert_same(quietly(graph.to_directed()), plain)
+    forward = nx.DiGraph(graph)
+    forward.remove_edges_from(ring()[:, N:].T.tolist())
+    with pytest.warns(UserWarning, match="90 edges in one direction only"):
+        assert_same(prepared(forward), plain)
+    in_order = nx.Graph()
+    in_order.add_nodes_from(sorted(graph.nodes(data=True)))
+    in_order.add_edges_from(graph.edges)
+    assert_same(prepared(nx.relabel_nodes(in_order, lambda node: f"node {node}")), plain)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "error", "message"),
+    [
+        ({}, ValueError, 'class number of a node as its attribute "y"'),
+        ({"y": "Officer"}, TypeError, "y of node 0 must be a number, got 'Officer'; LDSClassifier"),
+        ({"y": 1, "x": "red"}, TypeError, "x of node 0 must be numbers, got 'red'"),
+        ({"y": 1, "train_mask": "yes"}, TypeError, "train_mask of node 0 must be a number"),
+    ],
+)
+def test_a_networkx_graph_without_what_is_needed_is_refused(attributes, error, message):
+    graph = nx.path_graph(5)
+    nx.set_node_attributes(graph, dict.fromkeys(graph, attributes))
+    with pytest.raises(error, match=message):
+        prepared(graph)
+
+
+def test_features_of_some_nodes_only_are_refused():
+    graph = nx.path_graph(5)
+    nx.set_node_attributes(graph, 1, "y")
+    nx.set_node_attributes(graph, {0: [1.0, 2.0], 1: [1.0]}, "x")
+    with pytest.raises(ValueError, match=r"one length at every node, got \[1.0\] at node 1"):
+        prepared(graph)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (HeteroData(), r"got HeteroData; data.to_homogeneous\(\) makes"),
+        ([blobs()], r"got list; its first graph is data\[0\]"),
+        (DataLoader([blobs()]), r"got DataLoader; its dataset holds them: loader.dataset\[0\]"),
+        ({"x": 1}, r"got dict; Data\(\*\*data\) makes one"),
+        (sp.eye_array(3), r"got dia_array; LDSClassifier\(\).fit\(X, y, adjacency=...\)"),
+        (torch.eye(3), "got Tensor; LDSClassifier"),
+        (None, "got NoneType$"),
+    ],
+)
+def test_another_object_is_refused_with_the_way_out(data, message):
+    wanted = rf"^data must be a torch_geometric.data.Data or a networkx graph, {message}"
+    with pytest.raises(TypeError, match=wanted):
+        learn_structure(data)
+
+
+# The whole way
+
+
+def test_predictions_are_in_the_users_numbers():
+    y = torch.tensor([6, -3, 1000])[Y]
+    data = blobs(y=torch.where(READ, y, torch.nan))
+    options = {"n_neighbors": 4, "max_inner": 40, "max_iter": 2, "method": "lds"}
+    learned = learn_structure(data, **options)
+    assert learned.classes.tolist() == [-3, 6, 1000]
+    assert learned.probabilities.shape == (N, 3)
+    assert (learned.predictions == y)[45:].float().mean() >= 0.9
+    plain = learn_structure(blobs(y=torch.tensor([1, 0, 2])[Y]), **options)
+    assert torch.equal(plain.probabilities, learned.probabilities)
+
+
+def test_a_transform_takes_a_split_and_weights():
+    many = torch.stack([~READ, TRAIN], 1)
+    data = blobs(edge_index=ring(), edge_weight=3 * WEIGHTS, train_mask=many)
+    transform = LearnStructure(n_edges=5, split=1, edge_weight="scale", **SMALL)
+    assert repr(transform).startswith("LearnStructure(n_edges=5, split=1, edge_weight='scale'")
+    assert transform(data).edge_index.shape == (2, 10)
+    with pytest.raises(ValueError, match="edge_weight must be None or one of"):
+        LearnStructure(edge_weight="divide")
+    with pytest.raises(TypeError, match="split must be"):
+        LearnStructure(split="first")
+
+
+def two_blocks(seed, n=400):
+    rng, y = np.random.default_rng(seed), np.arange(n) % 2
+    upper = np.triu(rng.random((n, n)) < np.where(y[:, None] == y, 0.1, 0.01), 1)
+    edge_index = torch.from_numpy(np.stack(np.nonzero(upper + upper.T)))
+    order = rng.permutation(n // 2)
+    train = np.isin(np.arange(n) // 2, order[:10])
+    val = np.isin(np.arange(n) // 2, order[10:20])
+    masks = {"train_mask": torch.from_numpy(train), "val_mask": torch.from_numpy(val)}
+    return Data(edge_index=edge_index, y=torch.from_numpy(y), **masks), ~(train | val)
+
+
+@pytest.mark.parametrize("x", [None, torch.ones(400, 1)], ids=["no x", "constant x"])
+def test_two_blocks_are_found_from_the_graph_alone(x):
+    data, rest = two_blocks(0)
+    data.x = x
+    with pytest.warns(UserWarning, match="made from the graph"):
+        learned = learn_structure(data, method="lds", max_iter=1, max_inner=150)
+    assert (learned.predictions == data.y)[rest].float().mean() >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["committee", "lds"])
+@pytest.mark.parametrize("seed", range(5))
+def test_two_blocks_are_found_from_the_graph_alone_on_every_seed(seed, method):
+    data, rest = two_blocks(seed)
+    with pytest.warns(UserWarning, match="made from the graph"):
+        learned = learn_structure(data, method=method, max_iter=5)
+    assert (learned.predictions == data.y)[rest].float().mean() >= 0.95
