@@ -39,8 +39,10 @@ def said(notes):
     ("cell", "decimal", "value"),
     [
         ("12", ".", 12), ("-1.5", ".", -1.5), ("+2", ".", 2), (".5", ".", 0.5), ("5.", ".", 5),
-        ("1e-3", ".", 1e-3), ("2E+4", ".", 2e4), ("1,234", ".", 1234), ("1,234,567.8", ".", 1234567.8),
-        ("1 234", ".", 1234), ("1\u00a0234.5", ".", 1234.5), ("1'234", ".", 1234), ("$1.20", ".", 1.2),
+        ("1e-3", ".", 1e-3), ("2E+4", ".", 2e4), ("1,234", ".", 1234),
+        ("1,234,567.8", ".", 1234567.8),
+        ("1 234", ".", 1234), ("1\u00a0234.5", ".", 1234.5), ("1'234", ".", 1234),
+        ("$1.20", ".", 1.2),
         ("€ 5", ".", 5), ("5 €", ".", 5), ("-$3", ".", -3), ("$-3", ".", -3), ("£1,000", ".", 1000),
         ("12%", ".", 0.12), ("12.5 %", ".", 0.125), ("(5)", ".", -5), ("($1,234.50)", ".", -1234.5),
         ("\u22127", ".", -7), ("1.234,5", ",", 1234.5), ("0,5", ",", 0.5), ("1.234", ",", 1234),
@@ -132,8 +134,10 @@ def test_percents_among_plain_numbers_and_several_currencies_are_told_of():
         (pd.to_timedelta(["1s", None, "1min"]), [1, np.nan, 60]),
         ([dt.timedelta(seconds=5), None, dt.timedelta(0)], [5, np.nan, 0]),
         ([dt.time(1), None, dt.time(0, 0, 1)], [3600, np.nan, 1]),
-        (pd.to_datetime(["1970-01-02", None, "1970-01-01 00:00:01"], format="ISO8601"), [86400, np.nan, 1]),
-        (pd.to_datetime(["1970-01-01 02:00", None, "1970-01-03"], format="ISO8601").tz_localize("Europe/Berlin"),
+        (pd.DatetimeIndex([dt.datetime(1970, 1, 2), None, dt.datetime(1970, 1, 1, 0, 0, 1)]),
+         [86400, np.nan, 1]),
+        (pd.DatetimeIndex([dt.datetime(1970, 1, 1, 2), None, dt.datetime(1970, 1, 3)],
+                          tz="Europe/Berlin"),
          [3600, np.nan, 2 * 86400 - 3600]),
         ([dt.date(1970, 1, 2), None, dt.date(1969, 12, 31)], [86400, np.nan, -86400]),
         (pd.arrays.SparseArray([0.0, 2.0, 0.0]), [0, 2, 0]),
@@ -242,7 +246,9 @@ def test_text_that_differs_in_each_row_is_told_of():
     cells = [f"{a} and {b}" for a in words for b in words if a != b]
     column, _, notes = looked_at(cells)
     assert column.form.kind == "text"
-    assert "text with another value in nearly each row becomes features by its pieces" in said(notes)
+    assert "text with another value in nearly each row becomes features by its pieces" in said(
+        notes
+    )
 
 
 def test_all_faults_are_in_one_error():
