@@ -10,6 +10,7 @@ import torch
 from lds.checkpoints import (
     FILES,
     begin_run,
+    load_encoding,
     load_features,
     load_run,
     load_settings,
@@ -67,7 +68,10 @@ def test_a_damaged_file_is_named(folder, name):
 
 def test_another_format_is_refused(folder):
     write_json(folder / "settings.json", {"format": 99})
-    with pytest.raises(ValueError, match="run format 1"):
+    with pytest.raises(ValueError, match=r"run format 2, written by `lds fit`, got 99$"):
+        load_run(folder)
+    write_json(folder / "settings.json", {"format": 1})
+    with pytest.raises(ValueError, match="got 1, of an earlier version of lds; fit again"):
         load_run(folder)
 
 
@@ -90,6 +94,7 @@ def test_an_interrupted_write_leaves_the_old_file(folder):
 
 def test_a_run_that_begins_has_settings_and_nothing_of_an_earlier_one(folder):
     (folder / "features.npz").write_bytes(b"old")
+    (folder / "encoding.npz").write_bytes(b"old")
     (folder / "mine.txt").write_text("x")
     begin_run(folder, {"data": "other"})
     assert {path.name for path in folder.iterdir()} == {"settings.json", "mine.txt"}
@@ -98,6 +103,18 @@ def test_a_run_that_begins_has_settings_and_nothing_of_an_earlier_one(folder):
         load_run(folder)
     with pytest.raises(FileNotFoundError, match="is not the folder of a run: it has no settings"):
         load_settings(folder / "gone")
+
+
+def test_an_encoding_is_kept_where_it_is_given(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no encoding\.npz"):
+        load_encoding(folder)
+    again = {name: value for name, value in vars(load_run(folder)).items() if name != "settings"}
+    encoding = {"encoding": np.arange(3, dtype=np.uint8), "weights 0": np.ones(2)}
+    save_run(tmp_path / "again", settings={"data": "toy"}, encoding=encoding, **again)
+    found = load_encoding(tmp_path / "again")
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "encoding": [0, 1, 2], "weights 0": [1, 1],
+    }  # fmt: skip
 
 
 def test_features_are_kept_where_they_are_given(folder, tmp_path):

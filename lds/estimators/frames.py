@@ -21,7 +21,8 @@ def is_frame(X: Any) -> bool:
     columns = hasattr(X, "columns") or hasattr(X, "collect_schema")
     if not columns or not (hasattr(X, "iloc") or hasattr(X, "to_pandas") or hasattr(X, "collect")):
         return False
-    return not all(hasattr(dtype, "fill_value") for dtype in getattr(X, "dtypes", ["dense"]))
+    dtypes = list(getattr(X, "dtypes", ()))
+    return not dtypes or not all(hasattr(dtype, "fill_value") for dtype in dtypes)
 
 
 def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | None]:

@@ -111,9 +111,10 @@ def predict_from_run(
     """
     run, x = load_run(folder), load_features(folder)
     settings = run.settings
+    table = TableEncoding.from_arrays(load_encoding(folder))
     read = load_rows(
-        rows, TableEncoding.from_arrays(load_encoding(folder)), FileFormat.from_dict(settings["file"]),
-        settings["source"], separator=separator, text_encoding=encoding, header=header,
+        rows, table, FileFormat.from_dict(settings["file"]), settings["source"],
+        separator=separator, text_encoding=encoding, header=header,
     )  # fmt: skip
     config = LDSConfig(**settings["options"])
     tree = starting_tree(x, run.edge_probs, config.metric) if config.connected else None

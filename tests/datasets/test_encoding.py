@@ -21,8 +21,11 @@ def frame():
             "size": [1.0, 2.0, NAN, 6.0, 3.5, 900.0],
             "color": ["red", None, "blue", "red", "red", "blue"],
             "old": [True, False, False, True, True, False],
-            "when": pd.to_datetime(["2020-01-01 00:00", "2021-03-01 00:00", "2020-06-01 00:00", "2020-01-01 12:00",
-                                    "2020-02-01 00:00", "2022-01-01 00:00"]),
+            "when": pd.to_datetime(
+                ["2020-01-01", "2021-03-01", "2020-06-01", "2020-01-01 12:00", "2020-02-01",
+                 "2022-01-01"],
+                format="ISO8601",
+            ),
             "kind": list("ababab"),
         }
     )  # fmt: skip
@@ -56,9 +59,11 @@ def test_features_are_as_computed_by_hand(frame):
 
 def test_the_summary_has_no_cell(frame):
     frame = frame.assign(nothing="secret", uid=[f"secret{k}" for k in range(6)])
-    with pytest.warns(UserWarning) as caught:
+    with (
+        pytest.warns(UserWarning, match="say nothing are left out: 'nothing'"),
+        pytest.warns(UserWarning, match="identify rows are left out .*'uid'"),
+    ):
         summary = TableEncoding.of(frame, exclude=["kind"]).summary()
-    assert len(caught) == 2
     assert json.loads(json.dumps(summary)) == [
         {"name": "size", "kind": "number", "features": 2, "missing": 1},
         {"name": "color", "kind": "category", "features": 3, "missing": 1},
@@ -147,7 +152,7 @@ def test_columns_that_lack_or_are_of_another_kind_are_named(frame):
         encoding.encode(frame.assign(size=frame["when"]))
     with pytest.raises(ValueError, match="column 'size' must hold finite numbers, got infinity"):
         encoding.encode(frame.assign(size=np.inf))
-    with pytest.warns(UserWarning, match="not a number.* column 'size' row 0 'x' and 5 more"):
+    with pytest.warns(UserWarning, match=r"not a number.* column 'size' row 0 'x' and 5 more"):
         found = encoding.encode(frame.assign(size="x"))
     assert (found[:, 1] == 1).all()
 
@@ -156,7 +161,7 @@ def test_names_that_are_there_twice_or_not_at_all_are_refused(frame):
     twice = pd.concat([frame, frame[["size"]]], axis=1)
     with pytest.raises(ValueError, match="different names, got more than one size"):
         TableEncoding.of(twice)
-    with pytest.raises(ValueError, match="must have the columns kinds, got size, .*without kinds"):
+    with pytest.raises(ValueError, match=r"must have the columns kinds, got size, .*without kinds"):
         TableEncoding.of(frame, exclude=["kinds"])
     with pytest.raises(ValueError, match="a column besides its target"):
         TableEncoding.of(frame[["kind"]], exclude=["kind"])
@@ -168,7 +173,7 @@ def test_names_that_are_there_twice_or_not_at_all_are_refused(frame):
 
 def test_a_new_value_has_no_feature_and_is_said(frame):
     encoding = TableEncoding.of(frame, exclude=["kind"])
-    with pytest.warns(UserWarning, match="not there in the fit.* column 'color' such as 'green'"):
+    with pytest.warns(UserWarning, match=r"not there in the fit.* column 'color' such as 'green'"):
         found = encoding.encode(frame.assign(color=["green", *["red"] * 5]))
     assert found[:2, 2:5].tolist() == [[0, 0, 0], [0, 1, 0]]
 
@@ -176,7 +181,7 @@ def test_a_new_value_has_no_feature_and_is_said(frame):
 def test_a_cell_missing_where_none_was_is_average_and_said(frame):
     encoding, fitted = TableEncoding.fit(frame, exclude=["kind"])
     later = frame.assign(old=[None, *[True] * 5])
-    with pytest.warns(UserWarning, match="none missing in the fit, .*'old' row 0"):
+    with pytest.warns(UserWarning, match=r"none missing in the fit, .*'old' row 0"):
         found = encoding.encode(later)
     assert found[0, 5] == 0.5, "half of them are old"
     assert np.array_equal(found[0, :5], fitted[0, :5])

@@ -202,17 +202,6 @@ def test_a_verbose_fit_tells_of_outer_iterations_and_the_refit(capsys):
     assert not capsys.readouterr().out
 
 
-@pytest.mark.parametrize("value", ["blue", pd.NA])
-def test_a_column_of_a_data_frame_that_holds_no_numbers_is_named(value):
-    x, y, _ = blobs()
-    frame = pd.DataFrame(x, columns=list("abcd")).astype({"c": object})
-    frame.loc[3, "c"] = value
-    with pytest.raises(ValueError, match=r"^column 'c' of X must hold numbers \(.*OneHotEncoder"):
-        LDSClassifier().fit(frame, y)
-    with pytest.raises(ValueError, match="contains NaN"):  # numbers all: scikit-learn's sentence
-        LDSClassifier().fit(frame.drop(columns="c").assign(d=np.nan), y)
-
-
 def test_too_few_outer_iterations_warn():
     x, y, _ = blobs()
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):
@@ -238,7 +227,6 @@ HALF = np.triu(np.ones((30, 30)), 1)
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        (bad(X=np.where(X30.max() == X30, np.nan, X30)), "NaN"),
         (bad(X=np.where(X30.max() == X30, np.inf, X30)), "infinity"),
         (bad(y=np.full(30, -1)), "y must label at least 4 rows .*, got no labelled row"),
         (

@@ -1,0 +1,197 @@
+"""Data frames and missing numbers as X of `LDSClassifier`."""
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+
+from lds import LDSClassifier
+from lds.datasets.encoding import TableEncoding
+from lds.estimators.frames import fitted_features, later_features
+
+QUICK = {"max_inner": 20, "max_iter": 1, "n_draws": 4, "hidden_channels": 4, "random_state": 0,
+         "agreement": 0.0}  # fmt: skip
+N = 40
+
+
+@pytest.fixture
+def mixed():
+    rng = np.random.default_rng(0)
+    kinds = np.arange(N) % 2
+    return pd.DataFrame(
+        {
+            "size": np.where(rng.random(N) < 0.2, np.nan, rng.standard_normal(N) + 3 * kinds),
+            "count": pd.array([None if k % 9 == 0 else k % 7 for k in range(N)], dtype="Int64"),
+            "color": pd.Categorical(np.where(kinds, "red", "blue")),
+            "old": pd.array([None if k % 8 == 0 else bool(k % 3) for k in range(N)], "boolean"),
+            "price": [f"${k * k:,}.50" for k in range(N)],
+            "when": pd.date_range("2020-01-01", periods=N, freq="3D", tz="UTC"),
+        }
+    )
+
+
+def labels():
+    y = np.arange(N) % 2
+    return np.where(np.arange(N) < 30, y, -1)
+
+
+def test_a_frame_of_all_kinds_is_fitted_and_later_rows_get_the_same_answer(mixed):
+    clf = LDSClassifier(**QUICK).fit(mixed, labels())
+    assert clf.n_features_in_ == 6
+    assert clf.feature_names_in_.tolist() == list(mixed)
+    assert np.array_equal(clf.predict(mixed[5:9]), clf.transduction_[5:9])
+    assert clf.predict(mixed[:3].assign(size=[9.0, -9.0, np.nan])).shape == (3,)
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(mixed[list(mixed)[::-1]])
+    copy = clone(clf)
+    assert copy.get_params() == clf.get_params()
+
+
+def features(X, estimator=None, **options):
+    return fitted_features(estimator or LDSClassifier(**options), X)[0]
+
+
+def test_features_are_those_of_the_encoding_in_float64(mixed):
+    found = features(mixed)
+    assert found.dtype == np.float64
+    assert np.array_equal(found, TableEncoding.fit(mixed)[1])
+
+
+def test_plain_numbers_pass_on_unchanged():
+    x = np.random.default_rng(0).standard_normal((N, 3)) * [1, 1e3, 1] + 5e8
+    assert np.array_equal(features(x), x)
+    assert features(x.astype(np.float32)).dtype == np.float64
+    assert np.array_equal(features(np.ones((4, 2))), np.ones((4, 2))), "constants too"
+    sparse = features(sp.coo_array(x))
+    assert sp.issparse(sparse)
+    assert np.array_equal(sparse.toarray(), x)
+    like = x / [1, 1e3, 1]
+    assert np.array_equal(features(pd.DataFrame(like, columns=list("abc"))), like)
+
+
+def test_an_offset_of_a_column_changes_no_feature_of_a_frame(mixed):
+    moved = features(mixed.assign(size=mixed["size"] + 5e8))
+    np.testing.assert_allclose(moved, features(mixed), atol=1e-6)  # 5e8 has 6e-8 to the next
+
+
+def test_missing_numbers_of_an_array_are_the_median_with_an_indicator():
+    x = np.random.default_rng(0).standard_normal((N, 2)) * [1, 30]
+    x[3, 0] = np.nan
+    there = np.delete(x[:, 0], 3)
+    filled = np.where(np.isnan(x[:, 0]), np.median(there), x[:, 0])
+    wanted = [(filled - there.mean()) / there.std(), np.arange(N) == 3,
+              (x[:, 1] - x[:, 1].mean()) / x[:, 1].std()]  # fmt: skip
+    np.testing.assert_allclose(features(x), np.column_stack(wanted), atol=1e-12)
+    assert np.array_equal(features(x.astype(object)), features(x))
+    assert np.array_equal(features(pd.DataFrame(x, columns=["a", "b"])), features(x))
+
+
+def test_missing_numbers_of_later_rows_are_the_median_with_a_word():
+    x = np.random.default_rng(0).standard_normal((N, 2))
+    estimator = LDSClassifier()
+    fitted, encoding = fitted_features(estimator, x)
+    assert encoding is None
+    assert np.array_equal(later_features(estimator, x[:3], None, fitted), x[:3])
+    with pytest.warns(UserWarning, match=r"none missing in the fit, .*'1' row 0"):
+        found = later_features(estimator, np.array([[0.5, np.nan]]), None, fitted)
+    assert found.tolist() == [[0.5, np.median(x[:, 1])]]
+
+
+@pytest.mark.parametrize("value", ["blue", [1]])
+def test_an_odd_cell_is_named(value):
+    frame = pd.DataFrame(np.random.default_rng(0).standard_normal((N, 3)), columns=list("abc"))
+    frame = frame.astype({"c": object})
+    frame.at[3, "c"] = value
+    if value == "blue":
+        with pytest.warns(UserWarning, match=r"not a number, .*column 'c' row 3 'blue'"):
+            assert features(frame)[3, -1] == 1
+    else:
+        with pytest.raises(ValueError, match=r"column 'c' must hold .* got list in row 3"):
+            features(frame)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.array([[1, np.inf], [0, 1.0]]), r"got infinity \(inf\) in row 0, column 1"),
+        (np.array([[1, 0], [0, -1e39]]), r"too large \(-1e\+39\) in row 1, column 1"),
+        (sp.csr_array([[0, np.nan], [1.0, 0]]), r"got NaN \(nan\) in row 0, column 1; missing"),
+        (pd.DataFrame({"a": [1, np.inf], "b": [np.inf, 1]}), "the table has 2 faults: column 'a'"),
+        (pd.DataFrame({"a": [1.0]}), "at least 2 rows and a column, got shape"),
+        (pd.DataFrame(index=range(5)), "a column, got shape"),
+        (pd.DataFrame({"a": [1, 1], "b": [None, None]}), "a column that differs between rows"),
+        (pd.DataFrame({1: [1, 2], "b": [3, 4]}), "names"),
+    ],
+)
+def test_what_cannot_be_used_is_named(X, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        LDSClassifier().fit(X, [0, 1])
+
+
+@pytest.mark.parametrize(
+    "chosen", [["code"], [0], [-2], np.array([0]), [True, False], np.array(["code"], dtype=object)]
+)
+def test_categorical_features_by_name_place_or_mask(chosen):
+    frame = pd.DataFrame({"code": [3, 1, 3, 1], "x": [0.5, 1, 2, 4]})
+    found = features(frame, categorical_features=chosen)
+    assert found[:, :2].tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
+    if not isinstance(chosen[0], str):
+        assert np.array_equal(features(frame.to_numpy(), categorical_features=chosen), found)
+
+
+def test_from_dtype_and_none_read_categories_as_such_or_as_what_they_hold():
+    frame = pd.DataFrame({"code": pd.Categorical(["3", "1", "3", "1"]), "x": [0.5, 1, 2, 4]})
+    assert features(frame).shape == (4, 3)
+    assert features(frame, categorical_features=None).tolist() == [
+        [3, 0.5], [1, 1], [3, 2], [1, 4],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ("auto", "must be None, 'from_dtype', or a list"),
+        (["other"], "must name columns of X, got other; X has code, x"),
+        ([5], "must be places of the 2 columns, got 5 to 5"),
+        ([True], "must have one entry a column, 2, got 1"),
+        ([[0]], "must be a list"),
+        (2.5, "must be a list"),
+    ],
+)
+def test_wrong_categorical_features_are_refused(chosen, message):
+    frame = pd.DataFrame({"code": [3, 1, 3, 1], "x": [0.5, 1, 2, 4]})
+    with pytest.raises(ValueError, match=f"categorical_features.* {message}"):
+        features(frame, categorical_features=chosen)
+    with pytest.raises(ValueError, match="dense arrays and data frames, got sparse"):
+        features(sp.eye_array(4), categorical_features=[0])
+
+
+def test_polars_and_pandas_give_the_same():
+    pl = pytest.importorskip("polars")
+    columns = {
+        "n": [1.5, None, *range(2, N)],
+        "d": [dt.date(2020, 1, 1) + dt.timedelta(days=k * k) for k in range(N)],
+        "c": ["u", None, *["v", "u"] * (N // 2 - 1)],
+    }
+    estimator = LDSClassifier()
+    found = features(pl.DataFrame(columns, strict=False), estimator)
+    assert estimator.feature_names_in_.tolist() == ["n", "d", "c"]
+    frame = pd.DataFrame(columns)
+    assert np.array_equal(found, features(frame))
+    assert np.array_equal(found, features(frame.assign(d=pd.to_datetime(frame["d"]))))
+    assert np.array_equal(found, features(frame.astype(str)))
+
+
+def test_tags_and_a_pipeline():
+    tags = get_tags(LDSClassifier()).input_tags
+    assert (tags.allow_nan, tags.sparse) == (True, True)
+    frame = pd.DataFrame(np.random.default_rng(0).standard_normal((N, 3)), columns=list("abc"))
+    frame.loc[3, "a"] = np.nan
+    pipe = make_pipeline(StandardScaler(), LDSClassifier(**QUICK)).fit(frame, labels())
+    assert pipe.predict(frame[:2]).shape == (2,)
