@@ -43,8 +43,10 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
 
     Labelled rows take three roles: train (the network's weights), validation (the edges) and
     stopping. Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them,
-    `score` leaves them out, `LabelledKFold` cross-validates with them. `fit` predicts the rows it
-    saw (`transduction_`); `predict` takes further rows, a related but different question. A new row has edges to its `n_neighbors` nearest rows of `fit`, by the
+    `score` leaves them out, `LabelledKFold` cross-validates with them.
+
+    `fit` predicts the rows it saw (`transduction_`); `predict` takes further rows, a related but
+    different question. A new row has edges to its `n_neighbors` nearest rows of `fit`, by the
     learned hyperparameters; or, by the thesis's method, the edges that these rows have in a drawn
     graph, each of them with a share in inverse proportion to its distance. The trained networks
     classify it; `n_draws` drawn graphs are averaged. New rows do not see each other. A row equal to
