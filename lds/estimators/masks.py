@@ -48,6 +48,7 @@ def masked_nodes(
             raise ValueError(f"split must be None where the masks hold one split, got {column}")
     (train_name, train), (val_name, val) = masks.items()
     none = np.empty(0, dtype=np.int64)
+    training = none if train is None else _nodes(train, train_name, n_nodes, column)
     judging = none if val is None else _nodes(val, val_name, n_nodes, column)
     if train is None:
         labelled = np.flatnonzero((values == values) & (values != -1))
@@ -58,8 +59,6 @@ def masked_nodes(
             )
         training = np.setdiff1d(labelled, judging)
         say(f"{train_name} is not there: the {training.size:,} labelled nodes train")
-    else:
-        training = _nodes(train, train_name, n_nodes, column)
     if not training.size:
         raise ValueError(f"{train_name} must have at least one node, got none")
     if judging.size == 1:

@@ -263,7 +263,7 @@ def test_without_features_some_are_made_from_the_graph(change):
 
 
 def test_a_graph_without_features_is_learned_and_keeps_its_number_of_nodes():
-    data = Data(edge_index=ring()[:, :20], y=Y, train_mask=TRAIN, val_mask=VAL)
+    data = Data(edge_index=to_undirected(ring()[:, :20]), y=Y, train_mask=TRAIN, val_mask=VAL)
     with pytest.warns(UserWarning, match="made from the graph"):
         learned = learn_structure(data, **SMALL)
     assert learned.predictions.shape == (N,)
