@@ -67,6 +67,11 @@ def test_options_of_a_file_hold_under_flags_and_are_saved(table):
     assert options["dropout"] == LDSConfig().dropout
     assert settings["source"]["target"] == "kind"
     assert settings["source"]["test_size"] == 0
+    kinds = [(c["name"], c["kind"], c["features"], c["missing"]) for c in settings["table"]]
+    assert kinds == [
+        ("size", "number", 1, 0), ("color", "category", 2, 0), ("weight", "number", 1, 0),
+    ]  # fmt: skip
+    assert "blue" not in (table / "settings.json").read_text(), "no value of a column"
     assert settings["method"] == options["method"]
     assert len(load_run(table).metrics) == 2 + (settings["method"] == "committee")
 
@@ -102,13 +107,8 @@ def test_new_rows_are_classified_as_the_classifier_would(lds, table, tmp_path):
     x = np.column_stack([scaled[:, 0], colors == "blue", colors == "red", scaled[:, 1]])
     assert np.allclose(load_features(table), x, atol=1e-12)
     new_numbers, new_colors, _ = rows(40, 1)
-    new = np.column_stack(
-        [
-            (new_numbers - numbers.mean(0)) / numbers.std(0),
-            new_colors == "blue",
-            new_colors == "red",
-        ]
-    )
+    new = (new_numbers - numbers.mean(0)) / numbers.std(0)
+    new = np.column_stack([new[:, 0], new_colors == "blue", new_colors == "red", new[:, 1]])
     y = np.where(np.arange(60) < 50, kinds, -1)
     _, validation, stopping = three_way(y, np.arange(50), 0)
     options = load_settings(table)["options"] | {"random_state": 0}
