@@ -100,6 +100,10 @@ def separator_of(text: str) -> str:
     return found
 
 
+SPACED = re.compile(r"""(["']) *([,;|\t]) *(?=["'])""")
+"""Spaces around a separator of quoted cells, which would be taken for separators."""
+
+
 def find_dialect(lines: Sequence[str], separator: str | None) -> Dialect:
     """The separator and the quote of a file, by `clevercsv` (van den Burg, Nazábal, Sutton, 2019).
 
@@ -114,6 +118,7 @@ def find_dialect(lines: Sequence[str], separator: str | None) -> Dialect:
 
     sample = "\n".join(line for line in lines[:SAMPLE_LINES] if line.strip())
     sample = sample[:SAMPLE_CHARACTERS].rpartition("\n")[0] or sample
+    sample = SPACED.sub(r"\1\2", sample)
     among = list(SEPARATORS) if separator is None else [separator]
     found = clevercsv.Sniffer().sniff(sample, delimiters=among)
     quote = "'" if found is not None and found.quotechar == "'" else '"'
@@ -174,7 +179,7 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool | Non
         body: the other rows, of as many cells.
 
     Returns:
-        None where there are both, words and numbers.
+        None where there are both, and more numbers than words.
     """
     cells = [cell for cell in first if cell.lower() not in MISSING]
     body = [row for row in body if row != first]  # a header may be there again
@@ -192,7 +197,7 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool | Non
             values.extend([] if numbered else [cell])
         elif cell not in column:
             words.append(cell)
-    if words and values:
+    if words and len(values) > len(words):
         return None
     if words or values:
         return bool(words)

@@ -176,6 +176,9 @@ def _encoding(path: Path, data: bytes) -> tuple[str, bool]:
             pass
         else:
             return "utf-8", False
+    zeros = data[0::2].count(0), data[1::2].count(0)
+    if min(zeros) < 0.01 * len(data) < 0.25 * len(data) < max(zeros):
+        return ("utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"), True
     import chardet
 
     found = chardet.detect(data)

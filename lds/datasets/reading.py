@@ -208,6 +208,8 @@ class _Cells:
             found.append("the last comment names the columns")
             comments = comments[:-1]
         elif header or (header is None and guess):
+            if header is None and any(map(VALUE.fullmatch, fits or ())):
+                found.append(f"the first line is read as a header ({_some(fits or ())})")
             names, header = fits or _even(path, numbered, width, dialect)[0], True
             numbered = numbered[1:]
         elif header is None and guess is None:
@@ -331,7 +333,7 @@ def _index(frame: Any, found: list[str]) -> list[str]:
         return []
     if frame[name].is_unique:
         called = f"is called {name!r}" if name else "has no name"
-        found.append(f"the first column {called}: it is an index and left out")
+        found.append(f"the first column {called}: it is an index, left out")
         return [name]
     if not name:
         frame.columns = ["column_1", *frame.columns[1:]]

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -448,3 +451,108 @@ def test_a_table_of_the_users_own_is_predicted_where_blank(lds, tmp_path, monkey
     assert written[0] == "row,prediction,probability,probability_cat,probability_dog"
     found = [line.split(",")[1].strip('"') for line in written[1:]]
     assert found == [["cat", "dog"][kind] for kind in kinds[50:]]
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory) -> Path:
+    """The run folder of a fit on a table with identifiers, separated by ";"."""
+    folder = tmp_path_factory.mktemp("named")
+    numbers, _, kinds = rows(40, 3)
+    lines = ["who;a;b;note;kind"]
+    for k, (a, b) in enumerate(numbers):
+        label = "" if k >= 30 else ["cat", "dog"][kinds[k]]
+        lines.append(f"pet {k};{a:.3f};{b:.3f};n{k};{label}")
+    (folder / "pets.txt").write_text("\n".join(lines) + "\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", str(folder / "pets.txt"), *QUICK, "--target", "-1", "--id", "who",
+              "--drop", "note", "--out", str(folder / "run")])  # fmt: skip
+    assert stop.value.code == 0
+    return folder / "run"
+
+
+def test_what_is_found_out_is_said_once(lds, named, tmp_path):
+    path = named.parent / "pets.txt"
+    options = ["--target", "-1", "--drop", "note,0", *QUICK]
+    _, _, err = lds("fit", path, *(o for o in options if o != "--quiet"), "--out", tmp_path / "run")
+    said = [line for line in err.splitlines() if "separated" in line]
+    assert said == [
+        f"{path}: columns are separated by ';'; target -1 is the column 'kind'; drop 0 is the "
+        "column 'who'"
+    ]
+    assert "separated" not in lds("fit", path, *options, "--out", tmp_path / "other")[2]
+
+
+def test_identifiers_go_with_their_rows(lds, named, tmp_path):
+    with (named / "predictions.csv").open(newline="") as file:
+        written = list(csv.reader(file))
+    assert written[0][:3] == ["id", "row", "prediction"]
+    assert [line[:2] for line in written[1:]] == [[f"pet {k}", str(k)] for k in range(30, 40)]
+    source = load_settings(named)["source"]
+    assert (source["target"], source["identifier"], source["drop"]) == ("-1", "who", ["note"])
+    (tmp_path / "new.csv").write_text("b,who,a\n1.5,new pet,0.5\n2.5,pet two,1.5\n")
+    code, out, _ = lds("predict", named, tmp_path / "new.csv", "--out", tmp_path / "p.csv")
+    assert code == 0, out
+    with (tmp_path / "p.csv").open(newline="") as file:
+        assert [line[0] for line in csv.reader(file)] == ["id", "new pet", "pet two"]
+    _, out, _ = lds("predict", named, tmp_path / "new.csv")
+    assert out.startswith("new pet: ")
+    _, out, _ = lds("predict", named, tmp_path / "new.csv", "--json")
+    first = json.loads(out)["predictions"][0]
+    assert (first["id"], first["row"]) == ("new pet", 0)
+    assert first["probabilities"][first["prediction"]] == first["probability"]
+    assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert lds("export", named, tmp_path / "g.graphml")[0] == 0
+    graph = nx.read_graphml(tmp_path / "g.graphml", node_type=int)
+    assert {node: known["id"] for node, known in graph.nodes(data=True)} == {
+        k: f"pet {k}" for k in range(40)
+    }
+    assert lds("export", named, tmp_path / "g.csv", "--n-edges", 5)[0] == 0
+    with (tmp_path / "g.csv").open(newline="") as file:
+        for line in csv.DictReader(file):
+            assert line["source_id"] == f"pet {line['source']}"
+            assert line["target_id"] == f"pet {line['target']}"
+    assert lds("report", named, "--out", tmp_path / "r.html")[0] == 0
+    assert '"id":["pet 0","pet 1",' in (tmp_path / "r.html").read_text()
+
+
+def test_a_run_on_a_table_goes_on_as_it_was_read(lds, named):
+    code, _, err = lds("fit", "--resume", named, "--max-iter", "3", "--quiet", "--json")
+    assert code == 0, err
+    assert len(load_run(named).metrics) == 3 + 1, "and the refit"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["fit", "gone.csv"], "there is no table at gone.csv"),
+        (["fit", "tt.csv"], "there is t.csv"),
+        (["fit", "t.xlsx"], "t.xlsx is a workbook"),
+        (["fit", "t.feather"], "a table must be a .csv"),
+        (["fit", "sub.csv"], "sub.csv is a folder"),
+        (["fit", "wnie"], "the nearest is 'wine'"),
+        (["fit", "iris", "--out", "t.csv/run"], "--out t.csv/run cannot be a folder: t.csv is a"),
+        (["fit", "iris", "--out", "t.csv"], "--out t.csv cannot be a folder: t.csv is a file"),
+        (["fit", "iris", "--config", "gone.toml"], "there is no file gone.toml"),
+        (["fit", "--resume", "gone"], "gone is not the folder of a run"),
+        (["search", "gone.csv"], "there is no table at gone.csv"),
+        (["predict", "gone", "t.csv"], "gone is not the folder of a run"),
+        (["report", "gone"], "gone is not the folder of a run"),
+        (["export", "gone", "g.csv"], "gone is not the folder of a run"),
+    ],
+)
+def test_a_bad_path_is_refused_before_anything_heavy_is_imported(tmp_path, arguments, sentence):
+    (tmp_path / "t.csv").write_text("a,y\n1,u\n")
+    (tmp_path / "sub.csv").mkdir()
+    code = (
+        "import sys, lds.cli\n"
+        f"try: lds.cli.main({arguments!r})\n"
+        "except SystemExit as stop: assert stop.code == 2, stop.code\n"
+        "heavy = {'torch', 'pandas', 'scipy', 'sklearn', 'clevercsv', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert sentence in result.stderr

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lds.datasets.base import NodeDataset, load
+from lds.datasets.table import load_rows
 
 pd = pytest.importorskip("pandas", reason="tables need the extra lds[table]")
 
@@ -155,3 +156,183 @@ def test_without_pandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install 'lds\[table\]'"):
         load(path, target="kind")
+
+
+HEADERLESS = "".join(f"{30 + k % 40},{58 + k % 11},{k % 9},{1 + k % 2}\n" for k in range(60))
+NAMED = "1,size,kind\n" + "".join(f"{k % 3},{k}.5,{'ab'[k % 2]}\n" for k in range(24))
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "name", "classes"),
+    [
+        (HEADERLESS, "-1", "column_4", ("1", "2")),
+        (HEADERLESS, -1, "column_4", ("1", "2")),
+        (HEADERLESS, "3", "column_4", ("1", "2")),
+        (HEADERLESS, "column_4", "column_4", ("1", "2")),
+        (HEADERLESS, "2", "column_3", tuple("012345678")),
+        (NAMED, "kind", "kind", ("a", "b")),
+        (NAMED, " kind ", "kind", ("a", "b")),
+        (NAMED, "-1", "kind", ("a", "b")),
+        (NAMED, "1", "1", ("0", "1", "2")),  # a name goes over a position
+        (NAMED, "2", "kind", ("a", "b")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the labelled rows cannot be split:UserWarning")
+def test_a_target_by_name_or_position_never_by_a_value(
+    content: str, target: str | int, name: str, classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = load(text(tmp_path / "t.csv", content), target=target, test_size=0)
+    assert data.n_nodes == content.count("\n") - (content is NAMED)
+    assert data.classes == classes
+    assert data.file is not None
+    position = f"target {target} is the column {name!r}"
+    assert (position in data.file.found) == (target != name)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (None, "one of size, colour, wild, same, kind, got none; or a position: 0 to 4, or -1"),
+        ("Kind", "got 'Kind'; the nearest is 'kind', at position 4; or"),
+        ("5", "got '5'; or a position: 0 to 4"),
+        (-6, "got -6; or a position"),
+        ("red", "got 'red'; "),
+    ],
+)
+def test_an_unknown_target_is_told_of_with_what_would_do(
+    target: str | int | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(write(frame(), tmp_path / "table.csv"), target=target)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_identifiers_and_dropped_columns_are_no_features(suffix: str, tmp_path: Path) -> None:
+    table = frame()
+    table.insert(0, "who", [f"p{k}" for k in range(60)])
+    path = write(table, tmp_path / f"t{suffix}")
+    wanted = load(write(frame()[["size", "same", "kind"]], tmp_path / f"u{suffix}"), target="kind")
+    for drop in (["colour", "wild"], ["colour,wild"], ["2", "wild"]):
+        data = load(path, target="kind", identifier="who", drop=drop)
+        assert data.identifiers == tuple(f"p{k}" for k in range(60))
+        np.testing.assert_array_equal(data.features, wanted.features)
+
+
+def test_identifiers_that_repeat_are_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="'id' does not tell all rows apart: it has 2 different"):
+        load(
+            text(tmp_path / "t.csv", "id,x,y\n" + "p,1,a\nq,2,b\n" * 6),
+            target="y", identifier="id", test_size=0,
+        )  # fmt: skip
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    path = write(frame(), tmp_path / "table.csv")
+    with pytest.raises(ValueError, match="has 3 faults: ") as error:
+        load(path, target="kin", drop=["color", "size"], identifier="name")
+    for part in ("(1) target must", "'kind'", "(2) drop must", "'colour'", "(3) identifier must"):
+        assert part in str(error.value)
+    with pytest.raises(ValueError, match="drop must not name the target, got 'kind'"):
+        load(path, target="kind", drop=["kind"])
+    content = "x,z,y\n1,1,0.5\n2,,1.5\n3,4,2.5\n"
+    with pytest.raises(ValueError, match=r"has 2 faults: .*regression target.*column 'z'"):
+        load_text(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "write_number",
+    ["{:.2f}", "{:.5e}", "${:,.2f}", "{:.1f} %", "{:.3f}"],
+    ids=["plain", "exponent", "currency", "percent", "blanks"],
+)
+def test_a_continuous_target_is_refused(
+    write_number: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    rng = np.random.default_rng(0)
+    cells = [write_number.format(1500 + 900 * value) for value in rng.random(60)]
+    if "blanks" in request.node.name:
+        cells[::7] = ["?"] * len(cells[::7])
+    table = pd.DataFrame({"x": range(60), "price": cells})
+    with pytest.raises(ValueError, match=r"target 'price' holds .* different numbers with"):
+        load(write(table, tmp_path / "t.csv"), target="price")
+
+
+def test_a_continuous_target_in_other_dress(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random(60)
+    table = pd.DataFrame({"x": range(60), "price": values})
+    with pytest.raises(ValueError, match="holds 60 different numbers with fractions: a regression"):
+        load(write(table, tmp_path / "t.parquet"), target="price")
+    lines = "".join(f"{k};{value:.2f}\n".replace(".", ",") for k, value in enumerate(values))
+    with pytest.raises(ValueError, match="different numbers with fractions: a regression"):
+        load(text(tmp_path / "t.csv", "x;price\n" + lines), target="price")
+
+
+@pytest.mark.filterwarnings("ignore:the test rows cannot be drawn by class:UserWarning")
+@pytest.mark.filterwarnings("ignore:the labelled rows cannot be split:UserWarning")
+def test_a_target_of_many_values_is_warned_of(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": range(60), "price": range(1000, 1060)})
+    with pytest.warns(UserWarning, match="holds 60 different values in 60 labelled rows"):
+        load(write(table, tmp_path / "t.csv"), target="price")
+
+
+def test_whole_numbers_written_with_a_point_are_classes(tmp_path: Path) -> None:
+    data = load_text(tmp_path, "x,y\n" + "1,1.0\n2,2.0\n" * 6)
+    assert data.classes == ("1.0", "2.0")
+
+
+TABLE = "who,a,b,y\n" + "".join(f"p{k},{k}.5,{k % 4}.25,{'uv'[k % 2]}\n" for k in range(12))
+SOURCE = {"target": "y", "drop": [], "identifier": "who"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("n.csv", "b,a,who\n2.25,3.5,q\n"),
+        ("n.csv", "who;b;a\nq;2.25;3.5\n"),
+        ("n.tsv", "who\tb\ta\ty\textra\nq\t2.25\t3.5\t\t7\n"),
+        ("n.csv", "who,b,a\nq,2.25,3.5\n".encode("utf-16")),
+    ],
+)
+def test_further_rows_in_other_files(name: str, content: str | bytes, tmp_path: Path) -> None:
+    data = load(text(tmp_path / "t.csv", TABLE), target="y", identifier="who", test_size=0)
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    rows = load_rows(path, data.encoding, data.file, SOURCE)
+    np.testing.assert_array_equal(
+        rows.features, data.encoding.encode(pd.DataFrame({"a": [3.5], "b": [2.25]}))
+    )
+    assert rows.identifiers == ("q",)
+
+
+def test_further_rows_without_a_header_go_by_position(tmp_path: Path) -> None:
+    body = TABLE.split("\n", 1)[1]
+    data = load(text(tmp_path / "t.csv", body), target=-1, identifier=0, test_size=0)
+    source = {"target": -1, "drop": [], "identifier": 0}
+    wanted = data.features[:2]
+    for lines in ("p0,0.5,0.25\np1,1.5,1.25\n", "p0,0.5,0.25,u\np1,1.5,1.25,\n"):
+        rows = load_rows(text(tmp_path / "n.csv", lines), data.encoding, data.file, source)
+        np.testing.assert_array_equal(rows.features, wanted)
+        assert rows.identifiers == ("p0", "p1")
+    with pytest.raises(ValueError, match="must have the table's 4 columns, or all but its target"):
+        load_rows(text(tmp_path / "n.csv", "0.5,0.25\n"), data.encoding, data.file, source)
+
+
+def test_further_rows_have_the_decimal_mark_of_the_table(tmp_path: Path) -> None:
+    data = load(text(tmp_path / "t.csv", TABLE), target="y", identifier="who", test_size=0)
+    other = text(tmp_path / "n.csv", "who;a;b\nq;3,5;2,25\n")
+    with pytest.raises(ValueError, match=r"must have the decimal mark of .* '\.', got ','"):
+        load_rows(other, data.encoding, data.file, SOURCE)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "n_rows"), [("raw-german", 1000), ("raw-horse-colic", 300), ("raw-auto_imports", 201)]
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_real_files_without_a_header_lose_no_row(name: str, n_rows: int, data_folder: Path) -> None:
+    path = data_folder / "tables" / f"{name}.csv"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there; data/README.md says how LDS_DATA is laid out")
+    data = load(path, target="-1")
+    last = [line.rsplit(",", 1)[1].strip() for line in path.read_text().splitlines()]
+    assert data.n_nodes == n_rows
+    assert [data.classes[label] for label in data.labels] == last
