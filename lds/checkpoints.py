@@ -30,22 +30,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from lds._files import dumps, write_atomically, write_json
+from lds._run_files import FILES, SETTINGS, check_finished, check_run
 
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
 
 FORMAT = 2
-FILES = (
-    "settings.json",
-    "metrics.jsonl",
-    "summary.json",
-    "start.npz",
-    "edge_probs.npz",
-    "weights.safetensors",
-    "predictions.npz",
-)
-
-
 FEATURES, ENCODING = "features.npz", "encoding.npz"
 
 
@@ -82,7 +72,7 @@ def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*FILES, FEATURES, ENCODING):
         (folder / name).unlink(missing_ok=True)
-    write_json(folder / "settings.json", {"format": FORMAT, **settings})
+    write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
 
 def load_settings(folder: str | Path) -> dict[str, Any]:
@@ -92,9 +82,8 @@ def load_settings(folder: str | Path) -> dict[str, Any]:
         FileNotFoundError: the folder is not that of a run.
         ValueError: they are damaged, or of another format.
     """
-    path = Path(folder) / "settings.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no settings.json")
+    path = Path(folder) / SETTINGS
+    check_run(folder)
     settings = _read(path, json.loads)
     found = settings.get("format") if isinstance(settings, dict) else None
     if found != FORMAT:
@@ -131,7 +120,7 @@ def save_run(
 
     folder.mkdir(parents=True, exist_ok=True)
     lines = [dumps(record) for record in metrics]
-    write_json(folder / "settings.json", {"format": FORMAT, "n_metrics": len(lines), **settings})
+    write_json(folder / SETTINGS, {"format": FORMAT, "n_metrics": len(lines), **settings})
     write_atomically(
         folder / "metrics.jsonl",
         lambda file: file.write("".join(f"{line}\n" for line in lines).encode()),
@@ -174,22 +163,6 @@ def _read_of_table(folder: str | Path, name: str, array: str) -> dict[str, NDArr
             f"{folder} has no {name}: only a run of `lds fit` on a table that has ended does"
         )
     return _read_arrays(path, (array,))
-
-
-def check_finished(folder: str | Path) -> None:
-    """Refuse what is not the folder of a finished run, without reading it.
-
-    Raises:
-        FileNotFoundError: the folder or one of its files is missing.
-    """
-    folder = Path(folder)
-    for name in FILES:
-        if not (folder / name).is_file():
-            unfinished = (folder / "settings.json").is_file()
-            hint = f"; `lds fit --resume {folder}` goes on with it" if unfinished else ""
-            raise FileNotFoundError(
-                f"{folder} is not the folder of a finished run: it has no {name}{hint}"
-            )
 
 
 def load_run(folder: str | Path) -> Run:

@@ -10,6 +10,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
+from lds._run_files import check_run
 from lds._sources import check_source
 from lds.cli.console import Json, bar, err, log, out, percent, print_json, print_path, say_found
 from lds.cli.options_file import Config
@@ -22,7 +23,6 @@ from lds.cli.table_options import (
     Target,
     absolute,
     check_folder,
-    check_run,
     reading,
     stem,
 )

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lds._run_files import check_finished
 from lds._sources import check_table
-from lds.checkpoints import check_finished
 from lds.cli.console import Json, out, print_json, print_path, say_found
 from lds.cli.table_options import Encoding, Header, Separator, check_file
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lds.checkpoints import check_finished
+from lds._run_files import check_finished
 from lds.cli.console import Json, print_json, print_path
 from lds.cli.table_options import check_file
 

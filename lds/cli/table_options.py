@@ -48,16 +48,6 @@ def stem(name: str) -> str:
     return Path(path.stem).stem if path.suffix.lower() in COMPRESSED else path.stem
 
 
-def check_run(folder: Path) -> None:
-    """Refuse a folder that is not of a run.
-
-    Raises:
-        FileNotFoundError: it has no settings.
-    """
-    if not (folder / "settings.json").is_file():
-        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no settings.json")
-
-
 def check_folder(path: Path, flag: str) -> None:
     """Refuse a folder that cannot be made.
 

@@ -18,17 +18,24 @@ from lds._labels import (
     check_enough,
     is_missing,
     numbered,
-    refuse_fractions,
     refuse_marks,
     warn_of_classes,
 )
+from lds.datasets.cells import read_numbers, text_of
 
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")
 """A whole number as programs write it; 007 is the name of a class."""
 
+MOSTLY = 0.9
+"""Share of labels that are numbers from which on all are taken for numbers."""
+
 
 def encode_column(
-    column: Any, name: str, unlabelled: Sequence[str] | None = None, test_size: float = 0.0
+    column: Any,
+    name: str,
+    unlabelled: Sequence[str] | None = None,
+    test_size: float = 0.0,
+    decimal: str = ".",
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Turn the label column of a file into class numbers, and list the names of the classes.
 
@@ -42,6 +49,7 @@ def encode_column(
             "", all other text is a name of a class, -1 among them. None refuses text that often is
             such a mark.
         test_size: share in [0, 1) of the labelled rows that is held out.
+        decimal: "." or ",": the decimal mark of numbers written as text.
 
     Returns:
         int64 `(n_rows,)`, -1 where unlabelled; and the names, numbers in their order, then text.
@@ -64,18 +72,33 @@ def encode_column(
             numbers = [number for number in numbers if number != UNLABELLED]
         values = np.array(numbers, dtype=object if numbers else np.int64)
     else:
+        _refuse_quantity(named, what, decimal)
         if unlabelled is None:
             refuse_marks(
                 named, what,
                 "say --unlabelled {} if it does, or --unlabelled '' if it is the name of a class",
             )  # fmt: skip
-        refuse_fractions(named, what)
         values = np.array(named, dtype=object)
     labels = Labels(known, values, minus_one)
     codes, classes = numbered(labels)
     _check_enough(codes, classes, labels, what, test_size)
     warn_of_classes(labels, codes, classes, what)
     return codes, tuple(map(str, classes))
+
+
+def _refuse_quantity(texts: Sequence[str], what: str, decimal: str) -> None:
+    """Refuse numbers with fractions, such as prices, but for a few cells that are none."""
+    cells = [text_of(text) for text in texts]
+    there = [cell for cell in cells if cell is not None]
+    found = read_numbers(there, decimal)
+    numbers = found.values[~np.isnan(found.values)]
+    if len(numbers) < MOSTLY * max(1, len(there)) or (numbers == numbers.round()).all():
+        return
+    raise ValueError(
+        f"{what} must hold classes, got {len(set(numbers))} different numbers with fractions "
+        "(Unknown label type: continuous): a regression target; put them into classes, or name "
+        "them with a letter, such as 'v1.5', if they are classes"
+    )
 
 
 def _text(value: Any) -> str:

@@ -79,7 +79,7 @@ def load(
     if roles.target is not None:
         with _collected(faults):
             labels, classes = encode_column(
-                frame[roles.target], roles.target, unlabelled, test_size
+                frame[roles.target], roles.target, unlabelled, test_size, how.decimal or "."
             )
     with _collected(faults):
         table, features = TableEncoding.fit(

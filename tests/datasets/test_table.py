@@ -192,9 +192,9 @@ def test_a_target_by_name_or_position_never_by_a_value(
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (None, "one of size, colour, wild, same, kind, got none; or a position: 0 to 4, or -1"),
-        ("Kind", "got 'Kind'; the nearest is 'kind', at position 4; or"),
-        ("5", "got '5'; or a position: 0 to 4"),
+        (None, "one of size, colour, wild, kind, got none; or a position: 0 to 3, or -1"),
+        ("Kind", "got 'Kind'; the nearest is 'kind', at position 3; or"),
+        ("5", "got '5'; or a position: 0 to 3"),
         (-6, "got -6; or a position"),
         ("red", "got 'red'; "),
     ],
@@ -211,7 +211,7 @@ def test_identifiers_and_dropped_columns_are_no_features(suffix: str, tmp_path: 
     table = frame()
     table.insert(0, "who", [f"p{k}" for k in range(60)])
     path = write(table, tmp_path / f"t{suffix}")
-    wanted = load(write(frame()[["size", "same", "kind"]], tmp_path / f"u{suffix}"), target="kind")
+    wanted = load(write(frame()[["size", "kind"]], tmp_path / f"u{suffix}"), target="kind")
     for drop in (["colour", "wild"], ["colour,wild"], ["2", "wild"]):
         data = load(path, target="kind", identifier="who", drop=drop)
         assert data.identifiers == tuple(f"p{k}" for k in range(60))
@@ -234,7 +234,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         assert part in str(error.value)
     with pytest.raises(ValueError, match="drop must not name the target, got 'kind'"):
         load(path, target="kind", drop=["kind"])
-    content = "x,z,y\n1,1,0.5\n2,,1.5\n3,4,2.5\n"
+    content = "x,z,y\n1,1,0.5\n2,inf,1.5\n3,4,2.5\n"
     with pytest.raises(ValueError, match=r"has 2 faults: .*regression target.*column 'z'"):
         load_text(tmp_path, content)
 
@@ -251,32 +251,33 @@ def test_a_continuous_target_is_refused(
     cells = [write_number.format(1500 + 900 * value) for value in rng.random(60)]
     if "blanks" in request.node.name:
         cells[::7] = ["?"] * len(cells[::7])
-    table = pd.DataFrame({"x": range(60), "price": cells})
-    with pytest.raises(ValueError, match=r"target 'price' holds .* different numbers with"):
+    table = pd.DataFrame({"x": rng.random(60), "price": cells})
+    with pytest.raises(ValueError, match=r"target column 'price' .* different numbers with frac"):
         load(write(table, tmp_path / "t.csv"), target="price")
 
 
 def test_a_continuous_target_in_other_dress(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random(60)
-    table = pd.DataFrame({"x": range(60), "price": values})
-    with pytest.raises(ValueError, match="holds 60 different numbers with fractions: a regression"):
+    table = pd.DataFrame({"x": values, "price": values})
+    with pytest.raises(ValueError, match="60 different numbers with fractions .*: a regression"):
         load(write(table, tmp_path / "t.parquet"), target="price")
-    lines = "".join(f"{k};{value:.2f}\n".replace(".", ",") for k, value in enumerate(values))
-    with pytest.raises(ValueError, match="different numbers with fractions: a regression"):
+    lines = "".join(f"{2 * k};{value:.2f}\n".replace(".", ",") for k, value in enumerate(values))
+    with pytest.raises(ValueError, match="different numbers with fractions .*: a regression"):
         load(text(tmp_path / "t.csv", "x;price\n" + lines), target="price")
 
 
 @pytest.mark.filterwarnings("ignore:the test rows cannot be drawn by class:UserWarning")
 @pytest.mark.filterwarnings("ignore:the labelled rows cannot be split:UserWarning")
 def test_a_target_of_many_values_is_warned_of(tmp_path: Path) -> None:
-    table = pd.DataFrame({"x": range(60), "price": range(1000, 1060)})
-    with pytest.warns(UserWarning, match="holds 60 different values in 60 labelled rows"):
+    prices = [1000 + k // 2 for k in range(60)]
+    table = pd.DataFrame({"x": np.linspace(0, 1, 60), "price": prices})
+    with pytest.warns(UserWarning, match="30 classes are many for 60 labelled rows"):
         load(write(table, tmp_path / "t.csv"), target="price")
 
 
 def test_whole_numbers_written_with_a_point_are_classes(tmp_path: Path) -> None:
     data = load_text(tmp_path, "x,y\n" + "1,1.0\n2,2.0\n" * 6)
-    assert data.classes == ("1.0", "2.0")
+    assert data.classes == ("1", "2")
 
 
 TABLE = "who,a,b,y\n" + "".join(f"p{k},{k}.5,{k % 4}.25,{'uv'[k % 2]}\n" for k in range(12))

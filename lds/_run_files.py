@@ -1,0 +1,40 @@
+"""Names of the files in a run folder, and whether they are there. Imports nothing heavy."""
+
+from pathlib import Path
+
+SETTINGS = "settings.json"
+FILES = (
+    SETTINGS,
+    "metrics.jsonl",
+    "summary.json",
+    "start.npz",
+    "edge_probs.npz",
+    "weights.safetensors",
+    "predictions.npz",
+)
+"""What a finished run has."""
+
+
+def check_run(folder: str | Path) -> None:
+    """Refuse a folder that is not of a run, ended or not.
+
+    Raises:
+        FileNotFoundError: it has no settings.
+    """
+    if not (Path(folder) / SETTINGS).is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {SETTINGS}")
+
+
+def check_finished(folder: str | Path) -> None:
+    """Refuse what is not the folder of a finished run, without reading it.
+
+    Raises:
+        FileNotFoundError: the folder or one of its files is missing.
+    """
+    check_run(folder)
+    for name in FILES:
+        if not (Path(folder) / name).is_file():
+            raise FileNotFoundError(
+                f"{folder} is not the folder of a finished run: it has no {name}; "
+                f"`lds fit --resume {folder}` goes on with it"
+            )
