@@ -157,7 +157,7 @@ HALVES = torch.full((2,), 0.5)
     ("change", "error", "message"),
     [
         ({"x": np.ones((90, 4))}, TypeError, "data.x must be a tensor, got ndarray"),
-        ({"x": torch.ones(90)}, ValueError, r"data.x must be \(n_nodes, n_features\), .* view"),
+        ({"x": torch.ones(90)}, ValueError, r"data.x must be \(n_nodes, n_features\), .*view"),
         (
             {"x": torch.full((90, 4), float("nan"))},
             ValueError,
@@ -184,7 +184,7 @@ HALVES = torch.full((2,), 0.5)
         ({"y": torch.ones(90).long()}, ValueError, "at least two classes .* got only 1"),
         ({"y": torch.arange(90) % 3 - 1}, ValueError, "label .* data.train_mask, got -1 at node 0"),
         ({"y": torch.arange(90) * torch.nan}, ValueError, "data.train_mask, got nan at node 0"),
-        ({"train_mask": torch.ones(90)}, ValueError, "data.train_mask must be boolean .* float32"),
+        ({"train_mask": torch.ones(90)}, ValueError, "data.train_mask must be boolean .*float32"),
         ({"train_mask": ~NONE[:80]}, ValueError, r"must be boolean of shape \(90,\).* \(80,\)"),
         ({"train_mask": torch.ones(80).int()}, ValueError, r"must be boolean .* got .*\(80,\)"),
         ({"train_mask": torch.tensor([3, 3])}, ValueError, "got node 3 more than once"),
