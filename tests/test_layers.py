@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "_types": set(),
     "_version": set(),
     "config": {"_types"},
-    "checkpoints": {"_files", "_types", "config"},
+    "checkpoints": {"_files", "_run_files", "_types", "config"},
     "bilevel": LOW,
     "discrete": LOW,
     "graphs": LOW,

@@ -39,6 +39,7 @@ def export(
     import numpy as np
 
     from lds._types import Split
+    from lds.checkpoints import load_run
     from lds.graphs.export import check_graph_path, node_attributes, save_graph
     from lds.graphs.interop import select_edges
 

@@ -92,7 +92,10 @@ def _refuse_quantity(texts: Sequence[str], what: str, decimal: str) -> None:
     there = [cell for cell in cells if cell is not None]
     found = read_numbers(there, decimal)
     numbers = found.values[~np.isnan(found.values)]
-    if len(numbers) < MOSTLY * max(1, len(there)) or (numbers == numbers.round()).all():
+    if (
+        len(numbers) < MOSTLY * max(1, len(there))
+        or (np.isfinite(numbers) & (numbers == numbers.round())).all()
+    ):
         return
     raise ValueError(
         f"{what} must hold classes, got {len(set(numbers))} different numbers with fractions "

@@ -117,9 +117,9 @@ def test_typed_columns_have_the_classes_of_text(column: object) -> None:
     "written", [["0.5", "1.0", "2"], ["1e-3", "2", "3"], ["inf", "1", "2"], ["1.5", "2.5", ""]]
 )
 def test_a_continuous_target_is_refused(tmp_path: Path, written: list[str]) -> None:
-    with pytest.raises(ValueError, match="target column 'y' must hold classes, got . different"):
+    with pytest.raises(ValueError, match=r"target column 'y' must hold classes, got . different"):
         table(tmp_path, written * 4)
-    with pytest.raises(ValueError, match="target column 'y' must hold classes, got . different"):
+    with pytest.raises(ValueError, match=r"target column 'y' must hold classes, got . different"):
         encode_column([float(text) if text else None for text in written * 4], "y")
 
 
