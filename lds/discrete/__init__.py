@@ -10,7 +10,9 @@ from lds.discrete.estimators import (
     score_function,
     straight_through,
 )
+from lds.discrete.imle import imle
 from lds.discrete.ksubset import KSubset
+from lds.discrete.rebar import rebar
 from lds.discrete.thinning import ThinningTable
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     "ThinningTable",
     "disarm",
     "gumbel_softmax",
+    "imle",
+    "rebar",
     "reinmax",
     "score_function",
     "straight_through",

@@ -1,5 +1,6 @@
 """What a distribution over discrete hyperparameters offers to the estimators."""
 
+import copy
 from abc import ABC, abstractmethod
 from typing import Self
 
@@ -70,6 +71,12 @@ class AbstractDiscrete(ABC):
     def at(self, parameter: Tensor) -> Self:
         """The same distribution with another parameter."""
 
+    def with_parameter(self, parameter: Tensor) -> Self:
+        """The same with an equal θ of another dtype, leaf or shape in front; nothing is checked."""
+        made = copy.copy(self)
+        made.parameter = parameter
+        return made
+
     @property
     def interior(self) -> bool:
         """Whether every outcome has a positive probability, as unbiased estimators need."""
@@ -77,18 +84,9 @@ class AbstractDiscrete(ABC):
         return self.on_logits or bool(((theta > 0) & (theta < 1)).all())
 
 
-def check_parameter(name: str, parameter: object) -> None:
-    """Raise a TypeError unless `parameter` is a floating point tensor."""
-    if not isinstance(parameter, Tensor) or not parameter.is_floating_point():
-        got = parameter.dtype if isinstance(parameter, Tensor) else type(parameter).__name__
-        raise TypeError(f"{name} must be a floating point tensor, got {got}")
-
-
-def check_logits(logits: Tensor) -> None:
-    """Raise unless `logits` is a finite floating point tensor."""
-    check_parameter("logits", logits)
-    if not bool(logits.detach().isfinite().all()):
-        raise ValueError("logits must be finite, got an infinity or NaN; fix an entry by its probs")
+def clamped(probs: Tensor) -> Tensor:
+    """Within [0, 1], with the derivatives of `probs` itself."""
+    return probs + (probs.clamp(0, 1) - probs).detach()
 
 
 def entropy_of(probs: Tensor) -> Tensor:

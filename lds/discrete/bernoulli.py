@@ -7,13 +7,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from lds._projections import box
-from lds.discrete.base import (
-    AbstractDiscrete,
-    check_logits,
-    check_parameter,
-    entropy_of,
-    uniform_like,
-)
+from lds.discrete.base import AbstractDiscrete, clamped, entropy_of, uniform_like
+from lds.discrete.checks import NEAREST, check_logits, check_parameter, outside
 
 
 class Bernoulli(AbstractDiscrete):
@@ -24,7 +19,8 @@ class Bernoulli(AbstractDiscrete):
     `log_prob` and `entropy` stand at i <= j, with 0 below the diagonal.
 
     Arguments:
-        probs: θ, floating point of any shape, in [0, 1].
+        probs: θ, floating point of any shape, in [0, 1]; clamped where outside by no more than
+            rounding, 4 eps of float32 or of a coarser dtype (`checks.ROUNDING`).
         symmetric: mirror the last two dimensions, which must be equal.
 
     Raises:
@@ -42,13 +38,8 @@ class Bernoulli(AbstractDiscrete):
 
     def __init__(self, probs: Tensor, *, symmetric: bool = False) -> None:
         check_parameter("probs", probs)
-        values = probs.detach()
-        if not bool(((values >= 0) & (values <= 1)).all()):
-            raise ValueError(
-                f"probs must lie in [0, 1], got values from {values.min():g} to {values.max():g}; "
-                "probs.clamp(0, 1) is the nearest that do"
-            )
         self._set(probs, symmetric, on_logits=False)
+        self._rounded = outside(probs, "lie in [0, 1]", NEAREST)
 
     @classmethod
     def from_logits(cls, logits: Tensor, *, symmetric: bool = False) -> Self:
@@ -70,16 +61,17 @@ class Bernoulli(AbstractDiscrete):
                 f"a symmetric Bernoulli needs square last dimensions, got {tuple(shape)}"
             )
         self.parameter, self.on_logits, self.symmetric = parameter, on_logits, symmetric
+        self._rounded = False
 
     @property
     def _theta(self) -> Tensor:
         """The parameter of each variable, in the shape of θ."""
-        theta = self.parameter
-        return (theta + theta.mT) / 2 if self.symmetric else theta
+        theta = (self.parameter + self.parameter.mT) / 2 if self.symmetric else self.parameter
+        return clamped(theta) if self._rounded else theta
 
     @property
     def probs(self) -> Tensor:
-        """P(z_i = 1); θ itself unless on logits or symmetric."""
+        """P(z_i = 1); θ itself unless on logits, symmetric or clamped."""
         return self._theta.sigmoid() if self.on_logits else self._theta
 
     @property
@@ -123,7 +115,8 @@ class Bernoulli(AbstractDiscrete):
         """-θ log θ - (1-θ) log(1-θ), in the shape of θ."""
         theta = self._theta
         if self.on_logits:
-            values = softplus(theta) - theta * theta.sigmoid()
+            one, zero = theta.sigmoid(), (-theta).sigmoid()
+            values = one * softplus(-theta) + zero * softplus(theta)  # no difference of large terms
         else:
             values = entropy_of(theta) + entropy_of(1 - theta)
         return values.triu() if self.symmetric else values

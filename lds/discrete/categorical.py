@@ -6,15 +6,12 @@ import torch
 from torch import Tensor
 
 from lds._projections import simplex
-from lds.discrete.base import (
-    AbstractDiscrete,
-    check_logits,
-    check_parameter,
-    entropy_of,
-    uniform_like,
-)
+from lds.discrete.base import AbstractDiscrete, clamped, entropy_of, uniform_like
+from lds.discrete.checks import check_logits, check_parameter, check_sums, outside
 
 _TOLERANCE = 1e-4  # of sums: well above float32 rounding after a projection, below a mistake
+_REQUIREMENT = "be 0 or more and sum to 1 in the last dimension"
+_WAY_OUT = "lds.bilevel.projections.simplex() gives the nearest that do"
 
 
 class Categorical(AbstractDiscrete):
@@ -23,7 +20,8 @@ class Categorical(AbstractDiscrete):
     Derivatives are those of θ / Σθ: they have no part along θ, where the simplex has no room.
 
     Arguments:
-        probs: θ, floating point `(..., k)`, in [0, 1], summing to 1 in the last dimension.
+        probs: θ, floating point `(..., k)`, in [0, 1], summing to 1 in the last dimension; up to
+            rounding, 4 eps of float32 or of a coarser dtype (`checks.ROUNDING`), sums to 1e-4.
 
     Raises:
         TypeError: `probs` is not a floating point tensor.
@@ -40,14 +38,8 @@ class Categorical(AbstractDiscrete):
     def __init__(self, probs: Tensor) -> None:
         check_parameter("probs", probs)
         _check_choices("probs", probs)
-        values = probs.detach()
-        sums = values.sum(-1)
-        if not bool((values >= 0).all() & ((sums - 1).abs() <= _TOLERANCE).all()):
-            raise ValueError(
-                "probs must be 0 or more and sum to 1 in the last dimension, got values from "
-                f"{values.min():g} to {values.max():g} with sums from {sums.min():g} to "
-                f"{sums.max():g}; a projection onto the simplex gives the nearest that do"
-            )
+        self._rounded = outside(probs, _REQUIREMENT, _WAY_OUT)
+        check_sums(probs, 1, _TOLERANCE, _REQUIREMENT, _WAY_OUT)
         self.parameter, self.on_logits = probs, False
 
     @classmethod
@@ -61,13 +53,17 @@ class Categorical(AbstractDiscrete):
         check_logits(logits)
         _check_choices("logits", logits)
         made = cls.__new__(cls)
-        made.parameter, made.on_logits = logits, True
+        made.parameter, made.on_logits, made._rounded = logits, True, False
         return made
+
+    @property
+    def _theta(self) -> Tensor:
+        return clamped(self.parameter) if self._rounded else self.parameter
 
     @property
     def probs(self) -> Tensor:
         """P(z = e_i), summing to 1: θ / Σθ or softmax(θ)."""
-        theta = self.parameter
+        theta = self._theta
         return theta.softmax(-1) if self.on_logits else theta / theta.sum(-1, keepdim=True)
 
     @property
@@ -95,7 +91,7 @@ class Categorical(AbstractDiscrete):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log of θ_i where z = e_i, in nats; one number a one-hot vector."""
-        one, theta = value > 0.5, self.parameter
+        one, theta = value > 0.5, self._theta
         if self.on_logits:
             return torch.where(one, theta.log_softmax(-1), 0.0).sum(-1)
         # Summed before the logarithm: a logarithm of an outcome of probability 0 has no slope.

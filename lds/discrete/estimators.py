@@ -6,17 +6,22 @@ with every hypergradient method. `score_function` and `disarm` call h and return
 need values of h only, so that h may be a whole inner training without any derivative.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.categorical import Categorical
-
-Values = Callable[[Tensor], Tensor]
-"""h: draws `(n_draws, *shape)` to one value each, `(n_draws,)`."""
+from lds.discrete.checks import (
+    Values,
+    check_interior,
+    check_slope,
+    check_temperature,
+    narrow,
+    unfit,
+    values_of,
+    wide,
+)
 
 
 def straight_through(
@@ -42,7 +47,7 @@ def straight_through(
     Returns:
         z, in the shape and dtype of θ, differentiable as often as asked.
     """
-    return _with_slope(distribution.draw(generator=generator), distribution.mean)
+    return with_slope(distribution.draw(generator=generator), distribution.mean)
 
 
 def reinmax(distribution: AbstractDiscrete, *, generator: torch.Generator | None = None) -> Tensor:
@@ -66,22 +71,25 @@ def reinmax(distribution: AbstractDiscrete, *, generator: torch.Generator | None
 
     Raises:
         TypeError: another distribution.
+        ArithmeticError: what was drawn is so unlikely that 1 / P(z) overflows the dtype of θ.
     """
     z, probs = distribution.draw(generator=generator), distribution.probs
     if isinstance(distribution, Bernoulli):
         chance = torch.where(z > 0.5, probs.detach(), 1 - probs.detach())
-        return _with_slope(z, probs / (2 * chance))
+        narrow("reinmax", 1 / (2 * chance.double()), z.dtype)
+        return with_slope(z, probs / (2 * chance))
     if not isinstance(distribution, Categorical):
-        raise _unfit("reinmax", distribution, "a Bernoulli or a Categorical")
+        raise unfit("reinmax", distribution, "a Bernoulli or a Categorical")
     # 2 ∂softmax(log π1) - ½ ∂softmax(log π), π1 = (z + π) / 2, by the logarithms of π; as
     # ∂ log π = ∂π / π, ratios π1 / π stay finite where an outcome that is not drawn has π = 0.
     pi = probs.detach()
     pi1 = (z + pi) / 2
-    ratio = 0.5 + torch.where(z > 0.5, 0.5 / torch.where(z > 0.5, pi, 1.0), 0.0)
+    ratio = 0.5 + torch.where(z > 0.5, 0.5 / torch.where(z > 0.5, pi, 1.0).double(), 0.0)
+    ratio = narrow("reinmax", ratio, z.dtype)
     move = probs - pi
     first = ratio * move - pi1 * (ratio * move).sum(-1, keepdim=True)
     second = move - pi * move.sum(-1, keepdim=True)
-    return _with_slope(z, 2 * first - second / 2)
+    return with_slope(z, 2 * first - second / 2)
 
 
 def gumbel_softmax(
@@ -105,16 +113,19 @@ def gumbel_softmax(
 
     Arguments:
         distribution: a Bernoulli or a Categorical; on probabilities, strictly between 0 and 1.
-        temperature: positive; a tensor of shape () is a hyperparameter and gets a gradient.
+        temperature: positive, 1e-100 to 1e100; a tensor of shape () is a hyperparameter and gets a
+            gradient.
         hard: whether the value is rounded to an outcome.
         generator: as for `straight_through`.
 
     Returns:
-        Values in the shape and dtype of θ: in (0, 1), or 0 and 1 if `hard`.
+        Values in the shape and dtype of θ: in (0, 1) before rounding to it, or 0 and 1 if `hard`.
 
     Raises:
         TypeError: another distribution.
-        ValueError: the temperature is not positive, or a probability is 0 or 1.
+        ValueError: the temperature is not positive, a probability is 0 or 1, or derivatives may
+            overflow the dtype of θ: at most 1 / (4 temperature) by a logit, and that over p (1-p)
+            by a probability.
 
     Examples:
         >>> import torch
@@ -125,27 +136,28 @@ def gumbel_softmax(
         True
     """
     if not isinstance(distribution, Bernoulli | Categorical):
-        raise _unfit("gumbel_softmax", distribution, "a Bernoulli or a Categorical")
-    level = torch.as_tensor(temperature).detach()
-    if level.dim() != 0 or not bool((level > 0) & (level < torch.inf)):
-        raise ValueError(
-            f"temperature must be a positive number or tensor of shape (), got {temperature}"
-        )
-    _require_interior("gumbel_softmax", distribution)
+        raise unfit("gumbel_softmax", distribution, "a Bernoulli or a Categorical")
     theta = distribution.parameter
+    level = check_temperature(temperature, theta.device)
+    check_interior("gumbel_softmax", distribution)
+    steepest = 0.25 / float(level.detach())
+    check_slope(
+        "gumbel_softmax", distribution, steepest, variance(distribution), "a higher temperature"
+    )
+    # In float64: beside a large logit the noise, and with it the draw, is lost to rounding.
+    logits, inverse = distribution.with_parameter(theta.double()).logits, level.reciprocal()
     if isinstance(distribution, Bernoulli):
         uniform = distribution.uniform(generator=generator)
-        noise = -uniform.clamp(min=1e-300).logit().to(theta.dtype)  # logit θ > logit ε: 1[ε < θ]
-        soft = ((distribution.logits + noise) / temperature).sigmoid()
-        return _with_slope(distribution.at_uniform(uniform), soft) if hard else soft
+        noise = -uniform.clamp(min=1e-300).logit()  # logit θ > logit ε: 1[ε < θ]
+        soft = ((logits + noise) * inverse).sigmoid().to(theta.dtype)
+        return with_slope(distribution.at_uniform(uniform), soft) if hard else soft
     uniform = torch.rand(theta.shape, dtype=torch.float64, device=theta.device, generator=generator)
-    gumbel = -(-uniform.clamp(min=1e-300).log()).log().to(theta.dtype)
-    logits = distribution.logits + gumbel
-    soft = (logits / temperature).softmax(-1)
+    logits = logits - (-uniform.clamp(min=1e-300).log()).log()
+    top = logits.detach().max(-1, keepdim=True)
+    soft = ((logits - top.values) * inverse).softmax(-1).to(theta.dtype)
     if not hard:
         return soft
-    index = logits.detach().argmax(-1, keepdim=True)
-    return _with_slope(torch.zeros_like(soft).scatter(-1, index, 1.0), soft)
+    return with_slope(torch.zeros_like(soft).scatter(-1, top.indices, 1.0), soft)
 
 
 def score_function(
@@ -177,22 +189,24 @@ def score_function(
 
     Raises:
         ValueError: `n_draws` is below 2, a probability is 0 or 1 (an outcome that is never drawn
-            leaves no trace), or h returns another shape.
+            leaves no trace), or h returns another shape or a value that is not finite.
+        ArithmeticError: the gradient overflows the dtype of θ.
     """
     if n_draws < 2:
         raise ValueError(
             f"score_function: n_draws must be at least 2, as each draw is compared with the "
             f"others, got {n_draws}"
         )
-    _require_interior("score_function", distribution)
+    check_interior("score_function", distribution)
+    made = wide(distribution)
+    theta = made.parameter
     z = distribution.draw(n_draws, generator=generator)
-    values = _values(h, z, distribution.parameter)
-    weights = (values - values.mean()) / (n_draws - 1)
+    values = values_of(h, z, theta.dtype).detach()
+    weights = ((values - values.mean()) / (n_draws - 1)).to(theta.dtype)
     with torch.enable_grad():
-        theta = distribution.parameter.detach().requires_grad_()
-        log_prob = distribution.at(theta).log_prob(z).reshape(n_draws, -1).sum(1)
+        log_prob = made.log_prob(z).reshape(n_draws, -1).sum(1)
         (grad,) = torch.autograd.grad(log_prob @ weights, theta)
-    return grad
+    return narrow("score_function", grad, z.dtype)
 
 
 def disarm(
@@ -224,53 +238,36 @@ def disarm(
 
     Raises:
         TypeError: another distribution.
-        ValueError: `n_draws` is below 1, a probability is 0 or 1, or h returns another shape.
+        ValueError: `n_draws` is below 1, a probability is 0 or 1, or h returns another shape or a
+            value that is not finite.
+        ArithmeticError: the gradient overflows the dtype of θ.
     """
     if not isinstance(distribution, Bernoulli):
-        raise _unfit("disarm", distribution, "a Bernoulli")
-    _require_interior("disarm", distribution)
+        raise unfit("disarm", distribution, "a Bernoulli")
+    check_interior("disarm", distribution)
+    made = wide(distribution)
+    theta = made.parameter
     uniform = distribution.uniform(n_draws, generator=generator)
     z, other = distribution.at_uniform(1 - uniform), distribution.at_uniform(uniform)
-    parameter = distribution.parameter
-    change = (_values(h, z, parameter) - _values(h, other, parameter)) / (2 * n_draws)
+    first, second = (values_of(h, draws, theta.dtype).detach() for draws in (z, other))
+    change = ((first - second) / (2 * n_draws)).to(theta.dtype)
     with torch.enable_grad():
-        theta = parameter.detach().requires_grad_()
-        logits = distribution.at(theta).logits
+        logits = made.logits
         p = logits.detach().sigmoid()
         sign = (1 - 2 * other) * (z != other) * torch.maximum(p, 1 - p)
         by_logit = torch.tensordot(change, sign, 1)
         if distribution.symmetric:  # one variable a pair
             by_logit = by_logit.triu()
         (grad,) = torch.autograd.grad(logits, theta, by_logit)
-    return grad
+    return narrow("disarm", grad, z.dtype)
 
 
-def _with_slope(value: Tensor, surrogate: Tensor) -> Tensor:
+def variance(distribution: Bernoulli | Categorical) -> Tensor:
+    """The derivative of each probability by its logit, or by its logarithm for a Categorical."""
+    p = distribution.probs.detach().double()
+    return p * (1 - p) if isinstance(distribution, Bernoulli) else p
+
+
+def with_slope(value: Tensor, surrogate: Tensor) -> Tensor:
     """`value`, exactly, with the derivatives of `surrogate` in every mode of differentiation."""
     return value + (surrogate - surrogate.detach())
-
-
-def _values(h: Values, z: Tensor, parameter: Tensor) -> Tensor:
-    values = h(z)
-    if not isinstance(values, Tensor) or values.shape != z.shape[:1]:
-        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(
-            f"h must map draws {tuple(z.shape)} to one value each, a tensor of shape "
-            f"({z.shape[0]},), got {got}"
-        )
-    return values.detach().to(parameter)
-
-
-def _require_interior(name: str, distribution: AbstractDiscrete) -> None:
-    if not distribution.interior:
-        raise ValueError(
-            f"{name} needs every outcome to have a positive probability, got probabilities of "
-            "0 or 1; keep them in [ε, 1-ε], or use logits"
-        )
-
-
-def _unfit(name: str, distribution: object, wanted: str) -> TypeError:
-    return TypeError(
-        f"{name} needs {wanted}, got {type(distribution).__name__}; "
-        "straight_through and score_function take every distribution"
-    )

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from lds._projections import capped_simplex
-from lds.discrete.base import AbstractDiscrete, check_logits, check_parameter, uniform_like
+from lds.discrete.base import AbstractDiscrete, clamped, uniform_like
+from lds.discrete.checks import check_logits, check_parameter, check_sums, outside
 
 _TOLERANCE = 1e-4  # of sums, relative to k: above float32 rounding, below a mistake
 _CERTAIN = 100.0  # a logit beside which e^-logit is nothing in float64
@@ -51,6 +52,9 @@ class KSubset(AbstractDiscrete):
     def from_probs(cls, probs: Tensor, k: int) -> Self:
         """With the marginals P(z_i = 1) = probs_i, in [0, 1] and summing to k; gradients by them.
 
+        Both up to rounding, 4 eps of float32 or of a coarser dtype (`checks.ROUNDING`), sums to
+        1e-4 of k.
+
         The logits that have these marginals are found by a fixed-point iteration, to 1e-12. First
         derivatives are exact (by the implicit function theorem), higher ones are not offered.
 
@@ -62,15 +66,10 @@ class KSubset(AbstractDiscrete):
         check_parameter("probs", probs)
         made = cls.__new__(cls)
         made._set(probs, k, on_logits=False)
-        values = probs.detach()
-        sums = values.sum(-1)
-        inside = ((values >= 0) & (values <= 1)).all()
-        if not bool(inside & ((sums - k).abs() <= _TOLERANCE * k).all()):
-            raise ValueError(
-                f"probs must lie in [0, 1] and sum to k = {k} in the last dimension, got values "
-                f"from {values.min():g} to {values.max():g} with sums from {sums.min():g} to "
-                f"{sums.max():g}; a projection onto the capped simplex gives the nearest that do"
-            )
+        requirement = f"lie in [0, 1] and sum to k = {k} in the last dimension"
+        way_out = "a projection onto the capped simplex gives the nearest that do"
+        made._rounded = outside(probs, requirement, way_out)
+        check_sums(probs, k, _TOLERANCE, requirement, way_out)
         return made
 
     def _set(self, parameter: Tensor, k: int, *, on_logits: bool) -> None:
@@ -80,6 +79,7 @@ class KSubset(AbstractDiscrete):
                 f"k must be an integer from 1 to the {n} entries of the last dimension, got {k!r}"
             )
         self.parameter, self.k, self.on_logits = parameter, k, on_logits
+        self._rounded = False
         self._solved: Tensor | None = None
 
     @property
@@ -88,6 +88,7 @@ class KSubset(AbstractDiscrete):
         theta = self.parameter
         if self.on_logits:
             return _marginals(theta.double(), self.k).to(theta.dtype)
+        theta = clamped(theta) if self._rounded else theta
         shift = theta.mean(-1, keepdim=True)
         return theta - (shift - shift.detach())
 

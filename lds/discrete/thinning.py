@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lds.discrete.checks import NEAREST, check_parameter, outside
+
 BLOCK = 32
 """Entries a leaf of the two-level table: a search over blocks, then a sum within one."""
 
@@ -35,10 +37,13 @@ class ThinningTable:
             change.
 
     Raises:
-        ValueError: `probs` is not flat, or its length is no multiple of `BLOCK`.
+        TypeError: `probs` is not a floating point tensor.
+        ValueError: `probs` is not flat, its length is no multiple of `BLOCK`, or an entry is NaN or
+            outside [0, 1] by more than rounding (`checks.ROUNDING`).
     """
 
     def __init__(self, probs: Tensor) -> None:
+        check_parameter("probs", probs)
         if probs.dim() != 1 or probs.numel() % BLOCK:
             raise ValueError(
                 f"probs must be flat with a multiple of {BLOCK} entries, got {tuple(probs.shape)}"
@@ -47,7 +52,8 @@ class ThinningTable:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read θ again, after it was changed in place."""
+        """Read θ again, after it was changed in place; it must still lie in [0, 1]."""
+        outside(self._blocks.view(-1), "lie in [0, 1]", NEAREST)
         mass, self._large, self._large_probs = _read(self._blocks)
         self._expected = float(mass.sum() + self._large_probs.sum())
         self._block_mass = mass * _MARGIN
@@ -200,8 +206,11 @@ def _read(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         float64 `(n_blocks,)`, flat positions int64 `(n_large,)`, ascending, float64 `(n_large,)`.
     """
-    ones = blocks.new_ones(BLOCK)
-    mass = (blocks @ ones).double()
+    sums = torch.promote_types(
+        blocks.dtype, torch.float32
+    )  # float16 rounds by more than the margin
+    ones = blocks.new_ones(BLOCK, dtype=sums)
+    mass = (blocks.to(sums) @ ones).double()
     hot = (blocks.amax(1) > _LARGE).nonzero().squeeze(1)
     entries = blocks.index_select(0, hot).flatten()
     found = _positions(entries > _LARGE)
@@ -209,7 +218,7 @@ def _read(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     large = hot.index_select(0, which) * BLOCK + (found - which * BLOCK)
     probs = entries.index_select(0, found).double()
     entries.index_fill_(0, found, 0)
-    mass.index_copy_(0, hot, (entries.view(-1, BLOCK) @ ones).double())
+    mass.index_copy_(0, hot, (entries.view(-1, BLOCK).to(sums) @ ones).double())
     return mass, large, probs
 
 

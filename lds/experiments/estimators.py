@@ -6,7 +6,7 @@ Four functions of n <= 10 Bernoulli variables: the thesis's (az - b)²/2; produc
 as in paths of a graph; the loss of a two-layer GCN over the 10 pairs of 5 nodes; and the validation
 loss after an inner training of 3 steps on the features that z leaves. Expectations are sums over
 all 2^n outcomes (all pairs of them where an estimate takes two), so a bias of rounding size is
-none. Gumbel-softmax alone draws from a continuum: its bias has a standard error.
+none. Gumbel-softmax and REBAR draw from a continuum: their bias has a standard error.
 """
 
 import argparse
@@ -22,11 +22,13 @@ from torch.nn.functional import cross_entropy
 from lds.bilevel.dynamics import GradientDescent
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.estimators import gumbel_softmax, reinmax, straight_through
+from lds.discrete.rebar import each_draw
 
 Values = Callable[[Tensor], Tensor]
 """h, `(n_draws, n)` to `(n_draws,)`, differentiable."""
 
 TEMPERATURE = 0.5
+STEP = 1.0
 _CHUNK = 20_000
 
 
@@ -131,8 +133,10 @@ ESTIMATORS = {
     "reinmax": 1,
     f"gumbel_softmax({TEMPERATURE}, soft)": 1,
     f"gumbel_softmax({TEMPERATURE}, hard)": 1,
+    f"imle({STEP})": 1,
     "score_function(n_draws=2)": 2,
     "disarm(n_draws=1)": 2,
+    f"rebar({TEMPERATURE}, n_draws=1)": 3,
 }
 """Evaluations of h in an estimate, by name."""
 
@@ -172,6 +176,17 @@ def moments(
         sizes = [min(_CHUNK, n_draws - k) for k in range(0, n_draws, _CHUNK)]
         found = torch.cat([_slopes(h, theta.expand(size, -1), relaxed) for size in sizes])
         return found.mean(0), found.var(0), found.std(0) / math.sqrt(n_draws)
+    if estimator.startswith("rebar"):
+        found = each_draw(
+            Bernoulli(theta),
+            h,
+            n_draws,
+            temperature=TEMPERATURE,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return found.mean(0), found.var(0), found.std(0) / math.sqrt(n_draws)
+    if estimator.startswith("imle"):
+        return *_of_imle(h, theta), nothing
     if estimator.startswith("score"):
         return *_of_score_function(h, theta), nothing
     if estimator.startswith("disarm"):
@@ -201,6 +216,19 @@ def _slopes(h: Values, theta: Tensor, draw: Callable[[Tensor], Tensor]) -> Tenso
     probs = theta.clone().requires_grad_()
     (grad,) = torch.autograd.grad(h(draw(probs)).sum(), probs)
     return grad
+
+
+def _of_imle(h: Values, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Over z, and whether the step against ∇h(z) takes each variable across 0."""
+    z = outcomes(len(theta))
+    p = chances(theta, z)
+    given = z.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(h(given).sum(), given)
+    moved = (theta.logit() - STEP * slope).sigmoid()
+    away = torch.where(z > 0.5, (theta - moved) / theta, (moved - theta) / (1 - theta)).clamp(min=0)
+    found = (2 * z - 1) / STEP / (theta * (1 - theta))  # what a crossing gives
+    mean = p @ (away * found)
+    return mean, p @ (away * found.square()) - mean.square()
 
 
 def _of_score_function(h: Values, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,7 +283,7 @@ def rows(theta_seed: int = 0, n_draws: int = 100_000) -> Iterator[Row]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n-draws", type=int, default=100_000, help="of Gumbel-softmax")
+    parser.add_argument("--n-draws", type=int, default=100_000, help="of Gumbel-softmax and REBAR")
     parser.add_argument("--seed", type=int, default=0, help="of the probabilities")
     arguments = parser.parse_args()
     print("| function | estimator | evaluations | gradient | bias | deviation |")

@@ -21,6 +21,7 @@ from lds.discrete import (
     KSubset,
     disarm,
     gumbel_softmax,
+    rebar,
     reinmax,
     score_function,
     straight_through,
@@ -421,7 +422,7 @@ def batches(estimate, n: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(
     ("name", "estimator"),
     [(name, score_function) for name in CASES]
-    + [("bernoulli", disarm), ("bernoulli on logits", disarm)],
+    + list(itertools.product(["bernoulli", "bernoulli on logits"], [disarm, rebar])),
 )
 def test_unbiased_estimators_within_four_standard_errors(name, estimator):
     make, *case = CASES[name]
@@ -468,7 +469,7 @@ def test_a_symmetric_matrix_gets_half_of_each_pairs_derivative_on_either_side():
         return wild(z[:, rows, cols])
 
     pairs = true_gradient(wild, probs[rows, cols], bernoulli_probability, outcomes(3))
-    for estimator in (score_function, disarm):
+    for estimator in (score_function, disarm, rebar):
 
         def estimate(seed: int, estimator=estimator) -> Tensor:
             generator = torch.Generator().manual_seed(seed)

@@ -7,23 +7,19 @@ import pytest
 import torch
 
 from lds.bilevel import GradientDescent, hypergradient
-from lds.discrete import Bernoulli, disarm, score_function
+from lds.discrete import Bernoulli, disarm, imle, score_function
 from lds.experiments import estimators as table
 from lds.graphs.batch import graph_batch
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
 
 F64 = torch.float64
+ALWAYS = {"score_function(n_draws=2)", "disarm(n_draws=1)", "rebar(0.5, n_draws=1)"}
 EXACT = {  # what is claimed to be without bias
-    "(az - b)²/2": {"reinmax", "score_function(n_draws=2)", "disarm(n_draws=1)"},
-    "products of edges": {
-        "straight_through",
-        "reinmax",
-        "score_function(n_draws=2)",
-        "disarm(n_draws=1)",
-    },
-    "GCN on 5 nodes": {"score_function(n_draws=2)", "disarm(n_draws=1)"},
-    "3-step training": {"score_function(n_draws=2)", "disarm(n_draws=1)"},
+    "(az - b)²/2": ALWAYS | {"reinmax"},
+    "products of edges": ALWAYS | {"straight_through", "reinmax"},
+    "GCN on 5 nodes": ALWAYS,
+    "3-step training": ALWAYS,
 }
 
 
@@ -32,7 +28,7 @@ def test_unbiased_where_claimed_and_detectably_biased_elsewhere():
     assert len(rows) == len(table.FUNCTIONS) * len(table.ESTIMATORS)
     for row in rows:
         if row.estimator in EXACT[row.function]:
-            assert row.bias < 1e-10, row
+            assert row.bias < max(4 * row.error, 1e-10), row
         else:
             assert row.bias > max(6 * row.error, 0.01), row
 
@@ -88,6 +84,32 @@ def test_moments_are_those_of_the_library_over_all_pairs():
     expected = moments(lambda d: disarm(d, h, n_draws=1), pairs)
     found = table.moments("disarm(n_draws=1)", h, theta, 1, 0)
     torch.testing.assert_close(found[:2], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_moments_of_imle_are_those_of_the_library():
+    """Mean and variance over 200,000 draws, within four standard errors."""
+    theta = torch.tensor([0.3, 0.8], dtype=F64)
+
+    def h(z):
+        return (2 * z[:, 0] - 3 * z[:, 0] * z[:, 1] + 1).exp()
+
+    probs = theta.expand(200_000, 2).clone().requires_grad_()
+    z = imle(Bernoulli(probs), step=table.STEP, generator=torch.Generator().manual_seed(0))
+    (found,) = torch.autograd.grad(h(z).sum(), probs)
+    mean, variance, _ = table.moments(f"imle({table.STEP})", h, theta, 1, 0)
+    error = (variance / len(found)).sqrt()
+    assert bool(((found.mean(0) - mean).abs() <= 4 * error).all())
+    torch.testing.assert_close(found.var(0), variance, rtol=0.05, atol=0)
+
+
+def test_where_rebar_gains_and_where_it_does_not():
+    """Less deviation than disarm on products and on a training, more on a square."""
+    found = {(row.function, row.estimator): row.deviation for row in table.rows(n_draws=20_000)}
+    for function, factor in (("products of edges", 0.9), ("3-step training", 0.7)):
+        rebar = found[function, "rebar(0.5, n_draws=1)"]
+        assert rebar < factor * found[function, "disarm(n_draws=1)"]
+    square = "(az - b)²/2"
+    assert found[square, "rebar(0.5, n_draws=1)"] > found[square, "disarm(n_draws=1)"]
 
 
 def test_the_gcn_is_the_librarys():

@@ -1,0 +1,190 @@
+"""What distributions and estimators ask of their input, and of numbers that a dtype cannot hold."""
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from lds.discrete.base import AbstractDiscrete
+
+Distribution = TypeVar("Distribution", bound=AbstractDiscrete)
+Values = Callable[[Tensor], Tensor]
+"""h: draws `(n_draws, *shape)` to one value each, `(n_draws,)`."""
+
+NEAREST = "probs.clamp(0, 1) gives the nearest that do"
+
+ROUNDING = 4
+"""How far rounding may take probabilities out of their range, in eps of their dtype, at least
+float32's, as a float64 tensor may come from float32: 4.8e-7 for float32 and float64, 3.9e-3 for
+float16, 3.1e-2 for bfloat16. Such probabilities are clamped; derivatives by them are untouched."""
+
+TEMPERATURES = (1e-100, 1e100)
+"""Between these the square of a temperature and of its inverse are float64 numbers."""
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """`ROUNDING` as a number."""
+    return ROUNDING * max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+
+
+def check_parameter(name: str, parameter: object) -> None:
+    """Raise a TypeError unless `parameter` is a floating point tensor."""
+    if not isinstance(parameter, Tensor) or not parameter.is_floating_point():
+        got = parameter.dtype if isinstance(parameter, Tensor) else type(parameter).__name__
+        raise TypeError(f"{name} must be a floating point tensor, got {got}")
+
+
+def check_logits(logits: Tensor) -> None:
+    """Raise unless `logits` is a finite floating point tensor."""
+    check_parameter("logits", logits)
+    finite = logits.detach().isfinite()
+    if not bool(finite.all()):
+        raise ValueError(
+            f"logits must be finite, got {first(logits, ~finite)}; fix an entry by its probs"
+        )
+
+
+def outside(probs: Tensor, requirement: str, way_out: str) -> bool:
+    """Whether a probability lies outside [0, 1] by rounding.
+
+    Raises:
+        ValueError: one lies outside by more than `ROUNDING`, or is NaN.
+    """
+    values = probs.detach()
+    if not values.numel() or all(0 <= float(end) <= 1 for end in values.aminmax()):
+        return False
+    slack = rounding(values.dtype)
+    wrong = ~((values >= -slack) & (values <= 1 + slack))
+    if bool(wrong.any()):
+        nan = bool(values[wrong].isnan().any())
+        advice = "find the computation that gives NaN" if nan else way_out
+        raise ValueError(f"probs must {requirement}, got {first(values, wrong)}; {advice}")
+    return True
+
+
+def check_sums(
+    probs: Tensor, total: float, tolerance: float, requirement: str, way_out: str
+) -> None:
+    """Raise unless the last dimension sums to `total`, up to `tolerance` or `ROUNDING` of it."""
+    sums = probs.detach().double().sum(-1)
+    wrong = ~((sums - total).abs() <= total * max(tolerance, rounding(probs.dtype)))
+    if bool(wrong.any()):
+        raise ValueError(f"probs must {requirement}, got the sum {first(sums, wrong)}; {way_out}")
+
+
+def first(values: Tensor, wrong: Tensor) -> str:
+    """The first wrong value in full, its index, and how many more there are."""
+    index = tuple(wrong.nonzero()[0].tolist())
+    place = index[0] if len(index) == 1 else index
+    text = f"{values.detach()[index].item()!r}" + (f" at index {place}" if index else "")
+    more = int(wrong.sum()) - 1
+    return f"{text} and {more} more like it" if more else text
+
+
+def check_interior(name: str, distribution: AbstractDiscrete) -> None:
+    """Raise a ValueError unless every outcome has a positive probability."""
+    if not distribution.interior:
+        raise ValueError(
+            f"{name} needs every outcome to have a positive probability, got probabilities of "
+            "0 or 1; keep them in [ε, 1-ε], or use logits"
+        )
+
+
+def check_temperature(temperature: float | Tensor, device: torch.device) -> Tensor:
+    """The temperature in float64, differentiable where it is a tensor with history.
+
+    Raises:
+        ValueError: it is no single number, or outside `TEMPERATURES`.
+    """
+    low, high = TEMPERATURES
+    message = (
+        "temperature must be a positive number or tensor of shape (), "
+        f"from {low:g} to {high:g}, got {temperature!r}"
+    )
+    try:
+        level = torch.as_tensor(temperature, dtype=torch.float64, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(message) from None
+    if level.dim() != 0 or not bool((level >= low) & (level <= high)):
+        raise ValueError(message)
+    return level
+
+
+def check_slope(
+    name: str, distribution: AbstractDiscrete, by_logit: float, variance: Tensor, way_out: str
+) -> None:
+    """Raise unless the steepest derivative of a draw by θ is a number of the dtype of θ.
+
+    Arguments:
+        name: of the estimator.
+        distribution: P_θ; every outcome has a positive probability.
+        by_logit: the steepest derivative by a logit.
+        variance: the derivative of each probability by its logit, by which one divides if θ are
+            probabilities.
+        way_out: besides a wider dtype.
+    """
+    theta, steepest = distribution.parameter, by_logit
+    if not distribution.on_logits and theta.numel():
+        smallest = float(variance.min())
+        steepest = max(by_logit, 1.0) / smallest if smallest else math.inf
+    largest = torch.finfo(theta.dtype).max
+    if steepest > largest:
+        raise ValueError(
+            f"{name}: the derivative of a draw by θ may reach {steepest:.3g}, and {theta.dtype} "
+            f"ends at {largest:.3g}; use {way_out}, probabilities further from 0 and 1, or θ of a "
+            "wider dtype"
+        )
+
+
+def wide(distribution: Distribution) -> Distribution:
+    """The distribution with a new leaf as its θ: float32 or wider, to sum gradients in."""
+    theta = distribution.parameter.detach()
+    made = theta.to(torch.promote_types(theta.dtype, torch.float32), copy=True)
+    return distribution.with_parameter(made.requires_grad_())
+
+
+def narrow(name: str, gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradient in the dtype of θ.
+
+    Raises:
+        ArithmeticError: the dtype cannot hold it.
+    """
+    found = gradient.to(dtype)
+    if not bool(found.isfinite().all()):
+        raise ArithmeticError(
+            f"{name}: an entry of the gradient is {gradient.abs().max():.3g}, and {dtype} ends at "
+            f"{torch.finfo(dtype).max:.3g}; keep probabilities further from 0 and 1, scale h, or "
+            "use θ of a wider dtype"
+        )
+    return found
+
+
+def values_of(h: Values, z: Tensor, dtype: torch.dtype, name: str = "h") -> Tensor:
+    """The values of h at draws, in `dtype` or their own if wider, with their history.
+
+    Raises:
+        ValueError: h returns another shape, or a value that is not finite.
+    """
+    values = h(z)
+    if not isinstance(values, Tensor) or values.shape != z.shape[:1]:
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            f"{name} must map draws {tuple(z.shape)} to one value each, a tensor of shape "
+            f"({z.shape[0]},), got {got}"
+        )
+    finite = values.detach().isfinite()
+    if not bool(finite.all()):
+        raise ValueError(
+            f"{name} must return finite values, got {first(values, ~finite)} of its values"
+        )
+    return values.to(z.device, torch.promote_types(values.dtype, dtype))
+
+
+def unfit(name: str, distribution: object, wanted: str) -> TypeError:
+    """That an estimator does not take such a distribution."""
+    return TypeError(
+        f"{name} needs {wanted}, got {type(distribution).__name__}; "
+        "straight_through and score_function take every distribution"
+    )
