@@ -7,15 +7,17 @@ computes the gradient of the outer value by the hyperparameters (thesis chapter 
 from lds.bilevel import projections, stopping
 from lds.bilevel.adaptive import Adam, AdamW, RMSprop
 from lds.bilevel.black_box import solve_black_box
+from lds.bilevel.buffers import Parameters
 from lds.bilevel.checks import NonFiniteError
+from lds.bilevel.descent import GradientDescent, Momentum
 from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
-from lds.bilevel.dynamics import Dynamics, GradientDescent, Momentum
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.implicit import ConjugateGradient, FixedPoint
 from lds.bilevel.linear import ContractionWarning
 from lds.bilevel.method import AbstractHypergradient, Hypergradient
-from lds.bilevel.modules import functional
+from lds.bilevel.modules import functional, load
 from lds.bilevel.online import solve_online
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.solve import solve
@@ -38,6 +40,7 @@ __all__ = [
     "Momentum",
     "NonFiniteError",
     "Outer",
+    "Parameters",
     "RMSprop",
     "Record",
     "Reverse",
@@ -51,6 +54,7 @@ __all__ = [
     "hypergradient",
     "iterative_bound",
     "k_folds",
+    "load",
     "over_tasks",
     "projections",
     "solve",

@@ -1,4 +1,4 @@
-"""Dynamics Φ: gradient descent and momentum as maps from state to state (eq. 5.9).
+"""Dynamics Φ: training as a map from state to state (eq. 5.9).
 
 A dynamics is three functions: Φ_0 makes the first state, Φ_t the next one, and `params` reads the
 weights off a state. Nothing is changed in place, so any step can be applied again and
@@ -7,7 +7,7 @@ differentiated.
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds.bilevel.buffers import Collected, Refused, collect, joined, split
 from lds.bilevel.checks import check_leaves, check_state
 from lds.bilevel.tensors import (
     Columns,
@@ -24,7 +25,6 @@ from lds.bilevel.tensors import (
     leaves,
     pushforward,
     rebuild,
-    tree_map,
 )
 
 Setting = float | Callable[..., Any]
@@ -84,6 +84,18 @@ def moved(x: Tensor, a: float | Tensor, y: Tensor) -> Tensor:
     return x + a * y if isinstance(a, Tensor) else torch.add(x, y, alpha=a)
 
 
+def as_generators(generators: Sequence[torch.Generator]) -> tuple[torch.Generator, ...]:
+    """Random generators as a tuple, checked."""
+    given = (generators,) if isinstance(generators, torch.Generator) else tuple(generators)
+    for generator in given:
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(
+                f"generators must be torch.Generators, got {type(generator).__name__}; numpy's and "
+                "Python's random numbers are drawn again if seeded by the step"
+            )
+    return given
+
+
 @dataclass(frozen=True)
 class Tangents:
     """A step s_t = Φ_t(s_{t-1}, λ) with its products from the right.
@@ -109,32 +121,47 @@ class Dynamics:
         step: Φ_t(state, hyper, t) -> state, a pytree of the same structure; t counts from 0. It
             must not change its arguments in place.
         params: params(state) -> the weights w_t on which the outer objective is evaluated.
+        generators: random generators that these functions, or the outer objective, draw from. Each
+            step seeds them anew, and leaves them as they were.
     """
+
+    generators: Sequence[torch.Generator] = ()
 
     def __init__(
         self,
         start: Callable[[Tree, Tree], Tree],
         step: Callable[[Tree, Tree, int], Tree],
         params: Callable[[Tree], Tree],
+        *,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
         self.start = start
         self.step = step
         self.params = params
+        self.generators = as_generators(generators)
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Φ_t and, where the dynamics knows one, the inner loss at the state it started from."""
-        return self.step(state, hyper, t), None
+        with collect(Refused()):
+            return self.step(state, hyper, t), None
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
         """Φ_t at traced leaves, ready for its products from the right."""
-        new = self.step(state, hyper, t)
+        new, loss = self.advance(state, hyper, t)
         check_state(new, state, t)
         push = pushforward(leaves(new), [*leaves(state), *leaves(hyper)])
-        return Tangents(detach(new), None, lambda z, e, batched: push([*z, *e], batched))
+        return Tangents(detach(new), loss, lambda z, e, batched: push([*z, *e], batched))
 
 
 class ObjectiveDynamics(Dynamics):
     """What the dynamics of an inner objective share: its gradient, its settings, its start.
+
+    Arguments:
+        inner_objective: L(params, hyper[, step]) -> scalar tensor.
+        lr: η, a number, a function of (hyper[, step]), or either by groups (see `Setting`).
+        start: Φ_0(params, hyper) -> params; None is the identity.
+        generators: random generators that the objectives draw from. Each step seeds them anew, and
+            leaves them as they were.
 
     Attributes:
         stationary: whether the dynamics rests where ∇L = 0, whatever its settings.
@@ -147,20 +174,26 @@ class ObjectiveDynamics(Dynamics):
         inner_objective: Callable[..., Tensor],
         lr: Setting,
         start: Callable[[Tree, Tree], Tree] | None,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
         self._objective = with_step(inner_objective, 2)
         self._lr = setting("lr", lr)
         self._initial = start
+        self.generators = as_generators(generators)
 
     def start(self, params: Tree, hyper: Tree) -> Tree:
         """Φ_0: the given or learned first weights, with empty buffers."""
-        w = params if self._initial is None else self._initial(params, hyper)
+        given = params if self._initial is None else self._initial(params, hyper)
         name = "params" if self._initial is None else "what start(params, hyper) returns"
+        w, buffers = split(given)
         check_leaves(name, w, trained=True)
-        return {"params": w, **self._buffers(w)}
+        state = {"params": w, **self._buffers(w)}
+        return state | {"buffers": buffers} if buffers else state
 
     def params(self, state: Tree) -> Tree:
-        """w_t."""
+        """w_t, with the module's buffers where there are any."""
+        if "buffers" in state:
+            return joined(state["params"], state["buffers"])
         return state["params"]
 
     def step(self, state: Tree, hyper: Tree, t: int) -> Tree:
@@ -169,36 +202,48 @@ class ObjectiveDynamics(Dynamics):
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Φ_t and L(w_{t-1}), the loss the step was taken on (0-dim, without history)."""
-        loss, grads = self._value_and_grad(state["params"], hyper, t)
-        return self.update(state, grads, hyper, t), loss.detach()
+        buffers = state.get("buffers", [])
+        loss, grads, buffers = self._value_and_grad(state["params"], buffers, hyper, t)
+        new = self.update(state, grads, hyper, t)
+        return new | {"buffers": buffers} if buffers else new, loss.detach()
 
-    def _value_and_grad(self, params: Tree, hyper: Tree, t: int) -> tuple[Tensor, list[Tensor]]:
+    def _value_and_grad(
+        self, params: Tree, buffers: list[dict[str, Tensor]], hyper: Tree, t: int
+    ) -> tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]:
         given = leaves(params)
         # History is kept only where it leads somewhere: to a weight or hyperparameter outside.
         differentiable = torch.is_grad_enabled() and any(
-            isinstance(leaf, Tensor) and leaf.requires_grad for leaf in [*given, *leaves(hyper)]
+            isinstance(leaf, Tensor) and leaf.requires_grad
+            for leaf in [*given, *leaves(hyper), *leaves(buffers)]
         )
         w = [
             leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
             for leaf in given
         ]
-        with torch.enable_grad():
-            loss = self._loss(rebuild(params, w), hyper, t)
+        at = rebuild(params, w)
+        with torch.enable_grad(), collect(Collected()) as collected:
+            loss = self._loss(joined(at, buffers) if buffers else at, hyper, t)
+            collected.constant = True
             grads = torch.autograd.grad(
                 loss, w, create_graph=differentiable, materialize_grads=True
             )
-        return loss, list(grads)
+            collected.constant = False
+        buffers = collected.follow(buffers)
+        return loss, list(grads), buffers if differentiable else detach(buffers)
 
     def gradient(self, params: Tree, hyper: Tree, t: int) -> list[Tensor]:
-        """∇_w L(w, λ), leaf by leaf, with history where a leaf requires grad."""
-        return self._value_and_grad(params, hyper, t)[1]
+        """∇_w L(w, λ), leaf by leaf of what is trained, with history where a leaf requires grad."""
+        return self._value_and_grad(*split(params), hyper, t)[1]
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
         """Φ_t at traced leaves, ready for its products from the right.
 
         The second derivatives of L are symmetric, so the tangent of ∇_w L is a product from the
-        left with the gradient by (w, λ): one graph serves all columns.
+        left with the gradient by (w, λ): one graph serves all columns. Buffers, which are constants
+        in ∇L and not in Φ, would break the symmetry.
         """
+        if "buffers" in state:
+            return super().tangents(state, hyper, t)
         w, h = leaves(state["params"]), leaves(hyper)
         loss = self._loss(state["params"], hyper, t)
         inputs = [leaf for leaf in [*w, *h] if leaf.requires_grad]
@@ -236,88 +281,3 @@ class ObjectiveDynamics(Dynamics):
     def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
         """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
         raise NotImplementedError
-
-
-class GradientDescent(ObjectiveDynamics):
-    """w_t = w_{t-1} - η ∇L(w_{t-1}, λ) (§5.3.1).
-
-    Arguments:
-        inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, step size per inner step, a number or a function of (hyper[, step]).
-        start: Φ_0(params, hyper) -> params; None is the identity.
-
-    Raises:
-        ValueError: `lr` is a number that is not positive and finite.
-
-    Examples:
-        >>> import torch
-        >>> from lds import bilevel
-        >>> descent = bilevel.GradientDescent(lambda w, lam: 0.5 * (w - lam) ** 2, lr=0.5)
-        >>> state = descent.start(torch.tensor(0.0), torch.tensor(1.0))
-        >>> descent.step(state, torch.tensor(1.0), 0)["params"]
-        tensor(0.5000)
-    """
-
-    def __init__(
-        self,
-        inner_objective: Callable[..., Tensor],
-        lr: Setting = 0.1,
-        *,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-    ) -> None:
-        super().__init__(inner_objective, lr, start)
-
-    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
-        lr = self._lr(hyper, t)
-        new = [moved(w, -lr, g) for w, g in zip(leaves(state["params"]), grads, strict=True)]
-        return {"params": rebuild(state["params"], new)}
-
-
-class Momentum(ObjectiveDynamics):
-    """Heavy ball: v_t = µ v_{t-1} + ∇L(w_{t-1}), w_t = w_{t-1} - η v_t (eq. 5.10, its slip mended).
-
-    The values are those of ``torch.optim.SGD(momentum=µ)``; with `nesterov` the step is
-    w_t = w_{t-1} - η (∇L + µ v_t), as there.
-
-    Arguments:
-        inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, a number or a function of (hyper[, step]).
-        momentum: µ in [0, 1), likewise.
-        nesterov: look ahead.
-        start: Φ_0(params, hyper) -> params; None is the identity.
-
-    Raises:
-        ValueError: `lr` or `momentum` is a number outside its range.
-    """
-
-    def __init__(
-        self,
-        inner_objective: Callable[..., Tensor],
-        lr: Setting = 0.1,
-        momentum: Setting = 0.9,
-        *,
-        nesterov: bool = False,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-    ) -> None:
-        super().__init__(inner_objective, lr, start)
-        self._momentum = setting("momentum", momentum, below_one=True)
-        self._nesterov = nesterov
-
-    def _buffers(self, params: Tree) -> dict[str, Tree]:
-        return {"velocity": tree_map(torch.zeros_like, params)}
-
-    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
-        lr = self._lr(hyper, t)
-        mu = self._momentum(hyper, t)
-        velocity = [moved(g, mu, v) for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
-        if self._nesterov:
-            move = [moved(g, mu, v) for v, g in zip(velocity, grads, strict=True)]
-        else:
-            move = velocity
-        new = [moved(w, -lr, m) for w, m in zip(leaves(state["params"]), move, strict=True)]
-        return {
-            "params": rebuild(state["params"], new),
-            "velocity": rebuild(state["params"], velocity),
-        }

@@ -8,9 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds.bilevel.buffers import split
 from lds.bilevel.checks import check_state, unchanged
 from lds.bilevel.dynamics import Dynamics, Tangents
-from lds.bilevel.tensors import Columns, Traced, Tree, devices, leaves, pushforward, rebuild, vjp
+from lds.bilevel.tensors import (
+    Columns,
+    Traced,
+    Tree,
+    detach,
+    devices,
+    leaves,
+    pushforward,
+    rebuild,
+    vjp,
+)
 
 _MASK = (1 << 64) - 1
 
@@ -71,6 +82,8 @@ class Step:
         with self.replay(), torch.no_grad(), self._unchanged():
             new, loss = self.dynamics.advance(self.state, self.hyper, self.t)
         check_state(new, self.state, self.t)
+        if any(leaf.requires_grad for leaf in leaves(new)):  # a step that turns grad mode on
+            new = detach(new)
         return new, loss
 
     def replay(self) -> AbstractContextManager[None]:
@@ -106,6 +119,13 @@ class Start:
     params: Tree
     hyper: Tree
     seed: int
+
+    def __post_init__(self) -> None:
+        if split(self.hyper)[1]:
+            raise ValueError(
+                "hyper holds the buffers of a module, which are no hyperparameters; let hyper hold "
+                "dict(params), and start=lambda params, hyper: params.replaced(hyper)"
+            )
 
     def run(self) -> Tree:
         """s_0."""
