@@ -8,6 +8,7 @@ from lds.bilevel import projections, stopping
 from lds.bilevel.adaptive import Adam, AdamW, RMSprop
 from lds.bilevel.black_box import solve_black_box
 from lds.bilevel.buffers import Parameters
+from lds.bilevel.check import Report, check
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.descent import GradientDescent, Momentum
 from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
@@ -19,6 +20,7 @@ from lds.bilevel.linear import ContractionWarning
 from lds.bilevel.method import AbstractHypergradient, Hypergradient
 from lds.bilevel.modules import functional, load
 from lds.bilevel.online import solve_online
+from lds.bilevel.replay import ReplayError
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
@@ -43,10 +45,13 @@ __all__ = [
     "Parameters",
     "RMSprop",
     "Record",
+    "ReplayError",
+    "Report",
     "Reverse",
     "Solution",
     "Start",
     "Step",
+    "check",
     "contraction",
     "evaluate",
     "fixed_point_bound",

@@ -6,7 +6,7 @@ which is the derivative of w_t when the gradient stays 0.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ class Adam(ObjectiveDynamics):
         betas: β1 and β2 in [0, 1), each a number or a function of (hyper[, step]).
         eps: ε > 0, added to the root.
         start: Φ_0(params, hyper) -> params; None is the identity.
+        generators: random generators that the objectives draw from. Each step seeds them anew, and
+            leaves them as they were.
 
     Raises:
         ValueError: `lr`, `eps` or one of `betas` is a number outside its range.
@@ -42,8 +44,9 @@ class Adam(ObjectiveDynamics):
         eps: float = 1e-8,
         *,
         start: Callable[[Tree, Tree], Tree] | None = None,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
-        super().__init__(inner_objective, lr, start)
+        super().__init__(inner_objective, lr, start, generators)
         self._betas = (
             setting("betas[0]", betas[0], below_one=True),
             setting("betas[1]", betas[1], below_one=True),
@@ -106,7 +109,7 @@ class AdamW(Adam):
         Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101
 
     Arguments:
-        inner_objective, lr, betas, eps, start: as for `Adam`.
+        inner_objective, lr, betas, eps, start, generators: as for `Adam`.
         weight_decay: ρ > 0, a number or a function of (hyper[, step]).
 
     Raises:
@@ -124,8 +127,9 @@ class AdamW(Adam):
         weight_decay: Setting = 1e-2,
         *,
         start: Callable[[Tree, Tree], Tree] | None = None,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
-        super().__init__(inner_objective, lr, betas, eps, start=start)
+        super().__init__(inner_objective, lr, betas, eps, start=start, generators=generators)
         self._weight_decay = setting("weight_decay", weight_decay)
 
     def _decayed(self, w: Tensor, lr: float | Tensor, hyper: Tree, t: int) -> Tensor:
@@ -148,6 +152,8 @@ class RMSprop(ObjectiveDynamics):
         eps: ε > 0, added to the root.
         momentum: µ in [0, 1), likewise.
         start: Φ_0(params, hyper) -> params; None is the identity.
+        generators: random generators that the objectives draw from. Each step seeds them anew, and
+            leaves them as they were.
 
     Raises:
         ValueError: a setting is a number outside its range.
@@ -162,8 +168,9 @@ class RMSprop(ObjectiveDynamics):
         momentum: Setting = 0.0,
         *,
         start: Callable[[Tree, Tree], Tree] | None = None,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
-        super().__init__(inner_objective, lr, start)
+        super().__init__(inner_objective, lr, start, generators)
         self._alpha = setting("alpha", alpha, below_one=True)
         self._momentum = setting("momentum", momentum, below_one=True)
         self._eps = in_range("eps", eps)

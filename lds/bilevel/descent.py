@@ -1,6 +1,6 @@
 """Gradient descent and momentum as maps from state to state (§5.3.1, eq. 5.10)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ class GradientDescent(ObjectiveDynamics):
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
         lr: η, step size per inner step, a number or a function of (hyper[, step]).
         start: Φ_0(params, hyper) -> params; None is the identity.
+        generators: random generators that the objectives draw from. Each step seeds them anew, and
+            leaves them as they were.
 
     Raises:
         ValueError: `lr` is a number that is not positive and finite.
@@ -35,8 +37,9 @@ class GradientDescent(ObjectiveDynamics):
         lr: Setting = 0.1,
         *,
         start: Callable[[Tree, Tree], Tree] | None = None,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
-        super().__init__(inner_objective, lr, start)
+        super().__init__(inner_objective, lr, start, generators)
 
     def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
         """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
@@ -57,6 +60,8 @@ class Momentum(ObjectiveDynamics):
         momentum: µ in [0, 1), likewise.
         nesterov: look ahead.
         start: Φ_0(params, hyper) -> params; None is the identity.
+        generators: random generators that the objectives draw from. Each step seeds them anew, and
+            leaves them as they were.
 
     Raises:
         ValueError: `lr` or `momentum` is a number outside its range.
@@ -70,8 +75,9 @@ class Momentum(ObjectiveDynamics):
         *,
         nesterov: bool = False,
         start: Callable[[Tree, Tree], Tree] | None = None,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
-        super().__init__(inner_objective, lr, start)
+        super().__init__(inner_objective, lr, start, generators)
         self._momentum = setting("momentum", momentum, below_one=True)
         self._nesterov = nesterov
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from lds.bilevel.buffers import split
 from lds.bilevel.checks import check_state, unchanged
 from lds.bilevel.dynamics import Dynamics, Tangents
+from lds.bilevel.replay import check_loss_replay, check_replay
 from lds.bilevel.tensors import (
     Columns,
     Traced,
@@ -38,12 +39,25 @@ def mix(*numbers: int) -> int:
 
 
 @contextmanager
-def replayed(seed: int, cuda: Sequence[torch.device] = ()) -> Iterator[None]:
-    """Run a block under torch's random state seeded by `seed`; leave the outside undisturbed."""
+def replayed(
+    seed: int,
+    cuda: Sequence[torch.device] = (),
+    generators: Sequence[torch.Generator] = (),
+) -> Iterator[None]:
+    """Run a block under torch's random state seeded by `seed`; leave the outside undisturbed.
+
+    Arguments:
+        seed: of torch's own generators.
+        cuda: devices whose generators are seeded, too.
+        generators: others that are, each with a seed of its own.
+    """
     outside = torch.get_rng_state()
     outside_cuda = [torch.cuda.get_rng_state(device) for device in cuda]
+    outside_others = [generator.get_state() for generator in generators]
     try:
         torch.default_generator.manual_seed(seed)
+        for k, generator in enumerate(generators):
+            generator.manual_seed(mix(seed, k))
         for device in cuda:
             torch.cuda.default_generators[device.index or 0].manual_seed(seed)
         yield
@@ -51,11 +65,15 @@ def replayed(seed: int, cuda: Sequence[torch.device] = ()) -> Iterator[None]:
         torch.set_rng_state(outside)
         for device, state in zip(cuda, outside_cuda, strict=True):
             torch.cuda.set_rng_state(state, device)
+        for generator, state in zip(generators, outside_others, strict=True):
+            generator.set_state(state)
 
 
-def _drawing(seed: int | None, *trees: Tree) -> AbstractContextManager[None]:
+def _drawing(seed: int | None, dynamics: Dynamics, *trees: Tree) -> AbstractContextManager[None]:
     """The random state of a seed wherever tensors of `trees` lie; None leaves it as it is."""
-    return nullcontext() if seed is None else replayed(seed, devices(*trees))
+    if seed is None:
+        return nullcontext()
+    return replayed(seed, devices(*trees), dynamics.generators)
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,7 @@ class Step:
         t: the step number, from 0.
         seed: seeds all randomness inside Φ_t, so that a second application meets the same graph and
             the same dropout mask; None where Φ_t draws nothing from torch's random state.
+        met: the inner loss of the first application, once there was one.
     """
 
     dynamics: Dynamics
@@ -76,6 +95,7 @@ class Step:
     hyper: Tree
     t: int
     seed: int | None
+    met: list[Tensor] = field(default_factory=list, compare=False, repr=False)
 
     def run(self) -> tuple[Tree, Tensor | None]:
         """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
@@ -84,15 +104,28 @@ class Step:
         check_state(new, self.state, self.t)
         if any(leaf.requires_grad for leaf in leaves(new)):  # a step that turns grad mode on
             new = detach(new)
+        self._compare(loss)
         return new, loss
 
     def replay(self) -> AbstractContextManager[None]:
         """The random state this step draws from."""
-        return _drawing(self.seed, self.state, self.hyper)
+        return _drawing(self.seed, self.dynamics, self.state, self.hyper)
 
-    def vjp(self, adjoint: list[Tensor | None]) -> tuple[list[Tensor | None], list[Any]]:
-        """(α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None is a zero never formed."""
+    def vjp(
+        self, adjoint: list[Tensor | None], after: Tree | None = None
+    ) -> tuple[list[Tensor | None], list[Any]]:
+        """(α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None is a zero never formed.
+
+        Arguments:
+            adjoint: α_t, leaf by leaf of the state.
+            after: the s_t of the first application, to compare the second with.
+
+        Raises:
+            ReplayError: the second application is not like the first.
+        """
         state, hyper, new = self.traced()
+        if after is not None:
+            check_replay(self.state, after, new, self.t)
         to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
         return to_state, to_hyper
 
@@ -100,7 +133,18 @@ class Step:
         """Traced s_{t-1} and λ, and s_t with history from both."""
         state, hyper = Traced(self.state), Traced(self.hyper)
         with self.replay(), torch.enable_grad():
-            return state, hyper, self.dynamics.step(state.tree, hyper.tree, self.t)
+            new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
+        self._compare(loss)
+        return state, hyper, new
+
+    def _compare(self, loss: Tensor | None) -> None:
+        """Keep the loss of the first application; compare that of each later one with it."""
+        if loss is None:
+            return
+        if self.met:
+            check_loss_replay(self.met[0], loss, self.t)
+        else:
+            self.met.append(loss.detach())
 
     def tangents(self) -> Tangents:
         """s_t with its products from the right, A_t z + B_t e."""
@@ -130,7 +174,7 @@ class Start:
     def run(self) -> Tree:
         """s_0."""
         with (
-            replayed(self.seed, devices(self.params, self.hyper)),
+            _drawing(self.seed, self.dynamics, self.params, self.hyper),
             torch.no_grad(),
             unchanged("the start of the dynamics", params=self.params, hyper=self.hyper),
         ):
@@ -144,7 +188,8 @@ class Start:
     def traced(self) -> tuple[Traced, Tree]:
         """Traced λ, and s_0 with history from it."""
         hyper = Traced(self.hyper)
-        with replayed(self.seed, devices(self.params, self.hyper)), torch.enable_grad():
+        drawing = _drawing(self.seed, self.dynamics, self.params, self.hyper)
+        with drawing, torch.enable_grad():
             return hyper, self.dynamics.start(self.params, hyper.tree)
 
     def pushforward(self) -> tuple[Tree, Callable[[Columns, bool], Columns]]:
@@ -181,7 +226,7 @@ def evaluate(
     """Differentiate E(params(state), hyper, t) by state and hyperparameters."""
     traced_state, traced_hyper = Traced(state), Traced(hyper)
     with (
-        _drawing(seed, state, hyper),
+        _drawing(seed, dynamics, state, hyper),
         torch.enable_grad(),
         unchanged("the outer objective", state=state, hyper=hyper),
     ):
