@@ -56,6 +56,6 @@ def check_replay(before: Tree, first: Tree, again: Tree, t: int) -> None:
 
 def _moved(state: Tree, k: int, t: int, share: float) -> ReplayError:
     return ReplayError(
-        f"step {t} of the dynamics does not repeat: state{paths(state)[k]} is off by {share:.2g} of "
-        f"its move when the step is applied again; {ADVICE}"
+        f"step {t} of the dynamics does not repeat: state{paths(state)[k]} is off by {share:.2g} "
+        f"of its move when the step is applied again; {ADVICE}"
     )

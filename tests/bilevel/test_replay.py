@@ -44,7 +44,7 @@ def own_generator():
 
 FAULTS = {
     "next(loader)": loader,
-    "numpy": lambda: lambda step: torch.as_tensor(np.random.randint(40, size=7)),
+    "numpy": lambda: lambda step: torch.as_tensor(np.random.randint(40, size=7)),  # noqa: NPY002
     "random": lambda: lambda step: torch.tensor([random.randrange(40) for _ in range(7)]),
     "generator": own_generator,
     "a counter": counter,
