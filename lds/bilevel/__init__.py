@@ -6,6 +6,7 @@ computes the gradient of the outer value by the hyperparameters (thesis chapter 
 
 from lds.bilevel import projections, stopping
 from lds.bilevel.adaptive import Adam, AdamW, RMSprop
+from lds.bilevel.batches import Batches
 from lds.bilevel.black_box import solve_black_box
 from lds.bilevel.buffers import Parameters
 from lds.bilevel.check import Report, check
@@ -25,12 +26,14 @@ from lds.bilevel.reverse import Reverse
 from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
 from lds.bilevel.tasks import k_folds, over_tasks, stacked, task_at, weighted_mean
+from lds.bilevel.training import Trained, Training, run
 from lds.bilevel.unroll import hypergradient
 
 __all__ = [
     "AbstractHypergradient",
     "Adam",
     "AdamW",
+    "Batches",
     "ConjugateGradient",
     "Constants",
     "ContractionWarning",
@@ -51,6 +54,8 @@ __all__ = [
     "Solution",
     "Start",
     "Step",
+    "Trained",
+    "Training",
     "check",
     "contraction",
     "evaluate",
@@ -62,6 +67,7 @@ __all__ = [
     "load",
     "over_tasks",
     "projections",
+    "run",
     "solve",
     "solve_black_box",
     "solve_online",

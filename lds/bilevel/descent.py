@@ -14,10 +14,15 @@ class GradientDescent(ObjectiveDynamics):
 
     Arguments:
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, step size per inner step, a number or a function of (hyper[, step]).
+        lr: η, step size per inner step: a number, a function of (hyper[, step]), or either by
+            groups of parameters (see `Setting`).
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 
     Raises:
         ValueError: `lr` is a number that is not positive and finite.
@@ -38,13 +43,15 @@ class GradientDescent(ObjectiveDynamics):
         *,
         start: Callable[[Tree, Tree], Tree] | None = None,
         generators: Sequence[torch.Generator] = (),
+        weight_decay: Setting = 0.0,
+        max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(inner_objective, lr, start, generators)
+        super().__init__(inner_objective, lr, start, generators, weight_decay, max_grad_norm)
 
-    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
-        lr = self._lr(hyper, t)
-        new = [moved(w, -lr, g) for w, g in zip(leaves(state["params"]), grads, strict=True)]
+    def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
+        moves = zip(leaves(state["params"]), self.rates(state, hyper, t), grads, strict=True)
+        new = [moved(w, -lr, g) for w, lr, g in moves]
         return {"params": rebuild(state["params"], new)}
 
 
@@ -56,12 +63,16 @@ class Momentum(ObjectiveDynamics):
 
     Arguments:
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, a number or a function of (hyper[, step]).
+        lr: η, a number or a function of (hyper[, step]), or either by groups.
         momentum: µ in [0, 1), likewise.
         nesterov: look ahead.
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 
     Raises:
         ValueError: `lr` or `momentum` is a number outside its range.
@@ -76,24 +87,26 @@ class Momentum(ObjectiveDynamics):
         nesterov: bool = False,
         start: Callable[[Tree, Tree], Tree] | None = None,
         generators: Sequence[torch.Generator] = (),
+        weight_decay: Setting = 0.0,
+        max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(inner_objective, lr, start, generators)
+        super().__init__(inner_objective, lr, start, generators, weight_decay, max_grad_norm)
         self._momentum = setting("momentum", momentum, below_one=True)
         self._nesterov = nesterov
 
     def _buffers(self, params: Tree) -> dict[str, Tree]:
         return {"velocity": tree_map(torch.zeros_like, params)}
 
-    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
-        lr = self._lr(hyper, t)
+    def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
         mu = self._momentum(hyper, t)
         velocity = [moved(g, mu, v) for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
         if self._nesterov:
             move = [moved(g, mu, v) for v, g in zip(velocity, grads, strict=True)]
         else:
             move = velocity
-        new = [moved(w, -lr, m) for w, m in zip(leaves(state["params"]), move, strict=True)]
+        moves = zip(leaves(state["params"]), self.rates(state, hyper, t), move, strict=True)
+        new = [moved(w, -lr, m) for w, lr, m in moves]
         return {
             "params": rebuild(state["params"], new),
             "velocity": rebuild(state["params"], velocity),

@@ -5,9 +5,10 @@ weights off a state. Nothing is changed in place, so any step can be applied aga
 differentiated.
 """
 
+import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -23,51 +24,87 @@ from lds.bilevel.tensors import (
     detach,
     differentiate,
     leaves,
+    paths,
     pushforward,
     rebuild,
 )
 
-Setting = float | Callable[..., Any]
-"""A number, or a function of (hyper[, step]): optimiser settings and schedules."""
+Setting = float | Mapping[str, float] | Callable[..., Any]
+"""A number, or a function of (hyper[, step]): optimiser settings and schedules.
+
+By groups: a dict from the first part of a parameter's name to a number ("conv" for "conv.weight"
+and "conv.bias"; "" for all others), or a function that returns one.
+"""
 
 
-def with_step(function: Callable[..., Any], n_arguments: int) -> Callable[..., Any]:
+def with_step(
+    function: Callable[..., Any], n_arguments: int, names: Sequence[str] = ("step", "t")
+) -> Callable[..., Any]:
     """Let `function` take the step number as a last argument whether or not it asks for it.
 
     Arguments:
         function: takes `n_arguments` positional arguments, or one more: the step, an int from 0. An
             argument with a default (``lambda w, hyper, X=X: ...``) is taken for the step only if
-            its name is ``step`` or ``t``.
+            its name is ``step`` or ``t``. A bare ``*args`` does not get it.
         n_arguments: how many arguments it has without the step.
+        names: of the last argument, where it has a default.
 
     Returns:
         A function of `n_arguments` + 1 arguments.
     """
-    return function if _takes_step(function, n_arguments) else lambda *args: function(*args[:-1])
+    takes = _takes_step(function, n_arguments, names)
+    return function if takes else lambda *args: function(*args[:-1])
 
 
-def _takes_step(function: Callable[..., Any], n_arguments: int) -> bool:
+def _takes_step(function: Callable[..., Any], n_arguments: int, names: Sequence[str]) -> bool:
+    called = function.forward if isinstance(function, torch.nn.Module) else function
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(inspect.signature(called).parameters.values())
     except (TypeError, ValueError):  # builtins without a signature take what the contract gives
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if len(positional) <= n_arguments:
-        return any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(positional) <= n_arguments:  # *args after a named argument; alone it is a wrapper's
+        return bool(positional) and any(p.kind is p.VAR_POSITIONAL for p in parameters)
     last = positional[n_arguments]
-    return last.default is last.empty or last.name in ("step", "t")
+    return last.default is last.empty or last.name in names
 
 
-def setting(name: str, value: Setting, *, below_one: bool = False) -> Callable[[Tree, int], Any]:
-    """An optimiser setting as a function of (hyper, step); a number is checked."""
+def setting(
+    name: str, value: Setting, *, below_one: bool = False, groups: bool = False, zero: bool = False
+) -> Callable[[Tree, int], Any]:
+    """An optimiser setting as a function of (hyper, step); numbers are checked.
+
+    Arguments:
+        name: of the setting, for errors.
+        value: what the user gave.
+        below_one: it lies in [0, 1) instead of (0, ∞).
+        groups: it may be a dict by parameter names.
+        zero: it may be 0.
+    """
+    wanted = "a number" + (" or a dict of them by parameter names" if groups else "")
     if callable(value):
-        return with_step(value, 1)
+        function = with_step(value, 1)
+
+        def checked(hyper: Tree, t: int) -> Any:
+            got = function(hyper, t)
+            if isinstance(got, (Tensor, Real)) or (groups and isinstance(got, Mapping)):
+                return got
+            raise TypeError(
+                f"{name}(hyper, step) must return {wanted} or a tensor, got {type(got).__name__}"
+            )
+
+        return checked
+    if groups and isinstance(value, Mapping):
+        parts = {key: setting(f"{name}[{key!r}]", v, zero=zero) for key, v in value.items()}
+        return lambda hyper, t: {key: part(hyper, t) for key, part in parts.items()}
     if not isinstance(value, Real):
         raise TypeError(
-            f"{name} must be a number or a function of (hyper[, step]), "
+            f"{name} must be {wanted}, or a function of (hyper[, step]), "
             f"got {type(value).__name__}; a tensor to be learned belongs into hyper"
         )
-    number = in_range(name, float(value), below_one=below_one)
+    number = float(value)
+    if not (zero and number == 0):
+        number = in_range(name, number, below_one=below_one)
     return lambda hyper, t: number
 
 
@@ -162,6 +199,8 @@ class ObjectiveDynamics(Dynamics):
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 
     Attributes:
         stationary: whether the dynamics rests where ∇L = 0, whatever its settings.
@@ -175,9 +214,16 @@ class ObjectiveDynamics(Dynamics):
         lr: Setting,
         start: Callable[[Tree, Tree], Tree] | None,
         generators: Sequence[torch.Generator] = (),
+        weight_decay: Setting = 0.0,
+        max_grad_norm: float | None = None,
     ) -> None:
         self._objective = with_step(inner_objective, 2)
-        self._lr = setting("lr", lr)
+        self._lr = setting("lr", lr, groups=True)
+        self._decay = None
+        if weight_decay != 0:
+            self._decay = setting("weight_decay", weight_decay, groups=True, zero=True)
+            self.stationary = False  # it rests where ∇L and the decay cancel
+        self._max_norm = None if max_grad_norm is None else in_range("max_grad_norm", max_grad_norm)
         self._initial = start
         self.generators = as_generators(generators)
 
@@ -228,6 +274,8 @@ class ObjectiveDynamics(Dynamics):
                 loss, w, create_graph=differentiable, materialize_grads=True
             )
             collected.constant = False
+        _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
         buffers = collected.follow(buffers)
         return loss, list(grads), buffers if differentiable else detach(buffers)
 
@@ -248,8 +296,10 @@ class ObjectiveDynamics(Dynamics):
         loss = self._loss(state["params"], hyper, t)
         inputs = [leaf for leaf in [*w, *h] if leaf.requires_grad]
         grads = differentiate([loss], inputs, create_graph=True)
-        by_leaf = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
-        joint = [by_leaf.get(id(leaf)) for leaf in [*w, *h]]
+        found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
+        joint = [found.get(id(leaf)) for leaf in [*w, *h]]
+        _refuse_sparse(state["params"], joint[: len(w)])
+        _refuse_sparse(state["params"], joint[: len(w)])
         g = [
             torch.zeros_like(leaf) if grad is None else grad.detach()
             for leaf, grad in zip(w, joint, strict=False)
@@ -279,5 +329,72 @@ class ObjectiveDynamics(Dynamics):
         return {}
 
     def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
+        """s_t from s_{t-1} and ∇L, leaf by leaf of what is trained: cut, decayed, and moved along.
+
+        The order is that of torch.nn.utils.clip_grad_norm_ before a torch.optim optimiser.
+        """
+        if self._max_norm is not None:
+            total = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads]))
+            factor = (self._max_norm / (total + 1e-6)).clamp(max=1.0)
+            grads = [g * factor for g in grads]
+        if self._decay is not None:
+            decays = by_leaf("weight_decay", self._decay(hyper, t), state["params"])
+            given = leaves(state["params"])
+            grads = [moved(g, d, w) for g, d, w in zip(grads, decays, given, strict=True)]
+        return self.move(state, grads, hyper, t)
+
+    def rates(self, state: Tree, hyper: Tree, t: int) -> list[Any]:
+        """η of each leaf."""
+        return by_leaf("lr", self._lr(hyper, t), state["params"])
+
+    def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
         raise NotImplementedError
+
+
+def _refuse_sparse(params: Tree, grads: Sequence[Tensor | None]) -> None:
+    for k, grad in enumerate(grads):
+        if grad is not None and grad.layout is not torch.strided:
+            raise TypeError(
+                f"the gradient by params{paths(params)[k]} is sparse, and sparse gradients have no "
+                "second derivative here; make the embedding with sparse=False"
+            )
+
+
+def by_leaf(name: str, value: Any, params: Tree) -> list[Any]:
+    """A setting for each leaf of the weights.
+
+    Raises:
+        ValueError: a group names no weight, or a weight is in no group.
+    """
+    given = leaves(params)
+    if not isinstance(value, Mapping):
+        return [value] * len(given)
+    names = tuple(_dotted(path) for path in paths(params))
+    return [value[key] for key in _groups(name, tuple(value), names)]
+
+
+def _dotted(path: str) -> str:
+    """The path of a leaf as torch names parameters: "['net']['0.weight']" is "net.0.weight"."""
+    return path.replace("']['", ".").replace("['", "").replace("']", "").strip(".")
+
+
+@functools.lru_cache(maxsize=256)
+def _groups(name: str, keys: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The longest key that each name begins with, part by part."""
+    found = []
+    for leaf in names:
+        fits = [key for key in keys if key in ("", leaf) or leaf.startswith(f"{key}.")]
+        if not fits:
+            raise ValueError(
+                f"{name} must have a group for {leaf!r}, got groups {list(keys)}; the group '' "
+                "takes all that are in no other"
+            )
+        found.append(max(fits, key=len))
+    unused = [key for key in keys if key not in found and key != ""]
+    if unused:
+        raise ValueError(
+            f"{name} has the group {unused[0]!r}, with which no parameter's name begins; the names "
+            f"are {list(names)[:8]}"
+        )
+    return tuple(found)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lds.bilevel.dynamics import ObjectiveDynamics
+from lds.bilevel.explain import explained
 from lds.bilevel.linear import (
     ContractionWarning,
     Solved,
@@ -133,8 +134,9 @@ class _Implicit(AbstractHypergradient):
     def gradient(self, memory: Memory, outer: Outer) -> list[Any]:
         """∂E/∂λ and q times the mixed derivatives."""
         previous = memory.solution if self.warm_start else None
-        _refuse_settings(outer)
-        solved, indirect = self._solve(outer, previous)
+        with explained(f"step {outer.step.t} of the dynamics"):
+            _refuse_settings(outer)
+            solved, indirect = self._solve(outer, previous)
         memory.solution = solved.q
         memory.info |= {"n_iter": solved.n_iter, "residual": solved.residual}
         if solved.contraction is not None:

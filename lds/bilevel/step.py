@@ -11,6 +11,7 @@ from torch import Tensor
 from lds.bilevel.buffers import split
 from lds.bilevel.checks import check_state, unchanged
 from lds.bilevel.dynamics import Dynamics, Tangents
+from lds.bilevel.explain import explained
 from lds.bilevel.replay import check_loss_replay, check_replay
 from lds.bilevel.tensors import (
     Columns,
@@ -99,7 +100,7 @@ class Step:
 
     def run(self) -> tuple[Tree, Tensor | None]:
         """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
-        with self.replay(), torch.no_grad(), self._unchanged():
+        with self._explained(), self.replay(), torch.no_grad(), self._unchanged():
             new, loss = self.dynamics.advance(self.state, self.hyper, self.t)
         check_state(new, self.state, self.t)
         if any(leaf.requires_grad for leaf in leaves(new)):  # a step that turns grad mode on
@@ -126,13 +127,14 @@ class Step:
         state, hyper, new = self.traced()
         if after is not None:
             check_replay(self.state, after, new, self.t)
-        to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
+        with self._explained():
+            to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
         return to_state, to_hyper
 
     def traced(self) -> tuple[Traced, Traced, Tree]:
         """Traced s_{t-1} and λ, and s_t with history from both."""
         state, hyper = Traced(self.state), Traced(self.hyper)
-        with self.replay(), torch.enable_grad():
+        with self._explained(), self.replay(), torch.enable_grad():
             new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
         self._compare(loss)
         return state, hyper, new
@@ -148,8 +150,11 @@ class Step:
 
     def tangents(self) -> Tangents:
         """s_t with its products from the right, A_t z + B_t e."""
-        with self.replay(), torch.enable_grad(), self._unchanged():
+        with self._explained(), self.replay(), torch.enable_grad(), self._unchanged():
             return self.dynamics.tangents(Traced(self.state).tree, Traced(self.hyper).tree, self.t)
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(f"step {self.t} of the dynamics")
 
     def _unchanged(self) -> AbstractContextManager[None]:
         return unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper)
@@ -226,6 +231,7 @@ def evaluate(
     """Differentiate E(params(state), hyper, t) by state and hyperparameters."""
     traced_state, traced_hyper = Traced(state), Traced(hyper)
     with (
+        explained("the outer objective"),
         _drawing(seed, dynamics, state, hyper),
         torch.enable_grad(),
         unchanged("the outer objective", state=state, hyper=hyper),
