@@ -6,27 +6,34 @@ computes the gradient of the outer value by the hyperparameters (thesis chapter 
 
 from lds.bilevel import projections, stopping
 from lds.bilevel.adaptive import Adam, AdamW, RMSprop
+from lds.bilevel.batches import Batches
 from lds.bilevel.black_box import solve_black_box
+from lds.bilevel.buffers import Parameters
+from lds.bilevel.check import Report, check
 from lds.bilevel.checks import NonFiniteError
+from lds.bilevel.descent import GradientDescent, Momentum
 from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
-from lds.bilevel.dynamics import Dynamics, GradientDescent, Momentum
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.implicit import ConjugateGradient, FixedPoint
 from lds.bilevel.linear import ContractionWarning
 from lds.bilevel.method import AbstractHypergradient, Hypergradient
-from lds.bilevel.modules import functional
+from lds.bilevel.modules import functional, load
 from lds.bilevel.online import solve_online
+from lds.bilevel.replay import ReplayError
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
 from lds.bilevel.tasks import k_folds, over_tasks, stacked, task_at, weighted_mean
+from lds.bilevel.training import Trained, Training, run
 from lds.bilevel.unroll import hypergradient
 
 __all__ = [
     "AbstractHypergradient",
     "Adam",
     "AdamW",
+    "Batches",
     "ConjugateGradient",
     "Constants",
     "ContractionWarning",
@@ -38,12 +45,18 @@ __all__ = [
     "Momentum",
     "NonFiniteError",
     "Outer",
+    "Parameters",
     "RMSprop",
     "Record",
+    "ReplayError",
+    "Report",
     "Reverse",
     "Solution",
     "Start",
     "Step",
+    "Trained",
+    "Training",
+    "check",
     "contraction",
     "evaluate",
     "fixed_point_bound",
@@ -51,8 +64,10 @@ __all__ = [
     "hypergradient",
     "iterative_bound",
     "k_folds",
+    "load",
     "over_tasks",
     "projections",
+    "run",
     "solve",
     "solve_black_box",
     "solve_online",

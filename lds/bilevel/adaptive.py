@@ -6,12 +6,13 @@ which is the derivative of w_t when the gradient stays 0.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lds.bilevel.dynamics import ObjectiveDynamics, Setting, in_range, setting
+from lds.bilevel.dynamics import ObjectiveDynamics, Setting, by_leaf, in_range, setting
 from lds.bilevel.tensors import Tree, leaves, rebuild, tree_map
 
 
@@ -25,10 +26,16 @@ class Adam(ObjectiveDynamics):
 
     Arguments:
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, a number or a function of (hyper[, step]).
+        lr: η, a number or a function of (hyper[, step]), or either by groups.
         betas: β1 and β2 in [0, 1), each a number or a function of (hyper[, step]).
         eps: ε > 0, added to the root.
         start: Φ_0(params, hyper) -> params; None is the identity.
+        generators: random generators that the objectives draw from. Each step seeds them anew, and
+            leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 
     Raises:
         ValueError: `lr`, `eps` or one of `betas` is a number outside its range.
@@ -42,8 +49,11 @@ class Adam(ObjectiveDynamics):
         eps: float = 1e-8,
         *,
         start: Callable[[Tree, Tree], Tree] | None = None,
+        generators: Sequence[torch.Generator] = (),
+        weight_decay: Setting = 0.0,
+        max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(inner_objective, lr, start)
+        super().__init__(inner_objective, lr, start, generators, weight_decay, max_grad_norm)
         self._betas = (
             setting("betas[0]", betas[0], below_one=True),
             setting("betas[1]", betas[1], below_one=True),
@@ -56,9 +66,8 @@ class Adam(ObjectiveDynamics):
             "square": tree_map(torch.zeros_like, params),
         }
 
-    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
-        lr = self._lr(hyper, t)
+    def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
         beta1 = self._betas[0](hyper, t)
         beta2 = self._betas[1](hyper, t)
         correction1, root = self._corrections(beta1, beta2, hyper, t)
@@ -68,13 +77,16 @@ class Adam(ObjectiveDynamics):
             leaves(state["mean"]),
             leaves(state["square"]),
             grads,
+            self.rates(state, hyper, t),
+            self._decays(state, hyper, t),
             strict=True,
         )
-        for w, m, v, g in old:
+        for w, m, v, g, lr, decay in old:
             mean = torch.lerp(m, g, 1 - beta1)
             square = beta2 * v + (1 - beta2) * g * g
             denominator = _root(square) / root + self._eps
-            w = self._decayed(w, lr, hyper, t)
+            if decay is not None:
+                w = w * (1 - lr * decay)
             params.append(w - (lr / correction1) * (mean / denominator))
             means.append(mean)
             squares.append(square)
@@ -92,8 +104,9 @@ class Adam(ObjectiveDynamics):
         root = square.sqrt() if isinstance(square, Tensor) else math.sqrt(square)
         return 1 - beta1 ** (t + 1), root
 
-    def _decayed(self, w: Tensor, lr: float | Tensor, hyper: Tree, t: int) -> Tensor:
-        return w
+    def _decays(self, state: Tree, hyper: Tree, t: int) -> list[Any]:
+        """What each weight shrinks by, times η; None leaves it."""
+        return [None] * len(leaves(state["params"]))
 
 
 class AdamW(Adam):
@@ -106,8 +119,9 @@ class AdamW(Adam):
         Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101
 
     Arguments:
-        inner_objective, lr, betas, eps, start: as for `Adam`.
-        weight_decay: ρ > 0, a number or a function of (hyper[, step]).
+        inner_objective, lr, betas, eps, start, generators: as for `Adam`.
+        weight_decay: ρ >= 0, a number or a function of (hyper[, step]), or either by groups.
+        max_grad_norm: as for `Adam`.
 
     Raises:
         ValueError: a setting is a number outside its range.
@@ -124,13 +138,17 @@ class AdamW(Adam):
         weight_decay: Setting = 1e-2,
         *,
         start: Callable[[Tree, Tree], Tree] | None = None,
+        generators: Sequence[torch.Generator] = (),
+        max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(inner_objective, lr, betas, eps, start=start)
-        self._weight_decay = setting("weight_decay", weight_decay)
+        super().__init__(
+            inner_objective, lr, betas, eps, start=start, generators=generators,
+            max_grad_norm=max_grad_norm,
+        )  # fmt: skip
+        self._decoupled = setting("weight_decay", weight_decay, groups=True, zero=True)
 
-    def _decayed(self, w: Tensor, lr: float | Tensor, hyper: Tree, t: int) -> Tensor:
-        decayed: Tensor = w * (1 - lr * self._weight_decay(hyper, t))
-        return decayed
+    def _decays(self, state: Tree, hyper: Tree, t: int) -> list[Any]:
+        return by_leaf("weight_decay", self._decoupled(hyper, t), state["params"])
 
 
 class RMSprop(ObjectiveDynamics):
@@ -143,11 +161,17 @@ class RMSprop(ObjectiveDynamics):
 
     Arguments:
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, a number or a function of (hyper[, step]).
+        lr: η, a number or a function of (hyper[, step]), or either by groups.
         alpha: α in [0, 1), likewise.
         eps: ε > 0, added to the root.
         momentum: µ in [0, 1), likewise.
         start: Φ_0(params, hyper) -> params; None is the identity.
+        generators: random generators that the objectives draw from. Each step seeds them anew, and
+            leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 
     Raises:
         ValueError: a setting is a number outside its range.
@@ -162,8 +186,11 @@ class RMSprop(ObjectiveDynamics):
         momentum: Setting = 0.0,
         *,
         start: Callable[[Tree, Tree], Tree] | None = None,
+        generators: Sequence[torch.Generator] = (),
+        weight_decay: Setting = 0.0,
+        max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(inner_objective, lr, start)
+        super().__init__(inner_objective, lr, start, generators, weight_decay, max_grad_norm)
         self._alpha = setting("alpha", alpha, below_one=True)
         self._momentum = setting("momentum", momentum, below_one=True)
         self._eps = in_range("eps", eps)
@@ -174,12 +201,13 @@ class RMSprop(ObjectiveDynamics):
             "velocity": tree_map(torch.zeros_like, params),
         }
 
-    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
-        lr, alpha, mu = self._lr(hyper, t), self._alpha(hyper, t), self._momentum(hyper, t)
+    def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
+        alpha, mu = self._alpha(hyper, t), self._momentum(hyper, t)
         buffers = leaves(state["square"]), leaves(state["velocity"])
         new: dict[str, list[Tensor]] = {"params": [], "square": [], "velocity": []}
-        for w, v, b, g in zip(leaves(state["params"]), *buffers, grads, strict=True):
+        rates = self.rates(state, hyper, t)
+        for w, v, b, g, lr in zip(leaves(state["params"]), *buffers, grads, rates, strict=True):
             square = alpha * v + (1 - alpha) * g * g
             velocity = mu * b + g / (_root(square) + self._eps)
             new["params"].append(w - lr * velocity)

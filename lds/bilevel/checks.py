@@ -10,6 +10,9 @@ from torch import Tensor
 
 from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
 
+DIVERGED = 1e4
+"""Size of a weight above which a loss that is not finite is the end of a run that diverges."""
+
 
 class NonFiniteError(ArithmeticError):
     """A loss, state or gradient that is not finite, with the step at which it was met."""
@@ -27,12 +30,41 @@ def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
     """Every leaf must be a tensor, and if it is to be `trained`, of a floating point dtype."""
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         if not isinstance(leaf, Tensor):
-            raise TypeError(f"{name}{path} must be a tensor, got {type(leaf).__name__}")
+            raise TypeError(
+                f"{name}{path} must be a tensor, got {type(leaf).__name__}{_hint(leaf)}"
+            )
+        if leaf.is_inference():
+            raise ValueError(
+                f"{name}{path} was made under torch.inference_mode() and cannot be differentiated; "
+                "clone() it outside, or use torch.no_grad() there"
+            )
         if trained and not leaf.is_floating_point():
             raise TypeError(
                 f"{name}{path} must be floating point, got {leaf.dtype}; what is not trained "
                 "belongs into the objective, or into hyper"
             )
+
+
+def check_mode() -> None:
+    """Refuse to differentiate where torch cannot.
+
+    Raises:
+        RuntimeError: under torch.inference_mode().
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "a hypergradient was asked for under torch.inference_mode(), where nothing can be "
+            "differentiated; call it outside of it (torch.no_grad() is harmless)"
+        )
+
+
+def _hint(leaf: Any) -> str:
+    """What makes tensors of what is none."""
+    if isinstance(leaf, torch.nn.Module):
+        return "; apply, params = bilevel.functional(module) makes params of a module"
+    if isinstance(leaf, Iterator):
+        return "; dict(...) or list(...) makes a tree of an iterator"
+    return ""
 
 
 @contextmanager
@@ -108,6 +140,14 @@ def check_loss(loss: Tensor, state: Tree, t: int) -> None:
     """
     if not math.isfinite(float(loss)):
         check_finite("state", state, f"before step {t}")
+        entries = [leaf for leaf in leaves(state) if _is_float(leaf) and leaf.numel()]
+        largest = max((float(leaf.abs().max()) for leaf in entries), default=0.0)
+        if t > 0 and largest > DIVERGED:
+            raise NonFiniteError(
+                f"the inner loss is {float(loss)} at step {t}, where the weights have grown to "
+                f"{largest:.2g}: the inner run diverges; a smaller lr of the dynamics, or "
+                "max_grad_norm=, may help"
+            )
         raise NonFiniteError(
             f"the inner loss is {float(loss)} at step {t}, at a finite state; "
             "the loss itself, or a hyperparameter in it, is out of range"

@@ -1,13 +1,14 @@
-"""Dynamics Φ: gradient descent and momentum as maps from state to state (eq. 5.9).
+"""Dynamics Φ: training as a map from state to state (eq. 5.9).
 
 A dynamics is three functions: Φ_0 makes the first state, Φ_t the next one, and `params` reads the
 weights off a state. Nothing is changed in place, so any step can be applied again and
 differentiated.
 """
 
+import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds.bilevel.buffers import Collected, Refused, collect, joined, split
 from lds.bilevel.checks import check_leaves, check_state
 from lds.bilevel.tensors import (
     Columns,
@@ -22,52 +24,87 @@ from lds.bilevel.tensors import (
     detach,
     differentiate,
     leaves,
+    paths,
     pushforward,
     rebuild,
-    tree_map,
 )
 
-Setting = float | Callable[..., Any]
-"""A number, or a function of (hyper[, step]): optimiser settings and schedules."""
+Setting = float | Mapping[str, float] | Callable[..., Any]
+"""A number, or a function of (hyper[, step]): optimiser settings and schedules.
+
+By groups: a dict from the first part of a parameter's name to a number ("conv" for "conv.weight"
+and "conv.bias"; "" for all others), or a function that returns one.
+"""
 
 
-def with_step(function: Callable[..., Any], n_arguments: int) -> Callable[..., Any]:
+def with_step(
+    function: Callable[..., Any], n_arguments: int, names: Sequence[str] = ("step", "t")
+) -> Callable[..., Any]:
     """Let `function` take the step number as a last argument whether or not it asks for it.
 
     Arguments:
         function: takes `n_arguments` positional arguments, or one more: the step, an int from 0. An
             argument with a default (``lambda w, hyper, X=X: ...``) is taken for the step only if
-            its name is ``step`` or ``t``.
+            its name is ``step`` or ``t``. A bare ``*args`` does not get it.
         n_arguments: how many arguments it has without the step.
+        names: of the last argument, where it has a default.
 
     Returns:
         A function of `n_arguments` + 1 arguments.
     """
-    return function if _takes_step(function, n_arguments) else lambda *args: function(*args[:-1])
+    takes = _takes_step(function, n_arguments, names)
+    return function if takes else lambda *args: function(*args[:-1])
 
 
-def _takes_step(function: Callable[..., Any], n_arguments: int) -> bool:
+def _takes_step(function: Callable[..., Any], n_arguments: int, names: Sequence[str]) -> bool:
+    called = function.forward if isinstance(function, torch.nn.Module) else function
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(inspect.signature(called).parameters.values())
     except (TypeError, ValueError):  # builtins without a signature take what the contract gives
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if len(positional) <= n_arguments:
-        return any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(positional) <= n_arguments:  # *args after a named argument; alone it is a wrapper's
+        return bool(positional) and any(p.kind is p.VAR_POSITIONAL for p in parameters)
     last = positional[n_arguments]
-    return last.default is last.empty or last.name in ("step", "t")
+    return last.default is last.empty or last.name in names
 
 
-def setting(name: str, value: Setting, *, below_one: bool = False) -> Callable[[Tree, int], Any]:
-    """An optimiser setting as a function of (hyper, step); a number is checked."""
+def setting(
+    name: str, value: Setting, *, below_one: bool = False, groups: bool = False, zero: bool = False
+) -> Callable[[Tree, int], Any]:
+    """An optimiser setting as a function of (hyper, step); numbers are checked.
+
+    Arguments:
+        name: of the setting, for errors.
+        value: what the user gave.
+        below_one: it lies in [0, 1) instead of (0, ∞).
+        groups: it may be a dict by parameter names.
+        zero: it may be 0.
+    """
+    wanted = "a number" + (" or a dict of them by parameter names" if groups else "")
     if callable(value):
-        return with_step(value, 1)
+        function = with_step(value, 1)
+
+        def checked(hyper: Tree, t: int) -> Any:
+            got = function(hyper, t)
+            if isinstance(got, (Tensor, Real)) or (groups and isinstance(got, Mapping)):
+                return got
+            raise TypeError(
+                f"{name}(hyper, step) must return {wanted} or a tensor, got {type(got).__name__}"
+            )
+
+        return checked
+    if groups and isinstance(value, Mapping):
+        parts = {key: setting(f"{name}[{key!r}]", v, zero=zero) for key, v in value.items()}
+        return lambda hyper, t: {key: part(hyper, t) for key, part in parts.items()}
     if not isinstance(value, Real):
         raise TypeError(
-            f"{name} must be a number or a function of (hyper[, step]), "
+            f"{name} must be {wanted}, or a function of (hyper[, step]), "
             f"got {type(value).__name__}; a tensor to be learned belongs into hyper"
         )
-    number = in_range(name, float(value), below_one=below_one)
+    number = float(value)
+    if not (zero and number == 0):
+        number = in_range(name, number, below_one=below_one)
     return lambda hyper, t: number
 
 
@@ -82,6 +119,18 @@ def in_range(name: str, number: float, *, below_one: bool = False) -> float:
 def moved(x: Tensor, a: float | Tensor, y: Tensor) -> Tensor:
     """X + a y, as one operation where `a` is a number."""
     return x + a * y if isinstance(a, Tensor) else torch.add(x, y, alpha=a)
+
+
+def as_generators(generators: Sequence[torch.Generator]) -> tuple[torch.Generator, ...]:
+    """Random generators as a tuple, checked."""
+    given = (generators,) if isinstance(generators, torch.Generator) else tuple(generators)
+    for generator in given:
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(
+                f"generators must be torch.Generators, got {type(generator).__name__}; numpy's and "
+                "Python's random numbers are drawn again if seeded by the step"
+            )
+    return given
 
 
 @dataclass(frozen=True)
@@ -109,32 +158,49 @@ class Dynamics:
         step: Φ_t(state, hyper, t) -> state, a pytree of the same structure; t counts from 0. It
             must not change its arguments in place.
         params: params(state) -> the weights w_t on which the outer objective is evaluated.
+        generators: random generators that these functions, or the outer objective, draw from. Each
+            step seeds them anew, and leaves them as they were.
     """
+
+    generators: Sequence[torch.Generator] = ()
 
     def __init__(
         self,
         start: Callable[[Tree, Tree], Tree],
         step: Callable[[Tree, Tree, int], Tree],
         params: Callable[[Tree], Tree],
+        *,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
         self.start = start
         self.step = step
         self.params = params
+        self.generators = as_generators(generators)
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Φ_t and, where the dynamics knows one, the inner loss at the state it started from."""
-        return self.step(state, hyper, t), None
+        with collect(Refused()):
+            return self.step(state, hyper, t), None
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
         """Φ_t at traced leaves, ready for its products from the right."""
-        new = self.step(state, hyper, t)
+        new, loss = self.advance(state, hyper, t)
         check_state(new, state, t)
         push = pushforward(leaves(new), [*leaves(state), *leaves(hyper)])
-        return Tangents(detach(new), None, lambda z, e, batched: push([*z, *e], batched))
+        return Tangents(detach(new), loss, lambda z, e, batched: push([*z, *e], batched))
 
 
 class ObjectiveDynamics(Dynamics):
     """What the dynamics of an inner objective share: its gradient, its settings, its start.
+
+    Arguments:
+        inner_objective: L(params, hyper[, step]) -> scalar tensor.
+        lr: η, a number, a function of (hyper[, step]), or either by groups (see `Setting`).
+        start: Φ_0(params, hyper) -> params; None is the identity.
+        generators: random generators that the objectives draw from. Each step seeds them anew, and
+            leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 
     Attributes:
         stationary: whether the dynamics rests where ∇L = 0, whatever its settings.
@@ -147,20 +213,33 @@ class ObjectiveDynamics(Dynamics):
         inner_objective: Callable[..., Tensor],
         lr: Setting,
         start: Callable[[Tree, Tree], Tree] | None,
+        generators: Sequence[torch.Generator] = (),
+        weight_decay: Setting = 0.0,
+        max_grad_norm: float | None = None,
     ) -> None:
         self._objective = with_step(inner_objective, 2)
-        self._lr = setting("lr", lr)
+        self._lr = setting("lr", lr, groups=True)
+        self._decay = None
+        if weight_decay != 0:
+            self._decay = setting("weight_decay", weight_decay, groups=True, zero=True)
+            self.stationary = False  # it rests where ∇L and the decay cancel
+        self._max_norm = None if max_grad_norm is None else in_range("max_grad_norm", max_grad_norm)
         self._initial = start
+        self.generators = as_generators(generators)
 
     def start(self, params: Tree, hyper: Tree) -> Tree:
         """Φ_0: the given or learned first weights, with empty buffers."""
-        w = params if self._initial is None else self._initial(params, hyper)
+        given = params if self._initial is None else self._initial(params, hyper)
         name = "params" if self._initial is None else "what start(params, hyper) returns"
+        w, buffers = split(given)
         check_leaves(name, w, trained=True)
-        return {"params": w, **self._buffers(w)}
+        state = {"params": w, **self._buffers(w)}
+        return state | {"buffers": buffers} if buffers else state
 
     def params(self, state: Tree) -> Tree:
-        """w_t."""
+        """w_t, with the module's buffers where there are any."""
+        if "buffers" in state:
+            return joined(state["params"], state["buffers"])
         return state["params"]
 
     def step(self, state: Tree, hyper: Tree, t: int) -> Tree:
@@ -169,42 +248,58 @@ class ObjectiveDynamics(Dynamics):
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Φ_t and L(w_{t-1}), the loss the step was taken on (0-dim, without history)."""
-        loss, grads = self._value_and_grad(state["params"], hyper, t)
-        return self.update(state, grads, hyper, t), loss.detach()
+        buffers = state.get("buffers", [])
+        loss, grads, buffers = self._value_and_grad(state["params"], buffers, hyper, t)
+        new = self.update(state, grads, hyper, t)
+        return new | {"buffers": buffers} if buffers else new, loss.detach()
 
-    def _value_and_grad(self, params: Tree, hyper: Tree, t: int) -> tuple[Tensor, list[Tensor]]:
+    def _value_and_grad(
+        self, params: Tree, buffers: list[dict[str, Tensor]], hyper: Tree, t: int
+    ) -> tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]:
         given = leaves(params)
         # History is kept only where it leads somewhere: to a weight or hyperparameter outside.
         differentiable = torch.is_grad_enabled() and any(
-            isinstance(leaf, Tensor) and leaf.requires_grad for leaf in [*given, *leaves(hyper)]
+            isinstance(leaf, Tensor) and leaf.requires_grad
+            for leaf in [*given, *leaves(hyper), *leaves(buffers)]
         )
         w = [
             leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
             for leaf in given
         ]
-        with torch.enable_grad():
-            loss = self._loss(rebuild(params, w), hyper, t)
+        at = rebuild(params, w)
+        with torch.enable_grad(), collect(Collected()) as collected:
+            loss = self._loss(joined(at, buffers) if buffers else at, hyper, t)
+            collected.constant = True
             grads = torch.autograd.grad(
                 loss, w, create_graph=differentiable, materialize_grads=True
             )
-        return loss, list(grads)
+            collected.constant = False
+        _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
+        buffers = collected.follow(buffers)
+        return loss, list(grads), buffers if differentiable else detach(buffers)
 
     def gradient(self, params: Tree, hyper: Tree, t: int) -> list[Tensor]:
-        """∇_w L(w, λ), leaf by leaf, with history where a leaf requires grad."""
-        return self._value_and_grad(params, hyper, t)[1]
+        """∇_w L(w, λ), leaf by leaf of what is trained, with history where a leaf requires grad."""
+        return self._value_and_grad(*split(params), hyper, t)[1]
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
         """Φ_t at traced leaves, ready for its products from the right.
 
         The second derivatives of L are symmetric, so the tangent of ∇_w L is a product from the
-        left with the gradient by (w, λ): one graph serves all columns.
+        left with the gradient by (w, λ): one graph serves all columns. Buffers, which are constants
+        in ∇L and not in Φ, would break the symmetry.
         """
+        if "buffers" in state:
+            return super().tangents(state, hyper, t)
         w, h = leaves(state["params"]), leaves(hyper)
         loss = self._loss(state["params"], hyper, t)
         inputs = [leaf for leaf in [*w, *h] if leaf.requires_grad]
         grads = differentiate([loss], inputs, create_graph=True)
-        by_leaf = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
-        joint = [by_leaf.get(id(leaf)) for leaf in [*w, *h]]
+        found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
+        joint = [found.get(id(leaf)) for leaf in [*w, *h]]
+        _refuse_sparse(state["params"], joint[: len(w)])
+        _refuse_sparse(state["params"], joint[: len(w)])
         g = [
             torch.zeros_like(leaf) if grad is None else grad.detach()
             for leaf, grad in zip(w, joint, strict=False)
@@ -234,90 +329,72 @@ class ObjectiveDynamics(Dynamics):
         return {}
 
     def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
+        """s_t from s_{t-1} and ∇L, leaf by leaf of what is trained: cut, decayed, and moved along.
+
+        The order is that of torch.nn.utils.clip_grad_norm_ before a torch.optim optimiser.
+        """
+        if self._max_norm is not None:
+            total = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads]))
+            factor = (self._max_norm / (total + 1e-6)).clamp(max=1.0)
+            grads = [g * factor for g in grads]
+        if self._decay is not None:
+            decays = by_leaf("weight_decay", self._decay(hyper, t), state["params"])
+            given = leaves(state["params"])
+            grads = [moved(g, d, w) for g, d, w in zip(grads, decays, given, strict=True)]
+        return self.move(state, grads, hyper, t)
+
+    def rates(self, state: Tree, hyper: Tree, t: int) -> list[Any]:
+        """η of each leaf."""
+        return by_leaf("lr", self._lr(hyper, t), state["params"])
+
+    def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
+        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
         raise NotImplementedError
 
 
-class GradientDescent(ObjectiveDynamics):
-    """w_t = w_{t-1} - η ∇L(w_{t-1}, λ) (§5.3.1).
-
-    Arguments:
-        inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, step size per inner step, a number or a function of (hyper[, step]).
-        start: Φ_0(params, hyper) -> params; None is the identity.
-
-    Raises:
-        ValueError: `lr` is a number that is not positive and finite.
-
-    Examples:
-        >>> import torch
-        >>> from lds import bilevel
-        >>> descent = bilevel.GradientDescent(lambda w, lam: 0.5 * (w - lam) ** 2, lr=0.5)
-        >>> state = descent.start(torch.tensor(0.0), torch.tensor(1.0))
-        >>> descent.step(state, torch.tensor(1.0), 0)["params"]
-        tensor(0.5000)
-    """
-
-    def __init__(
-        self,
-        inner_objective: Callable[..., Tensor],
-        lr: Setting = 0.1,
-        *,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-    ) -> None:
-        super().__init__(inner_objective, lr, start)
-
-    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
-        lr = self._lr(hyper, t)
-        new = [moved(w, -lr, g) for w, g in zip(leaves(state["params"]), grads, strict=True)]
-        return {"params": rebuild(state["params"], new)}
+def _refuse_sparse(params: Tree, grads: Sequence[Tensor | None]) -> None:
+    for k, grad in enumerate(grads):
+        if grad is not None and grad.layout is not torch.strided:
+            raise TypeError(
+                f"the gradient by params{paths(params)[k]} is sparse, and sparse gradients have no "
+                "second derivative here; make the embedding with sparse=False"
+            )
 
 
-class Momentum(ObjectiveDynamics):
-    """Heavy ball: v_t = µ v_{t-1} + ∇L(w_{t-1}), w_t = w_{t-1} - η v_t (eq. 5.10, its slip mended).
-
-    The values are those of ``torch.optim.SGD(momentum=µ)``; with `nesterov` the step is
-    w_t = w_{t-1} - η (∇L + µ v_t), as there.
-
-    Arguments:
-        inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, a number or a function of (hyper[, step]).
-        momentum: µ in [0, 1), likewise.
-        nesterov: look ahead.
-        start: Φ_0(params, hyper) -> params; None is the identity.
+def by_leaf(name: str, value: Any, params: Tree) -> list[Any]:
+    """A setting for each leaf of the weights.
 
     Raises:
-        ValueError: `lr` or `momentum` is a number outside its range.
+        ValueError: a group names no weight, or a weight is in no group.
     """
+    given = leaves(params)
+    if not isinstance(value, Mapping):
+        return [value] * len(given)
+    names = tuple(_dotted(path) for path in paths(params))
+    return [value[key] for key in _groups(name, tuple(value), names)]
 
-    def __init__(
-        self,
-        inner_objective: Callable[..., Tensor],
-        lr: Setting = 0.1,
-        momentum: Setting = 0.9,
-        *,
-        nesterov: bool = False,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-    ) -> None:
-        super().__init__(inner_objective, lr, start)
-        self._momentum = setting("momentum", momentum, below_one=True)
-        self._nesterov = nesterov
 
-    def _buffers(self, params: Tree) -> dict[str, Tree]:
-        return {"velocity": tree_map(torch.zeros_like, params)}
+def _dotted(path: str) -> str:
+    """The path of a leaf as torch names parameters: "['net']['0.weight']" is "net.0.weight"."""
+    return path.replace("']['", ".").replace("['", "").replace("']", "").strip(".")
 
-    def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and g = ∇L, leaf by leaf of the weights."""
-        lr = self._lr(hyper, t)
-        mu = self._momentum(hyper, t)
-        velocity = [moved(g, mu, v) for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
-        if self._nesterov:
-            move = [moved(g, mu, v) for v, g in zip(velocity, grads, strict=True)]
-        else:
-            move = velocity
-        new = [moved(w, -lr, m) for w, m in zip(leaves(state["params"]), move, strict=True)]
-        return {
-            "params": rebuild(state["params"], new),
-            "velocity": rebuild(state["params"], velocity),
-        }
+
+@functools.lru_cache(maxsize=256)
+def _groups(name: str, keys: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The longest key that each name begins with, part by part."""
+    found = []
+    for leaf in names:
+        fits = [key for key in keys if key in ("", leaf) or leaf.startswith(f"{key}.")]
+        if not fits:
+            raise ValueError(
+                f"{name} must have a group for {leaf!r}, got groups {list(keys)}; the group '' "
+                "takes all that are in no other"
+            )
+        found.append(max(fits, key=len))
+    unused = [key for key in keys if key not in found and key != ""]
+    if unused:
+        raise ValueError(
+            f"{name} has the group {unused[0]!r}, with which no parameter's name begins; the names "
+            f"are {list(names)[:8]}"
+        )
+    return tuple(found)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lds._memory import available_bytes, gigabytes
+from lds.bilevel.explain import explained
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.tensors import Columns, Tree, add, leaves, paths
@@ -83,7 +84,8 @@ class Forward(AbstractHypergradient):
                 z = [None] * len(z)
             elif discount != 1:
                 z = [None if part is None else discount * part for part in z]
-            memory.tangents[k] = tangents.push(z, e, size > 1)
+            with explained(f"step {step.t} of the dynamics"):
+                memory.tangents[k] = tangents.push(z, e, size > 1)
         return tangents.state, tangents.loss
 
     def gradient(self, memory: Carried, outer: Outer) -> list[Any]:

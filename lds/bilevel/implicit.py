@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lds.bilevel.dynamics import ObjectiveDynamics
+from lds.bilevel.explain import explained
 from lds.bilevel.linear import (
     ContractionWarning,
     Solved,
@@ -27,6 +28,7 @@ from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.tensors import (
     Columns,
     Traced,
+    Tree,
     add,
     axpy,
     differentiate,
@@ -132,8 +134,9 @@ class _Implicit(AbstractHypergradient):
     def gradient(self, memory: Memory, outer: Outer) -> list[Any]:
         """∂E/∂λ and q times the mixed derivatives."""
         previous = memory.solution if self.warm_start else None
-        _refuse_settings(outer)
-        solved, indirect = self._solve(outer, previous)
+        with explained(f"step {outer.step.t} of the dynamics"):
+            _refuse_settings(outer)
+            solved, indirect = self._solve(outer, previous)
         memory.solution = solved.q
         memory.info |= {"n_iter": solved.n_iter, "residual": solved.residual}
         if solved.contraction is not None:
@@ -218,7 +221,7 @@ class ConjugateGradient(_Implicit):
 
     def _solve(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
         dynamics, step = outer.step.dynamics, outer.step
-        if isinstance(dynamics, ObjectiveDynamics) and dynamics.stationary:
+        if isinstance(dynamics, ObjectiveDynamics) and _rests(dynamics, step.state):
             system = Stationary(step, previous)
             # Only the weights enter; E does not see the buffers.
             b = leaves(dynamics.params(rebuild(step.state, outer.adjoint)))
@@ -259,6 +262,11 @@ class ConjugateGradient(_Implicit):
         )
 
 
+def _rests(dynamics: ObjectiveDynamics, state: Tree) -> bool:
+    """Whether the solution is where ∇L = 0; buffers of a module have an equation of their own."""
+    return dynamics.stationary and "buffers" not in state
+
+
 def _check_fits(previous: Columns | None, inputs: list[Tensor]) -> None:
     """Refuse a solution of another problem, by its shapes."""
     if previous is None:
@@ -281,7 +289,7 @@ def _refuse_settings(outer: Outer) -> None:
         return
     hyper = Traced(step.hyper)
     with step.replay(), torch.enable_grad():
-        zeros = [torch.zeros_like(w) for w in leaves(dynamics.params(step.state))]
+        zeros = [torch.zeros_like(w) for w in leaves(step.state["params"])]
         new = leaves(dynamics.update(step.state, zeros, hyper.tree, step.t))
     by_setting = vjp(new, [torch.ones_like(leaf) for leaf in new], [hyper])[0]
     suspects = [

@@ -1,24 +1,136 @@
 """A `torch.nn.Module` as what the core works with: a function of parameters, and the parameters."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
+
+from lds.bilevel.buffers import Collected, Parameters, collect, collecting
+from lds.bilevel.normalization import differentiable
+from lds.bilevel.tensors import Tree
 
 
-def functional(module: nn.Module) -> tuple[Callable[..., Any], dict[str, Tensor]]:
-    """A module as a pure function of its parameters.
+class Apply:
+    """A module as a function of its parameters and buffers; made by `functional`.
 
-    Buffers stay the module's own and constant; the module itself is left as it is. Its mode
-    (`train()`, `eval()`) is the one it has when the function is called.
+    Arguments:
+        module: any module.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._buffers = [name for name, _ in module.named_buffers()]
+        self._frozen = {n: p.detach() for n, p in module.named_parameters() if not p.requires_grad}
+
+    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
+        """The module's output with other parameters, in the mode the module is in."""
+        if not self._buffers:
+            return functional_call(self._module, {**self._frozen, **params}, args, kwargs)
+        given = params.buffers if isinstance(params, Parameters) else {}
+        into = collecting()
+        current = {
+            name: buffer if into is None else into.current(buffer) for name, buffer in given.items()
+        }
+        mapped = into is not None and into.whole is not into  # under vmap versions do not count
+        copies = {name: buffer.clone() for name, buffer in current.items()}
+        before = {name: (copy._version, copy.grad_fn) for name, copy in copies.items()}
+        entered: dict[str, Tensor] = {**self._frozen, **params, **copies}
+        with differentiable(self._module), self._own_buffers_kept(given):
+            output = functional_call(self._module, entered, args, kwargs)
+        for name, copy in copies.items():
+            new = entered[name]  # a module may also put another tensor in its place
+            version, history = before[name]
+            if into is None or (new is copy and copy._version == version and not mapped):
+                continue
+            if current[name].requires_grad and (not new.requires_grad or new.grad_fn is history):
+                new = self._constant(name, new)
+            into.report(given[name], new)
+        return output
+
+    def eval(self, params: Any, *args: Any, **kwargs: Any) -> Any:
+        """The module's output in evaluation mode, whatever mode it is in: buffers do not change."""
+        with _mode(self._module, training=False):
+            return self(params, *args, **kwargs)
+
+    def train(self, params: Any, *args: Any, **kwargs: Any) -> Any:
+        """The module's output in training mode, whatever mode it is in."""
+        with _mode(self._module, training=True):
+            return self(params, *args, **kwargs)
+
+    def updated(self, params: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """The output, and `params` with the buffers that follow: for a step of your own."""
+        with collect(Collected()) as collected:
+            output = self(params, *args, **kwargs)
+        if not isinstance(params, Parameters):
+            return output, params
+        return output, Parameters(params, collected.follow([params.buffers])[0])
+
+    @contextmanager
+    def _own_buffers_kept(self, given: Any) -> Iterator[None]:
+        """Refuse a call that would change buffers of the module itself."""
+        own = {n: b for n, b in self._module.named_buffers() if n not in given}
+        before = {name: buffer._version for name, buffer in own.items()}
+        saved = {name: buffer.clone() for name, buffer in own.items()}
+        yield
+        changed = [name for name, buffer in own.items() if buffer._version != before[name]]
+        if changed:
+            with torch.no_grad():
+                for name in changed:
+                    own[name].copy_(saved[name])
+            raise RuntimeError(
+                f"params holds no buffers, and the module changes its buffer {changed[0]!r}: hand "
+                "on what functional(module) returned, as params.replaced({...}) where the "
+                "parameters are others"
+            )
+
+    def _constant(self, name: str, new: Tensor) -> Tensor:
+        """Say that the buffer has no derivative, where one is asked for."""
+        if new.is_floating_point():
+            warnings.warn(
+                f"buffer {name!r} is changed without history (torch.no_grad, .data): the "
+                "hypergradient takes its new value for a constant; compare bilevel.check",
+                UserWarning,
+                stacklevel=4,
+            )
+        return new.detach()
+
+
+@contextmanager
+def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """The mode of all parts of a module, and then what each was in."""
+    before = [(part, part.training) for part in module.modules()]
+    try:
+        module.train(training)
+        yield
+    finally:
+        for part, mode in before:
+            part.training = mode
+
+
+def functional(module: nn.Module) -> tuple[Apply, Tree]:
+    """A module as a pure function of its parameters and buffers.
+
+    The module itself is left as it is. Its buffers (running statistics, the vectors of a spectral
+    norm) are part of the state: each step of a dynamics starts from those of the step before.
+    Parameters with ``requires_grad=False`` are constants. The module's mode (`train()`, `eval()`)
+    is the one it has when the function is called; ``apply.eval(params, ...)`` and
+    ``apply.train(params, ...)`` set it for one call.
 
     Arguments:
         module: any module.
 
     Returns:
-        apply(params, *args, **kwargs), the module's output with other parameters; and its
-        parameters by name, detached copies.
+        apply(params, *args, **kwargs), the module's output with other parameters; and its trained
+        parameters by name, detached copies: a dict, or `Parameters` where there are buffers.
+
+    Raises:
+        TypeError: `module` is no module.
+        ValueError: no parameter is trained, or a parameter has no shape yet.
 
     Examples:
         >>> import torch
@@ -27,8 +139,36 @@ def functional(module: nn.Module) -> tuple[Callable[..., Any], dict[str, Tensor]
         >>> apply({"weight": torch.tensor([[1.0, 2.0]])}, torch.tensor([3.0, 4.0]))
         tensor([11.])
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+    lazy = [name for name, p in module.named_parameters() if is_lazy(p)]
+    if lazy:
+        raise ValueError(
+            f"parameter {lazy[0]!r} of module has no shape yet; call module once on a batch first"
+        )
+    trained = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
+    if not trained:
+        raise ValueError(
+            "module must have a parameter to train, got none with requires_grad=True; "
+            "module.requires_grad_(True) sets it for all"
+        )
+    buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+    return Apply(module), Parameters(trained, buffers) if buffers else trained
 
-    def apply(params: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        return functional_call(module, params, args, kwargs)
 
-    return apply, {name: p.detach().clone() for name, p in module.named_parameters()}
+def load(module: nn.Module, params: Tree) -> nn.Module:
+    """Write parameters, and buffers where there are any, into a module, and return it.
+
+    Arguments:
+        module: the one `params` came from by `functional`, or one like it.
+        params: such as `solution.params`.
+    """
+    buffers = params.buffers if isinstance(params, Parameters) else {}
+    known = dict(module.named_parameters()) | dict(module.named_buffers())
+    unknown = [name for name in {**params, **buffers} if name not in known]
+    if unknown:
+        raise ValueError(f"params holds {unknown[0]!r}, which is no parameter or buffer of module")
+    with torch.no_grad():
+        for name, tensor in {**params, **buffers}.items():
+            known[name].copy_(tensor)
+    return module

@@ -10,16 +10,23 @@ from torch import Tensor
 from lds.bilevel.checks import check_adjoint
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
-from lds.bilevel.tensors import add, norm
+from lds.bilevel.tensors import Tree, add, norm
 from lds.bilevel.trajectory import Trajectory
 
 
-def sweep(steps: Iterable[Step], outer: Outer) -> tuple[list[Tensor | None], list[Any]]:
-    """α before the first of `steps`, which come last first, and the hypergradient through them."""
+def sweep(
+    steps: Iterable[Step], outer: Outer, *, check: bool = False
+) -> tuple[list[Tensor | None], list[Any]]:
+    """α before the first of `steps`, which come last first, and the hypergradient through them.
+
+    The last step is compared with what it came to before, with `check` every one.
+    """
     alpha, g = outer.adjoint, outer.direct
+    after: Tree | None = outer.step.state
     for step in steps:
-        alpha, alpha_B = step.vjp(alpha)
+        alpha, alpha_B = step.vjp(alpha, after)
         g = add(g, alpha_B)
+        after = step.state if check else None
     return alpha, g
 
 
@@ -46,14 +53,19 @@ class Reverse(AbstractHypergradient):
         truncation: τ, how many last steps to sweep over; None keeps every step, and Φ_0.
         checkpoint: None keeps the state before every step; "sqrt" keeps about √T of them and
             computes the others again, as does a number of states to keep.
+        check: compare the state after every step that is applied again with the one before. The
+            inner loss of each step, and the state after the last one, are compared always.
 
     Raises:
         TypeError: `checkpoint` is of another kind.
         ValueError: `truncation` or `checkpoint` below 1.
+        ReplayError: in use, a step comes to something else when it is applied again: it meets other
+            data, or other random numbers.
     """
 
     truncation: int | None = None
     checkpoint: Literal["sqrt"] | int | None = None
+    check: bool = False
 
     def __post_init__(self) -> None:
         if self.truncation is not None and self.truncation < 1:
@@ -95,7 +107,7 @@ class Reverse(AbstractHypergradient):
     def gradient(self, memory: _Kept, outer: Outer) -> list[Any]:
         """Sweep back over the steps kept."""
         trajectory = memory.trajectory
-        alpha, g = sweep(trajectory.backwards(), outer)
+        alpha, g = sweep(trajectory.backwards(), outer, check=self.check)
         if not math.isfinite(norm(alpha)):  # rare: sweep again to tell where it began
             alpha = outer.adjoint
             for step in trajectory.backwards():

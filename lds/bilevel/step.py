@@ -2,15 +2,28 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lds.bilevel.buffers import split
 from lds.bilevel.checks import check_state, unchanged
 from lds.bilevel.dynamics import Dynamics, Tangents
-from lds.bilevel.tensors import Columns, Traced, Tree, devices, leaves, pushforward, rebuild, vjp
+from lds.bilevel.explain import explained
+from lds.bilevel.replay import check_loss_replay, check_replay
+from lds.bilevel.tensors import (
+    Columns,
+    Traced,
+    Tree,
+    detach,
+    devices,
+    leaves,
+    pushforward,
+    rebuild,
+    vjp,
+)
 
 _MASK = (1 << 64) - 1
 
@@ -27,12 +40,25 @@ def mix(*numbers: int) -> int:
 
 
 @contextmanager
-def replayed(seed: int, cuda: Sequence[torch.device] = ()) -> Iterator[None]:
-    """Run a block under torch's random state seeded by `seed`; leave the outside undisturbed."""
+def replayed(
+    seed: int,
+    cuda: Sequence[torch.device] = (),
+    generators: Sequence[torch.Generator] = (),
+) -> Iterator[None]:
+    """Run a block under torch's random state seeded by `seed`; leave the outside undisturbed.
+
+    Arguments:
+        seed: of torch's own generators.
+        cuda: devices whose generators are seeded, too.
+        generators: others that are, each with a seed of its own.
+    """
     outside = torch.get_rng_state()
     outside_cuda = [torch.cuda.get_rng_state(device) for device in cuda]
+    outside_others = [generator.get_state() for generator in generators]
     try:
         torch.default_generator.manual_seed(seed)
+        for k, generator in enumerate(generators):
+            generator.manual_seed(mix(seed, k))
         for device in cuda:
             torch.cuda.default_generators[device.index or 0].manual_seed(seed)
         yield
@@ -40,11 +66,15 @@ def replayed(seed: int, cuda: Sequence[torch.device] = ()) -> Iterator[None]:
         torch.set_rng_state(outside)
         for device, state in zip(cuda, outside_cuda, strict=True):
             torch.cuda.set_rng_state(state, device)
+        for generator, state in zip(generators, outside_others, strict=True):
+            generator.set_state(state)
 
 
-def _drawing(seed: int | None, *trees: Tree) -> AbstractContextManager[None]:
+def _drawing(seed: int | None, dynamics: Dynamics, *trees: Tree) -> AbstractContextManager[None]:
     """The random state of a seed wherever tensors of `trees` lie; None leaves it as it is."""
-    return nullcontext() if seed is None else replayed(seed, devices(*trees))
+    if seed is None:
+        return nullcontext()
+    return replayed(seed, devices(*trees), dynamics.generators)
 
 
 @dataclass(frozen=True)
@@ -58,6 +88,7 @@ class Step:
         t: the step number, from 0.
         seed: seeds all randomness inside Φ_t, so that a second application meets the same graph and
             the same dropout mask; None where Φ_t draws nothing from torch's random state.
+        met: the inner loss of the first application, once there was one.
     """
 
     dynamics: Dynamics
@@ -65,34 +96,65 @@ class Step:
     hyper: Tree
     t: int
     seed: int | None
+    met: list[Tensor] = field(default_factory=list, compare=False, repr=False)
 
     def run(self) -> tuple[Tree, Tensor | None]:
         """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
-        with self.replay(), torch.no_grad(), self._unchanged():
+        with self._explained(), self.replay(), torch.no_grad(), self._unchanged():
             new, loss = self.dynamics.advance(self.state, self.hyper, self.t)
         check_state(new, self.state, self.t)
+        if any(leaf.requires_grad for leaf in leaves(new)):  # a step that turns grad mode on
+            new = detach(new)
+        self._compare(loss)
         return new, loss
 
     def replay(self) -> AbstractContextManager[None]:
         """The random state this step draws from."""
-        return _drawing(self.seed, self.state, self.hyper)
+        return _drawing(self.seed, self.dynamics, self.state, self.hyper)
 
-    def vjp(self, adjoint: list[Tensor | None]) -> tuple[list[Tensor | None], list[Any]]:
-        """(α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None is a zero never formed."""
+    def vjp(
+        self, adjoint: list[Tensor | None], after: Tree | None = None
+    ) -> tuple[list[Tensor | None], list[Any]]:
+        """(α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None is a zero never formed.
+
+        Arguments:
+            adjoint: α_t, leaf by leaf of the state.
+            after: the s_t of the first application, to compare the second with.
+
+        Raises:
+            ReplayError: the second application is not like the first.
+        """
         state, hyper, new = self.traced()
-        to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
+        if after is not None:
+            check_replay(self.state, after, new, self.t)
+        with self._explained():
+            to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
         return to_state, to_hyper
 
     def traced(self) -> tuple[Traced, Traced, Tree]:
         """Traced s_{t-1} and λ, and s_t with history from both."""
         state, hyper = Traced(self.state), Traced(self.hyper)
-        with self.replay(), torch.enable_grad():
-            return state, hyper, self.dynamics.step(state.tree, hyper.tree, self.t)
+        with self._explained(), self.replay(), torch.enable_grad():
+            new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
+        self._compare(loss)
+        return state, hyper, new
+
+    def _compare(self, loss: Tensor | None) -> None:
+        """Keep the loss of the first application; compare that of each later one with it."""
+        if loss is None:
+            return
+        if self.met:
+            check_loss_replay(self.met[0], loss, self.t)
+        else:
+            self.met.append(loss.detach())
 
     def tangents(self) -> Tangents:
         """s_t with its products from the right, A_t z + B_t e."""
-        with self.replay(), torch.enable_grad(), self._unchanged():
+        with self._explained(), self.replay(), torch.enable_grad(), self._unchanged():
             return self.dynamics.tangents(Traced(self.state).tree, Traced(self.hyper).tree, self.t)
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(f"step {self.t} of the dynamics")
 
     def _unchanged(self) -> AbstractContextManager[None]:
         return unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper)
@@ -107,10 +169,17 @@ class Start:
     hyper: Tree
     seed: int
 
+    def __post_init__(self) -> None:
+        if split(self.hyper)[1]:
+            raise ValueError(
+                "hyper holds the buffers of a module, which are no hyperparameters; let hyper hold "
+                "dict(params), and start=lambda params, hyper: params.replaced(hyper)"
+            )
+
     def run(self) -> Tree:
         """s_0."""
         with (
-            replayed(self.seed, devices(self.params, self.hyper)),
+            _drawing(self.seed, self.dynamics, self.params, self.hyper),
             torch.no_grad(),
             unchanged("the start of the dynamics", params=self.params, hyper=self.hyper),
         ):
@@ -124,7 +193,8 @@ class Start:
     def traced(self) -> tuple[Traced, Tree]:
         """Traced λ, and s_0 with history from it."""
         hyper = Traced(self.hyper)
-        with replayed(self.seed, devices(self.params, self.hyper)), torch.enable_grad():
+        drawing = _drawing(self.seed, self.dynamics, self.params, self.hyper)
+        with drawing, torch.enable_grad():
             return hyper, self.dynamics.start(self.params, hyper.tree)
 
     def pushforward(self) -> tuple[Tree, Callable[[Columns, bool], Columns]]:
@@ -161,7 +231,8 @@ def evaluate(
     """Differentiate E(params(state), hyper, t) by state and hyperparameters."""
     traced_state, traced_hyper = Traced(state), Traced(hyper)
     with (
-        _drawing(seed, state, hyper),
+        explained("the outer objective"),
+        _drawing(seed, dynamics, state, hyper),
         torch.enable_grad(),
         unchanged("the outer objective", state=state, hyper=hyper),
     ):

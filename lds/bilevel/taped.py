@@ -37,10 +37,12 @@ class TapedStep(Step):
         self._tape[:] = [(new, state, hyper)]
         return detach(new), loss
 
-    def vjp(self, adjoint: list[Tensor | None]) -> tuple[list[Tensor | None], list[Any]]:
+    def vjp(
+        self, adjoint: list[Tensor | None], after: Tree | None = None
+    ) -> tuple[list[Tensor | None], list[Any]]:
         """(α_t A_t, α_t B_t); a second call, or one without `run`, applies Φ_t again."""
         if not self._tape:
-            return super().vjp(adjoint)
+            return super().vjp(adjoint, after)
         new, state, hyper = self._tape.pop()
         to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
         return to_state, to_hyper

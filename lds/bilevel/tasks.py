@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds.bilevel.buffers import Collected, collect, collecting, split
 from lds.bilevel.dynamics import with_step
 from lds.bilevel.tensors import Tree, leaves, paths, tree_map
 
@@ -53,10 +54,24 @@ def over_tasks(
     inner, outer = with_step(inner_objective, 3), with_step(outer_objective, 3)
 
     def mapped(objective: Objective, params: Tree, hyper: Tree, step: int) -> Tensor:
-        def one(w: Tree, task: Tree) -> Tensor:
-            return objective(w, hyper, task, step)
+        into = collecting()
+        buffers = [] if into is None else split(params)[1]
+        if into is None or not buffers:  # an outer objective hands no buffers on
 
-        values: Tensor = torch.vmap(one, randomness="different")(params, tasks)
+            def one(w: Tree, task: Tree) -> Tensor:
+                return objective(w, hyper, task, step)
+
+            values: Tensor = torch.vmap(one, randomness="different")(params, tasks)
+            return values
+
+        def with_buffers(w: Tree, task: Tree) -> tuple[Tensor, Tree]:
+            with collect(Collected(into)) as mine:
+                value = objective(w, hyper, task, step)
+            return value, mine.follow(split(w)[1])
+
+        values, new = torch.vmap(with_buffers, randomness="different")(params, tasks)
+        for old, value in zip(leaves(buffers), leaves(new), strict=True):
+            into.report(old, value)
         return values
 
     def total(params: Tree, hyper: Tree, step: int) -> Tensor:

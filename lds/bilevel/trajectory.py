@@ -27,21 +27,30 @@ class Buffer:
 
     def __init__(self, like: Tree, n_rows: int) -> None:
         parts: list[Tensor] = leaves(like)
-        self._like = like
-        kinds = {(part.dtype, part.device) for part in parts}
-        self._rows: Tensor | None = None
-        if len(kinds) == 1:  # otherwise states are kept as they come
-            size = sum(part.numel() for part in parts)
-            self._rows = parts[0].new_empty((n_rows, size))
+        # Buffers of a module stay as they come: they are few, and those that never change are one.
+        apart = leaves(like["buffers"]) if isinstance(like, dict) and "buffers" in like else []
+        shared = {id(part) for part in apart}
+        self._groups: list[tuple[list[int], Tensor]] = []
+        for kind in dict.fromkeys((part.dtype, part.device) for part in parts):
+            mine = [
+                k
+                for k, part in enumerate(parts)
+                if (part.dtype, part.device) == kind and id(part) not in shared
+            ]
+            if mine:
+                size = sum(parts[k].numel() for k in mine)
+                self._groups.append((mine, parts[mine[0]].new_empty((n_rows, size))))
 
     def keep(self, row: int, state: Tree) -> Tree:
         """A copy of `state` in a row, as views of it."""
-        if self._rows is None:
-            return state
         parts: list[Tensor] = leaves(state)
-        torch.cat([part.reshape(-1) for part in parts], out=self._rows[row])
-        views = self._rows[row].split([part.numel() for part in parts])
-        return rebuild(state, [v.view(p.shape) for v, p in zip(views, parts, strict=True)])
+        kept = list(parts)
+        for mine, rows in self._groups:
+            torch.cat([parts[k].reshape(-1) for k in mine], out=rows[row])
+            views = rows[row].split([parts[k].numel() for k in mine])
+            for k, view in zip(mine, views, strict=True):
+                kept[k] = view.view(parts[k].shape)
+        return rebuild(state, kept)
 
 
 def bytes_of(state: Tree) -> int:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lds._memory import keep_freed_pages
 from lds.bilevel.auto import choose
-from lds.bilevel.checks import check_count, check_finite, check_leaves, check_step
+from lds.bilevel.checks import check_count, check_finite, check_leaves, check_mode, check_step
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
 from lds.bilevel.reverse import Reverse
@@ -99,6 +99,7 @@ def differentiate_run(
     check_usage: bool,
 ) -> Hypergradient:
     """One run of outer iteration `iteration`, with its hypergradient; see `hypergradient`."""
+    check_mode()
     check_leaves("params", params)
     keep_freed_pages()
     start = Start(dynamics, params, hyper, mix(seed, iteration, -1))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lds.bilevel.dynamics import GradientDescent
+from lds.bilevel.descent import GradientDescent
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.estimators import gumbel_softmax, reinmax, straight_through
 from lds.discrete.rebar import each_draw

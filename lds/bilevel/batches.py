@@ -1,0 +1,185 @@
+"""The batches of a data loader by the step, so that a step met again meets its own."""
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from lds.bilevel.step import mix, replayed
+from lds.bilevel.tensors import leaves
+
+KEPT = 256 * 2**20
+"""Bytes of batches kept for the way back; the others are made again."""
+
+
+class Batches:
+    """The batch of a step: that of epoch ``step // len(loader)``, place ``step % len(loader)``.
+
+    Every epoch is shuffled as the loader says, from a seed of its own; every batch is augmented
+    from a seed of its own (torch's and Python's random numbers). So a batch depends on the step
+    alone: a resumed run goes on with the right one, and a second pass meets the first one's.
+
+    Arguments:
+        loader: a `DataLoader` over a data set with a length, or a sequence of batches. Worker
+            processes of the loader read ahead of the steps.
+        seed: of the shuffling and the augmentation.
+
+    Raises:
+        TypeError: `loader` is of another kind, or its data set cannot be read at any place.
+        ValueError: it has no batch.
+
+    Examples:
+        >>> import torch
+        >>> from lds import bilevel
+        >>> batches = bilevel.Batches([torch.tensor(1.0), torch.tensor(5.0)])
+        >>> batches(0), batches(3)
+        (tensor(1.), tensor(5.))
+    """
+
+    def __init__(self, loader: Any, seed: int = 0) -> None:
+        if isinstance(loader, DataLoader):
+            if isinstance(loader.dataset, IterableDataset):
+                raise TypeError(
+                    "loader must read any batch at any time, and an IterableDataset cannot; hand "
+                    "over a data set with __getitem__ and __len__, or a function of the step"
+                )
+        elif not isinstance(loader, Sequence):
+            raise TypeError(
+                "loader must be a DataLoader or a sequence of batches, got "
+                f"{type(loader).__name__}; list(...) makes a sequence of an iterator"
+            )
+        if len(loader) == 0:
+            raise ValueError("loader must have at least one batch, got none")
+        self._loader, self._seed = loader, seed
+        self._orders: OrderedDict[int, list[Any]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Any, int]] = OrderedDict()
+        self._ahead: tuple[int, Iterator[Any]] | None = None
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self._loader)
+
+    def __call__(self, step: int) -> Any:
+        """The batch of a step."""
+        if not isinstance(self._loader, DataLoader):
+            return self._loader[step % len(self)]
+        if step not in self._kept:
+            self._keep(step, self._next(step))
+        return self._kept[step][0]
+
+    def _keep(self, step: int, batch: Any) -> None:
+        parts = [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
+        self._kept[step] = (batch, sum(leaf.numel() * leaf.element_size() for leaf in parts))
+        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > KEPT:
+            self._kept.popitem(last=False)
+
+    def _next(self, step: int) -> Any:
+        """From the workers where they come to it next, else made here."""
+        if self._loader.num_workers == 0:
+            return self.made(step)
+        if self._ahead is None or self._ahead[0] != step:
+            if self._ahead is not None and step < self._ahead[0]:
+                return self.made(step)  # on the way back
+            self._ahead = (step, self._workers(step))
+        batch = next(self._ahead[1])
+        self._ahead = (step + 1, self._ahead[1])
+        return batch
+
+    def _workers(self, step: int) -> Iterator[Any]:
+        loader = self._loader
+        return iter(
+            DataLoader(
+                _BySteps(self),
+                batch_size=None,
+                sampler=_From(step),
+                num_workers=loader.num_workers,
+                collate_fn=_as_it_is,
+                pin_memory=loader.pin_memory,
+                worker_init_fn=loader.worker_init_fn,
+                prefetch_factor=loader.prefetch_factor,
+                multiprocessing_context=loader.multiprocessing_context,
+            )
+        )
+
+    def made(self, step: int) -> Any:
+        """The batch of a step, read and put together here."""
+        epoch, place = divmod(step, len(self))
+        rows = self._order(epoch)[place]
+        data, collate = self._loader.dataset, self._loader.collate_fn
+        with _seeded(mix(self._seed, step, -7)):
+            if self._loader.batch_sampler is None:
+                return collate(data[rows])
+            if hasattr(data, "__getitems__"):
+                return collate(data.__getitems__(rows))
+            return collate([data[row] for row in rows])
+
+    def _order(self, epoch: int) -> list[Any]:
+        """The rows of each batch of an epoch."""
+        if epoch not in self._orders:
+            loader = self._loader
+            sampler: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+            owners = [loader, loader.sampler, sampler, getattr(sampler, "sampler", None)]
+            found = (getattr(owner, "generator", None) for owner in owners)
+            generators = list({id(g): g for g in found if g is not None}.values())
+            if hasattr(loader.sampler, "set_epoch"):
+                loader.sampler.set_epoch(epoch)
+            with _seeded(mix(self._seed, epoch, -8), generators):
+                self._orders[epoch] = list(sampler)
+            if len(self._orders) > 4:
+                self._orders.popitem(last=False)
+        return self._orders[epoch]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_ahead": None, "_kept": OrderedDict()}
+
+
+class _BySteps(Dataset[Any]):
+    """Batches as the items of a data set, for worker processes."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> Any:
+        return self._batches.made(step)
+
+
+class _From(torch.utils.data.Sampler[int]):
+    """All steps from one on."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def __iter__(self) -> Iterator[int]:
+        step = self._step
+        while True:
+            yield step
+            step += 1
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+@contextmanager
+def _seeded(seed: int, generators: Sequence[torch.Generator] = ()) -> Iterator[None]:
+    """Torch's and Python's random numbers from a seed; the outside is left undisturbed."""
+    outside = random.getstate()
+    try:
+        random.seed(seed)
+        with replayed(seed, generators=generators):
+            yield
+    finally:
+        random.setstate(outside)
+
+
+def as_batches(source: Any) -> Callable[[int], Any]:
+    """A function of the step as it is, anything else as `Batches`."""
+    if callable(source) and not isinstance(source, DataLoader):
+        function: Callable[[int], Any] = source
+        return function
+    return Batches(source)

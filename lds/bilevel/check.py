@@ -1,0 +1,287 @@
+"""Whether a hypergradient can be trusted: a table of what agrees, with what to do where not.
+
+Reverse and forward mode share the second derivatives of torch; finite differences share nothing
+with either. So they find a second derivative that is wrong, a random number that is drawn anew, a
+`.detach()` too many.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from lds.bilevel.checks import NonFiniteError, check_count
+from lds.bilevel.dynamics import Dynamics
+from lds.bilevel.forward import Forward
+from lds.bilevel.linear import random_like
+from lds.bilevel.replay import ReplayError
+from lds.bilevel.reverse import Reverse
+from lds.bilevel.step import mix
+from lds.bilevel.tensors import Tree, axpy, dot, leaves, norm, paths, rebuild, tree_map
+from lds.bilevel.unroll import hypergradient
+
+RTOL = 1e-4
+"""Relative disagreement that is called one: central differences of step 1e-5 err by less on smooth
+float64 losses, wrong second derivatives by more."""
+
+STEP = 1e-5
+"""Step of the finite differences, in units of the size of hyper."""
+
+ALONE = 6
+"""Leaves of hyper of which each has finite differences of its own."""
+
+Verdict = Literal["ok", "differs", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        name: what was compared.
+        verdict: "ok", "differs", "failed" (an error) or "skipped".
+        found: what came out, in words.
+        advice: what to do; empty where all is well.
+    """
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found.
+
+    Attributes:
+        rows: one a comparison.
+    """
+
+    rows: tuple[Row, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs and nothing failed."""
+        return all(row.verdict in ("ok", "skipped") for row in self.rows)
+
+    def __repr__(self) -> str:
+        width = max(len(row.name) for row in self.rows)
+        lines = [
+            "the hypergradient can be trusted" if self.ok else "do not trust the hypergradient"
+        ]
+        for row in self.rows:
+            lines.append(f"  {row.name:<{width}}  {row.verdict:<7}  {row.found}")
+            if row.advice:
+                lines.append(f"  {'':<{width}}  -> {row.advice}")
+        return "\n".join(lines)
+
+
+def check(
+    dynamics: Dynamics,
+    outer_objective: Callable[..., Tensor],
+    params: Tree,
+    hyper: Tree,
+    n_steps: int = 3,
+    *,
+    n_directions: int = 2,
+    seed: int = 0,
+) -> Report:
+    """Compare the hypergradient of a short run by every route there is.
+
+    Everything is computed in float64, float32 data inside the objectives included. Time: a few
+    dozen runs.
+
+    Arguments:
+        dynamics: Φ.
+        outer_objective: E(params, hyper[, step]) -> scalar tensor.
+        params: what Φ_0 starts from.
+        hyper: λ, a pytree of tensors.
+        n_steps: T, steps of each run; a few show most faults.
+        n_directions: random directions of hyper along which finite differences are taken.
+        seed: of the directions and of the randomness inside Φ; a second seed is tried, too.
+
+    Returns:
+        A report with `rows` and `ok`; print it.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit.
+
+    Examples:
+        >>> import torch
+        >>> from lds import bilevel
+        >>> inner = bilevel.GradientDescent(lambda w, lam: 0.5 * lam * (w - 2) ** 2, lr=0.5)
+        >>> bilevel.check(inner, lambda w, lam: w**2, torch.tensor(0.0), torch.tensor(1.0)).ok
+        True
+    """
+    check_count("n_steps", n_steps, 0)
+    check_count("n_directions", n_directions, 1)
+    params, hyper = _double(params), _double(hyper)
+
+    def run(at: Tree, method: Any, seed: int = seed) -> Any:
+        with _Doubled():
+            return hypergradient(dynamics, outer_objective, params, at, n_steps, method, seed)
+
+    rows: list[Row] = []
+    try:
+        reverse = run(hyper, Reverse(check=True))
+    except ReplayError as error:
+        return Report((Row("replay", "failed", *_sentence(error)),))
+    except NonFiniteError as error:
+        return Report((Row("reverse mode", "failed", *_sentence(error)),))
+    except ValueError as error:
+        if "has no influence" not in str(error):
+            raise
+        return Report((Row("influence", "failed", *_sentence(error)),))
+    rows.append(_influence(hyper, reverse.grad))
+    again = run(hyper, Reverse(check=True))
+    rows.append(_compare(
+        "replay", _off(again.grad, reverse.grad),
+        "two runs of one seed differ, so something outside is changed by a run: keep it in the "
+        "state, or make it a function of the step",
+        tolerance=1e-12,
+    ))  # fmt: skip
+    rows.append(_forward(lambda: run(hyper, Forward()), reverse.grad))
+    for name, direction in _directions(hyper, n_directions, seed):
+        rows.append(_difference(run, hyper, reverse.grad, name, direction))
+    other = run(hyper, Reverse(), seed + 1)
+    off = _off(other.grad, reverse.grad)
+    rows.append(Row(
+        "another seed", "ok",
+        "the same" if off == 0 else
+        f"off by {off:.2g}: the run draws random numbers; average over seeds where this is large",
+    ))  # fmt: skip
+    return Report(tuple(rows))
+
+
+class _Doubled(TorchFunctionMode):
+    """Inside, a float32 tensor enters any operation as float64: data that objectives hold."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Cast the arguments, unless they are changed, asked about or differentiated by."""
+        name, module = getattr(func, "__name__", ""), getattr(func, "__module__", None) or ""
+        if not (name.endswith("_") or name.startswith("set") or "autograd" in module):
+            args, kwargs = pytree.tree_map(_as_double, (tuple(args), kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _as_double(leaf: Any) -> Any:
+    return leaf.double() if isinstance(leaf, Tensor) and leaf.dtype == torch.float32 else leaf
+
+
+def _double(tree: Tree) -> Tree:
+    return tree_map(
+        lambda leaf: (
+            leaf.detach().double()
+            if isinstance(leaf, Tensor) and leaf.is_floating_point()
+            else leaf
+        ),
+        tree,
+    )
+
+
+def _sentence(error: Exception) -> tuple[str, str]:
+    """An error as what was found, and what to do."""
+    found, _, advice = str(error).partition("; ")
+    return found, advice
+
+
+def _off(a: Tree, b: Tree) -> float:
+    """‖a - b‖ relative to the larger of both."""
+    size = max(norm(leaves(a)), norm(leaves(b)))
+    return norm(axpy(-1.0, leaves(b), leaves(a))) / size if size else 0.0
+
+
+def _compare(name: str, off: float, advice: str, tolerance: float = RTOL) -> Row:
+    if off <= tolerance:
+        return Row(name, "ok", f"agrees to {off:.1e}")
+    return Row(name, "differs", f"off by {off:.2g}, where {tolerance:.0e} is allowed", advice)
+
+
+def _influence(hyper: Tree, grad: Tree) -> Row:
+    zero = [
+        f"hyper{path}"
+        for path, leaf, g in zip(paths(hyper), leaves(hyper), leaves(grad), strict=True)
+        if leaf.is_floating_point() and not bool(g.any())
+    ]
+    if not zero:
+        return Row("influence", "ok", "every hyperparameter has a gradient")
+    return Row(
+        "influence", "ok",
+        f"the gradient of {', '.join(zero[:3])} is 0 in these steps",
+        "see that it ought to be: used at later steps only, or multiplied by 0",
+    )  # fmt: skip
+
+
+def _forward(run: Callable[[], Any], grad: Tree) -> Row:
+    try:
+        found = run().grad
+    except (NotImplementedError, RuntimeError, MemoryError) as error:
+        return Row("forward mode", "skipped", str(error).splitlines()[0][:160])
+    return _compare(
+        "forward mode", _off(found, grad),
+        "the second derivatives of the inner objective are not symmetric: an operation in it has a "
+        "wrong second derivative (torch's weight_norm has), or a custom backward is not "
+        "differentiable; write that operation with plain ones",
+    )  # fmt: skip
+
+
+def _directions(hyper: Tree, n: int, seed: int) -> list[tuple[str, list[Any]]]:
+    """Random directions in all leaves, and in each of the first few alone, with their names.
+
+    A leaf moves by its own size, so that a rate of 1e-4 and a penalty of 10 count alike. Alone, no
+    larger derivative of another leaf hides it.
+    """
+    generator = torch.Generator().manual_seed(mix(seed, -9))
+    given = leaves(hyper)
+
+    def draw() -> list[Any]:
+        drawn = random_like(given, generator)
+        return [
+            None if d is None else d * max(float(leaf.abs().mean()), 1e-3)
+            for d, leaf in zip(drawn, given, strict=True)
+        ]
+
+    directions = [(f"finite differences {k + 1}", draw()) for k in range(n)]
+    moving = [k for k, leaf in enumerate(given) if leaf.is_floating_point()]
+    for k in moving[:ALONE] if len(moving) > 1 else []:
+        alone = [part if j == k else None for j, part in enumerate(draw())]
+        directions.append((f"  by hyper{paths(hyper)[k]} alone", alone))
+    return directions
+
+
+def _difference(
+    run: Callable[..., Any], hyper: Tree, grad: Tree, name: str, direction: list[Any]
+) -> Row:
+    """Central differences along one direction, at two step sizes so that a kink shows."""
+    given = leaves(hyper)
+    slope = float(dot(leaves(grad), direction))
+
+    def value(h: float) -> float:
+        return float(run(rebuild(hyper, axpy(h, direction, given)), Reverse(1)).value)
+
+    values = {h: value(h) for h in (-10 * STEP, -STEP, STEP, 10 * STEP)}
+    coarse, fine = ((values[h] - values[-h]) / (2 * h) for h in (10 * STEP, STEP))
+    best = (100 * fine - coarse) / 99  # the error of second order taken out
+    rounding = 100 * torch.finfo(torch.float64).eps * abs(values[STEP]) / STEP
+    size = max(abs(best), abs(slope), rounding)
+    off = max(0.0, abs(best - slope) - rounding) / size if size else 0.0
+    if off > RTOL and abs(fine - coarse) > 0.1 * size:
+        return Row(
+            name, "differs",
+            f"off by {off:.2g}, and two step sizes by {abs(fine - coarse) / size:.2g}",
+            "the outer value is not smooth here (a kink, a sort, a run that diverges): check at "
+            "other params or hyper, or with a smaller step size",
+        )  # fmt: skip
+    return _compare(
+        name, off,
+        "the hypergradient is wrong: an operation has a wrong second derivative (torch's "
+        "weight_norm), something is cut off (.detach(), .item(), torch.no_grad()); leave "
+        "parts of the objectives out until it agrees",
+    )  # fmt: skip

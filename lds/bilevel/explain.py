@@ -1,0 +1,61 @@
+"""What torch says when a function cannot be differentiated twice, with the way out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXPLANATIONS = (
+    (
+        "scaled_dot_product",
+        "an attention kernel without a second derivative was chosen; compute attention in "
+        "`with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)`, which has one",
+    ),
+    (
+        "cudnn",
+        "cuDNN's recurrent networks have no second derivative; compute the network in "
+        "`with torch.backends.cudnn.flags(enabled=False)`",
+    ),
+    (
+        "nference",
+        "tensors made under torch.inference_mode() cannot be differentiated; make the data and the "
+        "weights, and call this, outside of it (torch.no_grad() is harmless), or clone() them",
+    ),
+    (
+        "parse",
+        "sparse gradients are not supported; make embeddings with sparse=False, and sparse "
+        "matrices constants",
+    ),
+    (
+        "does not require grad",
+        "a step under torch.no_grad() was differentiated by torch.autograd.grad or .backward(); in "
+        "a step of your own use torch.func.grad, as in "
+        "`g = torch.func.grad(loss)(state['w'], hyper)`, or check what cuts the loss off from the "
+        "weights (.detach(), .item(), torch.no_grad())",
+    ),
+    (
+        "once_differentiable",
+        "a custom autograd function is differentiable once only; write its backward with "
+        "differentiable operations and without once_differentiable",
+    ),
+    (
+        "is not implemented",
+        "an operation has no second derivative; write it with operations that have one, or compare "
+        "torch's documentation for another kernel of it",
+    ),
+)
+"""What is found in an error of torch's, and what it means here; the first that fits counts."""
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Say in a block's error what to do about it, where that is known."""
+    try:
+        yield
+    except RuntimeError as error:  # NotImplementedError is one
+        if type(error) not in (RuntimeError, NotImplementedError):
+            raise
+        text = str(error)
+        for found, meaning in EXPLANATIONS:
+            if found in text and meaning not in text:
+                first = text.splitlines()[0].split(". ")[0]
+                raise RuntimeError(f"{what}: {meaning} (torch: {first})") from error
+        raise

@@ -1,0 +1,61 @@
+"""A step that is applied again must come to what it came to before."""
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.tensors import Tree, leaves, paths
+
+ADVICE = (
+    "whatever changes from call to call must follow from the step: take the batch by the step "
+    "(inner_objective(params, hyper, step), bilevel.Batches(loader)), hand torch.Generators over "
+    "as generators=[...] of the dynamics, seed numpy's and Python's random numbers by the step, "
+    "count no calls, and leave modules in one mode (apply.eval(...) instead of module.eval())"
+)
+
+
+class ReplayError(RuntimeError):
+    """A step that came to something else when it was applied again, so that a gradient is wrong."""
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """√ε: kernels may differ in rounding from one application to the next, data differ by more."""
+    return float(torch.finfo(dtype).eps ** 0.5)
+
+
+def check_loss_replay(first: Tensor, again: Tensor, t: int) -> None:
+    """The inner loss of step `t` must be what it was.
+
+    Raises:
+        ReplayError: with both values.
+    """
+    a, b = float(first), float(again)
+    if a != b and not abs(a - b) <= tolerance(first.dtype) * max(abs(a), abs(b)):
+        raise ReplayError(
+            f"step {t} of the dynamics does not repeat: its inner loss was {a:.6g}, and {b:.6g} "
+            f"when it was applied again; {ADVICE}"
+        )
+
+
+def check_replay(before: Tree, first: Tree, again: Tree, t: int) -> None:
+    """The state after step `t` must be what it was, to rounding of the move from `before`.
+
+    Raises:
+        ReplayError: with the leaf and by how much.
+    """
+    for k, (s, a, b) in enumerate(zip(*map(leaves, (before, first, again)), strict=True)):
+        b = b.detach()
+        if torch.equal(a, b):
+            continue
+        if not a.is_floating_point():
+            raise _moved(first, k, t, 1.0)
+        moved, off = float((a - s).norm()), float((b - a).norm())
+        rounding = 16 * torch.finfo(a.dtype).eps * float(a.norm())
+        if not off <= tolerance(a.dtype) * moved + rounding:
+            raise _moved(first, k, t, off / moved if moved else float("inf"))
+
+
+def _moved(state: Tree, k: int, t: int, share: float) -> ReplayError:
+    return ReplayError(
+        f"step {t} of the dynamics does not repeat: state{paths(state)[k]} is off by {share:.2g} "
+        f"of its move when the step is applied again; {ADVICE}"
+    )

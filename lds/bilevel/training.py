@@ -1,0 +1,201 @@
+"""Training as it is usually written, a module, a loss and a data loader, as a dynamics Φ."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lds.bilevel.batches import Batches, as_batches
+from lds.bilevel.checks import check_count, check_finite, check_leaves, check_mode, check_step
+from lds.bilevel.descent import Momentum
+from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.modules import Apply, functional
+from lds.bilevel.step import Start, Step, mix
+from lds.bilevel.tensors import Tree, detach, leaves
+
+
+class Training:
+    """A module trained by a loss on the batches of a loader.
+
+    Attributes:
+        dynamics: Φ, for `solve`, `hypergradient`, `run` and `check`.
+        params: the weights of the module, and its buffers, to start from.
+        apply: the module as a function: apply(params, inputs), apply.eval(params, inputs).
+
+    Arguments:
+        module: trained in training mode; frozen parameters are constants, buffers are state, and
+            the module itself is left alone.
+        loss: loss(outputs, targets[, hyper]) -> scalar tensor, a function or a module. A batch is
+            (inputs, targets), or (inputs, one, two, ...) for loss(outputs, one, two, ...[, hyper]).
+        loader: a `DataLoader`, a sequence of batches, or a function of the step.
+        optimizer: optimizer(inner_objective) -> Dynamics, such as
+            ``functools.partial(bilevel.Adam, lr=lambda hyper: hyper["lr"])``.
+        autocast: dtype of mixed precision (torch.bfloat16), or None.
+
+    Examples:
+        >>> import functools, torch
+        >>> from lds import bilevel
+        >>> data = torch.utils.data.TensorDataset(torch.randn(40, 3), torch.randint(2, (40,)))
+        >>> loader = torch.utils.data.DataLoader(data, batch_size=10, shuffle=True)
+        >>> training = bilevel.Training(
+        ...     torch.nn.Linear(3, 2), torch.nn.functional.cross_entropy, loader,
+        ...     functools.partial(bilevel.Momentum, lr=lambda hyper: hyper["lr"]))
+        >>> result = bilevel.hypergradient(
+        ...     training.dynamics, training.judged_by(loader), training.params,
+        ...     {"lr": torch.tensor(0.1)}, n_steps=8)
+        >>> list(result.grad)
+        ['lr']
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        loader: Any,
+        optimizer: Callable[..., Dynamics] = Momentum,
+        *,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.apply: Apply
+        self.apply, self.params = functional(module)
+        self._loss, self._autocast = loss, autocast
+        batches = as_batches(loader)
+
+        def inner_objective(params: Tree, hyper: Tree, step: int) -> Tensor:
+            return self._on(self.apply.train, params, batches(step), hyper)
+
+        made = optimizer(inner_objective) if callable(optimizer) else optimizer
+        if not isinstance(made, Dynamics):
+            raise TypeError(
+                "optimizer must make a Dynamics from an inner objective, such as "
+                f"functools.partial(bilevel.Adam, lr=1e-3), got {type(made).__name__}"
+            )
+        self.dynamics = made
+
+    def judged_by(
+        self,
+        loader: Any,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        n_batches: int | None = None,
+    ) -> Callable[[Tree, Tree, int], Tensor]:
+        """The outer objective E: the loss on a loader's batches, in evaluation mode.
+
+        Arguments:
+            loader: of validation data; like that of training.
+            loss: another one; None is the one trained with.
+            n_batches: how many batches are averaged, those that follow the step in turn; None takes
+                all of an epoch, each by its number of rows.
+
+        Returns:
+            E(params, hyper, step).
+        """
+        batches = as_batches(loader)
+        if n_batches is None and not isinstance(batches, Batches):
+            raise ValueError("n_batches must be a number where loader is a function of the step")
+        if n_batches is not None:
+            check_count("n_batches", n_batches, 1)
+
+        def outer_objective(params: Tree, hyper: Tree, step: int) -> Tensor:
+            if n_batches is None:
+                steps = range(len(batches))  # type: ignore[arg-type]
+            else:
+                steps = range(step * n_batches, (step + 1) * n_batches)
+            found = [batches(k) for k in steps]
+            rows = [len(batch[0]) if n_batches is None else 1 for batch in found]
+            values = [
+                n * self._on(self.apply.eval, params, batch, hyper, loss)
+                for n, batch in zip(rows, found, strict=True)
+            ]
+            return torch.stack(values).sum() / sum(rows)
+
+        return outer_objective
+
+    def groups(self, value: float, depth: int = 1) -> dict[str, Tensor]:
+        """One hyperparameter a layer: the first `depth` parts of parameter names, all at `value`.
+
+        Such as {"conv": tensor(0.1), "head": tensor(0.1)} for "conv.weight", "conv.bias" and
+        "head.weight"; a setting of the optimiser that returns it is one by groups.
+        """
+        first = next(iter(leaves(self.params)))
+        names = dict.fromkeys(".".join(name.split(".")[:depth]) for name in self.params)
+        return {name: torch.tensor(value, dtype=first.dtype, device=first.device) for name in names}
+
+    def _on(
+        self,
+        apply: Callable[..., Any],
+        params: Tree,
+        batch: Any,
+        hyper: Tree,
+        loss: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            raise TypeError(
+                "a batch must be (inputs, targets, ...), got "
+                f"{type(batch).__name__}; for another form write the objectives yourself, with "
+                "bilevel.functional(module) and bilevel.Batches(loader)"
+            )
+        device = next(iter(leaves(params))).device
+        inputs, *targets = (part.to(device) if isinstance(part, Tensor) else part for part in batch)
+        judged = with_step(self._loss if loss is None else loss, 1 + len(targets), ("hyper",))
+        with self._precision(device):
+            return judged(apply(params, inputs), *targets, hyper)  # type: ignore[no-any-return]
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(device.type, self._autocast, cache_enabled=False)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a plain training came to.
+
+    Attributes:
+        params: w_T, with the module's buffers where there are any.
+        state: s_T.
+        losses: the inner loss met by each step; empty for a dynamics without one.
+    """
+
+    params: Tree
+    state: Tree
+    losses: list[float] = field(repr=False)
+
+
+def run(dynamics: Dynamics, params: Tree, hyper: Tree, n_steps: int, *, seed: int = 0) -> Trained:
+    """Train with given hyperparameters, such as those that were learned; no hypergradient.
+
+    Arguments:
+        dynamics: Φ.
+        params: what Φ_0 starts from.
+        hyper: λ.
+        n_steps: T >= 0.
+        seed: of the randomness inside Φ.
+
+    Raises:
+        NonFiniteError: a loss or state is not finite.
+
+    Examples:
+        >>> import torch
+        >>> from lds import bilevel
+        >>> descent = bilevel.GradientDescent(lambda w, lam: 0.5 * (w - lam) ** 2, lr=0.5)
+        >>> bilevel.run(descent, torch.tensor(0.0), torch.tensor(1.0), 2).params
+        tensor(0.7500)
+    """
+    check_count("n_steps", n_steps, 0)
+    check_mode()
+    params, hyper = detach(params), detach(hyper)
+    check_leaves("params", params)
+    state = Start(dynamics, params, hyper, mix(seed, 0, -1)).run()
+    losses = []
+    for t in range(n_steps):
+        new, loss = Step(dynamics, state, hyper, t, mix(seed, 0, t)).run()
+        check_step(loss, state, new, t)
+        if loss is not None:
+            losses.append(float(loss))
+        state = new
+    check_finite("state", state, f"after step {n_steps - 1}")
+    return Trained(detach(dynamics.params(state)), state, losses)

@@ -1,0 +1,117 @@
+"""`bilevel.check` finds what is wrong, and only that."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from lds import bilevel
+
+X = torch.linspace(-1, 2, 36).view(12, 3).double().cos()
+Y = X[:, :1].sin() + X[:, 1:2]
+HYPER = {"lr": torch.tensor(0.05), "decay": torch.tensor(0.01)}
+
+
+def mlp(first=lambda layer: layer, *more: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(first(nn.Linear(3, 4)), *more, nn.Tanh(), nn.Linear(4, 1))
+
+
+def check(net: nn.Module, penalty=None, batch=lambda: slice(None), hyper=HYPER) -> bilevel.Report:
+    apply, params = bilevel.functional(net)
+
+    def inner(w, h):
+        rows = batch()
+        size = sum((p**2).sum() for p in w.values())
+        return ((apply(w, X[rows]) - Y[rows]) ** 2).mean() + (penalty or plain)(h["decay"]) * size
+
+    return bilevel.check(
+        bilevel.Momentum(inner, lr=lambda h: h["lr"]),
+        lambda w, h: (apply.eval(w, X.flip(1)) ** 2).mean(), params, hyper,
+    )  # fmt: skip
+
+
+def plain(decay):
+    return decay
+
+
+def verdicts(report: bilevel.Report) -> dict[str, str]:
+    return {row.name.split()[0]: row.verdict for row in report.rows}
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        mlp(),
+        mlp(nn.utils.parametrizations.spectral_norm, nn.BatchNorm1d(4), nn.Dropout(0.3)),
+        mlp(nn.utils.parametrizations.orthogonal),
+    ],
+    ids=["plain", "buffers-and-dropout", "orthogonal"],
+)
+def test_what_is_right_passes(net):
+    report = check(net)
+    assert report.ok, report
+    assert {row.verdict for row in report.rows} == {"ok"}
+    assert repr(report).startswith("the hypergradient can be trusted")
+    assert len(repr(report).splitlines()) <= 20
+
+
+def test_a_wrong_second_derivative_is_found():
+    """That of torch's weight_norm: forward mode and finite differences both say so."""
+    report = check(mlp(nn.utils.parametrizations.weight_norm))
+    assert not report.ok
+    assert verdicts(report)["forward"] == verdicts(report)["finite"] == "differs"
+    assert "weight_norm" in repr(report)
+
+
+def test_a_part_that_is_cut_off_is_found_beside_larger_derivatives():
+    report = check(mlp(), penalty=lambda decay: decay * (1 + decay.detach()))
+    (row,) = [row for row in report.rows if row.verdict == "differs" and "alone" in row.name]
+    assert "hyper['decay']" in row.name
+    assert ".detach()" in row.advice
+
+
+def test_a_run_that_does_not_repeat_is_found():
+    batches = itertools.cycle([slice(0, 4), slice(4, 8), slice(8, 12)])
+    report = check(mlp(), batch=lambda: next(batches))
+    assert not report.ok
+    assert verdicts(report) == {"replay": "failed"}
+    assert "bilevel.Batches" in repr(report)
+
+
+def test_a_hyperparameter_that_nothing_depends_on_is_found():
+    report = check(mlp(), hyper=HYPER | {"unused": torch.tensor(1.0)})
+    assert not report.ok
+    assert verdicts(report) == {"influence": "failed"}
+    assert "hyper['unused']" in repr(report)
+
+
+def test_a_kink_is_told_from_a_wrong_derivative():
+    dynamics = bilevel.GradientDescent(lambda w, h: (w - h) ** 2, 0.5)  # w_1 = h
+    report = bilevel.check(
+        dynamics, lambda w, h: 9 * (w - 1.00003).relu() + w, torch.tensor(0.0), torch.tensor(1.0), 1
+    )
+    assert not report.ok
+    assert "not smooth here (a kink" in repr(report)
+
+
+def test_callers_tensors_keep_their_precision():
+    params, hyper = torch.tensor(0.3), {"a": torch.tensor(0.5)}
+    dynamics = bilevel.GradientDescent(lambda w, h: h["a"] * (w - 1) ** 2, 0.1)
+    assert bilevel.check(dynamics, lambda w, h: w**2, params, hyper).ok
+    assert params.dtype == hyper["a"].dtype == torch.float32
+
+
+def test_data_of_single_precision_do_not_blur_it():
+    """A net as it comes, with float32 data, buffers and frozen weights: in float64 all agree."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
+    net[3].requires_grad_(False)
+    apply, params = bilevel.functional(net)
+    x, y = X.float(), Y.float()
+    report = bilevel.check(
+        bilevel.Adam(lambda w, lr: ((apply(w, x) - y) ** 2).mean(), lr=lambda lr: lr, eps=1e-3),
+        lambda w, lr: (apply.eval(w, x + 1) ** 2).mean(), params, torch.tensor(0.01),
+    )  # fmt: skip
+    assert report.ok, report

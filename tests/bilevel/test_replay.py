@@ -1,0 +1,152 @@
+"""A step that meets other data on the way back is an error, not a wrong gradient."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from lds import bilevel
+from tests.problems import scalar
+
+X = torch.linspace(-1, 2, 120).view(40, 3).double().cos()
+REPEATING = {
+    "reverse": bilevel.Reverse(),
+    "sqrt": bilevel.Reverse(checkpoint="sqrt"),
+    "truncated": bilevel.Reverse(2),
+}
+
+
+def rows_of(draw):
+    """An inner objective on the rows that `draw(step)` names."""
+
+    def inner(w, hyper, step):
+        return ((X[draw(step)] @ w - 1) ** 2).mean() + hyper * (w**2).sum()
+
+    return inner
+
+
+def loader():
+    batches = itertools.cycle(torch.arange(40).split(7))
+    return lambda step: next(batches)
+
+
+def counter():
+    calls = itertools.count()
+    return lambda step: torch.arange(7) + next(calls) % 30
+
+
+def own_generator():
+    generator = torch.Generator().manual_seed(0)
+    return lambda step: torch.randint(40, (7,), generator=generator)
+
+
+FAULTS = {
+    "next(loader)": loader,
+    "numpy": lambda: lambda step: torch.as_tensor(np.random.randint(40, size=7)),  # noqa: NPY002
+    "random": lambda: lambda step: torch.tensor([random.randrange(40) for _ in range(7)]),
+    "generator": own_generator,
+    "a counter": counter,
+}
+
+
+def run(inner, method=None, dynamics=bilevel.GradientDescent, n_steps=6, **options):
+    return bilevel.hypergradient(
+        dynamics(inner, 0.1, **options), lambda w, hyper: (w**2).sum(),
+        torch.ones(3, dtype=torch.float64), scalar(0.3), n_steps, method=method,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", REPEATING)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_other_data_on_the_way_back(fault, method):
+    with pytest.raises(
+        bilevel.ReplayError, match=r"step \d of the dynamics does not repeat: .*bilevel.Batches"
+    ):
+        run(rows_of(FAULTS[fault]()), REPEATING[method])
+
+
+def test_a_fault_of_one_step_in_the_middle_is_met_through_its_loss():
+    seen = set()
+
+    def draw(step):
+        other = step == 2 and step in seen
+        seen.add(step)
+        return torch.arange(7) + (20 if other else 0)
+
+    with pytest.raises(bilevel.ReplayError, match=r"step 2 .* its inner loss was"):
+        run(rows_of(draw))
+
+
+def test_a_step_of_ones_own_is_compared_by_its_state():
+    """Without a loss, the last step always, and every step on demand."""
+    for faulty, method in [(3, bilevel.Reverse()), (1, bilevel.Reverse(check=True))]:
+        for checkpoint in (None, "sqrt", 1):
+            # With few states kept, a fault shows where the next kept state is reached.
+            named = faulty if checkpoint is None else r"\d"
+            seen = set()
+
+            def step(state, hyper, t, faulty=faulty, seen=seen):
+                off = 1e-3 if t == faulty and t in seen else 0.0
+                seen.add(t)
+                return {"w": state["w"] * (1 - 0.1 * hyper) + off}
+
+            dynamics = bilevel.Dynamics(
+                lambda params, hyper: {"w": params}, step, lambda state: state["w"]
+            )
+            method = bilevel.Reverse(check=method.check, checkpoint=checkpoint)
+            with pytest.raises(
+                bilevel.ReplayError, match=rf"step {named} .*state\['w'\] is off by 0.0"
+            ):
+                bilevel.hypergradient(
+                    dynamics, lambda w, hyper: w, scalar(1.0), scalar(0.3), 4, method=method
+                )
+
+
+def test_generators_handed_over_are_rewound():
+    """The same draws as from torch's own generator under one fixed table; left undisturbed."""
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    inner = rows_of(lambda step: torch.randint(40, (7,), generator=generator))
+    results = [run(inner, method, generators=[generator]) for method in (None, None)]
+    results.append(run(inner, bilevel.Forward(), generators=[generator]))
+    results.append(run(inner, dynamics=bilevel.Adam, generators=[generator]))
+    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(results[0].grad, results[1].grad)
+    torch.testing.assert_close(results[2].grad, results[0].grad, rtol=1e-12, atol=0)
+
+    drawn = []  # the rows that were met, in a run of the same seeds
+
+    def noted(step):
+        drawn.append(torch.randint(40, (7,), generator=generator))
+        return drawn[-1]
+
+    run(rows_of(noted), bilevel.Forward(), generators=[generator])
+    w, decay = torch.ones(3, dtype=torch.float64), scalar(0.3).requires_grad_()
+    for rows in drawn[:6]:
+        value = ((X[rows] @ w - 1) ** 2).mean() + decay * (w**2).sum()
+        w = w - 0.1 * (2 * X[rows].T @ (X[rows] @ w - 1) / 7 + 2 * decay * w)
+        del value
+    (expected,) = torch.autograd.grad((w**2).sum(), decay)
+    torch.testing.assert_close(results[0].grad, expected, rtol=1e-10, atol=0)
+
+
+def test_generators_of_another_kind():
+    with pytest.raises(TypeError, match=r"generators must be torch\.Generators, got .*numpy's"):
+        run(rows_of(lambda step: [0]), generators=[np.random.default_rng(0)])
+
+
+def test_rounding_that_differs_is_no_fault():
+    """Float32 sums in another order, as kernels may take from one call to the next."""
+    X32 = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
+    calls = itertools.count()
+
+    def inner(w, hyper):
+        order = slice(None) if next(calls) % 2 else torch.arange(999, -1, -1)
+        return ((X32[order] @ w - 1) ** 2).mean() + hyper * (w**2).sum()
+
+    bilevel.hypergradient(
+        bilevel.GradientDescent(inner, 0.01), lambda w, h: (w**2).sum(), torch.ones(3),
+        torch.tensor(0.1), 50, method=bilevel.Reverse(check=True),
+    )  # fmt: skip
