@@ -159,7 +159,7 @@ def fit(
 
     from lds.cli.run_folder import save
     from lds.datasets.base import load
-    from lds.experiments.fit import fit_dataset
+    from lds.experiments.fit import discard_checkpoints, fit_dataset
 
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
         torch.set_num_threads(1)
@@ -193,6 +193,8 @@ def fit(
             if plan["controls"]:
                 shown.controls()
 
+        if force:
+            discard_checkpoints(folder)
         try:
             report = fit_dataset(
                 data,
