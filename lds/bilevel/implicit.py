@@ -8,7 +8,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -110,6 +110,8 @@ class _Implicit(AbstractHypergradient):
         warm_start: begin at the solution of the previous hypergradient, where one is handed over
             (`solve` does).
     """
+
+    unrolled: ClassVar[bool] = False
 
     n_iter: int = 20
     tol: float = 0.0
