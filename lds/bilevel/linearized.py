@@ -1,0 +1,84 @@
+"""A step at a state as a linear map: Φ, or ∇L, applied once, with products by its derivatives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.dynamics import ObjectiveDynamics
+from lds.bilevel.step import Step
+from lds.bilevel.tensors import Columns, Traced, differentiate, leaves, pushforward
+
+
+class Linearized:
+    """Φ of a step, applied once, with its products from the left as often as wanted.
+
+    Arguments:
+        step: s_T, λ and Φ.
+        previous: a solution that is to be gone on from; it must fit.
+
+    Raises:
+        ValueError: `previous` is of another problem.
+    """
+
+    def __init__(self, step: Step, previous: Columns | None = None) -> None:
+        self.state, self.hyper, new = step.traced()
+        self.outputs: list[Tensor] = leaves(new)
+        self._inputs: list[Tensor] = leaves(self.state.tree)
+        _check_fits(previous, self._inputs)
+        self._where = [k for k, leaf in enumerate(self._inputs) if leaf.requires_grad]
+        self._push: Callable[[Columns, bool], Columns] | None = None
+
+    def left(self, q: Columns) -> Columns:
+        """The product qA, leaf by leaf of the state."""
+        wanted = [self._inputs[k] for k in self._where]
+        found = differentiate(self.outputs, wanted, q, retain_graph=True)
+        result: Columns = [None] * len(self._inputs)
+        for k, part in zip(self._where, found, strict=True):
+            result[k] = part
+        return result
+
+    def right(self, z: Columns) -> Columns:
+        """The product Az, leaf by leaf of the state."""
+        if self._push is None:
+            self._push = pushforward(self.outputs, self._inputs)
+        return self._push(z, False)
+
+    def to_hyper(self, q: Columns) -> list[Any]:
+        """The product qB, leaf by leaf of hyper."""
+        inputs = self.hyper.inputs()
+        wanted = [leaf for leaf in inputs if leaf.requires_grad]
+        found = iter(differentiate(self.outputs, wanted, q))
+        return self.hyper.gradients(
+            [next(found) if leaf.requires_grad else None for leaf in inputs]
+        )
+
+
+class Stationary(Linearized):
+    """∇_w L at a state, with its products from the left: those by the Hessian and ∂²L/∂w∂λ."""
+
+    def __init__(self, step: Step, previous: Columns | None = None) -> None:
+        assert isinstance(step.dynamics, ObjectiveDynamics)
+        self.state, self.hyper = Traced(step.dynamics.params(step.state)), Traced(step.hyper)
+        with step.replay(), torch.enable_grad():
+            self.outputs = step.dynamics.gradient(self.state.tree, self.hyper.tree, step.t)
+        self._inputs = leaves(self.state.tree)
+        _check_fits(previous, self._inputs)
+        self._where = list(range(len(self._inputs)))
+        self._push = None
+
+
+def _check_fits(previous: Columns | None, inputs: list[Tensor]) -> None:
+    """Refuse a solution of another problem, by its shapes."""
+    if previous is None:
+        return
+    theirs = [None if part is None else tuple(part.shape) for part in previous]
+    needed = [tuple(leaf.shape) for leaf in inputs]
+    if len(theirs) != len(needed) or any(
+        a not in (None, b) for a, b in zip(theirs, needed, strict=True)
+    ):
+        raise ValueError(
+            "previous must be a result for weights of the same shape, by the same method; its "
+            f"solution has the shapes {theirs}, needed are {needed}"
+        )
