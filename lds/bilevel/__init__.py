@@ -18,12 +18,14 @@ from lds.bilevel.method import AbstractHypergradient, Hypergradient
 from lds.bilevel.modules import functional
 from lds.bilevel.online import solve_online
 from lds.bilevel.reverse import Reverse
+from lds.bilevel.single_loop import SOBA
 from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
 from lds.bilevel.tasks import k_folds, over_tasks, stacked, task_at, weighted_mean
 from lds.bilevel.unroll import hypergradient
 
 __all__ = [
+    "SOBA",
     "AbstractHypergradient",
     "Adam",
     "AdamW",

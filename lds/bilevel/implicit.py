@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lds.bilevel.adaptive import Adam, RMSprop
+from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.linear import (
     ContractionWarning,
@@ -87,7 +89,7 @@ class _Implicit(AbstractHypergradient):
     def gradient(self, memory: Memory, outer: Outer) -> list[Any]:
         """∂E/∂λ and q times the mixed derivatives."""
         previous = memory.solution if self.warm_start else None
-        _refuse_settings(outer)
+        refuse_settings(outer)
         if memory.solution is None and not self._draws_anew:
             _notice_noise(outer.step, type(self).__name__)
         solved, indirect = self._solve(outer, previous)
@@ -160,20 +162,22 @@ class FixedPoint(_Implicit):
             return self._stochastic(outer, previous)
         phi = Linearized(outer.step, previous)
         solved = fixed_point(phi.left, outer.adjoint, previous, self.n_iter, self.tol, self.ridge)
-        if solved.contraction is not None and solved.contraction >= 1:
+        overflowed = not math.isfinite(norm(solved.q))
+        if overflowed or (solved.contraction is not None and not solved.contraction < 1):
             # Or it may stretch before it contracts, where the Jacobian is not normal: look closer.
             generator = torch.Generator().manual_seed(0)
             rho = spectral_radius(phi.left, leaves(outer.step.state), generator, n_iter=60)
             rho /= 1 + self.ridge
             solved = replace(solved, contraction=rho)
-            if rho >= 1:
-                warnings.warn(
+            if overflowed or not rho < 1:
+                said = (
                     f"the dynamics is not a contraction at step {outer.step.t}: the fixed-point "
-                    f"iteration grows by {rho:.3f} a step, where less than 1 is needed; use "
-                    "Reverse, a smaller step size, or a dynamics whose Jacobian is projected",
-                    ContractionWarning,
-                    stacklevel=2,
+                    f"iteration grows by {rho:.3g} a step, where less than 1 is needed; "
+                    f"{_way_out(outer.step)}"
                 )
+                if overflowed:
+                    raise NonFiniteError(said)
+                warnings.warn(said, ContractionWarning, stacklevel=2)
         return solved, phi.to_hyper(solved.q)
 
     def _stochastic(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
@@ -187,6 +191,17 @@ class FixedPoint(_Implicit):
         return Solved(q, self.n_iter, None), Linearized(another(outer.step, self.n_iter)).to_hyper(
             q
         )
+
+
+def _way_out(step: Step) -> str:
+    """What to do where Φ does not contract."""
+    if isinstance(step.dynamics, (Adam, RMSprop)) and step.dynamics.stationary:
+        return (
+            f"{type(step.dynamics).__name__} divides by the root of its mean of squared gradients, "
+            "which is near 0 at a solution, so no step size helps; use ConjugateGradient, whose "
+            "system is that of the inner objective whatever the optimiser, or Reverse"
+        )
+    return "use Reverse, a smaller step size, or a dynamics whose Jacobian is projected"
 
 
 def another(step: Step, k: int) -> Step:
@@ -310,7 +325,7 @@ def _notice_noise(step: Step, name: str) -> None:
         )
 
 
-def _refuse_settings(outer: Outer) -> None:
+def refuse_settings(outer: Outer) -> None:
     """Refuse a leaf of hyper that an optimiser setting depends on and nothing else does."""
     dynamics, step = outer.step.dynamics, outer.step
     if not isinstance(dynamics, ObjectiveDynamics) or not dynamics.stationary:

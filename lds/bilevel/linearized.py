@@ -26,7 +26,7 @@ class Linearized:
         self.state, self.hyper, new = step.traced()
         self.outputs: list[Tensor] = leaves(new)
         self._inputs: list[Tensor] = leaves(self.state.tree)
-        _check_fits(previous, self._inputs)
+        check_fits(previous, self._inputs)
         self._where = [k for k, leaf in enumerate(self._inputs) if leaf.requires_grad]
         self._push: Callable[[Columns, bool], Columns] | None = None
 
@@ -64,12 +64,12 @@ class Stationary(Linearized):
         with step.replay(), torch.enable_grad():
             self.outputs = step.dynamics.gradient(self.state.tree, self.hyper.tree, step.t)
         self._inputs = leaves(self.state.tree)
-        _check_fits(previous, self._inputs)
+        check_fits(previous, self._inputs)
         self._where = list(range(len(self._inputs)))
         self._push = None
 
 
-def _check_fits(previous: Columns | None, inputs: list[Tensor]) -> None:
+def check_fits(previous: Columns | None, inputs: list[Tensor]) -> None:
     """Refuse a solution of another problem, by its shapes."""
     if previous is None:
         return
