@@ -135,7 +135,8 @@ def solve(
         record = run.take(record, weights, result.grad, result.solution)
         if warm_start == "state":
             midway = Midway(result.state, result.step)
-            run.more = {"state": packed(result.state), "step": result.step}
+            if checkpoint is not None:
+                run.more = {"state": packed(result.state), "step": result.step}
         return record
 
     def value_at(weights: Tree, at: Tree) -> Tensor:

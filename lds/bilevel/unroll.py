@@ -119,8 +119,9 @@ def differentiate_run(
         midway: the state to go on from in the place of Φ_0, steps being counted on from there.
         start_once: whether later outer iterations go on midway.
     """
-    check_leaves("params", params)
-    keep_freed_pages()
+    if midway is None:
+        check_leaves("params", params)
+        keep_freed_pages()
     start = Start(dynamics, params, hyper, mix(seed, iteration, -1))
     state = start.run() if midway is None else midway.state
     first = 0 if midway is None else midway.step

@@ -226,3 +226,52 @@ def test_a_preconditioner_takes_the_large_eigenvalues_out():
 def test_options_out_of_range(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Products without second derivatives.
+
+
+class FirstOrder(torch.autograd.Function):
+    """0.5 |x|², whose backward cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return 0.5 * x.square().sum()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0]
+
+
+def first_order(w, decay):
+    return FirstOrder.apply((X @ w - Y) / N**0.5) + FirstOrder.apply(decay.sqrt() * w)
+
+
+@pytest.mark.parametrize("options", [{}, {"rank": 3}, {"ridge": 0.3}])
+def test_differences_reach_the_closed_form(options):
+    method = bilevel.ConjugateGradient(8, differences=True, **options)
+    expected = damped(options.get("ridge", 0.0))
+    torch.testing.assert_close(grad(first_order, method), expected, rtol=1e-6, atol=1e-9)
+    with pytest.warns(bilevel.ContractionWarning, match="curvature 0"):  # there is no second one
+        grad(first_order, bilevel.ConjugateGradient(8))
+
+
+def test_differences_of_a_loss_that_is_not_quadratic():
+    """Against exact second derivatives, away from a minimum."""
+
+    def inner(w, decay):
+        return whole(w, decay) + (0.3 * w.sin() * decay.exp()).sum()
+
+    exact = grad(inner, bilevel.ConjugateGradient(8))
+    found = grad(inner, bilevel.ConjugateGradient(8, differences=True))
+    torch.testing.assert_close(found, exact, rtol=1e-7, atol=1e-10)
+
+
+def test_differences_need_an_inner_objective():
+    own = bilevel.Dynamics(lambda p, h: p, lambda s, h, t: 0.5 * s + h, lambda s: s)
+    with pytest.raises(TypeError, match=r"differences=True. needs a dynamics made of an inner obj"):
+        bilevel.hypergradient(
+            own, outer, SOLUTION, DECAY, 0, method=bilevel.ConjugateGradient(3, differences=True)
+        )
