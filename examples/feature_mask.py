@@ -69,6 +69,7 @@ def mask_by_hypergradients(halves: Halves, n_outer: int, seed: int) -> np.ndarra
         n_outer=n_outer,
         optimizer=functools.partial(torch.optim.Adam, lr=0.05),
         projection=bilevel.projections.box(0.01, 0.99),
+        keep="last",  # E draws masks: the lowest value would be a lucky draw
         seed=seed,
     )
     return (solution.last.hyper > 0.5).numpy()

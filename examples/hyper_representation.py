@@ -167,7 +167,7 @@ def learn(
     bilevel.solve(
         batch, None, learner.start(learner.hyper), learner.hyper, n_steps,
         n_outer=budget.n_outer, optimizer=functools.partial(torch.optim.Adam, lr=3e-3),
-        callback=look,
+        keep="last", callback=look,
     )  # fmt: skip
     found["cpu_seconds"] = time.process_time() - started
     tasks = episodes(test, budget.n_judged, shots, 15, seed=2)

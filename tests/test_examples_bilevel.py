@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import data_root
@@ -38,3 +39,14 @@ def test_tasks_by_vmap_are_those_of_a_loop(run_script):
     report = json.loads(run_script(EXAMPLES / "benchmarks" / "tasks.py", options))
     assert report["difference"] < 1e-9
     assert report["ratio"] > 0
+
+
+def test_single_loop_methods_are_timed_on_both_problems(tmp_path, run_script):
+    rng = np.random.default_rng(0)
+    digits = rng.integers(0, 256, (600, 28, 28), dtype=np.uint8)
+    data = tmp_path / "mnist.npz"
+    np.savez(data, x_train=digits, y_train=rng.integers(0, 10, 600))
+    script = EXAMPLES / "benchmarks" / "single_loop.py"
+    lines = run_script(script, "--budget tiny", "--data", data).splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len({(row["problem"], row["method"]) for row in rows}) == len(rows) == 10

@@ -47,7 +47,7 @@ def main() -> None:
                 method=type(method)(method.n_iter, method.tol, warm_start=warm),
                 n_outer=arguments.n_outer,
                 optimizer=functools.partial(torch.optim.Adam, lr=0.05),
-                warm_start=True,
+                warm_start="params",
             )
             products = [int(record.info["n_iter"]) for record in solution.history]
             report[f"{name} {'warm' if warm else 'cold'}"] = {

@@ -23,6 +23,7 @@ from lds.bilevel.modules import functional, load
 from lds.bilevel.online import solve_online
 from lds.bilevel.replay import ReplayError
 from lds.bilevel.reverse import Reverse
+from lds.bilevel.single_loop import SOBA
 from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
 from lds.bilevel.tasks import k_folds, over_tasks, stacked, task_at, weighted_mean
@@ -30,6 +31,7 @@ from lds.bilevel.training import Trained, Training, run
 from lds.bilevel.unroll import hypergradient
 
 __all__ = [
+    "SOBA",
     "AbstractHypergradient",
     "Adam",
     "AdamW",

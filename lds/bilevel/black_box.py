@@ -8,8 +8,9 @@ from torch import Tensor
 
 from lds.bilevel.checks import check_count, check_finite
 from lds.bilevel.history import Record, Solution
+from lds.bilevel.keep import Keep, Keeper
+from lds.bilevel.loop import Callback, Run
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.solve import Callback, Run
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
 
@@ -24,6 +25,9 @@ def solve_black_box(
     n_outer: int = 100,
     optimizer: OptimizerFactory = default_optimizer,
     projection: object = None,
+    keep: Keep = "best",
+    evaluate: Callable[[Tree], Tensor | float] | None = None,
+    evaluate_every: int = 1,
     stopping: Rule | Sequence[Rule] = (),
     callback: Callback | None = None,
     checkpoint: str | Path | None = None,
@@ -38,10 +42,14 @@ def solve_black_box(
         estimate: (hyper, outer iteration) to a value of E and a gradient like hyper. What it draws
             should follow from the iteration, so that a run can be repeated and resumed.
         hyper: λ to start from, a pytree of tensors.
-        n_outer, optimizer, projection, stopping, callback, checkpoint, resume: as for `solve`.
+        evaluate: evaluate(hyper) -> a number, lower is better; None judges by the value that
+            `estimate` returns.
+        n_outer, optimizer, projection, keep, evaluate_every, stopping, callback, checkpoint,
+            resume: as for `solve`. To notice a noisy value the second iteration calls `estimate`
+            twice.
 
     Returns:
-        λ of the lowest value met, with the history, the reason for the end, and the last; `params`
+        λ of the iteration kept, with the history, the reason for the end, and the last; `params`
         are empty.
 
     Raises:
@@ -65,19 +73,23 @@ def solve_black_box(
         tensor([0.0100, 0.9900])
     """
     check_count("n_outer", n_outer, 1)
+    judge = None if evaluate is None else lambda params, at: evaluate(at)
+    keeper = Keeper(keep, judge, evaluate_every, seed=0)
     run = Run(
-        OuterStep(hyper, optimizer, projection), {}, checkpoint, resume, {"loop": "solve_black_box"}
-    )
+        OuterStep(hyper, optimizer, projection), {}, checkpoint, resume,
+        {"loop": "solve_black_box"}, keeper,
+    )  # fmt: skip
 
     def iterate(k: int, at: Tree) -> Record:
         value, grad = estimate(at, k)
         _check(grad, at)
         check_finite("the outer value", torch.as_tensor(value), f"at outer iteration {k}")
-        record = Record(k, float(value), norm(leaves(grad)), at)
-        run.take(record, {}, grad)
-        return record
+        if k > 0:
+            keeper.compare(float(value), lambda: estimate(at, k - 1)[0])
+        return run.take(Record(k, float(value), norm(leaves(grad)), at), {}, grad)
 
-    return run.loop(iterate, n_outer, stopping, callback)
+    reason = run.loop(iterate, n_outer, stopping, callback)
+    return run.solution_of(reason, lambda params, at: estimate(at, run.done - 1)[0])
 
 
 def _check(grad: Tree, hyper: Tree) -> None:

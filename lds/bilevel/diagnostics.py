@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from lds.bilevel.dynamics import Dynamics
-from lds.bilevel.implicit import Linearized
 from lds.bilevel.linear import spectral_radius
+from lds.bilevel.linearized import Linearized
 from lds.bilevel.step import Start, Step, mix
 from lds.bilevel.tensors import Tree, detach, leaves
 

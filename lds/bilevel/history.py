@@ -1,7 +1,6 @@
 """What an outer loop came to, step by step and in the end."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from lds.bilevel.method import Info
 from lds.bilevel.tensors import Tree
@@ -17,7 +16,7 @@ class Record:
         grad_norm: Euclidean norm of the hypergradient over all leaves.
         hyper: λ at which both were taken. In a history, None where it holds more than 1,000
             numbers; a callback always gets it.
-        info: what the method found out.
+        info: what the method found out; "evaluate" is the value of `evaluate`, where it was asked.
     """
 
     iteration: int
@@ -42,16 +41,19 @@ class Last:
 
 @dataclass(frozen=True)
 class Solution:
-    """What an outer loop came to: that of the best outer value.
+    """What an outer loop came to, which is that of the iteration kept.
 
     Attributes:
-        hyper: λ of the lowest E met.
-        params: the weights w_T(λ) that E was taken at.
-        value: that E.
+        hyper: λ: with keep="best" that of the lowest value met, with "last" that of the last
+            hypergradient, with "averaged" the mean over outer iterations.
+        params: the weights w_T(λ) that belong to it; averaged likewise where inner runs go on from
+            each other.
+        value: `evaluate` at both; without `evaluate`, E.
         history: one record a hypergradient.
         reason: why the loop ended: "n_outer" or "n_steps", a stopping rule's word, "callback",
             "interrupted" or "non-finite: ...".
-        last: where it ended.
+        last: where it ended, one update of λ later than the last hypergradient.
+        kept: "best", "last" or "averaged".
     """
 
     hyper: Tree
@@ -60,17 +62,4 @@ class Solution:
     history: list[Record]
     reason: str
     last: Last
-
-
-@dataclass
-class Best:
-    """The best so far."""
-
-    value: float = float("inf")
-    hyper: Any = None
-    params: Any = None
-
-    def take(self, value: float, hyper: Tree, params: Tree) -> None:
-        """Keep these if they are better, or the first."""
-        if self.hyper is None or value < self.value:
-            self.value, self.hyper, self.params = value, hyper, params
+    kept: str

@@ -4,15 +4,19 @@ At a fixed point w = Φ(w, λ) the gradient is ∂E/∂λ + q ∂Φ/∂λ with q
 minimiser of L it is ∂E/∂λ - q ∂²L/∂w∂λ with q ∂²L/∂w² = ∂E/∂w. Both hold whatever led there.
 """
 
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lds.bilevel.adaptive import Adam, RMSprop
+from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.explain import explained
 from lds.bilevel.linear import (
@@ -23,83 +27,30 @@ from lds.bilevel.linear import (
     fixed_point,
     spectral_radius,
 )
+from lds.bilevel.linearized import Differenced, Linearized, Stationary
 from lds.bilevel.method import AbstractHypergradient, Memory
-from lds.bilevel.step import Outer, Start, Step
+from lds.bilevel.nystrom import nystrom
+from lds.bilevel.step import Outer, Start, Step, mix
 from lds.bilevel.tensors import (
     Columns,
     Traced,
     Tree,
     add,
     axpy,
-    differentiate,
     leaves,
+    norm,
     paths,
-    pushforward,
     rebuild,
     vjp,
 )
 
+NOISE = 1e-5
+"""Relative difference of two calls of a loss, or of Φ, above which they are not the same; rounding
+stays below."""
+
 SYMMETRIC = 1e-3
 """Asymmetry above which a Jacobian is taken for what it looks like: float32 products of a symmetric
 one stay far below."""
-
-
-class Linearized:
-    """Φ of a step, applied once, with its products from the left as often as wanted.
-
-    Arguments:
-        step: s_T, λ and Φ.
-        previous: a solution that is to be gone on from; it must fit.
-
-    Raises:
-        ValueError: `previous` is of another problem.
-    """
-
-    def __init__(self, step: Step, previous: Columns | None = None) -> None:
-        self.state, self.hyper, new = step.traced()
-        self.outputs: list[Tensor] = leaves(new)
-        self._inputs: list[Tensor] = leaves(self.state.tree)
-        _check_fits(previous, self._inputs)
-        self._where = [k for k, leaf in enumerate(self._inputs) if leaf.requires_grad]
-        self._push: Callable[[Columns, bool], Columns] | None = None
-
-    def left(self, q: Columns) -> Columns:
-        """The product qA, leaf by leaf of the state."""
-        wanted = [self._inputs[k] for k in self._where]
-        found = differentiate(self.outputs, wanted, q, retain_graph=True)
-        result: Columns = [None] * len(self._inputs)
-        for k, part in zip(self._where, found, strict=True):
-            result[k] = part
-        return result
-
-    def right(self, z: Columns) -> Columns:
-        """The product Az, leaf by leaf of the state."""
-        if self._push is None:
-            self._push = pushforward(self.outputs, self._inputs)
-        return self._push(z, False)
-
-    def to_hyper(self, q: Columns) -> list[Any]:
-        """The product qB, leaf by leaf of hyper."""
-        inputs = self.hyper.inputs()
-        wanted = [leaf for leaf in inputs if leaf.requires_grad]
-        found = iter(differentiate(self.outputs, wanted, q))
-        return self.hyper.gradients(
-            [next(found) if leaf.requires_grad else None for leaf in inputs]
-        )
-
-
-class Stationary(Linearized):
-    """∇_w L at a state, with its products from the left: those by the Hessian and ∂²L/∂w∂λ."""
-
-    def __init__(self, step: Step, previous: Columns | None = None) -> None:
-        assert isinstance(step.dynamics, ObjectiveDynamics)
-        self.state, self.hyper = Traced(step.dynamics.params(step.state)), Traced(step.hyper)
-        with step.replay(), torch.enable_grad():
-            self.outputs = step.dynamics.gradient(self.state.tree, self.hyper.tree, step.t)
-        self._inputs = leaves(self.state.tree)
-        _check_fits(previous, self._inputs)
-        self._where = list(range(len(self._inputs)))
-        self._push = None
 
 
 @dataclass(frozen=True)
@@ -111,11 +62,15 @@ class _Implicit(AbstractHypergradient):
         tol: relative residual at which the solve ends before; 0 takes all.
         warm_start: begin at the solution of the previous hypergradient, where one is handed over
             (`solve` does).
+        ridge: ρ added to the system's matrix.
     """
+
+    unrolled: ClassVar[bool] = False
 
     n_iter: int = 20
     tol: float = 0.0
     warm_start: bool = True
+    ridge: float = 0.0
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -123,6 +78,8 @@ class _Implicit(AbstractHypergradient):
             raise ValueError(f"{name}(n_iter) must be at least 1, got {self.n_iter}")
         if not 0 <= self.tol < 1:
             raise ValueError(f"{name}(tol) must be in [0, 1), got {self.tol}")
+        if not 0 <= self.ridge < math.inf:
+            raise ValueError(f"{name}(ridge) must be 0 or more, got {self.ridge}")
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Memory:
         """Nothing is kept but the solution of the previous solve."""
@@ -135,13 +92,22 @@ class _Implicit(AbstractHypergradient):
         """∂E/∂λ and q times the mixed derivatives."""
         previous = memory.solution if self.warm_start else None
         with explained(f"step {outer.step.t} of the dynamics"):
-            _refuse_settings(outer)
+            refuse_settings(outer)
+            if memory.solution is None and not self._draws_anew:
+                _notice_noise(outer.step, type(self).__name__)
             solved, indirect = self._solve(outer, previous)
         memory.solution = solved.q
-        memory.info |= {"n_iter": solved.n_iter, "residual": solved.residual}
+        memory.info["n_iter"] = solved.n_iter
+        if solved.residual is not None:
+            memory.info["residual"] = solved.residual
         if solved.contraction is not None:
             memory.info["contraction"] = solved.contraction
         return add(outer.direct, indirect)
+
+    @property
+    def _draws_anew(self) -> bool:
+        """Whether every product is by another draw of Φ."""
+        return False
 
     @abstractmethod
     def _solve(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
@@ -157,38 +123,94 @@ class FixedPoint(_Implicit):
     n_steps, held fixed. Hyperparameters of the optimiser and of the start have no influence on a
     fixed point and so no gradient.
 
+    Where the inner loss draws batches, `stochastic` applies Φ anew for every product, with another
+    seed and the next step number: a Neumann series of independent batches, whose mean over seeds is
+    that of the full batch. Time: an application of Φ more a product.
+
     References:
         Franceschi, 2021, §5.4.3 Algorithm 4, §6.3.2; Grazzi et al., 2020,
-        https://arxiv.org/abs/2006.16218
+        https://arxiv.org/abs/2006.16218; stochastic: Ji et al., 2021, Algorithm 2 (stocBiO),
+        https://arxiv.org/abs/2010.07962
 
     Arguments:
         n_iter: K, most products with the Jacobian.
         tol: stop once q moves less than this times ‖∂E/∂w‖; 0 takes all `n_iter`.
         warm_start: begin at the solution of the previous hypergradient, where one is handed over
             (`solve` does).
+        ridge: ρ, solves q (I - ∂Φ/∂w + ρI) = ∂E/∂w: damping, in the units of I - ∂Φ/∂w, where Φ
+            contracts slowly or not at all.
+        stochastic: True draws anew for every product; `tol` must then be 0.
 
     Raises:
         ValueError: an option is out of range; in use, hyper holds an optimiser setting of a
-            built-in dynamics.
+            built-in dynamics, or a leaf that acts through the start alone.
     """
 
+    stochastic: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stochastic and self.tol:
+            raise ValueError(
+                f"FixedPoint(tol) must be 0 with stochastic=True, got {self.tol}: a series of "
+                "draws does not settle; n_iter says how many"
+            )
+
+    @property
+    def _draws_anew(self) -> bool:
+        return self.stochastic
+
     def _solve(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
+        if self.stochastic:
+            return self._stochastic(outer, previous)
         phi = Linearized(outer.step, previous)
-        solved = fixed_point(phi.left, outer.adjoint, previous, self.n_iter, self.tol)
-        if solved.contraction is not None and solved.contraction >= 1:
+        solved = fixed_point(phi.left, outer.adjoint, previous, self.n_iter, self.tol, self.ridge)
+        overflowed = not math.isfinite(norm(solved.q))
+        if overflowed or (solved.contraction is not None and not solved.contraction < 1):
             # Or it may stretch before it contracts, where the Jacobian is not normal: look closer.
             generator = torch.Generator().manual_seed(0)
             rho = spectral_radius(phi.left, leaves(outer.step.state), generator, n_iter=60)
+            rho /= 1 + self.ridge
             solved = replace(solved, contraction=rho)
-            if rho >= 1:
-                warnings.warn(
+            if overflowed or not rho < 1:
+                said = (
                     f"the dynamics is not a contraction at step {outer.step.t}: the fixed-point "
-                    f"iteration grows by {rho:.3f} a step, where less than 1 is needed; use "
-                    "Reverse, a smaller step size, or a dynamics whose Jacobian is projected",
-                    ContractionWarning,
-                    stacklevel=2,
+                    f"iteration grows by {rho:.3g} a step, where less than 1 is needed; "
+                    f"{_way_out(outer.step)}"
                 )
+                if overflowed:
+                    raise NonFiniteError(said)
+                warnings.warn(said, ContractionWarning, stacklevel=2)
         return solved, phi.to_hyper(solved.q)
+
+    def _stochastic(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
+        """The same with a draw a product, and one more, which q has not met, for ∂Φ/∂λ."""
+        q: Columns = [None] * len(outer.adjoint) if previous is None else previous
+        for k in range(self.n_iter):
+            new = outer.adjoint
+            if any(part is not None for part in q):
+                new = add(new, Linearized(another(outer.step, k), q).left(q))
+            q = [part if part is None else part / (1 + self.ridge) for part in new]
+        return Solved(q, self.n_iter, None), Linearized(another(outer.step, self.n_iter)).to_hyper(
+            q
+        )
+
+
+def _way_out(step: Step) -> str:
+    """What to do where Φ does not contract."""
+    if isinstance(step.dynamics, (Adam, RMSprop)) and step.dynamics.stationary:
+        return (
+            f"{type(step.dynamics).__name__} divides by the root of its mean of squared gradients, "
+            "which is near 0 at a solution, so no step size helps; use ConjugateGradient, whose "
+            "system is that of the inner objective whatever the optimiser, or Reverse"
+        )
+    return "use Reverse, a smaller step size, or a dynamics whose Jacobian is projected"
+
+
+def another(step: Step, k: int) -> Step:
+    """The step with other draws, and the number of the `k`-th after it."""
+    seed = None if step.seed is None else mix(step.seed, -8, k)
+    return step.other(t=step.t + k, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -209,28 +231,52 @@ class ConjugateGradient(_Implicit):
         tol: relative residual at which the solve ends before; 0 takes all `n_iter`.
         warm_start: begin at the solution of the previous hypergradient, where one is handed over
             (`solve` does).
+        ridge: ρ, added to the diagonal of the system's matrix: damping, where ∂²L/∂w² has
+            eigenvalues near 0 or below.
         normal_equations: True or False forces them or leaves them out; None looks whether the
             Jacobian is symmetric, by two products.
+        rank: of a randomised Nyström preconditioner (Frangella et al., 2023,
+            https://arxiv.org/abs/2110.02820), which costs as many products before the first step
+            and takes the largest eigenvalues out of the condition number; 0 has none.
+        differences: True forms products by central differences of first derivatives, for losses
+            without a second one (flash attention, cuDNN's recurrent nets, compiled models): two
+            gradients a product, and an error of about 1e-4 in float32, 1e-10 in float64; for a
+            dynamics made of an inner objective.
 
     Raises:
         ValueError: an option is out of range; in use, hyper holds an optimiser setting of a
-            built-in dynamics.
+            built-in dynamics, or a leaf that acts through the start alone.
     """
 
     normal_equations: bool | None = None
+    rank: int = 0
+    differences: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank < 0:
+            raise ValueError(
+                f"ConjugateGradient(rank) must be 0 (no preconditioner) or more, got {self.rank}"
+            )
 
     def _solve(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
         dynamics, step = outer.step.dynamics, outer.step
         if isinstance(dynamics, ObjectiveDynamics) and _rests(dynamics, step.state):
-            system = Stationary(step, previous)
+            system = (Differenced if self.differences else Stationary)(step, previous)
             # Only the weights enter; E does not see the buffers.
             b = leaves(dynamics.params(rebuild(step.state, outer.adjoint)))
             # A Hessian is symmetric: no normal equations unless they are forced.
+            like = leaves(dynamics.params(step.state))
             solved = self._conjugate_gradient(
-                system.left, system.right, b, previous, bool(self.normal_equations)
+                system.left, system.right, b, like, previous, bool(self.normal_equations)
             )
             minus = [None if part is None else -part for part in solved.q]
             return solved, system.to_hyper(minus)
+        if self.differences:
+            raise TypeError(
+                "ConjugateGradient(differences=True) needs a dynamics made of an inner objective, "
+                f"such as GradientDescent or Adam, got {type(dynamics).__name__}"
+            )
         phi = Linearized(step, previous)
 
         def left(q: Columns) -> Columns:
@@ -243,7 +289,9 @@ class ConjugateGradient(_Implicit):
         if normal is None:
             generator = torch.Generator().manual_seed(0)
             normal = asymmetry(left, leaves(step.state), generator) > SYMMETRIC
-        solved = self._conjugate_gradient(left, right, outer.adjoint, previous, normal)
+        solved = self._conjugate_gradient(
+            left, right, outer.adjoint, leaves(step.state), previous, normal
+        )
         return solved, phi.to_hyper(solved.q)
 
     def _conjugate_gradient(
@@ -251,14 +299,42 @@ class ConjugateGradient(_Implicit):
         left: Callable[[Columns], Columns],
         right: Callable[[Columns], Columns],
         b: Columns,
+        like: list[Tensor],
         previous: Columns | None,
         normal: bool,
     ) -> Solved:
-        if not normal:
-            return conjugate_gradient(left, b, previous, self.n_iter, self.tol)
-        # q M = b becomes q (M Mᵀ) = b Mᵀ, and x Mᵀ is M x.
-        return conjugate_gradient(
-            lambda q: right(left(q)), right(b), previous, self.n_iter, self.tol
+        product = left
+        if normal:  # q M = b becomes q (M Mᵀ) = b Mᵀ, and x Mᵀ is M x
+            product, b = (lambda q: right(left(q))), right(b)
+        damped = product
+        if self.ridge:
+            damped = lambda q: axpy(self.ridge, q, product(q))  # noqa: E731
+        precondition = None
+        if self.rank:
+            generator = torch.Generator().manual_seed(0)
+            precondition = nystrom(product, like, self.rank, generator).preconditioner(self.ridge)
+        return conjugate_gradient(damped, b, previous, self.n_iter, self.tol, precondition)
+
+
+def _notice_noise(step: Step, name: str) -> None:
+    """Warn where Φ, or its loss, is another at every call: a solve with one of them is biased."""
+    state, loss = step.run()
+    draws, other = step.other(seed=mix(step.seed or 0, -8)).run()
+    if loss is None or other is None:
+        before, after = norm(leaves(state)), norm(axpy(-1.0, leaves(state), leaves(draws)))
+        noisy = after > NOISE * before
+    else:
+        losses = [float(loss), float(other)]
+        with suppress(IndexError, KeyError):  # batches may go by the step number, and end
+            losses.append(float(step.other(t=abs(step.t - 1), seed=step.seed).run()[1] or 0.0))
+        noisy = max(losses) - min(losses) > NOISE * max(map(abs, losses))
+    if noisy:
+        warnings.warn(
+            f"the inner loss changes from call to call (batches, dropout), and {name} solves with "
+            "the Hessian of one call, which is biased; use FixedPoint(n_iter, stochastic=True), "
+            "which draws anew for every product, or a loss on all rows without dropout",
+            UserWarning,
+            stacklevel=2,
         )
 
 
@@ -267,22 +343,7 @@ def _rests(dynamics: ObjectiveDynamics, state: Tree) -> bool:
     return dynamics.stationary and "buffers" not in state
 
 
-def _check_fits(previous: Columns | None, inputs: list[Tensor]) -> None:
-    """Refuse a solution of another problem, by its shapes."""
-    if previous is None:
-        return
-    theirs = [None if part is None else tuple(part.shape) for part in previous]
-    needed = [tuple(leaf.shape) for leaf in inputs]
-    if len(theirs) != len(needed) or any(
-        a not in (None, b) for a, b in zip(theirs, needed, strict=True)
-    ):
-        raise ValueError(
-            "previous must be a result for weights of the same shape, by the same method; its "
-            f"solution has the shapes {theirs}, needed are {needed}"
-        )
-
-
-def _refuse_settings(outer: Outer) -> None:
+def refuse_settings(outer: Outer) -> None:
     """Refuse a leaf of hyper that an optimiser setting depends on and nothing else does."""
     dynamics, step = outer.step.dynamics, outer.step
     if not isinstance(dynamics, ObjectiveDynamics) or not dynamics.stationary:

@@ -26,27 +26,36 @@ class Solved:
     Attributes:
         q: the solution found.
         n_iter: iterations taken.
-        residual: ‖b - qM‖ / ‖b‖, of the last q whose residual was known without a further product.
+        residual: ‖b - qM‖ / ‖b‖, of the last q whose residual was known without a further product;
+            None where every product is by another draw.
         contraction: an estimate of ρ of A = I - M; None where there is none.
     """
 
     q: Columns
     n_iter: int
-    residual: float
+    residual: float | None
     contraction: float | None = None
 
 
 def fixed_point(
-    product: Product, b: Columns, start: Columns | None, n_iter: int, tol: float
+    product: Product,
+    b: Columns,
+    start: Columns | None,
+    n_iter: int,
+    tol: float,
+    ridge: float = 0.0,
 ) -> Solved:
     """Iterate q ← qA + b (eq. 5.30), the Neumann series of b (I - A)⁻¹ where it starts at 0.
+
+    With a ridge it is q ← (qA + b) / (1 + ρ), for q (I - A + ρI) = b.
 
     Arguments:
         product: q -> qA.
         b: the right-hand side of q (I - A) = b.
         start: q_0; None is 0.
         n_iter: most products.
-        tol: stop once ‖q_k - q_{k-1}‖ <= tol ‖b‖; 0 takes all `n_iter`.
+        tol: stop once ‖b - q_{k-1} M‖ = (1 + ρ) ‖q_k - q_{k-1}‖ <= tol ‖b‖; 0 takes all `n_iter`.
+        ridge: ρ >= 0.
     """
     size = norm(b)
     q: Columns = [None] * len(b) if start is None else start
@@ -55,8 +64,10 @@ def fixed_point(
     k = 0
     for k in range(1, n_iter + 1):
         new = add(b, product(q)) if any(part is not None for part in q) else list(b)
+        if ridge:
+            new = [None if part is None else part / (1 + ridge) for part in new]
         if tol > 0 or k in (half, n_iter):
-            moves[k] = norm(axpy(-1.0, q, new))
+            moves[k] = (1 + ridge) * norm(axpy(-1.0, q, new))
         q = new
         if tol > 0 and moves[k] <= tol * size:
             half = k - k // 2
@@ -68,7 +79,12 @@ def fixed_point(
 
 
 def conjugate_gradient(
-    product: Product, b: Columns, start: Columns | None, n_iter: int, tol: float
+    product: Product,
+    b: Columns,
+    start: Columns | None,
+    n_iter: int,
+    tol: float,
+    precondition: Product | None = None,
 ) -> Solved:
     """Solve q M = b for a symmetric positive definite M (Hestenes and Stiefel, 1952).
 
@@ -77,11 +93,13 @@ def conjugate_gradient(
     Arguments:
         product: q -> qM.
         b, start, n_iter, tol: as for `fixed_point`; a start other than 0 costs one product more.
+        precondition: r -> r P⁻¹ for a symmetric P near M; None is the identity.
     """
     size = norm(b)
     q: Columns = [None] * len(b) if start is None else start
     r = list(b) if start is None else axpy(-1.0, product(q), b)
-    d, rr = r, dot(r, r)
+    z = r if precondition is None else precondition(r)
+    d, rr, rz = z, dot(r, r), dot(r, z)
     enough = max(tol, 0.01 * torch.finfo(rr.dtype).eps) * size
     k = 0
     while k < n_iter and float(rr) ** 0.5 > enough:
@@ -99,11 +117,13 @@ def conjugate_gradient(
                 stacklevel=2,
             )
             break
-        alpha = rr / curvature
+        alpha = rz / curvature
         q = axpy(alpha, d, q)
         r = axpy(-alpha, product_d, r)
-        rr, old = dot(r, r), rr
-        d = axpy(rr / old, d, r)
+        rr = dot(r, r)
+        z = r if precondition is None else precondition(r)
+        rz, old = rr if precondition is None else dot(r, z), rz
+        d = axpy(rz / old, d, z)
     return Solved(q, k, float(rr) ** 0.5 / size if size else 0.0)
 
 

@@ -9,7 +9,7 @@ The memory is a value apart from the method, so that a run can be saved and resu
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -46,6 +46,7 @@ class Hypergradient:
             "contraction", an estimate of ρ. `method="auto"`: the "method" chosen and "why".
         solution: q of an implicit method; handed to the next call as `previous`, its solve starts
             there.
+        step: T, the steps taken to get to `state`.
     """
 
     value: Tensor
@@ -53,10 +54,17 @@ class Hypergradient:
     state: Tree
     info: Info = field(default_factory=dict)
     solution: Columns | None = None
+    step: int = 0
 
 
 class AbstractHypergradient(ABC):
-    """The contract of a method; `Any` below is the method's own memory."""
+    """The contract of a method; `Any` below is the method's own memory.
+
+    Attributes:
+        unrolled: whether it differentiates the steps taken and Φ_0; implicit methods do not.
+    """
+
+    unrolled: ClassVar[bool] = True
 
     @abstractmethod
     def start(self, start: Start | None, n_steps: int | None = None) -> Any:

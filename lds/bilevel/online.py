@@ -1,5 +1,6 @@
 """Online hypergradients: hyperparameters move while the inner training runs (Algorithm 6)."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from lds.bilevel.checks import (
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
+from lds.bilevel.keep import Evaluate, Keep, Keeper
+from lds.bilevel.loop import At, Callback, Run, as_rules, refill, why
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.solve import Callback, Run, as_rules, refill, why
-from lds.bilevel.step import Start, Step, evaluate, gradient_tree, mix
+from lds.bilevel.step import Start, Step, gradient_tree, mix
+from lds.bilevel.step import evaluate as evaluate_outer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm
 from lds.bilevel.usage import refuse_unused
@@ -37,6 +40,9 @@ def solve_online(
     method: Forward | None = None,
     optimizer: OptimizerFactory = default_optimizer,
     projection: Any = None,
+    keep: Keep = "best",
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 1,
     stopping: Rule | Sequence[Rule] = (),
     callback: Callback | None = None,
     checkpoint: str | Path | None = None,
@@ -69,6 +75,7 @@ def solve_online(
             ``functools.partial(torch.optim.SGD, lr=β)``.
         projection: as for `solve`; `projections.non_negative()` is the max of Algorithm 6, which
             lets a learning rate reach 0 (`stopping.at_zero()` then ends the run).
+        keep, evaluate, evaluate_every: as for `solve`, an update being an outer iteration.
         stopping: a rule, or several, asked after each update.
         callback: called with each `Record`; returning True ends the run.
         checkpoint: folder in which the run's state is kept every `save_every` updates.
@@ -77,7 +84,7 @@ def solve_online(
         seed: of the randomness inside Φ.
 
     Returns:
-        λ and w of the lowest E met, with the history (one record an update, `iteration` being the
+        λ and w of the update kept, with the history (one record an update, `iteration` being the
         number of steps taken) and the last, which is where training ended.
 
     Raises:
@@ -102,10 +109,11 @@ def solve_online(
     check_leaves("params", params)
     objective = with_step(outer_objective, 2)
     outer = OuterStep(hyper, optimizer, projection)
+    keeper = Keeper(keep, evaluate, evaluate_every, seed)
     run = Run(outer, params, checkpoint, resume, {
         "loop": "solve_online", "discount": discount, "interval": interval, "seed": seed,
         "method": repr(method),
-    })  # fmt: skip
+    }, keeper)  # fmt: skip
     keep_freed_pages()
     at = outer.hyper
     start = Start(dynamics, params, at, mix(seed, 0, -1))
@@ -119,6 +127,7 @@ def solve_online(
     def step_at(state: Tree, t: int) -> Step:
         return Step(dynamics, state, at, t, mix(seed, 0, t))
 
+    before: At | None = None
     reason = run.ended(rules)
     while reason is None and t < n_steps:
         try:
@@ -129,15 +138,19 @@ def solve_online(
                 continue
             check_finite("state", state, f"after step {t - 1}")
             end = mix(seed, 0, t, -2)
-            point = evaluate(dynamics, objective, state, at, t, end)
+            point = evaluate_outer(dynamics, objective, state, at, t, end)
             check_finite("the outer value", point.value, f"after {t} steps")
             grads = method.gradient(memory, point)
             if not run.history:
-                refuse_unused(at, grads, point, start, step_at, n_steps)
+                refuse_unused(at, grads, point, start, step_at, n_steps, method)
             grad = gradient_tree(at, grads)
             check_finite("the gradient by hyper", grad, f"after {t} steps")
             record = Record(t, float(point.value), norm(leaves(grad)), at)
-            run.take(record, dynamics.params(state), grad)
+            weights = dynamics.params(state)
+            if before is not None:
+                keeper.compare(record.value, functools.partial(before, weights, at))
+            before = At(objective, t, end)
+            record = run.take(record, weights, grad)
             at = outer.hyper
             if (t // interval) % save_every == 0:
                 run.more = {"t": t, "state": leaves(state), "tangents": memory.tangents}
@@ -151,4 +164,4 @@ def solve_online(
             reason = why(stop)
     if not reason or not reason.startswith("non-finite"):
         run.params = dynamics.params(state)
-    return run.solution_of(reason or "n_steps")
+    return run.solution_of(reason or "n_steps", At(objective, t, mix(seed, 0, t, -2)))

@@ -99,6 +99,28 @@ class OuterStep:
                 for key, value in kept.items()
             }
 
+    def projected(self, hyper: Tree) -> Tree:
+        """`hyper` after the projection.
+
+        Raises:
+            ValueError: the projection returns another kind of tree.
+        """
+        if self._projection is None:
+            return hyper
+        with torch.no_grad():
+            found = self._projection(hyper)
+        if not same_structure(found, self._like):
+            raise ValueError(
+                f"projection must return a tree like hyper, {paths(self._like)}, got {paths(found)}"
+            )
+        for path, mine, leaf in zip(paths(found), self._tensors, leaves(found), strict=True):
+            if leaf.shape != mine.shape:
+                raise ValueError(
+                    f"projection must keep the shape of hyper{path}, {tuple(mine.shape)}, "
+                    f"got {tuple(leaf.shape)}"
+                )
+        return found
+
     def take(self, grad: Tree) -> None:
         """One step of the optimiser, and the projection.
 
@@ -112,22 +134,7 @@ class OuterStep:
                 mine.grad = g
         self.optimizer.step()
         if self._projection is not None:
-            with torch.no_grad():
-                projected = self._projection(self.hyper)
-                if not same_structure(projected, self._like):
-                    raise ValueError(
-                        f"projection must return a tree like hyper, {paths(self._like)}, "
-                        f"got {paths(projected)}"
-                    )
-                for path, mine, p in zip(
-                    paths(projected), self._tensors, leaves(projected), strict=True
-                ):
-                    if p.shape != mine.shape:
-                        raise ValueError(
-                            f"projection must keep the shape of hyper{path}, {tuple(mine.shape)}, "
-                            f"got {tuple(p.shape)}"
-                        )
-                self.load(projected)
+            self.load(self.projected(self.hyper))
         try:
             check_finite("hyper", self.hyper, "after an outer step")
         except NonFiniteError:

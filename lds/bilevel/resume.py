@@ -20,6 +20,12 @@ NAME = "checkpoint.pt"
 BEFORE = "checkpoint.before.pt"
 
 
+def discard(folder: str | Path) -> None:
+    """Delete the checkpoint in a folder, and the one before it."""
+    for name in (NAME, BEFORE):
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
 class Checkpoint:
     """The latest state of a run in a folder, and the one before it.
 
@@ -80,15 +86,21 @@ class Checkpoint:
         return None
 
     def begin(self, resume: bool) -> dict[str, Any] | None:
-        """What a run begins with: `load`'s state to resume, or None and an empty place for its own.
+        """What a run begins with: `load`'s state to resume, or None in a folder without one.
 
-        So a run that is resumed later never meets what an earlier one left in the same folder.
+        Raises:
+            ValueError: without `resume` the folder holds a checkpoint, which the new run would
+                write over; as `load` with it.
         """
         if resume:
             return self.load()
         self._sweep()
-        for path in self.paths:
-            path.unlink(missing_ok=True)
+        if any(path.exists() for path in self.paths):
+            raise ValueError(
+                f"checkpoint={str(self.folder)!r} holds the checkpoint of an earlier run, which "
+                "this one would write over; give resume=True to go on with it, or another folder "
+                f"(or delete {self.paths[0].name} and {self.paths[1].name} there)"
+            )
         return None
 
     def _sweep(self) -> None:

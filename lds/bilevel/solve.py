@@ -1,40 +1,27 @@
 """The outer loop: one inner run after another, a hypergradient from each (eq. 5.8)."""
 
-import math
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from lds.bilevel.checks import NonFiniteError, check_count
+from lds.bilevel.checks import check_count
 from lds.bilevel.dynamics import Dynamics, with_step
-from lds.bilevel.history import Best, Last, Record, Solution
+from lds.bilevel.history import Record, Solution
+from lds.bilevel.keep import Evaluate, Keep, Keeper
+from lds.bilevel.loop import At, Callback, Run, packed, unpacked
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.resume import Checkpoint
+from lds.bilevel.step import Start, Step, mix
 from lds.bilevel.stopping import Rule
-from lds.bilevel.tensors import (
-    Columns,
-    Tree,
-    detach,
-    leaves,
-    norm,
-    paths,
-    rebuild,
-    same_structure,
-    tree_map,
-)
-from lds.bilevel.unroll import Method, check_method, differentiate_run
+from lds.bilevel.tensors import Tree, detach, leaves, norm
+from lds.bilevel.unroll import Method, Midway, check_method, differentiate_run
 
 Episode = Callable[[int], tuple[Dynamics, Callable[..., Tensor]]]
 """A function of the outer iteration: the dynamics and the outer objective it is run with."""
 
-Callback = Callable[[Record], Any]
-
-REMEMBERED = 1000
-"""Numbers in hyper up to which every record of the history keeps its values."""
+WarmStart = Literal[False, "params", "state"]
 
 
 def solve(
@@ -48,7 +35,10 @@ def solve(
     n_outer: int = 100,
     optimizer: OptimizerFactory = default_optimizer,
     projection: Any = None,
-    warm_start: bool = False,
+    warm_start: WarmStart = False,
+    keep: Keep = "best",
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 1,
     stopping: Rule | Sequence[Rule] = (),
     callback: Callback | None = None,
     checkpoint: str | Path | None = None,
@@ -70,19 +60,31 @@ def solve(
             ``functools.partial(torch.optim.Adam, lr=1e-2)``.
         projection: applied after every step: hyper -> hyper (see `bilevel.projections`), or a tree
             like hyper with such a function, or None, at its leaves.
-        warm_start: True starts each inner run from the last one's weights instead of `params`.
+        warm_start: False starts each inner run from `params`. "state" goes on from all of the last
+            run's state (weights, momentum, the moments of Adam) and counts its steps on, as one
+            long training: for a few steps an iteration, and for batches by step number. "params"
+            starts from the last run's weights alone, with empty buffers, at step 0: for long
+            inner runs, whose learning rate is scheduled.
+        keep: what is returned: "best" is the iteration of the lowest value, of `evaluate` where it
+            is given, else of E; "last" the last one; "averaged" the mean over iterations, of which
+            later ones weigh more. The best of a noisy E is a lucky one, which a warning says.
+        evaluate: evaluate(params, hyper) -> a number, lower is better, on data of its own; called
+            in every iteration for "best", once in the end for "last" and "averaged".
+        evaluate_every: for "best", iterations from one evaluation to the next.
         stopping: a rule, or several (see `bilevel.stopping`).
         callback: called with each `Record`; returning True ends the loop.
-        checkpoint: folder in which the loop's state is kept after every outer iteration.
+        checkpoint: folder in which the loop's state is kept after every outer iteration; one that
+            holds an earlier run's is refused, unless that is resumed.
         resume: True goes on from it, to the same result as without the interruption; without a
             checkpoint there yet, it begins.
         seed: of the randomness inside Φ, with the outer iteration and the step.
 
     Returns:
-        λ and w of the lowest E met, with the history, the reason for the end, and the last.
+        λ and w of the iteration kept, with the history, the reason for the end, and the last.
 
     Raises:
-        TypeError, ValueError: an argument does not fit, or a checkpoint is of another run.
+        TypeError, ValueError: an argument does not fit, or a checkpoint is in the way or of
+            another run.
         NonFiniteError: a value is not finite in the first outer iteration; later, the loop ends
             with what it has, and says so as the reason.
 
@@ -99,24 +101,64 @@ def solve(
     check_method(method)
     check_count("n_outer", n_outer, 1)
     check_count("n_steps", n_steps, 0)
+    if warm_start not in (False, "params", "state"):
+        raise ValueError(
+            "warm_start must be False, 'params' (the last run's weights alone) or 'state' (with "
+            f"its momentum, moments and step count), got {warm_start!r}"
+        )
     episode = _episode(dynamics, outer_objective)
     params = detach(params)
+    keeper = Keeper(keep, evaluate, evaluate_every, seed)
     run = Run(OuterStep(hyper, optimizer, projection), params, checkpoint, resume, {
         "loop": "solve", "n_steps": n_steps, "method": repr(method), "warm_start": warm_start,
         "seed": seed,
-    })  # fmt: skip
+    }, keeper)  # fmt: skip
+    midway: Midway | None = None
+    if run.more:
+        kept = unpacked(run.more["state"], None, run.outer.hyper)
+        midway = Midway(kept, run.more["step"])
+    before: At | None = None
 
     def iterate(k: int, at: Tree) -> Record:
+        nonlocal midway, before
         phi, objective = episode(k)
+        objective = with_step(objective, 2)
         result = differentiate_run(
-            phi, with_step(objective, 2), run.params if warm_start else params, at, n_steps,
-            method, seed, k, run.solution, check_usage=k == 0,
+            phi, objective, run.params if warm_start else params, at, n_steps, method, seed, k,
+            run.solution, check_usage=k == 0, midway=midway, start_once=warm_start == "state",
         )  # fmt: skip
+        weights = phi.params(result.state)
         record = Record(k, float(result.value), norm(leaves(result.grad)), at, result.info)
-        run.take(record, phi.params(result.state), result.grad, result.solution)
+        if before is not None:
+            keeper.compare(record.value, functools.partial(before, weights, at))
+        before = At(objective, result.step, mix(seed, k, result.step))
+        record = run.take(record, weights, result.grad, result.solution)
+        if warm_start == "state":
+            midway = Midway(result.state, result.step)
+            if checkpoint is not None:
+                run.more = {"state": packed(result.state), "step": result.step}
         return record
 
-    return run.loop(iterate, n_outer, stopping, callback)
+    def value_at(weights: Tree, at: Tree) -> Tensor:
+        k = run.done - 1
+        step = n_steps if midway is None else midway.step
+        return At(with_step(episode(k)[1], 2), step, mix(seed, k, step))(weights, at)
+
+    def trained(at: Tree) -> Tree:
+        return _trained(episode(run.done - 1)[0], params, at, n_steps, seed, run.done - 1)
+
+    reason = run.loop(iterate, n_outer, stopping, callback)
+    return run.solution_of(reason, value_at, None if warm_start else trained)
+
+
+def _trained(
+    dynamics: Dynamics, params: Tree, hyper: Tree, n_steps: int, seed: int, iteration: int
+) -> Tree:
+    """w_T(λ) of an outer iteration's run."""
+    state = Start(dynamics, params, hyper, mix(seed, iteration, -1)).run()
+    for t in range(n_steps):
+        state, _ = Step(dynamics, state, hyper, t, mix(seed, iteration, t)).run()
+    return dynamics.params(state)
 
 
 def _episode(
@@ -140,161 +182,3 @@ def _episode(
             "which returns both"
         )
     return dynamics
-
-
-def as_rules(stopping: Rule | Sequence[Rule]) -> list[Rule]:
-    """One rule or several, as a list."""
-    return [stopping] if callable(stopping) else list(stopping)
-
-
-def why(stop: BaseException) -> str:
-    """An exception that ends a loop, as its reason."""
-    return "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
-
-
-class Run:
-    """The state of an outer loop between hypergradients, which a checkpoint holds.
-
-    Arguments:
-        outer: the hyperparameters and their optimiser.
-        params: first weights.
-        checkpoint: its folder; None keeps none.
-        resume: whether to go on from there.
-        settings: what must be the same for that.
-    """
-
-    def __init__(
-        self,
-        outer: OuterStep,
-        params: Tree,
-        checkpoint: str | Path | None,
-        resume: bool,
-        settings: dict[str, Any],
-    ) -> None:
-        self.outer, self.params, self._like = outer, params, params
-        self.history: list[Record] = []
-        self.best = Best()
-        self.solution: Columns | None = None
-        self.more: dict[str, Any] = {}  # what an online loop keeps besides
-        self._checkpoint = None
-        if checkpoint is None and resume:
-            raise ValueError("resume=True needs checkpoint=, the folder to go on from")
-        if checkpoint is not None:
-            shapes = {
-                f"{name}{path}": f"{tuple(leaf.shape)} {leaf.dtype}"
-                for name, tree in (("params", params), ("hyper", outer.hyper))
-                for path, leaf in zip(paths(tree), leaves(tree), strict=True)
-            }
-            settings = settings | {"optimizer": outer.description} | shapes
-            self._checkpoint = Checkpoint(checkpoint, settings)
-            stored = self._checkpoint.begin(resume)
-            if stored is not None:
-                self._restore(stored)
-
-    @property
-    def done(self) -> int:
-        """Outer iterations that ended."""
-        return self.history[-1].iteration + 1 if self.history else 0
-
-    def take(
-        self, record: Record, params: Tree, grad: Tree, solution: Columns | None = None
-    ) -> None:
-        """Take a hypergradient into account, and move along it.
-
-        Raises:
-            NonFiniteError: the hypergradient, or where it leads, is not finite.
-        """
-        if not math.isfinite(record.grad_norm):
-            raise NonFiniteError(f"the hypergradient is not finite at {record.iteration}")
-        small = sum(leaf.numel() for leaf in leaves(record.hyper)) <= REMEMBERED
-        self.history.append(record if small else replace(record, hyper=None))
-        self.best.take(record.value, record.hyper, params)
-        self.params, self.solution = params, solution
-        self.outer.take(grad)
-
-    def loop(
-        self,
-        iterate: Callable[[int, Tree], Record],
-        n_outer: int,
-        stopping: Rule | Sequence[Rule],
-        callback: Callback | None,
-    ) -> Solution:
-        """Iterate until something ends it.
-
-        Arguments:
-            iterate: (outer iteration, λ) to its record; it takes its hypergradient itself.
-            n_outer, stopping, callback: as for `solve`.
-        """
-        rules = as_rules(stopping)
-        reason = self.ended(rules)
-        while reason is None and self.done < n_outer:
-            try:
-                record = iterate(self.done, self.outer.hyper)
-                self.save()
-                reason = self.ended(rules)
-                if callback is not None and callback(record) is True:
-                    reason = reason or "callback"
-            except (NonFiniteError, KeyboardInterrupt) as stop:
-                if not self.history:
-                    raise
-                reason = why(stop)
-        return self.solution_of(reason or "n_outer")
-
-    def ended(self, rules: Sequence[Rule]) -> str | None:
-        """Why a rule would end the loop now, or None."""
-        if not self.history:
-            return None
-        found = (rule(self.history) for rule in rules)
-        return next((reason for reason in found if reason is not None), None)
-
-    def save(self) -> None:
-        """Write the checkpoint, where there is to be one."""
-        if self._checkpoint is None:
-            return
-        self._checkpoint.save({
-            "hyper": leaves(self.outer.hyper),
-            "params": leaves(self.params),
-            "form": tree_map(lambda leaf: 0, self.params),  # Φ_0 may return another than params
-            "optimizer": self.outer.optimizer.state_dict(),
-            "solution": self.solution,
-            "best": [self.best.value, leaves(self.best.hyper), leaves(self.best.params)],
-            "history": [
-                [r.iteration, r.value, r.grad_norm, _values(r.hyper), r.info]
-                for r in self.history
-            ],
-            "more": self.more,
-        })  # fmt: skip
-
-    def _restore(self, stored: dict[str, Any]) -> None:
-        like = self.outer.hyper
-        self.outer.load(refill(like, stored["hyper"]))
-        self.outer.load_optimizer(stored["optimizer"])
-        if not same_structure(stored["form"], tree_map(lambda leaf: 0, self._like)):
-            device = leaves(like)[0].device
-            self._like = tree_map(lambda leaf: torch.empty(0, device=device), stored["form"])
-        self.params = refill(self._like, stored["params"])
-        self.solution = stored["solution"]
-        value, hyper, params = stored["best"]
-        self.best = Best(value, refill(like, hyper), refill(self._like, params))
-        self.history = [
-            Record(iteration, value, size, None if hyper is None else refill(like, hyper), info)
-            for iteration, value, size, hyper, info in stored["history"]
-        ]
-        self.more = stored["more"]
-
-    def solution_of(self, reason: str) -> Solution:
-        """The result."""
-        return Solution(
-            self.best.hyper, self.best.params, self.best.value, self.history, reason,
-            Last(self.outer.hyper, self.params),
-        )  # fmt: skip
-
-
-def refill(like: Tree, stored: list[Tensor]) -> Tree:
-    """A tree of stored leaves, on the devices of `like`."""
-    pairs = zip(stored, leaves(like), strict=True)
-    return rebuild(like, [leaf.to(mine.device) for leaf, mine in pairs])
-
-
-def _values(tree: Tree) -> list[Any] | None:
-    return None if tree is None else leaves(tree)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -130,6 +130,10 @@ class Step:
         with self._explained():
             to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
         return to_state, to_hyper
+
+    def other(self, *, seed: int | None, t: int | None = None) -> "Step":
+        """From the same state with another seed or number, so that it need not repeat this one."""
+        return replace(self, seed=seed, t=self.t if t is None else t, met=[])
 
     def traced(self) -> tuple[Traced, Traced, Tree]:
         """Traced s_{t-1} and λ, and s_t with history from both."""

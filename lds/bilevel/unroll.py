@@ -1,6 +1,7 @@
 """One hypergradient: run the dynamics, let the method watch, and ask it at the end."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
@@ -16,6 +17,14 @@ from lds.bilevel.tensors import Tree, detach
 from lds.bilevel.usage import refuse_unused
 
 Method = AbstractHypergradient | Literal["auto"] | None
+
+
+@dataclass(frozen=True)
+class Midway:
+    """Where a run goes on: the state after `step` steps."""
+
+    state: Tree
+    step: int
 
 
 def hypergradient(
@@ -97,38 +106,54 @@ def differentiate_run(
     solution: Any,
     *,
     check_usage: bool,
+    midway: Midway | None = None,
+    start_once: bool = False,
 ) -> Hypergradient:
-    """One run of outer iteration `iteration`, with its hypergradient; see `hypergradient`."""
+    """One run of outer iteration `iteration`, with its hypergradient; see `hypergradient`.
+
+    Arguments:
+        dynamics, objective, params, hyper, n_steps, method, seed: as there.
+        iteration: outer iteration, from 0.
+        solution: what the method goes on from; None where it begins.
+        check_usage: refuse a hyperparameter that nothing uses.
+        midway: the state to go on from in the place of Φ_0, steps being counted on from there.
+        start_once: whether later outer iterations go on midway.
+    """
     check_mode()
-    check_leaves("params", params)
-    keep_freed_pages()
+    if midway is None:
+        check_leaves("params", params)
+        keep_freed_pages()
     start = Start(dynamics, params, hyper, mix(seed, iteration, -1))
-    state = start.run()
+    state = start.run() if midway is None else midway.state
+    first = 0 if midway is None else midway.step
     why: Info = {}
     if method == "auto":
         method, reason = choose(state, hyper, n_steps)
         why = {"method": repr(method), "why": reason}
     method = Reverse() if method is None else method
-    memory: Memory = method.start(start, n_steps)
+    memory: Memory = method.start(start if midway is None else None, n_steps)
     memory.solution = solution
 
     def step_at(state: Tree, t: int) -> Step:
         return Step(dynamics, state, hyper, t, mix(seed, iteration, t))
 
-    for t in range(n_steps):
+    for t in range(first, first + n_steps):
         step = step_at(state, t)
         new = method.observe(memory, step)
         new_state, loss = step.run() if new is None else new
         check_step(loss, state, new_state, t)
         state = new_state
-    check_finite("state", state, f"after step {n_steps - 1}")
-    end = mix(seed, iteration, n_steps)
-    outer = evaluate(dynamics, objective, state, hyper, n_steps, end)
-    check_finite("the outer value", outer.value, f"after {n_steps} steps")
+    taken = first + n_steps
+    check_finite("state", state, f"after step {taken - 1}")
+    end = mix(seed, iteration, taken)
+    outer = evaluate(dynamics, objective, state, hyper, taken, end)
+    check_finite("the outer value", outer.value, f"after {taken} steps")
     grads = method.gradient(memory, outer)
     if check_usage:
-        refuse_unused(hyper, grads, outer, start, step_at, n_steps)
+        refuse_unused(
+            hyper, grads, outer, start, step_at, n_steps, method, start_once=start_once
+        )  # fmt: skip
     tree = gradient_tree(hyper, grads)
-    check_finite("the gradient by hyper", tree, f"after {n_steps} steps")
+    check_finite("the gradient by hyper", tree, f"after {taken} steps")
     info = memory.info | why
-    return Hypergradient(outer.value, tree, state, info, memory.solution)
+    return Hypergradient(outer.value, tree, state, info, memory.solution, taken)

@@ -5,19 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lds.bilevel.method import AbstractHypergradient
 from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.tensors import Tree, leaves, paths, vjp
 
 
 def refuse_unused(
     hyper: Tree, grads: list[object], outer: Outer, start: Start, step_at: Callable[..., Step],
-    n_steps: int,
+    n_steps: int, method: AbstractHypergradient, *, start_once: bool = False,
 ) -> None:  # fmt: skip
-    """Refuse a hyperparameter that nothing depends on, at no step.
+    """Refuse a hyperparameter whose gradient is 0 because nothing that `method` sees uses it.
 
-    One used only in Φ_0, before a truncation window, or at other steps of a schedule has a
-    legitimate gradient of 0. So only leaves whose gradient is 0 are looked into, and the run is
-    repeated no further than to where each of them is used.
+    One used before a truncation window alone, or at later steps of a schedule, has a legitimate
+    gradient of 0. So only leaves whose gradient is 0 are looked into, and the run is repeated no
+    further than to where each of them is used.
 
     Arguments:
         hyper: λ.
@@ -25,28 +26,60 @@ def refuse_unused(
         outer, start: E and Φ_0, as applied.
         step_at: step_at(state, t), the step to be met again.
         n_steps: how many there were.
+        method: what computed the gradients.
+        start_once: whether later outer iterations go on without Φ_0.
 
     Raises:
-        ValueError: one is, by its path.
+        ValueError: one is, by its path: nothing uses it; only Φ_0 does, which an implicit method
+            and a loop that goes on from the last state do not see; or only the steps do, and an
+            unrolled method had none.
     """
+    floats = [
+        k
+        for k, leaf in enumerate(leaves(hyper))
+        if isinstance(leaf, Tensor) and leaf.is_floating_point()
+    ]
+    no_steps = method.unrolled and n_steps == 0
+    keeps_start = method.unrolled and not start_once
     suspects = {
         k
-        for k, (leaf, grad) in enumerate(zip(leaves(hyper), grads, strict=True))
-        if isinstance(leaf, Tensor) and leaf.is_floating_point() and _is_zero(grad)
+        for k in floats
+        if no_steps or ((start_once or _is_zero(grads[k])) and outer.direct[k] is None)
     }
-    suspects -= {k for k in suspects if outer.direct[k] is not None}
     if not suspects:
         return
     traced, state = start.traced()
-    suspects -= _reached(leaves(state), [traced])
+    by_start = _reached(leaves(state), [traced]) & suspects
+    if keeps_start:
+        suspects -= by_start
     state = start.run()
     for t in range(max(1, n_steps)):  # without a step, those to come count
         if not suspects:
             return
         step = step_at(state, t)
         _, traced, new = step.traced()
-        suspects -= _reached(leaves(new), [traced])
+        found = _reached(leaves(new), [traced]) & suspects
+        if found and no_steps:
+            raise ValueError(
+                f"hyper{paths(hyper)[min(found)]} acts through the steps of the dynamics, and with "
+                f"n_steps=0 {type(method).__name__} differentiates none; take steps, or use an "
+                "implicit method (FixedPoint, ConjugateGradient) at a solution found elsewhere"
+            )
+        suspects -= found
         state, _ = step.run()
+    suspects -= {k for k in suspects if outer.direct[k] is not None}
+    if suspects & by_start:
+        path = paths(hyper)[min(suspects & by_start)]
+        if not method.unrolled:
+            raise ValueError(
+                f"hyper{path} acts through start= alone: it changes where the training begins, not "
+                "where its solution lies, so an implicit method has no gradient for it; use "
+                "Reverse or Forward"
+            )
+        raise ValueError(
+            f"hyper{path} acts through start= alone, and warm_start='state' applies start= in the "
+            "first outer iteration only; use warm_start=False"
+        )
     if suspects:
         k = min(suspects)
         raise ValueError(

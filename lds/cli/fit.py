@@ -196,7 +196,7 @@ def fit(
 
     from lds.checkpoints import begin_run
     from lds.cli.run_folder import save
-    from lds.experiments.fit import fit_dataset
+    from lds.experiments.fit import discard_checkpoints, fit_dataset
 
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
         torch.set_num_threads(1)
@@ -228,6 +228,8 @@ def fit(
             if plan["controls"]:
                 shown.controls()
 
+        if force:
+            discard_checkpoints(folder)
         try:
             report = fit_dataset(
                 data,

@@ -100,7 +100,8 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             names, their places, or a mask; "from_dtype" are those of pandas' dtype category.
         random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
         checkpoint: folder in which the state of a fit is kept after every outer iteration; None
-            keeps none. One folder is for one fit at a time.
+            keeps none. One folder is for one fit: one that holds an earlier fit is refused, unless
+            that is resumed.
         resume: True goes on from what is kept there, on a CPU to bitwise the same result as without
             the interruption; where nothing is, `fit` begins. Data, options and an int
             `random_state` must be the same, but for max_iter and patience.

@@ -225,6 +225,7 @@ def learn_structure(
         device: where to compute.
         on_iteration: called after each outer iteration.
         checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
+            One that holds an earlier run's is refused, unless that is resumed.
         resume: True goes on from there, on a CPU to bitwise the same result as without the
             interruption; where nothing is, it begins.
         options: those of `lds.config.LDSConfig`, by name, `seed` and `method` among them; the

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from lds.bilevel.resume import discard
 from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset
 from lds.graphs.knn import knn_adjacency
@@ -114,6 +115,12 @@ def fit_dataset(
     except KeyboardInterrupt:  # LDS's own result stands
         return report
     return FitReport(dataset, result, found, report.seconds)
+
+
+def discard_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of an earlier run in a folder, those of its control too."""
+    for one in (folder, folder / CONTROLS):
+        discard(one)
 
 
 def starting_graph(dataset: NodeDataset, config: LDSConfig) -> sp.csr_array:

@@ -129,6 +129,7 @@ def learn(
         held_out: symmetric CSR of edges taken from the graph before, to be told of in the history;
             None where there are none.
         checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
+            One that holds an earlier run's is refused, unless that is resumed.
         resume: True goes on from there, on a CPU to bitwise the same result as without the
             interruption; without a checkpoint there yet, it begins. max_iter and patience may
             differ from those it was begun with.
@@ -137,8 +138,8 @@ def learn(
         The best weights and distribution by accuracy on the stopping rows, ties by their loss.
 
     Raises:
-        ValueError: an input cannot be learned from (see `checks.check_problem`), or the checkpoint
-            and the one before it are damaged or of another run.
+        ValueError: an input cannot be learned from (see `checks.check_problem`), a checkpoint
+            is in the way, or it and the one before it are damaged or of another run.
         NonFiniteError: a loss is not finite before the first outer iteration ended.
     """
     if resume and checkpoint is None:

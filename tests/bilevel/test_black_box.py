@@ -83,7 +83,7 @@ def test_a_training_without_derivatives_is_tuned(estimator):
     solution = bilevel.solve_black_box(
         estimate, torch.full((4,), 0.5).double(), n_outer=60,
         optimizer=functools.partial(torch.optim.SGD, lr=0.02),
-        projection=bilevel.projections.box(0.1, 0.9),
+        projection=bilevel.projections.box(0.1, 0.9), keep="last",
     )  # fmt: skip
     assert (solution.last.hyper > 0.5).tolist() == [True, False, True, False]
 

@@ -184,7 +184,7 @@ def test_a_batch_of_tasks_keeps_the_statistics_of_each():
     torch.testing.assert_close(found.grad, sum(r.grad for r in single) / 2, rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("warm_start", [False, "params", "state"])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
     case = Case("batch-norm")
 

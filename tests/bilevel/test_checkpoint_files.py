@@ -36,11 +36,16 @@ def test_nothing_there_is_no_state(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_from_the_start_empties_the_place(tmp_path):
+def test_a_run_from_the_start_writes_over_no_checkpoint(tmp_path):
     checkpoint = saved(tmp_path)
+    there = {path.name for path in tmp_path.iterdir()}
     (tmp_path / f".{NAME}.killed").write_bytes(b"half")
+    with pytest.raises(ValueError, match="resume=True to go on with it, or another folder"):
+        checkpoint.begin(resume=False)
+    assert {path.name for path in tmp_path.iterdir()} == there
+    for path in tmp_path.iterdir():
+        path.unlink()
     assert checkpoint.begin(resume=False) is None
-    assert not list(tmp_path.iterdir())
 
 
 def damage(path: Path, how: str) -> None:

@@ -76,7 +76,7 @@ def test_online_too():
 
 
 def test_used_in_the_start_alone():
-    """Whole reverse mode differentiates Φ_0; truncated and implicit, its 0 is legitimate."""
+    """Reverse and forward mode differentiate Φ_0; a window cuts it off; implicit methods refuse."""
     dynamics = bilevel.GradientDescent(
         lambda w, hyper: quadratic(w, hyper),
         0.5,
@@ -87,10 +87,61 @@ def test_used_in_the_start_alone():
         (bilevel.Reverse(), 0.125),
         (bilevel.Forward(), 0.125),
         (bilevel.Reverse(2), 0.0),
-        (bilevel.FixedPoint(3), 0.0),
-        (bilevel.ConjugateGradient(3), 0.0),
     ]:
         assert float(hypergradient(dynamics, hyper=hyper, method=method).grad["start"]) == expected
+    for method in IMPLICIT.values():
+        for n_steps in (0, 3):
+            with pytest.raises(
+                ValueError, match=r"hyper\['start'\] acts through start= alone: .*use"
+            ):
+                hypergradient(dynamics, hyper=hyper, method=method, n_steps=n_steps)
+
+
+@pytest.mark.parametrize("method", IMPLICIT)
+def test_an_own_start_of_an_own_dynamics_is_refused_too(method):
+    dynamics = bilevel.Dynamics(
+        lambda params, hyper: [params * hyper["scale"], params],
+        lambda state, hyper, t: [0.5 * (state[0] + hyper["goal"]), state[1]],
+        lambda state: state[0],
+    )
+    hyper = {"goal": scalar(1.0), "scale": scalar(2.0)}
+    with pytest.raises(ValueError, match=r"hyper\['scale'\] acts through start= alone"):
+        hypergradient(dynamics, hyper=hyper, method=IMPLICIT[method])
+
+
+@pytest.mark.parametrize("method", EXACT)
+@pytest.mark.parametrize("direct", [0.0, 0.1])
+def test_no_steps_and_a_hyperparameter_of_the_steps(method, direct):
+    """Weights found elsewhere, detached: ∂E/∂λ is 0, or its direct part alone."""
+    solved = scalar(1.0)
+    with pytest.raises(ValueError, match=r"hyper\['goal'\] acts through the steps .*n_steps=0 "):
+        bilevel.hypergradient(
+            bilevel.GradientDescent(quadratic),
+            lambda w, hyper: (w - 3) ** 2 + direct * hyper["goal"],
+            solved, {"goal": solved}, 0, method=EXACT[method],
+        )  # fmt: skip
+    for implicit in IMPLICIT.values():  # dw*/dλ = 1
+        found = bilevel.hypergradient(
+            bilevel.GradientDescent(quadratic, 1.0),
+            lambda w, hyper: (w - 3) ** 2 + direct * hyper["goal"],
+            solved, {"goal": solved}, 0, method=implicit,
+        )  # fmt: skip
+        assert float(found.grad["goal"]) == pytest.approx(-4.0 + direct)
+
+
+def test_a_start_that_is_applied_once_cannot_be_tuned():
+    dynamics = bilevel.GradientDescent(
+        quadratic, 0.5, start=lambda params, hyper: params + hyper["start"]
+    )
+    hyper = {"goal": scalar(1.0), "start": scalar(0.5)}
+    run = (dynamics, first, scalar(0.0), hyper, 2)
+    with pytest.raises(
+        ValueError, match=r"hyper\['start'\] acts through start= alone, and warm_sta"
+    ):
+        bilevel.solve(*run, n_outer=2, warm_start="state")
+    for warm in (False, "params"):
+        moved = bilevel.solve(*run, n_outer=2, warm_start=warm).last.hyper["start"]
+        assert float(moved) != 0.5
 
 
 @pytest.mark.parametrize("method", [bilevel.Reverse(2), bilevel.Reverse(2, checkpoint="sqrt")])

@@ -306,11 +306,28 @@ def test_negative_curvature_is_reported_with_its_number():
 
 def test_a_growing_fixed_point_iteration_is_reported_with_its_number():
     problem = Quadratic(low=0.5, high=2.0)
-    with pytest.warns(bilevel.ContractionWarning, match=r"step 0: .* grows by 1\.500 a step"):
+    with pytest.warns(bilevel.ContractionWarning, match=r"step 0: .* grows by 1\.5 a step"):
         result = problem.run(
             bilevel.FixedPoint(n_iter=60), lambda L, lr: bilevel.GradientDescent(L, 1.25)
         )
     assert result.info["contraction"] == pytest.approx(1.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("make", [bilevel.Adam, bilevel.RMSprop])
+@pytest.mark.parametrize("n_iter", [5, 400])
+def test_an_adaptive_optimiser_at_its_solution_is_no_matter_of_the_step_size(make, n_iter):
+    """Whether the series overflows or only grows."""
+    problem = Quadratic()
+    message = rf"not a contraction.*{make.__name__} divides by .* no step size helps; use Conj"
+    caught = (
+        pytest.warns(bilevel.ContractionWarning, match=message)
+        if n_iter == 5
+        else pytest.raises(bilevel.NonFiniteError, match=message)
+    )
+    with caught:
+        problem.run(
+            bilevel.FixedPoint(n_iter), lambda L, lr: make(L, 1e-3), w=problem.solution() + 1e-6
+        )
 
 
 def test_a_contraction_is_reported_without_a_warning():

@@ -97,9 +97,10 @@ def test_after_an_interruption(loop, where, tmp_path):
     assert_same(run(tmp_path, resume=True), run())
 
 
+@pytest.mark.filterwarnings("ignore:the inner loss changes from call to call:UserWarning")
 def test_warm_starts_of_weights_and_of_linear_systems_go_on(tmp_path):
     options = {
-        "warm_start": True,
+        "warm_start": "params",
         "method": bilevel.FixedPoint(5),
         "stopping": stopping.patience(9),
     }
@@ -155,7 +156,7 @@ def test_a_crash_between_the_two_files_loses_one_iteration_at_most(tmp_path):
     [
         ({"seed": 4}, "seed: 3 there, 4 here"),
         ({"method": bilevel.Forward()}, r"method: 'None' there, 'Forward\(chunk=None\)' here"),
-        ({"warm_start": True}, "warm_start: False there, True here"),
+        ({"warm_start": "state"}, "warm_start: False there, 'state' here"),
         (
             {"optimizer": functools.partial(torch.optim.SGD, lr=0.1)},
             "optimizer: .Adam .* there, .SGD .* here",
@@ -180,13 +181,29 @@ def test_of_another_loop_or_other_hyperparameters_too(tmp_path):
         )  # fmt: skip
 
 
-def test_a_run_begun_anew_leaves_nothing_of_the_one_there(tmp_path):
-    """Else a crash before its first checkpoint would have it go on from the other's."""
-    batch(tmp_path, n_outer=2)
-    batch(tmp_path, n_outer=1, seed=9)
-    assert [path.exists() for path in files(tmp_path)] == [True, False]
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is of another run"):
-        batch(tmp_path, resume=True)
+def black_box(folder=None, n_outer=6, **more):
+    return bilevel.solve_black_box(
+        lambda lam, k: (lam**2, 2 * lam), scalar(1.0), n_outer=n_outer, checkpoint=folder, **more
+    )
+
+
+@pytest.mark.parametrize("run", [batch, online, black_box])
+@pytest.mark.parametrize("left", ["both", "the one before", "a damaged one"])
+def test_a_checkpoint_is_never_written_over(run, left, tmp_path):
+    run(tmp_path, n_outer=3)
+    latest, before = files(tmp_path)
+    if left == "the one before":
+        latest.unlink()
+    elif left == "a damaged one":
+        latest.write_bytes(b"junk")
+        before.unlink()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    message = r"checkpoint='.*' holds the checkpoint of an earlier run.*resume=True.*another folder"
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    if left != "a damaged one":
+        assert run(tmp_path, resume=True).reason == run().reason
 
 
 class Malicious:

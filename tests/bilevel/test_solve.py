@@ -137,7 +137,7 @@ def test_it_leaves_its_inputs_alone_and_keeps_integer_leaves():
 
 
 def test_warm_starts_begin_where_the_last_run_ended():
-    cold, warm = solve(n_steps=1, n_outer=3), solve(n_steps=1, n_outer=3, warm_start=True)
+    cold, warm = solve(n_steps=1, n_outer=3), solve(n_steps=1, n_outer=3, warm_start="params")
     w = lam = 0.0
     for record in warm.history:
         w = 0.5 * (w + lam)
@@ -337,7 +337,7 @@ def test_episodes_bring_their_own_dynamics_and_objective():
         return INNER, lambda w, lam: (w - goals[k]) ** 2
 
     solution = bilevel.solve(
-        episode, None, scalar(0.0), scalar(0.0), 4, n_outer=4, optimizer=DESCENT
+        episode, None, scalar(0.0), scalar(0.0), 4, n_outer=4, optimizer=DESCENT, keep="last"
     )
     lam, r = 0.0, 1 - 0.5**4
     for record, c in zip(solution.history, goals, strict=True):

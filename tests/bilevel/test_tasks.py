@@ -104,7 +104,9 @@ def test_one_fold_at_random_an_outer_iteration():
 
     w = bilevel.stacked(torch.zeros(D, dtype=torch.float64), 1)
     still = functools.partial(torch.optim.SGD, lr=0.0)
-    solution = bilevel.solve(episode, None, w, scalar(0.1), 5, n_outer=12, optimizer=still)
+    solution = bilevel.solve(
+        episode, None, w, scalar(0.1), 5, n_outer=12, optimizer=still, keep="last"
+    )
     inner, outer = bilevel.over_tasks(*losses, folds)
     whole = bilevel.hypergradient(
         bilevel.GradientDescent(inner, 0.1), outer,

@@ -431,6 +431,11 @@ def test_an_existing_folder_is_kept_unless_forced(lds, tmp_path):
     assert "is not empty" in err
     assert lds("fit", "iris", *QUICK, "--out", run, "--force")[0] == 0
     assert (run / "mine.txt").exists()
+    kept = (run / "checkpoint.pt").read_bytes()
+    assert lds("fit", "iris", *QUICK, "--out", run)[0] == 2
+    assert (run / "checkpoint.pt").read_bytes() == kept
+    assert lds("fit", "iris", *QUICK, "--out", run, "--force", "--seed", "1")[0] == 0
+    assert (run / "checkpoint.pt").read_bytes() != kept
 
 
 def test_version_and_names(lds):

@@ -84,12 +84,14 @@ def test_an_ended_run_goes_on_with_more_iterations_or_not_at_all(tmp_path):
     assert stopped.history == whole.history
 
 
-def test_without_resume_it_begins_anew(tmp_path):
+def test_without_resume_nothing_is_written_over(tmp_path):
     learn(*problem(max_iter=2), checkpoint=tmp_path)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     seen = []
-    learn(*problem(max_iter=1), checkpoint=tmp_path, on_iteration=seen.append)
-    assert [record.iteration for record in seen] == [0]
-    assert {path.name for path in tmp_path.iterdir()} == {NAME}
+    with pytest.raises(ValueError, match=r"holds the checkpoint of an earlier run.*resume=True"):
+        learn(*problem(max_iter=1), checkpoint=tmp_path, on_iteration=seen.append)
+    assert not seen
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
 
 
 def test_a_damaged_checkpoint_costs_one_iteration(tmp_path):

@@ -1,0 +1,105 @@
+"""Weights, linear system and hyperparameters move together, a step each on one mini-batch."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lds.bilevel.dynamics import ObjectiveDynamics
+from lds.bilevel.implicit import refuse_settings
+from lds.bilevel.linearized import check_fits
+from lds.bilevel.method import AbstractHypergradient, Memory
+from lds.bilevel.step import Outer, Start, Step
+from lds.bilevel.tensors import (
+    Columns,
+    Traced,
+    Tree,
+    add,
+    axpy,
+    detach,
+    differentiate,
+    leaves,
+    rebuild,
+)
+
+
+@dataclass
+class _Last(Memory):
+    """∇_w L of the last step, with history, where it was taken."""
+
+    params: Traced | None = None
+    hyper: Traced | None = None
+    grads: list[Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class SOBA(AbstractHypergradient):
+    """One stochastic step of each: w ← Φ(w), q ← q - ρ (q ∂²L/∂w² - ∂E/∂w), ∂E/∂λ - q ∂²L/∂w∂λ.
+
+    The three share one graph of ∇_w L on one batch; q goes on from one outer iteration to the next
+    (`solve` hands it over). For ``solve(..., n_steps=1, warm_start="state")``, where L and E draw
+    batches; of more steps the last one counts. Time: an application of Φ, a product with the
+    Hessian and ∇E; memory: one step's graph. Biased in the first iterations, where q is not yet
+    that of w. E is taken after the step of w, not before it.
+
+    References:
+        Dagréou et al., 2022, Algorithm 1 (SOBA), https://arxiv.org/abs/2201.13409
+
+    Arguments:
+        lr: ρ, the step size of the linear system, below 2 over the largest eigenvalue of ∂²L/∂w².
+
+    Raises:
+        ValueError: `lr` is not positive and finite; in use, there is no step, or hyper holds an
+            optimiser setting of the dynamics.
+        TypeError: in use, the dynamics is not made of an inner objective.
+    """
+
+    unrolled: ClassVar[bool] = False
+
+    lr: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"SOBA(lr) must be positive and finite, got {self.lr}")
+
+    def start(self, start: Start | None, n_steps: int | None = None) -> _Last:
+        """Nothing is kept but q and the last step."""
+        return _Last()
+
+    def observe(self, memory: _Last, step: Step) -> tuple[Tree, Tensor | None]:
+        """Take the step, and keep the graph of its gradient."""
+        phi = step.dynamics
+        if not (isinstance(phi, ObjectiveDynamics) and phi.stationary):
+            raise TypeError(
+                "SOBA needs a dynamics made of an inner objective, such as GradientDescent, "
+                f"Momentum or Adam, got {type(phi).__name__}; use FixedPoint(1)"
+            )
+        memory.params, memory.hyper = Traced(phi.params(step.state)), Traced(step.hyper)
+        with step.replay(), torch.enable_grad():
+            memory.grads = phi.gradient(memory.params.tree, memory.hyper.tree, step.t)
+        with torch.no_grad():
+            return phi.update(step.state, detach(memory.grads), step.hyper, step.t), None
+
+    def gradient(self, memory: _Last, outer: Outer) -> list[Any]:
+        """∂E/∂λ - q ∂²L/∂w∂λ, and q for the next time."""
+        if memory.grads is None or memory.params is None or memory.hyper is None:
+            raise ValueError("SOBA needs n_steps of at least 1 (one is meant), got 0")
+        w: list[Tensor] = memory.params.inputs()
+        check_fits(memory.solution, w)
+        b = leaves(outer.step.dynamics.params(rebuild(outer.step.state, outer.adjoint)))
+        if memory.solution is None:
+            refuse_settings(outer)
+            q: Columns = [torch.zeros_like(leaf) for leaf in w]
+        else:
+            q = memory.solution
+        h = memory.hyper.inputs()
+        wanted = [leaf for leaf in h if leaf.requires_grad]
+        found = differentiate(memory.grads, [*w, *wanted], q)
+        residual = axpy(-1.0, b, found[: len(w)])
+        memory.solution = axpy(-self.lr, residual, q)
+        rest = iter(found[len(w) :])
+        mixed = memory.hyper.gradients([next(rest) if leaf.requires_grad else None for leaf in h])
+        memory.grads = None
+        return add(outer.direct, [None if part is None else -part for part in mixed])
