@@ -48,7 +48,8 @@ MOST_NAMED = 5
 """Classes that a message names."""
 
 FEW = 10
-"""Classes that are never too many; of more, a warning says so where most have one labelled row."""
+"""Classes that are never too many; more than one for two labelled rows are told of, and
+refused if they are numbers far apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +145,8 @@ def check_enough(
         least: labelled rows needed.
 
     Raises:
-        ValueError: fewer of them, one class only, or a class of its own for every labelled row.
+        ValueError: fewer of them, one class only, a class of its own for every labelled row, or
+            numbers far apart that hardly repeat.
     """
     n_labelled, n_classes = int((codes >= 0).sum()), np.unique(codes[codes >= 0]).size
     if n_labelled < least or n_classes < 2:
@@ -154,6 +156,18 @@ def check_enough(
             f"{needed}, got {n_labelled} rows and as many classes: no class has a second row; a "
             "classifier cannot learn a continuous target or an identifier"
         )
+    if n_classes > max(FEW, n_labelled / 2) and _are_spread(classes):
+        raise ValueError(
+            f"{needed}, got {n_classes} different numbers in {n_labelled} labelled rows: a "
+            "quantity (Unknown label type: continuous), and lds classifies; put them into classes"
+        )
+
+
+def _are_spread(classes: Sequence[Any] | NDArray[Any]) -> bool:
+    """Whether they are numbers of which most between the smallest and the largest are missing."""
+    values = [decimal(str(name)) for name in classes]
+    numbers = [value for value in values if value is not None]
+    return len(numbers) == len(values) and max(numbers) - min(numbers) > 2 * len(numbers)
 
 
 def check_trains(

@@ -165,6 +165,15 @@ def test_a_word_for_unknown_is_told_of():
         encode_labels(["a", "Unknown", "b"] * 2, 6)
 
 
+def test_numbers_far_apart_that_hardly_repeat_are_a_quantity() -> None:
+    """Prices; numbers of classes lie side by side."""
+    prices = [100 * k + k % 7 for k in range(40)] + [0, 101]
+    with pytest.raises(ValueError, match="40 different numbers in 42 labelled rows: a quantity"):
+        encode_labels(prices, len(prices))
+    repeated = prices * 3
+    assert encode_labels(repeated, len(repeated))[1].size == 40
+
+
 def test_many_classes_are_told_of():
     y = np.arange(22) // 2
     y[:6] = [20, 21, 22, 23, 24, 25]

@@ -326,14 +326,30 @@ def test_further_rows_have_the_decimal_mark_of_the_table(tmp_path: Path) -> None
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("name", "n_rows"), [("raw-german", 1000), ("raw-horse-colic", 300), ("raw-auto_imports", 201)]
+    ("name", "n_rows", "target"),
+    [("raw-german", 1000, -1), ("raw-horse-colic", 300, -1), ("raw-auto_imports", 201, 6)],
 )
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
-def test_real_files_without_a_header_lose_no_row(name: str, n_rows: int, data_folder: Path) -> None:
+def test_real_files_without_a_header_lose_no_row(
+    name: str, n_rows: int, target: int, data_folder: Path
+) -> None:
+    data = load(real(data_folder, name), target=target)
+    lines = real(data_folder, name).read_text().splitlines()
+    assert data.n_nodes == n_rows
+    assert [data.classes[label] for label in data.labels] == [
+        line.split(",")[target].strip() for line in lines
+    ]
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_a_column_of_prices_is_no_target(data_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"'column_26' .* 186 different numbers .*: a quantity"):
+        load(real(data_folder, "raw-auto_imports"), target="-1")
+
+
+def real(data_folder: Path, name: str) -> Path:
     path = data_folder / "tables" / f"{name}.csv"
     if not path.is_file():
         pytest.skip(f"{path} is not there; data/README.md says how LDS_DATA is laid out")
-    data = load(path, target="-1")
-    last = [line.rsplit(",", 1)[1].strip() for line in path.read_text().splitlines()]
-    assert data.n_nodes == n_rows
-    assert [data.classes[label] for label in data.labels] == last
+    return path
