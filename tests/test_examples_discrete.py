@@ -78,3 +78,14 @@ def test_dependency_mask(run):
     directed, undirected, _ = rows["mask by hypergradients"]
     assert 0 < directed <= undirected <= 1
     assert rows["graphical lasso, best threshold"][0] >= rows["graphical lasso"][0]
+
+
+@pytest.mark.parametrize("data", ["wine", "digits"])
+def test_permutation(run, data):
+    rows = run("permutation", "--data", data)
+    assert rows["right order (not known)"][0] == 100
+    assert rows["random order"][0] < 50 < rows["means of each class"][0]
+    matched, accuracy, _ = rows["Gumbel-Sinkhorn by hypergradients"]
+    assert 0 <= matched <= 100
+    assert 0 < accuracy <= 100
+    assert rows["random order"][1] < rows["right order (not known)"][1]

@@ -1,4 +1,7 @@
-"""Discrete hyperparameters: distributions, and gradients through their draws. Torch only."""
+"""Discrete hyperparameters: distributions, and gradients through their draws.
+
+Torch only, but for the assignment solver of SciPy that permutations need.
+"""
 
 from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
@@ -12,6 +15,7 @@ from lds.discrete.estimators import (
 )
 from lds.discrete.imle import imle
 from lds.discrete.ksubset import KSubset
+from lds.discrete.permutation import gumbel_sinkhorn, matching, sinkhorn
 from lds.discrete.rebar import rebar
 from lds.discrete.thinning import ThinningTable
 
@@ -22,10 +26,13 @@ __all__ = [
     "KSubset",
     "ThinningTable",
     "disarm",
+    "gumbel_sinkhorn",
     "gumbel_softmax",
     "imle",
+    "matching",
     "rebar",
     "reinmax",
     "score_function",
+    "sinkhorn",
     "straight_through",
 ]
