@@ -85,7 +85,7 @@ def main() -> None:
         often = np.isin(truth, [c for c in set(truth) if (truth == c).sum() >= 8])
         cells, truth = cells[often].reset_index(drop=True), truth[often]
         X = cells.drop(columns=target).replace("?", np.nan)
-        X = X.apply(number_or_text)
+        X = X.apply(number_or_text).rename(columns=str)
         for seed in range(options.seeds):
             known, test = train_test_split(
                 np.arange(len(truth)), train_size=N_LABELS, stratify=truth, random_state=seed
