@@ -1,5 +1,7 @@
 """What a run needs of its input, checked in one place before any work or allocation."""
 
+import warnings
+
 import numpy as np
 import psutil
 import scipy.sparse as sp
@@ -21,6 +23,10 @@ LISTED_BYTES = 3 * 8
 
 MESSAGES = 8
 """Numbers a pair, a hidden channel and a step that a network on edges keeps at least."""
+
+LOST = 1e-2
+"""Rounding of the networks' precision, as a share of a column's range, from which on its values run
+together."""
 
 AUTO_SHARE = 0.25
 """Of the memory available, what `support="auto"` gives to them before it goes sparse."""
@@ -67,7 +73,35 @@ def check_problem(
         raise ValueError(
             "start must be a starting graph with method='lds', got None; see knn_adjacency"
         )
+    if config.method == "lds" or start is None:
+        _warn_of_features(features, dtype, centred=config.method != "lds")
     return None if start is None else check_adjacency(start, n_nodes)
+
+
+def _warn_of_features(features: Features, dtype: torch.dtype, *, centred: bool) -> None:
+    """Say what a network cannot see: rows that are all the same, or lost by rounding."""
+    if sp.issparse(features):
+        return
+    x = np.asarray(features)
+    spread = x.max(0) - x.min(0)
+    if not spread.any():
+        warnings.warn(
+            "features are the same for every row, so that nothing tells rows apart; "
+            "learn_structure makes features from a graph",
+            UserWarning,
+            stacklevel=5,
+        )
+        return
+    lost = (spread > 0) & (np.abs(x).max(0) * torch.finfo(dtype).eps > LOST * spread)
+    if lost.any() and not centred:
+        column = int(lost.argmax())
+        warnings.warn(
+            f"column {column} of features lies around {x[:, column].mean():.3g} and varies by "
+            f"{spread[column]:.3g}, which {str(dtype).removeprefix('torch.')} cannot tell apart; "
+            "subtract the mean, as StandardScaler does, or use the default method, which does",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _check_roles(labels: NDArray[np.int64], split: Split, n_nodes: int) -> None:
