@@ -11,6 +11,10 @@ of A. The hyperparameter are the logits of the permutation, met through Gumbel-S
 Beside it, with the same labels: columns matched by their means in each class, in one assignment;
 a random order; and the right one, which is not known. The accuracy is that of a model trained on B
 in the order found, on the other rows of A.
+
+On wine the learned order predicts nearly as well as the right one (93.8 % beside 96.0 %, random:
+46.9 %), but only 18 % of its columns are the right ones: to an objective of predictions, columns
+that tell classes apart alike are the same. Means of each class tell them apart (90 %).
 """
 
 import argparse
@@ -80,7 +84,7 @@ def by_hypergradients(n_outer: int, problem: Problem, seed: int) -> Tensor:
     """The best permutation under logits learned by hypergradients."""
 
     def inner(w: dict[str, Tensor], hyper: Tensor) -> Tensor:
-        order = discrete.gumbel_sinkhorn(hyper, temperature=1.0, noise=0.3)
+        order = discrete.gumbel_sinkhorn(hyper, temperature=0.3, noise=0.1)
         return cross_entropy(logits(w, problem.x_b @ order.mT), problem.y_b)
 
     def outer(w: dict[str, Tensor], hyper: Tensor) -> Tensor:
@@ -94,7 +98,7 @@ def by_hypergradients(n_outer: int, problem: Problem, seed: int) -> Tensor:
         torch.zeros(n, n),
         n_steps=N_STEPS,
         n_outer=n_outer,
-        optimizer=functools.partial(torch.optim.Adam, lr=0.2),
+        optimizer=functools.partial(torch.optim.Adam, lr=0.1),
         seed=seed,
     )
     return discrete.matching(solution.last.hyper)
