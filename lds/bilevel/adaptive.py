@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds.bilevel.dynamics import ObjectiveDynamics, Setting, by_leaf, in_range, setting
+from lds.bilevel.dynamics import ObjectiveDynamics, Setting, in_range, setting
+from lds.bilevel.groups import by_leaf
 from lds.bilevel.tensors import Tree, leaves, rebuild, tree_map
 
 
@@ -32,6 +33,16 @@ class Adam(ObjectiveDynamics):
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
         max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
@@ -168,6 +179,16 @@ class RMSprop(ObjectiveDynamics):
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
         max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.

@@ -6,8 +6,7 @@ a spectral norm. Plain training writes both into the module. Here the weights tr
 it met before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -160,14 +159,22 @@ def collecting() -> Collected | None:
     return _collected.get()
 
 
-@contextmanager
-def collect(into: Collected) -> Iterator[Collected]:
+class collect:  # noqa: N801 (a context manager, as a class: quick)
     """Report the new buffers of a block to `into`."""
-    token = _collected.set(into)
-    try:
-        yield into
-    finally:
-        _collected.reset(token)
+
+    __slots__ = ("_into", "_token")
+
+    def __init__(self, into: Collected) -> None:
+        self._into = into
+
+    def __enter__(self) -> Collected:
+        """Begin, and hand out what is reported to."""
+        self._token = _collected.set(self._into)
+        return self._into
+
+    def __exit__(self, *error: object) -> None:
+        """End, whatever happened."""
+        _collected.reset(self._token)
 
 
 class _Held(torch.autograd.Function):

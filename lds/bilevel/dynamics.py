@@ -5,7 +5,6 @@ weights off a state. Nothing is changed in place, so any step can be applied aga
 differentiated.
 """
 
-import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from lds.bilevel.buffers import Collected, Refused, collect, joined, split
 from lds.bilevel.checks import check_leaves, check_state
+from lds.bilevel.groups import by_leaf
 from lds.bilevel.tensors import (
     Columns,
     Tree,
@@ -276,6 +276,11 @@ class ObjectiveDynamics(Dynamics):
             collected.constant = False
         _refuse_sparse(params, grads)
         _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
         buffers = collected.follow(buffers)
         return loss, list(grads), buffers if differentiable else detach(buffers)
 
@@ -298,6 +303,11 @@ class ObjectiveDynamics(Dynamics):
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
         joint = [found.get(id(leaf)) for leaf in [*w, *h]]
+        _refuse_sparse(state["params"], joint[: len(w)])
+        _refuse_sparse(state["params"], joint[: len(w)])
+        _refuse_sparse(state["params"], joint[: len(w)])
+        _refuse_sparse(state["params"], joint[: len(w)])
+        _refuse_sparse(state["params"], joint[: len(w)])
         _refuse_sparse(state["params"], joint[: len(w)])
         _refuse_sparse(state["params"], joint[: len(w)])
         g = [
@@ -359,42 +369,3 @@ def _refuse_sparse(params: Tree, grads: Sequence[Tensor | None]) -> None:
                 f"the gradient by params{paths(params)[k]} is sparse, and sparse gradients have no "
                 "second derivative here; make the embedding with sparse=False"
             )
-
-
-def by_leaf(name: str, value: Any, params: Tree) -> list[Any]:
-    """A setting for each leaf of the weights.
-
-    Raises:
-        ValueError: a group names no weight, or a weight is in no group.
-    """
-    given = leaves(params)
-    if not isinstance(value, Mapping):
-        return [value] * len(given)
-    names = tuple(_dotted(path) for path in paths(params))
-    return [value[key] for key in _groups(name, tuple(value), names)]
-
-
-def _dotted(path: str) -> str:
-    """The path of a leaf as torch names parameters: "['net']['0.weight']" is "net.0.weight"."""
-    return path.replace("']['", ".").replace("['", "").replace("']", "").strip(".")
-
-
-@functools.lru_cache(maxsize=256)
-def _groups(name: str, keys: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    """The longest key that each name begins with, part by part."""
-    found = []
-    for leaf in names:
-        fits = [key for key in keys if key in ("", leaf) or leaf.startswith(f"{key}.")]
-        if not fits:
-            raise ValueError(
-                f"{name} must have a group for {leaf!r}, got groups {list(keys)}; the group '' "
-                "takes all that are in no other"
-            )
-        found.append(max(fits, key=len))
-    unused = [key for key in keys if key not in found and key != ""]
-    if unused:
-        raise ValueError(
-            f"{name} has the group {unused[0]!r}, with which no parameter's name begins; the names "
-            f"are {list(names)[:8]}"
-        )
-    return tuple(found)

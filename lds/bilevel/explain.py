@@ -1,7 +1,6 @@
 """What torch says when a function cannot be differentiated twice, with the way out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 EXPLANATIONS = (
     (
@@ -45,17 +44,27 @@ EXPLANATIONS = (
 """What is found in an error of torch's, and what it means here; the first that fits counts."""
 
 
-@contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Say in a block's error what to do about it, where that is known."""
-    try:
-        yield
-    except RuntimeError as error:  # NotImplementedError is one
-        if type(error) not in (RuntimeError, NotImplementedError):
-            raise
+class explained:  # noqa: N801 (a context manager, as a class: quick)
+    """Say in a block's error what to do about it, where that is known.
+
+    Arguments:
+        what: the block.
+    """
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        """Raise the explanation, where there is one."""
+        if kind is not RuntimeError and kind is not NotImplementedError:
+            return
         text = str(error)
         for found, meaning in EXPLANATIONS:
             if found in text and meaning not in text:
                 first = text.splitlines()[0].split(". ")[0]
-                raise RuntimeError(f"{what}: {meaning} (torch: {first})") from error
-        raise
+                raise RuntimeError(f"{self._what}: {meaning} (torch: {first})") from error

@@ -112,7 +112,7 @@ def test_forward_mode_draws_once_for_all_tangents(chunk):
     torch.testing.assert_close(forward.grad, reverse.grad, rtol=1e-10, atol=1e-13)
 
 
-def test_a_buffer_holds_copies_of_trees_whatever_their_dtypes():
+def test_a_buffer_holds_copies_and_passes_the_buffers_of_a_module_on():
     state = {"a": torch.ones(2, 3), "b": [torch.zeros(()), torch.zeros(0)]}
     buffer = Buffer(state, 2)
     kept = buffer.keep(1, state)
@@ -120,12 +120,14 @@ def test_a_buffer_holds_copies_of_trees_whatever_their_dtypes():
     assert torch.equal(kept["a"], torch.ones(2, 3))
     assert kept["b"][0].shape == ()
     assert kept["b"][1].shape == (0,)
-    mixed = {"a": torch.ones(2), "n": torch.tensor(3)}
+    mask = torch.ones(5)
+    mixed = {"a": torch.ones(2), "n": torch.tensor(3), "buffers": [{"mask": mask}]}
     kept = Buffer(mixed, 2).keep(0, mixed)
     mixed["a"].zero_()
     mixed["n"].zero_()
     assert torch.equal(kept["a"], torch.ones(2))
     assert torch.equal(kept["n"], torch.tensor(3))
+    assert kept["buffers"][0]["mask"] is mask
 
 
 @pytest.mark.parametrize(
