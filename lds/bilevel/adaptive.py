@@ -8,6 +8,9 @@ which is the derivative of w_t when the gradient stays 0.
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
+from typing import Any
+from typing import Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +35,12 @@ class Adam(ObjectiveDynamics):
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
         max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
@@ -168,6 +177,12 @@ class RMSprop(ObjectiveDynamics):
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
         max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.

@@ -6,6 +6,9 @@ differentiated.
 """
 
 import functools
+import functools
+import functools
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -276,6 +279,9 @@ class ObjectiveDynamics(Dynamics):
             collected.constant = False
         _refuse_sparse(params, grads)
         _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
+        _refuse_sparse(params, grads)
         buffers = collected.follow(buffers)
         return loss, list(grads), buffers if differentiable else detach(buffers)
 
@@ -298,6 +304,9 @@ class ObjectiveDynamics(Dynamics):
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
         joint = [found.get(id(leaf)) for leaf in [*w, *h]]
+        _refuse_sparse(state["params"], joint[: len(w)])
+        _refuse_sparse(state["params"], joint[: len(w)])
+        _refuse_sparse(state["params"], joint[: len(w)])
         _refuse_sparse(state["params"], joint[: len(w)])
         _refuse_sparse(state["params"], joint[: len(w)])
         g = [
