@@ -294,7 +294,7 @@ def is_missing(label: Any) -> bool:
         return True
     try:
         return bool(label != label)
-    except TypeError:  # pandas.NA is neither equal to itself nor different
+    except (TypeError, ArithmeticError):  # pandas.NA, a signalling NaN: not to be compared
         return True
     except ValueError:  # an array is no label, which is for `_of_one_kind` to say
         return False

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,11 @@ def cells_of(raw: Any) -> list[Any]:
     """The cells of a column, text without what surrounds it, None where missing."""
     if isinstance(raw, np.ndarray):
         return [None if np.isnan(c) else int(c) if c.is_integer() else c for c in raw.tolist()]
-    nothing = raw.isna().to_numpy(dtype=bool)
+    try:
+        nothing = raw.isna().to_numpy(dtype=bool)
+    except ArithmeticError:  # of a signalling NaN, which is not to be compared
+        raw = raw.map(lambda cell: None if isinstance(cell, Decimal) and cell.is_snan() else cell)
+        nothing = raw.isna().to_numpy(dtype=bool)
     found: list[Any] = []
     for cell, absent in zip(raw.to_numpy(dtype=object), nothing, strict=True):
         cell = cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell

@@ -18,6 +18,7 @@ are: pixels stay pixels.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -377,10 +378,16 @@ def _check_names(names: Sequence[str], wanted: Sequence[str], notes: Notes) -> N
             f"the table must have the columns {listed(wanted)}, got {listed(names)} "
             f"without {listed(lacking)}"
         )
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        notes.faults.append(
-            f"columns must have different names, got more than one {listed(twice)}; rename them"
-        )
+    if fault := repeated(names):
+        notes.faults.append(fault)
+
+
+def repeated(names: Sequence[str]) -> str:
+    """What is to be said of names that are there twice; "" of different ones."""
+    twice = sorted(name for name, n in Counter(names).items() if n > 1)
+    if not twice:
+        return ""
+    return f"columns must have different names, got more than one {listed(twice)}; rename them"
 
 
 def _say_new(column: Category, values: NDArray[Any], notes: Notes) -> None:

@@ -143,17 +143,17 @@ def decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, boo
         encoding, guessed = _encoding(path, data)
     try:
         text = data.decode(encoding)
-    except LookupError:
-        raise ValueError(
-            f"encoding must be one that Python knows, such as utf-8, cp1252 or utf-16, got "
-            f"{encoding!r}"
-        ) from None
     except UnicodeError as error:
         start = getattr(error, "start", 0)
         line = data[:start].count(b"\n") + 1
         raise ValueError(
             f"{path} is not {encoding}: line {line} has the byte 0x{data[start]:02x}; give its "
             "own encoding, or none to have it found out"
+        ) from None
+    except (LookupError, ValueError):  # the latter of a name with a null character
+        raise ValueError(
+            f"encoding must be one that Python knows, such as utf-8, cp1252 or utf-16, got "
+            f"{encoding!r}"
         ) from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").rstrip("\x1a")
     if "\0" in text:

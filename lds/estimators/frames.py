@@ -9,20 +9,20 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
 from lds.datasets.cells import LARGEST
-from lds.datasets.dtypes import as_pandas
-from lds.datasets.encoding import TableEncoding
+from lds.datasets.dtypes import as_pandas, names_of
+from lds.datasets.encoding import TableEncoding, repeated
 from lds.nn.inputs import as_array
 
 FROM_DTYPE = "from_dtype"
 
 
 def is_frame(X: Any) -> bool:
-    """Whether X is a data frame, of pandas, polars or pyarrow, that is not stored sparse."""
+    """Whether X is a data frame, of pandas, polars or pyarrow, that is no sparse matrix."""
     columns = hasattr(X, "columns") or hasattr(X, "collect_schema")
     if not columns or not (hasattr(X, "iloc") or hasattr(X, "to_pandas") or hasattr(X, "collect")):
         return False
     dtypes = list(getattr(X, "dtypes", ()))
-    return not dtypes or not all(hasattr(dtype, "fill_value") for dtype in dtypes)
+    return not dtypes or not all(getattr(dtype, "fill_value", None) == 0 for dtype in dtypes)
 
 
 def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | None]:
@@ -92,6 +92,8 @@ def later_features(
 
 def _checked_frame(estimator: Any, X: Any, *, reset: bool) -> Any:
     frame = as_pandas(X)
+    if fault := repeated(names_of(frame)):
+        raise ValueError(fault)
     validate_data(estimator, frame, reset=reset, skip_check_array=True)
     least = 2 if reset else 1
     if len(frame) < least or not len(frame.columns):

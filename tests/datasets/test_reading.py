@@ -271,6 +271,7 @@ def test_what_is_no_table_is_refused_with_the_cause(
     [
         ({"separator": "ab"}, "separator must be one character"),
         ({"encoding": "klingon"}, "encoding must be one that Python knows"),
+        ({"encoding": "utf-8\0"}, "encoding must be one that Python knows"),
         ({"encoding": "utf-8"}, "is not utf-8: line 2 has the byte 0xe9"),
     ],
 )

@@ -103,6 +103,14 @@ def test_missing_numbers_of_later_rows_are_the_median_with_a_word():
     assert found.tolist() == [[0.5, np.median(x[:, 1])]]
 
 
+def test_sparse_columns_whose_other_value_is_not_0():
+    column = [1.0, np.nan, np.nan, 2.5]
+    frame = pd.DataFrame({"a": pd.arrays.SparseArray(column)})
+    assert np.array_equal(features(frame), features(pd.DataFrame({"a": column})))
+    zeros = pd.DataFrame({"a": pd.arrays.SparseArray([1.0, 0, 0, 2.5], fill_value=0)})
+    assert sp.issparse(features(zeros))
+
+
 @pytest.mark.parametrize("value", ["blue", [1]])
 def test_an_odd_cell_is_named(value):
     frame = pd.DataFrame(np.random.default_rng(0).standard_normal((N, 3)), columns=list("abc"))
@@ -127,6 +135,7 @@ def test_an_odd_cell_is_named(value):
         (pd.DataFrame(index=range(5)), "a column, got shape"),
         (pd.DataFrame({"a": [1, 1], "b": [None, None]}), "a column that differs between rows"),
         (pd.DataFrame({1: [1, 2], "b": [3, 4]}), "names"),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "^columns must have .* more than one a"),
     ],
 )
 def test_what_cannot_be_used_is_named(X, message):
