@@ -197,7 +197,7 @@ def test_a_verbose_fit_tells_of_outer_iterations_and_the_refit(capsys):
     LDSClassifier(**QUICK, max_iter=2, verbose=True).fit(x, y)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["1", "2"]
-    assert lines[2:] == [f"refit, {done} of 18 members trained" for done in range(19)]
+    assert lines[2:] == [f"refit, {done} of 21 members trained" for done in range(22)]
     LDSClassifier(**QUICK, max_iter=1).fit(x, y)
     assert not capsys.readouterr().out
 

@@ -107,8 +107,26 @@ def adjacencies(draw):
     n = draw(st.sampled_from([6, 6, 6, 3, 2, 1, 0]))
     rng = np.random.default_rng(draw(st.integers(0, 30)))
     a = np.triu(rng.random((n, n)) < 0.5, 1).astype(float)
-    kind = draw(st.sampled_from(["both", "both", "one way", "loops", "weights", "conflict", "large",
-                                 "negative", "nan", "inf", "tiny", "empty", "beyond", "short"]))
+    kind = draw(
+        st.sampled_from(
+            [
+                "both",
+                "both",
+                "one way",
+                "loops",
+                "weights",
+                "conflict",
+                "large",
+                "negative",
+                "nan",
+                "inf",
+                "tiny",
+                "empty",
+                "beyond",
+                "short",
+            ]
+        )
+    )
     a = {
         "both": a + a.T, "one way": a, "loops": a + a.T + np.eye(n), "weights": (a + a.T) * 0.3,
         "conflict": a + 0.5 * a.T, "large": 1e300 * (a + a.T), "negative": a - 0.5 * a.T,
