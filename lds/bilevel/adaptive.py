@@ -8,9 +8,6 @@ which is the derivative of w_t when the gradient stays 0.
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
-from typing import Any
-from typing import Any
-from typing import Any
 
 import torch
 from torch import Tensor

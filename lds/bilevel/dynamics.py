@@ -6,9 +6,6 @@ differentiated.
 """
 
 import functools
-import functools
-import functools
-import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -135,7 +135,10 @@ def test_an_odd_cell_is_named(value):
         (pd.DataFrame(index=range(5)), "a column, got shape"),
         (pd.DataFrame({"a": [1, 1], "b": [None, None]}), "a column that differs between rows"),
         (pd.DataFrame({1: [1, 2], "b": [3, 4]}), "names"),
-        (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "^columns must have .* more than one a"),
+        (
+            pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]),
+            "^columns must have .* more than one a",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(X, message):
