@@ -107,8 +107,10 @@ def read_labels(y: ArrayLike, n_rows: int) -> Labels:
     if array.shape != (n_rows,):
         raise ValueError(f"y must have one label a row of X, ({n_rows},), got {array.shape}")
     if array.dtype.kind == "O":
-        minus = np.array([isinstance(v, Number) and v == UNLABELLED for v in array], dtype=bool)
-        known = ~np.array([is_missing(label) for label in array], dtype=bool) & ~minus
+        there = ~np.array([is_missing(label) for label in array], dtype=bool)
+        minus = np.zeros(n_rows, dtype=bool)
+        minus[there] = [isinstance(v, Number) and v == UNLABELLED for v in array[there]]
+        known = there & ~minus
     else:
         minus = array == UNLABELLED if array.dtype.kind in "if" else np.zeros(n_rows, dtype=bool)
         known = (array == array) & ~minus  # NaN differs from itself

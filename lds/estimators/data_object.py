@@ -101,7 +101,7 @@ def _stacked(rows: list[Any], nodes: list[Any]) -> NDArray[np.float64]:
 
 
 def tensor_of(data: Data, name: str) -> Tensor | None:
-    """A field of a data object, None where it is not there.
+    """A field of a data object, dense but for "x"; None where it is not there.
 
     Raises:
         TypeError: it is no tensor.
@@ -112,4 +112,11 @@ def tensor_of(data: Data, name: str) -> Tensor | None:
             f"data.{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one "
             "of numbers"
         )
-    return None if value is None else value.detach()
+    if value is None:
+        return None
+    return value.detach() if name == "x" else dense(value.detach())
+
+
+def dense(values: Tensor) -> Tensor:
+    """A tensor as a dense one."""
+    return values if values.layout == torch.strided else values.to_dense()

@@ -251,7 +251,7 @@ def _edge_weight(data: Data, choice: Weights | None) -> tuple[str, NDArray[Any] 
     if weight is None and attr is not None and choice != "ignore":
         n_columns = _n_columns(attr)
         if n_columns == 1:
-            name, weight = "data.edge_attr", attr.detach()
+            name, weight = "data.edge_attr", tensor_of(data, "edge_attr")
             say(
                 "data.edge_attr has one column and is taken as the weight of edges, larger is more "
                 "probable; edge_weight='ignore' leaves it out"

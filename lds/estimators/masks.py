@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from lds.estimators.data_object import tensor_of
+from lds.estimators.data_object import dense, tensor_of
 
 SplitChoice = int | Mapping[str, Any]
 """A column of the masks, or nodes by role, as OGB's `get_idx_split` has them."""
@@ -39,7 +39,7 @@ def masked_nodes(
     if isinstance(split, Mapping):
         val_name = "valid" if "valid" in split else "val"
         masks = {f"split[{key!r}]": split.get(key) for key in ("train", val_name)}
-        masks = {k: None if v is None else torch.as_tensor(v) for k, v in masks.items()}
+        masks = {k: None if v is None else _tensor(v, k) for k, v in masks.items()}
         column = None
     else:
         masks = {f"data.{name}": tensor_of(data, name) for name in ("train_mask", "val_mask")}
@@ -98,6 +98,15 @@ def check_split(split: object) -> None:
             "split must be a column of the masks or a mapping of roles to nodes, "
             f"got {type(split).__name__}"
         )
+
+
+def _tensor(nodes: Any, name: str) -> Tensor:
+    try:
+        return dense(torch.as_tensor(nodes))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must be node numbers or a mask, got {type(nodes).__name__} ({error})"
+        ) from error
 
 
 def _n_splits(mask: Tensor | None) -> int | None:

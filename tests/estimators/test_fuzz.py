@@ -1,46 +1,26 @@
 """Whatever is handed to the faces ends in success or in a documented error, never in a stray one.
 
-A documented error is a TypeError, a ValueError or an ArithmeticError (a loss that is not finite)
-with a sentence, raised by this library's or scikit-learn's own checks: not by NumPy, torch or scipy
-on the way.
+Here with fits; `test_fuzz_inputs.py`, `tests/datasets/test_fuzz_frames.py` and `test_fuzz_files.py`
+only read.
 """
-
-import traceback
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 
 from lds import LDSClassifier, learn_structure
+from tests.endings import OPEN, ends_well
 
 CASES, MANY = 60, 300
-OPEN = {"deadline": None, "database": None, "derandomize": True,
-        "suppress_health_check": list(HealthCheck)}  # fmt: skip
 TINY = {"n_neighbors": 2, "hidden_channels": 2, "max_inner": 2, "max_iter": 1, "n_draws": 2,
         "truncation": 1, "seed": 0}  # fmt: skip
-OURS = ("/lds/", "/sklearn/")
-
-
-def ends_well(call):
-    """What the call returns, None after a documented error; anything else is raised."""
-    caught = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return call()
-        except (TypeError, ValueError, ArithmeticError) as error:
-            caught = error
-    raised = Path(traceback.extract_tb(caught.__traceback__)[-1].filename).as_posix()
-    assert any(part in raised for part in OURS), f"{raised} raised {caught!r}"
-    assert len(str(caught)) > 10, f"{caught!r} says nothing"
-    return None
+METHODS = [{"method": "lds"}, {"agreement": 0.0}, {"method": "lds"}, {}]
+"""Without agreement a committee is fitted once, and in half the time."""
 
 
 # Values, some of them fit and some not
@@ -173,7 +153,7 @@ def fuzz_classifier(data):
         fit["adjacency"] = data.draw(graphs(n))
     if "roles" in odd:
         fit |= data.draw(roles(n))
-    method = {"method": data.draw(st.sampled_from(["committee", "lds"]))}
+    method = data.draw(st.sampled_from(METHODS))
     given_options = TINY | method | (data.draw(options()) if "options" in odd else {})
     seed = given_options.pop("seed")
     clf = LDSClassifier(**given_options, random_state=seed)
@@ -221,7 +201,7 @@ def fuzz_pyg(data):
     parts = ["size", "x", "y", "train_mask", "val_mask", "edge_index", "edge_weight", "options"]
     odd = data.draw(some_of(parts))
     graph = data.draw(data_objects(odd))
-    method = {"method": data.draw(st.sampled_from(["committee", "lds"]))}
+    method = data.draw(st.sampled_from(METHODS))
     given_options = TINY | method | (data.draw(options()) if "options" in odd else {})
     learned = ends_well(lambda: learn_structure(graph, **given_options))
     event("fitted" if learned is not None else "refused")

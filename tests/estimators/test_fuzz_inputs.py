@@ -61,6 +61,9 @@ CONTAINERS = {
 }  # fmt: skip
 
 
+PLAIN = ["list", "objects", "series", "array"]
+
+
 def made_by(container, values):
     """The values in a container, or in a list where it cannot hold them."""
     with warnings.catch_warnings():
@@ -73,16 +76,16 @@ def made_by(container, values):
 
 @st.composite
 def label_columns(draw):
-    n = draw(st.sampled_from([12, 12, 30, 5, 3, 1, 0]))
+    n = draw(st.sampled_from([12, 12, 30, 30, 5, 3, 0]))
     rng = np.random.default_rng(draw(st.integers(0, 20)))
-    names = draw(st.sampled_from(CLASSES))
+    names = draw(st.sampled_from([*CLASSES[:3] * 6, *CLASSES]))
     if draw(st.integers(0, 9)) == 0:
         names = rng.standard_normal(n).tolist() or [0.5]
     values = [names[k] for k in rng.integers(0, len(names), n)]
-    for pool in draw(st.sampled_from([(), (BLANK,), (BLANK,), (MARKS,), (BLANK, MARKS)])):
-        mark, share = draw(st.sampled_from(pool)), draw(st.sampled_from([0.1, 0.4, 1.0]))
+    for pool in draw(st.sampled_from([(), (BLANK,), (BLANK,), (BLANK,), (MARKS,)])):
+        mark, share = draw(st.sampled_from(pool)), draw(st.sampled_from([0.1, 0.2, 0.4, 1.0]))
         values = [mark if rng.random() < share else value for value in values]
-    return n, values, made_by(draw(st.sampled_from(sorted(CONTAINERS))), values)
+    return n, values, made_by(draw(st.sampled_from([*PLAIN * 4, *sorted(CONTAINERS)])), values)
 
 
 def fuzz_labels(data):
@@ -162,7 +165,9 @@ def adjacencies(draw):
         "1d sparse": lambda: sp.coo_array(a.ravel()), "datetime": lambda: np.zeros((n, n), "M8[D]"),
     }  # fmt: skip
     names = sorted(forms) if square else [f for f in sorted(forms) if not f.startswith("nx")]
-    return n, forms[draw(st.sampled_from(names))]()
+    form = forms[draw(st.sampled_from(names))]
+    with np.errstate(over="ignore"):
+        return n, form()
 
 
 WEIGHTS = [None, None, None, "given", "scale", "ignore", "other", 1]
@@ -192,7 +197,7 @@ def _unfit(n, x, y, path, mask):
     nan = torch.full((path.shape[1],), torch.nan)
     ones, ramp = torch.ones(path.shape[1]), torch.arange(path.shape[1]).float()
     numbers = torch.arange(n)
-    holes = y.double().index_fill(0, numbers[-2:], torch.nan)
+    holes = y.double().masked_fill(numbers > n - 3, torch.nan)
     return {
         "x": [x.float(), x.bfloat16(), x.int(), x > 0, x[:, 0], x[:, :0], x[:0], x * torch.nan, x / 0,
               x * 1e300, x.to_sparse(), x.to_sparse_csr(), x.numpy(), None, x.to(torch.cfloat), x * 0,
@@ -202,18 +207,18 @@ def _unfit(n, x, y, path, mask):
               torch.nn.functional.one_hot(y), "y", y.to_sparse(), torch.tensor(1), y.half()],
         "train_mask": [~mask, ~mask & mask, mask.int(), mask[:-1], None, mask[:, None], numbers[:4],
                        numbers - 1, mask[:, None].expand(n, 3), mask.float(), numbers[[0, 0]],
-                       mask | True, mask.numpy(), "mask", numbers == 0],
+                       mask | True, mask.to_sparse(), mask.numpy(), "mask", numbers == 0],
         "val_mask": [mask, ~mask & mask, None, None, (~mask).int(), numbers[1::2], numbers == 1,
                      (~mask)[:, None].expand(n, 3), (~mask)[:, None], numbers + n, mask.tolist()],
         "edge_index": [None, path[:, : n - 1], path + n, path - 1, path.float(), path.T, path[:, :0],
-                       path.int(), path[0], path.tolist(), path[:, [0, 0, 1]], path[:, :1] * 0,
+                       path.int(), path[0], path.tolist(), path[:, :2].repeat(1, 2), path[:, :1] * 0,
                        path.flip(0), path.repeat(1, 3), torch.stack([numbers, numbers]), path.numpy(),
-                       torch.zeros(2, 0), path[:, 0], path.to_sparse()],
+                       torch.zeros(2, 0), path[:, :1].reshape(-1), path.to_sparse()],
         "edge_weight": [ones, 0.3 * ones, ones[:1], nan, 3 * ones, ramp, -ones, ones[:, None],
                         ones.int(), ones.tolist(), ones.half(), 1e30 * ramp, ones * 0, 1j * ones,
-                        ones.bool(), ones / 0, "w"],
+                        ones.bool(), ones / 0, ones.to_sparse(), "w"],
         "edge_attr": [ramp[:, None], ramp, ramp[:, None].expand(-1, 3), ["a"] * len(ramp), ramp[:2],
-                      ramp.long(), nan[:, None], ramp.to(torch.cfloat), torch.zeros(len(ramp), 0)],
+                      ramp.long(), ramp.to_sparse(), nan[:, None], ramp.to(torch.cfloat), torch.zeros(len(ramp), 0)],
         "adj_t": [torch.eye(n), torch.eye(n).to_sparse(), torch.ones(n, n).to_sparse_csr(),
                   torch.ones(n, n + 1), "adj"],
         "num_nodes": [n, n + 1, 0, None],
@@ -248,6 +253,7 @@ def data_objects(draw):
 
 SPLITS = [None] * 8 + [0, 2, 5, -1, True, "train", 1.5, {"train": [0, 1, 2, 3], "valid": [4, 5, 6]},
                        {"train": [0]}, {}, {"train": "x"}, {"train": [0.5, 1]},
+                       {"train": torch.arange(4).to_sparse()},
                        {"train": torch.arange(4), "val": torch.arange(4, 8)}, {"train": None}]  # fmt: skip
 
 

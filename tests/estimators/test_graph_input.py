@@ -391,3 +391,18 @@ def test_two_blocks_are_found_from_the_graph_alone_on_every_seed(seed, method):
     with pytest.warns(UserWarning, match="made from the graph"):
         learned = learn_structure(data, method=method, max_iter=5)
     assert (learned.predictions == data.y)[rest].float().mean() >= 0.95
+
+
+def test_sparse_tensors_are_read_as_dense_ones():
+    weight = torch.arange(2.0 * N) / (2 * N)
+    given = blobs(edge_index=ring(), edge_weight=weight)
+    sparse = blobs(edge_index=ring().to_sparse(), edge_weight=weight.to_sparse())
+    sparse.y, sparse.train_mask = given.y.to_sparse(), given.train_mask.to_sparse()
+    assert_same(quietly(sparse), quietly(given))
+
+
+def test_a_split_that_is_no_list_of_nodes_is_refused():
+    with pytest.raises(
+        TypeError, match=r"split\['train'\] must be node numbers or a mask, got str"
+    ):
+        prepared(PLAIN, split={"train": "x", "valid": [1, 2]})
