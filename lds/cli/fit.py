@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
 from lds._run_files import check_run
 from lds._sources import check_source
-from lds.cli.console import Json, bar, err, log, out, percent, print_json, print_path, say_found
+from lds.cli.console import Json, bar, err, out, percent, print_json, print_path, say_found
 from lds.cli.options_file import Config
+from lds.cli.progress import FitProgress
 from lds.cli.table_options import (
     Drop,
     Encoding,
@@ -213,7 +213,7 @@ def fit(
 
     with bar(quiet) as progress:
         task = progress.add_task("", total=config_of_run.max_iter, state="")
-        shown = _Shown(progress, task, quiet)
+        shown = FitProgress(progress, task, quiet)
         begun = resume is not None
 
         def iterated(record: "Iteration") -> None:
@@ -320,35 +320,6 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
         name: given[name] if name in explicit else settings[name] for name in ("controls", "device")
     }
     return {"config": config, "source": settings["source"], **chosen}
-
-
-class _Shown:
-    """What the progress bar says."""
-
-    def __init__(self, progress: Progress, task: Any, quiet: bool) -> None:
-        self.progress, self.task, self.quiet = progress, task, quiet
-        self.best: float | None = None
-
-    def iteration(self, record: "Iteration") -> None:
-        if record.improved:
-            self.best = record.stopping_accuracy
-        best = "" if self.best is None else f" (best {100 * self.best:.1f})"
-        state = (
-            f"loss in {record.inner_loss:.3f} out {record.outer_loss:.3f}, "
-            f"stopping {100 * record.stopping_accuracy:.1f}{best} %, "
-            f"{record.expected_edges:,.0f} edges"
-        )
-        self.progress.update(self.task, completed=record.iteration + 1, state=state)
-        log(f"{record.iteration + 1}: {state}", self.quiet)
-
-    def member(self, done: int, total: int) -> None:
-        state = f"refit, {done} of {total} members trained"
-        self.progress.update(self.task, completed=done, total=total, state=state)
-        log(state, self.quiet)
-
-    def controls(self) -> None:
-        self.progress.update(self.task, state="running the controls")
-        log("running the controls", self.quiet)
 
 
 def _check_empty(folder: Path, force: bool) -> None:

@@ -20,12 +20,13 @@ from lds.config import Estimator, LDSConfig, Method
 from lds.estimators.frames import fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.new_rows import predict_new_rows
+from lds.estimators.verbose import print_iteration, print_member
 from lds.graphs.export import node_attributes, save_graph
 from lds.graphs.interop import as_adjacency, select_edges, to_networkx
 from lds.graphs.knn import check_neighbors, knn_adjacency
 from lds.graphs.similarity import AUTO
 from lds.structure.checks import check_memory
-from lds.structure.learner import Iteration, learn
+from lds.structure.learner import learn
 from lds.structure.marginals import EdgeMarginals, edge_marginals
 from lds.structure.metrics import entropy
 
@@ -268,7 +269,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
             start = knn_adjacency(x, config.n_neighbors, config.metric)
         shown: dict[str, Any] = {}
         if self.verbose:
-            shown = {"on_iteration": _print_iteration, "on_member": _print_member}
+            shown = {"on_iteration": print_iteration, "on_member": print_member}
         result = learn(
             x, codes, split, start, config, device=self.device, checkpoint=self.checkpoint,
             resume=self.resume, **shown,
@@ -397,15 +398,3 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
         return tags
-
-
-def _print_member(done: int, total: int) -> None:
-    print(f"refit, {done} of {total} members trained", flush=True)
-
-
-def _print_iteration(record: Iteration) -> None:
-    print(
-        f"{record.iteration + 1}: inner {record.inner_loss:.3f}, outer {record.outer_loss:.3f}, "
-        f"stopping {100 * record.stopping_accuracy:.1f} %, {record.expected_edges:,.0f} edges",
-        flush=True,
-    )

@@ -1,0 +1,17 @@
+"""What a fit with verbose=True prints."""
+
+from lds.structure.learner import Iteration
+
+
+def print_member(done: int, total: int) -> None:
+    """Before each member of a refit, and after the last."""
+    print(f"refit, {done} of {total} members trained", flush=True)
+
+
+def print_iteration(record: Iteration) -> None:
+    """After an outer iteration."""
+    print(
+        f"{record.iteration + 1}: inner {record.inner_loss:.3f}, outer {record.outer_loss:.3f}, "
+        f"stopping {100 * record.stopping_accuracy:.1f} %, {record.expected_edges:,.0f} edges",
+        flush=True,
+    )
