@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from numbers import Number
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,10 @@ WORDS = frozenset(
     ("unknown", "unlabelled", "unlabeled", "missing", "undefined", "no label", "not available")
 )
 """Words that may mean a missing label or a class, in lower case: a class, with a warning."""
+
+SENTINELS = frozenset(sign * number for sign in (-1, 1) for number in (9, 99, 999, 9999)) - {9}
+"""Numbers that programs write for a missing value: a class, with a warning where it lies far from
+the others."""
 
 LEAST = 4
 """Labelled rows that a fit needs."""
@@ -114,6 +118,8 @@ def read_labels(y: ArrayLike, n_rows: int) -> Labels:
     else:
         minus = array == UNLABELLED if array.dtype.kind in "if" else np.zeros(n_rows, dtype=bool)
         known = (array == array) & ~minus  # NaN differs from itself
+    if minus.any() and (~known & ~minus).any():
+        refuse_two_marks("y", "pass None for all of them, and number the classes from 0")
     values = _of_one_kind(array[known])
     if values.dtype.kind in "US":
         texts = [v.decode("latin-1") if isinstance(v, bytes) else v for v in values.tolist()]
@@ -229,6 +235,18 @@ def refuse_marks(texts: Iterable[str], what: str, way_out: str) -> None:
             )
 
 
+def refuse_two_marks(what: str, way_out: str) -> NoReturn:
+    """Refuse labels in which rows without one are marked in two ways.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        f"{what} marks rows without a label in two ways, by -1 and as missing, so that -1 may be a "
+        f"class; {way_out}"
+    )
+
+
 def refuse_fractions(texts: Iterable[str], what: str) -> None:
     """Refuse text that is numbers throughout, some of them with a fraction.
 
@@ -260,11 +278,22 @@ def warn_of_classes(
         doubts.append(f"{words[0]!r} counts as a class; mark rows without a label otherwise")
     if labels.minus_one and not texts and classes[0] < 0:
         doubts.append(f"-1 was read as no label, though {classes[0]} is a class")
+    if not texts and (odd := _sentinels(classes)):
+        doubts.append(f"{odd[0]} counts as a class; mark rows without a label by -1 or as missing")
     n_labelled = int((codes >= 0).sum())
     if len(classes) > max(FEW, n_labelled / 2):
         doubts.append(f"{len(classes)} classes are many for {n_labelled} labelled rows")
     if doubts:
         warnings.warn(f"{what}: {'; '.join(doubts)}", UserWarning, stacklevel=3)
+
+
+def _sentinels(classes: NDArray[Any]) -> list[Any]:
+    """Classes that look like marks of a missing value, beside small numbers."""
+    if not classes.size or not isinstance(classes.tolist()[0], int | float):
+        return []
+    others = [abs(value) for value in classes.tolist() if value not in SENTINELS]
+    near = 5 * max([1, *others])
+    return [value for value in classes.tolist() if value in SENTINELS and abs(value) > near]
 
 
 def as_array(y: Any) -> NDArray[Any]:

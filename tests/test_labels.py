@@ -231,3 +231,20 @@ def test_train_rows_of_one_class_are_named():
         check_trains(codes, np.array([1, 2]), "train_mask", ["ant", "bee"])
     with pytest.raises(ValueError, match="got 2 of class 1"):
         check_trains(codes, np.array([1, 2]), "train_mask")
+
+
+@pytest.mark.parametrize("gap", [None, float("nan")])
+def test_minus_one_beside_missing_labels_may_be_a_class(gap: float | None) -> None:
+    with pytest.raises(ValueError, match="in two ways, by -1 and as missing.* pass None for all"):
+        encode_labels([-1, 0, 1, gap] * 3, 12)
+
+
+@pytest.mark.parametrize("mark", [-999, -9, 99, 9999])
+def test_a_number_that_often_marks_a_missing_label_is_told_of(mark: int) -> None:
+    with pytest.warns(UserWarning, match=f"{mark} counts as a class"):
+        encode_labels([mark, 1, 2] * 4, 12)
+
+
+def test_numbers_of_many_classes_are_no_marks() -> None:
+    _, classes = encode_labels([*range(90, 102)] * 6, 72)  # a warning would be an error
+    assert 99 in classes

@@ -185,11 +185,15 @@ def fit(
     plan = _new(given) if resume is None else _resumed(context, given, resume)
     config_of_run, source = plan["config"], plan["source"]
 
+    from lds._labels import counted
     from lds.datasets.base import load
 
     data = load(**source)  # what is wrong with it is said before torch takes seconds to import
     if data.file is not None:
-        say_found(data.name, data.file.found, quiet)
+        n_labelled = int((data.labels >= 0).sum())
+        labelled = f"{n_labelled:,} of {data.n_nodes:,} rows have a label"
+        shares = counted(data.labels, data.classes)
+        say_found(data.name, [*data.file.found, f"{labelled}, {shares}"], quiet)
     folder = resume or out_folder or _run_folder(data, seed, force)
 
     import torch

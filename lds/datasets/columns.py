@@ -15,6 +15,7 @@ is said in warnings, and what cannot be used in one error.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,6 +49,8 @@ _NAMED_ID = re.compile(
     r"(?i:unnamed: ?\d+|index|idx|row|row[ _.-]?names?|row[ _.-]?(?:id|no|nr|num|number|index)|"
     r"ids?|u?uid|guid|identifier)|.*[a-z0-9]I[dD]|(?i:.*[ _.-](?:id|uuid|guid))|"
 )
+_WITH_UNIT = re.compile(r"[+-]?\d[\d.,]*\s?([^\W\d_]{1,4}[²³]?|°[CF]?|['\"″′])")
+_CODE = re.compile(r"0\d+")
 _LIKE_ID = re.compile(r"[0-9a-fA-F-]{8,}|\S*\d\S*|\D*\d+|\S+@\S+|[\d\s()+/-]+")
 
 
@@ -171,6 +174,11 @@ def _recognised(
     if _nearly_all(len(numbers.odd), len(there)):
         _odd(name, plain, numbers.odd, "a number", notes)
         _units(name, numbers.units, notes)
+        if any(isinstance(cell, str) and _CODE.fullmatch(cell) for cell in there):
+            notes.guess(
+                "digits that begin with 0 are read as numbers; make them text if they are codes, "
+                "such as zip codes: {}", repr(name),
+            )  # fmt: skip
         if numbers.decimal != decimal:
             notes.guess(
                 f"numbers are read with {numbers.decimal!r} as decimal mark, though {decimal!r} is "
@@ -193,6 +201,14 @@ def _recognised(
                 )  # fmt: skip
         _odd(name, plain, odd, "a date", notes)
         return Column(name, place, Form("date", pattern=pattern), values)
+    if _share_a_unit(there):
+        notes.guess(
+            "numbers with a unit are text here, without an order; write the numbers alone: {}",
+            f"{name!r} ({there[0]!r})",
+        )
+        return Column(
+            name, place, Form("text" if len(different) > FEW_VALUES else "category"), texts
+        )
     if len(numbers.odd) <= len(there) / 2:
         row = numbers.odd[0]
         notes.guess(
@@ -307,8 +323,20 @@ def _identifies(column: Column, raw: Any) -> bool:
         return False
     if named and n_different > IDENTIFYING * there.size:
         return True
+    if _share_a_unit(there.tolist()):
+        return False
     like = sum(_LIKE_ID.fullmatch(text) is not None for text in there)
     return there.size >= ROWS and min(n_different, like) > DIFFERENT * there.size
+
+
+def _share_a_unit(cells: Sequence[Any]) -> bool:
+    """Whether nearly all cells are a number and the same few letters, such as 60 kg."""
+    found = Counter(
+        match[1]
+        for cell in cells
+        if isinstance(cell, str) and (match := _WITH_UNIT.fullmatch(cell))
+    )
+    return bool(found) and max(found.values()) >= NEARLY * len(cells)
 
 
 def _whole(raw: Any, values: NDArray[np.float64]) -> bool:

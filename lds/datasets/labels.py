@@ -19,6 +19,7 @@ from lds._labels import (
     is_missing,
     numbered,
     refuse_marks,
+    refuse_two_marks,
     warn_of_classes,
 )
 from lds.datasets.cells import read_numbers, text_of
@@ -68,6 +69,10 @@ def encode_column(
         numbers = [int(text.split(".")[0]) for text in named]
         if unlabelled is None and UNLABELLED in numbers:
             minus_one = True
+            if "" in texts:
+                refuse_two_marks(
+                    what, "say --unlabelled -1 if it means no label, or --unlabelled ''"
+                )
             known[known] = [number != UNLABELLED for number in numbers]
             numbers = [number for number in numbers if number != UNLABELLED]
         values = np.array(numbers, dtype=object if numbers else np.int64)

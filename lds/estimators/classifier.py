@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from lds._labels import encode_labels
 from lds.bilevel.step import mix
 from lds.config import Estimator, LDSConfig, Method
-from lds.estimators.frames import fitted_features, later_features
+from lds.estimators.frames import check_index, fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.new_rows import predict_new_rows
 from lds.estimators.verbose import print_iteration, print_member
@@ -255,6 +255,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
                 label or shows too few labels or classes, a graph or a role does not fit, an option
                 is out of range, or what is to be resumed is damaged or of another fit.
         """
+        check_index(X, y)
         x, encoding = fitted_features(self, X)
         n_rows = x.shape[0]
         codes, classes = encode_labels(y, n_rows)

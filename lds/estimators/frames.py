@@ -61,6 +61,24 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
     return features, encoding
 
 
+def check_index(X: Any, y: Any) -> None:
+    """Refuse labels that have the index of X in another order: rows are taken by position.
+
+    Arguments:
+        X, y: of pandas, or anything else, which has no index.
+
+    Raises:
+        ValueError: the same index, in another order.
+    """
+    if not (hasattr(X, "iloc") and hasattr(y, "iloc")) or X.index.equals(y.index):
+        return
+    if len(X) == len(y) and X.index.is_unique and set(X.index) == set(y.index):
+        raise ValueError(
+            "y must have the index of X in its order, got it in another; y.loc[X.index] brings it "
+            "in line, y.to_numpy() says that rows go by position"
+        )
+
+
 def later_features(
     estimator: Any, X: ArrayLike, encoding: TableEncoding | None, fitted: Any
 ) -> Any:
@@ -73,8 +91,14 @@ def later_features(
     """
     if is_frame(X):
         frame = _checked_frame(estimator, X, reset=False)
-        if encoding is not None and encoding.names == tuple(map(str, frame.columns)):
+        names = tuple(map(str, frame.columns))
+        if encoding is not None and encoding.names == names:
             return encoding.encode(frame)
+        if encoding is not None and sorted(encoding.names) == sorted(names):
+            raise ValueError(
+                f"X must have its columns in the order of fit, {', '.join(encoding.names[:10])}, "
+                f"got {', '.join(names[:10])}; X[list(columns of fit)] brings them in line"
+            )
         X = frame  # of numbers, where the fit had an array
     elif encoding is not None and _holds_objects(X) and hasattr(estimator, "feature_names_in_"):
         import pandas as pd

@@ -68,7 +68,9 @@ def masked_nodes(
         )
     both = np.intersect1d(training, judging)
     if both.size:
-        raise ValueError(f"{train_name} and {val_name} must not share nodes, got {both[0]} in both")
+        raise ValueError(
+            f"{train_name} and {val_name} must not share nodes, got node {both[0]} in both"
+        )
     for rows, name in ((training, train_name), (judging, val_name)):
         blank = (values[rows] != values[rows]) | (values[rows] == -1)
         if blank.any():

@@ -116,7 +116,8 @@ def _probabilities(
         )
     if weights is None and largest > 1:
         warnings.warn(
-            f"{name} goes up to {largest:g}; each is divided by that to be a probability",
+            f"{name} goes up to {largest:g}; each is divided by that to be a probability: a larger "
+            "weight is a more probable edge, so distances must be turned into likenesses first",
             UserWarning,
             stacklevel=3,
         )

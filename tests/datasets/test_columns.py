@@ -291,3 +291,16 @@ def test_polars_frames_become_those_of_pandas():
 def test_what_is_no_frame_is_refused():
     with pytest.raises(TypeError, match="a table must be a data frame, got list"):
         as_pandas([[1, 2]])
+
+
+@pytest.mark.parametrize("cells", [["60 kg", "61 kg", "64 kg"] * 8, [f"{k}cm" for k in range(30)]])
+def test_numbers_with_a_unit_are_told_of_and_kept(cells):
+    column, _, notes = looked_at(cells)
+    assert column.form.kind in ("category", "text")
+    assert "numbers with a unit are text here" in said(notes)
+
+
+def test_digits_that_begin_with_0_are_told_of():
+    column, _, notes = looked_at(["01234", "90210", "10001", "02139"] * 4)
+    assert column.form.kind == "number"
+    assert "make them text if they are codes" in said(notes)

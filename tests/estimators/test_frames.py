@@ -13,7 +13,7 @@ from sklearn.utils import get_tags
 
 from lds import LDSClassifier
 from lds.datasets.encoding import TableEncoding
-from lds.estimators.frames import fitted_features, later_features
+from lds.estimators.frames import check_index, fitted_features, later_features
 
 QUICK = {"max_inner": 20, "max_iter": 1, "n_draws": 4, "hidden_channels": 4, "random_state": 0,
          "agreement": 0.0}  # fmt: skip
@@ -207,3 +207,23 @@ def test_tags_and_a_pipeline():
     frame.loc[3, "a"] = np.nan
     pipe = make_pipeline(StandardScaler(), LDSClassifier(**QUICK)).fit(frame, labels())
     assert pipe.predict(frame[:2]).shape == (2,)
+
+
+def test_labels_with_the_index_of_x_in_another_order_are_refused():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": np.repeat([0.0, 5.0], 10) + rng.random(20), "b": rng.random(20)})
+    y = pd.Series(np.repeat(["u", "v"], 10), index=X.index)
+    shuffled = y.sample(frac=1, random_state=0)
+    with pytest.raises(ValueError, match=r"index of X .* y.loc\[X.index\] brings it in line"):
+        LDSClassifier(max_iter=1, max_inner=5).fit(X, shuffled)
+    check_index(X, y)
+    check_index(X, shuffled.to_numpy())
+    check_index(X, y.set_axis(range(100, 120)))
+
+
+def test_columns_without_text_for_names_must_come_in_the_order_of_the_fit():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(np.repeat([[0.0], [5.0]], 10, axis=0) + rng.random((20, 3)))
+    clf = LDSClassifier(n_neighbors=3, max_iter=1, max_inner=5).fit(X, np.repeat([0, 1], 10))
+    with pytest.raises(ValueError, match="in the order of fit, 0, 1, 2, got 2, 0, 1"):
+        clf.predict(X[[2, 0, 1]])
