@@ -18,7 +18,8 @@ from tests.endings import OPEN, ends_well
 
 CASES, MANY = 300, 3000
 TEXTS = [word for word in WORDS if word.isprintable()]
-LABELS = [["u", "v"], ["0", "1"], ["1", "2", "3"], ["-1", "1"], ["Yes", "yes"], ["1.5", "2.5", "9.1"],
+LABELS = [["u", "v"], ["0", "1"], ["1", "2", "3"], ["-1", "1"], ["Yes", "yes"], ["1.5", "2.5",
+           "9.1"],
           ["?", "a"], ["é", "ß"], ["1.0", "2"], ["u"], ["inf", "1"], ["007", "7"]]  # fmt: skip
 
 
@@ -42,7 +43,8 @@ def tables(draw):
     labels = [names[k] for k in rng.integers(0, len(names), n)]
     blanks = draw(st.sampled_from([0.0, 0.0, 0.3, 0.3, 1.0]))
     labels = ["" if u < blanks else label for u, label in zip(rng.random(n), labels, strict=True)]
-    header = draw(st.sampled_from([*[["a", "b", "c", "d"]] * 4, ["a", "a", "", " d "], ["1", "2", "3", "4"],
+    header = draw(st.sampled_from([*[["a", "b", "c", "d"]] * 4, ["a", "a", "", " d "], ["1",
+                                   "2", "3", "4"],
                                    ["id", "x y", "ü", "index"], ["", "a", "b", "c"]]))  # fmt: skip
     columns = [column() for _ in range(d)] + [labels]
     return [*header[:d], "y"], list(zip(*columns, strict=True))
@@ -52,7 +54,8 @@ def tables(draw):
 def dialects(draw):
     """How to write it; half of them plain."""
     odd = draw(st.sets(st.sampled_from(
-        ["sep", "quote", "encoding", "bom", "header", "comment", "trailing", "blank", "ends", "pack",
+        ["sep", "quote", "encoding", "bom", "header", "comment", "trailing", "blank", "ends",
+         "pack",
          "index", "decimal", "sep="]
     ), max_size=3))  # fmt: skip
     return {
@@ -64,7 +67,8 @@ def dialects(draw):
         "ends": draw(st.sampled_from(["\r\n", "\r", "\n\n"])) if "ends" in odd else "\n",
         "pack": draw(st.sampled_from(["gz", "bz2", "xz", "zip"])) if "pack" in odd else "",
         **{name: name in odd
-           for name in ("bom", "header", "comment", "trailing", "blank", "index", "decimal", "sep=")},
+           for name in ("bom", "header", "comment", "trailing", "blank", "index", "decimal",
+           "sep=")},
     }  # fmt: skip
 
 
@@ -114,8 +118,10 @@ def damaged(draw, raw):
     at = draw(st.integers(0, max(0, len(raw) - 1)))
     if kind == "other":
         return draw(st.sampled_from(
-            [b"", b"\n\n", b"\0" * 50, bytes(range(256)), b"PAR1" + raw, b"PK\x03\x04" + raw, b"BZh9",
-             b"%PDF-1.4", b"<html>", b"[{\"a\": 1}]", b"\xff\xfe", b"\xef\xbb\xbf", b"#\n#\n", b"sep=;",
+            [b"", b"\n\n", b"\0" * 50, bytes(range(256)), b"PAR1" + raw, b"PK\x03\x04" + raw,
+             b"BZh9",
+             b"%PDF-1.4", b"<html>", b"[{\"a\": 1}]", b"\xff\xfe", b"\xef\xbb\xbf", b"#\n#\n",
+             b"sep=;",
              b"sep=\n1,2\n", b"a", b"a,y", b",,,\n,,,\n", b'"', b'""\n""', b"a,y\n1,2\n", b"\x1a"]
         ))  # fmt: skip
     return {

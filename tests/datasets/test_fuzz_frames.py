@@ -22,7 +22,8 @@ from tests.endings import OPEN, ends_well
 CASES, MANY = 400, 4000
 
 NUMBERS = ["0", "1", "-2.5", "+3", "1,234", "1.234,5", "$1.20", "12%", "(3)", "1e5", "1e400", "-7 ",
-           "3'000", "1_000", "½", "１２", "٣", "0x1F", "1e-400", "€ 5", "7 €", "−4", "007"]  # fmt: skip
+           "3'000", "1_000", "½", "１２", "٣", "0x1F", "1e-400", "€ 5", "7 €", "−4",
+           "007"]  # fmt: skip
 GONE = ["", " ", "?", "NA", "-", "nan", "NULL", ".", "#N/A", "none"]
 DATES = ["2020-01-01", "2021-02-03 04:05", "2020-01-01T00:00:00+05:30", "01/02/2020", "31.12.2020",
          "13/1/20", "12:30", "2020-13-45", "0000-00-00", "9999-12-31", "0001-01-01", "Jan 2020",
@@ -34,7 +35,8 @@ OBJECTS = [[1], {}, (), np.zeros(2), b"abc", b"\xff", Decimal("1.5"), Decimal("N
            np.float32(1), np.int8(3), np.bool_(False), float("nan"), float("inf"), None, pd.NA,
            pd.NaT, np.datetime64("NaT"), np.datetime64("2020-01-01"), dt.date(1, 1, 1),
            dt.date(2020, 5, 1), dt.datetime(9999, 12, 31), dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
-           dt.time(12, 30), dt.timedelta(days=2), pd.Timestamp(0, tz="Asia/Tokyo"), pd.Interval(0, 1),
+           dt.time(12, 30), dt.timedelta(days=2), pd.Timestamp(0, tz="Asia/Tokyo"),
+           pd.Interval(0, 1),
            pd.Period("2020-01"), set(), len, int, np.array(3.0), "text", "5"]  # fmt: skip
 POOLS = [NUMBERS, GONE, DATES, WORDS, OBJECTS]
 

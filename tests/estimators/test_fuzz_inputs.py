@@ -32,8 +32,10 @@ CASES, MANY = 300, 3000
 BLANK = [None, np.nan, pd.NA, pd.NaT, -1, -1.0, np.float32("nan"), Decimal("NaN"), Decimal("sNaN"),
          np.datetime64("NaT"), Decimal(-1), np.int8(-1)]  # fmt: skip
 MARKS = ["", "-1", "?", "nan", "None", "NA", " ", "-", "unknown", "\u200b"]
-CLASSES = [["a", "b"], [0, 1], [1, 2, 3], [-1, 1], [True, False], ["Yes", "yes", "YES "], [1, 1.0, 2],
-           [1.5, 2.5], [2**70, 1], [np.int64(3), np.uint8(1)], ["1", 1], [b"x", b"y"], [b"\xff", b"z"],
+CLASSES = [["a", "b"], [0, 1], [1, 2, 3], [-1, 1], [True, False], ["Yes", "yes", "YES "], [1,
+           1.0, 2],
+           [1.5, 2.5], [2**70, 1], [np.int64(3), np.uint8(1)], ["1", 1], [b"x", b"y"],
+            [b"\xff", b"z"],
            [1j, 2], [Decimal(1), Decimal(2)], [Decimal("1.5"), 1], [(1,), (2,)], [[0], [1]],
            [np.zeros(2), 1], [{}, 1], [dt.date(2020, 1, 1), dt.date(2021, 1, 1)], ["+", "-"],
            ["1.0", "1"], ["1.5", "2.5"], ["inf", "1"], [np.inf, 1], [np.str_("a"), "b"],
@@ -141,7 +143,8 @@ def adjacencies(draw):
     forms = {
         "array": lambda: a, "float32": lambda: a.astype(np.float32), "list": a.tolist,
         "int": lambda: np.nan_to_num(a).clip(-9, 9).astype(int), "bool": lambda: a > 0,
-        "object": lambda: a.astype(object), "text": lambda: a.astype(str), "complex": lambda: a + 0j,
+        "object": lambda: a.astype(object), "text": lambda: a.astype(str),
+        "complex": lambda: a + 0j,
         "csr": lambda: sp.csr_matrix(a), "coo": lambda: sp.coo_array(a),
         "lil": lambda: sp.lil_array(a), "dia": lambda: sp.dia_array(a),
         "twice": lambda: sp.coo_array((np.r_[a[row, col], a[row, col]],
@@ -156,10 +159,12 @@ def adjacencies(draw):
         "nx names": lambda: nx.relabel_nodes(nx.from_numpy_array(a), str),
         "multi": lambda: nx.MultiGraph([(0, 1), (0, 1), (1, 0)]),
         "nx text": lambda: nx.Graph([(0, 1, {"weight": "x"})]), "nx part": lambda: nx.path_graph(3),
-        "index": lambda: np.stack([row, col]), "index tensor": lambda: torch.tensor(np.stack([row, col])),
+        "index": lambda: np.stack([row, col]),
+        "index tensor": lambda: torch.tensor(np.stack([row, col])),
         "turned": lambda: np.stack([row, col], 1), "index below": lambda: np.stack([row, col]) - 1,
         "index floats": lambda: np.stack([row, col]).astype(float), "flat": lambda: a.ravel(),
-        "cube": lambda: a[None], "word": lambda: "graph", "number": lambda: 3.0, "set": lambda: {1, 2},
+        "cube": lambda: a[None], "word": lambda: "graph", "number": lambda: 3.0,
+        "set": lambda: {1, 2},
         "ragged": lambda: [[1.0], [1.0, 2.0]], "dict": lambda: {0: [1]}, "masked": lambda:
         np.ma.masked_less(a, 0.4), "uint64": lambda: np.full((2, 3), 2**63, dtype=np.uint64),
         "1d sparse": lambda: sp.coo_array(a.ravel()), "datetime": lambda: np.zeros((n, n), "M8[D]"),
@@ -199,10 +204,13 @@ def _unfit(n, x, y, path, mask):
     numbers = torch.arange(n)
     holes = y.double().masked_fill(numbers > n - 3, torch.nan)
     return {
-        "x": [x.float(), x.bfloat16(), x.int(), x > 0, x[:, 0], x[:, :0], x[:0], x * torch.nan, x / 0,
-              x * 1e300, x.to_sparse(), x.to_sparse_csr(), x.numpy(), None, x.to(torch.cfloat), x * 0,
+        "x": [x.float(), x.bfloat16(), x.int(), x > 0, x[:, 0], x[:, :0], x[:0],
+              x * torch.nan, x / 0,
+              x * 1e300, x.to_sparse(), x.to_sparse_csr(), x.numpy(), None,
+              x.to(torch.cfloat), x * 0,
               x[:, :1] * 0 + 3, x[None], "x", x.requires_grad_()],
-        "y": [y.float(), y + 0.5, y[:, None], y - 1, y[:-1], y.bool(), y * 0, y.tolist(), None, holes,
+        "y": [y.float(), y + 0.5, y[:, None], y - 1, y[:-1], y.bool(), y * 0, y.tolist(),
+              None, holes,
               y[:, None].expand(n, 2), y * 10**6, -y - 2, y.double() / 0, y.to(torch.cfloat),
               torch.nn.functional.one_hot(y), "y", y.to_sparse(), torch.tensor(1), y.half()],
         "train_mask": [~mask, ~mask & mask, mask.int(), mask[:-1], None, mask[:, None], numbers[:4],
@@ -210,15 +218,19 @@ def _unfit(n, x, y, path, mask):
                        mask | True, mask.to_sparse(), mask.numpy(), "mask", numbers == 0],
         "val_mask": [mask, ~mask & mask, None, None, (~mask).int(), numbers[1::2], numbers == 1,
                      (~mask)[:, None].expand(n, 3), (~mask)[:, None], numbers + n, mask.tolist()],
-        "edge_index": [None, path[:, : n - 1], path + n, path - 1, path.float(), path.T, path[:, :0],
-                       path.int(), path[0], path.tolist(), path[:, :2].repeat(1, 2), path[:, :1] * 0,
-                       path.flip(0), path.repeat(1, 3), torch.stack([numbers, numbers]), path.numpy(),
+        "edge_index": [None, path[:, : n - 1], path + n, path - 1, path.float(), path.T,
+                       path[:, :0],
+                       path.int(), path[0], path.tolist(), path[:, :2].repeat(1, 2), path[:,
+                       :1] * 0,
+                       path.flip(0), path.repeat(1, 3), torch.stack([numbers, numbers]),
+                       path.numpy(),
                        torch.zeros(2, 0), path[:, :1].reshape(-1), path.to_sparse()],
         "edge_weight": [ones, 0.3 * ones, ones[:1], nan, 3 * ones, ramp, -ones, ones[:, None],
                         ones.int(), ones.tolist(), ones.half(), 1e30 * ramp, ones * 0, 1j * ones,
                         ones.bool(), ones / 0, ones.to_sparse(), "w"],
         "edge_attr": [ramp[:, None], ramp, ramp[:, None].expand(-1, 3), ["a"] * len(ramp), ramp[:2],
-                      ramp.long(), ramp.to_sparse(), nan[:, None], ramp.to(torch.cfloat), torch.zeros(len(ramp), 0)],
+                      ramp.long(), ramp.to_sparse(), nan[:, None], ramp.to(torch.cfloat),
+                      torch.zeros(len(ramp), 0)],
         "adj_t": [torch.eye(n), torch.eye(n).to_sparse(), torch.ones(n, n).to_sparse_csr(),
                   torch.ones(n, n + 1), "adj"],
         "num_nodes": [n, n + 1, 0, None],
@@ -254,7 +266,8 @@ def data_objects(draw):
 SPLITS = [None] * 8 + [0, 2, 5, -1, True, "train", 1.5, {"train": [0, 1, 2, 3], "valid": [4, 5, 6]},
                        {"train": [0]}, {}, {"train": "x"}, {"train": [0.5, 1]},
                        {"train": torch.arange(4).to_sparse()},
-                       {"train": torch.arange(4), "val": torch.arange(4, 8)}, {"train": None}]  # fmt: skip
+                       {"train": torch.arange(4), "val": torch.arange(4, 8)},
+                       {"train": None}]  # fmt: skip
 
 
 def fuzz_data_objects(data):
