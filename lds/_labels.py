@@ -64,11 +64,13 @@ class Labels:
         known: bool `(n_rows,)`, which rows are labelled.
         values: `(n_labelled,)`, their labels: strings, numbers or booleans.
         minus_one: whether the number -1 was read as no label.
+        missing: whether a label is None, NaN, NA or NaT.
     """
 
     known: NDArray[np.bool_]
     values: NDArray[Any]
     minus_one: bool = False
+    missing: bool = False
 
 
 def encode_labels(y: ArrayLike, n_rows: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -90,6 +92,8 @@ def encode_labels(y: ArrayLike, n_rows: int) -> tuple[NDArray[np.int64], NDArray
             than `LEAST` labelled rows, or one class only.
     """
     labels = read_labels(y, n_rows)
+    if labels.minus_one and labels.missing and labels.values.size:
+        refuse_two_marks("y", "pass None for all of them, and number the classes from 0")
     codes, classes = numbered(labels)
     check_enough(
         codes, classes, f"y must label at least {LEAST} rows of two classes or more ({ROLES})",
@@ -118,14 +122,12 @@ def read_labels(y: ArrayLike, n_rows: int) -> Labels:
     else:
         minus = array == UNLABELLED if array.dtype.kind in "if" else np.zeros(n_rows, dtype=bool)
         known = (array == array) & ~minus  # NaN differs from itself
-    if minus.any() and (~known & ~minus).any():
-        refuse_two_marks("y", "pass None for all of them, and number the classes from 0")
     values = _of_one_kind(array[known])
     if values.dtype.kind in "US":
         texts = [v.decode("latin-1") if isinstance(v, bytes) else v for v in values.tolist()]
         refuse_marks(texts, "y", "pass None for rows without a label, or rename the class")
         refuse_fractions(texts, "y")
-    return Labels(known, values, bool(minus.any()))
+    return Labels(known, values, bool(minus.any()), bool((~known & ~minus).any()))
 
 
 def numbered(labels: Labels) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -292,7 +294,7 @@ def _sentinels(classes: NDArray[Any]) -> list[Any]:
     if not classes.size or not isinstance(classes.tolist()[0], int | float):
         return []
     others = [abs(value) for value in classes.tolist() if value not in SENTINELS]
-    near = 5 * max([1, *others])
+    near = 3 * max([1, *others])
     return [value for value in classes.tolist() if value in SENTINELS and abs(value) > near]
 
 

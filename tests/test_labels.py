@@ -39,7 +39,7 @@ def test_nullable_integers_stay_integers(dtype):
 
 @pytest.mark.parametrize("dtype", ["Float64", "float64"])
 def test_floats_stay_floats_as_in_scikit_learn(dtype):
-    codes, classes = encode_labels(pd.Series([5, None, 2, -1, 2, 5], dtype=dtype), 6)
+    codes, classes = encode_labels(pd.Series([5, None, 2, None, 2, 5], dtype=dtype), 6)
     assert codes.tolist() == [1, -1, 0, -1, 0, 1]
     assert classes.tolist() == [2, 5]
     assert classes.dtype == np.float64
@@ -235,7 +235,7 @@ def test_train_rows_of_one_class_are_named():
 
 @pytest.mark.parametrize("gap", [None, float("nan")])
 def test_minus_one_beside_missing_labels_may_be_a_class(gap: float | None) -> None:
-    with pytest.raises(ValueError, match="in two ways, by -1 and as missing.* pass None for all"):
+    with pytest.raises(ValueError, match=r"in two ways, by -1 and as missing.* pass None for all"):
         encode_labels([-1, 0, 1, gap] * 3, 12)
 
 

@@ -149,7 +149,7 @@ def adjacencies(draw):
         "lil": lambda: sp.lil_array(a), "dia": lambda: sp.dia_array(a),
         "twice": lambda: sp.coo_array((np.r_[a[row, col], a[row, col]],
                                        (np.r_[row, row], np.r_[col, col])), a.shape),
-        "matrix": lambda: np.asmatrix(a), "frame": lambda: pd.DataFrame(a),
+        "frame": lambda: pd.DataFrame(a),
         "tensor": lambda: torch.tensor(a), "half": lambda: torch.tensor(a).half(),
         "sparse tensor": lambda: torch.tensor(a).to_sparse(),
         "csr tensor": lambda: torch.tensor(a).to_sparse_csr(),
