@@ -35,18 +35,6 @@ class Adam(ObjectiveDynamics):
             leaves them as they were.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
         max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 
     Raises:
         ValueError: `lr`, `eps` or one of `betas` is a number outside its range.
@@ -179,18 +167,6 @@ class RMSprop(ObjectiveDynamics):
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
         max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 

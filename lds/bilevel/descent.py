@@ -21,18 +21,6 @@ class GradientDescent(ObjectiveDynamics):
             leaves them as they were.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
         max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 
     Raises:
         ValueError: `lr` is a number that is not positive and finite.
@@ -79,18 +67,6 @@ class Momentum(ObjectiveDynamics):
         start: Φ_0(params, hyper) -> params; None is the identity.
         generators: random generators that the objectives draw from. Each step seeds them anew, and
             leaves them as they were.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
         weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
         max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
 

@@ -277,10 +277,6 @@ class ObjectiveDynamics(Dynamics):
         _refuse_sparse(params, grads)
         _refuse_sparse(params, grads)
         _refuse_sparse(params, grads)
-        _refuse_sparse(params, grads)
-        _refuse_sparse(params, grads)
-        _refuse_sparse(params, grads)
-        _refuse_sparse(params, grads)
         buffers = collected.follow(buffers)
         return loss, list(grads), buffers if differentiable else detach(buffers)
 
@@ -303,10 +299,6 @@ class ObjectiveDynamics(Dynamics):
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
         joint = [found.get(id(leaf)) for leaf in [*w, *h]]
-        _refuse_sparse(state["params"], joint[: len(w)])
-        _refuse_sparse(state["params"], joint[: len(w)])
-        _refuse_sparse(state["params"], joint[: len(w)])
-        _refuse_sparse(state["params"], joint[: len(w)])
         _refuse_sparse(state["params"], joint[: len(w)])
         _refuse_sparse(state["params"], joint[: len(w)])
         _refuse_sparse(state["params"], joint[: len(w)])
