@@ -275,8 +275,6 @@ class ObjectiveDynamics(Dynamics):
             )
             collected.constant = False
         _refuse_sparse(params, grads)
-        _refuse_sparse(params, grads)
-        _refuse_sparse(params, grads)
         buffers = collected.follow(buffers)
         return loss, list(grads), buffers if differentiable else detach(buffers)
 
@@ -299,8 +297,6 @@ class ObjectiveDynamics(Dynamics):
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
         joint = [found.get(id(leaf)) for leaf in [*w, *h]]
-        _refuse_sparse(state["params"], joint[: len(w)])
-        _refuse_sparse(state["params"], joint[: len(w)])
         _refuse_sparse(state["params"], joint[: len(w)])
         g = [
             torch.zeros_like(leaf) if grad is None else grad.detach()

@@ -149,7 +149,7 @@ def adjacencies(draw):
         "lil": lambda: sp.lil_array(a), "dia": lambda: sp.dia_array(a),
         "twice": lambda: sp.coo_array((np.r_[a[row, col], a[row, col]],
                                        (np.r_[row, row], np.r_[col, col])), a.shape),
-        "frame": lambda: pd.DataFrame(a),
+        "matrix": lambda: np.asmatrix(a), "frame": lambda: pd.DataFrame(a),
         "tensor": lambda: torch.tensor(a), "half": lambda: torch.tensor(a).half(),
         "sparse tensor": lambda: torch.tensor(a).to_sparse(),
         "csr tensor": lambda: torch.tensor(a).to_sparse_csr(),
@@ -171,7 +171,8 @@ def adjacencies(draw):
     }  # fmt: skip
     names = sorted(forms) if square else [f for f in sorted(forms) if not f.startswith("nx")]
     form = forms[draw(st.sampled_from(names))]
-    with np.errstate(over="ignore"):
+    with warnings.catch_warnings(), np.errstate(over="ignore"):
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of numpy.matrix
         return n, form()
 
 
