@@ -167,7 +167,7 @@ def online(p: Problem, discount: float, beta: float, until: Until, seed: int) ->
         torch.tensor(min(FIXED)).to(p.rows["train"][0].device), n_steps=10**9, discount=discount,
         optimizer=functools.partial(torch.optim.SGD, lr=beta),
         projection=bilevel.projections.non_negative(),
-        callback=lambda record: until(record.iteration), seed=seed,
+        callback=lambda record: until(record.iteration), seed=seed, keep="last",
     )  # fmt: skip
     return Run(solution.last.params, [float(record.hyper) for record in solution.history])
 
@@ -180,6 +180,7 @@ def offline(p: Problem, budget: Budget, seed: int) -> Run:
         method=bilevel.Reverse(checkpoint="sqrt"), n_outer=budget.n_outer,
         optimizer=functools.partial(torch.optim.Adam, lr=budget.outer_lr),
         projection=bilevel.projections.non_negative(), seed=seed,
+        evaluate=p.loss("validation"),
     )  # fmt: skip
     return Run(solution.params, solution.hyper.tolist())
 

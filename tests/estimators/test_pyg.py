@@ -196,7 +196,7 @@ HALVES = torch.full((2,), 0.5)
             ValueError,
             "at least two nodes, .* got 1",
         ),
-        ({"val_mask": ~NONE}, ValueError, "must not share nodes, got 0 in both"),
+        ({"val_mask": ~NONE}, ValueError, "must not share nodes, got node 0 in both"),
         (
             {"edge_index": PAIR * 95},
             ValueError,

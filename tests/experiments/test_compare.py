@@ -137,13 +137,13 @@ def test_unweighted_edges_are_drawn_every_time(
     assert results[0].mutual_information.max() < 1e-12
 
 
-def test_without_discriminants_the_committee_is_of_networks(
+def test_without_discriminants_networks_and_the_pagerank_of_labels_are_left(
     monkeypatch: pytest.MonkeyPatch, results: list[Any]
 ) -> None:
     monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 10)
     found = compare.methods(True)["without discriminants"](load("wine", seed=0), 0)
     params = results[0].params
-    assert len(params["log_weights"]) == 3 * 4
+    assert len(params["log_weights"]) == 3 * 5
     assert not any(name.endswith("beliefs") for name in params)
     np.testing.assert_array_equal(found, results[0].probabilities)
 

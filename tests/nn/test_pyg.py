@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch_geometric.nn import APPNP, GATv2Conv, GCNConv, GINConv, SAGEConv
 
-from lds.bilevel.dynamics import GradientDescent
+from lds.bilevel.descent import GradientDescent
 from lds.bilevel.unroll import hypergradient
 from lds.graphs.batch import Products, graph_batch
 from lds.graphs.candidates import AllPairs, PairList

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lds._types import Split
-from lds.bilevel.dynamics import GradientDescent
+from lds.bilevel.descent import GradientDescent
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, replayed
 from lds.config import LDSConfig
