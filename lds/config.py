@@ -34,7 +34,7 @@ class LDSConfig:
             starting edges and `pairs_per_node` neighbours) does not grow.
         hidden_channels: width of the GCN's hidden layer (§9.4.2: 16).
         dropout: probability in [0, 1) (§9.4.2: 0.5). With the committee, that of X is less where it
-            has few columns (`lds.nn.committee.MANY`).
+            has few columns (`lds.nn.ensemble.MANY`).
         weight_decay: ρ, times half the squared norm of W1, beside a mean cross-entropy (Kipf and
             Welling, 2017: 5e-4; the thesis gives no value).
         inner_lr: γ of the inner Adam (§9.4.2: one of 0.005, 0.01, 0.02).

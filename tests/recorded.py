@@ -48,7 +48,7 @@ def _same_device(args: Any, kwargs: Any) -> bool:
 
 
 def capture(function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-    """As `lds.structure.captured.Capture`; the results hold no numbers before the first replay."""
+    """As `side_by_side.captured.Capture`; the results hold no numbers before the first replay."""
     function()  # what is made once and kept is made before
     recorder = _Recorder()
     with recorder:

@@ -1,7 +1,7 @@
 """On another device than the CPU everything comes to the same, and no tensors of two devices meet.
 
 On the stand-in of `tests.elsewhere`. A GPU, where there is one, draws something else: whole runs on
-it are compared with each other in `tests/structure/test_captured.py`.
+it are compared with each other in `tests/structure/side_by_side/test_captured.py`.
 """
 
 import dataclasses
@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from tests.structure.test_replicates import LABELS, N, features, varied
 
-import lds.structure.batched
+import lds.structure.side_by_side.batch
 from lds import LDSClassifier, bilevel
 from lds.graphs.knn import knn_adjacency
-from lds.structure.replicates import learn_replicates
+from lds.structure.side_by_side.runs import learn_replicates
 from tests import recorded
 from tests.elsewhere import elsewhere
-from tests.structure.test_replicates import LABELS, N, features, varied
 
 pytestmark = pytest.mark.filterwarnings("ignore:max_iter=:sklearn.exceptions.ConvergenceWarning")
 
@@ -73,7 +73,9 @@ def test_captured_windows_elsewhere_are_windows_elsewhere(support, monkeypatch):
 
     with elsewhere():
         expected = probabilities()
-        monkeypatch.setattr(lds.structure.batched, "capture_on", lambda device: recorded.capture)
+        monkeypatch.setattr(
+            lds.structure.side_by_side.batch, "capture_on", lambda device: recorded.capture
+        )
         found = probabilities()
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 

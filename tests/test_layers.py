@@ -17,36 +17,41 @@ SOURCES = sorted((ROOT / "lds").rglob("*.py"))
 MAX_LINES = 450
 
 LOW = {
+    "_checkpoint",
     "_files",
     "_labels",
     "_memory",
     "_projections",
+    "_random",
     "_run_files",
     "_sources",
     "_types",
     "_version",
     "config",
-    "checkpoints",
+    "run_folder",
 }
 EDGE = {"estimators", "experiments", "plots", "report", "cli", "__main__", "__init__"}
 # What each layer may import besides itself; the edge may import everything.
 MAY_IMPORT = {
+    "_checkpoint": {"_files"},
     "_files": set(),
     "_labels": set(),
     "_memory": set(),
     "_projections": set(),
+    "_random": set(),
     "_run_files": set(),
     "_sources": set(),
     "_types": set(),
     "_version": set(),
     "config": {"_types"},
-    "checkpoints": {"_files", "_run_files", "_types", "config"},
+    "run_folder": {"_files", "_run_files", "_types", "config"},
     "bilevel": LOW,
     "discrete": LOW,
     "graphs": LOW,
     "nn": LOW | {"graphs"},
     "datasets": LOW | {"graphs"},
-    "structure": LOW | {"nn", "graphs", "bilevel", "discrete"},
+    "edges": LOW | {"graphs", "nn", "discrete"},
+    "structure": LOW | {"edges", "nn", "graphs", "bilevel", "discrete"},
 }
 # Layers that import nothing else from outside the package and the standard library.
 ONLY_PACKAGES = {
@@ -172,12 +177,12 @@ def plant(root: Path, name: str, text: str) -> list[str]:
         ("bilevel/bad.py", "import numpy as np", "may import only torch"),
         ("discrete/bad.py", "import numpy as np", "may import only"),
         ("discrete/bad.py", "from lds.bilevel.tensors import dot", "may not import bilevel"),
-        ("nn/bad.py", "from lds.structure.edges import X", "may not import structure"),
+        ("nn/bad.py", "from lds.edges.free import X", "may not import structure"),
         ("datasets/bad.py", "from lds.structure.learner import X", "may not import structure"),
         ("structure/bad.py", "from lds.datasets.base import X", "may not import datasets"),
         ("structure/bad.py", "from lds.estimators.classifier import X", "import estimators"),
         ("structure/bad.py", "import networkx", "may import networkx"),
-        ("config.py", "from lds.checkpoints import X", "may not import checkpoints"),
+        ("config.py", "from lds.run_folder import X", "may not import run_folder"),
         ("_types.py", "from lds.graphs.knn import X", "may not import graphs"),
         ("misc/new.py", "", "belongs to no layer"),
     ],
@@ -195,7 +200,7 @@ def test_a_wrong_import_is_found(tmp_path: Path, name: str, text: str, reason: s
         ("cli/good.py", "import networkx\nfrom lds.structure.learner import learn"),
         ("bilevel/good.py", "import math\nimport torch.nn\nfrom .tensors import dot"),
         ("bilevel/__init__.py", "from lds.bilevel.reverse import Reverse"),
-        ("bilevel/good.py", "from lds.checkpoints import save"),
+        ("bilevel/good.py", "from lds.run_folder import save"),
         ("structure/good.py", "from lds.bilevel import Reverse\nfrom ..graphs.knn import X"),
         ("graphs/knn.py", "from sklearn.neighbors import NearestNeighbors"),
         ("datasets/planetoid.py", "def load():\n    from torch_geometric.datasets import X"),

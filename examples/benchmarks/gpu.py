@@ -79,9 +79,9 @@ def windows(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def batch_of(features: Any, labels: Any, runs: list[Any], arguments: argparse.Namespace) -> Any:
     """Runs in one batch, none of which ends."""
-    from lds.structure.batched import Batch, Slot
     from lds.structure.learner import Learner
-    from lds.structure.objectives import task_on
+    from lds.structure.side_by_side.batch import Batch, Slot
+    from lds.structure.task import task_on
 
     device = torch.device(arguments.device)
     task = task_on(features, labels, runs[0].config, torch.float32, device)
@@ -176,7 +176,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def grid(arguments: argparse.Namespace) -> dict[str, Any]:
     """All settings and seeds, batches of what can share one."""
-    from lds.structure.replicates import learn_replicates
+    from lds.structure.side_by_side.runs import learn_replicates
 
     points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
     features, labels, runs = settings(arguments, points, arguments.seeds)
@@ -206,7 +206,7 @@ def settings(
     """Features, labels, and a run to its early stop for each setting and seed."""
     from lds.config import LDSConfig
     from lds.graphs.knn import knn_adjacency
-    from lds.structure.replicates import Run
+    from lds.structure.side_by_side.runs import Run
 
     features, labels, seeds = problem(arguments, n_seeds)
     limit = {} if arguments.max_iter is None else {"max_iter": arguments.max_iter}

@@ -119,11 +119,11 @@ def grow_to_budget(learner: Any, run: Callable[[int], Any]) -> None:
 
 def watched() -> Clock:
     """A clock on the functions that do each part."""
-    import lds.structure.edges
+    import lds.edges.free
     import lds.structure.learner
     from lds.bilevel.reverse import Reverse
+    from lds.edges.free import EdgeDistribution
     from lds.graphs.candidates import AllPairs, PairList
-    from lds.structure.edges import EdgeDistribution
 
     clock = Clock()
     steps = {
@@ -135,7 +135,7 @@ def watched() -> Clock:
         clock.watch(step, "run", "inner steps")
     clock.watch(Reverse, "gradient", "reverse sweep")
     clock.watch(lds.structure.learner, "evaluate", "reverse sweep")
-    clock.watch(lds.structure.edges, "factored_gradient", "factors")
+    clock.watch(lds.edges.free, "factored_gradient", "factors")
     clock.watch(EdgeDistribution, "_build", "sampling")
     clock.watch(EdgeDistribution, "descend", "update of θ")
     for kind in (AllPairs, PairList):

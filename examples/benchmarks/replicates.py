@@ -45,7 +45,7 @@ def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
     from lds.structure.learner import learn
-    from lds.structure.replicates import learn_replicates
+    from lds.structure.side_by_side.runs import learn_replicates
 
     features, labels, runs = problem(arguments)
 
@@ -101,7 +101,7 @@ def problem(arguments: argparse.Namespace) -> tuple[Any, Any, list[Any]]:
     """Features, labels, and the runs."""
     from lds._types import Split
     from lds.config import LDSConfig
-    from lds.structure.replicates import Run
+    from lds.structure.side_by_side.runs import Run
 
     if arguments.data:
         from lds.datasets.base import load

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from lds.bilevel.step import mix, replayed
+from lds._random import mix, replayed
 from lds.bilevel.tensors import leaves
 
 KEPT = 256 * 2**20

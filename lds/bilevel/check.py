@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from lds._random import mix
 from lds.bilevel.checks import NonFiniteError, check_count
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.forward import Forward
 from lds.bilevel.linear import random_like
 from lds.bilevel.replay import ReplayError
 from lds.bilevel.reverse import Reverse
-from lds.bilevel.step import mix
 from lds.bilevel.tensors import Tree, axpy, dot, leaves, norm, paths, rebuild, tree_map
 from lds.bilevel.unroll import hypergradient
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from lds._random import mix
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.linear import spectral_radius
 from lds.bilevel.linearized import Linearized
-from lds.bilevel.step import Start, Step, mix
+from lds.bilevel.step import Start, Step
 from lds.bilevel.tensors import Tree, detach, leaves
 
 

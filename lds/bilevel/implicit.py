@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lds._random import mix
 from lds.bilevel.adaptive import Adam, RMSprop
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.dynamics import ObjectiveDynamics
@@ -30,7 +31,7 @@ from lds.bilevel.linear import (
 from lds.bilevel.linearized import Differenced, Linearized, Stationary
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.nystrom import nystrom
-from lds.bilevel.step import Outer, Start, Step, mix
+from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.tensors import (
     Columns,
     Traced,

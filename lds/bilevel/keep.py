@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from lds._random import mix, replayed
 from lds.bilevel.checks import check_count, check_finite
 from lds.bilevel.history import Record
-from lds.bilevel.step import mix, replayed
 from lds.bilevel.tensors import Tree, detach, devices, tree_map
 
 Keep = Literal["best", "last", "averaged"]

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds._checkpoint import Checkpoint
+from lds._random import replayed
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.history import Last, Record, Solution
 from lds.bilevel.keep import Keeper
 from lds.bilevel.outer import OuterStep
-from lds.bilevel.resume import Checkpoint
-from lds.bilevel.step import replayed
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import (
     Columns,

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
+from lds._random import mix
 from lds.bilevel.checks import (
     NonFiniteError,
     check_count,
@@ -21,7 +22,7 @@ from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Run, as_rules, refill, why
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.step import Start, Step, gradient_tree, mix
+from lds.bilevel.step import Start, Step, gradient_tree
 from lds.bilevel.step import evaluate as evaluate_outer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm

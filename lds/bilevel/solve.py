@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from lds._random import mix
 from lds.bilevel.checks import check_count
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Run, packed, unpacked
 from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.step import Start, Step, mix
+from lds.bilevel.step import Start, Step
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm
 from lds.bilevel.unroll import Method, Midway, check_method, differentiate_run

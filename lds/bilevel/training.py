@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lds._random import mix
 from lds.bilevel.batches import Batches, as_batches
 from lds.bilevel.checks import check_count, check_finite, check_leaves, check_mode, check_step
 from lds.bilevel.descent import Momentum
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.modules import Apply, functional
-from lds.bilevel.step import Start, Step, mix
+from lds.bilevel.step import Start, Step
 from lds.bilevel.tensors import Tree, detach, leaves
 
 

@@ -7,12 +7,13 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
+from lds._random import mix
 from lds.bilevel.auto import choose
 from lds.bilevel.checks import check_count, check_finite, check_leaves, check_mode, check_step
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
 from lds.bilevel.reverse import Reverse
-from lds.bilevel.step import Start, Step, evaluate, gradient_tree, mix
+from lds.bilevel.step import Start, Step, evaluate, gradient_tree
 from lds.bilevel.tensors import Tree, detach
 from lds.bilevel.usage import refuse_unused
 

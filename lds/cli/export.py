@@ -39,9 +39,9 @@ def export(
     import numpy as np
 
     from lds._types import Split
-    from lds.checkpoints import load_run
     from lds.graphs.export import check_graph_path, node_attributes, save_graph
     from lds.graphs.interop import select_edges
+    from lds.run_folder import load_run
 
     check_graph_path(path)
     stored = load_run(run)

@@ -198,9 +198,9 @@ def fit(
 
     import torch
 
-    from lds.checkpoints import begin_run
     from lds.cli.run_folder import save
     from lds.experiments.fit import discard_checkpoints, fit_dataset
+    from lds.run_folder import begin_run
 
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
         torch.set_num_threads(1)
@@ -312,7 +312,7 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
             f"got {', '.join(fixed)} too"
         )
     check_run(folder)
-    from lds.checkpoints import load_settings
+    from lds.run_folder import load_settings
 
     settings = load_settings(folder)
     if "source" not in settings:
@@ -350,7 +350,7 @@ def _run_folder(data: "NodeDataset", seed: int, force: bool) -> Path:
 
 
 def _print_summary(report: "FitReport", config: LDSConfig, folder: Path) -> None:
-    from lds.structure.baselines import CONTROLS
+    from lds.structure.controls import CONTROLS
 
     result, test = report.result, report.test_quality
     best = result.history[result.best]

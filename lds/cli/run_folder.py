@@ -1,4 +1,4 @@
-"""What `lds fit` writes of a report, see `lds.checkpoints` for the files."""
+"""What `lds fit` writes of a report, see `lds.run_folder` for the files."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from lds._version import __version__
-from lds.checkpoints import save_run
 from lds.datasets.table import write_predictions
 from lds.experiments.fit import FitReport
+from lds.run_folder import save_run
 from lds.structure.metrics import entropy
 
 CUTOFF = 1e-4

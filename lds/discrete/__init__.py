@@ -6,7 +6,7 @@ Torch only, but for the assignment solver of SciPy that permutations need.
 from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.categorical import Categorical
-from lds.discrete.estimators import (
+from lds.discrete.gradient_estimators import (
     disarm,
     gumbel_softmax,
     reinmax,

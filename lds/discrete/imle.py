@@ -9,7 +9,7 @@ from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.categorical import Categorical
 from lds.discrete.checks import check_interior, check_slope, unfit
-from lds.discrete.estimators import variance
+from lds.discrete.gradient_estimators import variance
 
 
 def imle(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lds.discrete.base import uniform_like
 from lds.discrete.checks import check_logits, check_temperature
-from lds.discrete.estimators import with_slope
+from lds.discrete.gradient_estimators import with_slope
 
 TOLERANCE = 1e-9
 """By how much sums of rows and columns of a relaxed permutation may differ from 1, in float64."""

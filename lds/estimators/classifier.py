@@ -15,8 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from lds._labels import encode_labels
-from lds.bilevel.step import mix
+from lds._random import mix
 from lds.config import Estimator, LDSConfig, Method
+from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.frames import check_index, fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.new_rows import predict_new_rows
@@ -27,7 +28,6 @@ from lds.graphs.knn import check_neighbors, knn_adjacency
 from lds.graphs.similarity import AUTO
 from lds.structure.checks import check_memory
 from lds.structure.learner import learn
-from lds.structure.marginals import EdgeMarginals, edge_marginals
 from lds.structure.metrics import entropy
 
 EDGE_CUTOFF = 1e-4

@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._random import mix
 from lds._types import Features
-from lds.bilevel.step import mix
-from lds.checkpoints import load_encoding, load_features, load_run
 from lds.config import LDSConfig
 from lds.datasets.encoding import TableEncoding
 from lds.datasets.reading import FileFormat
 from lds.datasets.table import load_rows
+from lds.edges.free import EdgeDistribution
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import starting_tree
 from lds.graphs.knn import neighbor_search
+from lds.run_folder import load_encoding, load_features, load_run
 from lds.structure.committee import predict_new
-from lds.structure.edges import EdgeDistribution
-from lds.structure.objectives import task_on
 from lds.structure.predict import likenesses, predict_proba_new
+from lds.structure.task import task_on
 
 
 def predict_new_rows(

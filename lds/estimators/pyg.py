@@ -13,14 +13,14 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from lds.bilevel.step import replayed
+from lds._random import replayed
 from lds.config import LDSConfig
+from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.undirected import Weights, check_weights
 from lds.structure.learner import Iteration, LDSResult, learn
-from lds.structure.marginals import EdgeMarginals, edge_marginals
 from lds.structure.metrics import entropy
 
 EDGE_CUTOFF = 1e-4

@@ -24,7 +24,7 @@ from lds.estimators.frames import fitted_features
 from lds.estimators.labels import split_roles
 from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
 from lds.graphs.interop import as_adjacency
-from lds.structure.replicates import alike
+from lds.structure.side_by_side.runs import alike
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
 """How Dask and Ray call it, which need not be installed; loky's is a `BrokenExecutor`."""
@@ -63,7 +63,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         batch: trials that a process runs side by side, with weights, graphs and inner steps in one
             batch: for small data on a GPU. Each comes to what it comes to alone, but for rounding.
             Settings that differ in `hidden_channels`, `truncation` or `support` are batched apart,
-            and those that a batch does not know (see `lds.structure.replicates`) run alone.
+            and those that a batch does not know (see `lds.structure.side_by_side.runs`) run alone.
         max_retries: how often lost workers are made up for before the search gives up.
         refit: fit the best setting with the first seed on all of X and y.
         random_state: of the settings drawn.

@@ -26,7 +26,7 @@ from lds.estimators.labels import split_roles
 from lds.graphs.interop import as_adjacency
 from lds.graphs.knn import knn_adjacency
 from lds.structure.learner import Iteration
-from lds.structure.replicates import Run, learn_replicates
+from lds.structure.side_by_side.runs import Run, learn_replicates
 
 ALONE = {"verbose": False, "checkpoint": None, "resume": False}
 """Parameters that trials, which run side by side, do not take from the estimator."""

@@ -30,17 +30,17 @@ from sklearn.svm import SVC
 from lds._sources import REGISTRY
 from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset, load
+from lds.edges.logistic import SharedEdges
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.similarity import are_words
-from lds.nn.committee import Committee
 from lds.nn.discriminant import Discriminant
+from lds.nn.ensemble import Committee
 from lds.nn.inputs import Inputs, as_array
-from lds.structure.baselines import fit_gcn
 from lds.structure.committee import CommitteeLearner
+from lds.structure.controls import fit_gcn
 from lds.structure.learner import Learner, learn
-from lds.structure.shared import SharedEdges
 
 Probabilities = NDArray[np.floating[Any]]
 

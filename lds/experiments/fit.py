@@ -10,12 +10,12 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from lds.bilevel.resume import discard
+from lds._checkpoint import discard
 from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset
 from lds.graphs.knn import knn_adjacency
-from lds.structure.baselines import ControlResult, run_controls
 from lds.structure.checks import check_memory
+from lds.structure.controls import ControlResult, run_controls
 from lds.structure.learner import Iteration, LDSResult, learn
 from lds.structure.metrics import Quality, quality
 

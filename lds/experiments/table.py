@@ -23,9 +23,9 @@ from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset, load
 from lds.experiments.fit import quality_on_test, starting_graph
-from lds.structure.baselines import CONTROLS, run_controls
+from lds.structure.controls import CONTROLS, run_controls
 from lds.structure.learner import LDSResult, learn
-from lds.structure.replicates import Run, learn_replicates
+from lds.structure.side_by_side.runs import Run, learn_replicates
 
 Settings = dict[str, Any]
 Records = list[dict[str, Any]]

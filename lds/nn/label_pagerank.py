@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from lds.graphs.batch import GraphBatch
+from lds.graphs.pagerank_product import walk
 from lds.graphs.product import propagate
-from lds.graphs.walk import walk
 from lds.nn.features import DenseFeatures, SparseFeatures
 from lds.nn.gcn import Attached, Reader
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
+from lds.graphs.pagerank_product import walk
 from lds.graphs.product import propagate
-from lds.graphs.walk import walk
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
 from lds.nn.gcn import Attached, Reader, glorot
 

@@ -39,7 +39,7 @@ from torch_geometric.nn import (
 from torch_geometric.utils import scatter
 
 from lds.graphs.batch import GraphBatch
-from lds.graphs.weighted import weighted_edges
+from lds.graphs.edge_weights import weighted_edges
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
 from lds.nn.gcn import Attached, NewEdges
 

@@ -1,4 +1,4 @@
-"""Pictures of a saved run; each function takes a `lds.checkpoints.Run` and returns a figure.
+"""Pictures of a saved run; each function takes a `lds.run_folder.Run` and returns a figure.
 
 matplotlib comes with `pip install lds[plot]`. No global state of it is changed.
 """

@@ -5,9 +5,9 @@ import scipy.sparse as sp
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lds.checkpoints import Run
 from lds.graphs.metrics import class_homophily, homophily
 from lds.plots.style import BLUE, GREY, RED, class_names, log_axis, styled
+from lds.run_folder import Run
 
 LEVELS = (1e-3, 1e-2, 1e-1, 0.5, 1.0)
 """Upper ends of the bins above the cut-off of the run folder."""

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from lds.checkpoints import Run
 from lds.plots.style import BLUE, GREY, INK, RED, class_colours, class_names, role_rows, styled
+from lds.run_folder import Run
 from lds.structure.metrics import N_BINS, confidence_bins, expected_calibration_error
 
 MOST_POINTS = 3000

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from lds.checkpoints import Run
+from lds.run_folder import Run
 
 INK = "#2e3440"
 """Colour of text and axes; the report puts the page's own in its place."""

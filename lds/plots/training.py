@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from lds.checkpoints import Run
+from lds.edges.groups import GROUPS
 from lds.plots.style import (
     BLUE,
     GREEN,
@@ -15,7 +15,7 @@ from lds.plots.style import (
     series,
     styled,
 )
-from lds.structure.groups import GROUPS
+from lds.run_folder import Run
 
 _COLOURS = {"same": BLUE, "different": RED, "unknown": GREY, "held_out": GREEN}
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from lds.checkpoints import Run
 from lds.plots.style import class_colours
+from lds.run_folder import Run
 
 MOST_EDGES = 400_000
 """Edges in a page: about 5 MB."""

@@ -14,14 +14,14 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lds._files import check_path, write_atomically
-from lds.checkpoints import Run, load_run
 from lds.config import TITLES
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
 from lds.plots.training import expected_edges, group_probabilities, learning_curves
 from lds.report.neighbours import neighbourhoods, to_script
-from lds.structure.baselines import CONTROLS
+from lds.run_folder import Run, load_run
+from lds.structure.controls import CONTROLS
 
 PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
     "learning": (

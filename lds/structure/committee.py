@@ -27,25 +27,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._random import mix
 from lds._types import Features, Split
 from lds.bilevel.checks import NonFiniteError
-from lds.bilevel.step import mix
 from lds.config import LDSConfig
+from lds.edges.free import EdgeDistribution
+from lds.edges.logistic import SharedEdges, new_edges, starting_edges, with_agreement
 from lds.graphs.batch import GraphBatch, weighted_graph
 from lds.graphs.candidates import PairList
 from lds.graphs.directions import Directions
 from lds.graphs.similarity import AUTO, Similarity
-from lds.nn.committee import Committee, Kind
 from lds.nn.discriminant import Discriminant, fit_discriminant
+from lds.nn.ensemble import Committee, Kind
 from lds.nn.gcn import NewEdges
 from lds.nn.inputs import Inputs
 from lds.nn.label_pagerank import LabelPageRank, fit_label_pagerank
 from lds.nn.whitening import whitened, whitening
-from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import LDSResult, Learner
-from lds.structure.objectives import Task, nodes_tensor, task_on
 from lds.structure.predict import losses, predict_proba_new, score
-from lds.structure.shared import SharedEdges, new_edges, starting_edges, with_agreement
+from lds.structure.task import Task, nodes_tensor, task_on
 from lds.structure.train import train
 
 MAX_STEPS, PATIENCE, EVERY = 300, 60, 2

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lds._types import Features, Split
 from lds._version import __version__
 from lds.config import LDSConfig
+from lds.edges.free import EdgeDistribution
 from lds.graphs.candidates import AllPairs
-from lds.structure.edges import EdgeDistribution
 
 ONLY_ENDS = ("max_iter", "patience")
 """Options that say no more than when a run ends: they may differ where it goes on."""

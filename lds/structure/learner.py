@@ -12,26 +12,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._checkpoint import Checkpoint
+from lds._random import mix, replayed
 from lds._types import Features, Split
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.checks import NonFiniteError
-from lds.bilevel.resume import Checkpoint
 from lds.bilevel.reverse import Reverse
-from lds.bilevel.step import Start, Step, evaluate, mix, replayed
+from lds.bilevel.step import Start, Step, evaluate
 from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
+from lds.edges.estimated import BlackBoxEdges, GivenGraph, edge_distribution
+from lds.edges.free import EdgeDistribution
+from lds.edges.groups import PairGroups
+from lds.edges.support import candidates, growth
 from lds.graphs.connected import starting_tree
 from lds.structure.checks import check_device, check_problem
 from lds.structure.denoising import Denoiser
-from lds.structure.edges import EdgeDistribution
-from lds.structure.estimators import BlackBoxEdges, GivenGraph, edge_distribution
 from lds.structure.fingerprint import fingerprint
-from lds.structure.groups import PairGroups
 from lds.structure.metrics import mutual_information
-from lds.structure.objectives import Task, nodes_tensor, task_on, total
 from lds.structure.predict import WORST, Score, hidden_layer, predict_draws, predict_proba, score
 from lds.structure.roles import redrawn
-from lds.structure.support import candidates, growth
+from lds.structure.task import Task, nodes_tensor, task_on, total
 
 Params = dict[str, Tensor]
 
@@ -40,7 +41,7 @@ Params = dict[str, Tensor]
 class Iteration:
     """What one outer iteration (an inner run with its hypergradients) came to.
 
-    `group_probs` is the mean of θ by group of pairs, see `lds.structure.groups`.
+    `group_probs` is the mean of θ by group of pairs, see `lds.edges.groups`.
     """
 
     iteration: int
@@ -173,8 +174,8 @@ def learn(
 
 def _learner(config: LDSConfig, device: torch.device) -> "Callable[..., Learner]":
     """The class that runs a method; a GPU starts the operations of a batch faster."""
-    from lds.structure.batched import BatchOfOne, unknown  # which build on this module
     from lds.structure.committee import CommitteeLearner
+    from lds.structure.side_by_side.batch import BatchOfOne, unknown  # which build on this module
 
     if config.method == "committee":
         return CommitteeLearner

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._random import replayed
 from lds._types import Features
-from lds.bilevel.step import replayed
+from lds.edges.free import EdgeDistribution
 from lds.graphs.batch import GraphBatch
 from lds.nn.features import node_features
 from lds.nn.gcn import Attached, Likenesses
-from lds.structure.edges import EdgeDistribution
 from lds.structure.metrics import SMALLEST
-from lds.structure.objectives import Task, nodes_tensor
+from lds.structure.task import Task, nodes_tensor
 
 CHUNK = 256
 """New nodes predicted at once."""

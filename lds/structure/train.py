@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lds._random import mix
 from lds.bilevel.adaptive import Adam
-from lds.bilevel.step import Start, Step, mix
-from lds.structure.edges import EdgeDistribution
-from lds.structure.objectives import Task
+from lds.bilevel.step import Start, Step
+from lds.edges.free import EdgeDistribution
 from lds.structure.predict import WORST, Score, score
+from lds.structure.task import Task
 
 Params = dict[str, Tensor]
 

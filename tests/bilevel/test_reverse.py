@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lds import bilevel
-from lds.bilevel.step import mix
+from lds._random import mix
 from lds.bilevel.tensors import tree_map
 from tests.problems import PROBLEMS, ridge_data, scalar
 

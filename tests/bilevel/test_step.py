@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from lds import bilevel
-from lds.bilevel.step import Start, Step, evaluate, gradient_tree, mix, replayed
+from lds._random import mix, replayed
+from lds.bilevel.step import Start, Step, evaluate, gradient_tree
 from tests.problems import scalar
 
 # The same float64 products summed in another order.

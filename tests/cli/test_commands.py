@@ -17,13 +17,13 @@ import yaml
 from sklearn.exceptions import ConvergenceWarning
 
 from lds._version import __version__
-from lds.checkpoints import load_features, load_run, load_settings
 from lds.cli import main
 from lds.config import LDSConfig
 from lds.datasets.base import load
 from lds.datasets.splits import three_way
+from lds.edges.free import EdgeDistribution
 from lds.estimators.classifier import LDSClassifier
-from lds.structure.edges import EdgeDistribution
+from lds.run_folder import load_features, load_run, load_settings
 
 QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--no-controls"]
 

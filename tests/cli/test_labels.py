@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from lds.checkpoints import load_run
+from lds.run_folder import load_run
 
 QUICK = ["--max-iter", "1", "--max-inner", "10", "--no-controls", "--agreement", "0"]
 

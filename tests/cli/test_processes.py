@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lds.checkpoints import load_run
+from lds.run_folder import load_run
 
 QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lds import bilevel
-from lds.bilevel.step import mix, replayed
+from lds._random import mix, replayed
 from lds.discrete import gumbel_sinkhorn, matching, sinkhorn
 
 F64 = torch.float64

@@ -12,7 +12,7 @@ from lds import learn_structure
 from lds.config import LDSConfig
 from lds.datasets.base import load
 from lds.experiments.fit import fit_dataset, quality_on_test, starting_graph
-from lds.structure.baselines import fit_gcn
+from lds.structure.controls import fit_gcn
 
 pytestmark = pytest.mark.usefixtures("whole_refits")
 

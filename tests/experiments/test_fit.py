@@ -11,7 +11,7 @@ from lds.config import LDSConfig
 from lds.datasets.base import load
 from lds.experiments.fit import fit_dataset, starting_graph
 from lds.experiments.table import Store, run_one, table
-from lds.structure.baselines import CONTROLS, fit_gcn
+from lds.structure.controls import CONTROLS, fit_gcn
 from lds.structure.metrics import expected_calibration_error
 
 QUICK = {"max_inner": 5, "max_iter": 2}

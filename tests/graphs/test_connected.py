@@ -8,11 +8,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from lds.bilevel.step import replayed
+from lds._random import replayed
+from lds.edges.free import EdgeDistribution
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import first_forest, starting_tree
 from lds.graphs.knn import knn_adjacency
-from lds.structure.edges import EdgeDistribution
 
 N = 5
 PAIRS = list(itertools.combinations(range(N), 2))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lds.graphs.batch import GraphBatch, Products, graph_batch
+from lds.graphs.pagerank_product import walk
 from lds.graphs.product import FactoredGradient, factored_gradient, propagate
-from lds.graphs.walk import walk
 
 N, WIDTH = 17, 3
 # Sums of a few hundred float64 products in another order.

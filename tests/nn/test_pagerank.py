@@ -12,7 +12,7 @@ from torch_geometric.nn import APPNP
 from lds.graphs.batch import Products
 from lds.graphs.candidates import AllPairs
 from lds.graphs.product import factored_gradient
-from lds.nn.committee import committee
+from lds.nn.ensemble import committee
 from lds.nn.features import DenseFeatures, SparseFeatures, drop, node_features
 from lds.nn.gcn import GCN, Likenesses, NewEdges
 from lds.nn.pagerank import PageRank

@@ -12,7 +12,7 @@ from lds.bilevel.descent import GradientDescent
 from lds.bilevel.unroll import hypergradient
 from lds.graphs.batch import Products, graph_batch
 from lds.graphs.candidates import AllPairs, PairList
-from lds.graphs.weighted import PairGradient, weighted_edges
+from lds.graphs.edge_weights import PairGradient, weighted_edges
 from lds.nn.base import BACKBONES, GCN_NAME, NEED_EDGES, backbone, check_backbone
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, Likenesses, NewEdges

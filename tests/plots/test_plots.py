@@ -6,10 +6,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from lds import plots
-from lds.checkpoints import Run, load_run
 from lds.plots.graph import probability_shares
 from lds.plots.predictions import tsne
 from lds.plots.style import class_colours
+from lds.run_folder import Run, load_run
 from lds.structure.metrics import expected_calibration_error
 from tests.saved_run import NAMES
 

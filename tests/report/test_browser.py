@@ -5,9 +5,9 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from lds.checkpoints import load_run
 from lds.cli import app
 from lds.report.page import write_report
+from lds.run_folder import load_run
 from tests.browser import chromium
 
 

@@ -11,11 +11,11 @@ import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
-from lds.checkpoints import load_run
 from lds.cli import app
 from lds.config import TITLES
 from lds.report.neighbours import UNIT, neighbourhoods, to_script
 from lds.report.page import PICTURES, html, write_report
+from lds.run_folder import load_run
 from tests.saved_run import NAMES
 
 

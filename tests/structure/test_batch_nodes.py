@@ -8,19 +8,19 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-import lds.structure.objectives
+import lds.structure.task
 from lds._types import Split
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Step, evaluate
 from lds.config import LDSConfig
+from lds.edges.free import EdgeDistribution
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
-from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import learn
-from lds.structure.objectives import Task
+from lds.structure.task import Task
 
 N, F, H, C = 60, 8, 4, 3
 
@@ -57,21 +57,21 @@ def hypergradient(task: Task, edges: EdgeDistribution):
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense-x", "sparse-x"])
 def test_the_part_has_the_hypergradient_of_the_whole_graph(monkeypatch, sparse):
     """Against the same loss on the whole graph, which is itself tested against dense autograd."""
-    sizes, part_around = [], lds.structure.objectives.part_around
+    sizes, part_around = [], lds.structure.task.part_around
 
     def noted(*args):
         part, nodes = part_around(*args)
         sizes.append(len(nodes))
         return part, nodes
 
-    monkeypatch.setattr(lds.structure.objectives, "part_around", noted)
+    monkeypatch.setattr(lds.structure.task, "part_around", noted)
     value, flat, state = hypergradient(*problem(2, sparse))
     assert max(sizes) < N, "the part is the whole graph: nothing is tested"
 
     def whole(graph, rows, candidates):
         return graph, torch.arange(N)
 
-    monkeypatch.setattr(lds.structure.objectives, "part_around", whole)
+    monkeypatch.setattr(lds.structure.task, "part_around", whole)
     expected, expected_flat, expected_state = hypergradient(*problem(2, sparse))
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
     for name, weight in expected_state["params"].items():

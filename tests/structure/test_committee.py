@@ -11,15 +11,25 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
+from lds._random import replayed
 from lds._types import Split
 from lds.bilevel.checks import NonFiniteError
-from lds.bilevel.step import replayed
 from lds.config import LDSConfig
+from lds.edges.logistic import (
+    BETAS,
+    DEVIATION,
+    MIDDLE_KERNEL,
+    SLOPE,
+    TRUST_DEVIATION,
+    SharedEdges,
+    starting_edges,
+    with_agreement,
+)
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.graphs.similarity import Similarity
-from lds.nn.committee import LOG_WEIGHTS, TELEPORTS, Committee
 from lds.nn.discriminant import Discriminant
+from lds.nn.ensemble import LOG_WEIGHTS, TELEPORTS, Committee
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN, NewEdges
 from lds.nn.inputs import Inputs
@@ -27,7 +37,6 @@ from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.whitening import whitened, whitening
 from lds.structure import committee, learner
 from lds.structure import train as training
-from lds.structure.baselines import run_controls
 from lds.structure.committee import (
     AGREEMENT,
     COEFFICIENTS,
@@ -42,19 +51,10 @@ from lds.structure.committee import (
     train_member,
     weigh,
 )
+from lds.structure.controls import run_controls
 from lds.structure.learner import learn
-from lds.structure.objectives import AGREEING, Task, task_on
 from lds.structure.predict import score
-from lds.structure.shared import (
-    BETAS,
-    DEVIATION,
-    MIDDLE_KERNEL,
-    SLOPE,
-    TRUST_DEVIATION,
-    SharedEdges,
-    starting_edges,
-    with_agreement,
-)
+from lds.structure.task import AGREEING, Task, task_on
 from tests.structure import dense
 
 SMALL = LDSConfig.of(

@@ -8,19 +8,20 @@ import scipy.sparse as sp
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from lds._random import mix, replayed
 from lds._types import Split
 from lds.bilevel.adaptive import Adam
-from lds.bilevel.step import Step, mix, replayed
+from lds.bilevel.step import Step
 from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
+from lds.edges.free import EdgeDistribution
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
 from lds.nn.gcn import GCN
 from lds.structure.denoising import HIDDEN, MASKED, NEGATIVES, Denoiser
-from lds.structure.edges import EdgeDistribution
 from lds.structure.learner import learn
-from lds.structure.objectives import Task, total
+from lds.structure.task import Task, total
 from tests.structure import dense
 from tests.structure.window import hypergradient
 

@@ -10,14 +10,15 @@ import scipy.sparse as sp
 import torch
 from torch.nn.functional import cross_entropy
 
+from lds._random import mix, replayed
 from lds.bilevel.adaptive import Adam
-from lds.bilevel.step import Step, mix, replayed
+from lds.bilevel.step import Step
 from lds.bilevel.taped import TapedStep
+from lds.edges.free import EdgeDistribution
 from lds.graphs.candidates import PairList
 from lds.nn.features import drop, node_features
 from lds.nn.gcn import GCN
-from lds.structure.edges import EdgeDistribution
-from lds.structure.objectives import Task
+from lds.structure.task import Task
 from tests.structure.window import hypergradient
 
 N, F, H, C, TAU = 40, 12, 6, 3, 5

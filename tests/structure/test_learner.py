@@ -14,7 +14,7 @@ from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.step import evaluate
 from lds.config import LDSConfig
 from lds.graphs.knn import knn_adjacency
-from lds.structure.baselines import CONTROLS, run_controls
+from lds.structure.controls import CONTROLS, run_controls
 from lds.structure.learner import Learner, learn
 
 SMALL = LDSConfig(n_neighbors=3, max_inner=20, max_iter=3, hidden_channels=4, truncation=5)

@@ -7,13 +7,13 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from lds.bilevel.step import replayed
+from lds._random import replayed
+from lds.edges.free import EdgeDistribution
 from lds.graphs.adjacency import normalize
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
-from lds.structure.edges import EdgeDistribution
-from lds.structure.objectives import Task
 from lds.structure.predict import WORST, Score, predict_proba, score
+from lds.structure.task import Task
 
 N, F, C = 14, 6, 3
 

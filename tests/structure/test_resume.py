@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lds.bilevel.resume import BEFORE, NAME
+from lds._checkpoint import BEFORE, NAME
 from lds.config import LDSConfig
 from lds.datasets.base import load
 from lds.graphs.knn import knn_adjacency

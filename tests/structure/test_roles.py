@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lds._random import mix
 from lds._types import Split
-from lds.bilevel.step import mix
 from lds.structure.roles import redrawn
 
 N = 60

@@ -1,0 +1,234 @@
+"""The run folder: what a fit leaves behind, written atomically and read without unpickling.
+
+| file | holds |
+|---|---|
+| settings.json | data set, options, versions, format |
+| metrics.jsonl | one line an outer iteration |
+| summary.json | accuracy, NLL, ECE, controls, why the run ended |
+| start.npz | starting probabilities, symmetric CSR as plain arrays |
+| edge_probs.npz | learned probabilities, likewise |
+| weights.safetensors | the network's weights |
+| predictions.npz | class probabilities, their uncertainty, hidden layer, labels, roles' rows |
+| features.npz | of a table: its rows as they were learned from, to predict further ones |
+| encoding.npz | of a table: how its columns became features, see `lds.datasets.encoding` |
+| checkpoint.pt | where `lds fit --resume` goes on (see `lds._checkpoint`) |
+
+`begin_run` writes the settings alone: a folder without the other files is of a run that has not
+ended.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from lds._files import dumps, write_atomically, write_json
+from lds._run_files import FILES, SETTINGS, check_finished, check_run
+
+if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
+    from torch import Tensor
+
+FORMAT = 2
+FEATURES, ENCODING = "features.npz", "encoding.npz"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back from its folder.
+
+    Attributes:
+        settings: data set, options, versions; "classes" are their names, and "table" and "file",
+            for a run on a table, what kind each column is and how many features it became, without
+            its values, and how the file was read.
+        metrics: one record an outer iteration.
+        summary: accuracies, controls, reason, seconds.
+        start: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1]: probabilities before learning.
+        edge_probs: the same after it.
+        weights: the network's weights by name.
+        predictions: arrays "probabilities" `(n_nodes, n_classes)`, "entropy" and
+            "mutual_information" `(n_nodes,)`, "hidden" `(n_nodes, hidden_channels)`, "labels"
+            `(n_nodes,)`, -1 where unknown, the roles' rows: "train_rows", "validation_rows",
+            "stopping_rows" and "test_rows", and of a table with them the rows' "identifiers".
+    """
+
+    settings: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    summary: dict[str, Any]
+    start: sp.csr_array
+    edge_probs: sp.csr_array
+    weights: dict[str, "Tensor"]
+    predictions: dict[str, NDArray[Any]]
+
+
+def begin_run(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a run that begins; results of an earlier one there are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*FILES, FEATURES, ENCODING):
+        (folder / name).unlink(missing_ok=True)
+    write_json(folder / SETTINGS, {"format": FORMAT, **settings})
+
+
+def load_settings(folder: str | Path) -> dict[str, Any]:
+    """The settings of a run, ended or not.
+
+    Raises:
+        FileNotFoundError: the folder is not that of a run.
+        ValueError: they are damaged, or of another format.
+    """
+    path = Path(folder) / SETTINGS
+    check_run(folder)
+    settings = _read(path, json.loads)
+    found = settings.get("format") if isinstance(settings, dict) else None
+    if found != FORMAT:
+        older = isinstance(found, int) and found < FORMAT
+        hint = ", of an earlier version of lds; fit again with this one" if older else ""
+        raise ValueError(
+            f"{path} must be of run format {FORMAT}, written by `lds fit`, got {found}{hint}"
+        )
+    known: dict[str, Any] = settings
+    return known
+
+
+def save_run(
+    folder: Path,
+    *,
+    settings: dict[str, Any],
+    metrics: Iterable[dict[str, Any]],
+    summary: dict[str, Any],
+    start: sp.csr_array,
+    edge_probs: sp.csr_array,
+    weights: dict[str, "Tensor"],
+    predictions: dict[str, NDArray[Any]],
+    features: NDArray[Any] | None = None,
+    encoding: dict[str, NDArray[Any]] | None = None,
+) -> None:
+    """Write a run; each file is complete or not there. See `Run` for the arguments.
+
+    Arguments:
+        features: `(n_nodes, n_features)` where further rows are to be predicted from the folder;
+            see `load_features`.
+        encoding: of a table's columns, as arrays; see `load_encoding`.
+    """
+    from safetensors.torch import save as save_tensors
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [dumps(record) for record in metrics]
+    write_json(folder / SETTINGS, {"format": FORMAT, "n_metrics": len(lines), **settings})
+    write_atomically(
+        folder / "metrics.jsonl",
+        lambda file: file.write("".join(f"{line}\n" for line in lines).encode()),
+    )
+    _write_graph(folder / "start.npz", start)
+    _write_graph(folder / "edge_probs.npz", edge_probs)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_atomically(folder / "weights.safetensors", lambda file: file.write(save_tensors(tensors)))
+    write_atomically(folder / "predictions.npz", lambda file: _savez(file, predictions))
+    if features is not None:
+        write_atomically(folder / FEATURES, lambda file: _savez(file, {"features": features}))
+    if encoding is not None:
+        write_atomically(folder / ENCODING, lambda file: _savez(file, encoding))
+    write_json(folder / "summary.json", summary)
+
+
+def load_features(folder: str | Path) -> NDArray[Any]:
+    """The rows a run on a table learned from, `(n_nodes, n_features)`.
+
+    Raises:
+        FileNotFoundError: the folder has none: the run was not on a table, or has not ended.
+        ValueError: the file is damaged.
+    """
+    return _read_of_table(folder, FEATURES, "features")["features"]
+
+
+def load_encoding(folder: str | Path) -> dict[str, NDArray[Any]]:
+    """How the columns of a table became features, as the arrays that were saved.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `load_features`.
+    """
+    return _read_of_table(folder, ENCODING, "encoding")
+
+
+def _read_of_table(folder: str | Path, name: str, array: str) -> dict[str, NDArray[Any]]:
+    path = Path(folder) / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {name}: only a run of `lds fit` on a table that has ended does"
+        )
+    return _read_arrays(path, (array,))
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run back.
+
+    Raises:
+        FileNotFoundError: the folder or one of its files is missing.
+        ValueError: a file is damaged, or of another format.
+    """
+    from safetensors.torch import load as load_tensors
+
+    folder = Path(folder)
+    check_finished(folder)
+    settings = load_settings(folder)
+    metrics = _read(folder / "metrics.jsonl", lambda raw: [json.loads(x) for x in raw.splitlines()])
+    if len(metrics) != settings.get("n_metrics"):
+        raise ValueError(f"{folder / 'metrics.jsonl'} is damaged (lines are missing)")
+    return Run(
+        settings,
+        metrics,
+        _read(folder / "summary.json", json.loads),
+        _read_graph(folder / "start.npz"),
+        _read_graph(folder / "edge_probs.npz"),
+        _read(folder / "weights.safetensors", load_tensors),
+        _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
+    )
+
+
+def _write_graph(path: Path, graph: sp.csr_array) -> None:
+    arrays = {
+        "data": graph.data,
+        "indices": graph.indices,
+        "indptr": graph.indptr,
+        "shape": np.array(graph.shape),
+    }
+    write_atomically(path, lambda file: _savez(file, arrays))
+
+
+def _read_graph(path: Path) -> sp.csr_array:
+    stored = _read_arrays(path, ("data", "indices", "indptr", "shape"))
+    n_rows, n_cols = (int(n) for n in stored["shape"])
+    parts = (stored["data"], stored["indices"], stored["indptr"])
+    try:
+        return sp.csr_array(parts, shape=(n_rows, n_cols))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+
+
+def _savez(file: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(path.read_bytes())
+    except (ValueError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+
+
+def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own
+        raise ValueError(f"{path} is damaged ({error})") from error
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} is damaged (it lacks {', '.join(missing)})")
+    return arrays

@@ -1,0 +1,1 @@
+"""Many runs of the thesis's method as one batch, for a GPU."""

@@ -1,0 +1,209 @@
+"""θ of several replicates as one hyperparameter, whose draw is one graph on all their nodes.
+
+Two instances of the idea: θ on all pairs, a row of one matrix each; θ on lists of pairs, which may
+differ and change, one after the other. Either way a draw is a block diagonal of R · N nodes, the
+gradient of the sum of the replicates' losses is one pair of thin factors on those nodes, and its
+product is taken block by block alone: what lies between two replicates is no pair.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from lds.discrete.thinning import ThinningRows
+from lds.edges.free import EdgeDistribution
+from lds.edges.list_sampler import ListedEntries
+from lds.graphs.batch import GraphBatch, graph_batch
+from lds.graphs.candidates import AllPairs, PairList
+from lds.graphs.product import FactoredGradient
+from lds.structure.side_by_side.lists import JoinedEntries, JoinedPairs
+
+
+class JointEdges(ABC):
+    """θ of R replicates on the same N nodes.
+
+    Each replicate's draw and step are those of its own `EdgeDistribution`.
+
+    Attributes:
+        n_nodes: N.
+    """
+
+    n_nodes: int
+
+    @abstractmethod
+    def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
+        """S graphs on R · N nodes, one for each list of the replicates' seeds."""
+
+    @abstractmethod
+    def probs(self, member: int) -> Tensor:
+        """θ of one replicate, as its `EdgeDistribution` holds it; may share memory with this."""
+
+    @abstractmethod
+    def put(self, changed: Mapping[int, EdgeDistribution]) -> None:
+        """Other θ, on other pairs perhaps, in the places of some replicates."""
+
+    @abstractmethod
+    def keep(self, members: Sequence[int]) -> None:
+        """Forget all replicates but these."""
+
+    @abstractmethod
+    def finite(self) -> Tensor:
+        """Whether all θ of a replicate are numbers, bool `(n_members,)`."""
+
+    @abstractmethod
+    def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
+        """θ_r ← Proj_[0,1](θ_r - lr_r · gradient_r), in place.
+
+        Arguments:
+            gradient: of the sum of the replicates' losses, on R · N nodes.
+            lr: of each replicate; 0 leaves it as it is, even where its gradient is no number.
+        """
+
+    def _by_node(self, lr: Sequence[float], like: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Lr of each of R · N nodes, `(n, 1)`, and where it is 0; None where it never is."""
+        factor = like.new_tensor(lr).repeat_interleave(self.n_nodes).unsqueeze(1)
+        return factor, None if all(lr) else factor == 0
+
+    def gradient_of(self, gradient: FactoredGradient, member: int) -> FactoredGradient:
+        """The part of one replicate."""
+        rows = slice(member * self.n_nodes, (member + 1) * self.n_nodes)
+        return FactoredGradient(
+            tuple(part[rows] for part in gradient.left),
+            tuple(part[rows] for part in gradient.right),
+        )
+
+
+def joint_edges(members: Sequence[EdgeDistribution]) -> JointEdges:
+    """θ of `members`, which are all on all pairs, or all on lists of pairs."""
+    listed = isinstance(members[0].pairs, PairList)
+    return JointListed(members) if listed else JointAll(members)
+
+
+class JointAll(JointEdges):
+    """θ on all pairs, one row a replicate."""
+
+    def __init__(self, members: Sequence[EdgeDistribution]) -> None:
+        self._pairs = cast(AllPairs, members[0].pairs)
+        self.n_nodes = self._pairs.n_nodes
+        self._hold(torch.stack([edges.probs for edges in members]))
+
+    def _hold(self, probs: Tensor) -> None:
+        self._probs = probs
+        self._table = ThinningRows(probs)
+
+    def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
+        """One search for the edges of all graphs of all replicates."""
+        generators = [_generators(one, self._probs.device) for one in seeds]
+        keys = self._table.draw(generators)
+        member = keys // self._pairs.size
+        row, col = self._pairs.pairs(keys - member * self._pairs.size)
+        n_members = len(self._probs)
+        n_graphs = len(seeds) * n_members
+        graphs = graph_batch(member, row, col, n_graphs, self.n_nodes, self._probs.dtype)
+        return replace(graphs, n_draws=len(seeds), n_nodes=n_members * self.n_nodes)
+
+    def probs(self, member: int) -> Tensor:
+        """A row of θ."""
+        return self._probs[member]
+
+    def put(self, changed: Mapping[int, EdgeDistribution]) -> None:
+        """Copied into their rows."""
+        for member, edges in changed.items():
+            self._probs[member] = edges.probs
+        self._table.refresh()
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Their rows, copied."""
+        self._hold(self._probs[torch.tensor(members, device=self._probs.device)])
+
+    def finite(self) -> Tensor:
+        """By the sums that the draws need."""
+        return self._table.finite
+
+    def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
+        """One product a tile for all replicates."""
+        u, v = gradient.factors()
+        factor, out = self._by_node(lr, u)
+        u.mul_(factor)
+        if out is not None:
+            u.masked_fill_(out, 0)
+            v.masked_fill_(out, 0)
+        shape = (len(self._probs), self.n_nodes, -1)
+        self._pairs.add_each(self._probs, u.view(shape), v.view(shape), -1)
+        self._probs.clamp_(0, 1)
+        self._table.refresh()
+
+
+class JointListed(JointEdges):
+    """θ on lists of pairs, one after the other."""
+
+    def __init__(self, members: Sequence[EdgeDistribution]) -> None:
+        self.n_nodes = members[0].n_nodes
+        self._lists: list[PairList] = []
+        self._entries: list[ListedEntries] = []
+        for edges in members:
+            self._lists.append(cast(PairList, edges.pairs))
+            self._entries.append(ListedEntries(self._lists[-1], edges.probs.device))
+        self._join([edges.probs[: edges.pairs.n_pairs] for edges in members])  # type: ignore[attr-defined]
+
+    def _join(self, probs: Sequence[Tensor]) -> None:
+        self._probs = torch.cat(list(probs))
+        self._sizes = [pairs.n_pairs for pairs in self._lists]
+        self._all_entries = JoinedEntries(self._entries)
+        self._pairs = JoinedPairs(self._lists, self._probs.device)
+
+    def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
+        """One mask over the entries of all lists for each graph."""
+        shape, device = (len(seeds), len(self._probs)), self._probs.device
+        uniform = torch.empty(shape, dtype=torch.float64, device=device)
+        for row, one in zip(uniform, seeds, strict=True):
+            generators = _generators(one, device)
+            for part, generator in zip(row.split(self._sizes), generators, strict=True):
+                part.uniform_(generator=generator)
+        return self._all_entries.graphs(uniform < self._probs.double(), self._probs.dtype)
+
+    def probs(self, member: int) -> Tensor:
+        """A copy, filled up to the length of a buffer."""
+        part: Tensor = self._probs.split(self._sizes)[member]
+        padded = part.new_zeros(self._lists[member].size)
+        padded[: len(part)] = part
+        return padded
+
+    def put(self, changed: Mapping[int, EdgeDistribution]) -> None:
+        """The lists joined anew; the tables of the others stay."""
+        probs = list(self._probs.split(self._sizes))
+        for member, edges in changed.items():
+            pairs = cast(PairList, edges.pairs)
+            self._lists[member] = pairs
+            self._entries[member] = ListedEntries(pairs, self._probs.device)
+            probs[member] = edges.probs[: pairs.n_pairs]
+        self._join(probs)
+
+    def keep(self, members: Sequence[int]) -> None:
+        """The lists of these, joined anew."""
+        probs = self._probs.split(self._sizes)
+        self._lists = [self._lists[member] for member in members]
+        self._entries = [self._entries[member] for member in members]
+        self._join([probs[member] for member in members])
+
+    def finite(self) -> Tensor:
+        """One sum a replicate: they are of different lengths."""
+        return torch.stack([part.sum() for part in self._probs.split(self._sizes)]).isfinite()
+
+    def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
+        """Row dot products at the pairs of all replicates."""
+        factor, out = self._by_node(lr, gradient.left[0])
+        left, right = [factor * part for part in gradient.left], list(gradient.right)
+        if out is not None:
+            left = [part.masked_fill_(out, 0) for part in left]
+            right = [part.masked_fill(out, 0) for part in right]
+        self._pairs.add_products(self._probs, left, right, -1)
+        self._probs.clamp_(0, 1)
+
+
+def _generators(seeds: Sequence[int], device: torch.device) -> list[torch.Generator]:
+    return [torch.Generator(device).manual_seed(seed) for seed in seeds]

@@ -1,0 +1,71 @@
+"""Several lists of pairs as one, each on nodes of its own: the disjoint union of their graphs."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lds.edges.list_sampler import ListedEntries
+from lds.graphs.batch import csr
+from lds.graphs.candidates import PairList, add_sampled
+
+
+def first_of(sizes: Sequence[int]) -> list[int]:
+    """Where each of several parts begins that lie one after the other."""
+    starts, total = [], 0
+    for size in sizes:
+        starts.append(total)
+        total += size
+    return starts
+
+
+class JoinedEntries(ListedEntries):
+    """`ListedEntries` of several lists on n nodes each, the nodes of list r from r · n on.
+
+    Arguments:
+        parts: one a list.
+    """
+
+    def __init__(self, parts: Sequence[ListedEntries]) -> None:
+        n, sizes = parts[0]._n_nodes, [part._n_pairs for part in parts]
+        n_pairs = sum(sizes)
+        self._pair = torch.cat(
+            [
+                torch.where(part._pair == size, n_pairs, part._pair + first)  # loops: the last
+                for part, size, first in zip(parts, sizes, first_of(sizes), strict=True)
+            ]
+        )
+        before = first_of([len(part._pair) for part in parts])
+        self._last = torch.cat([part._last + k for part, k in zip(parts, before, strict=True)])
+        self._col = torch.cat([part._col + r * n for r, part in enumerate(parts)])
+        self._n_nodes, self._n_pairs = n * len(parts), n_pairs
+
+
+class JoinedPairs:
+    """Several lists on n nodes each as one upper triangle, the nodes of list r from r · n on.
+
+    Arguments:
+        lists: the lists.
+        device: of the tables.
+    """
+
+    def __init__(self, lists: Sequence[PairList], device: torch.device) -> None:
+        n, sizes = lists[0].n_nodes, [pairs.n_pairs for pairs in lists]
+        patterns = [pairs.pattern(device) for pairs in lists]
+        starts = zip(patterns, first_of(sizes), strict=True)
+        crow = [crow[:-1] + first for (crow, _), first in starts]
+        self._crow = torch.cat([*crow, torch.full_like(crow[0][:1], sum(sizes))])
+        self._col = torch.cat([col + r * n for r, (_, col) in enumerate(patterns)])
+        self._n_nodes = n * len(lists)
+
+    def add_products(
+        self, values: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
+    ) -> None:
+        """Add alpha · Σ_k left_k right_kᵀ at every pair, in place.
+
+        Arguments:
+            values: `(n_pairs,)`, those of the lists one after the other.
+            left, right: `(n_lists · n_nodes, rank)`.
+            alpha: factor.
+        """
+        add_sampled(csr(self._crow, self._col, values, (self._n_nodes,) * 2), left, right, alpha)

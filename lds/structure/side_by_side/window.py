@@ -1,0 +1,234 @@
+"""A window of R inner runs: its steps, E after them, and the way back, on what was drawn before.
+
+Nothing here draws, reads a number off the device, or makes a tensor whose size depends on numbers.
+So a GPU can be told all of it once, see `lds.structure.side_by_side.captured`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from lds.bilevel.adaptive import Adam
+from lds.bilevel.reverse import sweep
+from lds.bilevel.step import Step, evaluate
+from lds.bilevel.taped import TapedStep
+from lds.bilevel.tensors import Tree
+from lds.graphs.batch import GraphBatch, Products
+from lds.graphs.product import FactoredGradient, factored_gradient
+from lds.structure.side_by_side.gcn import JointGCN, Keep
+
+Params = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is random in a window of n steps; in the place of θ among the hyperparameters.
+
+    Attributes:
+        graphs: at each step, then for E: n + 1, on R · N nodes.
+        keeps: dropout at each step, see `JointGCN.keep`.
+    """
+
+    graphs: Sequence[GraphBatch]
+    keeps: Keep | None
+
+    def record(self) -> "_Recorder":
+        """What a step or E meets in the place of this leaf while it is being differentiated."""
+        return _Recorder(self)
+
+    def graph(self, k: int) -> GraphBatch:
+        """The graph of a step."""
+        return self.graphs[k]
+
+    def keep(self, k: int) -> Keep | None:
+        """Dropout of a step."""
+        return None if self.keeps is None else (self.keeps[0][k], self.keeps[1][k])
+
+
+@dataclass
+class _Recorder:
+    """Hands out the same graphs, and notes the products made with them."""
+
+    drawn: Drawn
+    _met: list[tuple[GraphBatch, Products]] = field(default_factory=list)
+
+    def keep(self, k: int) -> Keep | None:
+        return self.drawn.keep(k)
+
+    def graph(self, k: int) -> GraphBatch:
+        products = Products()
+        graph = replace(self.drawn.graphs[k], products=products)
+        self._met.append((graph, products))
+        return graph
+
+    def inputs(self) -> list[Tensor]:
+        return [probe for _, products in self._met for probe in products.probes]
+
+    def gradient(self, grads: "list[Tensor | None]") -> FactoredGradient | None:
+        total: FactoredGradient | None = None
+        rest = list(grads)
+        for graph, products in self._met:
+            mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
+            part = factored_gradient(graph, products, mine)
+            total = part if total is None else total if part is None else total + part
+        return total
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a window came to.
+
+    Attributes:
+        states: before its first step, and after each.
+        losses: of each replicate, met by each step, then E: `(n_steps + 1, n_members)`.
+        gradient: makes ∂ΣE/∂(θ, log η), the sum over the replicates, each a part of its own.
+    """
+
+    states: list[Tree]
+    losses: Tensor
+    gradient: Callable[[], tuple[FactoredGradient | None, Tensor | None]]
+
+
+class Window:
+    """The steps of R replicates and the hypergradient through them.
+
+    All weights of a replicate are one row, so that Adam is a few operations whatever their number.
+
+    Arguments:
+        network: of all replicates.
+        shapes: of its weights, by name.
+        decay: ρ of each, `(n_members,)`.
+        train, validation: the nodes of the inner and the outer objective of each.
+        truncation: τ, how many steps there are; 0 is one, and a hypergradient that does not go back
+            through it.
+        wanted: whether the hypergradient is.
+    """
+
+    def __init__(
+        self,
+        network: JointGCN,
+        shapes: dict[str, torch.Size],
+        decay: Tensor,
+        train: "Rows",
+        validation: "Rows",
+        truncation: int,
+        wanted: bool,
+    ) -> None:
+        self._dynamics = _OwnSteps(self._inner, lr=lambda hyper: hyper["log_lr"].exp())
+        self._shapes = shapes
+        self.n_steps, self.wanted = max(1, truncation), wanted
+        self._network, self._decay = network, decay
+        self._train, self._validation = train, validation
+        self._sweeps = wanted and truncation > 0
+        self._losses = decay  # of each replicate, as an objective last met them
+
+    def start(self, fresh: Sequence[Params]) -> Tree:
+        """The state of replicates with these weights, a row each."""
+        rows = [torch.cat([w[name].flatten() for name in self._shapes]) for w in fresh]
+        return self._dynamics.start(torch.stack(rows).unsqueeze(1), {})
+
+    def weights(self, state: Tree, member: int) -> Params:
+        """A copy of the weights of one replicate."""
+        row = self._dynamics.params(state)[member : member + 1]
+        return {name: leaf[0].clone() for name, leaf in self._by_name(row).items()}
+
+    def _by_name(self, rows: Tensor) -> Params:
+        """Weights with a replicate a row as tensors of their shapes, replicates in front."""
+        parts = rows.squeeze(1).split([shape.numel() for shape in self._shapes.values()], 1)
+        shapes = self._shapes.items()
+        return {
+            name: part.unflatten(1, shape)
+            for (name, shape), part in zip(shapes, parts, strict=True)
+        }
+
+    def __call__(self, state: Tree, log_lr: Tensor, begun: Tensor, drawn: Drawn) -> Passed:
+        """Go through it.
+
+        Arguments:
+            state: of the dynamics, a replicate's weights in a row each.
+            log_lr: log η of each, `(n_members, 1, 1)`.
+            begun: the step each is at, int64 `(n_members, 1, 1)`.
+            drawn: graphs and dropout.
+        """
+        hyper = {"drawn": drawn, "log_lr": log_lr, "steps": begun}
+        make_step = TapedStep if self._sweeps else Step
+        steps, states, met = [], [state], []
+        for k in range(self.n_steps):
+            steps.append(make_step(self._dynamics, states[-1], hyper, k, None))
+            states.append(steps[-1].run()[0])
+            met.append(self._losses)
+        outer = evaluate(self._dynamics, self._outer, states[-1], hyper, self.n_steps, None)
+
+        def gradient() -> tuple[FactoredGradient | None, Tensor | None]:
+            found = sweep(reversed(steps), outer)[1] if self._sweeps else outer.direct
+            return found[0], found[1]
+
+        return Passed(states, torch.stack([*met, self._losses]), gradient)
+
+    def _inner(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
+        """Σ_r L_r(w_r, A_r): each replicate's derivative is its own."""
+        drawn, params = hyper["drawn"], self._by_name(rows)
+        fit = self._train.mean_loss(self._network(params, drawn.graph(k), drawn.keep(k)))
+        losses = fit + self._decay * 0.5 * params["W1"].square().sum((1, 2))
+        self._losses = losses.detach()
+        return losses.sum()
+
+    def _outer(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
+        """Σ_r E_r(w_r, A_r)."""
+        drawn, params = hyper["drawn"], self._by_name(rows)
+        losses = self._validation.mean_loss(self._network(params, drawn.graph(k), None))
+        self._losses = losses.detach()
+        return losses.sum()
+
+
+class _OwnSteps(Adam):
+    """Adam on replicates, the first dimension of every leaf, each at a step of its own.
+
+    hyper["steps"], int64 `(n_members, 1, 1)`, has the step at which a window began for each.
+    """
+
+    def _corrections(
+        self, beta1: float | Tensor, beta2: float | Tensor, hyper: Tree, t: int
+    ) -> tuple[Tensor, Tensor]:
+        done, dtype = hyper["steps"].double() + (t + 1), hyper["log_lr"].dtype
+        return (1 - beta1**done).to(dtype), (1 - beta2**done).sqrt().to(dtype)
+
+
+class Rows:
+    """The nodes that an objective of each replicate looks at; shorter lists are filled up.
+
+    Arguments:
+        nodes: of each replicate.
+        labels: of all nodes, int64 `(n_nodes,)`.
+        dtype: of the losses.
+    """
+
+    def __init__(
+        self, nodes: Sequence[NDArray[np.int64]], labels: Tensor, dtype: torch.dtype
+    ) -> None:
+        longest = max(map(len, nodes))
+        place = np.zeros((len(nodes), longest), dtype=np.int64)
+        weight = np.zeros((len(nodes), longest))
+        for member, mine in enumerate(nodes):
+            place[member, : len(mine)], weight[member, : len(mine)] = mine, 1 / len(mine)
+        place_of, device = torch.from_numpy(place), labels.device
+        self._target = labels[place_of.to(device)].flatten().clamp(min=0)
+        first = torch.arange(len(nodes)).unsqueeze(1) * len(labels)
+        self._index = (first + place_of).flatten().to(device)
+        self._weight = torch.as_tensor(weight, dtype=dtype, device=device)
+
+    def mean_loss(self, logits: Tensor) -> Tensor:
+        """Mean cross-entropy of each replicate's nodes, `(n_members,)`.
+
+        Arguments:
+            logits: `(n_members, n_nodes, n_classes)`.
+        """
+        mine = logits.flatten(0, 1).index_select(0, self._index)
+        each = cross_entropy(mine, self._target, reduction="none")
+        return (each.view_as(self._weight) * self._weight).sum(1)

@@ -1,0 +1,117 @@
+"""The inner and outer objective of LDS on nodes (eqs. 9.1, 9.3)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from lds._types import Features
+from lds.config import LDSConfig
+from lds.graphs.receptive_field import part_around
+from lds.nn.base import Backbone, backbone
+from lds.nn.ensemble import committee
+from lds.nn.features import DenseFeatures, SparseFeatures, node_features
+
+AGREEING = 2
+"""Refits of a committee with what the refit before took the nodes for."""
+
+Objective = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned from: features, labels, and the network that meets them.
+
+    Attributes:
+        features: X.
+        labels: int64 `(n_nodes,)`; read only at the nodes an objective names.
+        network: h_w.
+        weight_decay: ρ >= 0.
+        batch_nodes: nodes of an objective that one call looks at, drawn at random without
+            replacement; 0 is all. The mean over them is an unbiased estimate of the mean over all,
+            and so is its derivative. Needs a two-layer network that reads edges as products.
+    """
+
+    features: DenseFeatures | SparseFeatures
+    labels: Tensor
+    network: Backbone
+    weight_decay: float
+    batch_nodes: int = 0
+
+    def inner(self, nodes: Tensor) -> Objective:
+        """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call."""
+
+        def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
+            fit = self._mean_loss(params, hyper["edges"], nodes, training=True)
+            return fit + self.weight_decay * self.network.penalty(params)
+
+        return loss
+
+    def outer(self, nodes: Tensor) -> Objective:
+        """E(w, A) = mean cross-entropy of `nodes` on one drawn graph; no dropout, no penalty."""
+
+        def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
+            return self._mean_loss(params, hyper["edges"], nodes, training=False)
+
+        return loss
+
+    def _mean_loss(
+        self, params: dict[str, Tensor], edges: Any, nodes: Tensor, *, training: bool
+    ) -> Tensor:
+        graph, features, place = edges.draw(), self.features, nodes
+        if 0 < self.batch_nodes < len(nodes):
+            nodes = nodes[torch.randperm(len(nodes))[: self.batch_nodes].to(nodes.device)]
+            graph, kept = part_around(graph, nodes, edges.pairs)
+            features, place = features.take(kept), torch.searchsorted(kept, nodes)
+        logits = self.network(params, features, graph, training=training)[0]
+        return cross_entropy(logits[place], self.labels[nodes])
+
+
+def total(parts: Sequence[tuple[float, Objective]]) -> Objective:
+    """Σ_k weight_k · objective_k, those of weight 0 left out.
+
+    Raises:
+        ValueError: every weight is 0.
+    """
+    used = [(weight, objective) for weight, objective in parts if weight]
+    if not used:
+        raise ValueError("an objective must have a weight above 0, got 0 for all of them")
+
+    def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
+        values = [weight * objective(params, hyper) for weight, objective in used]
+        return torch.stack(values).sum()
+
+    return used[0][1] if len(used) == 1 and used[0][0] == 1 else loss
+
+
+def task_on(
+    features: Features,
+    labels: NDArray[np.int64],
+    config: LDSConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Task:
+    """The task of a run, on its device and in its precision; classes are counted from `labels`.
+
+    A committee takes features as `lds.nn.inputs.Inputs` makes them.
+    """
+    x = node_features(features, dtype, device)
+    n_classes = int(labels.max()) + 1
+    sizes = (x.shape[1], config.hidden_channels, n_classes)
+    if config.method == "committee":
+        n_times = 1 + AGREEING if config.agreement else 1
+        network: Backbone = committee(*sizes, config.dropout, n_times)
+    else:
+        network = backbone(config.backbone, *sizes, config.dropout)
+    y = torch.as_tensor(labels, device=device)
+    return Task(x, y, network, config.weight_decay, config.batch_nodes)
+
+
+def nodes_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Row indices as int64 on `device`."""
+    return torch.as_tensor(rows, dtype=torch.int64, device=device)

@@ -1,0 +1,132 @@
+"""A committee against the weighted mean of its members' class probabilities."""
+
+import pytest
+import torch
+
+from lds.nn.discriminant import Discriminant
+from lds.nn.ensemble import LOG_WEIGHTS, MANY, TELEPORTS, Committee, committee
+from lds.nn.features import node_features
+from lds.nn.gcn import GCN, NewEdges
+from lds.nn.label_pagerank import LabelPageRank
+from lds.nn.pagerank import PageRank
+from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
+from tests.nn.test_pagerank import CLOSE, weights
+
+SHARES = torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
+
+
+def built():
+    """A committee of three kinds with unequal weights, and what it is made of."""
+    members = [GCN(F, H, C), PageRank(F, 4, C, teleport=0.1), PageRank(F, H, C, teleport=0.5)]
+    parts = [weights(member, seed) for seed, member in enumerate(members)]
+    network = Committee(members)
+    return network, members, parts, network.join(parts, SHARES.log())
+
+
+def inputs():
+    x = node_features(random_features(), torch.float64)
+    return x, batch_of(random_graph(0), random_graph(1))
+
+
+def test_its_softmax_is_the_weighted_mean_of_the_members():
+    network, members, parts, params = built()
+    x, graph = inputs()
+    found = network(params, x, graph, training=False)
+    expected = sum(
+        share * member(w, x, graph, training=False).softmax(2)
+        for share, member, w in zip(SHARES, members, parts, strict=True)
+    )
+    assert found.shape == (2, N, C)
+    torch.testing.assert_close(found.exp(), expected, **CLOSE)
+    torch.testing.assert_close(found.softmax(2), expected, **CLOSE)
+
+
+def test_new_nodes_too():
+    network, members, parts, params = built()
+    x, graph = inputs()
+    new = node_features(random_features(n=4, seed=3), torch.float64)
+    edges = NewEdges(torch.arange(8).view(4, 2), torch.full((4, 2), 0.3, dtype=torch.float64))
+    found = network.attach(params, x, graph, new, edges)
+    expected = sum(
+        share * member.attach(w, x, graph, new, edges).softmax(2)
+        for share, member, w in zip(SHARES, members, parts, strict=True)
+    )
+    torch.testing.assert_close(found.exp(), expected, **CLOSE)
+
+
+def test_params_of_members_come_back_as_they_were_joined():
+    network, _, parts, params = built()
+    assert len(params) == sum(map(len, parts)) + 1
+    for k, part in enumerate(parts):
+        back = network.of_member(params, k)
+        assert back.keys() == part.keys()
+        assert all(back[name] is part[name] for name in part)
+    assert torch.equal(params[LOG_WEIGHTS], SHARES.log())
+
+
+def test_ten_members_are_told_apart_by_their_whole_number():
+    """Member 1 is not member 10."""
+    network = Committee([GCN(F, H, C)] * 11)
+    params = network.init(torch.Generator().manual_seed(0), torch.float64, CPU)
+    assert set(network.of_member(params, 1)) == {"W1", "W2"}
+    assert not torch.equal(network.of_member(params, 1)["W1"], network.of_member(params, 10)["W1"])
+
+
+def test_fresh_members_count_alike():
+    network = built()[0]
+    params = network.init(torch.Generator().manual_seed(0), torch.float64, CPU)
+    torch.testing.assert_close(params[LOG_WEIGHTS].exp(), torch.full((3,), 1 / 3).double())
+
+
+def test_a_batch_of_graphs_equals_a_loop_over_them():
+    network, _, _, params = built()
+    x, graph = inputs()
+    together = network(params, x, graph, training=False)
+    for seed in range(2):
+        (alone,) = network(params, x, batch_of(random_graph(seed)), training=False)
+        torch.testing.assert_close(together[seed], alone, **CLOSE)
+
+
+def test_hidden_layers_stand_side_by_side_and_penalties_add_up():
+    network, members, parts, params = built()
+    x, graph = inputs()
+    hidden = network.hidden(params, x, graph)
+    each = [m.hidden(w, x, graph) for m, w in zip(members, parts, strict=True)]
+    assert torch.equal(hidden, torch.cat(each, 2))
+    assert hidden.shape == (2, N, H + 4 + H)
+    expected = sum(float(w["W1"].square().sum()) / 2 for w in parts)
+    assert float(network.penalty(params)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_sure_member_of_weight_0_does_not_make_it_infinite():
+    network, _, parts, _ = built()
+    log_weights = torch.tensor([0.0, -torch.inf, -torch.inf], dtype=torch.float64)
+    parts[0] = {name: 1e4 * leaf for name, leaf in parts[0].items()}
+    x, graph = inputs()
+    found = network(network.join(parts, log_weights), x, graph, training=False)
+    assert bool((found.exp().sum(2) - 1).abs().max() < 1e-12)
+    assert not bool(found.isnan().any())
+
+
+def test_the_default_has_networks_models_of_the_features_and_one_that_sees_the_graph_alone():
+    *found, hears, alone, labels = committee(F, H, C, 0.3).members
+    assert all(member.input_dropout == pytest.approx(0.3 * F / MANY) for member in found)
+    *many, _, _, _ = committee(2 * MANY, H, C, 0.3).members
+    assert all(member.input_dropout == member.dropout == 0.3 for member in many)
+    assert [type(member) for member in found] == [GCN, *[PageRank] * len(TELEPORTS)]
+    assert [member.teleport for member in found[1:]] == list(TELEPORTS)
+    assert all((member.sizes, member.dropout) == ((F, H, C), 0.3) for member in found)
+    assert isinstance(hears, Discriminant)
+    assert isinstance(alone, Discriminant)
+    assert (hears.neighbors, alone.neighbors) == (True, False)
+    assert hears.sizes == alone.sizes == (F, C)
+    assert isinstance(labels, LabelPageRank)
+    assert labels.n_classes == C
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_params_scaled_by_a_number_have_logits_as_many_times_as_large(k):
+    _, members, parts, _ = built()
+    x, graph = inputs()
+    found = members[k](members[k].scaled(parts[k], 2.5), x, graph, training=False)
+    torch.testing.assert_close(found, 2.5 * members[k](parts[k], x, graph, training=False), **CLOSE)
