@@ -2,24 +2,25 @@
 
 | file | holds |
 |---|---|
-| settings.json | data set, options, versions, format |
+| settings.json | data set, method, options, seed, versions, format |
 | metrics.jsonl | one line an outer iteration |
 | summary.json | accuracy, NLL, ECE, controls, why the run ended |
 | start.npz | starting probabilities, symmetric CSR as plain arrays |
 | edge_probs.npz | learned probabilities, likewise |
 | weights.safetensors | the network's weights |
 | predictions.npz | class probabilities, their uncertainty, hidden layer, labels, roles' rows |
-| features.npz | of a table: its rows as they were learned from, to predict further ones |
+| features.npz | the rows as they were learned from, to predict further ones |
+| preparation.npz | of the default method: what it fitted on the features |
 | encoding.npz | of a table: how its columns became features, see `lds.datasets.encoding` |
 | checkpoint.pt | where `lds fit --resume` goes on (see `lds._checkpoint`) |
 
-`begin_run` writes the settings alone: a folder without the other files is of a run that has not
-ended.
+A Python run (`LDSClassifier.save`, `Learned.save`) and `lds fit` write the same folder. `begin_run`
+writes the settings alone: a folder without the other files is of a run that has not ended.
 """
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -35,8 +36,8 @@ from lds._run_files import FILES, SETTINGS, check_finished, check_run
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
 
-FORMAT = 2
-FEATURES, ENCODING = "features.npz", "encoding.npz"
+FORMAT = 3
+FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Run:
     """A run read back from its folder.
 
     Attributes:
-        settings: data set, options, versions; "classes" are their names, and "table" and "file",
-            for a run on a table, what kind each column is and how many features it became, without
-            its values, and how the file was read.
+        settings: data set, method, options, seed, versions; "classes" are their names. For a run
+            on a table, "table" says what kind each column is and how many features it became,
+            without its values, and "file" how the file was read.
         metrics: one record an outer iteration.
         summary: accuracies, controls, reason, seconds.
         start: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1]: probabilities before learning.
@@ -70,7 +71,7 @@ class Run:
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, FEATURES, ENCODING):
+    for name in (*FILES, FEATURES, ENCODING, PREPARATION):
         (folder / name).unlink(missing_ok=True)
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
@@ -98,71 +99,84 @@ def load_settings(folder: str | Path) -> dict[str, Any]:
 
 def save_run(
     folder: Path,
+    run: Run,
     *,
-    settings: dict[str, Any],
-    metrics: Iterable[dict[str, Any]],
-    summary: dict[str, Any],
-    start: sp.csr_array,
-    edge_probs: sp.csr_array,
-    weights: dict[str, "Tensor"],
-    predictions: dict[str, NDArray[Any]],
-    features: NDArray[Any] | None = None,
+    features: NDArray[Any] | sp.csr_array,
     encoding: dict[str, NDArray[Any]] | None = None,
+    preparation: dict[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Write a run; each file is complete or not there. See `Run` for the arguments.
+    """Write a run; each file is complete or not there.
 
     Arguments:
-        features: `(n_nodes, n_features)` where further rows are to be predicted from the folder;
-            see `load_features`.
-        encoding: of a table's columns, as arrays; see `load_encoding`.
+        folder: made if need be.
+        run: the record.
+        features: `(n_nodes, n_features)`, dense or CSR, see `load_features`.
+        encoding: of a table's columns, as arrays, see `load_encoding`.
+        preparation: what the method fitted on the features, as arrays, see `load_preparation`.
     """
     from safetensors.torch import save as save_tensors
 
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [dumps(record) for record in metrics]
-    write_json(folder / SETTINGS, {"format": FORMAT, "n_metrics": len(lines), **settings})
+    lines = [dumps(record) for record in run.metrics]
+    write_json(folder / SETTINGS, {"format": FORMAT, "n_metrics": len(lines), **run.settings})
     write_atomically(
         folder / "metrics.jsonl",
         lambda file: file.write("".join(f"{line}\n" for line in lines).encode()),
     )
-    _write_graph(folder / "start.npz", start)
-    _write_graph(folder / "edge_probs.npz", edge_probs)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    _write_graph(folder / "start.npz", run.start)
+    _write_graph(folder / "edge_probs.npz", run.edge_probs)
+    tensors = {name: leaf.detach().cpu().contiguous() for name, leaf in run.weights.items()}
     write_atomically(folder / "weights.safetensors", lambda file: file.write(save_tensors(tensors)))
-    write_atomically(folder / "predictions.npz", lambda file: _savez(file, predictions))
-    if features is not None:
-        write_atomically(folder / FEATURES, lambda file: _savez(file, {"features": features}))
+    write_atomically(folder / "predictions.npz", lambda file: _savez(file, run.predictions))
+    if sp.issparse(features):
+        _write_graph(folder / FEATURES, sp.csr_array(features))
+    else:
+        dense = {"features": np.asarray(features)}
+        write_atomically(folder / FEATURES, lambda file: _savez(file, dense))
     if encoding is not None:
         write_atomically(folder / ENCODING, lambda file: _savez(file, encoding))
-    write_json(folder / "summary.json", summary)
+    if preparation:
+        write_atomically(folder / PREPARATION, lambda file: _savez(file, preparation))
+    write_json(folder / "summary.json", run.summary)
 
 
-def load_features(folder: str | Path) -> NDArray[Any]:
-    """The rows a run on a table learned from, `(n_nodes, n_features)`.
+def load_features(folder: str | Path) -> NDArray[Any] | sp.csr_array:
+    """The rows a run learned from, `(n_nodes, n_features)`, dense or CSR.
 
     Raises:
-        FileNotFoundError: the folder has none: the run was not on a table, or has not ended.
+        FileNotFoundError: the folder has none: the run has not ended.
         ValueError: the file is damaged.
     """
-    return _read_of_table(folder, FEATURES, "features")["features"]
+    path = Path(folder) / FEATURES
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {FEATURES}: the run has not ended")
+    stored = _read_arrays(path, ())
+    return stored["features"] if "features" in stored else _read_graph(path)
 
 
 def load_encoding(folder: str | Path) -> dict[str, NDArray[Any]]:
     """How the columns of a table became features, as the arrays that were saved.
 
     Raises:
-        FileNotFoundError, ValueError: as for `load_features`.
+        FileNotFoundError: the folder has none: the run was not on a table, or has not ended.
+        ValueError: the file is damaged.
     """
-    return _read_of_table(folder, ENCODING, "encoding")
-
-
-def _read_of_table(folder: str | Path, name: str, array: str) -> dict[str, NDArray[Any]]:
-    path = Path(folder) / name
+    path = Path(folder) / ENCODING
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} has no {name}: only a run of `lds fit` on a table that has ended does"
+            f"{folder} has no {ENCODING}: only a run on a table that has ended does"
         )
-    return _read_arrays(path, (array,))
+    return _read_arrays(path, ("encoding",))
+
+
+def load_preparation(folder: str | Path) -> dict[str, NDArray[Any]]:
+    """What the method fitted on the features, as arrays; empty where it stores nothing.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(folder) / PREPARATION
+    return _read_arrays(path, ()) if path.is_file() else {}
 
 
 def load_run(folder: str | Path) -> Run:
@@ -189,6 +203,24 @@ def load_run(folder: str | Path) -> Run:
         _read(folder / "weights.safetensors", load_tensors),
         _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
     )
+
+
+def as_run(source: Any) -> Run:
+    """The record of a run, from whatever holds one.
+
+    Arguments:
+        source: a record, the folder of a run, or an object with `as_run()`: a fitted classifier, a
+            `LearnedStructure` or a `Learned`.
+
+    Raises:
+        FileNotFoundError, ValueError: as of `load_run`.
+    """
+    if isinstance(source, Run):
+        return source
+    if hasattr(source, "as_run"):
+        found: Run = source.as_run()
+        return found
+    return load_run(source)
 
 
 def _write_graph(path: Path, graph: sp.csr_array) -> None:

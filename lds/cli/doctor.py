@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from lds.cli.console import Json, out, print_json
-from lds.config import LDSConfig
+from lds.structure.methods.thesis import Thesis
 
 EXAMPLES = "lds doctor\n\nlds doctor 19717    (a graph of so many nodes)"
 
@@ -92,20 +92,19 @@ def _support(sizes: list[int]) -> list[dict[str, Any]]:
     """For each size: what all pairs need, whether that fits, and what "auto" would choose."""
     import torch
 
-    from lds.structure.checks import all_pairs_bytes, keeps_all_pairs, sparse_bytes
+    from lds.edges.memory import all_pairs_bytes, keeps_all_pairs, sparse_bytes
 
-    auto, device = LDSConfig(support="auto"), torch.device("cpu")
+    dtype, kept = torch.float32, Thesis().pairs_per_node
     lines = []
     for n in sizes:
-        needed, there = all_pairs_bytes(n, auto, torch.float32, device)
-        chosen = "all" if keeps_all_pairs(n, auto, torch.float32, device) else "sparse"
+        needed, there = all_pairs_bytes(n, dtype, "cpu")
         lines.append(
             {
                 "n_nodes": n,
                 "all_pairs_bytes": needed,
                 "all_pairs_fit": needed <= there,
-                "sparse_bytes": sparse_bytes(n, auto, torch.float32),
-                "auto": chosen,
+                "sparse_bytes": sparse_bytes(n, kept, dtype),
+                "auto": "all" if keeps_all_pairs("auto", n, dtype, "cpu") else "sparse",
             }
         )
     return lines

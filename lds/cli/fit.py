@@ -2,9 +2,8 @@
 
 import itertools
 import os
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.table import Table
 from lds._run_files import check_run
 from lds._sources import check_source
 from lds.cli.console import Json, bar, err, out, percent, print_json, print_path, say_found
+from lds.cli.method_options import Method, chosen_method, with_method_options
 from lds.cli.options_file import Config
 from lds.cli.progress import FitProgress
 from lds.cli.table_options import (
@@ -26,12 +26,12 @@ from lds.cli.table_options import (
     reading,
     stem,
 )
-from lds.config import TITLES, Estimator, LDSConfig, Method
+from lds.structure.methods.registry import DEFAULT, method_of
 
 if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
     from lds.experiments.fit import FitReport
-    from lds.structure.learner import Iteration
+    from lds.structure.iteration import Iteration
     from lds.structure.metrics import Quality
 
 EXAMPLES = (
@@ -47,18 +47,15 @@ EXAMPLES = (
 MAY_CHANGE = ("max_iter", "patience", "device", "controls", "quiet", "as_json", "resume")
 """What may be given beside --resume; everything else stays as the run was begun."""
 
-default = LDSConfig()
 
-
+@with_method_options
 def fit(
     context: typer.Context,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="A data set by name, or the path of a table."),
     ] = None,
-    method: Annotated[
-        Method, typer.Option(help="committee: the library's own way; lds: the thesis's.")
-    ] = "committee",
+    method: Method = DEFAULT,
     target: Target = None,
     separator: Separator = None,
     encoding: Encoding = None,
@@ -91,86 +88,8 @@ def fit(
     quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
     config: Config = None,
     as_json: Json = False,
-    seed: Annotated[int, typer.Option(help="Of the split and everything random.")] = default.seed,
-    n_neighbors: Annotated[
-        int | None, typer.Option(help="k of the kNN graph that starts a missing one.")
-    ] = None,
-    metric: Annotated[str | None, typer.Option(help="Of the neighbour search.")] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="Network: gcn, or a convolution of PyG such as GATv2Conv.")
-    ] = None,
-    hidden_channels: Annotated[int | None, typer.Option(help="Width of the hidden layer.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="In [0, 1).")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="L2 on the first layer.")] = None,
-    inner_lr: Annotated[float | None, typer.Option(help="Step size of the inner Adam.")] = None,
-    learn_inner_lr: Annotated[
-        float | None,
-        typer.Option(help="Step with which log inner_lr follows its hypergradient; 0: fixed."),
-    ] = None,
-    outer_lr: Annotated[
-        float | None, typer.Option(help="First step size on the edge probabilities.")
-    ] = None,
-    outer_lr_decay: Annotated[
-        float | None, typer.Option(help="Factor on it after each outer iteration.")
-    ] = None,
-    truncation: Annotated[
-        int | None, typer.Option(help="Inner steps a hypergradient sweeps over; 0: alternate.")
-    ] = None,
-    n_draws: Annotated[int | None, typer.Option(help="Graphs averaged for a prediction.")] = None,
-    inner_tol: Annotated[
-        float | None, typer.Option(help="Relative progress an inner step must make.")
-    ] = None,
-    inner_patience: Annotated[
-        int | None, typer.Option(help="Inner steps without progress before a restart.")
-    ] = None,
-    max_inner: Annotated[int | None, typer.Option(help="Most inner steps of a run.")] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Outer iterations without a better score before the end.")
-    ] = None,
-    max_iter: Annotated[int | None, typer.Option(help="Most outer iterations.")] = None,
-    support: Annotated[
-        Literal["all", "sparse", "auto"] | None, typer.Option(help="Which pairs may become edges.")
-    ] = None,
-    pairs_per_node: Annotated[
-        int | None, typer.Option(help="Pairs a node that a sparse support keeps at most.")
-    ] = None,
-    grow_every: Annotated[
-        int | None, typer.Option(help="Hypersteps between growths of a sparse support; 0: never.")
-    ] = None,
-    batch_nodes: Annotated[
-        int | None,
-        typer.Option(help="Labelled nodes a loss looks at, with a sparse support; 0: all."),
-    ] = None,
-    connected: Annotated[
-        bool | None, typer.Option(help="Complete every drawn graph to a connected one.")
-    ] = None,
-    estimator: Annotated[
-        Estimator | None, typer.Option(help="How gradients pass through drawn graphs.")
-    ] = None,
-    label_weight: Annotated[
-        float | None, typer.Option(help="Of the validation loss in the outer objective.")
-    ] = None,
-    denoising_weight: Annotated[
-        float | None, typer.Option(help="Of denoising in the outer objective.")
-    ] = None,
-    redraw: Annotated[
-        bool | None, typer.Option(help="Deal train and validation rows anew at every restart.")
-    ] = None,
-    settle: Annotated[
-        float | None,
-        typer.Option(
-            help="Hypergradients once a window improves the loss by less than this share."
-        ),
-    ] = None,
-    agreement: Annotated[
-        float | None, typer.Option(help="Weight of predicted classes in edges; 0: one refit.")
-    ] = None,
-    metric_rank: Annotated[
-        int | None,
-        typer.Option(
-            help="Rank of a metric on pairs that is learned too, below rows and columns; 0: none."
-        ),
-    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and everything random.")] = 0,
+    **options: Any,
 ) -> None:
     """Learn a graph and classify, with three honest controls on the same split and seed.
 
@@ -178,12 +97,12 @@ def fit(
     and the state after every outer iteration, from which `--resume` comes to the result of a run
     that was never interrupted, on a CPU bit for bit.
     """
-    given = locals()
+    given = locals() | options
     if out_folder is not None:
         check_folder(out_folder, "--out")
         _check_empty(out_folder, force)
-    plan = _new(given) if resume is None else _resumed(context, given, resume)
-    config_of_run, source = plan["config"], plan["source"]
+    plan = _new(given, options) if resume is None else _resumed(context, given, resume)
+    chosen, seed, source = plan["method"], plan["seed"], plan["source"]
 
     from lds._labels import counted
     from lds.datasets.base import load
@@ -209,14 +128,15 @@ def fit(
         "data": data.name,
         "source": source,
         "retain": source["retain"],
-        "method": config_of_run.method,
-        "options": config_of_run.to_dict(),
+        "method": chosen.name,
+        "options": chosen.to_dict(),
+        "seed": seed,
         "controls": plan["controls"],
         "device": plan["device"],
     }
 
     with bar(quiet) as progress:
-        task = progress.add_task("", total=config_of_run.max_iter, state="")
+        task = progress.add_task("", total=chosen.to_dict()["max_iter"], state="")
         shown = FitProgress(progress, task, quiet)
         begun = resume is not None
 
@@ -237,7 +157,8 @@ def fit(
         try:
             report = fit_dataset(
                 data,
-                config_of_run,
+                chosen,
+                seed=seed,
                 controls=plan["controls"],
                 device=plan["device"],
                 on_iteration=iterated,
@@ -261,24 +182,19 @@ def fit(
     if as_json:
         print_json({"folder": str(folder), "data": data.name, **summary})
     else:
-        _print_summary(report, config_of_run, folder)
+        _print_summary(report, folder)
     if report.result.reason == "interrupted":
         raise typer.Exit(130)
 
 
-for _name, _hint in fit.__annotations__.items():
-    if _name in {f.name for f in fields(LDSConfig)} - {"seed", "method"}:
-        _hint.__metadata__[0].rich_help_panel = "Options of LDS"
-
-
-def _new(given: dict[str, Any]) -> dict[str, Any]:
+def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """What a run that begins is made of."""
     if given["name"] is None:
         raise ValueError(
             "NAME must be a data set by name or a file, got none; `lds datasets` lists them, and "
             "--resume goes on with a run"
         )
-    options = {f.name: given[f.name] for f in fields(LDSConfig) if f.name in given}
+    chosen = chosen_method(given["method"], options)
     check_source(given["name"])
     source = {
         "name": absolute(given["name"]),
@@ -290,7 +206,8 @@ def _new(given: dict[str, Any]) -> dict[str, Any]:
         "unlabelled": given["unlabelled"] or None,
     }
     return {
-        "config": LDSConfig.of(**options),
+        "method": chosen,
+        "seed": given["seed"],
         "source": source,
         "controls": given["controls"],
         "device": given["device"],
@@ -316,14 +233,15 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
 
     settings = load_settings(folder)
     if "source" not in settings:
-        raise ValueError(f"--resume {folder} is of an earlier version of lds, which kept no state")
+        raise ValueError(f"--resume {folder} is not of `lds fit`: it does not say what data it had")
     check_source(settings["source"]["name"])
     changed = {name: given[name] for name in ("max_iter", "patience") if name in explicit}
-    config = replace(LDSConfig(**settings["options"]), **changed)
-    chosen = {
+    method = method_of(settings["method"], **settings["options"] | changed)
+    kept = {
         name: given[name] if name in explicit else settings[name] for name in ("controls", "device")
     }
-    return {"config": config, "source": settings["source"], **chosen}
+    seed, source = settings["seed"], settings["source"]
+    return {"method": method, "seed": seed, "source": source, **kept}
 
 
 def _check_empty(folder: Path, force: bool) -> None:
@@ -349,29 +267,29 @@ def _run_folder(data: "NodeDataset", seed: int, force: bool) -> Path:
     return folder
 
 
-def _print_summary(report: "FitReport", config: LDSConfig, folder: Path) -> None:
+def _print_summary(report: "FitReport", folder: Path) -> None:
     from lds.structure.controls import CONTROLS
 
     result, test = report.result, report.test_quality
     best = result.history[result.best]
-    table = Table(title=f"{Path(report.dataset.name).name}, seed {config.seed}")
+    table = Table(title=f"{Path(report.dataset.name).name}, seed {result.seed}")
     table.add_column("method")
     table.add_column("early-stopping rows", justify="right")
     for column in ("test rows", "NLL, nats", "ECE"):
         table.add_column(column, justify="right")
-    mine = (TITLES[config.method], percent(best.stopping_accuracy), *_cells(test["lds"]))
+    mine = (result.method.title, percent(best.stopping_accuracy), *_cells(test["lds"]))
     table.add_row(*mine, style="bold")
     for letter, (name, control) in zip("abc", report.controls.items(), strict=False):
         label = f"({letter}) {CONTROLS[name]}"
         table.add_row(label, percent(control.stopping_accuracy), *_cells(test[name]))
     out.print(table)
-    n_done, ending = len(result.history), f"best {result.best + 1}"
-    if config.method == "committee":  # whose last record is of the refit
-        n_done, ending = n_done - 1, "and the refit"
+    n_done, ending = result.n_restarts, f"best {result.best + 1}"
+    if n_done < len(result.history):
+        ending = "and the refit"
     out.print(
         f"{n_done} outer iterations in {report.seconds:.0f} s, {ending}, ended by "
         f"{result.reason}; expected edges "
-        f"{report.starting_edges:,} -> {best.expected_edges:,.0f}"
+        f"{result.starting_edges:,.0f} -> {result.expected_edges:,.0f}"
     )
     print_path("run folder", folder)
     if result.reason == "interrupted":

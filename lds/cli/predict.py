@@ -41,7 +41,7 @@ def predict(
         check_file(out_file, "--out")
 
     from lds.datasets.table import write_predictions
-    from lds.estimators.new_rows import predict_from_run
+    from lds.estimators.saved_run import predict_from_run
 
     new = predict_from_run(run, rows, separator=separator, encoding=encoding, header=header)
     say_found(rows, new.found, quiet)

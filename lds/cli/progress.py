@@ -7,7 +7,7 @@ from rich.progress import Progress
 from lds.cli.console import log
 
 if TYPE_CHECKING:
-    from lds.structure.learner import Iteration
+    from lds.structure.iteration import Iteration
 
 
 class FitProgress:

@@ -1,7 +1,6 @@
 """`lds search`."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from lds._sources import check_source
 from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
+from lds.cli.method_options import Method, method_options
 from lds.cli.options_file import Config, write_options
 from lds.cli.table_options import (
     Drop,
@@ -22,7 +22,8 @@ from lds.cli.table_options import (
     reading,
     stem,
 )
-from lds.config import LDSConfig
+from lds.structure.methods.registry import DEFAULT, METHODS
+from lds.structure.options import check_names
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "lds search wine\n\n"
     "lds search wine --try n-neighbors=15,30 --try metric=cosine,euclidean --jobs 4\n\n"
-    "lds search cora --root data --set method=lds --try outer-lr=0.3,1 --out searches/cora\n\n"
+    "lds search cora --root data --method thesis --try outer-lr=0.3,1 --out searches/cora\n\n"
     "lds fit wine --config searches/wine-0/best.yaml    (a fit with what was found)"
 )
 
@@ -42,6 +43,7 @@ DEFAULT_SPACE = ("n_neighbors=15,30", "weight_decay=0.0005,0.005")
 
 def search(
     name: Annotated[str, typer.Argument(help="A data set by name, or the path of a table.")],
+    method: Method = DEFAULT,
     tried: Annotated[
         list[str] | None,
         typer.Option("--try", help="OPTION=VALUE,VALUE,...; repeat it for each option."),
@@ -92,6 +94,9 @@ def search(
     given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
+    if method not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {method!r}")
+    check_names(METHODS[method], {**base, **space})
     if both := sorted(space.keys() & base.keys()):
         raise ValueError(f"--try and --set must name different options, got {both[0]} in both")
     numbers = [_as(int, "--seeds", text) for text in seeds.split(",")]
@@ -107,8 +112,7 @@ def search(
     if data.file is not None:
         say_found(data.name, data.file.found, quiet)
 
-    from lds.estimators.classifier import LDSClassifier
-    from lds.estimators.search import LDSSearch
+    from lds.estimators.search import LDSSearch, classifier_of
 
     folder = out_folder or Path("searches") / f"{stem(data.name)}-{seed}"
     split = data.split
@@ -118,7 +122,7 @@ def search(
     y[seen] = data.labels[seen]
     with bar(quiet) as progress:
         found = LDSSearch(
-            space, LDSClassifier(device=device, **base), n_iter=n_iter, seeds=numbers,
+            space, classifier_of(method)(device=device, **base), n_iter=n_iter, seeds=numbers,
             folder=folder, n_jobs=jobs, batch=batch, refit=False, random_state=seed,
             verbose=_shown(progress, quiet),
         ).fit(
@@ -126,7 +130,7 @@ def search(
             stopping=split.stopping,
         )  # fmt: skip
     best = folder / "best.yaml"
-    write_options(best, {**base, **found.best_params_})
+    write_options(best, {"method": method, **base, **found.best_params_})
     lines = _lines(found, len(numbers))
     if as_json:
         print_json(
@@ -186,7 +190,7 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
     """An option of LDS by name, and what is said of it."""
     key, equals, value = text.partition("=")
     key = key.strip().replace("-", "_")
-    known = [f.name for f in fields(LDSConfig) if f.name not in ("seed", "update_edges")]
+    known = list(method_options())
     if not equals or key not in known:
         raise ValueError(
             f"{flag} must be OPTION=VALUE, OPTION one of {', '.join(known)}, got {text!r}"
@@ -196,7 +200,7 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
 
 def _value(key: str, text: str) -> Any:
     """A value of an option, of the option's kind."""
-    kind = next(f.type for f in fields(LDSConfig) if f.name == key)
+    kind = method_options()[key].type
     if kind is bool:
         if text.strip().lower() not in ("true", "false"):
             raise ValueError(f"{key} must be true or false, got {text!r}")

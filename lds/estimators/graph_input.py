@@ -13,17 +13,16 @@ from torch_geometric.data import Data
 
 from lds._labels import encode_labels
 from lds._types import Features, Split
-from lds.config import LDSConfig
 from lds.datasets.splits import three_way
 from lds.estimators.data_object import as_data, tensor_of
 from lds.estimators.masks import SplitChoice, masked_nodes, say
 from lds.graphs.interop import as_adjacency, from_edge_index
-from lds.graphs.knn import knn_adjacency, metrics
+from lds.graphs.knn import metrics
 from lds.graphs.similarity import AUTO
 from lds.graphs.structural import structural_features
 from lds.graphs.undirected import Weights
 from lds.nn.features import SPARSE_BELOW
-from lds.structure.checks import check_memory
+from lds.structure.problem import Problem
 
 LARGEST = float(torch.finfo(torch.float32).max)
 """Networks compute in float32."""
@@ -31,54 +30,47 @@ LARGEST = float(torch.finfo(torch.float32).max)
 
 @dataclass(frozen=True, eq=False)
 class GraphInput:
-    """A data object as `learn` takes it.
+    """A data object as a problem to learn from.
 
     Attributes:
         data: as given; made from a networkx graph.
-        features: X, `(n_nodes, n_features)`, on the CPU.
-        labels: int64 `(n_nodes,)`, numbers in `classes` at the rows of the split, -1 elsewhere.
+        problem: with labels as numbers in `classes` at the rows of the split, -1 elsewhere.
         classes: int64 `(n_classes,)`, the user's class numbers, ascending.
-        split: the roles.
-        start: starting probabilities, or None.
-        home: where the tensors of `data` lie.
+        home: device of the tensors of `data`.
     """
 
     data: Data
-    features: Features
-    labels: NDArray[np.int64]
+    problem: Problem
     classes: NDArray[np.int64]
-    split: Split
-    start: sp.csr_array | None
     home: torch.device
 
 
 def graph_input(
     data: Data | nx.Graph,
-    config: LDSConfig,
+    metric: str,
+    seed: int,
     split: SplitChoice | None,
     edge_weight: Weights | None,
-    device: torch.device | str,
 ) -> GraphInput:
-    """Check a data object and turn it into arrays; see `learn_structure` for the arguments."""
+    """Check a data object and make a problem of it; see `learn_structure` for the arguments.
+
+    `metric`, of the neighbour search, decides whether features may be stored sparse.
+    """
     data = as_data(data)
     y = tensor_of(data, "y")
     if y is None:
         raise ValueError(f"data must have y, the classes of its nodes, got {data}")
     x = tensor_of(data, "x")
     n_nodes = _count_nodes(data, x, y)
-    check_memory(n_nodes, config, device=device)
     values = _class_numbers(y, n_nodes)
     train, val = masked_nodes(data, split, values)
     labels, classes = _labels(values, train, val)
-    roles = _split(train, val, labels, config.seed)
-    features = None if x is None else _stored(_features(x), config)
+    roles = _split(train, val, labels, seed)
+    features = None if x is None else _stored(_features(x), metric)
     graph = _graph(data, n_nodes, edge_weight)
     features = _telling(features, graph)
-    start = graph
-    if start is None and config.method == "lds":
-        start = knn_adjacency(features, config.n_neighbors, config.metric)
     home = y.device if x is None else x.device
-    return GraphInput(data, features, labels, classes, roles, start, home)
+    return GraphInput(data, Problem(features, labels, roles, graph), classes, home)
 
 
 def _count_nodes(data: Data, x: Tensor | None, y: Tensor) -> int:
@@ -215,13 +207,13 @@ def _all_equal(features: Features) -> bool:
     return bool((dense == dense[:1]).all())
 
 
-def _stored(features: Features, config: LDSConfig) -> Features:
+def _stored(features: Features, metric: str) -> Features:
     """As CSR where that is smaller and the metric takes it."""
     if sp.issparse(features):
         return features
     dense = np.asarray(features)
     few = np.count_nonzero(dense) < SPARSE_BELOW * dense.size
-    return sp.csr_array(dense) if few and config.metric in (AUTO, *metrics(sparse=True)) else dense
+    return sp.csr_array(dense) if few and metric in (AUTO, *metrics(sparse=True)) else dense
 
 
 def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_array | None:

@@ -1,8 +1,7 @@
 """LDS for PyTorch Geometric's `Data`."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,23 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from lds._random import replayed
-from lds.config import LDSConfig
 from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.undirected import Weights, check_weights
-from lds.structure.learner import Iteration, LDSResult, learn
+from lds.run_folder import Run
+from lds.structure.context import OnIteration
+from lds.structure.iteration import Iteration
+from lds.structure.learn import learn
+from lds.structure.methods.base import Method
+from lds.structure.methods.registry import DEFAULT, METHODS, method_of
 from lds.structure.metrics import entropy
+from lds.structure.options import check_names
+from lds.structure.result import EDGE_CUTOFF, Learned
 
-EDGE_CUTOFF = 1e-4
-"""Probabilities at or below this are left out of `edge_index`; `sample` draws from all."""
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LearnedStructure:
     """What `learn_structure` found; its tensors lie where `data.x` does.
 
@@ -39,7 +41,7 @@ class LearnedStructure:
         probabilities: float32 `(n_nodes, n_classes)`, mean over drawn graphs (eq. 9.7).
         classes: int64 `(n_classes,)`, ascending: the class of each column of `probabilities`, among
             those that the labels which were read show.
-        result: weights, distribution and history.
+        learned: the whole result: weights, distribution and history.
     """
 
     data: Data
@@ -48,12 +50,31 @@ class LearnedStructure:
     predictions: Tensor
     probabilities: Tensor
     classes: Tensor
-    result: LDSResult
+    learned: Learned
+
+    def __repr__(self) -> str:
+        n_edges = int(self.edge_index.shape[1]) // 2
+        edges = f"{n_edges:,} edges with probability > {EDGE_CUTOFF:g}"
+        return f"LearnedStructure({edges},\n  {self.learned!r})"
+
+    def as_run(self) -> Run:
+        """The record of the run, for `lds.plots` and `lds.report`."""
+        return self.learned.as_run(classes=self.classes.tolist(), settings={"data": "PyG data"})
+
+    def save(self, folder: str | Path) -> None:
+        """Write the run to a folder as `lds fit` does, without pickle.
+
+        `lds report` and `lds export` take the folder; `lds.structure.result.Learned` loads it.
+
+        Arguments:
+            folder: made if need be; an earlier run there is written over.
+        """
+        self.learned.save(folder, classes=self.classes.tolist(), settings={"data": "PyG data"})
 
     @property
     def history(self) -> list[Iteration]:
         """One record an outer iteration."""
-        return self.result.history
+        return self.learned.history
 
     def sample(self, seed: int | None = None) -> Tensor:
         """One graph drawn from the distribution: `edge_index` `(2, n_entries)`, both directions.
@@ -63,26 +84,26 @@ class LearnedStructure:
                 draws anew.
         """
         with replayed(int(torch.randint(1 << 62, ())) if seed is None else seed):
-            _, row, col = self.result.edges.draw().edges()
+            _, row, col = self.learned.edges.draw().edges()
         both = torch.stack([torch.cat([row, col]), torch.cat([col, row])])
-        return both[:, (both[0] * self.result.edges.n_nodes + both[1]).argsort()].to(
+        return both[:, (both[0] * self.learned.edges.n_nodes + both[1]).argsort()].to(
             self.edge_index.device
         )
 
     @property
     def entropy(self) -> Tensor:
         """`(n_nodes,)`, nats, of `probabilities`: how unsure a prediction is in all."""
-        found = torch.from_numpy(entropy(self.result.probabilities))
+        found = torch.from_numpy(entropy(self.learned.probabilities))
         return found.to(self.probabilities)
 
     @property
     def mutual_information(self) -> Tensor:
         """`(n_nodes,)`, nats: the part of the entropy that comes from not knowing the graph."""
-        return torch.from_numpy(self.result.mutual_information).to(self.probabilities)
+        return torch.from_numpy(self.learned.mutual_information).to(self.probabilities)
 
     def edge_marginals(self, n_draws: int = 1000, seed: int = 0) -> EdgeMarginals:
         """How many of `n_draws` drawn graphs have each edge, and the number of draws."""
-        return edge_marginals(self.result.edges, n_draws, seed)
+        return edge_marginals(self.learned.edges, n_draws, seed)
 
     def to_data(
         self,
@@ -131,7 +152,9 @@ class LearnStructure(BaseTransform):
             probability >= 0.5 without a rule.
         split, edge_weight: as for `learn_structure`.
         device: where to compute.
-        options: those of `lds.config.LDSConfig`, by name, `seed` among them.
+        method: "default" or "thesis".
+        seed: of everything random.
+        options: those of the method, by name.
 
     Raises:
         TypeError: an unknown option, or one of another kind.
@@ -157,6 +180,8 @@ class LearnStructure(BaseTransform):
         n_edges: int | None = None,
         split: SplitChoice | None = None,
         edge_weight: Weights | None = None,
+        method: str = DEFAULT,
+        seed: int = 0,
         device: torch.device | str = "cpu",
         **options: Any,
     ) -> None:
@@ -164,25 +189,29 @@ class LearnStructure(BaseTransform):
         select_edges(sp.csr_array((1, 1)), **self.rule)  # raises where it is no rule
         check_split(split)
         check_weights(edge_weight)
-        _config(options)
-        self.split, self.edge_weight, self.device, self.options = (
-            split,
-            edge_weight,
-            device,
-            options,
-        )
+        _method(method, options)  # raises where there is no such method or option
+        self.split, self.edge_weight, self.device = split, edge_weight, device
+        self.method, self.seed, self.options = method, seed, options
 
     def forward(self, data: Data) -> Data:
         """A copy of `data` with `edge_index` and `edge_weight` learned; see `learn_structure`."""
         learned = learn_structure(
-            data, split=self.split, edge_weight=self.edge_weight, device=self.device, **self.options
+            data,
+            split=self.split,
+            edge_weight=self.edge_weight,
+            method=self.method,
+            seed=self.seed,
+            device=self.device,
+            **self.options,
         )
         return learned.to_data(**self.rule)
 
     def __repr__(self) -> str:
         taken = {"split": self.split, "edge_weight": self.edge_weight}
-        every = {**self.rule, **taken, **self.options}
-        given = {name: value for name, value in every.items() if value is not None}
+        run = {"method": self.method, "seed": self.seed}
+        every = {**self.rule, **taken, **run, **self.options}
+        default = {"method": DEFAULT, "seed": 0}
+        given = {k: v for k, v in every.items() if v is not None and v != default.get(k)}
         return f"LearnStructure({', '.join(f'{k}={v!r}' for k, v in given.items())})"
 
 
@@ -191,8 +220,10 @@ def learn_structure(
     *,
     split: SplitChoice | None = None,
     edge_weight: Weights | None = None,
+    method: str = DEFAULT,
+    seed: int = 0,
     device: torch.device | str = "cpu",
-    on_iteration: Callable[[Iteration], None] | None = None,
+    on_iteration: OnIteration | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     **options: Any,
@@ -222,15 +253,15 @@ def learn_structure(
         edge_weight: "given": weights are probabilities and must be in [0, 1]; "scale": each is
             divided by the largest; "ignore": all edges count alike; None: "given", or, where a
             weight is above 1, "scale" with a warning.
+        method: "default", or "thesis" (Algorithm 7 to the letter).
+        seed: of everything random.
         device: where to compute.
         on_iteration: called after each outer iteration.
         checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
             One that holds an earlier run's is refused, unless that is resumed.
         resume: True goes on from there, on a CPU to bitwise the same result as without the
             interruption; where nothing is, it begins.
-        options: those of `lds.config.LDSConfig`, by name, `seed` and `method` among them; the
-            method's own defaults hold for the others (`LDSConfig.of`). method="lds" is the
-            thesis's.
+        options: those of the method, by name, see `lds.structure.methods`.
 
     Raises:
         TypeError: an unknown option, another kind of object, or a field of another kind.
@@ -239,13 +270,19 @@ def learn_structure(
     Whatever had to be guessed is said in a `UserWarning`: edges in one direction only, weights that
     were scaled, features that were made, validation nodes that were dealt.
     """
-    config = _config(options)
+    chosen = _method(method, options)
     check_weights(edge_weight)
-    given = graph_input(data, config, split, edge_weight, device)
+    metric = chosen.to_dict()["metric"]
+    given = graph_input(data, metric, seed, split, edge_weight)
     result = learn(
-        given.features, given.labels, given.split, given.start, config, device=device,
-        on_iteration=on_iteration, checkpoint=checkpoint, resume=resume,
-    )  # fmt: skip
+        given.problem,
+        chosen,
+        seed=seed,
+        device=device,
+        on_iteration=on_iteration,
+        checkpoint=checkpoint,
+        resume=resume,
+    )
     index, probs = to_edge_index(result.edges.to_csr(EDGE_CUTOFF))
     home = given.home
     probabilities = torch.from_numpy(result.probabilities).to(home)
@@ -261,11 +298,12 @@ def learn_structure(
     )
 
 
-def _config(options: dict[str, Any]) -> LDSConfig:
-    known_options = {option.name for option in fields(LDSConfig)}
-    if unknown := sorted(options.keys() - known_options):
-        raise TypeError(
-            f"learn_structure takes no option {unknown[0]!r}; it takes "
-            f"{', '.join(sorted(known_options))}"
-        )
-    return LDSConfig.of(**options)
+def _method(name: str, options: dict[str, Any]) -> Method:
+    """A method with options; those that are None have its defaults.
+
+    Raises:
+        TypeError, ValueError: as of `registry.method_of`.
+    """
+    if name in METHODS:
+        check_names(METHODS[name], options)
+    return method_of(name, **{key: value for key, value in options.items() if value is not None})

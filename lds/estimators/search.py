@@ -19,12 +19,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from lds._labels import encode_labels
 from lds._version import __version__
+from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.frames import fitted_features
 from lds.estimators.labels import split_roles
+from lds.estimators.thesis_classifier import ThesisLDSClassifier
 from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
 from lds.graphs.interop import as_adjacency
-from lds.structure.side_by_side.runs import alike
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
 """How Dask and Ray call it, which need not be installed; loky's is a `BrokenExecutor`."""
@@ -37,7 +38,7 @@ first one with None."""
 
 
 class LDSSearch(ClassifierMixin, BaseEstimator):
-    """Choose the settings of an `LDSClassifier` (§9.4.2), a trial a process.
+    """Choose the settings of a classifier (§9.4.2), a trial a process.
 
     A trial is one setting with one seed. A setting's score is its mean accuracy on the
     early-stopping rows over the seeds, ties decided by the mean loss there; test labels play no
@@ -53,9 +54,10 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         Franceschi, 2021, §9.4.2.
 
     Arguments:
-        param_space: parameters of `LDSClassifier` by name, with the values to try; with `n_iter`,
+        param_space: parameters of the classifier by name, with the values to try; with `n_iter`,
             scipy distributions too.
-        estimator: holds the other parameters; None is `LDSClassifier()`.
+        estimator: an `LDSClassifier` or `ThesisLDSClassifier` with the other parameters; None is
+            `LDSClassifier()`.
         n_iter: settings drawn at random; None tries the whole grid.
         seeds: one trial of a setting for each.
         folder: where finished trials are kept, made if need be; None keeps none.
@@ -91,7 +93,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         param_space: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-        estimator: LDSClassifier | None = None,
+        estimator: BaseLDSClassifier | None = None,
         *,
         n_iter: int | None = None,
         seeds: Sequence[int] = (0, 1, 2),
@@ -167,7 +169,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         found: NDArray[np.floating[Any]] = self.best_estimator_.predict_proba(X)
         return found
 
-    def _settings(self, estimator: LDSClassifier) -> list[dict[str, Any]]:
+    def _settings(self, estimator: BaseLDSClassifier) -> list[dict[str, Any]]:
         """The settings to try, each once, checked before anything runs."""
         if self.n_iter is None:
             points = ParameterGrid(self.param_space)
@@ -182,7 +184,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
             setting = {name: _plain(name, value) for name, value in sorted(point.items())}
             if "random_state" in setting:
                 raise ValueError("param_space must not hold random_state; seeds= has the seeds")
-            clone(estimator).set_params(**setting)._config()  # raises what an option is not
+            clone(estimator).set_params(**setting)._method()  # raises what an option is not
             settings[json.dumps(setting)] = setting
         if not settings:
             raise ValueError("param_space must hold at least one setting, got none")
@@ -192,7 +194,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         self,
         jobs: dict[str, tuple[dict[str, Any], int]],
         folder: Path | None,
-        estimator: LDSClassifier,
+        estimator: BaseLDSClassifier,
         X: ArrayLike,
         y: ArrayLike,
         fit_params: dict[str, Any],
@@ -236,6 +238,11 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         return tags
 
 
+def classifier_of(method: str) -> type[BaseLDSClassifier]:
+    """The classifier of a method by name."""
+    return {c.method.name: c for c in (LDSClassifier, ThesisLDSClassifier)}[method]
+
+
 def _print_trial(trial: Trial | None, n_done: int, n_trials: int) -> None:
     """A line on standard output."""
     text = "finished before" if trial is None else trial
@@ -247,17 +254,13 @@ def _say_nothing(trial: Trial | None, n_done: int, n_trials: int) -> None:
 
 
 def _groups(
-    jobs: dict[str, tuple[dict[str, Any], int]], estimator: LDSClassifier, batch: int
+    jobs: dict[str, tuple[dict[str, Any], int]], estimator: BaseLDSClassifier, batch: int
 ) -> list[dict[str, tuple[dict[str, Any], int]]]:
     """The jobs that run side by side, at most `batch` in one group."""
     kinds: dict[Any, list[str]] = {}
     for key, (setting, _) in jobs.items():
-        config = clone(estimator).set_params(**setting)._config()
-        try:
-            kind: Any = (config.support, *alike(config))
-        except ValueError:
-            kind = key
-        kinds.setdefault(kind, []).append(key)
+        shared = clone(estimator).set_params(**setting)._method().batch_key()
+        kinds.setdefault(key if shared is None else shared, []).append(key)
     groups = [
         keys[first : first + batch]
         for keys in kinds.values()
@@ -267,7 +270,7 @@ def _groups(
 
 
 def _call(
-    jobs: dict[str, tuple[dict[str, Any], int]], estimator: LDSClassifier, *arguments: Any
+    jobs: dict[str, tuple[dict[str, Any], int]], estimator: BaseLDSClassifier, *arguments: Any
 ) -> Any:
     """What joblib is to run: one trial, or several side by side."""
     if len(jobs) > 1:
@@ -318,7 +321,7 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
-def _key(data: str, estimator: LDSClassifier, setting: dict[str, Any], seed: int) -> str:
+def _key(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed: int) -> str:
     """What a trial's outcome follows from, as a name: data, all parameters, seed and version."""
     options = {
         name: _plain(name, value)
@@ -330,7 +333,7 @@ def _key(data: str, estimator: LDSClassifier, setting: dict[str, Any], seed: int
 
 
 def _digest(
-    estimator: LDSClassifier, X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]
+    estimator: BaseLDSClassifier, X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]
 ) -> str:
     """A name of the data that is the same in whatever form they lie; refuses what `fit` would."""
     if unknown := sorted(fit_params.keys() - FIT_PARAMS):

@@ -10,23 +10,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from lds._files import write_json
 from lds._labels import encode_labels
-from lds._types import Features
 from lds.bilevel.checks import NonFiniteError
-from lds.estimators.classifier import LDSClassifier
+from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.frames import fitted_features
 from lds.estimators.labels import split_roles
 from lds.graphs.interop import as_adjacency
 from lds.graphs.knn import knn_adjacency
-from lds.structure.learner import Iteration
-from lds.structure.side_by_side.runs import Run, learn_replicates
+from lds.structure.iteration import Iteration
+from lds.structure.learn_many import Run, learn_many
+from lds.structure.methods.thesis import Thesis
+from lds.structure.problem import Problem
 
 ALONE = {"verbose": False, "checkpoint": None, "resume": False}
 """Parameters that trials, which run side by side, do not take from the estimator."""
@@ -67,7 +67,7 @@ class Trial:
 
 
 def run_trial(
-    estimator: LDSClassifier,
+    estimator: BaseLDSClassifier,
     setting: dict[str, Any],
     seed: int,
     X: ArrayLike,
@@ -95,14 +95,14 @@ def run_trial(
 
 
 def run_batch(
-    estimator: LDSClassifier,
+    estimator: BaseLDSClassifier,
     jobs: Mapping[str, tuple[dict[str, Any], int]],
     X: ArrayLike,
     y: ArrayLike,
     fit_params: dict[str, Any],
     folder: Path | None,
 ) -> list[tuple[str, Trial]]:
-    """Fit several settings and seeds side by side, see `learn_replicates`, and keep the outcomes.
+    """Fit several settings and seeds side by side, see `learn_many`, and keep the outcomes.
 
     A trial's seconds are its share of the batch's. Where they cannot run side by side (memory), or
     one of them cannot run at all, each runs alone.
@@ -110,8 +110,8 @@ def run_batch(
     started = time.perf_counter()
     try:
         with _one_thread():
-            x, codes, runs = _runs(estimator, list(jobs.values()), X, y, **fit_params)
-            results = learn_replicates(x, codes, runs, device=estimator.device)
+            runs = _runs(estimator, list(jobs.values()), X, y, **fit_params)
+            results = learn_many(runs, device=estimator.device)
     except (ValueError, ArithmeticError):
         arguments = (X, y, fit_params, folder)
         return [
@@ -132,35 +132,32 @@ def run_batch(
 
 
 def _runs(
-    estimator: LDSClassifier,
+    estimator: BaseLDSClassifier,
     jobs: Sequence[tuple[dict[str, Any], int]],
     X: ArrayLike,
     y: ArrayLike,
     adjacency: ArrayLike | None = None,
     validation: ArrayLike | None = None,
     stopping: ArrayLike | None = None,
-) -> tuple[Features, NDArray[np.int64], list[Run]]:
-    """What `LDSClassifier.fit` learns from, for each job; equal neighbour graphs made once."""
+) -> list[Run]:
+    """What `fit` learns from, for each job; equal neighbour graphs are made once."""
     x, _ = fitted_features(clone(estimator), X)
     codes, classes = encode_labels(y, x.shape[0])
-    given = None
-    if adjacency is not None:
-        given = as_adjacency(adjacency, x.shape[0])
+    graph = None if adjacency is None else as_adjacency(adjacency, x.shape[0])
     near: dict[tuple[int, str], sp.csr_array] = {}
     runs = []
     for setting, seed in jobs:
-        config = clone(estimator).set_params(**setting, random_state=seed, **ALONE)._config()
-        start, graph = given, (config.n_neighbors, config.metric)
-        if start is None and config.method == "lds":
-            if graph not in near:
-                near[graph] = knn_adjacency(x, *graph)
-            start = near[graph]
+        method = clone(estimator).set_params(**setting, random_state=seed, **ALONE)._method()
+        if not isinstance(method, Thesis):
+            raise ValueError(f"runs of the method {method.name!r} cannot go side by side")
+        start, search = graph, (method.n_neighbors, method.metric)
         if start is None:
-            raise ValueError("method must be 'lds' for runs in one batch, got 'committee'")
-        runs.append(
-            Run(split_roles(codes, classes, validation, stopping, config.seed), start, config)
-        )
-    return x, codes, runs
+            if search not in near:
+                near[search] = knn_adjacency(x, *search)
+            start = near[search]
+        split = split_roles(codes, classes, validation, stopping, seed)
+        runs.append(Run(Problem(x, codes, split, start), method, seed))
+    return runs
 
 
 @contextmanager

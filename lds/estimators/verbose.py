@@ -1,6 +1,6 @@
 """What a fit with verbose=True prints."""
 
-from lds.structure.learner import Iteration
+from lds.structure.iteration import Iteration
 
 
 def print_member(done: int, total: int) -> None:

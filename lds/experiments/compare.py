@@ -27,20 +27,33 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
 
+from lds._random import mix
 from lds._sources import REGISTRY
-from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset, load
-from lds.edges.logistic import SharedEdges
-from lds.experiments.fit import quality_on_test, starting_graph
+from lds.edges.logistic import LogisticEdges
+from lds.experiments.fit import problem_of, quality_on_test
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.similarity import are_words
 from lds.nn.discriminant import Discriminant
-from lds.nn.ensemble import Committee
-from lds.nn.inputs import Inputs, as_array
-from lds.structure.committee import CommitteeLearner
+from lds.nn.ensemble import Ensemble
+from lds.nn.preparation import FeaturePreparation, as_array
+from lds.structure.context import RunContext
 from lds.structure.controls import fit_gcn
-from lds.structure.learner import Learner, learn
+from lds.structure.learn import learn
+from lds.structure.methods.committee import Committee
+from lds.structure.methods.committee_run import (
+    Preparation,
+    prepare,
+    refitted,
+    restarts_on,
+    starting_distribution,
+)
+from lds.structure.methods.thesis import Thesis
+from lds.structure.predict import predict_proba
+from lds.structure.problem import Problem
+from lds.structure.restarts import Restarts
+from lds.structure.seeds import PREDICTION
 
 Probabilities = NDArray[np.floating[Any]]
 
@@ -67,8 +80,7 @@ CHOICES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 def of_ours(data: NodeDataset, seed: int, options: dict[str, Any]) -> Probabilities:
     """The default method, or it with other options."""
-    config = LDSConfig.of(seed=seed, **options)
-    return learn(data.features, data.labels, data.split, data.adjacency, config).probabilities
+    return learn(problem_of(data), Committee(**options), seed=seed).probabilities
 
 
 def of_plain(data: NodeDataset, seed: int) -> Probabilities:
@@ -85,22 +97,25 @@ def of_ranked(data: NodeDataset, seed: int) -> Probabilities:
 def of_networks(data: NodeDataset, seed: int) -> Probabilities:
     """The default, its committee without discriminants."""
 
-    def networks(whole: Committee) -> Committee:
+    def networks(whole: Ensemble) -> Ensemble:
         kinds = [kind for kind in whole.kinds if not isinstance(kind, Discriminant)]
-        return Committee(kinds, whole.n_times)
+        return Ensemble(kinds, whole.n_times)
 
     return _of_committee(data, seed, networks)
 
 
 def of_refitted_gcn(data: NodeDataset, seed: int) -> Probabilities:
     """One GCN, trained on all labels and the learned distribution, in place of the committee."""
-    return _of_committee(data, seed, lambda whole: Committee(whole.kinds[:1]))
+    return _of_committee(data, seed, lambda whole: Ensemble(whole.kinds[:1]))
 
 
 def of_no_refit(data: NodeDataset, seed: int) -> Probabilities:
     """The network and the distribution of the best outer iteration, as the thesis has it."""
-    learner = _learner(data, seed)
-    return Learner.result(learner, _run(learner)).probabilities
+    method, problem = Committee(), problem_of(data)
+    _, _, restarts, _ = _restarted(problem, method, seed)
+    params, edges = restarts.best.found()
+    graphs = mix(seed, restarts.best.iteration, PREDICTION)
+    return predict_proba(restarts.task, params, edges, method.n_draws, graphs).numpy()
 
 
 def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:
@@ -110,50 +125,46 @@ def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:
         metric = "cosine" if sp.issparse(data.features) else "euclidean"
         graph = knn_adjacency(data.features, 10, metric)
     pairs = PairList.of(graph)
-    edges = SharedEdges(pairs, ["given"], torch.full((pairs.n_pairs, 1), SURE), torch.ones(1))
-    options = {"update_edges": False, "max_iter": 1, "agreement": 0.0}
-    learner = _learner(replace(data, adjacency=graph), seed, options, edges)
-    return learner.result(_run(learner)).probabilities
-
-
-def _learner(
-    data: NodeDataset, seed: int, options: dict[str, Any] | None = None,
-    edges: SharedEdges | None = None,
-) -> CommitteeLearner:  # fmt: skip
-    return CommitteeLearner(
-        data.features, data.labels, data.split, data.adjacency,
-        LDSConfig.of(seed=seed, **(options or {})), torch.device("cpu"), torch.float32, edges=edges,
-    )  # fmt: skip
+    given = LogisticEdges(pairs, ["given"], torch.full((pairs.n_pairs, 1), SURE), torch.ones(1))
+    method = Committee(update_edges=False, max_iter=1, agreement=0.0)
+    problem = problem_of(replace(data, adjacency=graph))
+    prepared, edges, restarts, reason = _restarted(problem, method, seed, given)
+    return refitted(edges, method, prepared, restarts, reason, RunContext(seed)).probabilities
 
 
 def _of_committee(
-    data: NodeDataset, seed: int, instead: Callable[[Committee], Committee]
+    data: NodeDataset, seed: int, instead: Callable[[Ensemble], Ensemble]
 ) -> Probabilities:
     """The default, refitted by another committee than its own."""
-    learner = _learner(data, seed)
-    assert isinstance(learner.whole.network, Committee)
-    learner.whole = replace(learner.whole, network=instead(learner.whole.network))
-    return learner.result(_run(learner)).probabilities
+    method, problem = Committee(), problem_of(data)
+    prepared, edges, restarts, reason = _restarted(problem, method, seed)
+    ensemble = instead(prepared.ensemble)
+    task = replace(prepared.task, network=ensemble)
+    other = replace(prepared, ensemble=ensemble, task=task)
+    return refitted(edges, method, other, restarts, reason, RunContext(seed)).probabilities
 
 
-def _run(learner: CommitteeLearner) -> str:
-    """All outer iterations; why they ended."""
-    while (reason := learner.ended()) is None:
-        learner.iterate(len(learner.history))
-    return reason
+def _restarted(
+    problem: Problem, method: Committee, seed: int, edges: LogisticEdges | None = None
+) -> tuple[Preparation, LogisticEdges, Restarts, str]:
+    """The default up to its refit: preparation, edges, restarts, and why they ended."""
+    run = RunContext(seed)
+    prepared = prepare(method, problem, run.dtype, run.device)
+    edges = edges or starting_distribution(problem, prepared)
+    restarts = restarts_on(edges, method, problem, prepared, seed)
+    return prepared, edges, restarts, restarts.run(run, {})
 
 
 def of_gcn(data: NodeDataset, seed: int, *, validation: bool) -> Probabilities:
     """The GCN of the thesis on the starting graph, with or without the validation labels."""
-    config, split = LDSConfig(seed=seed, support="auto"), data.split
-    rows = np.concatenate([split.train, split.validation]) if validation else split.train
-    start = starting_graph(data, config)
-    return fit_gcn(data.features, data.labels, rows, split.stopping, start, config).probabilities
+    problem = problem_of(data)
+    rows = problem.labelled if validation else problem.split.train
+    return fit_gcn(problem, rows, Thesis(support="auto"), seed=seed).probabilities
 
 
 def of_sklearn(data: NodeDataset, models: list[Any], *, spreading: bool = False) -> Probabilities:
     """The model of a list that does best on the early-stopping rows, the first of equals."""
-    x = Inputs(data.features).of(data.features)
+    x = FeaturePreparation(data.features).transform(data.features)
     if spreading:
         x = as_array(x)
     split, y = data.split, data.labels

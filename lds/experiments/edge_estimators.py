@@ -10,17 +10,16 @@ number of outer iterations. "frozen" never updates θ.
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 
-from lds.config import Estimator, LDSConfig
 from lds.datasets.base import load
-from lds.experiments.fit import quality_on_test, starting_graph
-from lds.structure.learner import learn
+from lds.experiments.fit import problem_of, quality_on_test
+from lds.structure.learn import learn
+from lds.structure.methods.thesis import ESTIMATORS, Thesis
 
 ALL_PAIRS = 600
 """Rows up to which all pairs may become edges."""
@@ -29,15 +28,14 @@ CITATION = ("cora", "citeseer", "pubmed")
 
 
 def measure(
-    name: str, estimator: Estimator, seed: int, root: str | None, options: dict[str, Any]
+    name: str, estimator: str, seed: int, root: str | None, options: dict[str, Any]
 ) -> tuple[float, float, int]:
     """Test accuracy in percent, seconds of one core, and outer iterations."""
     data = load(name, seed=seed, root=root, retain=0.0 if name in CITATION else None)
     support: Any = "all" if data.n_nodes <= ALL_PAIRS else "sparse"
-    config = LDSConfig(seed=seed, estimator=estimator, support=support, grow_every=0, **options)
-    start = starting_graph(data, config)
+    method = Thesis(estimator=estimator, support=support, grow_every=0, **options)
     started = time.process_time()
-    result = learn(data.features, data.labels, data.split, start, config)
+    result = learn(problem_of(data), method, seed=seed)
     found = quality_on_test(result.probabilities, data)
     assert found is not None  # every data set here has test rows
     return 100 * found.accuracy, time.process_time() - started, len(result.history)
@@ -48,10 +46,10 @@ def table(names: list[str], seeds: int, root: str | None, options: dict[str, Any
     yield "| data | estimator | test accuracy, % | seconds an outer iteration |"
     yield "|---|---|---|---|"
     for name in names:
-        runs: list[tuple[str, Estimator, dict[str, Any]]] = [
+        runs: list[tuple[str, str, dict[str, Any]]] = [
             ("frozen", "straight_through", {"update_edges": False})
         ]
-        runs += [(estimator, estimator, {}) for estimator in get_args(Estimator)]
+        runs += [(estimator, estimator, {}) for estimator in ESTIMATORS]
         for label, estimator, more in runs:
             found = [measure(name, estimator, seed, root, options | more) for seed in range(seeds)]
             scores = [score for score, _, _ in found]
@@ -64,7 +62,7 @@ def table(names: list[str], seeds: int, root: str | None, options: dict[str, Any
 
 def main() -> None:
     """The command line."""
-    default = asdict(LDSConfig(max_iter=5, max_inner=100))
+    default = Thesis(max_iter=5, max_inner=100).to_dict()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--seeds", type=int, default=3)

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from lds.bilevel.checks import NonFiniteError
-from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset, load
-from lds.experiments.fit import quality_on_test, starting_graph
+from lds.experiments.fit import problem_of, quality_on_test
 from lds.structure.controls import CONTROLS, run_controls
-from lds.structure.learner import LDSResult, learn
-from lds.structure.side_by_side.runs import Run, learn_replicates
+from lds.structure.learn import learn
+from lds.structure.learn_many import Run, learn_many
+from lds.structure.methods.thesis import Thesis
+from lds.structure.result import Learned
 
 Settings = dict[str, Any]
 Records = list[dict[str, Any]]
@@ -50,7 +52,7 @@ CITATION = ("cora", "citeseer", "pubmed")
 
 def grid(name: str, retain: float) -> list[Settings]:
     """The settings tried on a data set; each says only what it changes of the default."""
-    default = LDSConfig().to_dict()
+    default = Thesis().to_dict()
     points = (
         GRIDS["tabular"] if name not in CITATION else GRIDS.get(name if not retain else "", [{}])
     )
@@ -65,20 +67,16 @@ def run_one(
 
     torch.set_num_threads(1)
     data = load(name, seed=seed, root=root, retain=retain if name in CITATION else None)
-    config = LDSConfig(seed=seed, **setting)
-    start = starting_graph(data, config)
-    record = {
-        "data": name, "retain": retain, "seed": seed, "setting": setting, "what": what
-    }  # fmt: skip
-    arguments = (data.features, data.labels, data.split, start, config)
+    problem, method = problem_of(data), Thesis(**setting)
+    record = dict(zip(KEYS, (name, retain, seed, setting, what), strict=True))
     started = time.perf_counter()
     if what == "controls":
-        controls = run_controls(*arguments)
+        controls = run_controls(problem, method, seed=seed)
         seconds = time.perf_counter() - started
         found = {name: control.probabilities for name, control in controls.items()}
         return record | _on_test(found, data) | {"seconds": seconds}
-    result = learn(*arguments)
-    return record | _outcome(result, data, start) | {"seconds": time.perf_counter() - started}
+    result = learn(problem, method, seed=seed)
+    return record | _outcome(result, data) | {"seconds": time.perf_counter() - started}
 
 
 def run_batch(jobs: list[tuple[Any, ...]], device: str = "cpu") -> Records:
@@ -99,17 +97,18 @@ def run_batch(jobs: list[tuple[Any, ...]], device: str = "cpu") -> Records:
         return run_each(jobs)
     runs = []
     for _, _, seed, setting, *_ in jobs:
-        config = LDSConfig(seed=seed, **setting)
-        runs.append(Run(data[seed].split, starting_graph(data[seed], config), config))
+        mine = problem_of(data[seed])
+        shared = replace(mine, features=first.features, labels=first.labels)
+        runs.append(Run(shared, Thesis(**setting), seed))
     started = time.perf_counter()
-    results = learn_replicates(first.features, first.labels, runs, device=device)
+    results = learn_many(runs, device=device)
     seconds = (time.perf_counter() - started) / len(jobs)
     records = []
-    for job, run, result in zip(jobs, runs, results, strict=True):
+    for job, result in zip(jobs, results, strict=True):
         if isinstance(result, NonFiniteError):
             raise result
         record = dict(zip(KEYS, job[:5], strict=True))
-        record |= _outcome(result, data[job[2]], run.start)
+        record |= _outcome(result, data[job[2]])
         records.append(record | {"seconds": seconds})
     return records
 
@@ -121,14 +120,14 @@ def _same_nodes(one: NodeDataset, other: NodeDataset) -> bool:
     return bool(abs(sp.csr_array(one.features) - sp.csr_array(other.features)).max() == 0)
 
 
-def _outcome(result: LDSResult, data: NodeDataset, start: sp.csr_array) -> dict[str, Any]:
+def _outcome(result: Learned, data: NodeDataset) -> dict[str, Any]:
     best = result.history[result.best]
     return {
         **_on_test({"lds": result.probabilities}, data),
         "stopping_accuracy": best.stopping_accuracy,
         "stopping_loss": best.stopping_loss,
         "iterations": len(result.history),
-        "starting_edges": start.nnz // 2,
+        "starting_edges": result.start.nnz // 2,
         "expected_edges": best.expected_edges,
     }
 

@@ -3,7 +3,7 @@
 import colorsys
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from lds.run_folder import Run
+from lds.run_folder import Run, as_run
 
 INK = "#2e3440"
 """Colour of text and axes; the report puts the page's own in its place."""
@@ -50,13 +50,16 @@ _STYLE: Any = {
 P = ParamSpec("P")
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the style above and leave matplotlib's settings as they were."""
+def styled(draw: Callable[Concatenate[Run, P], Figure]) -> Callable[Concatenate[Any, P], Figure]:
+    """Draw in the style above, from whatever `as_run` takes.
+
+    Matplotlib's settings stay as they were.
+    """
 
     @functools.wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def drawn(run: Any, /, *args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context(_STYLE):
-            figure = draw(*args, **kwargs)
+            figure = draw(as_run(run), *args, **kwargs)
             for axes in figure.axes:
                 for axis in (axes.xaxis, axes.yaxis):  # their first tick is the others' model
                     axis.get_major_ticks(1)

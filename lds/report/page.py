@@ -14,14 +14,14 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lds._files import check_path, write_atomically
-from lds.config import TITLES
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
 from lds.plots.training import expected_edges, group_probabilities, learning_curves
 from lds.report.neighbours import neighbourhoods, to_script
-from lds.run_folder import Run, load_run
+from lds.run_folder import Run, as_run
 from lds.structure.controls import CONTROLS
+from lds.structure.methods.registry import METHODS
 
 PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
     "learning": (
@@ -57,14 +57,15 @@ PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
 }
 
 
-def write_report(run: Run | str | Path, path: str | Path) -> None:
+def write_report(run: Any, path: str | Path) -> None:
     """Write the page; the file is complete or not there.
 
     It holds the accuracy beside the controls, the pictures of `lds.plots`, the settings, and a view
     of any node's most probable edges. t-SNE takes seconds; the rest is fast.
 
     Arguments:
-        run: a run folder, or what `load_run` read from one.
+        run: a run folder, a fitted classifier, a `LearnedStructure` or a `Learned`, or what
+            `load_run` read.
         path: of the file, .html.
 
     Raises:
@@ -72,7 +73,7 @@ def write_report(run: Run | str | Path, path: str | Path) -> None:
     """
     path = Path(path)
     check_path(path, "the report's file", (".html",))
-    page = html(run if isinstance(run, Run) else load_run(run))
+    page = html(as_run(run))
     write_atomically(path, lambda file: file.write(page.encode()))
 
 
@@ -120,7 +121,7 @@ def svg(figure: Figure, name: str) -> str:
 
 def _title(run: Run) -> str:
     settings = run.settings
-    title = f"{Path(str(settings['data'])).name}, seed {settings['options']['seed']}"
+    title = f"{Path(str(settings['data'])).name}, seed {settings['seed']}"
     if settings.get("retain") is not None:
         title += f", {settings['retain']:.0%} of the edges"
     return title
@@ -135,16 +136,25 @@ def _facts(run: Run) -> str:
     facts = {
         "Nodes": f"{len(labels):,} ({roles})",
         "Classes": f"{len(run.settings['classes'])}",
-        "Edges": f"{summary['starting_edges']:,} before, {summary['expected_edges']:,.0f} expected "
-        "after learning",
-        "Run": f"{len(run.metrics)} outer iterations in {summary['seconds']:,.0f} s, best "
-        f"{summary['best_iteration'] + 1}, ended by {summary['reason']}",
+        "Edges": f"{summary['starting_edges']:,.0f} expected before learning, "
+        f"{summary['expected_edges']:,.0f} after it",
+        "Run": _ending(run),
     }
     return "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
 
 
+def _ending(run: Run) -> str:
+    """How long the run was, which outer iteration is the best, and why it ended."""
+    summary, n_restarts = run.summary, sum(not record["refit"] for record in run.metrics)
+    took = f" in {summary['seconds']:,.0f} s" if "seconds" in summary else ""
+    best = f"best {summary['best_iteration'] + 1}"
+    if n_restarts < len(run.metrics):
+        best = "and the refit"
+    return f"{n_restarts} outer iterations{took}, {best}, ended by {summary['reason']}"
+
+
 def _quality(run: Run) -> str:
-    names = {"lds": TITLES[run.settings["options"]["method"]], **CONTROLS}
+    names = {"lds": METHODS[run.settings["method"]].title, **CONTROLS}
     rows = []
     for name, found in run.summary["test_quality"].items():
         cells = ("-", "-", "-")

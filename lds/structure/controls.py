@@ -1,39 +1,42 @@
 """Honest controls: what the same labels reach on the starting graph, without learning it.
 
-Labels used for validation are labels too, and restarting the inner run many times with early
-stopping helps by itself. So beside LDS stand (a) a GCN on the starting graph with the training
-labels, (b) the same with the validation (A) labels added, (c) LDS's own schedule with θ never
-updated.
+Labels used for validation are labels too, and many restarts with early stopping help by themselves.
+So beside a run stand (a) a GCN on the starting graph with the training labels, (b) the same with
+the validation (A) labels added, (c) the run's own schedule with θ never updated.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
 from lds._random import mix
-from lds._types import Features, Split
-from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.structure.checks import check_device
-from lds.structure.learner import Iteration, LDSResult, learn
+from lds.structure.context import OnIteration
+from lds.structure.learn import learn
+from lds.structure.methods.base import Method
+from lds.structure.methods.thesis import Thesis
+from lds.structure.methods.thesis_run import starting_graph, thesis_task
 from lds.structure.predict import predict_proba
-from lds.structure.task import nodes_tensor, task_on
-from lds.structure.train import train
+from lds.structure.problem import Problem
+from lds.structure.seeds import PREDICTION
+from lds.structure.task import rows_tensor
+from lds.structure.training import train
 
 GCN_PATIENCE = 50
+"""Training steps of a control GCN without a better early-stopping score that end it."""
+
 GCN_MAX_STEPS = 400
-"""Steps of a control GCN without a better early-stopping score, and steps in all."""
+"""Most training steps of a control GCN."""
 
 CONTROLS = {
     "gcn_train": "GCN, starting graph, train labels",
     "gcn_train_validation": "GCN, starting graph, train + validation (A) labels",
-    "frozen": "LDS's schedule, graph never updated",
+    "frozen": "the run's schedule, graph never updated",
 }
 
 
@@ -44,7 +47,7 @@ class ControlResult:
     Attributes:
         probabilities: `(n_nodes, n_classes)`, chosen by the score on the stopping rows.
         stopping_accuracy: the accuracy there.
-        steps: inner steps taken in all.
+        steps: training steps taken in all.
     """
 
     probabilities: NDArray[np.floating[Any]]
@@ -53,80 +56,92 @@ class ControlResult:
 
 
 def run_controls(
-    features: Features,
-    labels: NDArray[np.int64],
-    split: Split,
-    start: sp.csr_array,
-    config: LDSConfig,
+    problem: Problem,
+    method: Method,
     *,
-    frozen: tuple[sp.csr_array | None, LDSConfig] | None = None,
+    seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    on_iteration: Callable[[Iteration], None] | None = None,
+    on_iteration: OnIteration | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> dict[str, ControlResult]:
-    """All three controls with the network, settings, split and seed of an LDS run.
+    """All three controls of a run, on its problem and with its seed.
 
     Arguments:
-        features, labels, split, start, config, device, dtype: as for `learn`.
-        frozen: start and options of the run whose schedule (c) follows; None: those of (a) and (b).
+        problem, method, seed, device, dtype: of the run.
         on_iteration: called after each outer iteration of the frozen control.
         checkpoint, resume: of the frozen control, as for `learn`.
 
     Returns:
         A result for each name of `CONTROLS`.
+
+    Raises:
+        KeyboardInterrupt: the frozen control was interrupted.
     """
-    both = np.concatenate([split.train, split.validation])
-    its_start, options = frozen or (start, config)
-    options = replace(options, update_edges=False)
-    if options.method == "committee":  # without updates one outer iteration says as much as five
-        options = replace(options, agreement=0.0, max_iter=1)
-    fixed: LDSResult = learn(
-        features, labels, split, its_start, options,
-        device=device, dtype=dtype, on_iteration=on_iteration, checkpoint=checkpoint, resume=resume,
-    )  # fmt: skip
+    fixed = learn(
+        problem,
+        method.frozen(),
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        on_iteration=on_iteration,
+        checkpoint=checkpoint,
+        resume=resume,
+    )
     if fixed.reason == "interrupted":
         raise KeyboardInterrupt
+    plain, split = method.control(), problem.split
+    where: dict[str, Any] = {"seed": seed, "device": device, "dtype": dtype}
     return {
-        "gcn_train": fit_gcn(features, labels, split.train, split.stopping, start, config,
-                             device=device, dtype=dtype),
-        "gcn_train_validation": fit_gcn(features, labels, both, split.stopping, start, config,
-                                        device=device, dtype=dtype),
+        "gcn_train": fit_gcn(problem, split.train, plain, **where),
+        "gcn_train_validation": fit_gcn(problem, problem.labelled, plain, **where),
         "frozen": ControlResult(
             fixed.probabilities,
             fixed.history[fixed.best].stopping_accuracy,
             sum(record.inner_steps for record in fixed.history),
         ),
-    }  # fmt: skip
+    }
 
 
 def fit_gcn(
-    features: Features,
-    labels: NDArray[np.int64],
+    problem: Problem,
     rows: NDArray[np.int64],
-    stopping: NDArray[np.int64],
-    start: sp.csr_array,
-    config: LDSConfig,
+    method: Thesis,
     *,
+    seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> ControlResult:
-    """One GCN on a fixed graph, trained on `rows`, stopped and chosen on `stopping`.
+    """Train one GCN on the starting graph, stopped and chosen on the stopping rows.
 
-    Where starting probabilities are fractions, graphs are drawn from them as LDS would.
+    Where starting probabilities are fractions, graphs are drawn from them as in a run.
+
+    Arguments:
+        problem: of the run.
+        rows: that train.
+        method: whose network and starting graph it has.
+        seed, device, dtype: of the run.
+
+    Raises:
+        ArithmeticError: no loss was finite.
     """
     device = check_device(device)
-    task = task_on(features, labels, config, dtype, device)
-    edges = EdgeDistribution(start, dtype, device)
+    task = thesis_task(method, problem, dtype, device)
+    edges = FreeEdges(starting_graph(method, problem), dtype, device)
     fixed = bool(((edges.probs == 0) | (edges.probs == 1)).all())
-    n_draws = 1 if fixed else config.n_draws
+    n_draws = 1 if fixed else method.n_draws
     found = train(
-        task, edges, nodes_tensor(rows, device), nodes_tensor(stopping, device), config.inner_lr,
-        (config.seed, 0),
-        lambda w, t: predict_proba(task, w, edges, n_draws, mix(config.seed, t, -3)),
-        max_steps=GCN_MAX_STEPS, patience=GCN_PATIENCE,
-    )  # fmt: skip
+        task,
+        edges,
+        rows_tensor(rows, device),
+        rows_tensor(problem.split.stopping, device),
+        method.inner_lr,
+        (seed, 0),
+        lambda w, t: predict_proba(task, w, edges, n_draws, mix(seed, t, PREDICTION)),
+        max_steps=GCN_MAX_STEPS,
+        patience=GCN_PATIENCE,
+    )
     if found is None:
         raise ArithmeticError("the control GCN met no finite loss; a smaller inner_lr may help")
     return ControlResult(found.probabilities.cpu().numpy(), found.score.accuracy, found.steps)

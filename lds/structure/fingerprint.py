@@ -5,45 +5,49 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
-from lds._types import Features, Split
 from lds._version import __version__
-from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
 from lds.graphs.candidates import AllPairs
+from lds.structure.options import Options
+from lds.structure.problem import Problem
 
 ONLY_ENDS = ("max_iter", "patience")
-"""Options that say no more than when a run ends: they may differ where it goes on."""
+"""Options that only say when a run ends: a resumed run may have others."""
 
 
 def fingerprint(
-    features: Features,
-    labels: NDArray[np.int64],
-    split: Split,
+    problem: Problem,
     start: sp.csr_array | None,
-    config: LDSConfig,
+    options: Options,
+    seed: int,
     edges: EdgeDistribution,
 ) -> dict[str, Any]:
-    """Data, precision, options and version of a run; see `learner.learn` for the arguments.
+    """Data, precision, method, options, seed and version of a run.
 
     Arguments:
-        edges: θ as it starts: whether it is on all pairs may have followed from the memory there.
+        problem: what is learned from.
+        start: symmetric CSR of starting probabilities, given or found; None: there are none.
+        options: of the method.
+        seed: of the run.
+        edges: θ at the start. The memory available may have decided whether it has all pairs.
     """
-    options = {name: v for name, v in config.to_dict().items() if name not in ONLY_ENDS}
+    kept = {name: v for name, v in options.to_dict().items() if name not in ONLY_ENDS}
     return {
-        "features": _name(features),
-        "labels": _name(labels),
-        **{f"{role} rows": _name(rows) for role, rows in vars(split).items()},
-        "starting graph": "none" if start is None else _name(start),
+        "features": _digest(problem.features),
+        "labels": _digest(problem.labels),
+        **{f"{role} rows": _digest(rows) for role, rows in vars(problem.split).items()},
+        "starting graph": "none" if start is None else _digest(start),
         "dtype": str(edges.probs.dtype),
-        **options,
+        "method": options.name,
+        **kept,
+        "seed": seed,
         "lds version": __version__,
         "support": "all" if isinstance(edges.pairs, AllPairs) else "sparse",
     }
 
 
-def _name(value: Any) -> str:
+def _digest(value: Any) -> str:
     """Shape, dtype and a digest of an array or sparse matrix."""
     sparse = sp.issparse(value)
     parts = [value.data, value.indices, value.indptr] if sparse else [value]

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from lds._random import replayed
 from lds._types import Features
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
 from lds.graphs.batch import GraphBatch
 from lds.nn.features import node_features
-from lds.nn.gcn import Attached, Likenesses
+from lds.nn.new_nodes import Attachment, BorrowedEdges
 from lds.structure.metrics import SMALLEST
-from lds.structure.task import Task, nodes_tensor
+from lds.structure.task import Task, rows_tensor
 
 CHUNK = 256
 """New nodes predicted at once."""
@@ -76,7 +76,7 @@ def predict_proba_new(
     params: dict[str, Tensor],
     edges: EdgeDistribution,
     new: Features,
-    attached: Attached,
+    attached: Attachment,
     n_draws: int,
     seed: int,
 ) -> Tensor:
@@ -85,7 +85,7 @@ def predict_proba_new(
     Arguments:
         task, params, edges, n_draws, seed: as learned.
         new: features `(n_new, n_features)`.
-        attached: how they hang on the graph.
+        attached: their edges.
 
     Returns:
         `(n_new, n_classes)`; rows sum to 1.
@@ -101,15 +101,14 @@ def predict_proba_new(
     return torch.cat(parts)
 
 
-def likenesses(
+def borrowed_edges(
     neighbors: NDArray[np.int64], distances: NDArray[np.floating[Any]], like: Tensor
-) -> Likenesses:
-    """New nodes have the edges of their neighbours (free probabilities know no others).
+) -> BorrowedEdges:
+    """Attach new nodes by the edges of their neighbours: free probabilities know no others.
 
-    In every drawn graph A a new node reads what its neighbours read: node j with weight
-    Σ_m q_m A_mj, where q_m is the share of neighbour m, in inverse proportion to its distance (at
-    distance 0: all of it). So θ says what a new node's edges are, a copy of a node of training has
-    that node's edges, and what is close to a node comes out close to it.
+    In every drawn graph A a new node has an edge of weight Σ_m q_m A_mj to node j, where q_m is the
+    share of neighbour m, in inverse proportion to its distance (at distance 0: all of it). So a
+    copy of a node of training has that node's edges, and a node close to it gets a close prediction.
 
     Arguments:
         neighbors: `(n_new, k)`, rows of the training features.
@@ -117,7 +116,7 @@ def likenesses(
         like: a tensor of the dtype and on the device wanted.
     """
     share = torch.as_tensor(_shares(distances), dtype=like.dtype, device=like.device)
-    return Likenesses(nodes_tensor(neighbors, like.device), share)
+    return BorrowedEdges(rows_tensor(neighbors, like.device), share)
 
 
 def _shares(distances: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

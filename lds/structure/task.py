@@ -11,21 +11,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from lds._types import Features
-from lds.config import LDSConfig
-from lds.graphs.receptive_field import part_around
-from lds.nn.base import Backbone, backbone
-from lds.nn.ensemble import committee
+from lds.graphs.receptive_field import receptive_field
+from lds.nn.base import Backbone
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
 
-AGREEING = 2
-"""Refits of a committee with what the refit before took the nodes for."""
-
 Objective = Callable[[Any, Any], Tensor]
+Params = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned from: features, labels, and the network that meets them.
+    """Features, labels and a network, from which the objectives are made.
 
     Attributes:
         features: X.
@@ -66,7 +62,7 @@ class Task:
         graph, features, place = edges.draw(), self.features, nodes
         if 0 < self.batch_nodes < len(nodes):
             nodes = nodes[torch.randperm(len(nodes))[: self.batch_nodes].to(nodes.device)]
-            graph, kept = part_around(graph, nodes, edges.pairs)
+            graph, kept = receptive_field(graph, nodes, edges.pairs)
             features, place = features.take(kept), torch.searchsorted(kept, nodes)
         logits = self.network(params, features, graph, training=training)[0]
         return cross_entropy(logits[place], self.labels[nodes])
@@ -92,26 +88,27 @@ def total(parts: Sequence[tuple[float, Objective]]) -> Objective:
 def task_on(
     features: Features,
     labels: NDArray[np.int64],
-    config: LDSConfig,
+    network: Callable[[int, int], Backbone],
+    *,
+    weight_decay: float,
     dtype: torch.dtype,
     device: torch.device,
+    batch_nodes: int = 0,
 ) -> Task:
     """The task of a run, on its device and in its precision; classes are counted from `labels`.
 
-    A committee takes features as `lds.nn.inputs.Inputs` makes them.
+    Arguments:
+        features: X, as the network is to read it.
+        labels: `(n_nodes,)`, classes from 0, -1 where unknown.
+        network: makes h_w from the numbers of features and of classes.
+        weight_decay, batch_nodes: as of `Task`.
+        dtype, device: of everything.
     """
     x = node_features(features, dtype, device)
-    n_classes = int(labels.max()) + 1
-    sizes = (x.shape[1], config.hidden_channels, n_classes)
-    if config.method == "committee":
-        n_times = 1 + AGREEING if config.agreement else 1
-        network: Backbone = committee(*sizes, config.dropout, n_times)
-    else:
-        network = backbone(config.backbone, *sizes, config.dropout)
     y = torch.as_tensor(labels, device=device)
-    return Task(x, y, network, config.weight_decay, config.batch_nodes)
+    return Task(x, y, network(x.shape[1], int(labels.max()) + 1), weight_decay, batch_nodes)
 
 
-def nodes_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:
+def rows_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:
     """Row indices as int64 on `device`."""
     return torch.as_tensor(rows, dtype=torch.int64, device=device)

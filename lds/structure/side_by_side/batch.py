@@ -1,56 +1,58 @@
-"""R inner runs as one: Algorithm 7, lines 6 to 15, on R disjoint copies of the nodes."""
+"""R inner runs as one batch: Algorithm 7, lines 6 to 15, on R disjoint copies of the nodes."""
 
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lds._random import mix
-from lds._types import Split
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.tensors import Tree, tree_map
-from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.graphs.product import FactoredGradient
-from lds.nn.base import GCN_NAME
-from lds.structure.learner import Learner, Params, finite
+from lds.structure.inner_run import InnerResult, finite
+from lds.structure.methods.thesis import Thesis
+from lds.structure.outer_variables import OuterVariables
+from lds.structure.seeds import FRESH_WEIGHTS, GROWTH, OUTER_OBJECTIVE
 from lds.structure.side_by_side.captured import CapturedWindow, capture_on
 from lds.structure.side_by_side.edges import joint_edges
-from lds.structure.side_by_side.gcn import JointGCN, Keep
-from lds.structure.side_by_side.window import Drawn, Passed, Rows, Window
-
-NEEDED = {
-    "backbone": GCN_NAME, "estimator": "straight_through", "connected": False, "batch_nodes": 0,
-    "method": "lds", "denoising_weight": 0.0, "redraw": False, "settle": 0.0,
-}  # fmt: skip
-"""Options of which a batch knows one value."""
-
-
-def unknown(config: LDSConfig) -> list[str]:
-    """Names of the options that have a value which a batch does not know."""
-    return [name for name, value in NEEDED.items() if getattr(config, name) != value]
+from lds.structure.side_by_side.gcn import BatchedGCN, Keep
+from lds.structure.side_by_side.window import Window, WindowDraws, WindowResult, WindowRows
+from lds.structure.task import Params, Task
 
 
 @dataclass
-class Slot:
-    """A run in its place in a batch, and where its inner run stands.
+class BatchedRun:
+    """A run in a batch, and where its inner run stands.
 
     Attributes:
-        index: which run it is.
-        learner: its θ, options and history.
-        split: its roles of the nodes.
+        index: number of the run.
+        task: network and data.
+        variables: λ; the batch changes it.
+        method: options.
+        run_seed: seed of the run.
+        train, validation: rows of the inner and the outer objective.
+        iteration: its outer iteration.
         t: inner steps taken.
-        inner_loss, outer_loss: the last ones met.
+        inner_loss, outer_loss: the last ones.
         ended: whether its inner run has.
         error: why the run cannot go on; None where it can.
     """
 
     index: int
-    learner: Learner
-    split: Split
+    task: Task
+    variables: OuterVariables
+    method: Thesis
+    run_seed: int
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    iteration: int = 0
     t: int = 0
     inner_loss: float = math.nan
     outer_loss: float = math.nan
@@ -60,36 +62,41 @@ class Slot:
     _waited: int = 0
 
     @property
-    def iteration(self) -> int:
-        """Its outer iteration."""
-        return len(self.learner.history)
+    def edges(self) -> FreeEdges:
+        """θ of the run: a batch knows free probabilities alone."""
+        return cast(FreeEdges, self.variables.edges)
 
-    def fresh(self) -> Params:
-        """Begin an inner run; its first weights."""
+    @property
+    def result(self) -> InnerResult:
+        """The inner run as far as it has come, without its weights."""
+        return InnerResult({}, self.inner_loss, self.outer_loss, self.t)
+
+    def fresh_weights(self) -> Params:
+        """Begin an inner run, and return its first weights."""
         self.t, self._best, self._waited, self.ended = 0, math.inf, 0, False
         self.inner_loss = self.outer_loss = math.nan
-        generator = torch.Generator().manual_seed(self.seed(-1))
-        log_lr = self.learner.log_lr
-        return self.learner.task.network.init(generator, log_lr.dtype, log_lr.device)
+        generator = torch.Generator().manual_seed(self.seed(FRESH_WEIGHTS))
+        log_lr = self.variables.log_lr
+        return self.task.network.init(generator, log_lr.dtype, log_lr.device)
 
     def seed(self, *numbers: int) -> int:
-        """The seed that `Learner` has for the same."""
-        return mix(self.learner.config.seed, self.iteration, *numbers)
+        """The seed that a run by itself has for the same."""
+        return mix(self.run_seed, self.iteration, *numbers)
 
     def take(self, losses: Sequence[float]) -> bool:
-        """Go on by steps that met these losses, until the inner run ends; whether all were taken.
+        """Count steps with these losses until the inner run ends; return whether all were counted.
 
         Raises:
-            NonFiniteError: one of them is no number.
+            NonFiniteError: a loss is not finite.
         """
-        config = self.learner.config
+        method = self.method
         for k, loss in enumerate(losses):
             self.inner_loss = finite(loss, "inner loss", self.iteration, self.t)
-            progress = self.inner_loss * (1 + config.inner_tol) < self._best
+            progress = self.inner_loss * (1 + method.inner_tol) < self._best
             self._waited = 0 if progress else self._waited + 1
             self._best = min(self._best, self.inner_loss)
             self.t += 1
-            if self.t >= config.max_inner or self._waited >= config.inner_patience:
+            if self.t >= method.max_inner or self._waited >= method.inner_patience:
                 self.ended = True
                 return k + 1 == len(losses)
         return True
@@ -101,57 +108,56 @@ class Batch:
     On a GPU a window is captured and replayed, see `side_by_side.captured`.
 
     Arguments:
-        slots: at least one; their tasks share X and the labels, and their options differ in what
-            `replicates.ALIKE` does not name.
+        runs: at least one. Their tasks share X and the labels, and their options agree in what
+            `thesis.BATCH_ALIKE` names.
     """
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
-        self.slots = list(slots)
-        first = self.slots[0].learner
-        self._task, self._config = first.task, first.config
-        self._edges = joint_edges([slot.learner.edges for slot in self.slots])
-        self._log_lr = torch.stack([slot.learner.log_lr for slot in self.slots]).view(-1, 1, 1)
+    def __init__(self, runs: Sequence[BatchedRun]) -> None:
+        self.runs = list(runs)
+        self._task, self._method = self.runs[0].task, self.runs[0].method
+        self._edges = joint_edges([run.edges for run in self.runs])
+        self._log_lr = torch.stack([run.variables.log_lr for run in self.runs]).view(-1, 1, 1)
         self._capture = capture_on(self._log_lr.device)
         self._captured: CapturedWindow | None = None
-        self._share(range(len(slots)))
-        fresh = [slot.fresh() for slot in self.slots]
+        self._share(range(len(runs)))
+        fresh = [run.fresh_weights() for run in self.runs]
         self._shapes = {name: leaf.shape for name, leaf in fresh[0].items()}
         self._arrange()
         self._state: Tree = self._window.start(fresh)
 
     def window(self) -> dict[int, Params]:
-        """The steps up to the next hypergradient, and it, for those that come so far.
+        """Take the steps up to the next hypergradient, and a step along it.
 
         Returns:
-            The places whose inner run has ended, with its weights, or whose run cannot go on, with
-            none. They are for `begin`, `place` or `keep` before the next window.
+            The places whose inner run has ended, with its weights, and those whose run cannot go
+            on, with none. Before the next window each goes to `begin`, `replace` or `keep`.
         """
-        begun = [slot.t for slot in self.slots]
-        passed = self._pass(begun)
-        *inner_losses, outer_losses = passed.losses.tolist()
+        begun = [run.t for run in self.runs]
+        found = self._go_through(begun)
+        *inner_losses, outer_losses = found.losses.tolist()
         moving = []
-        for place, slot in enumerate(self.slots):
+        for place, run in enumerate(self.runs):
             try:
-                if slot.take([losses[place] for losses in inner_losses]):
+                if run.take([losses[place] for losses in inner_losses]):
                     loss = outer_losses[place]
-                    slot.outer_loss = finite(loss, "outer loss", slot.iteration, slot.t)
+                    run.outer_loss = finite(loss, "outer loss", run.iteration, run.t)
                     moving.append(place)
             except NonFiniteError as error:
-                slot.error = error
-        if self._config.update_edges and moving:
-            self._descend(*passed.gradient(), moving)
-        self._state = passed.states[-1]
+                run.error = error
+        if self._method.update_edges and moving:
+            self._descend(*found.gradient(), moving)
+        self._state = found.states[-1]
         done: dict[int, Params] = {}
-        for place, slot in enumerate(self.slots):
-            if slot.error is not None:
+        for place, run in enumerate(self.runs):
+            if run.error is not None:
                 done[place] = {}
-            elif slot.ended:
-                done[place] = self._window.weights(passed.states[slot.t - begun[place]], place)
+            elif run.ended:
+                done[place] = self._window.weights(found.states[run.t - begun[place]], place)
                 self._share([place])
         return done
 
-    def _pass(self, begun: Sequence[int]) -> Passed:
-        """Draw for a window and go through it, every run from the step at which it has begun."""
+    def _go_through(self, begun: Sequence[int]) -> WindowResult:
+        """Draw what a window needs and go through it, each run from its own step."""
         seeds, keeps = self._draws()
         given = (self._state, self._log_lr, self._numbers(begun), keeps)
         if self._capture is not None:
@@ -172,22 +178,22 @@ class Batch:
             if self._captured is not None:
                 return self._captured(given, graphs)
         one_by_one = [self._edges.draw([one]) for one in seeds]
-        return self._window(*given[:3], Drawn(one_by_one, keeps))
+        return self._window(*given[:3], WindowDraws(one_by_one, keeps))
 
     def _draws(self) -> tuple[list[list[int]], Keep | None]:
-        """Seeds of the graphs of a window, for each of them one a run; dropout at its steps."""
+        """Seeds of the graphs of a window, one a run for each graph, and dropout at its steps."""
         n_steps, device = self._window.n_steps, self._log_lr.device
-        seeds = [[slot.seed(slot.t + k) for slot in self.slots] for k in range(n_steps)]
-        seeds.append([slot.seed(slot.t + n_steps, -4) for slot in self.slots])
+        seeds = [[run.seed(run.t + k) for run in self.runs] for k in range(n_steps)]
+        seeds.append([run.seed(run.t + n_steps, OUTER_OBJECTIVE) for run in self.runs])
         random = [[torch.Generator().manual_seed(seed) for seed in one] for one in seeds]
-        graphs = [[EdgeDistribution.next_seed(generator) for generator in one] for one in random]
+        graphs = [[FreeEdges.next_seed(generator) for generator in one] for one in random]
         if device.type != "cpu":  # dropout is drawn there
             random = [[torch.Generator(device).manual_seed(seed) for seed in one] for one in seeds]
-        return graphs, self._network.keep(random[:n_steps], self._config.hidden_channels)
+        return graphs, self._network.keep(random[:n_steps], self._method.hidden_channels)
 
     def begin(self, place: int) -> None:
-        """Fresh weights for the run in a place, which begins an inner run."""
-        fresh = self._window.start([self.slots[place].fresh()])
+        """Begin an inner run in a place, from fresh weights."""
+        fresh = self._window.start([self.runs[place].fresh_weights()])
 
         def placed(leaf: Tensor, new: Tensor) -> Tensor:
             leaf = leaf.clone()
@@ -196,19 +202,19 @@ class Batch:
 
         self._state = tree_map(placed, self._state, fresh)
 
-    def place(self, place: int, slot: Slot) -> None:
-        """Another run in a place."""
-        self.slots[place] = slot
+    def replace(self, place: int, run: BatchedRun) -> None:
+        """Put another run into a place, and begin its inner run."""
+        self.runs[place] = run
         self._log_lr = self._log_lr.clone()
-        self._log_lr[place] = slot.learner.log_lr
-        self._edges.put({place: slot.learner.edges})
+        self._log_lr[place] = run.variables.log_lr
+        self._edges.put({place: run.edges})
         self._share([place])
         self._arrange()
         self.begin(place)
 
     def keep(self, places: Sequence[int]) -> None:
-        """Go on with these alone, at least one."""
-        self.slots = [self.slots[place] for place in places]
+        """Keep these places alone, at least one."""
+        self.runs = [self.runs[place] for place in places]
         rows = self._numbers(places).flatten()
         self._state = tree_map(lambda leaf: leaf[rows], self._state)
         self._log_lr = self._log_lr[rows]
@@ -217,30 +223,29 @@ class Batch:
         self._arrange()
 
     def _arrange(self) -> None:
-        """What follows from who is there."""
-        learners = [slot.learner for slot in self.slots]
-        dropout = [learner.config.dropout for learner in learners]
-        decay = [learner.config.weight_decay for learner in learners]
-        self._network = JointGCN(self._task.features, dropout)
+        """Rebuild what depends on which runs are in the batch."""
+        dropout = [run.method.dropout for run in self.runs]
+        decay = [run.method.weight_decay for run in self.runs]
+        self._network = BatchedGCN(self._task.features, dropout)
         labels, dtype = self._task.labels, self._log_lr.dtype
-        config = self._config
+        method = self._method
         self._window = Window(
             self._network,
             self._shapes,
             torch.tensor(decay, dtype=dtype, device=self._log_lr.device),
-            Rows([slot.split.train for slot in self.slots], labels, dtype),
-            Rows([slot.split.validation for slot in self.slots], labels, dtype),
-            config.truncation,
-            config.update_edges,
+            WindowRows([run.train for run in self.runs], labels, dtype),
+            WindowRows([run.validation for run in self.runs], labels, dtype),
+            method.truncation,
+            method.update_edges,
         )
         self._captured = None
 
     def _share(self, places: Sequence[int]) -> None:
-        """The learners' θ and learning rates are those of their places."""
+        """Write θ and the inner step size of these places back to their runs."""
         for place in places:
-            learner = self.slots[place].learner
-            learner.edges.put(self._edges.probs(place))
-            learner.log_lr = self._log_lr[place, 0, 0].clone()
+            run = self.runs[place]
+            run.edges.put(self._edges.probs(place))
+            run.variables.log_lr = self._log_lr[place, 0, 0].clone()
 
     def _descend(
         self,
@@ -248,58 +253,70 @@ class Batch:
         to_log_lr: Tensor | None,
         moving: Sequence[int],
     ) -> None:
-        """One projected step on θ and the learning rates of the replicates that are `moving`."""
-        rates = [0.0] * len(self.slots)
+        """One projected step on θ and one on the inner step sizes of the runs that are `moving`."""
+        rates = [0.0] * len(self.runs)
         for place in moving:
-            rates[place] = self.slots[place].learner.config.learn_inner_lr
+            rates[place] = self.runs[place].variables.lr_of_log_lr
         if any(rates) and to_log_lr is not None:
             rate = self._log_lr.new_tensor(rates).view(-1, 1, 1)
             moved = self._log_lr - rate * to_log_lr
             self._log_lr = torch.where(rate > 0, moved, self._log_lr)
         if to_edges is None:
             return
-        lr = [0.0] * len(self.slots)
-        grown: dict[int, EdgeDistribution] = {}
+        lr = [0.0] * len(self.runs)
+        grown: dict[int, FreeEdges] = {}
         for place in moving:
-            slot, learner = self.slots[place], self.slots[place].learner
-            if learner.growth is not None and learner.growth.due():
+            run = self.runs[place]
+            edges, growth, step = run.edges, run.edges.growth, run.variables.outer_lr
+            if growth is not None and growth.due():
                 mine = self._edges.gradient_of(to_edges, place)
-                learner.edges.put(self._edges.probs(place))
-                learner.growth.grow(learner.edges, mine, learner.outer_lr, slot.seed(slot.t, -6))
-                grown[place] = learner.edges
+                edges.put(self._edges.probs(place))
+                growth.grow(edges, mine, step, run.seed(run.t, GROWTH))
+                grown[place] = edges
             else:
-                lr[place] = learner.outer_lr
+                lr[place] = step
         self._edges.descend(to_edges, lr)
         if grown:
             self._edges.put(grown)
         fine: list[bool] = self._edges.finite().tolist()
         for place in moving:
             if not fine[place]:
-                slot = self.slots[place]
+                run = self.runs[place]
                 try:
-                    finite(math.nan, "hypergradient of θ", slot.iteration, slot.t)
+                    finite(math.nan, "hypergradient of θ", run.iteration, run.t)
                 except NonFiniteError as error:
-                    slot.error = error
+                    run.error = error
 
     def _numbers(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, device=self._log_lr.device).view(-1, 1, 1)
 
 
-class BatchOfOne(Learner):
-    """A run whose inner runs go through a batch, as a GPU wants it."""
+class BatchInnerRun:
+    """An inner run that goes through a batch of one, for a GPU.
 
-    _batch: Batch | None = None
+    The rows of the two objectives are those of the first call.
 
-    def inner_run(self, iteration: int) -> tuple[Params, float, float, int]:
-        """Lines 6 to 15 of Algorithm 7."""
+    Arguments:
+        task, variables, method, seed: of the run.
+    """
+
+    def __init__(self, task: Task, variables: OuterVariables, method: Thesis, seed: int) -> None:
+        self._of_run = (task, variables, method, seed)
+        self._batch: Batch | None = None
+
+    def __call__(
+        self, iteration: int, train: NDArray[np.int64], validation: NDArray[np.int64]
+    ) -> InnerResult:
+        """Run once; see `inner_run.InnerRun`."""
         if self._batch is None:
-            self._batch = Batch([Slot(0, self, self.split)])
+            self._batch = Batch([BatchedRun(0, *self._of_run, train, validation, iteration)])
         else:
+            self._batch.runs[0].iteration = iteration
             self._batch.begin(0)
-        (slot,) = self._batch.slots
+        (run,) = self._batch.runs
         done: dict[int, Params] = {}
         while not done:
             done = self._batch.window()
-        if slot.error is not None:
-            raise slot.error
-        return done[0], slot.inner_loss, slot.outer_loss, slot.t
+        if run.error is not None:
+            raise run.error
+        return replace(run.result, params=done[0])

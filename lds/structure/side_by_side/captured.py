@@ -16,7 +16,7 @@ from lds.bilevel.tensors import Tree, leaves, tree_map
 from lds.graphs.batch import GraphBatch
 from lds.structure.side_by_side.gcn import Keep
 from lds.structure.side_by_side.padded import Frames, entries_of_each
-from lds.structure.side_by_side.window import Drawn, Passed, Window
+from lds.structure.side_by_side.window import Window, WindowDraws, WindowResult
 
 T = TypeVar("T")
 Capture = Callable[[Callable[[], T]], tuple[Callable[[], None], T]]
@@ -81,22 +81,22 @@ class CapturedWindow:
         self._given = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, given)
         self._frames.load(graphs)
         state, log_lr, begun, keeps = self._given
-        drawn = Drawn(self._frames.graphs, keeps)
+        drawn = WindowDraws(self._frames.graphs, keeps)
 
-        def whole() -> Passed:
+        def whole() -> WindowResult:
             passed = window(state, log_lr, begun, drawn)
             gradient = passed.gradient() if window.wanted else (None, None)
-            return Passed(passed.states, passed.losses, lambda: gradient)
+            return WindowResult(passed.states, passed.losses, lambda: gradient)
 
         self._replay: Callable[[], None]
-        self._passed: Passed
+        self._passed: WindowResult
         self._replay, self._passed = capture(whole)
 
     def fits(self, graphs: GraphBatch) -> bool:
         """Whether the frames have room for these graphs."""
         return max(entries_of_each(graphs)) <= self._frames.room
 
-    def __call__(self, given: Given, graphs: GraphBatch) -> Passed:
+    def __call__(self, given: Given, graphs: GraphBatch) -> WindowResult:
         """Go through it again; what it came to is overwritten by the next time."""
         for fixed, new in zip(leaves(self._given), leaves(given), strict=True):
             if isinstance(new, Tensor):

@@ -14,7 +14,7 @@ Keep = tuple[Tensor, Tensor]
 `(n_members · n_nodes, hidden_channels)`."""
 
 
-class JointGCN:
+class BatchedGCN:
     """R networks of one shape, each with its own weights, graph and dropout, on the same X.
 
     The logits of each are those of `GCN` with its weights on its graph.

@@ -21,18 +21,18 @@ from lds.bilevel.taped import TapedStep
 from lds.bilevel.tensors import Tree
 from lds.graphs.batch import GraphBatch, Products
 from lds.graphs.product import FactoredGradient, factored_gradient
-from lds.structure.side_by_side.gcn import JointGCN, Keep
+from lds.structure.side_by_side.gcn import BatchedGCN, Keep
 
 Params = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class WindowDraws:
     """What is random in a window of n steps; in the place of θ among the hyperparameters.
 
     Attributes:
         graphs: at each step, then for E: n + 1, on R · N nodes.
-        keeps: dropout at each step, see `JointGCN.keep`.
+        keeps: dropout at each step, see `BatchedGCN.keep`.
     """
 
     graphs: Sequence[GraphBatch]
@@ -55,7 +55,7 @@ class Drawn:
 class _Recorder:
     """Hands out the same graphs, and notes the products made with them."""
 
-    drawn: Drawn
+    drawn: WindowDraws
     _met: list[tuple[GraphBatch, Products]] = field(default_factory=list)
 
     def keep(self, k: int) -> Keep | None:
@@ -81,7 +81,7 @@ class _Recorder:
 
 
 @dataclass(frozen=True)
-class Passed:
+class WindowResult:
     """What a window came to.
 
     Attributes:
@@ -112,11 +112,11 @@ class Window:
 
     def __init__(
         self,
-        network: JointGCN,
+        network: BatchedGCN,
         shapes: dict[str, torch.Size],
         decay: Tensor,
-        train: "Rows",
-        validation: "Rows",
+        train: "WindowRows",
+        validation: "WindowRows",
         truncation: int,
         wanted: bool,
     ) -> None:
@@ -147,7 +147,9 @@ class Window:
             for (name, shape), part in zip(shapes, parts, strict=True)
         }
 
-    def __call__(self, state: Tree, log_lr: Tensor, begun: Tensor, drawn: Drawn) -> Passed:
+    def __call__(
+        self, state: Tree, log_lr: Tensor, begun: Tensor, drawn: WindowDraws
+    ) -> WindowResult:
         """Go through it.
 
         Arguments:
@@ -169,7 +171,7 @@ class Window:
             found = sweep(reversed(steps), outer)[1] if self._sweeps else outer.direct
             return found[0], found[1]
 
-        return Passed(states, torch.stack([*met, self._losses]), gradient)
+        return WindowResult(states, torch.stack([*met, self._losses]), gradient)
 
     def _inner(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
         """Σ_r L_r(w_r, A_r): each replicate's derivative is its own."""
@@ -200,7 +202,7 @@ class _OwnSteps(Adam):
         return (1 - beta1**done).to(dtype), (1 - beta2**done).sqrt().to(dtype)
 
 
-class Rows:
+class WindowRows:
     """The nodes that an objective of each replicate looks at; shorter lists are filled up.
 
     Arguments:

@@ -9,11 +9,10 @@ from torch import Tensor
 from lds._random import mix
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import Start, Step
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
 from lds.structure.predict import WORST, Score, score
-from lds.structure.task import Task
-
-Params = dict[str, Tensor]
+from lds.structure.seeds import FRESH_WEIGHTS, START
+from lds.structure.task import Params, Task
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,10 @@ def train(
         None where no score was finite.
     """
     dynamics = Adam(task.inner(rows), lr=lr)
-    fresh = torch.Generator().manual_seed(mix(*seeds, -1))
+    fresh = torch.Generator().manual_seed(mix(*seeds, FRESH_WEIGHTS))
     params = task.network.init(fresh, task.features.dtype, task.features.device)
     hyper = {"edges": edges}
-    state = Start(dynamics, params, hyper, mix(*seeds, -2)).run()
+    state = Start(dynamics, params, hyper, mix(*seeds, START)).run()
     best, found, waited, t = WORST, None, 0, 0
     while t < max_steps and waited < patience:
         state, _ = Step(dynamics, state, hyper, t, mix(*seeds, t)).run()

@@ -1,0 +1,276 @@
+"""What the two classifiers share: fitting, predicting, the learned graph, saving."""
+
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from lds._labels import encode_labels
+from lds._random import mix
+from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.frames import check_index, fitted_features, later_features
+from lds.estimators.labels import accuracy, split_roles
+from lds.estimators.verbose import print_iteration, print_member
+from lds.graphs.export import node_attributes, save_graph
+from lds.graphs.interop import as_adjacency, select_edges, to_networkx
+from lds.run_folder import Run
+from lds.structure.learn import learn
+from lds.structure.methods.base import Method
+from lds.structure.metrics import entropy
+from lds.structure.options import option_fields
+from lds.structure.problem import Problem
+from lds.structure.result import EDGE_CUTOFF, Learned
+from lds.structure.seeds import MARGINALS
+
+
+class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
+    """Base of the classifiers, which differ in their method alone."""
+
+    method: ClassVar[type[Any]]
+    """The method's record of options."""
+
+    # Parameters that every classifier has besides the options of its method.
+    categorical_features: Any
+    random_state: Any
+    checkpoint: str | Path | None
+    resume: bool
+    device: str
+    verbose: bool
+
+    def __new__(cls, *arguments: Any, **parameters: Any) -> Self:
+        """Refuse the parameters of the other classifier by name.
+
+        Raises:
+            TypeError: a parameter that this class does not have.
+        """
+        mine = _parameters(cls)
+        for name in parameters:
+            if name in mine:
+                continue
+            others = [c for c in BaseLDSClassifier.__subclasses__() if name in _parameters(c)]
+            if others:
+                raise TypeError(
+                    f"{cls.__name__} has no parameter {name!r}; {others[0].__name__} has it"
+                )
+            raise TypeError(
+                f"{cls.__name__} has no parameter {name!r}; it has {', '.join(sorted(mine))}"
+            )
+        made: Self = super().__new__(cls)
+        return made
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        adjacency: ArrayLike | None = None,
+        validation: ArrayLike | None = None,
+        stopping: ArrayLike | None = None,
+    ) -> Self:
+        """Learn the graph and classify every row.
+
+        Arguments:
+            X: `(n_rows, n_features)` numbers, dense with NaN where missing, or sparse; or a data
+                frame of pandas or polars, with numbers, categories, text, dates, booleans and
+                missing values in its columns (see `lds.datasets.encoding`). Dense numbers that are
+                all there are used as they are.
+            y: `(n_rows,)` strings, integers or booleans; -1, None, NaN and NA are unlabelled.
+                At least 4 rows, of two classes or more, are labelled.
+            adjacency: a graph of the rows, whose weights are starting probabilities of edges:
+                `(n_rows, n_rows)`, dense or sparse, of NumPy, scipy or torch; integers
+                `(2, n_edges)`; or a networkx graph of the row numbers. Edges in one direction and
+                weights above 1, which are divided by the largest, are reported in a warning.
+                As metadata it passes through a `Pipeline` (`ldsclassifier__adjacency=`), not
+                through cross-validation, which would take its rows and leave its columns.
+            validation, stopping: labelled rows (numbers or a mask) that judge the edges and that
+                decide when to stop; the other labelled rows train. Given together; None deals the
+                labelled rows to the three roles at random, class by class.
+
+        Raises:
+            TypeError: an argument is of a kind that cannot be used.
+            ValueError: X holds infinite numbers, y is of another length, holds text that means no
+                label or shows too few labels or classes, a graph or a role does not fit, an option
+                is out of range, or what is to be resumed is damaged or of another fit.
+        """
+        check_index(X, y)
+        x, encoding = fitted_features(self, X)
+        n_rows = x.shape[0]
+        codes, classes = encode_labels(y, n_rows)
+        method, seed = self._method(), self._seed()
+        graph = None if adjacency is None else as_adjacency(adjacency, n_rows)
+        split = split_roles(codes, classes, validation, stopping, seed)
+        result = learn(
+            Problem(x, codes, split, graph),
+            method,
+            seed=seed,
+            device=self.device,
+            checkpoint=self.checkpoint,
+            resume=self.resume,
+            on_iteration=print_iteration if self.verbose else None,
+            on_member=print_member if self.verbose else None,
+        )
+        _warn_of_ending(result)
+        self.learned_, self._encoding = result, encoding
+        self.split_ = split
+        self.classes_ = classes
+        self.label_distributions_ = result.probabilities
+        self.transduction_ = self.classes_[result.probabilities.argmax(1)]
+        self.entropy_ = entropy(result.probabilities)
+        self.mutual_information_ = result.mutual_information
+        self.edge_probabilities_ = result.edges.to_csr(EDGE_CUTOFF)
+        kept = float(self.edge_probabilities_.sum()) / 2
+        self.dropped_probability_ = max(0.0, result.edges.expected_edges - kept)
+        self.history_ = result.history
+        self.n_iter_ = len(result.history)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most likely class of rows not seen in `fit`, `(n_new,)`; see the class."""
+        probabilities = self.predict_proba(X)
+        classes: NDArray[Any] = self.classes_[probabilities.argmax(1)]
+        return classes
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
+        """Class probabilities of rows not seen in `fit`, `(n_new, n_classes)`; see the class."""
+        check_is_fitted(self)
+        fitted = self.learned_.problem.features
+        x = later_features(self, X, self._encoding, fitted)
+        if sp.issparse(x) != sp.issparse(fitted):
+            x = sp.csr_array(x) if sp.issparse(fitted) else x.toarray()
+        return self.learned_.predict_new(x)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy of `predict` on the labelled rows; rows without a label do not count.
+
+        Arguments:
+            X: as for `predict`.
+            y: `(n_rows,)`, as for `fit`, but one labelled row will do.
+            sample_weight: `(n_rows,)`, at least 0; None counts rows alike.
+
+        Raises:
+            TypeError, ValueError: y or the weights cannot be used, or no row is labelled.
+        """
+        return accuracy(self.predict(X), y, sample_weight)
+
+    def edge_marginals(self, n_draws: int = 1000) -> EdgeMarginals:
+        """How many of `n_draws` drawn graphs have each edge, and the number of draws."""
+        check_is_fitted(self)
+        learned = self.learned_
+        return edge_marginals(learned.edges, n_draws, mix(learned.seed, MARGINALS))
+
+    def to_networkx(
+        self,
+        threshold: float | None = None,
+        *,
+        top_k: int | None = None,
+        n_edges: int | None = None,
+    ) -> nx.Graph:
+        """The learned graph.
+
+        Arguments:
+            threshold: in (0, 1]: edges at least as probable; 0.5 where no other rule is given.
+            top_k: edges among the k most probable of either of their rows.
+            n_edges: so many edges, the most probable.
+
+        Returns:
+            All rows as nodes with the attributes "label" (where known), "prediction", "confidence",
+            "split", "entropy" and "mutual_information"; edges with "probability".
+        """
+        nodes = self._nodes()
+        if top_k is None and n_edges is None and threshold is None:
+            threshold = 0.5
+        return to_networkx(select_edges(self.edge_probabilities_, threshold, top_k, n_edges), nodes)
+
+    def save_graph(
+        self,
+        path: str | Path,
+        *,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        n_edges: int | None = None,
+    ) -> None:
+        """Write the learned graph as .graphml, .gexf (Gephi), .csv or .npz, by the suffix.
+
+        Arguments:
+            path: of the file.
+            threshold, top_k, n_edges: as for `to_networkx`; all edges of `edge_probabilities_`
+                without a rule.
+        """
+        kept = select_edges(self.edge_probabilities_, threshold, top_k, n_edges)
+        save_graph(path, kept, self._nodes())
+
+    def as_run(self) -> Run:
+        """The record of the fit, for `lds.plots` and `lds.report`."""
+        check_is_fitted(self)
+        return self.learned_.as_run(**self._names())
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fit to a folder as `lds fit` does, without pickle.
+
+        `lds predict`, `lds report` and `lds export` take the folder; `lds.structure.result.Learned`
+        loads it.
+
+        Arguments:
+            folder: made if need be; an earlier run there is written over.
+        """
+        check_is_fitted(self)
+        encoding = None if self._encoding is None else self._encoding.to_arrays()
+        self.learned_.save(folder, encoding=encoding, **self._names())
+
+    def _names(self) -> dict[str, Any]:
+        table = {} if self._encoding is None else {"table": self._encoding.summary()}
+        return {"classes": self.classes_, "settings": {"data": type(self).__name__, **table}}
+
+    def _nodes(self) -> dict[str, Any]:
+        check_is_fitted(self)
+        return node_attributes(
+            self.learned_.problem.labels,
+            self.label_distributions_,
+            self.split_,
+            self.classes_,
+            entropy=self.entropy_,
+            mutual_information=self.mutual_information_,
+        )
+
+    def _method(self) -> Method:
+        """The method with the options that the parameters say."""
+        options = {name: getattr(self, name) for name in option_fields(self.method)}
+        found: Method = self.method(**options)
+        return found
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _warn_of_ending(result: Learned) -> None:
+    """Warn of a fit that ended before it converged."""
+    if result.reason == "max_iter" and not result.method.fixed_length:
+        options = result.method.to_dict()
+        warnings.warn(
+            f"max_iter={options['max_iter']} outer iterations were not enough for early stopping "
+            f"(patience={options['patience']}); the best graph so far is kept",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    elif result.reason not in ("patience", "max_iter"):
+        warnings.warn(f"the fit ended early: {result.reason}", UserWarning, stacklevel=3)
+
+
+def _parameters(cls: type[Any]) -> set[str]:
+    return set(inspect.signature(cls.__init__).parameters) - {"self"}

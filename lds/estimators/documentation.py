@@ -1,0 +1,33 @@
+"""Docstrings of the classifiers: the options of a method, from its record."""
+
+import textwrap
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lds.structure.options import Options, option_fields
+
+T = TypeVar("T", bound=type[Any])
+
+WIDTH = 100
+"""Letters of a line."""
+
+
+def documented(method: type[Options]) -> Callable[[T], T]:
+    """Put the options of a method at the head of the arguments in a class's docstring."""
+
+    def decorate(cls: T) -> T:
+        head, arguments, rest = (cls.__doc__ or "").partition("    Arguments:\n")
+        cls.__doc__ = head + arguments + _lines(method) + rest
+        return cls
+
+    return decorate
+
+
+def _lines(method: type[Options]) -> str:
+    found = []
+    for name, field in option_fields(method).items():
+        known = field.metadata
+        within = f" ({known['within'].words})" if known["within"] is not None else ""
+        text = f"{name}: {known['help']}{within}."
+        found.append(textwrap.fill(text, WIDTH, initial_indent=8 * " ", subsequent_indent=12 * " "))
+    return "\n".join(found) + "\n"

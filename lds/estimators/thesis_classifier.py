@@ -1,0 +1,142 @@
+"""LDS of the thesis as a scikit-learn classifier, transductive like `LabelPropagation`."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lds.estimators.base import BaseLDSClassifier
+from lds.estimators.documentation import documented
+from lds.structure.methods.thesis import Thesis
+
+
+@documented(Thesis)
+class ThesisLDSClassifier(BaseLDSClassifier):
+    """LDS to the letter: Algorithm 7 on a free probability for every pair of rows, and one network.
+
+    Labelled rows take three roles: train (the network's weights), validation (the edges) and
+    stopping. Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them,
+    `score` leaves them out, `LabelledKFold` cross-validates with them.
+
+    `fit` predicts the rows it saw (`transduction_`). `predict` takes further rows, a related but
+    different question: a new row has in a drawn graph the edges of its `n_neighbors` nearest rows
+    of `fit`, each with a share in inverse proportion to its distance, and the trained network
+    classifies it, on `n_draws` drawn graphs. New rows do not see each other. A row equal to a row
+    of `fit` gets the answer `fit` gave.
+
+    References:
+        Franceschi, Niepert, Pontil and He, 2019, https://arxiv.org/abs/1903.11960;
+        Franceschi, 2021, Algorithm 7, §9.4.
+
+    Arguments:
+        categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
+            names, their places, or a mask; "from_dtype" are those of pandas' dtype category.
+        random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
+        checkpoint: folder that keeps the state of a fit after every outer iteration; None keeps
+            none. One folder is for one fit: one that holds an earlier fit is refused, unless that
+            is resumed.
+        resume: True goes on from what is kept there, on a CPU to bitwise the same result as without
+            the interruption; where nothing is, `fit` begins. Data, options and an int
+            `random_state` must be the same, but for max_iter and patience.
+        device: "cpu", "cuda", ...
+        verbose: True prints a line after each outer iteration.
+
+    Attributes:
+        classes_: `(n_classes,)`.
+        transduction_: `(n_rows,)`, the predicted class of every row of `fit`.
+        label_distributions_: `(n_rows, n_classes)`, rows sum to 1: the mean over drawn graphs.
+        entropy_: `(n_rows,)`, nats, of `label_distributions_`: how unsure a prediction is in all.
+        mutual_information_: `(n_rows,)`, nats: the part of it that comes from not knowing the
+            graph (see `lds.structure.metrics.mutual_information`).
+        edge_probabilities_: symmetric CSR `(n_rows, n_rows)`; entries <= 1e-4 are dropped.
+        dropped_probability_: the sum of what was dropped, in expected undirected edges.
+        learned_: the whole result, see `lds.structure.result.Learned`.
+        split_: the roles of the labelled rows.
+        history_: one record an outer iteration.
+        n_iter_: records in `history_`.
+        n_features_in_: columns of X; `feature_names_in_`: their names, where X has names.
+
+    Examples:
+        >>> import numpy as np
+        >>> from lds import ThesisLDSClassifier
+        >>> X = np.repeat(np.eye(2), 10, axis=0) + 0.1 * np.random.default_rng(0).random((20, 2))
+        >>> y = np.repeat(["a", "b"], 10).astype(object)
+        >>> y[[8, 9, 18, 19]] = None
+        >>> clf = ThesisLDSClassifier(n_neighbors=3, max_inner=60, patience=2, random_state=0)
+        >>> [str(label) for label in clf.fit(X, y).transduction_[[8, 9, 18, 19]]]
+        ['a', 'a', 'b', 'b']
+    """
+
+    method = Thesis
+
+    def __init__(
+        self,
+        n_neighbors: int = 10,
+        *,
+        metric: str = "cosine",
+        hidden_channels: int = 16,
+        dropout: float = 0.5,
+        weight_decay: float = 0.0005,
+        inner_lr: float = 0.01,
+        outer_lr: float = 1.0,
+        outer_lr_decay: float = 0.95,
+        truncation: int = 5,
+        n_draws: int = 16,
+        inner_tol: float = 0.001,
+        inner_patience: int = 20,
+        max_inner: int = 400,
+        patience: int = 20,
+        max_iter: int = 200,
+        label_weight: float = 1.0,
+        denoising_weight: float = 0.0,
+        redraw: bool = False,
+        settle: float = 0.0,
+        backbone: str = "gcn",
+        learn_inner_lr: float = 0.0,
+        support: str = "all",
+        pairs_per_node: int = 25,
+        grow_every: int = 5,
+        batch_nodes: int = 0,
+        connected: bool = False,
+        estimator: str = "straight_through",
+        categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
+        random_state: int | np.random.RandomState | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        device: str = "cpu",
+        verbose: bool = False,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+        self.hidden_channels = hidden_channels
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.inner_lr = inner_lr
+        self.outer_lr = outer_lr
+        self.outer_lr_decay = outer_lr_decay
+        self.truncation = truncation
+        self.n_draws = n_draws
+        self.inner_tol = inner_tol
+        self.inner_patience = inner_patience
+        self.max_inner = max_inner
+        self.patience = patience
+        self.max_iter = max_iter
+        self.label_weight = label_weight
+        self.denoising_weight = denoising_weight
+        self.redraw = redraw
+        self.settle = settle
+        self.backbone = backbone
+        self.learn_inner_lr = learn_inner_lr
+        self.support = support
+        self.pairs_per_node = pairs_per_node
+        self.grow_every = grow_every
+        self.batch_nodes = batch_nodes
+        self.connected = connected
+        self.estimator = estimator
+        self.categorical_features = categorical_features
+        self.random_state = random_state
+        self.checkpoint = checkpoint
+        self.resume = resume
+        self.device = device
+        self.verbose = verbose

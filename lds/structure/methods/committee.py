@@ -1,0 +1,113 @@
+"""The library's own method: few shared coefficients, several networks. Imports nothing heavy.
+
+1. Measurements are transformed so that classes are spread like balls (`nn.whitening`). Near
+   neighbours and given edges start with probabilities by a calibrated map (`edges.logistic`).
+2. Algorithm 7 moves the few coefficients of that map by hypergradients. Train and validation labels
+   are dealt anew at every restart, and hypergradients start once the inner training has settled.
+3. Refit: a committee of networks trains on every label but the early-stopping ones, on graphs drawn
+   from the learned distribution. Its members are calibrated on the early-stopping rows and weighted
+   by their loss there.
+4. The committee's predictions say which pairs are of one class. With this as a further feature of
+   pairs the members train again, twice; all of them stay on the committee, on the last
+   distribution. Where edges join unlike nodes this would harm, and the early-stopping rows refuse
+   it (`refit.harms`).
+
+The thesis's method has a free probability for every pair and memorises the edges of labelled nodes.
+A few coefficients cannot memorise.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from lds.structure.methods.base import Method
+from lds.structure.methods.thesis import Thesis
+from lds.structure.options import AT_LEAST_1, NOT_NEGATIVE, RestartOptions, option, with_default
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from lds._types import Features
+    from lds.structure.context import RunContext
+    from lds.structure.problem import Problem
+    from lds.structure.result import Learned
+
+ABLATION = "ablation over 13 rows, examples/benchmarks/results"
+
+
+@dataclass(frozen=True)
+class Committee(RestartOptions, Method):
+    """The default method: its options, and how it learns.
+
+    Examples:
+        >>> Committee(n_neighbors=15).n_neighbors
+        15
+    """
+
+    name: ClassVar[str] = "default"
+    title: ClassVar[str] = "LDS, the default"
+    fixed_length: ClassVar[bool] = True
+
+    n_neighbors: int = with_default(RestartOptions, "n_neighbors", 30, source=ABLATION)
+    metric: str = with_default(
+        RestartOptions,
+        "metric",
+        "auto",
+        "distance of the neighbour search, by scikit-learn's name; auto: cosine of tf-idf for "
+        "words, else Euclidean in a metric learned from all rows",
+        source=ABLATION,
+    )
+    hidden_channels: int = with_default(RestartOptions, "hidden_channels", 64, source=ABLATION)
+    weight_decay: float = with_default(RestartOptions, "weight_decay", 2e-3, source=ABLATION)
+    outer_lr: float = with_default(RestartOptions, "outer_lr", 0.1, source=ABLATION)
+    inner_patience: int = with_default(RestartOptions, "inner_patience", 100, source=ABLATION)
+    max_inner: int = with_default(RestartOptions, "max_inner", 100, source=ABLATION)
+    patience: int = with_default(RestartOptions, "patience", 5, source=ABLATION)
+    max_iter: int = with_default(RestartOptions, "max_iter", 5, source=ABLATION)
+    redraw: bool = with_default(RestartOptions, "redraw", True, source="Appendix B")
+    settle: float = with_default(RestartOptions, "settle", 0.05, source=ABLATION)
+    agreement: float = option(
+        1.0,
+        "coefficient of the log-odds that the nodes of a pair are of one class, in the second and "
+        "third refit; the early-stopping rows may refuse it; 0 has one refit",
+        NOT_NEGATIVE,
+        source=ABLATION,
+    )
+    metric_rank: int = option(
+        0,
+        "rank of a metric on pairs that hypergradients learn too, below the numbers of rows and of "
+        "features; 0 has none",
+        NOT_NEGATIVE,
+        source=ABLATION,
+    )
+    refit_steps: int = option(300, "most training steps of a member in a refit", AT_LEAST_1)
+
+    def frozen(self) -> "Committee":
+        """The method with a distribution that is never updated: control (c).
+
+        Without updates one outer iteration says as much as five.
+        """
+        return replace(self, update_edges=False, agreement=0.0, max_iter=1)
+
+    def control(self) -> Thesis:
+        """The thesis's GCN on the thesis's starting graph: controls (a) and (b)."""
+        return Thesis(support="auto")
+
+    def preparation_arrays(self, learned: "Learned") -> "dict[str, NDArray[np.generic]]":
+        """The fitted preparation of features, similarities and directions, as arrays."""
+        from lds.structure.methods.committee_run import preparation_arrays
+
+        return preparation_arrays(learned)
+
+    def learn(self, problem: "Problem", run: "RunContext") -> "Learned":
+        """Learn coefficients of edges, then refit the committee."""
+        from lds.structure.methods.committee_run import learn  # torch takes seconds to import
+
+        return learn(self, problem, run)
+
+    def predict_new(self, learned: "Learned", new: "Features") -> "Tensor":
+        """Class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
+        from lds.structure.methods.committee_run import predict_new
+
+        return predict_new(self, learned, new)

@@ -1,0 +1,284 @@
+"""How the default method learns: coefficients of edges by hypergradients, then a committee."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lds._random import mix
+from lds._types import Features
+from lds.edges.logistic import LogisticEdges, new_edges, starting_edges
+from lds.graphs.directions import Directions
+from lds.graphs.similarity import AUTO, Similarity
+from lds.nn.ensemble import Ensemble, default_ensemble
+from lds.nn.new_nodes import NewEdges
+from lds.nn.preparation import FeaturePreparation
+from lds.nn.whitening import whitened, whitening
+from lds.structure.checks import warn_of_features
+from lds.structure.context import RunContext
+from lds.structure.denoising import Denoiser
+from lds.structure.fingerprint import fingerprint
+from lds.structure.inner_run import SequentialInnerRun
+from lds.structure.methods.committee import Committee
+from lds.structure.methods.refit import Refit
+from lds.structure.outer_variables import OuterVariables
+from lds.structure.predict import predict_proba_new, score
+from lds.structure.problem import Problem
+from lds.structure.restarts import Restarts
+from lds.structure.result import Learned, learned_from
+from lds.structure.seeds import NEW_ROWS
+from lds.structure.task import Task, rows_tensor, task_on
+
+FURTHER_REFITS = 2
+"""Refits after the first, with agreement."""
+
+COEFFICIENTS = "edge_coefficients"
+"""Name of β among the params of a result: the edges of new nodes follow from it."""
+
+AGREEMENT = "edge_agreement"
+"""Name of the coefficient of agreement among them, 0 where it was refused."""
+
+WHITENING = "whitening"
+"""Name of the transform of measurements among them, see `nn.whitening`."""
+
+
+def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
+    """Learn coefficients, then refit; see `lds.structure.learn.learn`."""
+    if problem.graph is None:
+        warn_of_features(problem.features, run.dtype, centred=True)
+    prepared = prepare(method, problem, run.dtype, run.device)
+    edges = starting_distribution(problem, prepared)
+    named = fingerprint(problem, problem.graph, method, run.seed, edges)
+    restarts = restarts_on(edges, method, problem, prepared, run.seed)
+    reason = restarts.run(run, named)
+    return refitted(edges, method, prepared, restarts, reason, run)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the method fits on the features, once, for the fit and for new rows.
+
+    Attributes:
+        features: fitted preparation of the features.
+        whitening: transform after it, `(n_features, n_features)`; None: there is none.
+        similar: similarities and the neighbour search.
+        directions: principal directions of the features; None: the options have none.
+        task: features as networks see them, with the committee.
+        ensemble: the committee.
+    """
+
+    features: FeaturePreparation
+    whitening: Tensor | None
+    similar: Similarity
+    directions: Directions | None
+    task: Task
+    ensemble: Ensemble
+
+    def of(self, rows: Features) -> Features:
+        """Further rows as networks see them."""
+        return whitened(self.features.transform(rows), self.whitening)
+
+
+def prepare(
+    method: Committee, problem: Problem, dtype: torch.dtype, device: torch.device
+) -> Preparation:
+    """Fit the preparation on the rows of a problem.
+
+    Raises:
+        ValueError: more neighbours or a higher rank than the rows and features allow.
+    """
+    rank, shape = method.metric_rank, problem.features.shape
+    if rank >= min(shape):
+        raise ValueError(
+            f"metric_rank must be below the numbers of rows and of features, {shape}, got {rank}"
+        )
+    prepared = FeaturePreparation(problem.features)
+    inputs, transform = prepared.transform(problem.features), None
+    if prepared.measured and method.metric == AUTO:  # any other metric is the user's choice
+        transform = whitening(inputs, problem.labels, problem.labelled)
+        inputs = whitened(inputs, transform)
+    return _prepared(method, problem, prepared, transform, inputs, dtype, device)
+
+
+def _prepared(
+    method: Committee,
+    problem: Problem,
+    prepared: FeaturePreparation,
+    transform: Tensor | None,
+    inputs: Features,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Preparation:
+    ensemble, task = _networks(method, problem, inputs, dtype, device)
+    similar = Similarity(inputs, method.metric, _neighbors(method, problem.n_nodes))
+    directions = Directions(inputs, method.metric_rank) if method.metric_rank else None
+    return Preparation(prepared, transform, similar, directions, task, ensemble)
+
+
+def _networks(
+    method: Committee, problem: Problem, inputs: Features, dtype: torch.dtype, device: torch.device
+) -> tuple[Ensemble, Task]:
+    """The committee before training, and its task."""
+    ensemble = default_ensemble(
+        inputs.shape[1],
+        method.hidden_channels,
+        problem.n_classes,
+        method.dropout,
+        1 + FURTHER_REFITS if method.agreement else 1,
+    )
+    task = task_on(
+        inputs,
+        problem.labels,
+        lambda n_features, n_classes: ensemble,
+        weight_decay=method.weight_decay,
+        dtype=dtype,
+        device=device,
+    )
+    return ensemble, task
+
+
+def _neighbors(method: Committee, n_nodes: int) -> int:
+    """K of the neighbour search: the default is cut to the rows there are, a user's k is not."""
+    if method.n_neighbors == Committee().n_neighbors:
+        return min(method.n_neighbors, n_nodes - 1)
+    return method.n_neighbors
+
+
+def starting_distribution(problem: Problem, prepared: Preparation) -> LogisticEdges:
+    """The distribution before learning, from similarities and the given graph."""
+    x = prepared.task.features
+    n_judges = problem.split.validation.size
+    return starting_edges(
+        prepared.similar, problem.graph, n_judges, x.dtype, x.device, prepared.directions
+    )
+
+
+def restarts_on(
+    edges: LogisticEdges, method: Committee, problem: Problem, prepared: Preparation, seed: int
+) -> Restarts:
+    """The outer loop of a run, before its first iteration; it changes `edges` in place."""
+    one = replace(prepared.task, network=prepared.ensemble.kinds[1])
+    variables = OuterVariables(edges, method)
+    denoiser = Denoiser.of(one.features) if method.denoising_weight else None
+    inner_run = SequentialInnerRun(one, variables, method, seed, denoiser)
+    return Restarts(problem, one, variables, inner_run, method, seed, edges.to_csr())
+
+
+def refitted(
+    edges: LogisticEdges,
+    method: Committee,
+    prepared: Preparation,
+    restarts: Restarts,
+    reason: str,
+    run: RunContext,
+) -> Learned:
+    """The committee on the last distribution: one noisy score is no reason to take an earlier."""
+    problem, task, ensemble = restarts.problem, prepared.task, prepared.ensemble
+    device = task.labels.device
+    stopping = rows_tensor(problem.split.stopping, device)
+    rows = rows_tensor(problem.labelled, device)
+    found = Refit(task, ensemble, rows, stopping, method, restarts.seed, run.on_member)(edges)
+    params = ensemble.join([member.params for member in found.members], found.log_weights)
+    params[COEFFICIENTS] = edges.coefficients
+    params[AGREEMENT] = edges.coefficients.new_tensor(found.agreement)
+    if prepared.whitening is not None:
+        params[WHITENING] = prepared.whitening
+    n_done = len(restarts.history)
+    result = learned_from(
+        problem,
+        method,
+        restarts.seed,
+        task,
+        params,
+        found.edges,
+        n_draws=method.n_draws,
+        history=restarts.history,
+        best=n_done,
+        reason=reason,
+        start=restarts.start,
+        preparation=prepared,
+    )
+    probabilities = torch.from_numpy(result.probabilities).to(device)
+    now = score(probabilities, task.labels, stopping)
+    record = replace(
+        restarts.history[-1],
+        iteration=n_done,
+        inner_steps=sum(member.steps for member in found.members),
+        stopping_accuracy=now.accuracy,
+        stopping_loss=now.loss,
+        expected_edges=found.edges.expected_edges,
+        group_probs=restarts.group_probs(found.edges),
+        improved=True,
+        refit=True,
+    )
+    return replace(result, history=[*restarts.history, record])
+
+
+def predict_new(method: Committee, learned: Learned, new: Features) -> Tensor:
+    """Class probabilities `(n_new, n_classes)` of rows that were not in the fit.
+
+    Their edges follow from the learned coefficients, as those of the rows of the fit do.
+    """
+    params, edges = learned.params, learned.edges
+    dtype, device = edges.probs.dtype, edges.probs.device
+    if learned.preparation is None:
+        learned.preparation = _prepared_again(method, learned, dtype, device)
+    prepared: Preparation = learned.preparation
+    inputs = prepared.of(new)
+    known = torch.as_tensor(learned.probabilities, dtype=dtype, device=device)
+    seed = mix(learned.seed, NEW_ROWS)
+
+    def classify(attached: NewEdges) -> Tensor:
+        return predict_proba_new(
+            prepared.task, params, edges, inputs, attached, method.n_draws, seed
+        )
+
+    beta = params[COEFFICIENTS].to(device)
+    agreement = float(params[AGREEMENT])
+    attached = new_edges(
+        prepared.similar, inputs, beta, known, classify, agreement, prepared.directions
+    )
+    return classify(attached)
+
+
+def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
+    """The fitted preparation as arrays by name, "part/name"."""
+    prepared: Preparation | None = learned.preparation
+    if prepared is None:
+        return learned.stored
+    parts: dict[str, Any] = {"features": prepared.features, "similar": prepared.similar}
+    if prepared.directions is not None:
+        parts["directions"] = prepared.directions
+    return {
+        f"{part}/{name}": array
+        for part, fitted in parts.items()
+        for name, array in fitted.to_arrays().items()
+    }
+
+
+def _prepared_again(
+    method: Committee,
+    learned: Learned,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Preparation:
+    """The preparation of a result that was read from a folder: nothing is fitted again."""
+    problem, transform = learned.problem, learned.params.get(WHITENING)
+    if not learned.stored:
+        prepared = FeaturePreparation(problem.features)
+        inputs = whitened(prepared.transform(problem.features), transform)
+        return _prepared(method, problem, prepared, transform, inputs, dtype, device)
+    prepared = FeaturePreparation.from_arrays(_part(learned, "features"))
+    inputs = whitened(prepared.transform(problem.features), transform)
+    similar = Similarity.from_arrays(_part(learned, "similar"), inputs)
+    of_directions = _part(learned, "directions")
+    directions = Directions.from_arrays(of_directions) if of_directions else None
+    ensemble, task = _networks(method, problem, inputs, dtype, device)
+    return Preparation(prepared, transform, similar, directions, task, ensemble)
+
+
+def _part(learned: Learned, part: str) -> dict[str, NDArray[Any]]:
+    prefix = f"{part}/"
+    return {k.removeprefix(prefix): v for k, v in learned.stored.items() if k.startswith(prefix)}

@@ -1,0 +1,274 @@
+"""The refit of the default method: a committee trained on a distribution that stays as it is."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lds._random import mix
+from lds.bilevel.checks import NonFiniteError
+from lds.edges.logistic import LogisticEdges, with_agreement
+from lds.graphs.batch import GraphBatch, weighted_graph
+from lds.nn.discriminant import Discriminant, fit_discriminant
+from lds.nn.ensemble import Ensemble, Network
+from lds.nn.label_pagerank import LabelPageRank, fit_label_pagerank
+from lds.structure.methods.committee import Committee
+from lds.structure.predict import losses, score
+from lds.structure.seeds import MEMBER
+from lds.structure.task import Params, Task
+from lds.structure.training import train
+
+PATIENCE, EVERY = 60, 2
+"""Training steps of a member without a better early-stopping score that end it, and steps between
+scores."""
+
+TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
+"""Temperatures tried for the logits of a member, 0.5 to 5."""
+
+HARM = 3.0
+"""Standard errors by which the early-stopping loss may grow before agreement is refused."""
+
+N_FAMILIES = 3
+"""Families of members, see `_family`."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained network of the committee.
+
+    Attributes:
+        network, params: with the weights of its best early-stopping score.
+        steps: training steps it took; 0 where it is fitted in closed form.
+    """
+
+    network: Network
+    params: Params
+    steps: int
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """A committee on the distribution it was accepted on.
+
+    Attributes:
+        members: of all turns.
+        log_weights: `(n_members,)`, logarithms of weights that sum to 1.
+        edges: the distribution.
+        agreement: the coefficient of agreement; 0 where it was refused.
+    """
+
+    members: Sequence[Member]
+    log_weights: Tensor
+    edges: LogisticEdges
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Trains a committee on a distribution, then again with its own predictions as a feature.
+
+    Arguments:
+        task: whose network is the committee, an `Ensemble`.
+        rows: labelled rows that train.
+        stopping: early-stopping rows.
+        method: the options.
+        seed: of the run.
+        on_member: called with the number of members trained and the number of all.
+    """
+
+    task: Task
+    ensemble: Ensemble
+    rows: Tensor
+    stopping: Tensor
+    method: Committee
+    seed: int
+    on_member: Callable[[int, int], None] | None = None
+
+    def __call__(self, edges: LogisticEdges) -> Refitted:
+        """Refit on `edges`, and with agreement unless the early-stopping rows refuse it."""
+        task, stopping, labels = self.task, self.stopping, self.task.labels
+        last, expected, agreement = edges, expected_graph(edges), 0.0
+        members = before = self._turn(last, expected, 0)
+        for turn in range(1, self.ensemble.n_times):
+            _, found = weigh(task, before, expected, stopping)
+            agreeing = with_agreement(edges, found, self.method.agreement)
+            with_it = expected_graph(agreeing)
+            _, moved = weigh(task, before, with_it, stopping)
+            if not harms(found, moved, labels, stopping):
+                last, expected, agreement = agreeing, with_it, self.method.agreement
+            before = self._turn(last, expected, turn)
+            members = [*members, *before]
+        self._report(len(members))
+        log_weights, _ = weigh(task, members, expected, stopping)
+        return Refitted(members, log_weights, last, agreement)
+
+    def _turn(self, edges: LogisticEdges, expected: GraphBatch, turn: int) -> list[Member]:
+        """One member of each kind; `expected` is the expected graph of `edges`."""
+        members: list[Member] = []
+        for k, network in enumerate(self.ensemble.kinds):
+            self._report(turn * len(self.ensemble.kinds) + k)
+            one = replace(self.task, network=network)
+            if isinstance(network, Discriminant | LabelPageRank):
+                member = fit_member(one, network, expected, self.rows, self.stopping)
+            else:
+                seed = mix(self.seed, turn, k, MEMBER)
+                member = train_member(
+                    one, network, edges, expected, self.rows, self.stopping, self.method, seed
+                )
+            members.append(member)
+        return members
+
+    def _report(self, done: int) -> None:
+        """Report how many members are trained."""
+        if self.on_member is not None:
+            self.on_member(done, len(self.ensemble.members))
+
+
+@torch.no_grad()
+def weigh(
+    task: Task, members: Sequence[Member], graph: GraphBatch, stopping: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weights of the members on a graph, and the weighted mean of their predictions.
+
+    Members trained by gradients, models of the features and models that read labels along the graph
+    are three families with different assumptions; families count alike beforehand. Within a family,
+    and between the families as wholes, weights are proportional to exp(-√n · mean loss on the n
+    early-stopping rows): with few rows they differ little.
+
+    Arguments:
+        task: of the run.
+        members: trained.
+        graph: on which they are judged, the expected graph of a distribution.
+        stopping: rows.
+
+    Returns:
+        Logarithms of weights that sum to 1, `(n_members,)`, and class probabilities
+        `(n_nodes, n_classes)`.
+    """
+    each = torch.stack(
+        [m.network(m.params, task.features, graph, training=False)[0].softmax(1) for m in members]
+    )
+
+    def loss(probabilities: Tensor) -> float:
+        return score(probabilities, task.labels, stopping).loss
+
+    alone = torch.tensor([loss(probs) for probs in each], dtype=torch.float64)
+    family_of = torch.tensor([_family(m.network) for m in members])
+    log_weights = torch.full_like(alone, -math.inf)
+    for family in (family_of == number for number in range(N_FAMILIES)):
+        if family.any():
+            shared = (-(len(stopping) ** 0.5) * alone[family]).log_softmax(0)
+            together = torch.einsum(
+                "m,mnc->nc", shared.exp().to(each), each[family.to(each.device)]
+            )
+            log_weights[family] = shared - len(stopping) ** 0.5 * loss(together)
+    log_weights = log_weights.log_softmax(0).to(each)
+    return log_weights, (log_weights.exp().view(-1, 1, 1) * each).sum(0)
+
+
+def _family(network: Network) -> int:
+    """0: trained by gradients; 1: a model of the features; 2: labels along the graph."""
+    return 1 if isinstance(network, Discriminant) else 2 * isinstance(network, LabelPageRank)
+
+
+def harms(before: Tensor, after: Tensor, labels: Tensor, rows: Tensor) -> bool:
+    """Whether the mean loss on rows grows by more than `HARM` standard errors, paired by row.
+
+    With a single row the answer is False.
+
+    Arguments:
+        before, after: class probabilities, `(n_nodes, n_classes)`.
+        labels: `(n_nodes,)`.
+        rows: to judge by.
+    """
+    growth = losses(after, labels, rows) - losses(before, labels, rows)
+    return len(rows) > 1 and bool(growth.mean() > HARM * growth.std() / len(rows) ** 0.5)
+
+
+def fit_member(
+    task: Task,
+    network: Discriminant | LabelPageRank,
+    expected: GraphBatch,
+    rows: Tensor,
+    stopping: Tensor,
+) -> Member:
+    """Fit a member in closed form; arguments as of `train_member`."""
+    with torch.no_grad():
+        if isinstance(network, LabelPageRank):
+            params = fit_label_pagerank(network, task.features, task.labels, rows)
+        else:
+            params = fit_discriminant(network, task.features, task.labels, rows, expected)
+    return calibrated(task, Member(network, params, 0), expected, stopping)
+
+
+@torch.no_grad()
+def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tensor) -> Member:
+    """Divide the logits of a member by a temperature chosen on the n early-stopping rows.
+
+    The temperature τ minimises n · mean loss + 2 (log τ)² there: with few rows it stays near 1.
+
+    References:
+        Guo, Pleiss, Sun and Weinberger, 2017, "On calibration of modern neural networks".
+    """
+    logits = member.network(member.params, task.features, expected, training=False)[0]
+    z, labels = logits[stopping].double(), task.labels[stopping]
+    tau = z.new_tensor(TEMPERATURES)
+    rows = torch.arange(len(z), device=z.device)
+    total = losses((z / tau.view(-1, 1, 1)).softmax(2), labels, rows).sum(1)
+    best = TEMPERATURES[int((total + 2 * tau.log().square()).argmin())]
+    return replace(member, params=member.network.scaled(member.params, 1 / best))
+
+
+def train_member(
+    task: Task,
+    network: Network,
+    edges: LogisticEdges,
+    expected: GraphBatch,
+    rows: Tensor,
+    stopping: Tensor,
+    method: Committee,
+    seed: int,
+) -> Member:
+    """Train a network on drawn graphs, early stopped by its predictions on the expected graph.
+
+    Arguments:
+        task: with the network.
+        network: the same.
+        edges: drawn from, not changed.
+        expected: their `expected_graph`.
+        rows: that train.
+        stopping: early-stopping rows.
+        method: the options.
+        seed: of fresh weights, graphs and dropout.
+
+    Raises:
+        NonFiniteError: no loss was finite.
+    """
+
+    @torch.no_grad()
+    def predict(w: Params, t: int) -> Tensor:
+        return network(w, task.features, expected, training=False)[0].softmax(1)
+
+    found = train(
+        task,
+        edges,
+        rows,
+        stopping,
+        method.inner_lr,
+        (seed,),
+        predict,
+        max_steps=method.refit_steps,
+        patience=PATIENCE,
+        every=EVERY,
+    )
+    if found is None:
+        raise NonFiniteError("a member of the committee met no finite loss; try a smaller inner_lr")
+    return calibrated(task, Member(network, found.params, found.steps), expected, stopping)
+
+
+def expected_graph(edges: LogisticEdges) -> GraphBatch:
+    """The graph with every pair as an edge, its probability as weight."""
+    row, col = edges.pairs.pairs(edges.pairs.positions().to(edges.probs.device))
+    return weighted_graph(row, col, edges.probs[: edges.pairs.n_pairs], edges.n_nodes)

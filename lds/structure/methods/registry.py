@@ -1,0 +1,33 @@
+"""Structure-learning methods by name: one line each. Imports nothing heavy."""
+
+from typing import Any
+
+from lds.structure.methods.base import Method
+from lds.structure.methods.committee import Committee
+from lds.structure.methods.thesis import Thesis
+
+METHODS: dict[str, type[Method]] = {
+    Committee.name: Committee,
+    Thesis.name: Thesis,
+}
+
+DEFAULT = Committee.name
+"""The method where none is named."""
+
+
+def method_of(name: str = DEFAULT, **options: Any) -> Method:
+    """A method by name, with its own defaults for the options that are not given.
+
+    Arguments:
+        name: one of `METHODS`.
+        options: of that method.
+
+    Raises:
+        TypeError: an option that the method does not have, with the method that has it, or one of
+            another kind.
+        ValueError: an unknown method, or an option outside its range.
+    """
+    if name not in METHODS:
+        known = ", ".join(map(repr, METHODS))
+        raise ValueError(f"method must be one of {known}, got {name!r}")
+    return METHODS[name](**options)

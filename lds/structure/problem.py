@@ -1,0 +1,88 @@
+"""What is learned from: features, labels, roles of rows, and perhaps a graph."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from lds._labels import check_trains
+from lds._types import Features, Split
+from lds.graphs.adjacency import check_adjacency
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A node-classification problem, checked once, when it is made.
+
+    Arguments:
+        features: X, `(n_nodes, n_features)`, finite; dense or CSR.
+        labels: int64 `(n_nodes,)`, classes from 0, -1 where unknown; read at the train, validation
+            and stopping rows only.
+        split: train (inner objective), validation (A, outer objective), stopping (B) and test.
+        graph: symmetric CSR `(n_nodes, n_nodes)` of starting probabilities in [0, 1]; None: there
+            is none.
+        held_out: symmetric CSR of edges taken from the graph before, for the history alone; None:
+            none were.
+
+    Raises:
+        ValueError: features that are not two-dimensional or finite, labels of another length, rows
+            without a label, a role without rows, one class only, or a graph of another shape,
+            asymmetric or outside [0, 1].
+    """
+
+    features: Features
+    labels: NDArray[np.int64]
+    split: Split
+    graph: sp.csr_array | None = None
+    held_out: sp.csr_array | None = None
+
+    def __post_init__(self) -> None:
+        features, labels = self.features, self.labels
+        if features.ndim != 2:
+            raise ValueError(f"features must be (n_nodes, n_features), got shape {features.shape}")
+        values = features.data if sp.issparse(features) else features
+        if not np.isfinite(np.asarray(values)).all():
+            raise ValueError(
+                "features must be finite, got NaN or infinity; impute or drop such rows"
+            )
+        if labels.shape != (self.n_nodes,):
+            raise ValueError(
+                f"labels must have one entry a row of features, ({self.n_nodes},), got "
+                f"{labels.shape}"
+            )
+        self._check_roles()
+        if self.graph is not None:
+            object.__setattr__(self, "graph", check_adjacency(self.graph, self.n_nodes))
+
+    @property
+    def n_nodes(self) -> int:
+        """Rows of `features`."""
+        return int(self.features.shape[0])
+
+    @property
+    def n_classes(self) -> int:
+        """Classes, counted from the labels."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """Train and validation rows, in that order."""
+        return np.concatenate([self.split.train, self.split.validation])
+
+    def _check_roles(self) -> None:
+        for role in ("train", "validation", "stopping"):
+            rows = getattr(self.split, role)
+            if rows.size == 0:
+                raise ValueError(f"split.{role} must have at least one row, got none")
+            if int(rows.max()) >= self.n_nodes:
+                raise ValueError(
+                    f"split.{role} must index the {self.n_nodes} rows of features, got "
+                    f"{int(rows.max())}"
+                )
+            if int(self.labels[rows].min()) < 0:
+                row = int(rows[self.labels[rows] < 0][0])
+                raise ValueError(
+                    f"split.{role} must hold labelled rows only, got row {row} without one"
+                )
+        check_trains(self.labels, self.split.train, "split.train")

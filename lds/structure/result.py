@@ -1,0 +1,295 @@
+"""What was learned: weights, distribution of edges, predictions, history; kept in a folder."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from lds._random import mix
+from lds._types import Features, Split
+from lds._version import __version__
+from lds.edges.base import EdgeDistribution
+from lds.edges.free import FreeEdges
+from lds.graphs.candidates import PairList
+from lds.graphs.connected import starting_tree
+from lds.run_folder import Run, load_features, load_preparation, load_run, save_run
+from lds.structure.iteration import Iteration
+from lds.structure.known_rows import known_rows
+from lds.structure.methods.base import Method
+from lds.structure.methods.registry import method_of
+from lds.structure.metrics import Quality, entropy, mutual_information, quality
+from lds.structure.predict import hidden_layer, predict_draws
+from lds.structure.problem import Problem
+from lds.structure.seeds import PREDICTION
+from lds.structure.task import Params, Task
+
+EDGE_CUTOFF = 1e-4
+"""Edge probabilities at or below this are not kept in a folder; their sum is."""
+
+ROLES = ("train", "validation", "stopping", "test")
+
+
+@dataclass(eq=False, repr=False)
+class Learned:
+    """The weights and the distribution that a method found (Alg. 7, line 17).
+
+    Attributes:
+        problem: what was learned from.
+        method: the method, with its options.
+        seed: of the run.
+        params: w, by name.
+        edges: θ.
+        probabilities: ĥ_w(X), `(n_nodes, n_classes)` float, mean over S graphs (eq. 9.7).
+        mutual_information: `(n_nodes,)`, nats: the part of the entropy of `probabilities` that
+            comes from not knowing the graph (see `metrics.mutual_information`).
+        hidden: `(n_nodes, hidden_channels)`, the activations before the classification layer, mean
+            over the same S graphs (Figure 9.5).
+        history: one record an outer iteration; the default method adds one for the refit.
+        best: index of the best in `history`.
+        reason: why the run ended: "patience", "max_iter", "interrupted" or "non-finite: ...".
+        start: symmetric CSR `(n_nodes, n_nodes)`: θ before learning.
+        preparation: what the method fitted on the features, for `predict_new`; None: it is made
+            when it is first needed.
+        stored: the same as arrays, in a result that was read from a folder.
+    """
+
+    problem: Problem
+    method: Method
+    seed: int
+    params: Params
+    edges: EdgeDistribution
+    probabilities: NDArray[np.floating[Any]]
+    mutual_information: NDArray[np.floating[Any]]
+    hidden: NDArray[np.floating[Any]]
+    history: list[Iteration]
+    best: int
+    reason: str
+    start: sp.csr_array
+    preparation: Any = None
+    stored: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def n_restarts(self) -> int:
+        """Outer iterations of Algorithm 7; a refit's record does not count."""
+        return sum(not record.refit for record in self.history)
+
+    @property
+    def starting_edges(self) -> float:
+        """Σθ over undirected pairs before learning."""
+        return float(self.start.sum(dtype=np.float64)) / 2
+
+    @property
+    def expected_edges(self) -> float:
+        """Σθ over undirected pairs as learned."""
+        return self.history[self.best].expected_edges
+
+    @property
+    def test_quality(self) -> Quality | None:
+        """Accuracy, NLL and ECE on the test rows; None where there are none."""
+        problem = self.problem
+        return quality(self.probabilities, problem.labels, problem.split.test)
+
+    def predict_new(self, new: Features) -> NDArray[np.floating[Any]]:
+        """Class probabilities of rows that were not in the fit, `(n_new, n_classes)`.
+
+        A row equal to one of the fit gets the answer it got there.
+
+        Arguments:
+            new: `(n_new, n_features)`, dense or CSR as the features of the problem are.
+        """
+        known = known_rows(new, self.problem.features)
+        found: NDArray[np.floating[Any]] = self.probabilities[known]
+        other = known < 0
+        if other.any():
+            found[other] = self.method.predict_new(self, new[other]).cpu().numpy()
+        return found
+
+    def as_run(
+        self,
+        *,
+        settings: dict[str, Any] | None = None,
+        summary: dict[str, Any] | None = None,
+        classes: Any = None,
+        identifiers: Any = None,
+    ) -> Run:
+        """The record that a run folder holds, for plots, reports and `save`.
+
+        Arguments:
+            settings: more of what the run was made of.
+            summary: more of what it came to.
+            classes: names of the classes; None numbers them.
+            identifiers: names of the rows; None: they have none.
+        """
+        problem, best = self.problem, self.history[self.best]
+        edges = self.edges.to_csr(EDGE_CUTOFF)
+        kept = float(edges.sum(dtype=np.float64)) / 2
+        test = self.test_quality
+        names = range(self.probabilities.shape[1]) if classes is None else classes
+        return Run(
+            settings={
+                "method": self.method.name,
+                "options": self.method.to_dict(),
+                "seed": self.seed,
+                "classes": [_plain(name) for name in names],
+                "versions": {"lds": __version__, "torch": torch.__version__},
+                **(settings or {}),
+            },
+            metrics=[asdict(record) for record in self.history],
+            summary={
+                "reason": self.reason,
+                "best_iteration": self.best,
+                "stopping_accuracy": best.stopping_accuracy,
+                "test_accuracy": {"lds": test.accuracy if test else None},
+                "test_quality": {"lds": test.to_dict() if test else None},
+                "starting_edges": self.starting_edges,
+                "expected_edges": best.expected_edges,
+                "edge_cutoff": EDGE_CUTOFF,
+                "expected_edges_below_cutoff": max(0.0, self.edges.expected_edges - kept),
+                **(summary or {}),
+            },
+            start=self.start,
+            edge_probs=edges,
+            weights=self.params,
+            predictions={
+                "probabilities": self.probabilities,
+                "entropy": entropy(self.probabilities),
+                "mutual_information": self.mutual_information,
+                "hidden": self.hidden,
+                "labels": problem.labels,
+                **({} if identifiers is None else {"identifiers": np.array(identifiers)}),
+                **{f"{role}_rows": getattr(problem.split, role) for role in ROLES},
+            },
+        )
+
+    def save(
+        self, folder: str | Path, *, encoding: dict[str, NDArray[Any]] | None = None, **more: Any
+    ) -> Run:
+        """Write the folder of the run: what `lds fit` leaves behind, without pickle.
+
+        Edge probabilities of at most 1e-4 are left out; the summary has their sum.
+
+        Arguments:
+            folder: made if need be; an earlier run there is written over.
+            encoding: of a table's columns, as arrays.
+            more: as for `as_run`.
+
+        Returns:
+            The record that was written.
+        """
+        run = self.as_run(**more)
+        save_run(
+            Path(folder),
+            run,
+            features=self.problem.features,
+            encoding=encoding,
+            preparation=self.method.preparation_arrays(self),
+        )
+        return run
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Learned":
+        """Read a run back from the folder that `save` or `lds fit` wrote.
+
+        Raises:
+            FileNotFoundError: the folder or one of its files is missing.
+            ValueError: a file is damaged, or of another format.
+        """
+        return cls.from_run(load_run(folder), load_features(folder), load_preparation(folder))
+
+    @classmethod
+    def from_run(
+        cls, run: Run, features: Features, stored: dict[str, NDArray[Any]] | None = None
+    ) -> "Learned":
+        """The result that a record and the features it was learned from make.
+
+        Arguments:
+            run: as read from a folder.
+            features: `(n_nodes, n_features)`.
+            stored: what the method fitted on them, as arrays; None: it is fitted again.
+        """
+        settings, found = run.settings, run.predictions
+        method = method_of(settings["method"], **settings["options"])
+        split = Split(*(found[f"{role}_rows"] for role in ROLES))
+        pairs = PairList.of(run.edge_probs)
+        tree = None
+        if getattr(method, "connected", False):
+            tree = starting_tree(features, run.edge_probs, method.to_dict()["metric"])
+        return cls(
+            problem=Problem(features, found["labels"], split),
+            method=method,
+            seed=settings["seed"],
+            params=run.weights,
+            edges=FreeEdges(run.edge_probs, candidates=pairs, tree=tree),
+            probabilities=found["probabilities"],
+            mutual_information=found["mutual_information"],
+            hidden=found["hidden"],
+            history=[_iteration(record) for record in run.metrics],
+            best=run.summary["best_iteration"],
+            reason=run.summary["reason"],
+            start=run.start,
+            stored=stored or {},
+        )
+
+    def __repr__(self) -> str:
+        best = self.history[self.best]
+        problem = self.problem
+        return (
+            f"Learned(method={self.method.name!r}, seed={self.seed}, {problem.n_nodes:,} nodes, "
+            f"{self.probabilities.shape[1]} classes,\n"
+            f"  edges: {self.starting_edges:,.0f} -> {self.expected_edges:,.0f} expected,\n"
+            f"  {self.n_restarts} outer iterations, ended by {self.reason!r}, best "
+            f"{self.best}: stopping accuracy {best.stopping_accuracy:.3f}, loss "
+            f"{best.stopping_loss:.3f} nats)"
+        )
+
+
+def learned_from(
+    problem: Problem,
+    method: Method,
+    seed: int,
+    task: Task,
+    params: Params,
+    edges: EdgeDistribution,
+    *,
+    n_draws: int,
+    history: list[Iteration],
+    best: int,
+    reason: str,
+    start: sp.csr_array,
+    preparation: Any = None,
+) -> Learned:
+    """The result of given weights, with predictions on the graphs that judged iteration `best`."""
+    of_graphs = mix(seed, best, PREDICTION)
+    draws = predict_draws(task, params, edges, n_draws, of_graphs)
+    hidden = hidden_layer(task, params, edges, n_draws, of_graphs)
+    return Learned(
+        problem=problem,
+        method=method,
+        seed=seed,
+        params=params,
+        edges=edges,
+        probabilities=draws.mean(0).cpu().numpy(),
+        mutual_information=mutual_information(draws.cpu().numpy()),
+        hidden=hidden.cpu().numpy(),
+        history=history,
+        best=best,
+        reason=reason,
+        start=start,
+        preparation=preparation,
+    )
+
+
+def _plain(name: Any) -> Any:
+    """A class name as JSON has it."""
+    return name.item() if isinstance(name, np.generic) else name
+
+
+def _iteration(record: dict[str, Any]) -> Iteration:
+    """A record of the history; JSON has null for a number that is not finite."""
+    found: dict[str, Any] = {k: math.nan if v is None else v for k, v in record.items()}
+    return Iteration(**found)

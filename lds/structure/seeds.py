@@ -1,0 +1,25 @@
+"""What is random in a run, by the number that is mixed into its seed."""
+
+FRESH_WEIGHTS = -1
+"""Weights at the start of an inner run or a training."""
+
+START = -2
+"""Φ_0 of an inner run or a training."""
+
+PREDICTION = -3
+"""Graphs of a prediction."""
+
+OUTER_OBJECTIVE = -4
+"""The graph on which the outer objective is evaluated."""
+
+NEW_ROWS = -5
+"""Graphs on which new rows are predicted."""
+
+GROWTH = MARGINALS = -6
+"""Rows searched when a sparse support grows; graphs in which edges are counted."""
+
+ROLES = -7
+"""The deal of labelled rows to train and validation."""
+
+MEMBER = -8
+"""A member of a committee."""
