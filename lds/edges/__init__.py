@@ -1,1 +1,1 @@
-"""Distributions of edges: what a graph is drawn from, and how a hypergradient moves it."""
+"""Distributions of edges: draw graphs from them and move them along a hypergradient."""

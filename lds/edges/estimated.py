@@ -1,37 +1,43 @@
 """θ with another gradient estimator than straight-through.
 
-Straight-through needs no number for a pair that is not an edge; these others do: `reinmax` and
-`gumbel_softmax` weigh ∂E/∂A_ij by a slope that differs from pair to pair and draw to draw, and
-`score_function` and `disarm` weigh outcomes by their probability. So each works on one tensor over
-all candidate pairs, and starts in and projects onto [ε, 1-ε]: at 0 or 1 an outcome would never be
-drawn, and its gradient would be infinite or lost.
+Straight-through needs no number for a pair that is not an edge; these others do. `reinmax` and
+`gumbel_softmax` weigh ∂E/∂A_ij by a slope that differs between pairs and draws. `score_function`
+and `disarm` weigh values of E by the probability of the drawn graph. So each works on one tensor
+over all candidate pairs, with θ in [ε, 1-ε]: at 0 or 1 one outcome is never drawn, and its gradient
+is infinite or lost.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from lds.config import LDSConfig
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.gradient_estimators import disarm, gumbel_softmax, reinmax, score_function
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution, dense_gradient, packed, unpacked
+from lds.edges.free import FreeEdges
+from lds.edges.recorder import EdgeGradient, EdgeRecorder
+from lds.edges.recorder import GivenGraph as GivenGraph  # part of this module's interface
+from lds.edges.sampler import EdgeSampler
 from lds.graphs.batch import GraphBatch, Products
 from lds.graphs.candidates import Candidates
-from lds.graphs.connected import Pairs
+from lds.graphs.edge_weights import PairGradient
 from lds.graphs.product import factored_gradient
 
 MARGIN = 1e-3
 """ε: probabilities stay in [ε, 1-ε]."""
 
 TEMPERATURE = 0.5
-"""Of Gumbel-softmax."""
+"""Temperature of Gumbel-softmax, above 0."""
 
 MOST_NUMBERS = 1 << 24
-"""Candidate pairs times draws held at once, before a run is refused."""
+"""Numbers that an estimate may keep, at most: one for each candidate pair, and for each drawn graph
+where the estimator takes values of E. A run that needs more is refused."""
 
 PATHWISE: dict[str, Callable[..., Tensor]] = {
     "reinmax": reinmax,
@@ -40,43 +46,46 @@ PATHWISE: dict[str, Callable[..., Tensor]] = {
 """Estimators that differentiate E by the drawn graph."""
 
 BLACK_BOX = ("score_function", "disarm")
-"""Estimators that take values of E alone."""
+"""Estimators that take values of E and no derivative."""
 
 
-def edge_distribution(
+def estimated_edges(
+    estimator: str,
     start: sp.csr_array,
     dtype: torch.dtype,
-    device: torch.device,
+    device: torch.device | str,
     candidates: Candidates,
-    config: LDSConfig,
-    tree: Pairs | None = None,
+    n_draws: int,
 ) -> EdgeDistribution:
-    """θ as the estimator of `config` needs it; see `EdgeDistribution` for the arguments.
+    """Make the distribution that an estimator needs.
+
+    Arguments:
+        estimator: a name in `PATHWISE` or `BLACK_BOX`.
+        start, dtype, device, candidates: as of `FreeEdges`.
+        n_draws: graphs of an estimate, where it is made of values.
 
     Raises:
         ValueError: the estimator would need more numbers than `MOST_NUMBERS`.
     """
-    if config.estimator == "straight_through":
-        return EdgeDistribution(start, dtype, device, candidates, tree)
     needed = candidates.positions().numel()
-    if config.estimator in BLACK_BOX:
-        needed *= config.n_draws
+    if estimator in BLACK_BOX:
+        needed *= n_draws
     if needed > MOST_NUMBERS:
         raise ValueError(
-            f"estimator={config.estimator!r} keeps a number for every candidate pair and graph of "
+            f"estimator={estimator!r} keeps a number for every candidate pair and graph of "
             f"an estimate, {needed:,} here and {MOST_NUMBERS:,} at most; support='sparse' has "
             "fewer pairs, and 'straight_through' needs none of them"
         )
-    kind = BlackBoxEdges if config.estimator in BLACK_BOX else PathwiseEdges
-    return kind(start, dtype, device, candidates, config.estimator)
+    kind = ValueEdges if estimator in BLACK_BOX else PathwiseEdges
+    return kind(start, dtype, device, candidates, estimator)
 
 
 class InteriorEdges(EdgeDistribution):
-    """θ in [ε, 1-ε] on all candidates, with a gradient that is a tensor over them.
+    """θ in [ε, 1-ε] on all candidates, with a gradient of one number for each of them.
 
     Arguments:
-        start, dtype, device, candidates: as of `EdgeDistribution`.
-        estimator: by name.
+        start, dtype, device, candidates: as of `FreeEdges`.
+        estimator: its name.
     """
 
     def __init__(
@@ -87,38 +96,59 @@ class InteriorEdges(EdgeDistribution):
         candidates: Candidates,
         estimator: str,
     ) -> None:
-        super().__init__(start, dtype, device, candidates)
+        super().__init__(EdgeSampler(candidates, candidates.scatter(start, dtype).to(device)))
         self.estimator = estimator
-        self._where = candidates.positions().to(device)
-        self._put(self.probs[self._where])
+        self._candidates = candidates.positions().to(device)
+        self._put(self.probs[self._candidates])
 
     @property
     def distribution(self) -> Bernoulli:
         """θ of the candidates, flat."""
-        return Bernoulli(self.probs[self._where])
+        return Bernoulli(self.probs[self._candidates])
 
-    def descend(self, gradient: Tensor, lr: float) -> None:  # type: ignore[override]
-        """θ ← Proj_[ε,1-ε](θ - lr · gradient), in place; the gradient is one number a candidate."""
-        self._put(self.probs[self._where] - lr * gradient)
+    def descend(self, gradient: EdgeGradient, lr: float, seed: int = 0) -> None:
+        """θ ← Proj_[ε,1-ε](θ - lr · gradient), in place."""
+        by_theta = dense_gradient(gradient, self.pairs, self.probs)
+        self._put(self.probs[self._candidates] - lr * by_theta[self._candidates])
 
     def _put(self, theta: Tensor) -> None:
-        self.probs.index_copy_(0, self._where, theta.clamp(MARGIN, 1 - MARGIN))
-        self._changed()
+        self.probs.index_copy_(0, self._candidates, theta.clamp(MARGIN, 1 - MARGIN))
+        self._sampler.refresh()
+
+    def copy(self) -> FreeEdges:
+        """Copy θ, to draw from: the copy does not depend on the estimator."""
+        n_nodes = self.n_nodes
+        nothing: Any = sp.csr_array((n_nodes, n_nodes), dtype=np.float32)
+        other = FreeEdges(nothing, self.probs.dtype, self.probs.device, self.pairs)
+        other.put(self.probs.clone())
+        return other
+
+    def state(self) -> dict[str, Any]:
+        """θ and its pairs."""
+        return packed(self.pairs, self.probs)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a `state()` of a distribution over the same candidates."""
+        self.probs.copy_(unpacked(state, self.pairs, self.probs)[1])
+        self._sampler.refresh()
+
+    def graph_of(self, z: Tensor) -> GraphBatch:
+        """Return the graph whose edges are the candidates where z is 1, `(n_candidates,)`."""
+        return self._sampler.graph_at(self._candidates[z > 0.5])
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self.probs.device).manual_seed(seed)
 
-    def _graph(self, z: Tensor) -> GraphBatch:
-        """The graph whose edges are the candidates where z is 1."""
-        index = self._where[z > 0.5]
-        return self._of_keys(index, 1)
-
 
 class PathwiseEdges(InteriorEdges):
-    """Every single draw is z of the estimator, with ∂z/∂θ of the same draw, pair by pair."""
+    """θ with an estimator that differentiates E by the drawn graph.
+
+    Every single draw is the z of the estimator, so that a step meets the graph whose slope ∂z/∂θ
+    its gradient is weighed by.
+    """
 
     def path(self, seed: int) -> tuple[Tensor, Tensor]:
-        """The draw of a seed, z over the candidates, and its slope ∂z/∂θ."""
+        """Draw z over the candidates from a seed, and return its slope ∂z/∂θ with it."""
         with torch.enable_grad():
             theta = self.distribution.parameter.requires_grad_()
             draw = PATHWISE[self.estimator]
@@ -126,19 +156,36 @@ class PathwiseEdges(InteriorEdges):
             (slope,) = torch.autograd.grad(z.sum(), theta)
         return z.detach(), slope
 
-    def _build(self, n_draws: int, seed: int) -> GraphBatch:
-        if n_draws > 1:  # predictions need no slope
-            return super()._build(n_draws, seed)
-        return self._graph(self.path(seed)[0])
+    def drawn(self, n_draws: int, seed: int) -> GraphBatch:
+        """Draw the S graphs of a seed; several at once are for predictions and need no slope."""
+        if n_draws > 1:
+            return super().drawn(n_draws, seed)
+        return self._sampler.recent.graph(seed, lambda seed: self.graph_of(self.path(seed)[0]))
 
-    def record(self) -> "_PathRecorder":  # type: ignore[override]
-        """What Φ_t and E meet in the place of this leaf while they are being differentiated."""
+    def gradient_of(
+        self, seed: int, graph: GraphBatch, products: Products, grads: Sequence[Tensor | None]
+    ) -> PairGradient | None:
+        """∂E/∂θ through one draw; None where E does not depend on it.
+
+        Arguments:
+            seed, graph: of the draw.
+            products: that were made with the graph.
+            grads: ∂E/∂H of each product.
+        """
+        by_edges = factored_gradient(graph, products, grads)
+        if by_edges is None:
+            return None
+        flat = dense_gradient(by_edges, self.pairs, self.probs)
+        return PairGradient(flat[self._candidates] * self.path(seed)[1])
+
+    def record(self) -> EdgeRecorder:
+        """Make the stand-in for this leaf during one application of Φ_t or E."""
         return _PathRecorder(self)
 
 
 @dataclass
 class _PathRecorder:
-    """Draws as its distribution does, and notes the products made with each draw, and its seed."""
+    """Keep the products made with each drawn graph, and its seed, which gives the slope again."""
 
     edges: PathwiseEdges
     _drawn: list[tuple[int, GraphBatch, Products]] = field(default_factory=list)
@@ -152,50 +199,40 @@ class _PathRecorder:
     def inputs(self) -> list[Tensor]:
         return [probe for _, _, products in self._drawn for probe in products.probes]
 
-    def gradient(self, grads: "list[Tensor | None]") -> Tensor | None:
-        total: Tensor | None = None
+    def gradient(self, grads: Sequence[Tensor | None]) -> PairGradient | None:
+        total: PairGradient | None = None
         rest = list(grads)
         for seed, graph, products in self._drawn:
             mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
-            by_edges = factored_gradient(graph, products, mine)
-            if by_edges is None:
-                continue
-            pairs = self.edges.pairs
-            flat = torch.zeros_like(self.edges.probs)
-            pairs.add_products(flat, by_edges.left, by_edges.right, 1.0)
-            part = flat[self.edges._where] * self.edges.path(seed)[1]
-            total = part if total is None else total + part
+            found = self.edges.gradient_of(seed, graph, products, mine)
+            if found is not None:
+                total = found if total is None else total + found
         return total
 
 
-class BlackBoxEdges(InteriorEdges):
-    """The gradient is made of values of h at drawn graphs."""
+class ValueEdges(InteriorEdges):
+    """θ with an estimator whose gradient is made of values of E on drawn graphs."""
 
-    def estimate(self, h: Callable[["GivenGraph"], float], n_draws: int, seed: int) -> Tensor:
-        """∇_θ E[h(A)], one number a candidate, from `n_draws` graphs (in pairs for disarm).
+    needs_values: ClassVar[bool] = True
+
+    def estimate(
+        self, values: Callable[[GivenGraph], float], n_draws: int, seed: int
+    ) -> PairGradient:
+        """Estimate ∂E[h(A)]/∂θ from values of h on drawn graphs.
 
         Arguments:
-            h: a graph, standing in for this leaf of λ, to a value.
-            n_draws: graphs; at least 2, and pairs of them for disarm.
+            values: h, from a graph in the place of this distribution to a number.
+            n_draws: graphs; at least 2 are drawn, and an even number by "disarm".
             seed: of the graphs.
         """
 
-        def values(z: Tensor) -> Tensor:
-            found = [h(GivenGraph(self._graph(row))) for row in z]
+        def of_rows(z: Tensor) -> Tensor:
+            found = [values(GivenGraph(self.graph_of(row))) for row in z]
             return torch.tensor(found, dtype=z.dtype, device=z.device)
 
-        generator = self._generator(seed)
+        generator, theta = self._generator(seed), self.distribution
         if self.estimator == "disarm":
-            return disarm(self.distribution, values, max(1, n_draws // 2), generator=generator)
-        return score_function(self.distribution, values, max(2, n_draws), generator=generator)
-
-
-@dataclass(frozen=True)
-class GivenGraph:
-    """One graph in the place of a distribution: every draw is it."""
-
-    graph: GraphBatch
-
-    def draw(self) -> GraphBatch:
-        """The graph."""
-        return self.graph
+            found = disarm(theta, of_rows, max(1, n_draws // 2), generator=generator)
+        else:
+            found = score_function(theta, of_rows, max(2, n_draws), generator=generator)
+        return PairGradient(found)

@@ -1,4 +1,4 @@
-"""Mean edge probability by what is known of a pair: the curves of Figure 9.3."""
+"""Mean edge probability of pairs of one class, of two classes and of others (Figure 9.3)."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from lds._types import Split
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
 from lds.graphs.candidates import PairList
 
 GROUPS = {
@@ -15,22 +15,24 @@ GROUPS = {
     "unknown": "a class unknown",
     "held_out": "held-out edges",
 }
+"""Groups of pairs, and their names in plots."""
 
 
 class PairGroups:
-    """Pairs of nodes of one class, of two, with a class unknown, and edges that were held out.
+    """Group the pairs of nodes: one class, two classes, a class unknown, held-out edges.
 
-    A class is known where its label has a role in the learning: train, validation or stopping. Test
-    labels are not read. The thesis draws three example nodes; these are the means over all pairs.
+    The class of a node is known where its label is used in learning: in the rows for training,
+    validation or early stopping. Test labels are not read. The thesis shows three example nodes;
+    these are means over all pairs.
 
     References:
         Franceschi, 2021, Figure 9.3.
 
     Arguments:
-        labels: `(n_nodes,)`, classes from 0; read at the split's labelled roles, not at test.
-        split: the roles.
-        held_out: symmetric CSR of edges that were taken from the graph before learning; None where
-            there are none. They are read for this record alone.
+        labels: `(n_nodes,)`, classes from 0; test rows are not read.
+        split: rows by their use.
+        held_out: symmetric CSR of edges that were removed from the graph before learning; None
+            where none were.
     """
 
     def __init__(
@@ -48,9 +50,9 @@ class PairGroups:
         self._held_out = PairList.of(held_out) if held_out is not None else None
 
     def means(self, edges: EdgeDistribution) -> dict[str, float]:
-        """Mean θ of each group of `GROUPS` that has pairs; a pair that is no candidate counts as 0.
+        """Compute the mean θ of each group of `GROUPS` that has pairs.
 
-        Takes one pass over θ, and no memory of its size.
+        A pair that is no candidate counts as 0. Takes one pass over θ and no memory of its size.
         """
         member = self._member.to(edges.probs)
         by_class = edges.pairs.sums(edges.probs, member, member)
@@ -61,20 +63,20 @@ class PairGroups:
             "unknown": (edges.expected_edges - known, self._n_unknown),
         }
         if self._held_out is not None:
-            sums["held_out"] = (self._on_held_out(edges), self._held_out.n_pairs)
+            sums["held_out"] = (_sum_on(self._held_out, edges), self._held_out.n_pairs)
         return {name: max(0.0, total) / n for name, (total, n) in sums.items() if n}
 
-    def _on_held_out(self, edges: EdgeDistribution) -> float:
-        """Σ θ over the held-out edges."""
-        assert self._held_out is not None
-        if isinstance(edges.pairs, PairList):
-            values = self._held_out.take(edges.probs, edges.pairs)
-        else:
-            key = self._held_out.keys
-            index = edges.pairs.index(key // edges.n_nodes, key % edges.n_nodes)
-            values = edges.probs[torch.as_tensor(index, device=edges.probs.device)]
-        return float(values.sum(dtype=torch.float64))
+
+def _sum_on(listed: PairList, edges: EdgeDistribution) -> float:
+    """Σ θ over the pairs of a list; pairs that are no candidates count as 0."""
+    if isinstance(edges.pairs, PairList):
+        values = listed.take(edges.probs, edges.pairs)
+    else:
+        index = edges.pairs.index(listed.keys // edges.n_nodes, listed.keys % edges.n_nodes)
+        values = edges.probs[torch.as_tensor(index, device=edges.probs.device)]
+    return float(values.sum(dtype=torch.float64))
 
 
 def _pairs(n: int) -> int:
+    """How many pairs n nodes have."""
     return n * (n - 1) // 2

@@ -1,19 +1,20 @@
-"""Edge probabilities as a function of few shared hyperparameters.
+"""Edge probabilities as a logistic function of few coefficients.
 
-θ_ij = σ(Σ_k β_k φ_k(i, j)): a logistic model of what is known of a pair. Where free probabilities
-memorise the edges of labelled nodes, a handful of coefficients cannot: what they learn around
-labelled nodes holds for all the others, and for nodes that come later.
+θ_ij = σ(Σ_k β_k φ_k(i, j)): a logistic model on features of a pair. Free probabilities memorise the
+edges of labelled nodes; a few coefficients cannot, so what they learn around labelled nodes holds
+for all other nodes and for new ones.
 
-| feature | of | starts at |
+| feature | its value, and 0 for other pairs | β starts at |
 |---|---|---|
-| "candidate" | a pair of near neighbours: 1 | 0, beside a given graph `BESIDE_GRAPH` |
-| "similarity" | the same: a (s - b), how similar they are | 1 |
-| "direction k" | a pair of near neighbours: u_ik u_jk / rank (see `graphs.directions`) | 0 |
-| "given" | a pair joined in the given graph: 1 | logit of its weight, at most `GIVEN` |
-| "agreement" | any pair: log-odds that its nodes are of one class (see `with_agreement`) | 1 |
+| "candidate" | 1 for near neighbours without a given edge | 0; with a graph `BESIDE_GRAPH` |
+| "similarity" | a (s - b) for the same pairs, s being their similarity | 1 |
+| "direction k" | u_ik u_jk / rank for the same pairs (see `graphs.directions`) | 0 |
+| "given" | for given edges the log-odds of their weight, at most those of `GIVEN` | 1 |
+| "agreement" | log-odds that the two nodes are of one class (see `with_agreement`) | its weight |
 """
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,48 +23,62 @@ import torch
 from torch import Tensor
 
 from lds._types import Features
-from lds.edges.free import EdgeDistribution, EdgeGradient
+from lds.edges.base import EdgeDistribution, dense_gradient
+from lds.edges.recorder import EdgeGradient
+from lds.edges.sampler import EdgeSampler
 from lds.graphs.candidates import PairList
 from lds.graphs.directions import Directions
 from lds.graphs.similarity import Similarity
 from lds.nn.gcn import NewEdges
 
 GIVEN = 0.9
-"""The largest starting probability of a given edge: it may be wrong."""
+"""The largest starting probability of a given edge, in (0, 1): the edge may be wrong."""
 
 SLOPE = 10.0
+"""a of the map σ(a (s - b)) from the similarity s of a pair to its starting probability."""
+
 MIDDLE_COSINE, MIDDLE_KERNEL = 0.25, 0.37
-"""a and b of the map σ(a (s - b)) from similarities to probabilities, for both kinds of them."""
+"""b of that map, the similarity with probability 1/2: for cosines, and for the kernel."""
 
 BESIDE_GRAPH = -4.0
-"""Where there is a graph, a near neighbour starts unlikely, by this in log-odds: features may say
-nothing of who is of one class, and few labels cannot take neighbours away again."""
+"""Initial log-odds of a near neighbour when a graph is given. Similar features need not mean one
+class, and few labels cannot unlearn many wrong neighbours."""
 
 SMOOTH = 0.02
-"""Keeps the log-odds of agreement within ±4."""
+"""Added to the probabilities of agreement and of disagreement; keeps their log-odds within ±4."""
 
-DEVIATION, TRUST_DEVIATION = 0.25, 1.0
-"""Of the prior on β: what a coefficient may well move by, and what trust in a given graph, in the
-neighbours beside it and in a direction may: they may help or harm."""
+DEVIATION = 0.25
+"""Standard deviation of the prior on a coefficient."""
 
-BETAS, EPS = (0.9, 0.99), 1e-8
-"""Of the Adam that moves the coefficients."""
+TRUST_DEVIATION = 1.0
+"""The same for the coefficients of a given graph, of the neighbours beside it and of directions,
+which may help or harm."""
+
+BETAS = (0.9, 0.99)
+"""Decay rates of Adam's means of the gradient of β and of its square, in [0, 1)."""
+
+EPS = 1e-8
+"""Added to Adam's denominator."""
 
 
-class SharedEdges(EdgeDistribution):
+class LogisticEdges(EdgeDistribution):
     """Independent edges with probabilities σ(φ β) on a list of pairs.
 
-    To the bilevel core it is what `EdgeDistribution` is. A hypergradient by the probabilities is
-    carried on to β by the chain rule and moves it by Adam: its scale does not matter. What few
-    labels say counts for little: β has a normal prior around where it starts, beside n losses.
+    The chain rule carries a hypergradient by the probabilities on to β, and Adam moves β, so the
+    scale of the gradient does not matter. β has a normal prior around its start; beside it stand
+    the losses of the rows that the hypergradient is of, so few rows move β little.
 
-    Arguments:
-        pairs: who may be joined.
+    Attributes:
         names: of the features.
         features: φ, `(n_pairs, n_features)`.
-        coefficients: β, `(n_features,)`, where it starts.
-        n_judges: n, rows whose mean loss the hypergradients are of; 0 forgets where β started.
-        deviation: of the prior, one number or `(n_features,)`.
+        coefficients: β as it is now, `(n_features,)`.
+
+    Arguments:
+        pairs: the pairs that may become edges.
+        names, features: see above.
+        coefficients: β at the start.
+        n_judges: rows whose mean loss the hypergradients are of; 0 has no prior.
+        deviation: standard deviation of the prior, one number or `(n_features,)`.
     """
 
     def __init__(
@@ -75,26 +90,30 @@ class SharedEdges(EdgeDistribution):
         n_judges: int = 0,
         deviation: float | Tensor = DEVIATION,
     ) -> None:
-        empty: Any = sp.csr_array((pairs.n_nodes, pairs.n_nodes), dtype=np.float32)
-        super().__init__(empty, coefficients.dtype, coefficients.device, pairs)
+        super().__init__(EdgeSampler(pairs, coefficients.new_zeros(pairs.size)))
+        self._pairs = pairs
         self.names, self.features = tuple(names), features
         self.coefficients, self._start = coefficients, coefficients
         self._n_judges = n_judges
         self._deviation = torch.as_tensor(deviation, dtype=torch.float64)
         self._moments = torch.zeros(2, *coefficients.shape, dtype=torch.float64)
         self._steps = 0
-        self._put()
+        self._update_probs()
+
+    @property
+    def pairs(self) -> PairList:
+        """The pairs that may become edges."""
+        return self._pairs
 
     def logits(self) -> Tensor:
         """Log-odds of every pair, `(n_pairs,)`."""
         return self.features @ self.coefficients
 
-    def descend(self, gradient: EdgeGradient, lr: float) -> None:
-        """β ← β - lr · Adam(∂E/∂β)."""
-        n_pairs = self.features.shape[0]
-        theta = self.probs[:n_pairs].clone()
-        by_theta = torch.zeros_like(self.probs)
-        self._add(by_theta, gradient, 1.0)
+    def descend(self, gradient: EdgeGradient, lr: float, seed: int = 0) -> None:
+        """β ← β - lr · Adam(∂E/∂β), the prior included in E."""
+        n_pairs = self.pairs.n_pairs
+        theta = self.probs[:n_pairs]
+        by_theta = dense_gradient(gradient, self.pairs, self.probs)
         by_logit = by_theta[:n_pairs] * theta * (1 - theta)
         g = (by_logit.double() @ self.features.double()).cpu()
         if self._n_judges:
@@ -107,37 +126,31 @@ class SharedEdges(EdgeDistribution):
         step = mean / (1 - BETAS[0] ** self._steps)
         step /= (square / (1 - BETAS[1] ** self._steps)).sqrt() + EPS
         self.coefficients = self.coefficients - lr * step.to(self.coefficients)
-        self._put()
+        self._update_probs()
 
-    def _put(self) -> None:
-        self.probs[: self.features.shape[0]] = self.logits().sigmoid()
-        self._changed()
+    def _update_probs(self) -> None:
+        self.probs[: self.pairs.n_pairs] = self.logits().sigmoid()
+        self._sampler.refresh()
 
-    def copy(self) -> "SharedEdges":
-        """An independent copy."""
-        assert isinstance(self.pairs, PairList)
-        other = SharedEdges(
-            self.pairs, self.names, self.features, self._start, self._n_judges, self._deviation
-        )
-        other.coefficients = self.coefficients
-        other._put()
-        other._moments, other._steps = self._moments.clone(), self._steps
-        other._entries = self._entries
+    def copy(self) -> "LogisticEdges":
+        """Copy β and the state of its Adam; pairs and features are shared."""
+        other = copy.copy(self)
+        other._sampler, other._moments = self._sampler.copy(), self._moments.clone()
         return other
 
     def state(self) -> dict[str, Any]:
-        """The coefficients and what moves them; pairs and features follow from the data."""
+        """β and the state of its Adam; pairs and features follow from the data."""
         return {
             "coefficients": self.coefficients.cpu(),
             "moments": self._moments.clone(),
             "steps": self._steps,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Become what `state` was taken from: a distribution over the same data."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a `state()` of a distribution over the same data."""
         self.coefficients = state["coefficients"].to(self.probs.device)
         self._moments, self._steps = state["moments"].clone(), state["steps"]
-        self._put()
+        self._update_probs()
 
 
 def starting_edges(
@@ -147,17 +160,18 @@ def starting_edges(
     dtype: torch.dtype,
     device: torch.device,
     directions: Directions | None = None,
-) -> SharedEdges:
-    """The distribution before learning: near neighbours by likeness, given edges by their weight.
+) -> LogisticEdges:
+    """Make the distribution before learning: near neighbours by similarity, given edges by weight.
 
     Arguments:
-        similar: of the nodes.
-        graph: symmetric CSR of given edges, weights in [0, 1]; None is none.
-        n_judges: rows whose loss judges the edges.
+        similar: similarities of the nodes.
+        graph: symmetric CSR of given edges, weights in [0, 1]; None where no graph is given.
+        n_judges: rows whose mean loss the hypergradients are of.
         dtype, device: of θ.
-        directions: of the nodes' features, as further features of pairs; None has none.
+        directions: directions of the nodes' features, as further features of pairs; None adds none.
     """
-    near = similar.matrix(ties=graph is None)  # a graph is not drowned in arbitrary neighbours
+    # Ties would add arbitrary neighbours; beside a graph they would outnumber its edges.
+    near = similar.matrix(ties=graph is None)
     n = similar.n_nodes
     pattern = sp.csr_array((np.ones(near.nnz), near.indices, near.indptr), shape=near.shape)
     given: Any = graph if graph is not None else sp.csr_array((n, n), dtype=np.float32)
@@ -182,7 +196,7 @@ def starting_edges(
         columns |= {f"direction {k}": column for k, column in enumerate(products.T)}
         starts += [0.0] * directions.rank
         deviations += [TRUST_DEVIATION] * directions.rank
-    return SharedEdges(
+    return LogisticEdges(
         pairs,
         list(columns),
         torch.tensor(np.stack(list(columns.values()), 1), dtype=dtype, device=device),
@@ -201,16 +215,16 @@ def new_edges(
     agreement: float,
     directions: Directions | None = None,
 ) -> NewEdges:
-    """Expected edges of nodes that come later: the same function of the same features of pairs.
+    """Compute the edge probabilities of new nodes by the function learned on the training nodes.
 
     Arguments:
-        similar: of the nodes of training.
+        similar: similarities of the training nodes.
         new: features of the new nodes, `(n_new, n_features)`.
         coefficients: β, "candidate" and "similarity" first, those of directions last.
-        probabilities: class probabilities of the nodes of training.
-        classify: class probabilities of the new nodes, given edges.
-        agreement: coefficient of agreement; 0: it was not learned with.
-        directions: that were learned with.
+        probabilities: class probabilities of the training nodes, `(n_nodes, n_classes)`.
+        classify: edges of the new nodes to their class probabilities, `(n_new, n_classes)`.
+        agreement: coefficient of agreement; 0 where training had none.
+        directions: those of training; None where it had none.
     """
     near, alike = similar.of_new(new)
     device, dtype = coefficients.device, coefficients.dtype
@@ -229,30 +243,32 @@ def new_edges(
 
 
 def middle(similar: Similarity) -> float:
-    """b, the similarity at which a pair is as likely an edge as not."""
+    """b, the similarity at which a pair starts with probability 1/2."""
     return MIDDLE_COSINE if similar.cosine else MIDDLE_KERNEL
 
 
 def _log_odds(same: Tensor) -> Tensor:
+    """Log-odds of probabilities that two nodes are of one class, kept within ±4."""
     return ((same + SMOOTH) / (1 - same + SMOOTH)).log()
 
 
-def with_agreement(edges: SharedEdges, probabilities: Tensor, weight: float = 1.0) -> SharedEdges:
-    """The distribution that also knows what its nodes were taken for.
+def with_agreement(
+    edges: LogisticEdges, probabilities: Tensor, weight: float = 1.0
+) -> LogisticEdges:
+    """Add agreement of predicted classes to the features of pairs.
 
-    The chance that the nodes of a pair are of one class, Σ_c p_ic p_jc, joins the features as
-    log-odds: edges within a predicted class gain, edges between classes lose.
+    The feature is the log-odds of Σ_c p_ic p_jc, the probability that both nodes of a pair are of
+    one class: edges within a predicted class gain, edges between classes lose.
 
     Arguments:
-        edges: so far.
+        edges: the distribution without it; not changed.
         probabilities: p, `(n_nodes, n_classes)`, rows sum to 1.
-        weight: the coefficient.
+        weight: coefficient of the new feature.
     """
-    assert isinstance(edges.pairs, PairList)
     row, col = edges.pairs.pairs(edges.pairs.positions().to(probabilities.device))
     same = (probabilities.index_select(0, row) * probabilities.index_select(0, col)).sum(1)
     odds = _log_odds(same)
-    return SharedEdges(
+    return LogisticEdges(
         edges.pairs,
         (*edges.names, "agreement"),
         torch.cat([edges.features, odds.unsqueeze(1).to(edges.features)], 1),

@@ -1,4 +1,4 @@
-"""How often each edge is there in graphs drawn from a learned distribution."""
+"""Count how often each edge occurs in graphs drawn from a learned distribution."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,19 @@ import numpy as np
 import scipy.sparse as sp
 
 from lds._random import mix, replayed
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
 
 CHUNK = 64
-"""Graphs drawn at once."""
+"""Graphs drawn at once; bounds the memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class EdgeMarginals:
-    """Edges counted over drawn graphs.
+    """Counts of edges over drawn graphs.
 
     Attributes:
-        counts: symmetric CSR of int64 `(n_nodes, n_nodes)`: draws that had the edge.
-        n_draws: of how many.
+        counts: symmetric CSR of int64 `(n_nodes, n_nodes)`: drawn graphs with the edge.
+        n_draws: graphs drawn.
     """
 
     counts: sp.csr_array
@@ -33,12 +33,12 @@ class EdgeMarginals:
 def edge_marginals(edges: EdgeDistribution, n_draws: int, seed: int = 0) -> EdgeMarginals:
     """Count the edges of `n_draws` graphs.
 
-    A draw's edges are independent with the probabilities θ, so the counts are binomial around them;
-    where draws are made connected they say how often an edge is there in the end.
+    Edges are independent with probabilities θ, so counts are binomial with mean n_draws · θ. Where
+    draws are completed to connected graphs, edges of the completion count as well.
 
     Arguments:
-        edges: what to draw from.
-        n_draws: at least 1.
+        edges: the distribution.
+        n_draws: graphs, at least 1.
         seed: of the draws.
 
     Raises:

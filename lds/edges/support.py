@@ -1,14 +1,14 @@
-"""Which pairs may become edges, and how a sparse choice follows the hypergradient.
+"""Which pairs a sparse support starts with, and how it follows the hypergradient.
 
-All pairs are the thesis's. A sparse support starts from the starting edges and near neighbours. On
-Cora without its graph a list that never changes costs one to two points of accuracy; so every few
-hypersteps the step is taken on all pairs (their gradient is low rank: no N×N tensor is needed to
-search it) and only the largest probabilities are kept.
+A sparse support starts from the starting edges and near neighbours. On Cora without its graph a
+list that never changes costs one to two points of accuracy. So every few hypersteps the step is
+taken on all pairs (their gradient has low rank, so the search needs no N×N tensor) and only the
+pairs with the largest probabilities are kept.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,125 +17,150 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lds._types import Features
-from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
-from lds.graphs.candidates import AllPairs, Candidates, PairList
+from lds.edges.recorder import EdgeGradient
+from lds.graphs.candidates import Candidates, PairList
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.largest_products import most_negative
 from lds.graphs.product import FactoredGradient
-from lds.nn.base import GCN_NAME
-from lds.structure.checks import keeps_all_pairs
 
 ALL_ROWS_UP_TO = 8192
+"""Nodes up to which a growth searches every pair."""
+
 SEARCHED_ROWS = 512
-"""Nodes up to which a growth looks at every pair, and beyond, at the pairs of how many nodes."""
+"""Nodes whose pairs a growth searches in larger graphs."""
 
 NEIGHBORS_UP_TO = 20_000
-"""Nodes; the search is exact and its time grows with their square."""
+"""Nodes up to which near neighbours are searched: the search is exact, its time O(n_nodes²)."""
 
 
-def candidates(
-    features: Features,
-    start: sp.csr_array,
-    config: LDSConfig,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Candidates:
-    """The pairs a run starts with: all, or those of `start` and of the nearest neighbours.
+def near_and_given(features: Features, start: sp.csr_array, n_near: int, metric: str) -> PairList:
+    """List the pairs of the starting edges and of near neighbours.
 
-    Neighbours are searched up to `NEIGHBORS_UP_TO` nodes; larger graphs have those of `start` alone
-    and grow from there.
+    Beyond `NEIGHBORS_UP_TO` nodes the list has the starting edges alone and grows from there.
+
+    Arguments:
+        features: X, `(n_nodes, n_features)`.
+        start: symmetric CSR of starting probabilities.
+        n_near: nearest neighbours of each node; at most n_nodes - 1 are taken.
+        metric: of the distances between rows of X.
     """
     n_nodes = start.shape[0]
-    if keeps_all_pairs(n_nodes, config, dtype, device):
-        return AllPairs(n_nodes)
     if n_nodes > NEIGHBORS_UP_TO:
         return PairList.of(start)
-    # Networks other than the GCN cannot ask for pairs later: they start with all that are allowed.
-    n_near = config.n_neighbors if config.backbone == GCN_NAME else config.pairs_per_node
-    near = knn_adjacency(features, min(n_near, n_nodes - 1), config.metric)
+    near = knn_adjacency(features, min(n_near, n_nodes - 1), metric)
     return PairList.of(sp.csr_array(start + near))
 
 
-def growth(edges: EdgeDistribution, config: LDSConfig) -> "Growth | None":
-    """How the support of `edges` changes; None where it does not."""
-    if not isinstance(edges.pairs, PairList) or config.grow_every == 0:
+def growth_for(pairs: PairList, probs: Tensor, pairs_per_node: int, every: int) -> "Growth | None":
+    """The growth of a list of pairs; None where it never grows.
+
+    Arguments:
+        pairs: the list at the start.
+        probs: θ at the start, `(pairs.size,)`; no pair with θ > 0 is cut by the budget.
+        pairs_per_node: pairs kept at most, times the number of nodes.
+        every: hypersteps between growths; 0 never grows.
+    """
+    if every == 0:
         return None
-    if config.estimator != "straight_through" or config.backbone != GCN_NAME:  # no factors
-        return None
-    budget = max(config.pairs_per_node * edges.n_nodes, int((edges.probs > 0).sum()))
-    return Growth(budget, config.grow_every)
+    return Growth(max(pairs_per_node * pairs.n_nodes, int((probs > 0).sum())), every)
+
+
+class Growing(Protocol):
+    """What a growth needs of a distribution."""
+
+    @property
+    def pairs(self) -> Candidates:
+        """The pairs that may become edges."""
+
+    @property
+    def probs(self) -> Tensor:
+        """θ, `(pairs.size,)`."""
+
+    @property
+    def expected_edges(self) -> float:
+        """Σ θ."""
+
+    def step(self, gradient: EdgeGradient, lr: float) -> None:
+        """Take the projected step on the pairs there are."""
+
+    def move_to(self, pairs: PairList, probs: Tensor) -> None:
+        """Take another list of pairs, with their probabilities."""
 
 
 class Growth:
-    """The projected step on θ that lets a sparse support grow and shrink.
+    """Let a list of candidate pairs grow and shrink along the hypergradient.
 
-    Every `grow_every`-th step is that of all pairs, followed by a projection onto few: the `budget`
-    largest probabilities stay, the others are 0 and forgotten. So are pairs that were at 0 both
-    after this step and after the one before it that grew.
+    Every `every`-th step is that of all pairs, followed by a projection onto few: the `budget`
+    largest probabilities stay, the others become 0 and leave the list. Pairs that are at 0 after
+    two growths in a row leave it, too.
 
     Beyond `ALL_ROWS_UP_TO` nodes each growth searches the pairs of `SEARCHED_ROWS` nodes, drawn
-    without replacement with chances proportional to the norm of their factors; the others wait for
-    a later growth.
+    without replacement with chances proportional to the norm of their factors; the other nodes wait
+    for a later growth.
 
     Arguments:
         budget: pairs kept at most.
-        every: hypersteps between growths.
+        every: hypersteps between growths, at least 1.
     """
 
     def __init__(self, budget: int, every: int) -> None:
         self.budget, self.every = budget, every
         self._steps = 0
-        self._idle: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-
-    def descend(
-        self, edges: EdgeDistribution, gradient: FactoredGradient, lr: float, seed: int
-    ) -> None:
-        """θ ← Proj(θ - lr · gradient), in place, on other pairs every few calls.
-
-        Arguments:
-            edges: θ over a `PairList`.
-            gradient: by the undirected pairs.
-            lr: η.
-            seed: draws the rows to search where there are too many.
-        """
-        if self.due():
-            self.grow(edges, gradient, lr, seed)
-        else:
-            edges.descend(gradient, lr)
+        self._idle: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # keys at 0 after a growth
 
     def due(self) -> bool:
-        """Count a step; whether it is one that grows."""
+        """Count one step; whether that step grows."""
         self._steps += 1
         return self._steps % self.every == 0
 
-    def grow(
-        self, edges: EdgeDistribution, gradient: FactoredGradient, lr: float, seed: int
-    ) -> None:
-        """The step that changes the pairs; arguments as of `descend`."""
-        assert isinstance(edges.pairs, PairList)
+    def grow(self, edges: Growing, gradient: EdgeGradient, lr: float, seed: int) -> None:
+        """Take the step that changes the pairs, in place.
+
+        Arguments:
+            edges: θ over a `PairList`.
+            gradient: ∂E/∂θ of the undirected pairs, as factors.
+            lr: η.
+            seed: draws the nodes whose pairs are searched, where there are too many.
+
+        Raises:
+            TypeError: the distribution is over all pairs, or the gradient has no factors.
+        """
+        pairs = as_list(edges.pairs)
+        if not isinstance(gradient, FactoredGradient):
+            raise TypeError(
+                "a support grows by a gradient of all pairs, a FactoredGradient, got "
+                f"{type(gradient).__name__}; grow_every=0 leaves the pairs as they are"
+            )
         rows = _rows(gradient.left, seed)
-        keys, slope = most_negative(gradient.left, gradient.right, self.budget, edges.pairs, rows)
-        edges.descend(gradient, lr)
-        if math.isfinite(edges.expected_edges):  # else the run ends, and says so
-            self._move(edges, keys, (-lr * slope).clamp_(max=1))
+        keys, slope = most_negative(gradient.left, gradient.right, self.budget, pairs, rows)
+        edges.step(gradient, lr)
+        if math.isfinite(edges.expected_edges):  # otherwise the run ends with an error
+            theta = (-lr * slope).clamp_(max=1)
+            edges.move_to(*self._largest(pairs, edges.probs, keys, theta))
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """What a checkpoint keeps."""
         return {"steps": self._steps, "idle": torch.from_numpy(self._idle)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Go back to a `state()`."""
         self._steps, self._idle = state["steps"], state["idle"].numpy()
 
-    def _move(self, edges: EdgeDistribution, keys: NDArray[np.int64], probs: Tensor) -> None:
-        """To the largest of θ on its pairs and on new ones, `keys` with `probs`."""
-        assert isinstance(edges.pairs, PairList)
-        mine = edges.probs[: edges.pairs.n_pairs].cpu().numpy()
-        stays = ~((mine == 0) & _among(edges.pairs.keys, self._idle))
-        keys = np.concatenate([edges.pairs.keys[stays], keys])
-        theta = np.concatenate([mine[stays], probs.cpu().numpy()])
-        order = np.argsort(keys, kind="stable")  # two ascending runs: merged
+    def _largest(
+        self, pairs: PairList, probs: Tensor, keys: NDArray[np.int64], new_probs: Tensor
+    ) -> tuple[PairList, Tensor]:
+        """Select the largest θ among the pairs of the list and new ones.
+
+        Arguments:
+            pairs, probs: the list and θ on it.
+            keys: of new pairs, ascending.
+            new_probs: θ on these, `(len(keys),)`.
+        """
+        mine = probs[: pairs.n_pairs].cpu().numpy()
+        stays = ~((mine == 0) & _among(pairs.keys, self._idle))
+        keys = np.concatenate([pairs.keys[stays], keys])
+        theta = np.concatenate([mine[stays], new_probs.cpu().numpy()])
+        order = np.argsort(keys, kind="stable")  # merges two ascending runs
         keys, theta = keys[order], theta[order]
         if len(keys) > self.budget:
             last = np.partition(theta, -self.budget)[-self.budget]
@@ -144,17 +169,32 @@ class Growth:
             kept[ties[: self.budget - np.count_nonzero(kept)]] = True
             keys, theta = keys[kept], theta[kept]
         self._idle = keys[theta == 0]
-        edges.move_to(PairList(edges.n_nodes, keys), torch.from_numpy(theta))
+        return PairList(pairs.n_nodes, keys), torch.from_numpy(theta)
+
+
+def as_list(pairs: Candidates) -> PairList:
+    """Return `pairs`, which must be a list.
+
+    Raises:
+        TypeError: they are all pairs.
+    """
+    if not isinstance(pairs, PairList):
+        raise TypeError(
+            "only a distribution over a list of pairs can take other pairs, got all pairs; give it "
+            "candidates"
+        )
+    return pairs
 
 
 def _among(keys: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which keys are among some of them; both ascending."""
+    """Which of `keys` are in `some`, a subset of them; both ascending."""
     found = np.zeros(len(keys), dtype=bool)
     found[np.searchsorted(keys, some)] = True
     return found
 
 
 def _rows(left: Sequence[Tensor], seed: int) -> Tensor | None:
+    """Draw the nodes whose pairs are searched, ascending int64; None is every node."""
     if left[0].shape[0] <= ALL_ROWS_UP_TO:
         return None
     norms = torch.stack([torch.linalg.vector_norm(u, dim=1) for u in left])

@@ -18,7 +18,8 @@ from lds.config import LDSConfig
 from lds.datasets.encoding import TableEncoding
 from lds.datasets.reading import FileFormat
 from lds.datasets.table import load_rows
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import starting_tree
 from lds.graphs.knn import neighbor_search
@@ -118,7 +119,7 @@ def predict_from_run(
     )  # fmt: skip
     config = LDSConfig(**settings["options"])
     tree = starting_tree(x, run.edge_probs, config.metric) if config.connected else None
-    edges = EdgeDistribution(run.edge_probs, candidates=PairList.of(run.edge_probs), tree=tree)
+    edges = FreeEdges(run.edge_probs, candidates=PairList.of(run.edge_probs), tree=tree)
     probabilities = predict_new_rows(
         read.features, x, run.predictions["labels"], config, run.weights, edges,
         run.predictions["probabilities"],

@@ -30,7 +30,7 @@ from sklearn.svm import SVC
 from lds._sources import REGISTRY
 from lds.config import LDSConfig
 from lds.datasets.base import NodeDataset, load
-from lds.edges.logistic import SharedEdges
+from lds.edges.logistic import LogisticEdges
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
@@ -110,7 +110,7 @@ def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:
         metric = "cosine" if sp.issparse(data.features) else "euclidean"
         graph = knn_adjacency(data.features, 10, metric)
     pairs = PairList.of(graph)
-    edges = SharedEdges(pairs, ["given"], torch.full((pairs.n_pairs, 1), SURE), torch.ones(1))
+    edges = LogisticEdges(pairs, ["given"], torch.full((pairs.n_pairs, 1), SURE), torch.ones(1))
     options = {"update_edges": False, "max_iter": 1, "agreement": 0.0}
     learner = _learner(replace(data, adjacency=graph), seed, options, edges)
     return learner.result(_run(learner)).probabilities
@@ -118,7 +118,7 @@ def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:
 
 def _learner(
     data: NodeDataset, seed: int, options: dict[str, Any] | None = None,
-    edges: SharedEdges | None = None,
+    edges: LogisticEdges | None = None,
 ) -> CommitteeLearner:  # fmt: skip
     return CommitteeLearner(
         data.features, data.labels, data.split, data.adjacency,

@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import psutil
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
@@ -11,15 +10,9 @@ from numpy.typing import NDArray
 from lds._labels import check_trains
 from lds._types import Features, Split
 from lds.config import LDSConfig
+from lds.edges import memory
 from lds.graphs.adjacency import check_adjacency
-from lds.graphs.candidates import AllPairs
 from lds.nn.base import GCN_NAME, check_backbone
-
-COPIES_OF_PROBS = 2
-"""θ and the best θ so far."""
-
-LISTED_BYTES = 3 * 8
-"""A pair of a list: its row, its column and its key, int64."""
 
 MESSAGES = 8
 """Numbers a pair, a hidden channel and a step that a network on edges keeps at least."""
@@ -27,9 +20,6 @@ MESSAGES = 8
 LOST = 1e-2
 """Rounding of the networks' precision, as a share of a column's range, from which on its values run
 together."""
-
-AUTO_SHARE = 0.25
-"""Of the memory available, what `support="auto"` gives to them before it goes sparse."""
 
 
 def check_problem(
@@ -134,45 +124,36 @@ def check_memory(
     Raises:
         ValueError: with the bytes needed and there, and the option that avoids them.
     """
-    if config.support != "all":
-        return
-    device = check_device(device)
-    needed, there = all_pairs_bytes(n_nodes, config, dtype, device)
-    if needed > there:
-        raise ValueError(
-            f"support='all' keeps a probability for every pair of {n_nodes} nodes and needs "
-            f"{needed:,} bytes, but {there:,} are available on {device}; support='sparse' needs "
-            "memory for its candidate pairs only"
-        )
+    if config.support == "all":
+        numbers = _numbers_per_pair(config)
+        memory.check_memory(config.support, n_nodes, dtype, check_device(device), numbers)
 
 
 def keeps_all_pairs(
     n_nodes: int, config: LDSConfig, dtype: torch.dtype, device: torch.device
 ) -> bool:
     """Whether a run is on all pairs: as told, or as memory allows where told "auto"."""
-    if config.support != "auto":
-        return config.support == "all"
-    needed, there = all_pairs_bytes(n_nodes, config, dtype, device)
-    return needed <= AUTO_SHARE * there
+    numbers = _numbers_per_pair(config)
+    return memory.keeps_all_pairs(config.support, n_nodes, dtype, device, numbers)
+
+
+def _numbers_per_pair(config: LDSConfig) -> int:
+    """Numbers that the network keeps for each pair of nodes."""
+    if config.backbone == GCN_NAME:
+        return 0
+    return MESSAGES * config.hidden_channels * (1 + config.truncation)
 
 
 def all_pairs_bytes(
     n_nodes: int, config: LDSConfig, dtype: torch.dtype, device: torch.device
 ) -> tuple[int, int]:
     """Bytes that all pairs need, and bytes available."""
-    copies = COPIES_OF_PROBS
-    if config.backbone != GCN_NAME:
-        copies += MESSAGES * config.hidden_channels * (1 + config.truncation)
-    needed = copies * AllPairs.bytes_needed(n_nodes, dtype.itemsize)
-    if device.type == "cuda":
-        return needed, torch.cuda.mem_get_info(device)[0]
-    return needed, psutil.virtual_memory().available
+    return memory.all_pairs_bytes(n_nodes, dtype, device, _numbers_per_pair(config))
 
 
 def sparse_bytes(n_nodes: int, config: LDSConfig, dtype: torch.dtype) -> int:
     """Bytes of a sparse support once it is full: θ, the best θ so far, and three numbers a pair."""
-    pairs = min(config.pairs_per_node * n_nodes, n_nodes * (n_nodes - 1) // 2)
-    return pairs * (COPIES_OF_PROBS * dtype.itemsize + LISTED_BYTES)
+    return memory.sparse_bytes(n_nodes, config.pairs_per_node, dtype)
 
 
 def check_device(device: torch.device | str) -> torch.device:

@@ -31,10 +31,9 @@ from lds._random import mix
 from lds._types import Features, Split
 from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
-from lds.edges.logistic import SharedEdges, new_edges, starting_edges, with_agreement
+from lds.edges.base import EdgeDistribution
+from lds.edges.logistic import LogisticEdges, new_edges, starting_edges, with_agreement
 from lds.graphs.batch import GraphBatch, weighted_graph
-from lds.graphs.candidates import PairList
 from lds.graphs.directions import Directions
 from lds.graphs.similarity import AUTO, Similarity
 from lds.nn.discriminant import Discriminant, fit_discriminant
@@ -96,7 +95,7 @@ class CommitteeLearner(Learner):
         device: torch.device,
         dtype: torch.dtype,
         held_out: sp.csr_array | None = None,
-        edges: SharedEdges | None = None,
+        edges: LogisticEdges | None = None,
     ) -> None:
         prepared = Inputs(features)
         inputs, self.whitening = prepared.of(features), None
@@ -120,7 +119,7 @@ class CommitteeLearner(Learner):
     def result(self, reason: str) -> LDSResult:
         """The committee on the distribution as it is: one noisy score is no reason to go back."""
         config, task, edges = self.config, self.whole, self.edges
-        assert isinstance(edges, SharedEdges)
+        assert isinstance(edges, LogisticEdges)
         assert isinstance(task.network, Committee)
         last, expected, agreement = edges, expected_graph(edges), 0.0
         members = before = self.refit(last, expected, 0)
@@ -151,7 +150,7 @@ class CommitteeLearner(Learner):
         )  # fmt: skip
         return replace(result, history=[*self.history, record])
 
-    def refit(self, edges: SharedEdges, expected: GraphBatch, turn: int) -> list[Member]:
+    def refit(self, edges: LogisticEdges, expected: GraphBatch, turn: int) -> list[Member]:
         """A member of each kind on a distribution, of which `expected` is the expected graph."""
         task = self.whole
         assert isinstance(task.network, Committee)
@@ -277,7 +276,7 @@ def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tenso
 
 
 def train_member(
-    task: Task, edges: SharedEdges, expected: GraphBatch, rows: Tensor, stopping: Tensor,
+    task: Task, edges: LogisticEdges, expected: GraphBatch, rows: Tensor, stopping: Tensor,
     config: LDSConfig, seed: int,
 ) -> Member:  # fmt: skip
     """One network on graphs drawn from `edges`, early stopped by what it says on the expected one.
@@ -308,9 +307,8 @@ def train_member(
     return calibrated(task, Member(task.network, found.params, found.steps), expected, stopping)
 
 
-def expected_graph(edges: SharedEdges) -> GraphBatch:
+def expected_graph(edges: LogisticEdges) -> GraphBatch:
     """Every pair an edge, with its probability as weight: one graph in the place of many draws."""
-    assert isinstance(edges.pairs, PairList)
     row, col = edges.pairs.pairs(edges.pairs.positions().to(edges.probs.device))
     return weighted_graph(row, col, edges.probs[: edges.pairs.n_pairs], edges.n_nodes)
 

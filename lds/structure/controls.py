@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lds._random import mix
 from lds._types import Features, Split
 from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.structure.checks import check_device
 from lds.structure.learner import Iteration, LDSResult, learn
 from lds.structure.predict import predict_proba
@@ -118,7 +118,7 @@ def fit_gcn(
     """
     device = check_device(device)
     task = task_on(features, labels, config, dtype, device)
-    edges = EdgeDistribution(start, dtype, device)
+    edges = FreeEdges(start, dtype, device)
     fixed = bool(((edges.probs == 0) | (edges.probs == 1)).all())
     n_draws = 1 if fixed else config.n_draws
     found = train(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lds._types import Features, Split
 from lds._version import __version__
 from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
 from lds.graphs.candidates import AllPairs
 
 ONLY_ENDS = ("max_iter", "patience")

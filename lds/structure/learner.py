@@ -21,12 +21,15 @@ from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate
 from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
-from lds.edges.estimated import BlackBoxEdges, GivenGraph, edge_distribution
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
+from lds.edges.estimated import GivenGraph, estimated_edges
+from lds.edges.free import FreeEdges
 from lds.edges.groups import PairGroups
-from lds.edges.support import candidates, growth
+from lds.edges.support import growth_for, near_and_given
+from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.connected import starting_tree
-from lds.structure.checks import check_device, check_problem
+from lds.nn.base import GCN_NAME
+from lds.structure.checks import check_device, check_problem, keeps_all_pairs
 from lds.structure.denoising import Denoiser
 from lds.structure.fingerprint import fingerprint
 from lds.structure.metrics import mutual_information
@@ -200,12 +203,8 @@ class Learner:
     ) -> None:
         self.config, self.start = config, start
         self.task = task or task_on(features, labels, config, dtype, device)
-        self.growth = None
         if edges is None:
-            pairs = candidates(features, start, config, dtype, device)
-            tree = starting_tree(features, start, config.metric) if config.connected else None
-            edges = edge_distribution(start, dtype, device, pairs, config, tree)
-            self.growth = growth(edges, config)
+            edges = self._starting_edges(features, start, dtype, device)
         self.edges = edges
         self.log_lr = torch.tensor(math.log(config.inner_lr), dtype=dtype, device=device)
         self.outer_lr = config.outer_lr
@@ -217,6 +216,27 @@ class Learner:
         self.history: list[Iteration] = []
         self.best = Best()
         self.on_member: Callable[[int, int], None] | None = None
+
+    def _starting_edges(
+        self, features: Features, start: sp.csr_array, dtype: torch.dtype, device: torch.device
+    ) -> EdgeDistribution:
+        """θ before learning."""
+        config, gcn = self.config, self.config.backbone == GCN_NAME
+        pairs: Candidates
+        if keeps_all_pairs(start.shape[0], config, dtype, device):
+            pairs = AllPairs(start.shape[0])
+        else:
+            # Networks other than the GCN cannot ask for pairs later.
+            n_near = config.n_neighbors if gcn else config.pairs_per_node
+            pairs = near_and_given(features, start, n_near, config.metric)
+        if config.estimator != "straight_through":
+            return estimated_edges(config.estimator, start, dtype, device, pairs, config.n_draws)
+        tree = starting_tree(features, start, config.metric) if config.connected else None
+        edges = FreeEdges(start, dtype, device, pairs, tree)
+        if gcn and isinstance(pairs, PairList):
+            every = config.grow_every
+            edges.growth = growth_for(pairs, edges.probs, config.pairs_per_node, every)
+        return edges
 
     def assign(self, train: NDArray[np.int64], validation: NDArray[np.int64]) -> None:
         """Rows whose labels the inner and the outer objective read from now on."""
@@ -313,7 +333,7 @@ class Learner:
         if self.config.update_edges:
             to_edges: Any = None
             to_lr: Tensor | None = None
-            if isinstance(self.edges, BlackBoxEdges):
+            if self.edges.needs_values:
                 to_edges = self._black_box(memory, state, iteration, t)
             elif self.config.truncation == 0:
                 to_edges, to_lr = outer.direct
@@ -322,17 +342,13 @@ class Learner:
             if self.config.learn_inner_lr and to_lr is not None:
                 self.log_lr = self.log_lr - self.config.learn_inner_lr * to_lr
             if to_edges is not None:
-                if self.growth is None:
-                    self.edges.descend(to_edges, self.outer_lr)
-                else:
-                    seed = mix(self.config.seed, iteration, t, -6)
-                    self.growth.descend(self.edges, to_edges, self.outer_lr, seed)
+                seed = mix(self.config.seed, iteration, t, -6)
+                self.edges.descend(to_edges, self.outer_lr, seed)
                 finite(self.edges.expected_edges, "hypergradient of θ", iteration, t)
         return outer_loss
 
-    def _black_box(self, memory: Any, state: Any, iteration: int, t: int) -> Tensor:
+    def _black_box(self, memory: Any, state: Any, iteration: int, t: int) -> Any:
         """The gradient from values of E after the window's steps, taken again on drawn graphs."""
-        assert isinstance(self.edges, BlackBoxEdges)
         steps = list(memory.trajectory.backwards())[::-1] if self.config.truncation else []
         first = steps[0].state if steps else state
         seed = mix(self.config.seed, iteration, t, -4)
@@ -360,7 +376,6 @@ class Learner:
         fresh = best.iteration == self.history[-1].iteration  # then the best θ is θ, stored once
         return {
             "edges": edges,
-            "growth": self.growth and self.growth.state(),
             "log_lr": self.log_lr.cpu(),
             "outer_lr": self.outer_lr,
             "history": [asdict(record) for record in self.history],
@@ -377,8 +392,6 @@ class Learner:
         """Back to where the `state` of a learner of the same problem was taken."""
         device, best = self.log_lr.device, state["best"]
         self.edges.restore(state["edges"])
-        if self.growth is not None:
-            self.growth.restore(state["growth"])
         self.log_lr, self.outer_lr = state["log_lr"].to(device), state["outer_lr"]
         self.history = [Iteration(**record) for record in state["history"]]
         params = {name: leaf.to(device) for name, leaf in best["params"].items()}

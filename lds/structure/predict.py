@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lds._random import replayed
 from lds._types import Features
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
 from lds.graphs.batch import GraphBatch
 from lds.nn.features import node_features
 from lds.nn.gcn import Attached, Likenesses

@@ -9,7 +9,7 @@ from torch import Tensor
 from lds._random import mix
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import Start, Step
-from lds.edges.free import EdgeDistribution
+from lds.edges.base import EdgeDistribution
 from lds.structure.predict import WORST, Score, score
 from lds.structure.task import Task
 

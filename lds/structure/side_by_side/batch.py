@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from lds._types import Split
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.tensors import Tree, tree_map
 from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.graphs.product import FactoredGradient
 from lds.nn.base import GCN_NAME
 from lds.structure.learner import Learner, Params, finite
@@ -58,6 +59,11 @@ class Slot:
     error: NonFiniteError | None = None
     _best: float = math.inf
     _waited: int = 0
+
+    @property
+    def edges(self) -> FreeEdges:
+        """Its θ."""
+        return cast(FreeEdges, self.learner.edges)
 
     @property
     def iteration(self) -> int:
@@ -109,7 +115,7 @@ class Batch:
         self.slots = list(slots)
         first = self.slots[0].learner
         self._task, self._config = first.task, first.config
-        self._edges = joint_edges([slot.learner.edges for slot in self.slots])
+        self._edges = joint_edges([slot.edges for slot in self.slots])
         self._log_lr = torch.stack([slot.learner.log_lr for slot in self.slots]).view(-1, 1, 1)
         self._capture = capture_on(self._log_lr.device)
         self._captured: CapturedWindow | None = None
@@ -180,7 +186,7 @@ class Batch:
         seeds = [[slot.seed(slot.t + k) for slot in self.slots] for k in range(n_steps)]
         seeds.append([slot.seed(slot.t + n_steps, -4) for slot in self.slots])
         random = [[torch.Generator().manual_seed(seed) for seed in one] for one in seeds]
-        graphs = [[EdgeDistribution.next_seed(generator) for generator in one] for one in random]
+        graphs = [[FreeEdges.next_seed(generator) for generator in one] for one in random]
         if device.type != "cpu":  # dropout is drawn there
             random = [[torch.Generator(device).manual_seed(seed) for seed in one] for one in seeds]
         return graphs, self._network.keep(random[:n_steps], self._config.hidden_channels)
@@ -201,7 +207,7 @@ class Batch:
         self.slots[place] = slot
         self._log_lr = self._log_lr.clone()
         self._log_lr[place] = slot.learner.log_lr
-        self._edges.put({place: slot.learner.edges})
+        self._edges.put({place: slot.edges})
         self._share([place])
         self._arrange()
         self.begin(place)
@@ -239,7 +245,7 @@ class Batch:
         """The learners' θ and learning rates are those of their places."""
         for place in places:
             learner = self.slots[place].learner
-            learner.edges.put(self._edges.probs(place))
+            self.slots[place].edges.put(self._edges.probs(place))
             learner.log_lr = self._log_lr[place, 0, 0].clone()
 
     def _descend(
@@ -259,14 +265,18 @@ class Batch:
         if to_edges is None:
             return
         lr = [0.0] * len(self.slots)
-        grown: dict[int, EdgeDistribution] = {}
+        grown: dict[int, FreeEdges] = {}
         for place in moving:
-            slot, learner = self.slots[place], self.slots[place].learner
-            if learner.growth is not None and learner.growth.due():
+            slot, learner, edges = (
+                self.slots[place],
+                self.slots[place].learner,
+                self.slots[place].edges,
+            )
+            if edges.growth is not None and edges.growth.due():
                 mine = self._edges.gradient_of(to_edges, place)
-                learner.edges.put(self._edges.probs(place))
-                learner.growth.grow(learner.edges, mine, learner.outer_lr, slot.seed(slot.t, -6))
-                grown[place] = learner.edges
+                edges.put(self._edges.probs(place))
+                edges.growth.grow(edges, mine, learner.outer_lr, slot.seed(slot.t, -6))
+                grown[place] = edges
             else:
                 lr[place] = learner.outer_lr
         self._edges.descend(to_edges, lr)

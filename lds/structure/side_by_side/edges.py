@@ -15,18 +15,19 @@ import torch
 from torch import Tensor
 
 from lds.discrete.thinning import ThinningRows
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.edges.list_sampler import ListedEntries
+from lds.edges.support import as_list
 from lds.graphs.batch import GraphBatch, graph_batch
 from lds.graphs.candidates import AllPairs, PairList
 from lds.graphs.product import FactoredGradient
-from lds.structure.side_by_side.lists import JoinedEntries, JoinedPairs
+from lds.structure.side_by_side.lists import JoinedPairs
 
 
 class JointEdges(ABC):
     """θ of R replicates on the same N nodes.
 
-    Each replicate's draw and step are those of its own `EdgeDistribution`.
+    Each replicate's draw and step are those of its own `FreeEdges`.
 
     Attributes:
         n_nodes: N.
@@ -40,10 +41,10 @@ class JointEdges(ABC):
 
     @abstractmethod
     def probs(self, member: int) -> Tensor:
-        """θ of one replicate, as its `EdgeDistribution` holds it; may share memory with this."""
+        """θ of one replicate, as its `FreeEdges` holds it; may share memory with this."""
 
     @abstractmethod
-    def put(self, changed: Mapping[int, EdgeDistribution]) -> None:
+    def put(self, changed: Mapping[int, FreeEdges]) -> None:
         """Other θ, on other pairs perhaps, in the places of some replicates."""
 
     @abstractmethod
@@ -77,7 +78,7 @@ class JointEdges(ABC):
         )
 
 
-def joint_edges(members: Sequence[EdgeDistribution]) -> JointEdges:
+def joint_edges(members: Sequence[FreeEdges]) -> JointEdges:
     """θ of `members`, which are all on all pairs, or all on lists of pairs."""
     listed = isinstance(members[0].pairs, PairList)
     return JointListed(members) if listed else JointAll(members)
@@ -86,7 +87,7 @@ def joint_edges(members: Sequence[EdgeDistribution]) -> JointEdges:
 class JointAll(JointEdges):
     """θ on all pairs, one row a replicate."""
 
-    def __init__(self, members: Sequence[EdgeDistribution]) -> None:
+    def __init__(self, members: Sequence[FreeEdges]) -> None:
         self._pairs = cast(AllPairs, members[0].pairs)
         self.n_nodes = self._pairs.n_nodes
         self._hold(torch.stack([edges.probs for edges in members]))
@@ -110,7 +111,7 @@ class JointAll(JointEdges):
         """A row of θ."""
         return self._probs[member]
 
-    def put(self, changed: Mapping[int, EdgeDistribution]) -> None:
+    def put(self, changed: Mapping[int, FreeEdges]) -> None:
         """Copied into their rows."""
         for member, edges in changed.items():
             self._probs[member] = edges.probs
@@ -141,19 +142,20 @@ class JointAll(JointEdges):
 class JointListed(JointEdges):
     """θ on lists of pairs, one after the other."""
 
-    def __init__(self, members: Sequence[EdgeDistribution]) -> None:
+    def __init__(self, members: Sequence[FreeEdges]) -> None:
         self.n_nodes = members[0].n_nodes
         self._lists: list[PairList] = []
         self._entries: list[ListedEntries] = []
         for edges in members:
-            self._lists.append(cast(PairList, edges.pairs))
-            self._entries.append(ListedEntries(self._lists[-1], edges.probs.device))
-        self._join([edges.probs[: edges.pairs.n_pairs] for edges in members])  # type: ignore[attr-defined]
+            self._lists.append(as_list(edges.pairs))
+            self._entries.append(ListedEntries.of(self._lists[-1], edges.probs.device))
+        sizes = [pairs.n_pairs for pairs in self._lists]
+        self._join([edges.probs[:size] for edges, size in zip(members, sizes, strict=True)])
 
     def _join(self, probs: Sequence[Tensor]) -> None:
         self._probs = torch.cat(list(probs))
         self._sizes = [pairs.n_pairs for pairs in self._lists]
-        self._all_entries = JoinedEntries(self._entries)
+        self._all_entries = ListedEntries.disjoint_union(self._entries)
         self._pairs = JoinedPairs(self._lists, self._probs.device)
 
     def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
@@ -173,13 +175,13 @@ class JointListed(JointEdges):
         padded[: len(part)] = part
         return padded
 
-    def put(self, changed: Mapping[int, EdgeDistribution]) -> None:
+    def put(self, changed: Mapping[int, FreeEdges]) -> None:
         """The lists joined anew; the tables of the others stay."""
         probs = list(self._probs.split(self._sizes))
         for member, edges in changed.items():
-            pairs = cast(PairList, edges.pairs)
+            pairs = as_list(edges.pairs)
             self._lists[member] = pairs
-            self._entries[member] = ListedEntries(pairs, self._probs.device)
+            self._entries[member] = ListedEntries.of(pairs, self._probs.device)
             probs[member] = edges.probs[: pairs.n_pairs]
         self._join(probs)
 

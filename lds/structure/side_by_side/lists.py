@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lds.edges.list_sampler import ListedEntries
 from lds.graphs.batch import csr
 from lds.graphs.candidates import PairList, add_sampled
 
@@ -17,28 +16,6 @@ def first_of(sizes: Sequence[int]) -> list[int]:
         starts.append(total)
         total += size
     return starts
-
-
-class JoinedEntries(ListedEntries):
-    """`ListedEntries` of several lists on n nodes each, the nodes of list r from r · n on.
-
-    Arguments:
-        parts: one a list.
-    """
-
-    def __init__(self, parts: Sequence[ListedEntries]) -> None:
-        n, sizes = parts[0]._n_nodes, [part._n_pairs for part in parts]
-        n_pairs = sum(sizes)
-        self._pair = torch.cat(
-            [
-                torch.where(part._pair == size, n_pairs, part._pair + first)  # loops: the last
-                for part, size, first in zip(parts, sizes, first_of(sizes), strict=True)
-            ]
-        )
-        before = first_of([len(part._pair) for part in parts])
-        self._last = torch.cat([part._last + k for part, k in zip(parts, before, strict=True)])
-        self._col = torch.cat([part._col + r * n for r, part in enumerate(parts)])
-        self._n_nodes, self._n_pairs = n * len(parts), n_pairs
 
 
 class JoinedPairs:

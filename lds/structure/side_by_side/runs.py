@@ -24,14 +24,9 @@ from numpy.typing import NDArray
 from lds._types import Features, Split
 from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
+from lds.edges.memory import AUTO_SHARE, COPIES_OF_PROBS
 from lds.nn.base import backbone
-from lds.structure.checks import (
-    AUTO_SHARE,
-    COPIES_OF_PROBS,
-    all_pairs_bytes,
-    check_device,
-    check_problem,
-)
+from lds.structure.checks import all_pairs_bytes, check_device, check_problem
 from lds.structure.learner import Iteration, LDSResult, Learner, Params
 from lds.structure.side_by_side.batch import NEEDED, Batch, Slot, unknown
 from lds.structure.task import Task, task_on
