@@ -20,8 +20,8 @@ from lds.edges.estimated import (
     MARGIN,
     PATHWISE,
     TEMPERATURE,
-    BlackBoxEdges,
     PathwiseEdges,
+    ValueEdges,
 )
 from lds.graphs.candidates import AllPairs, PairList
 from lds.graphs.knn import knn_adjacency
@@ -98,7 +98,7 @@ def test_the_gradient_is_dense_autograd_with_the_slope_of_each_draw(estimator, s
     value = cross_entropy(logits(w, 99)[val], labels[val])
     (expected,) = torch.autograd.grad(value, theta)
     torch.testing.assert_close(outer.value, value.detach(), rtol=1e-12, atol=0)
-    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours.values, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("estimator", BLACK_BOX)
@@ -114,7 +114,7 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
         SMALL, truncation=TAU, estimator=estimator, support="sparse", inner_lr=0.1, n_draws=4
     )
     learner = Learner(x.numpy(), labels.numpy(), split, start, config, CPU, F64)
-    edges = learner.edges = BlackBoxEdges(start, F64, CPU, PairList.of(start), estimator)
+    edges = learner.edges = ValueEdges(start, F64, CPU, PairList.of(start), estimator)
     method = Reverse(truncation=TAU)
     params = learner.task.network.init(torch.Generator().manual_seed(1), F64, CPU)
     first = Start(learner.dynamics, params, learner.hyper, 0)
@@ -127,7 +127,7 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
     mean = 0.0
     for bits in itertools.product([0.0, 1.0], repeat=3):
         z = torch.tensor(bits, dtype=F64)
-        graph = type("One", (), {"draw": lambda self, z=z: edges._graph(z)})()
+        graph = type("One", (), {"draw": lambda self, z=z: edges.graph_of(z)})()
         now, hyper = first.run(), {**learner.hyper, "edges": graph}
         for t in range(TAU):
             with replayed(100 + t):
@@ -135,7 +135,7 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
         value = float(learner.outer(learner.dynamics.params(now), hyper))
         mean = mean + (theta * z + (1 - theta) * (1 - z)).prod() * value
     (expected,) = torch.autograd.grad(mean, theta)
-    found = torch.stack([learner._black_box(memory, state, 0, t) for t in range(150)])
+    found = torch.stack([learner._black_box(memory, state, 0, t).values for t in range(150)])
     error = found.std(0) / len(found) ** 0.5
     assert bool(((found.mean(0) - expected).abs() <= 4 * error).all())
     assert bool((expected.abs() > 4 * error).any()), "the check would see a gradient of 0"
