@@ -331,3 +331,10 @@ def test_a_start_of_other_weights_than_one_is_kept_in_float32():
 
 def test_pairs_default_to_all():
     assert isinstance(distribution(random_theta(5)).pairs, AllPairs)
+
+
+def test_values_of_an_objective_give_no_gradient():
+    edges = distribution(random_theta(5))
+    assert not edges.needs_values
+    with pytest.raises(TypeError, match=r"FreeEdges takes its gradient from derivatives"):
+        edges.estimate(lambda graph: 0.0, 2, 0)
