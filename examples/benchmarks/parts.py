@@ -110,7 +110,7 @@ def parse() -> argparse.Namespace:
 
 def grow_to_budget(learner: Any, run: Callable[[int], Any]) -> None:
     """Fill a sparse support, and let it grow no more."""
-    growth = getattr(learner, "growth", None)
+    growth = getattr(learner.edges, "growth", None)
     if growth is not None:
         growth.every = 1
         run(10_000)
@@ -119,10 +119,11 @@ def grow_to_budget(learner: Any, run: Callable[[int], Any]) -> None:
 
 def watched() -> Clock:
     """A clock on the functions that do each part."""
-    import lds.edges.free
+    import lds.edges.recorder
     import lds.structure.learner
     from lds.bilevel.reverse import Reverse
-    from lds.edges.free import EdgeDistribution
+    from lds.edges.free import FreeEdges
+    from lds.edges.sampler import EdgeSampler
     from lds.graphs.candidates import AllPairs, PairList
 
     clock = Clock()
@@ -135,9 +136,9 @@ def watched() -> Clock:
         clock.watch(step, "run", "inner steps")
     clock.watch(Reverse, "gradient", "reverse sweep")
     clock.watch(lds.structure.learner, "evaluate", "reverse sweep")
-    clock.watch(lds.edges.free, "factored_gradient", "factors")
-    clock.watch(EdgeDistribution, "_build", "sampling")
-    clock.watch(EdgeDistribution, "descend", "update of θ")
+    clock.watch(lds.edges.recorder, "factored_gradient", "factors")
+    clock.watch(EdgeSampler, "_build", "sampling")
+    clock.watch(FreeEdges, "step", "update of θ")
     for kind in (AllPairs, PairList):
         # Where parts are put side by side first, that is work of the product too.
         name = "add_products" if hasattr(kind, "add_products") else "add_product"

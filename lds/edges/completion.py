@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lds.graphs.batch import GraphBatch, graph_batch, positions
 from lds.graphs.candidates import Candidates
-from lds.graphs.connected import Pairs, complete, components, first_forest
+from lds.graphs.connected import Pairs, complete, first_forest, components
 
 LEVELS = (0.1, 1e-3, 0.0)
 """Thresholds on θ for the search for its maximum spanning tree: pairs above the first, then pairs

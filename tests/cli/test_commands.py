@@ -21,7 +21,7 @@ from lds.cli import main
 from lds.config import LDSConfig
 from lds.datasets.base import load
 from lds.datasets.splits import three_way
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.estimators.classifier import LDSClassifier
 from lds.run_folder import load_features, load_run, load_settings
 
@@ -307,7 +307,7 @@ def test_doctor_tells_what_theta_would_take(lds):
     assert found["threads"] == torch.get_num_threads()
     assert found["devices"]["cpu"]["available_bytes"] > 0
     small, huge = found["support"]
-    probs = EdgeDistribution(sp.csr_array((300, 300), dtype=np.float32)).probs
+    probs = FreeEdges(sp.csr_array((300, 300), dtype=np.float32)).probs
     assert small["all_pairs_bytes"] == 2 * probs.nbytes
     assert (small["all_pairs_fit"], small["auto"]) == (True, "all")
     assert (huge["all_pairs_fit"], huge["auto"]) == (False, "sparse")

@@ -20,11 +20,14 @@ from lds.edges.estimated import (
     MARGIN,
     PATHWISE,
     TEMPERATURE,
-    BlackBoxEdges,
     PathwiseEdges,
+    ValueEdges,
+    estimated_edges,
 )
 from lds.graphs.candidates import AllPairs, PairList
+from lds.graphs.edge_weights import PairGradient
 from lds.graphs.knn import knn_adjacency
+from lds.graphs.product import FactoredGradient
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
 from lds.structure.learner import Learner, learn
@@ -98,7 +101,7 @@ def test_the_gradient_is_dense_autograd_with_the_slope_of_each_draw(estimator, s
     value = cross_entropy(logits(w, 99)[val], labels[val])
     (expected,) = torch.autograd.grad(value, theta)
     torch.testing.assert_close(outer.value, value.detach(), rtol=1e-12, atol=0)
-    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours.values, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("estimator", BLACK_BOX)
@@ -114,7 +117,7 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
         SMALL, truncation=TAU, estimator=estimator, support="sparse", inner_lr=0.1, n_draws=4
     )
     learner = Learner(x.numpy(), labels.numpy(), split, start, config, CPU, F64)
-    edges = learner.edges = BlackBoxEdges(start, F64, CPU, PairList.of(start), estimator)
+    edges = learner.edges = ValueEdges(start, F64, CPU, PairList.of(start), estimator)
     method = Reverse(truncation=TAU)
     params = learner.task.network.init(torch.Generator().manual_seed(1), F64, CPU)
     first = Start(learner.dynamics, params, learner.hyper, 0)
@@ -127,7 +130,7 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
     mean = 0.0
     for bits in itertools.product([0.0, 1.0], repeat=3):
         z = torch.tensor(bits, dtype=F64)
-        graph = type("One", (), {"draw": lambda self, z=z: edges._graph(z)})()
+        graph = type("One", (), {"draw": lambda self, z=z: edges.graph_of(z)})()
         now, hyper = first.run(), {**learner.hyper, "edges": graph}
         for t in range(TAU):
             with replayed(100 + t):
@@ -135,7 +138,7 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
         value = float(learner.outer(learner.dynamics.params(now), hyper))
         mean = mean + (theta * z + (1 - theta) * (1 - z)).prod() * value
     (expected,) = torch.autograd.grad(mean, theta)
-    found = torch.stack([learner._black_box(memory, state, 0, t) for t in range(150)])
+    found = torch.stack([learner._black_box(memory, state, 0, t).values for t in range(150)])
     error = found.std(0) / len(found) ** 0.5
     assert bool(((found.mean(0) - expected).abs() <= 4 * error).all())
     assert bool((expected.abs() > 4 * error).any()), "the check would see a gradient of 0"
@@ -185,6 +188,50 @@ def test_too_many_pairs_are_refused_before_the_run(estimator, monkeypatch):
     with pytest.raises(ValueError, match=message):
         fit(dataclasses.replace(SMALL, estimator=estimator))
     fit(dataclasses.replace(SMALL, max_iter=1))  # straight-through needs none
+
+
+@pytest.mark.parametrize("estimator", OTHERS)
+def test_what_an_estimator_is_made_of(estimator):
+    _, _, start = problem()
+    edges = estimated_edges(estimator, start, F64, CPU, PairList.of(start), 4)
+    assert edges.needs_values == (estimator in BLACK_BOX)
+    assert isinstance(edges, ValueEdges if edges.needs_values else PathwiseEdges)
+    if not edges.needs_values:
+        with pytest.raises(TypeError, match=r"PathwiseEdges takes its gradient from derivatives"):
+            edges.estimate(lambda graph: 0.0, 4, 0)
+
+
+@pytest.mark.parametrize("estimator", OTHERS)
+def test_a_copy_draws_from_the_same_probabilities_and_a_state_goes_back_to_them(estimator):
+    _, _, start = problem()
+    pairs = AllPairs(N)
+    edges = estimated_edges(estimator, start, F64, CPU, pairs, 4)
+    before, state, kept = edges.probs.clone(), edges.state(), edges.copy()
+    several = edges.drawn(3, 0).matrix.to_dense()
+    gradient = PairGradient(torch.linspace(-1, 1, N * (N - 1) // 2, dtype=F64))
+    single = edges.drawn(1, 0).matrix.to_dense()
+    edges.descend(gradient, 0.5)
+    moved = (before[pairs.positions()] - 0.5 * gradient.values).clamp(MARGIN, 1 - MARGIN)
+    assert torch.equal(edges.probs[pairs.positions()], moved)
+    assert not torch.equal(edges.drawn(1, 0).matrix.to_dense(), single)
+    assert torch.equal(kept.probs, before)
+    assert torch.equal(kept.drawn(3, 0).matrix.to_dense(), several)
+    edges.restore(state)
+    assert torch.equal(edges.probs, before)
+    assert torch.equal(edges.drawn(1, 0).matrix.to_dense(), single)
+
+
+def test_a_step_takes_a_gradient_in_factors_as_well():
+    _, _, start = problem()
+    row, col = torch.from_numpy(np.array(np.triu_indices(N, 1)))
+    u, v = torch.randn(2, N, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+    values = (u @ v.T + v @ u.T)[row, col]
+    found = []
+    for gradient in (FactoredGradient((u, v), (v, u)), PairGradient(values)):
+        edges = estimated_edges("reinmax", start, F64, CPU, AllPairs(N), 4)
+        edges.descend(gradient, 0.1)
+        found.append(edges.probs)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-15)
 
 
 def test_options():

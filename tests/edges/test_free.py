@@ -8,7 +8,8 @@ from scipy import stats
 
 from lds._random import replayed
 from lds.discrete.thinning import ThinningTable
-from lds.edges.free import RECENT_DRAWS, EdgeDistribution
+from lds.edges.free import FreeEdges
+from lds.edges.sampler import RECENT_DRAWS
 from lds.graphs.batch import GraphBatch
 from lds.graphs.candidates import AllPairs, PairList
 from lds.graphs.product import FactoredGradient
@@ -23,9 +24,9 @@ def random_theta(n_nodes: int, p: float = 0.5, seed: int = 0) -> np.ndarray:
     return upper + upper.T
 
 
-def distribution(theta: np.ndarray, dtype=torch.float64, listed: bool = False) -> EdgeDistribution:
+def distribution(theta: np.ndarray, dtype=torch.float64, listed: bool = False) -> FreeEdges:
     start = sp.csr_array(theta)
-    return EdgeDistribution(start, dtype, candidates=PairList.of(start) if listed else None)
+    return FreeEdges(start, dtype, candidates=PairList.of(start) if listed else None)
 
 
 def adjacency(graph: GraphBatch) -> torch.Tensor:
@@ -117,7 +118,7 @@ def test_a_graph_from_a_list_has_the_pairs_whose_uniforms_are_below_theta(p, n_d
     theta = random_theta(n, p=p)
     theta[:5] = theta[:, :5] = 0
     listed = (theta > 0) | (np.abs(np.subtract.outer(np.arange(n), np.arange(n))) == 7)
-    edges = EdgeDistribution(
+    edges = FreeEdges(
         sp.csr_array(theta), torch.float64, candidates=PairList.of(sp.csr_array(listed))
     )
     row, col = np.nonzero(np.triu(listed, 1))
@@ -330,3 +331,10 @@ def test_a_start_of_other_weights_than_one_is_kept_in_float32():
 
 def test_pairs_default_to_all():
     assert isinstance(distribution(random_theta(5)).pairs, AllPairs)
+
+
+def test_values_of_an_objective_give_no_gradient():
+    edges = distribution(random_theta(5))
+    assert not edges.needs_values
+    with pytest.raises(TypeError, match=r"FreeEdges takes its gradient from derivatives"):
+        edges.estimate(lambda graph: 0.0, 2, 0)

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from lds._types import Split
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.edges.groups import PairGroups
 from lds.graphs.candidates import PairList
 
@@ -42,7 +42,7 @@ def by_hand(labels, split, theta, held_out):
 def test_means_are_those_of_a_loop_over_pairs(support):
     labels, split, theta, held_out = problem()
     pairs = None if support == "all" else PairList.of(theta)
-    edges = EdgeDistribution(theta, candidates=pairs)
+    edges = FreeEdges(theta, candidates=pairs)
     found = PairGroups(labels, split, held_out).means(edges)
     expected = by_hand(labels, split, theta, held_out)
     assert list(found) == list(expected)
@@ -51,7 +51,7 @@ def test_means_are_those_of_a_loop_over_pairs(support):
 
 def test_labels_without_a_role_in_learning_are_not_read():
     labels, split, theta, _ = problem()
-    edges = EdgeDistribution(theta)
+    edges = FreeEdges(theta)
     changed = labels.copy()
     changed[split.test] = 3 - changed[split.test]
     assert PairGroups(labels, split).means(edges) == PairGroups(changed, split).means(edges)
@@ -61,4 +61,4 @@ def test_groups_without_pairs_are_left_out():
     labels, every = np.arange(4), np.arange(4)
     split = Split(every[:2], every[2:3], every[3:], every[:0])
     theta = sp.csr_array(np.ones((4, 4)) - np.eye(4))
-    assert PairGroups(labels, split).means(EdgeDistribution(theta)) == {"different": 1.0}
+    assert PairGroups(labels, split).means(FreeEdges(theta)) == {"different": 1.0}

@@ -42,7 +42,7 @@ def test_a_mask_and_further_edges_make_the_graph_of_those_edges(
     draw = torch.arange(n_more) % n_draws
     key = torch.from_numpy(every)[torch.randperm(len(every), generator=generator)[:n_more]]
     more = (draw, key // N, key % N)
-    entries = ListedEntries(known, torch.device("cpu"))
+    entries = ListedEntries.of(known, torch.device("cpu"))
     got = entries.graphs(there, torch.float32, more if n_more else None)
     listed_draw, place = there.nonzero(as_tuple=True)
     listed = torch.from_numpy(known.keys)[place]
@@ -56,7 +56,7 @@ def test_certain_pairs_are_always_drawn_and_impossible_ones_never():
     probs = torch.zeros(known.n_pairs + 5)  # buffers are longer than the list
     probs[: known.n_pairs : 2] = 1
     probs[known.n_pairs :] = 1
-    graph = ListedEntries(known, torch.device("cpu")).draw(probs, 3, torch.Generator())
+    graph = ListedEntries.of(known, torch.device("cpu")).draw(probs, 3, torch.Generator())
     draw, row, col = graph.edges()
     expected = known.keys[::2].tolist()
     for s in range(3):

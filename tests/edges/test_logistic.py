@@ -20,7 +20,7 @@ from lds.edges.logistic import (
     MIDDLE_KERNEL,
     SLOPE,
     SMOOTH,
-    SharedEdges,
+    LogisticEdges,
     new_edges,
     starting_edges,
     with_agreement,
@@ -45,16 +45,16 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def random_edges(n_judges: int = 0, seed: int = 0, deviation=DEVIATION) -> SharedEdges:
+def random_edges(n_judges: int = 0, seed: int = 0, deviation=DEVIATION) -> LogisticEdges:
     """Two features and coefficients on a third of all pairs."""
     rng = np.random.default_rng(seed)
     pairs = PairList.of(sp.csr_array(np.triu(rng.random((N, N)) < 0.3, 1)))
     features = torch.from_numpy(rng.standard_normal((pairs.n_pairs, 2)))
     start = torch.tensor([-0.4, 0.9], dtype=torch.float64)
-    return SharedEdges(pairs, ["one", "other"], features, start, n_judges, deviation)
+    return LogisticEdges(pairs, ["one", "other"], features, start, n_judges, deviation)
 
 
-def pairs_of(edges: SharedEdges) -> tuple[torch.Tensor, torch.Tensor]:
+def pairs_of(edges: LogisticEdges) -> tuple[torch.Tensor, torch.Tensor]:
     return edges.pairs.pairs(edges.pairs.positions())
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.edges.marginals import edge_marginals
 
 N = 12
@@ -16,7 +16,7 @@ THETA = _upper + _upper.T
 
 def test_counts_are_binomial_around_theta():
     n_draws = 2000
-    found = edge_marginals(EdgeDistribution(sp.csr_array(THETA)), n_draws)
+    found = edge_marginals(FreeEdges(sp.csr_array(THETA)), n_draws)
     counts = found.counts.toarray()
     assert found.n_draws == n_draws
     assert counts.dtype == np.int64
@@ -33,7 +33,7 @@ def test_counts_are_binomial_around_theta():
 
 
 def test_draws_beyond_one_chunk_are_new_ones_and_the_seed_decides():
-    edges = EdgeDistribution(sp.csr_array(THETA))
+    edges = FreeEdges(sp.csr_array(THETA))
     first, twice = edge_marginals(edges, 64), edge_marginals(edges, 128)
     assert (twice.counts - 2 * first.counts).nnz > 0
     again, other = edge_marginals(edges, 64), edge_marginals(edges, 64, seed=1)

@@ -9,7 +9,8 @@ import scipy.sparse as sp
 import torch
 
 from lds._random import replayed
-from lds.edges.free import EdgeDistribution
+from lds.edges.completion import maximum_tree
+from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import first_forest, starting_tree
 from lds.graphs.knn import knn_adjacency
@@ -64,7 +65,7 @@ def draws_of(edges, n_draws, seed=0):
 
 
 def test_draws_follow_the_law_that_enumeration_gives():
-    edges = EdgeDistribution(matrix(THETA), torch.float64, tree=TREE)
+    edges = FreeEdges(matrix(THETA), torch.float64, tree=TREE)
     n_draws, law, count = 4000, exact_law(), {}
     for chunk in range(40):
         for graph in draws_of(edges, n_draws // 40, chunk):
@@ -108,7 +109,7 @@ def test_every_draw_is_connected_by_the_fewest_edges_and_connected_ones_stay():
     upper = np.triu(rng.random((n, n)) * (rng.random((n, n)) < 0.08), 1)
     theta = sp.csr_array(upper + upper.T)
     tree = starting_tree(rng.standard_normal((n, 3)), theta, "euclidean")
-    plain, whole = EdgeDistribution(theta), EdgeDistribution(theta, tree=tree)
+    plain, whole = FreeEdges(theta), FreeEdges(theta, tree=tree)
     added = []
     for before, after in zip(draws_of(plain, 50), draws_of(whole, 50), strict=True):
         graph = nx.Graph(list(after))
@@ -120,8 +121,8 @@ def test_every_draw_is_connected_by_the_fewest_edges_and_connected_ones_stay():
         assert len(after) - len(before) == nx.number_connected_components(old) - 1
         added.append(len(after) - len(before))
     assert min(added) > 0
-    dense = EdgeDistribution(sp.csr_array(np.full((n, n), 0.9)), tree=tree)
-    free = EdgeDistribution(sp.csr_array(np.full((n, n), 0.9)))
+    dense = FreeEdges(sp.csr_array(np.full((n, n), 0.9)), tree=tree)
+    free = FreeEdges(sp.csr_array(np.full((n, n), 0.9)))
     assert list(draws_of(dense, 5)) == list(draws_of(free, 5))
 
 
@@ -134,8 +135,8 @@ def test_the_tree_follows_theta_and_is_maximal(listed):
     theta = sp.csr_array(upper + upper.T)
     tree = starting_tree(rng.standard_normal((n, 3)), theta, "euclidean")
     pairs = PairList.of(theta) if listed else None
-    edges = EdgeDistribution(theta, torch.float64, candidates=pairs, tree=tree)
-    row, col = edges._search_tree()
+    edges = FreeEdges(theta, torch.float64, candidates=pairs, tree=tree)
+    row, col = maximum_tree(edges.pairs, edges.probs, tree)
     found = np.asarray(theta[row, col]).ravel()
     expected = nx.maximum_spanning_edges(nx.from_scipy_sparse_array(theta), data=True)
     total = sorted((data["weight"] for *_, data in expected), reverse=True)

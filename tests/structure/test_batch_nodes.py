@@ -14,7 +14,7 @@ from lds.bilevel.adaptive import Adam
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Step, evaluate
 from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.nn.features import node_features
@@ -33,11 +33,11 @@ def problem(batch_nodes: int, sparse: bool = False):
     x = rng.standard_normal((N, F)) * (rng.random((N, F)) < (0.2 if sparse else 1))
     labels = torch.from_numpy(rng.integers(0, C, N))
     features = node_features(sp.csr_array(x) if sparse else x, torch.float64)
-    edges = EdgeDistribution(theta, torch.float64, candidates=PairList.of(theta))
+    edges = FreeEdges(theta, torch.float64, candidates=PairList.of(theta))
     return Task(features, labels, GCN(F, H, C, dropout=0.0), 5e-3, batch_nodes), edges
 
 
-def hypergradient(task: Task, edges: EdgeDistribution):
+def hypergradient(task: Task, edges: FreeEdges):
     params = task.network.init(torch.Generator().manual_seed(1), torch.float64, torch.device("cpu"))
     dynamics = Adam(task.inner(torch.arange(12)), lr=0.02)
     hyper, method = {"edges": edges}, Reverse(truncation=3)

@@ -21,7 +21,7 @@ from lds.edges.logistic import (
     MIDDLE_KERNEL,
     SLOPE,
     TRUST_DEVIATION,
-    SharedEdges,
+    LogisticEdges,
     starting_edges,
     with_agreement,
 )
@@ -475,7 +475,7 @@ def test_the_last_distribution_agrees_with_what_the_turn_before_took_the_nodes_f
 
 def test_agreement_joins_the_features_after_the_first_refit():
     plain, agreed = fit(ALONE), fit()
-    assert isinstance(plain.edges, SharedEdges)
+    assert isinstance(plain.edges, LogisticEdges)
     assert plain.edges.names == ("candidate", "similarity")
     assert agreed.edges.names == ("candidate", "similarity", "agreement")
     assert torch.equal(plain.params[COEFFICIENTS], agreed.params[COEFFICIENTS])

@@ -14,7 +14,7 @@ from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import Step
 from lds.bilevel.taped import TapedStep
 from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
@@ -41,7 +41,7 @@ def problem(sparse: bool):
     theta = sp.csr_array(upper + upper.T)
     features = node_features(sp.csr_array(x) if sparse else x, torch.float64)
     assert isinstance(features, SparseFeatures if sparse else DenseFeatures)
-    edges = EdgeDistribution(theta, torch.float64, candidates=PairList.of(theta))
+    edges = FreeEdges(theta, torch.float64, candidates=PairList.of(theta))
     return features, torch.from_numpy(x), edges, torch.from_numpy(rng.integers(0, C, N))
 
 

@@ -14,7 +14,7 @@ from lds._random import mix, replayed
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import Step
 from lds.bilevel.taped import TapedStep
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.nn.features import drop, node_features
 from lds.nn.gcn import GCN
@@ -56,7 +56,7 @@ def masked(x, stored, p):
 def distribution(theta, listed):
     matrix = sp.csr_array(theta)
     candidates = PairList.of(matrix) if listed else None
-    return EdgeDistribution(matrix, torch.float64, candidates=candidates)
+    return FreeEdges(matrix, torch.float64, candidates=candidates)
 
 
 def dense_reference(features, theta, labels, params, seeds, outer_seed, train, val, listed):

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from lds._random import replayed
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.graphs.adjacency import normalize
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
@@ -27,7 +27,7 @@ def problem(certain: bool = False):
     network = GCN(F, 5, C, dropout=0.5)
     task = Task(node_features(x, torch.float64), labels, network, weight_decay=5e-4)
     params = network.init(torch.Generator().manual_seed(1), torch.float64, torch.device("cpu"))
-    return task, params, EdgeDistribution(sp.csr_array(theta), torch.float64), x
+    return task, params, FreeEdges(sp.csr_array(theta), torch.float64), x
 
 
 def softmax_of(x: np.ndarray, A: np.ndarray, params) -> np.ndarray:

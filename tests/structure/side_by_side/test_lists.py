@@ -6,7 +6,7 @@ import torch
 
 from lds.edges.list_sampler import ListedEntries
 from lds.graphs.candidates import AllPairs, PairList
-from lds.structure.side_by_side.lists import JoinedEntries, JoinedPairs
+from lds.structure.side_by_side.lists import JoinedPairs
 
 N = 20
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def test_a_graph_of_joined_lists_has_the_graph_of_each_on_its_nodes():
     parts = lists()
     rng = np.random.default_rng(1)
     there = [torch.from_numpy(rng.random(pairs.n_pairs) < 0.5) for pairs in parts]
-    joined = JoinedEntries([ListedEntries(pairs, CPU) for pairs in parts])
+    joined = ListedEntries.disjoint_union([ListedEntries.of(pairs, CPU) for pairs in parts])
     graph = joined.graphs(torch.cat(there).unsqueeze(0), torch.float64)
     blocks = []
     for pairs, mine in zip(parts, there, strict=True):

@@ -12,7 +12,7 @@ import torch
 from lds._types import Split
 from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
-from lds.edges.free import EdgeDistribution
+from lds.edges.free import FreeEdges
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.structure.learner import learn
@@ -144,13 +144,13 @@ def test_one_hypergradient_of_each_is_that_of_a_separate_run(support, monkeypatc
         left, right = gradient.factors()
         return (left @ right.T).numpy()
 
-    def note_single(self, gradient, lr):
+    def note_single(self, gradient, lr, seed=0):
         single.append(product(gradient))
 
     def note_joint(self, gradient, lr):
         joint.extend(product(self.gradient_of(gradient, k)) for k in range(len(lr)))
 
-    monkeypatch.setattr(EdgeDistribution, "descend", note_single)
+    monkeypatch.setattr(FreeEdges, "descend", note_single)
     for kind in (JointAll, JointListed):
         monkeypatch.setattr(kind, "descend", note_joint)
     for run in runs:
