@@ -29,12 +29,12 @@ class LDSConfig:
             "auto": cosine of tf-idf for words (`lds.graphs.similarity.are_words`), else Euclidean
             in a metric learned from all rows (`lds.nn.whitening`).
         backbone: the network: "gcn" (the thesis), or two layers of a PyG convolution, one of
-            `lds.nn.base.BACKBONES`. Those take edges with weights, so the hypergradient reaches
+            `lds.nn.registry.BACKBONES`. Those take edges with weights, so the hypergradient reaches
             candidate pairs alone: time and memory grow with them, and a sparse support (the
             starting edges and `pairs_per_node` neighbours) does not grow.
         hidden_channels: width of the GCN's hidden layer (§9.4.2: 16).
         dropout: probability in [0, 1) (§9.4.2: 0.5). With the committee, that of X is less where it
-            has few columns (`lds.nn.ensemble.MANY`).
+            has few columns (`lds.nn.ensemble.FULL_DROPOUT_FEATURES`).
         weight_decay: ρ, times half the squared norm of W1, beside a mean cross-entropy (Kipf and
             Welling, 2017: 5e-4; the thesis gives no value).
         inner_lr: γ of the inner Adam (§9.4.2: one of 0.005, 0.01, 0.02).

@@ -15,7 +15,7 @@ from lds.discrete.thinning import ThinningTable
 from lds.edges.list_sampler import ListedEntries
 from lds.graphs.batch import GraphBatch, Products, graph_batch, positions
 from lds.graphs.candidates import AllPairs, Candidates, PairList
-from lds.graphs.connected import Pairs, complete, first_forest, parts
+from lds.graphs.connected import Pairs, complete, components, first_forest
 from lds.graphs.edge_weights import PairGradient
 from lds.graphs.product import FactoredGradient, factored_gradient
 
@@ -179,7 +179,7 @@ class EdgeDistribution:
             kept = first_forest(labels[row], labels[col], n_parts)
             found.append((row[kept], col[kept]))
             rows, cols = (np.concatenate(part) for part in zip(*found, strict=True))
-            n_parts, labels = parts(rows, cols, self.n_nodes)
+            n_parts, labels = components(rows, cols, self.n_nodes)
             if n_parts == 1:
                 break
         return rows, cols

@@ -26,7 +26,7 @@ from lds.edges.free import EdgeDistribution, EdgeGradient
 from lds.graphs.candidates import PairList
 from lds.graphs.directions import Directions
 from lds.graphs.similarity import Similarity
-from lds.nn.gcn import NewEdges
+from lds.nn.new_nodes import NewEdges
 
 GIVEN = 0.9
 """The largest starting probability of a given edge: it may be wrong."""

@@ -23,7 +23,7 @@ from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.largest_products import most_negative
 from lds.graphs.product import FactoredGradient
-from lds.nn.base import GCN_NAME
+from lds.nn.registry import GCN_NAME
 from lds.structure.checks import keeps_all_pairs
 
 ALL_ROWS_UP_TO = 8192

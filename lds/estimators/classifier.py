@@ -63,7 +63,7 @@ class LDSClassifier(ClassifierMixin, BaseEstimator):
         metric: of the neighbour search; "cosine", "euclidean", or another of scikit-learn's. The
             default's is "auto": cosine of tf-idf for sparse rows without negative entries, else
             Euclidean in a metric learned from all rows (`lds.nn.whitening`).
-        backbone: "gcn", or a PyG convolution, one of `lds.nn.base.BACKBONES`.
+        backbone: "gcn", or a PyG convolution, one of `lds.nn.registry.BACKBONES`.
         hidden_channels: width of the hidden layer.
         dropout: in [0, 1).
         weight_decay: L2 on the first layer.

@@ -36,8 +36,8 @@ from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.similarity import are_words
 from lds.nn.discriminant import Discriminant
-from lds.nn.ensemble import Committee
-from lds.nn.inputs import Inputs, as_array
+from lds.nn.ensemble import Ensemble
+from lds.nn.preparation import FeaturePreparation, as_array
 from lds.structure.committee import CommitteeLearner
 from lds.structure.controls import fit_gcn
 from lds.structure.learner import Learner, learn
@@ -85,16 +85,16 @@ def of_ranked(data: NodeDataset, seed: int) -> Probabilities:
 def of_networks(data: NodeDataset, seed: int) -> Probabilities:
     """The default, its committee without discriminants."""
 
-    def networks(whole: Committee) -> Committee:
+    def networks(whole: Ensemble) -> Ensemble:
         kinds = [kind for kind in whole.kinds if not isinstance(kind, Discriminant)]
-        return Committee(kinds, whole.n_times)
+        return Ensemble(kinds, whole.n_times)
 
     return _of_committee(data, seed, networks)
 
 
 def of_refitted_gcn(data: NodeDataset, seed: int) -> Probabilities:
     """One GCN, trained on all labels and the learned distribution, in place of the committee."""
-    return _of_committee(data, seed, lambda whole: Committee(whole.kinds[:1]))
+    return _of_committee(data, seed, lambda whole: Ensemble(whole.kinds[:1]))
 
 
 def of_no_refit(data: NodeDataset, seed: int) -> Probabilities:
@@ -127,11 +127,11 @@ def _learner(
 
 
 def _of_committee(
-    data: NodeDataset, seed: int, instead: Callable[[Committee], Committee]
+    data: NodeDataset, seed: int, instead: Callable[[Ensemble], Ensemble]
 ) -> Probabilities:
     """The default, refitted by another committee than its own."""
     learner = _learner(data, seed)
-    assert isinstance(learner.whole.network, Committee)
+    assert isinstance(learner.whole.network, Ensemble)
     learner.whole = replace(learner.whole, network=instead(learner.whole.network))
     return learner.result(_run(learner)).probabilities
 
@@ -153,7 +153,7 @@ def of_gcn(data: NodeDataset, seed: int, *, validation: bool) -> Probabilities:
 
 def of_sklearn(data: NodeDataset, models: list[Any], *, spreading: bool = False) -> Probabilities:
     """The model of a list that does best on the early-stopping rows, the first of equals."""
-    x = Inputs(data.features).of(data.features)
+    x = FeaturePreparation(data.features).transform(data.features)
     if spreading:
         x = as_array(x)
     split, y = data.split, data.labels

@@ -1,4 +1,4 @@
-"""Graphs before and while they are learned: where they start, and how they are held."""
+"""Graphs: starting graphs, candidate pairs, batches of drawn graphs, and products with them."""
 
 from lds.graphs.adjacency import check_adjacency, keep_edges, normalize
 from lds.graphs.knn import knn_adjacency

@@ -1,4 +1,4 @@
-"""Adjacency matrices as the library takes them: symmetric, without loops, in [0, 1]."""
+"""Adjacency matrices in the library's form: symmetric, without loops, weights in [0, 1]."""
 
 from typing import Any
 
@@ -7,21 +7,22 @@ import scipy.sparse as sp
 
 
 def check_adjacency(adjacency: Any, n_nodes: int) -> sp.csr_array:
-    """An adjacency as canonical CSR; a weight is a starting probability.
+    """Convert an adjacency to canonical CSR; its weights are starting probabilities.
 
     Arguments:
         adjacency: `(n_nodes, n_nodes)`, a NumPy array or a scipy sparse matrix, symmetric, in
             [0, 1]. It is not changed.
-        n_nodes: the number of rows it must have.
+        n_nodes: required number of rows.
 
     Returns:
-        float32 CSR, symmetric, indices sorted. Stored zeros and the diagonal are dropped: every
-        node has its loop in the normalised adjacency anyway.
+        float32 CSR, symmetric, indices sorted. Stored zeros and the diagonal are dropped: the
+        normalised adjacency gives every node a loop.
 
     Raises:
         TypeError: it is neither an array nor a scipy sparse matrix, or its entries are not real
             numbers.
-        ValueError: another shape, NaN or infinity, weights outside [0, 1], or asymmetric.
+        ValueError: its shape is wrong, an entry is NaN, infinite or outside [0, 1], or it is not
+            symmetric.
     """
     is_matrix = sp.issparse(adjacency) or isinstance(adjacency, np.ndarray)
     if not is_matrix:
@@ -38,7 +39,7 @@ def check_adjacency(adjacency: Any, n_nodes: int) -> sp.csr_array:
         )
     entries = sp.coo_array(adjacency)
     off_diagonal = entries.row != entries.col
-    matrix = sp.csr_array(  # a copy, with entries stored twice summed
+    matrix = sp.csr_array(  # a copy; repeated entries are summed
         (
             entries.data[off_diagonal].astype(np.float32),
             (entries.row[off_diagonal], entries.col[off_diagonal]),
@@ -66,14 +67,14 @@ def check_adjacency(adjacency: Any, n_nodes: int) -> sp.csr_array:
 
 
 def keep_edges(adjacency: sp.csr_array, fraction: float, seed: int) -> sp.csr_array:
-    """Keep a share of the undirected edges, at random (§9.4.1, edge deletion).
+    """Keep a random share of the undirected edges (§9.4.1, edge deletion).
 
-    With one seed, the edges of a smaller share are among those of a larger one.
+    With the same seed, a smaller share keeps a subset of the edges of a larger one.
 
     Arguments:
         adjacency: symmetric CSR with m undirected edges, without loops.
-        fraction: share kept, in [0, 1]; round(fraction · m) edges stay.
-        seed: which ones.
+        fraction: share to keep, in [0, 1]; round(fraction · m) edges are kept.
+        seed: of the random choice.
 
     Returns:
         Symmetric CSR of the same shape, dtype and weights.
@@ -84,7 +85,7 @@ def keep_edges(adjacency: sp.csr_array, fraction: float, seed: int) -> sp.csr_ar
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction (of edges kept) must be in [0, 1], got {fraction}")
     upper = sp.csr_array(sp.triu(adjacency, k=1))
-    upper.sort_indices()  # so that the choice depends on the graph, not on how it is stored
+    upper.sort_indices()  # the choice then depends on the graph, not on how it is stored
     edges = sp.coo_array(upper)
     order = np.random.default_rng(seed).permutation(edges.nnz)
     kept = np.sort(order[: round(fraction * edges.nnz)])
@@ -93,7 +94,7 @@ def keep_edges(adjacency: sp.csr_array, fraction: float, seed: int) -> sp.csr_ar
 
 
 def normalize(adjacency: sp.csr_array) -> sp.csr_array:
-    """D̃^-½ (A + I) D̃^-½ with D̃ the degrees of A + I (eq. 9.2).
+    """Compute D̃^-½ (A + I) D̃^-½ with D̃ the degrees of A + I (eq. 9.2).
 
     Arguments:
         adjacency: symmetric CSR without loops, `(n_nodes, n_nodes)`, weights 0 or more.

@@ -1,4 +1,4 @@
-"""S graphs as one: a block diagonal of normalised adjacencies in CSR form."""
+"""S graphs as one block-diagonal matrix of normalised adjacencies, in CSR form."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from lds.graphs.candidates import Candidates
 
 
 def csr(crow: Tensor, col: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A torch CSR matrix from parts known to be valid, so not validated again.
+    """Make a torch CSR matrix without validating its parts.
 
-    Indices are best int32: the CPU's sparse library converts int64 ones anew at every product.
+    Use int32 indices: the CPU's sparse library converts int64 ones at every product.
     """
     return torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
 
 
-# Torch says once a process that CSR is in beta. This library tests what it uses of it.
+# Torch warns once per process that CSR is in beta. The tests cover what this library uses of it.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     _empty = torch.zeros(1, dtype=torch.int64)
@@ -25,9 +25,10 @@ with warnings.catch_warnings():
 
 
 def times(matrix: Tensor, z: Tensor) -> Tensor:
-    """M Z for a CSR matrix; as `matrix @ z`, but nothing is copied, nor zeroed on a CPU, before.
+    """Compute M Z for a CSR matrix M; unlike `matrix @ z`, without copying Z.
 
-    Other devices' libraries may multiply what is there by 0, NaN or not.
+    On a CPU the output is not set to 0 first. On other devices it is: their sparse libraries may
+    multiply its old content by 0, and NaN times 0 is NaN.
     """
     make = z.new_empty if z.device.type == "cpu" else z.new_zeros
     out = make((matrix.shape[0], z.shape[1]))
@@ -35,14 +36,17 @@ def times(matrix: Tensor, z: Tensor) -> Tensor:
 
 
 def positions(mask: Tensor) -> Tensor:
-    """Where a flat mask holds; NumPy's search is several times faster than torch's on a CPU."""
+    """Return the indices at which a flat mask is true.
+
+    On a CPU NumPy's search is several times faster than torch's.
+    """
     if mask.device.type == "cpu":
         return torch.from_numpy(mask.numpy().nonzero()[0])
     return mask.nonzero().squeeze(1)
 
 
 def repeat(values: Tensor, counts: Tensor) -> Tensor:
-    """Each value as often as its count says; on a CPU by NumPy, several times faster."""
+    """Repeat each value by its count; on a CPU with NumPy, which is several times faster."""
     if values.device.type == "cpu":
         return torch.from_numpy(values.numpy().repeat(counts.numpy()))
     return torch.repeat_interleave(values, counts)
@@ -50,13 +54,20 @@ def repeat(values: Tensor, counts: Tensor) -> Tensor:
 
 @dataclass
 class Products:
-    """The products H = Â Z made while a step is differentiated: what the low-rank gradient needs.
+    """A record of the products H = Â Z made while a step is differentiated.
 
-    A probe stands for zeros added to the H of one or more products, the first dimension of what is
-    noted here, so that the gradient reaching it is H̄ = ∂E/∂H. Networks that take edges with weights
-    instead leave the weights of all `candidates` here. Where the products were made with a part of
-    the graph, `part` has it, and which nodes it holds. `swept` has H̄ and Â H̄ by the number of a
-    probe, where the way back came by them.
+    The low-rank gradient by A is computed from it. A network that takes edges with weights records
+    their weights instead.
+
+    Attributes:
+        candidates: the pairs that get a weight; None where the graph is read by products alone.
+        weights: for each graph read as edges, the weights of all candidates, `(n_pairs,)`.
+        probes: zeros added to H, so that the gradient that reaches a probe is H̄ = ∂E/∂H. The first
+            dimension of a probe counts products, as that of `inputs` and `outputs` does.
+        inputs, outputs: Z and H for each probe, of its shape.
+        subgraph: the subgraph that the products were made with, and its nodes; None is the whole
+            graph.
+        of_gradients: H̄ and Â H̄ by the index of a probe, where the backward pass computed them.
     """
 
     candidates: Candidates | None = None
@@ -64,11 +75,11 @@ class Products:
     probes: list[Tensor] = field(default_factory=list)
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    part: "tuple[GraphBatch, Tensor] | None" = None
-    swept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    subgraph: "tuple[GraphBatch, Tensor] | None" = None
+    of_gradients: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def note(self, probe: Tensor, z: Tensor, h: Tensor) -> None:
-        """What a probe stands for: Z and H, of its shape."""
+        """Record a probe with its Z and H, which have its shape."""
         self.probes.append(probe)
         self.inputs.append(z)
         self.outputs.append(h)
@@ -82,7 +93,7 @@ class GraphBatch:
         matrix: CSR `(n_draws · n_nodes, n_draws · n_nodes)`, block diagonal, symmetric.
         scale: D̃^-½, `(n_draws · n_nodes,)`.
         n_draws, n_nodes: S and N.
-        products: where products with this graph are noted while a gradient by A is wanted.
+        products: the record of products with this graph; None where no gradient by A is wanted.
     """
 
     matrix: Tensor
@@ -92,7 +103,7 @@ class GraphBatch:
     products: Products | None = None
 
     def edges(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(draw, row, col), int64 `(n_edges,)`: every edge {row < col} of graph `draw` once."""
+        """Return (draw, row, col), int64 `(n_edges,)` each: every edge row < col of `draw` once."""
         crow, target = self.matrix.crow_indices().long(), self.matrix.col_indices().long()
         source = repeat(torch.arange(crow.numel() - 1, device=crow.device), crow.diff())
         upper = positions(source < target)
@@ -109,10 +120,10 @@ def graph_batch(
     n_nodes: int,
     dtype: torch.dtype,
 ) -> GraphBatch:
-    """Normalise S graphs, each edge given once, as one block diagonal.
+    """Normalise S graphs, given by their edges, as one block diagonal.
 
     Arguments:
-        draw, row, col: int64 `(n_edges,)`: edge {row, col} of graph `draw`; no loops, none twice.
+        draw, row, col: int64 `(n_edges,)`: edge {row, col} of graph `draw`, listed once; no loops.
         n_draws, n_nodes: S and N.
         dtype: of the entries of Â.
     """
@@ -132,11 +143,11 @@ def graph_batch(
 def normalized(
     degree: Tensor, target: Tensor, n_draws: int, n_nodes: int, dtype: torch.dtype
 ) -> GraphBatch:
-    """Â from the entries of A + I.
+    """Compute Â from the entries of A + I.
 
     Arguments:
-        degree: integers `(n_draws · n_nodes,)`, D̃: the entries of each row.
-        target: integers `(n_entries,)`, column of each entry, by row and column.
+        degree: integers `(n_draws · n_nodes,)`, D̃: the number of entries in each row.
+        target: integers `(n_entries,)`, the column of each entry, sorted by row and column.
         n_draws, n_nodes: S and N.
         dtype: of the entries of Â.
     """
@@ -149,7 +160,7 @@ def normalized(
 
 
 def weighted_graph(row: Tensor, col: Tensor, weight: Tensor, n_nodes: int) -> GraphBatch:
-    """One graph whose edges have weights, normalised with loops of weight 1.
+    """Normalise one graph with edge weights; its loops have weight 1.
 
     Arguments:
         row, col: int64 `(n_edges,)`, each edge once, no loops.

@@ -1,8 +1,8 @@
-"""Which pairs of nodes may become edges, and where each is stored.
+"""The candidate pairs: pairs of nodes that may become edges, and their places in a flat buffer.
 
 Two instances of the idea: all pairs (the thesis), in tiles of the upper triangle; a list of pairs,
-for graphs whose square does not fit. Both keep one number a pair in a flat buffer, know the nodes
-of every entry, and add a product of thin factors to it without forming the square.
+for graphs with too many nodes for an N x N matrix. Both keep one number for each pair in a flat
+buffer, and add a product of thin factors to it without forming an N x N matrix.
 """
 
 from abc import ABC, abstractmethod
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 TILE_ROWS = 256
+"""Rows of a tile of the upper triangle."""
+
 ALIGN = 32
-"""Buffers are multiples of this long, so that a sampler can take them in blocks."""
+"""The length of a buffer is a multiple of this, so that a sampler can read it in blocks."""
 
 
 class Candidates(ABC):
@@ -23,7 +25,7 @@ class Candidates(ABC):
 
     Attributes:
         n_nodes: N.
-        size: entries of a flat buffer; those that belong to no pair are 0 and stay 0.
+        size: length of a flat buffer; entries that belong to no pair are 0 and stay 0.
     """
 
     def __init__(self, n_nodes: int, size: int, tables: tuple[np.ndarray, ...]) -> None:
@@ -33,7 +35,7 @@ class Candidates(ABC):
         self._device_tables: dict[torch.device, tuple[Tensor, ...]] = {}
 
     def _tables(self, device: torch.device) -> tuple[Tensor, ...]:
-        """The lookup tables on a device, put there once."""
+        """Return the lookup tables on a device; they are copied there once."""
         if device not in self._device_tables:
             tables = tuple(torch.as_tensor(table, device=device) for table in self._host_tables)
             self._device_tables[device] = tables
@@ -41,15 +43,15 @@ class Candidates(ABC):
 
     @abstractmethod
     def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
-        """Flat positions (int64) of the pairs row < col."""
+        """Return the flat positions (int64) of the pairs row < col."""
 
     @abstractmethod
     def pairs(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows and columns (row < col) at flat positions, int64."""
+        """Return the rows and columns (row < col) at flat positions, int64."""
 
     @abstractmethod
     def positions(self) -> Tensor:
-        """Flat positions of all pairs, ascending, int64."""
+        """Return the flat positions of all pairs, ascending, int64."""
 
     @abstractmethod
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
@@ -63,7 +65,7 @@ class Candidates(ABC):
 
     @abstractmethod
     def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """Σ_{row<col} left_rowᵀ right_col flat[row, col], over all pairs.
+        """Sum left_row right_colᵀ flat[row, col] over all pairs row < col.
 
         Arguments:
             flat: `(size,)`.
@@ -76,11 +78,11 @@ class Candidates(ABC):
     def add_products(
         self, flat: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
     ) -> None:
-        """Add alpha · Σ_k left_k right_kᵀ, in place; as one product of the factors side by side."""
+        """Add alpha · Σ_k left_k right_kᵀ, in place, as one product of the concatenated factors."""
         self.add_product(flat, torch.cat(list(left), 1), torch.cat(list(right), 1), alpha)
 
     def scatter(self, adjacency: sp.csr_array, dtype: torch.dtype) -> Tensor:
-        """A symmetric matrix as a flat buffer; its diagonal is left out."""
+        """Return a flat buffer of the entries of a symmetric matrix; its diagonal is left out."""
         upper = sp.triu(adjacency, k=1).tocoo()
         flat = torch.zeros(self.size, dtype=dtype)
         where = self.index(upper.row.astype(np.int64), upper.col.astype(np.int64))
@@ -91,8 +93,9 @@ class Candidates(ABC):
 class AllPairs(Candidates):
     """All N(N-1)/2 undirected pairs, in row tiles of the upper triangle.
 
-    Tile k holds rows kB to (k+1)B and the columns from kB on, so half of the square is stored.
-    Entries of a tile on or below the diagonal, and those that pad its width, belong to no pair.
+    Tile k holds rows kB to (k+1)B, with B = `TILE_ROWS`, and the columns from kB on, so about half
+    of the matrix is stored. Entries of a tile on or below the diagonal, and those that pad its
+    width, belong to no pair.
 
     Arguments:
         n_nodes: N >= 2.
@@ -110,17 +113,17 @@ class AllPairs(Candidates):
 
     @staticmethod
     def bytes_needed(n_nodes: int, itemsize: int) -> int:
-        """Bytes of one buffer over all pairs, known before anything is allocated."""
+        """Return the bytes of one buffer over all pairs, without allocating it."""
         return AllPairs(n_nodes).size * itemsize
 
     def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
-        """Flat positions of the pairs row < col."""
+        """Return the flat positions of the pairs row < col."""
         k = row // TILE_ROWS
         within = (row - self._first[k]) * self._widths[k] + (col - self._first[k])
         return np.asarray(self._offsets[k] + within, dtype=np.int64)
 
     def pairs(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows and columns at flat positions; ascending positions give ascending rows."""
+        """Return rows and columns at flat positions; ascending positions give ascending rows."""
         offsets, first, widths = self._tables(index.device)
         k = torch.searchsorted(offsets, index, right=True) - 1
         width, local = widths.index_select(0, k), index - offsets.index_select(0, k)
@@ -128,7 +131,7 @@ class AllPairs(Candidates):
         return start + row, start + local - row * width
 
     def positions(self) -> Tensor:
-        """Flat positions of all pairs: what lies above the diagonal of each tile."""
+        """Return the flat positions of all pairs: the entries above the diagonal of each tile."""
         parts = []
         for k, first in enumerate(self._first):
             row, col = np.triu_indices(int(self._rows[k]), 1, self.n_nodes - int(first))
@@ -136,16 +139,16 @@ class AllPairs(Candidates):
         return torch.cat(parts)
 
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
-        """One matrix product a tile, straight into it: no temporary, half of the square's work."""
+        """Add one matrix product to each tile, without a temporary."""
         right = right.t()
         for first, tile in self.tiles(flat):
             rows = tile.shape[0]
-            inside = min(tile.shape[1], self.n_nodes - first)  # the padding has no factors
+            inside = min(tile.shape[1], self.n_nodes - first)  # without the padding
             tile[:, :inside].addmm_(left[first : first + rows], right[:, first:], alpha=alpha)
             tile[:, :rows].triu_(1)
 
     def add_each(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
-        """`add_product` for several buffers at once, each with its own factors.
+        """Do `add_product` for several buffers at once, each with its own factors.
 
         Arguments:
             flat: `(n, size)`.
@@ -162,7 +165,7 @@ class AllPairs(Candidates):
             tile[:, :, :rows].triu_(1)
 
     def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """One thin product a tile."""
+        """Sum over the tiles, by one thin product for each."""
         total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=flat.device)
         for first, tile in self.tiles(flat):
             inside = min(tile.shape[1], self.n_nodes - first)
@@ -171,7 +174,7 @@ class AllPairs(Candidates):
         return total
 
     def tiles(self, flat: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """(first row, view `(..., rows, width)`) of each tile of one or several buffers.
+        """Yield (first row, view `(..., rows, width)`) of each tile of one or several buffers.
 
         Column c of a view is node first + c.
         """
@@ -200,7 +203,7 @@ class PairList(Candidates):
 
     @classmethod
     def of(cls, pattern: sp.csr_array) -> "PairList":
-        """The pairs above the diagonal that a sparse matrix stores."""
+        """List the stored pairs of a sparse matrix above its diagonal."""
         upper = sp.triu(pattern, k=1).tocoo()
         n_nodes = int(pattern.shape[0])
         return cls(n_nodes, np.unique(upper.row.astype(np.int64) * n_nodes + upper.col))
@@ -211,7 +214,7 @@ class PairList(Candidates):
         return self._key
 
     def contains(self, key: Tensor) -> Tensor:
-        """Whether each int64 key is one of the list's."""
+        """Return whether each int64 key is that of a pair of the list."""
         *_, mine = self._tables(key.device)
         if not self.n_pairs:
             return torch.zeros_like(key, dtype=torch.bool)
@@ -219,7 +222,7 @@ class PairList(Candidates):
         return mine.index_select(0, place) == key
 
     def take(self, flat: Tensor, other: "PairList") -> Tensor:
-        """A buffer over these pairs with the values of one over `other`; 0 where it has no pair."""
+        """Copy a buffer over `other` to one over these pairs; pairs not in `other` get 0."""
         *_, key = self._tables(flat.device)
         *_, theirs = other._tables(flat.device)
         mine = flat.new_zeros(self.size)
@@ -230,7 +233,11 @@ class PairList(Candidates):
         return mine
 
     def index(self, row: np.ndarray, col: np.ndarray) -> np.ndarray:
-        """Flat positions of pairs of the list; ValueError for one that is not in it."""
+        """Return the flat positions of pairs of the list.
+
+        Raises:
+            ValueError: a pair is not in the list.
+        """
         key = row * self.n_nodes + col
         found = np.searchsorted(self._key, key)
         if not np.isin(key, self._key).all():
@@ -238,35 +245,35 @@ class PairList(Candidates):
         return np.asarray(found, dtype=np.int64)
 
     def pairs(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows and columns at flat positions."""
+        """Return the rows and columns at flat positions."""
         row, col, *_ = self._tables(index.device)
         return row.index_select(0, index), col.index_select(0, index)
 
     def positions(self) -> Tensor:
-        """Flat positions of all pairs: the buffer without what aligns it."""
+        """Return the flat positions of all pairs; the buffer ends with padding."""
         return torch.arange(self.n_pairs)
 
     def add_product(self, flat: Tensor, left: Tensor, right: Tensor, alpha: float) -> None:
-        """Row dot products at the pairs alone (SDDMM)."""
+        """Add the inner products of the rows of each pair (SDDMM)."""
         self.add_products(flat, [left], [right], alpha)
 
     def add_products(
         self, flat: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], alpha: float
     ) -> None:
-        """Add alpha · Σ_k left_k right_kᵀ, in place; one by one, for their rows lie in cache."""
+        """Add alpha · Σ_k left_k right_kᵀ, in place, one k at a time: its rows fit into cache."""
         add_sampled(self._matrix(flat), left, right, alpha)
 
     def pattern(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Row starts `(n_nodes + 1,)` and columns of the strictly upper triangular CSR matrix."""
+        """Return row starts `(n_nodes + 1,)` and columns of the strictly upper triangular CSR."""
         _, col, crow, _ = self._tables(device)
         return crow, col
 
     def sums(self, flat: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """One product of a sparse matrix."""
+        """Sum over the pairs, by one product with a sparse matrix."""
         return left.double().t() @ (self._matrix(flat) @ right).double()
 
     def _matrix(self, flat: Tensor) -> Tensor:
-        """The strictly upper triangular CSR matrix of a buffer, as a view of it."""
+        """Return a buffer as a strictly upper triangular CSR matrix that shares its memory."""
         crow, col = self.pattern(flat.device)
         shape = (self.n_nodes, self.n_nodes)
         values = flat[: self.n_pairs]
@@ -279,7 +286,7 @@ def add_sampled(
     """Add alpha · Σ_k left_k right_kᵀ to the stored entries of a CSR matrix, in place (SDDMM)."""
     sums = matrix
     for u, v in _columns_together(left, right):
-        # v transposed as a view: the product wants it by rows and would copy it otherwise.
+        # Pass vᵀ as a view: the product needs v stored by rows and copies anything else.
         sums = torch.sparse.sampled_addmm(sums, u.contiguous(), v.t(), alpha=alpha)
     matrix.values().copy_(sums.values())
 
@@ -287,7 +294,7 @@ def add_sampled(
 def _columns_together(
     left: Sequence[Tensor], right: Sequence[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The factors as they are, but those of one column side by side."""
+    """Yield the factors; those of one column are concatenated into one pair of factors."""
     single = [k for k, u in enumerate(left) if u.shape[1] == 1]
     yield from ((u, v) for u, v in zip(left, right, strict=True) if u.shape[1] > 1)
     if single:

@@ -1,6 +1,7 @@
-"""Rows along the principal directions of their features, and how pairs agree along each."""
+"""Principal directions of features, and their products for pairs of rows."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,39 +10,68 @@ from sklearn.decomposition import PCA
 
 from lds._types import Features
 
-LEAST = 1e-9
-"""Of the largest variance, below which a direction is rounding and says nothing."""
+SMALLEST_VARIANCE = 1e-9
+"""Share of the largest variance below which a direction is rounding error and left out."""
 
 
 class Directions:
-    """The products u_ik u_jk / rank of a pair (i, j), u_k of unit variance over all rows.
+    """The products u_ik u_jk / rank of pairs (i, j), u_k of unit variance over all rows.
 
-    Weighed by coefficients β_k they are a bilinear form of low rank, u_iᵀ diag(β) u_j / rank: two
-    rows on one side of a direction agree along it, and β_k says what that is worth.
+    With coefficients β_k their sum is a bilinear form of low rank, u_iᵀ diag(β) u_j / rank: a
+    product is positive where both rows lie on the same side of direction k.
 
     Arguments:
         features: X, `(n_rows, n_features)`.
-        rank: directions, 1 or more, fewer than rows and than features.
+        rank: number of directions, 1 or more, fewer than rows and than features.
     """
 
     def __init__(self, features: Features, rank: int) -> None:
         solver = "arpack" if sp.issparse(features) else "auto"
-        with np.errstate(invalid="ignore"):  # shares of a variance that may be 0
+        with np.errstate(invalid="ignore"):  # PCA divides by the total variance, which may be 0
             self._pca = PCA(rank, svd_solver=solver, random_state=0).fit(features)
         variance = self._pca.explained_variance_
-        seen = variance > LEAST * variance[0]
-        self._scale = np.where(seen, 1 / np.sqrt(np.where(seen, variance, 1)), 0)
+        kept = variance > SMALLEST_VARIANCE * variance[0]
+        self._scale = np.where(kept, 1 / np.sqrt(np.where(kept, variance, 1)), 0)
         self._rows = self.coordinates(features)
         self.rank = rank
 
     def coordinates(self, features: Features) -> NDArray[np.float64]:
-        """u, `(n, rank)`, of the rows of the fit or of further ones."""
+        """Return u, `(n, rank)`, of the rows of the fit or of later ones."""
         return np.asarray(self._pca.transform(features) * self._scale, dtype=np.float64)
 
     def products(self, row: Any, col: Any) -> NDArray[np.float64]:
-        """Of pairs of rows of the fit, `(n_pairs, rank)`."""
+        """Return the products of pairs of rows of the fit, `(n_pairs, rank)`."""
         return np.asarray(self._rows[row] * self._rows[col] / self.rank)
 
     def of_new(self, new: Features, near: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Of each new row with its k neighbours `near` in the fit, `(n_new, k, rank)`."""
+        """Return the products of each new row with its k neighbours in the fit.
+
+        Arguments:
+            new: `(n_new, n_features)`.
+            near: rows of the fit, `(n_new, k)`.
+
+        Returns:
+            `(n_new, k, rank)`.
+        """
         return np.asarray(self.coordinates(new)[:, None] * self._rows[near] / self.rank)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fitted state as arrays by name, for `from_arrays`."""
+        return {
+            "mean": self._pca.mean_,
+            "components": self._pca.components_,
+            "variance": self._pca.explained_variance_,
+            "scale": self._scale,
+            "rows": self._rows,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Make the directions that `to_arrays` was called on, without a fit."""
+        made = cls.__new__(cls)
+        made.rank = len(arrays["components"])
+        made._pca = PCA(made.rank)
+        made._pca.mean_, made._pca.components_ = arrays["mean"], arrays["components"]
+        made._pca.explained_variance_ = arrays["variance"]
+        made._scale, made._rows = arrays["scale"], arrays["rows"]
+        return made

@@ -1,8 +1,8 @@
-"""A drawn graph as edges with weights, for networks that take no matrix.
+"""A drawn graph as a list of edges with weights, for networks that do not take a matrix.
 
-While a gradient by A is wanted, every candidate pair is an edge: weight 1 where it was drawn, 0
-where it was not. The derivative by these weights is the straight-through gradient of θ, pair by
-pair; a network may be handed them if to it an edge of weight 0 is no edge.
+While a gradient by A is wanted, every candidate pair is listed: with weight 1 where it was drawn,
+with weight 0 where it was not. The derivative by these weights is the straight-through gradient by
+θ. The network must treat an edge of weight 0 as no edge.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ from lds.graphs.candidates import Candidates
 
 
 def weighted_edges(graph: GraphBatch) -> list[tuple[Tensor, Tensor]]:
-    """Edge index and weights of each of the S graphs of a batch.
+    """Return the edge index and the weights of each of the S graphs of a batch.
 
     Returns:
-        S times: int64 `(2, n_entries)`, both directions of every edge, and 0/1 weights
-        `(n_entries,)` in the dtype of the graph. Where the graph keeps `products`, the weights of
-        one are made of a leaf that is noted there: `(n_pairs,)`, one number a candidate pair.
+        For each graph: int64 `(2, n_entries)`, both directions of every edge, and 0/1 weights
+        `(n_entries,)` in the dtype of the graph. Where the graph records `products`, the weights
+        are made from a leaf of the autograd graph that is recorded there: `(n_pairs,)`, one number
+        for each candidate pair.
     """
     draw, row, col = graph.edges()
     counts = torch.bincount(draw, minlength=graph.n_draws).tolist()
@@ -41,7 +42,7 @@ def weighted_edges(graph: GraphBatch) -> list[tuple[Tensor, Tensor]]:
         weight[place[known]] = 1
         weight.requires_grad_()
         products.weights.append(weight)
-        other = ~known  # edges that connect the graph and are no candidates
+        other = ~known  # edges that were added to connect the graph and are not candidates
         found.append(
             _both_ways(
                 torch.cat([listed[0], some_row[other]]),
@@ -54,10 +55,10 @@ def weighted_edges(graph: GraphBatch) -> list[tuple[Tensor, Tensor]]:
 
 @dataclass(frozen=True)
 class PairGradient:
-    """∂E/∂θ of undirected pairs, a number each, in the order in which `weighted_edges` lists them.
+    """∂E/∂θ of undirected pairs, one number for each.
 
     Attributes:
-        values: `(n_pairs,)`.
+        values: `(n_pairs,)`, in the order of `weighted_edges`.
     """
 
     values: Tensor

@@ -1,4 +1,4 @@
-"""A learned graph as a file that other programs open.
+"""Write a learned graph to a file that other programs read.
 
 | suffix | holds | read by |
 |---|---|---|
@@ -26,12 +26,12 @@ from lds._types import Split
 from lds.graphs.interop import select_edges, to_networkx
 
 FORBIDDEN = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 (2008, 2.2) cannot hold, and the carriage return, which it changes."""
+"""Characters that XML 1.0 forbids (2008, §2.2), and the carriage return, which it changes."""
 
 GEXF_NAMES = frozenset(
     ("label", "id", "pid", "for", "start", "end", "parents", "slices", "spells", "viz")
 )
-"""Attributes of a node to which GEXF gives a meaning: its label is the text drawn beside it."""
+"""Node attributes with a meaning of their own in GEXF, such as the label drawn beside a node."""
 
 Nodes = Mapping[str, Sequence[Any] | NDArray[Any]]
 
@@ -45,20 +45,21 @@ def save_graph(
     top_k: int | None = None,
     n_edges: int | None = None,
 ) -> None:
-    """Write a graph in the format its suffix names; the file is complete or not there.
+    """Write a graph in the format of the path's suffix; the file is complete or absent.
 
     Arguments:
         path: ends in .graphml, .gexf, .csv or .npz.
         edge_probs: symmetric CSR of probabilities. GraphML and GEXF hold them twice, as
-            "probability" and as the "weight" that layouts and statistics go by.
-        nodes: node attributes by name, one value a node (None: this node has none); GraphML and
-            GEXF only. Values of several types become text, or floats where all are numbers. What
-            XML cannot hold, such as a control character, is written as a Python escape, with a
-            warning. GEXF gives some names a meaning, so that "label" becomes "given_label".
-        threshold, top_k, n_edges: which edges, see `interop.select_edges`; all without a rule.
+            "probability" and as "weight", which layouts and statistics use.
+        nodes: node attributes by name, one value for each node; None where a node has none.
+            GraphML and GEXF only. Values of several types become text, or floats where all are
+            numbers. Characters that XML forbids, such as control characters, are written as Python
+            escapes, with a warning. Names with a meaning in GEXF are prefixed: "label" becomes
+            "given_label".
+        threshold, top_k, n_edges: the edges to write, see `interop.select_edges`; all by default.
 
     Raises:
-        TypeError, ValueError: another suffix, a rule that is not one, or an attribute of another
+        TypeError, ValueError: an unknown suffix, an invalid rule, or an attribute of the wrong
             length.
         FileNotFoundError: the folder does not exist.
     """
@@ -75,13 +76,15 @@ def node_attributes(
     classes: Sequence[Any] | NDArray[Any] | None = None,
     **more: Sequence[Any] | NDArray[Any],
 ) -> dict[str, Sequence[Any] | NDArray[Any]]:
-    """What is known of every node, for `to_networkx` and `save_graph`.
+    """Collect labels, predictions and roles as node attributes.
+
+    The result is for `to_networkx` and `save_graph`.
 
     Arguments:
         labels: `(n_nodes,)`, -1 where unknown.
-        probabilities: `(n_nodes, n_classes)`, of the prediction.
+        probabilities: `(n_nodes, n_classes)`, predicted.
         split: the roles of nodes.
-        classes: class c has the name classes[c]; None names it c.
+        classes: names of the classes; None uses their numbers.
         more: further attributes by name.
 
     Returns:
@@ -106,7 +109,7 @@ def check_graph_path(path: Path) -> None:
     """Refuse a path that `save_graph` cannot write.
 
     Raises:
-        FileNotFoundError, ValueError: its folder does not exist, or it has another suffix.
+        FileNotFoundError, ValueError: its folder does not exist, or its suffix is unknown.
     """
     check_path(path, "path", _WRITERS)
 
@@ -119,7 +122,7 @@ def _graph(edge_probs: sp.csr_array, nodes: Nodes | None, taken: Container[str] 
 
 
 def _for_xml(nodes: Nodes, n_nodes: int, taken: Container[str]) -> dict[str, list[Any]]:
-    """Attributes that XML can hold: of one type each, without characters that it forbids."""
+    """Return attributes of one type each, without characters that XML forbids."""
     columns: dict[str, list[Any]] = {}
     bad: list[str] = []
     for name, values in nodes.items():
@@ -145,7 +148,7 @@ def _for_xml(nodes: Nodes, n_nodes: int, taken: Container[str]) -> dict[str, lis
 
 
 def _of_one_type(values: Sequence[Any] | NDArray[Any]) -> list[Any]:
-    """Plain values of a type that GraphML and GEXF know; None where there is none."""
+    """Return plain values of one type that GraphML and GEXF have; None stays None."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "mM":
         values = [None if np.isnat(value) else str(value) for value in values]
     plain = [value.item() if hasattr(value, "item") else value for value in values]

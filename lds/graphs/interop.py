@@ -1,4 +1,4 @@
-"""Graphs as other libraries hold them, to and from the library's own form."""
+"""Conversion of graphs between the forms of other libraries and this one."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -15,7 +15,7 @@ from lds.graphs.undirected import Weights, undirected
 
 
 def edges_above(edge_probs: sp.csr_array, threshold: float) -> sp.csr_array:
-    """The part of a symmetric matrix whose entries are at least `threshold`.
+    """Keep the entries of a symmetric matrix that are at least `threshold`.
 
     Raises:
         ValueError: `threshold` is not in (0, 1].
@@ -34,21 +34,21 @@ def select_edges(
     top_k: int | None = None,
     n_edges: int | None = None,
 ) -> sp.csr_array:
-    """The part of a symmetric matrix that one of three rules keeps; all of it without a rule.
+    """Keep the edges that one of three rules selects; without a rule, all of them.
 
     Arguments:
         edge_probs: symmetric CSR of probabilities.
-        threshold: in (0, 1]; keeps edges at least as probable.
-        top_k: keeps an edge that is among the k most probable of either of its nodes.
-        n_edges: keeps so many undirected edges, the most probable (all, where there are fewer).
+        threshold: in (0, 1]; keep edges of at least this probability.
+        top_k: keep an edge that is among the k most probable of either of its nodes.
+        n_edges: keep this many undirected edges, the most probable (all, if there are fewer).
 
     Returns:
         Symmetric CSR of the same shape, without stored zeros. Of equally probable edges the one
-        with the lower row, then the lower column, goes first.
+        with the lower row, then the lower column, is preferred.
 
     Raises:
         TypeError: `top_k` or `n_edges` is not an integer.
-        ValueError: more than one rule, or one out of range.
+        ValueError: more than one rule is given, or one is out of range.
     """
     rules = {"threshold": threshold, "top_k": top_k, "n_edges": n_edges}
     given = [name for name, value in rules.items() if value is not None]
@@ -81,14 +81,15 @@ def select_edges(
 def to_networkx(
     edge_probs: sp.csr_array, nodes: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None
 ) -> nx.Graph:
-    """An undirected graph of the stored edges.
+    """Convert to an undirected networkx graph of the stored edges.
 
     Arguments:
-        edge_probs: symmetric CSR of probabilities; `select_edges` chooses some.
-        nodes: node attributes by name, one value a node; a node whose value is None has none.
+        edge_probs: symmetric CSR of probabilities; see `select_edges` to keep fewer.
+        nodes: node attributes by name, one value for each node; None where a node has none.
 
     Returns:
-        All nodes from 0, edges with the attribute "probability", all values plain Python.
+        A graph with nodes 0 to n_nodes - 1 and edges with the attribute "probability". All values
+        are plain Python.
     """
     kept = sp.triu(edge_probs, k=1).tocoo()
     graph = nx.Graph()
@@ -103,7 +104,12 @@ def to_networkx(
 
 
 def to_edge_index(edge_probs: sp.csr_array) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """PyG's form: `(2, n_entries)` int64, both directions sorted by row, and the probabilities."""
+    """Convert to PyG's form.
+
+    Returns:
+        edge_index `(2, n_entries)` int64, both directions of every edge, sorted by row; and the
+        probabilities `(n_entries,)`.
+    """
     entries = edge_probs.tocoo()
     index = np.stack([entries.row, entries.col]).astype(np.int64)
     return index, entries.data.astype(np.float32)
@@ -118,18 +124,18 @@ def from_edge_index(
     name: str = "edge_index",
     weight_name: str = "edge_weight",
 ) -> sp.csr_array:
-    """PyG's form as a symmetric CSR of starting probabilities; see `undirected`.
+    """Convert PyG's form to a symmetric CSR of starting probabilities; see `undirected`.
 
     Arguments:
         edge_index: integers `(2, n_entries)`; one direction of an edge is enough.
         weight: `(n_entries,)` or `(n_entries, 1)`; None is 1 everywhere.
         n_nodes: how many nodes there are.
-        weights: what weights are, see `undirected`.
-        name, weight_name: what messages call them.
+        weights: meaning of the weights, see `undirected`.
+        name, weight_name: of the two arguments, in messages.
 
     Raises:
-        TypeError: `edge_index` does not hold integers, or `weight` no real numbers.
-        ValueError: another shape, a node outside [0, n_nodes), or a weight that `undirected`
+        TypeError: `edge_index` does not hold integers, or `weight` does not hold real numbers.
+        ValueError: a wrong shape, a node outside [0, n_nodes), or a weight that `undirected`
             refuses.
     """
     if edge_index.dtype.kind not in "iu":
@@ -163,20 +169,21 @@ def from_edge_index(
 def as_adjacency(
     graph: Any, n_nodes: int, *, weights: Weights | None = None, name: str = "adjacency"
 ) -> sp.csr_array:
-    """A graph in any usual form as a symmetric CSR of starting probabilities; see `undirected`.
+    """Convert a graph to a symmetric CSR of starting probabilities; see `undirected`.
 
     Arguments:
         graph: `(n_nodes, n_nodes)`, an array, a data frame, or a sparse matrix of scipy, torch or
             torch_sparse; a networkx graph whose nodes are the row numbers, with the weights of its
             edges under "weight"; or integers `(2, n_edges)`, PyG's edge_index. Repeated entries of
-            a sparse matrix are summed, as everywhere. It is not changed.
+            a sparse matrix are summed. It is not changed.
         n_nodes: the number of rows.
-        weights: what weights are, see `undirected`.
-        name: what messages call it.
+        weights: meaning of the weights, see `undirected`.
+        name: of the argument, in messages.
 
     Raises:
-        TypeError: another kind of object, or entries that are not real numbers.
-        ValueError: another shape, a node that is no row, or a weight that `undirected` refuses.
+        TypeError: `graph` is none of these, or its entries are not real numbers.
+        ValueError: a wrong shape, a node that is not a row number, or a weight that `undirected`
+            refuses.
     """
     options: dict[str, Any] = {"weights": weights, "name": name, "weight_name": f"{name} weight"}
     if isinstance(graph, nx.Graph):
@@ -216,15 +223,15 @@ def as_adjacency(
 def edges_of(
     graph: nx.Graph, number: Mapping[Any, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any] | None]:
-    """Ends and weights of a networkx graph's edges, those without a weight at 1.
+    """Return the ends and the weights of a networkx graph's edges; a missing weight is 1.
 
     Arguments:
         graph: directed or not, with or without repeated edges.
-        number: of each node.
+        number: the row number of each node.
 
     Returns:
-        `(n_edges,)` each, both directions of an undirected edge; weights None where no edge has
-        one.
+        Rows, columns and weights, `(n_edges,)` each, with both directions of an undirected edge;
+        the weights are None where no edge has one.
 
     Raises:
         TypeError: a weight is not a number.
@@ -258,14 +265,14 @@ def _row_numbers(graph: nx.Graph, n_nodes: int, name: str) -> dict[Any, int]:
 
 
 def _numpy(values: Tensor) -> NDArray[Any]:
-    """A tensor as an array; half precision, which scipy does not know, as float32."""
+    """Convert a tensor to an array; half precision, which scipy lacks, becomes float32."""
     half = values.dtype in (torch.float16, torch.bfloat16)
     found: NDArray[Any] = (values.float() if half else values).numpy()
     return found
 
 
 def _of_sparse_tensor(graph: Any) -> Any:
-    """A `torch_sparse.SparseTensor`, which this library does not depend on."""
+    """Convert a `torch_sparse.SparseTensor`, without importing torch_sparse."""
     row, col, value = graph.coo()
     values = np.ones(row.numel()) if value is None else _numpy(value.detach().cpu())
     place = (row.cpu().numpy(), col.cpu().numpy())

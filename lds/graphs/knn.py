@@ -9,7 +9,7 @@ from sklearn.neighbors import VALID_METRICS, VALID_METRICS_SPARSE, NearestNeighb
 
 from lds._types import Features
 
-# They want a matrix, a function, coordinates on a sphere, or missing values: none is a name alone.
+# These need more than a name: a matrix, a function, coordinates on a sphere, or missing values.
 _NEED_MORE = {
     "haversine",
     "mahalanobis",
@@ -21,10 +21,10 @@ _NEED_MORE = {
 
 
 def metrics(*, sparse: bool = False) -> list[str]:
-    """Names of the metrics the neighbour search knows.
+    """List the names of the metrics of the neighbour search.
 
     Arguments:
-        sparse: only those that take sparse features.
+        sparse: whether to list only those that take sparse features.
     """
     known = VALID_METRICS_SPARSE["brute"] if sparse else set().union(*VALID_METRICS.values())
     return sorted(set(known) - _NEED_MORE)
@@ -34,7 +34,7 @@ def check_neighbors(n_nodes: int, n_neighbors: int, metric: str, *, sparse: bool
     """Refuse a k or a metric that the search cannot use.
 
     Arguments:
-        n_nodes: rows to search among.
+        n_nodes: number of rows.
         n_neighbors: k, from 1 to n_nodes - 1.
         metric: one of `metrics(sparse=sparse)`.
         sparse: whether the features are sparse.
@@ -60,10 +60,10 @@ def check_neighbors(n_nodes: int, n_neighbors: int, metric: str, *, sparse: bool
 
 
 def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") -> sp.csr_array:
-    """Join nodes i and j if either is among the other's k nearest.
+    """Connect nodes i and j if either is among the other's k nearest.
 
-    Time O(n_nodes² · n_features) at most; distances are held in blocks, not all at once. Ties are
-    broken as scikit-learn's neighbour search does.
+    Time O(n_nodes² · n_features) at most; distances are computed in blocks. Ties are broken as in
+    scikit-learn's neighbour search.
 
     Arguments:
         features: X, `(n_nodes, n_features)`, dense or scipy CSR, finite.
@@ -93,40 +93,38 @@ def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") 
     if not np.isfinite(np.asarray(features.data if sparse else features)).all():
         raise ValueError("features must be finite, got NaN or infinity; impute or drop such rows")
     search = neighbor_search(features, n_neighbors, metric)
-    directed = sp.csr_array(
-        search.kneighbors_graph(), dtype=np.float32
-    )  # leaves the node itself out
+    directed = sp.csr_array(search.kneighbors_graph(), dtype=np.float32)  # without loops
     either = sp.csr_array(directed.maximum(directed.T))
     either.sort_indices()
     return either
 
 
 def neighbor_search(features: Features, n_neighbors: int, metric: str) -> NearestNeighbors:
-    """Scikit-learn's exact search among the rows of X; checked by `check_neighbors` before."""
+    """Fit scikit-learn's exact search to the rows of X; `check_neighbors` checks the options."""
     return NearestNeighbors(n_neighbors=int(n_neighbors), metric=metric).fit(features)
 
 
 def nearest_bridges(
     features: Features, labels: NDArray[np.int64], metric: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The nearest pair of rows that leads out of each part but the largest, the nearest first.
+    """For each component but the largest, find the nearest pair of a row inside and one outside.
 
-    Time O(n_nodes² · n_features) at most; distances are held in blocks.
+    Time O(n_nodes² · n_features) at most; distances are computed in blocks.
 
     Arguments:
         features: X, `(n_nodes, n_features)`.
-        labels: `(n_nodes,)`, the part of every row, from 0; at least two parts.
+        labels: `(n_nodes,)`, the component of every row, from 0; at least two components.
         metric: a distance by scikit-learn's name.
 
     Returns:
-        Rows inside and rows outside, one pair a part.
+        Rows inside and rows outside, one pair for each component, the nearest pairs first.
     """
     found = []
     largest = int(np.bincount(labels).argmax())
-    for part in np.unique(labels):
-        if part == largest:
+    for component in np.unique(labels):
+        if component == largest:
             continue
-        inside, outside = np.flatnonzero(labels == part), np.flatnonzero(labels != part)
+        inside, outside = np.flatnonzero(labels == component), np.flatnonzero(labels != component)
         search = neighbor_search(features[outside], 1, metric)
         distance, near = search.kneighbors(features[inside])
         best = int(distance.argmin())

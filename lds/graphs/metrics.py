@@ -1,4 +1,4 @@
-"""What a weighted graph says of classes: homophily."""
+"""Homophily of a weighted graph."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -6,17 +6,17 @@ from numpy.typing import NDArray
 
 
 def homophily(adjacency: sp.csr_array, labels: NDArray[np.int64]) -> float:
-    """Σ_ij a_ij [y_i = y_j] / Σ_ij a_ij: the weight of edges within a class, in [0, 1].
+    """Compute Σ_ij a_ij [y_i = y_j] / Σ_ij a_ij: the share of weight within classes, in [0, 1].
 
     References:
         Zhu et al., 2020, §2 (the edge homophily ratio), https://arxiv.org/abs/2006.11468
 
     Arguments:
         adjacency: symmetric CSR `(n_nodes, n_nodes)`, weights 0 or more.
-        labels: `(n_nodes,)`; edges at a node labelled -1 do not count.
+        labels: `(n_nodes,)`; edges at a node labelled -1 are left out.
 
     Returns:
-        NaN where no edge counts.
+        NaN where no edge is left.
     """
     return _share(adjacency, labels, np.ones(len(labels), dtype=bool))
 
@@ -24,9 +24,12 @@ def homophily(adjacency: sp.csr_array, labels: NDArray[np.int64]) -> float:
 def class_homophily(
     adjacency: sp.csr_array, labels: NDArray[np.int64], n_classes: int
 ) -> NDArray[np.float64]:
-    """The share of the edges' weight at nodes of each class that stays within it, `(n_classes,)`.
+    """Compute, for each class, the share of weight at its nodes that stays within it.
 
     See `homophily` for the arguments.
+
+    Returns:
+        `(n_classes,)`.
     """
     return np.array([_share(adjacency, labels, labels == c) for c in range(n_classes)])
 

@@ -1,7 +1,7 @@
-"""Inner products of chosen pairs of rows, differentiable as often as asked.
+"""Inner products of chosen pairs of rows, with derivatives of every order.
 
-Gathering the rows of every pair writes them out once more; a sampled product (SDDMM) reads them
-where they lie. Its derivative is a sparse product, whose derivative is a sampled one again.
+Gathering the rows of every pair copies them; a sampled product (SDDMM) does not. Its derivative is
+a sparse product, whose derivative is a sampled product again.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from lds.graphs.batch import csr, times
 
 @dataclass(frozen=True)
 class Pattern:
-    """Who is paired with whom: a CSR pattern in which a pair may occur more than once.
+    """The pairs of rows: a CSR pattern in which a pair may occur more than once.
 
-    Of all pairs together there are at most as many as rows times columns, as torch demands.
+    There are at most rows times columns pairs, repetitions included: torch requires it.
 
     Attributes:
-        crow, col: int32, by rows.
-        order: place of a pair by rows, at its place by columns.
-        crow_t, col_t, order_t: the same of the transposed pattern.
+        crow, col: int32, the pairs sorted by row.
+        order: the positions of the pairs in that order, sorted by column.
+        crow_t, col_t, order_t: the same for the transposed pattern.
         shape: rows of the left and of the right factor.
     """
 
@@ -36,7 +36,7 @@ class Pattern:
 
     @classmethod
     def of(cls, row: Tensor, col: Tensor, shape: tuple[int, int]) -> "Pattern":
-        """The pattern of pairs in the order of their rows, int64."""
+        """Make the pattern of pairs; `row` and `col` are int64, sorted by row."""
         order = col.argsort(stable=True)
         order_t = torch.empty_like(order)
         order_t[order] = torch.arange(len(order), device=order.device)
@@ -44,14 +44,20 @@ class Pattern:
         return cls(crow, col.int(), order, crow_t, row[order].int(), order_t, shape)
 
     def transposed(self) -> "Pattern":
-        """Right with left."""
+        """Return the pattern of the pairs (col, row)."""
         return Pattern(
-            self.crow_t, self.col_t, self.order_t, self.crow, self.col, self.order, self.shape[::-1]
-        )  # fmt: skip
+            crow=self.crow_t,
+            col=self.col_t,
+            order=self.order_t,
+            crow_t=self.crow,
+            col_t=self.col,
+            order_t=self.order,
+            shape=self.shape[::-1],
+        )
 
 
 def pair_products(left: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
-    """⟨left_i, right_j⟩ of every pair (i, j), `(n_pairs,)`.
+    """Compute ⟨left_i, right_j⟩ of every pair (i, j), `(n_pairs,)`.
 
     Arguments:
         left: `(pattern.shape[0], width)`.
@@ -68,7 +74,7 @@ class _PairProducts(torch.autograd.Function):
         ctx.save_for_backward(left, right)
         zeros = left.new_zeros(len(pattern.col))
         empty = csr(pattern.crow, pattern.col, zeros, pattern.shape)
-        # Transposed as a view: the product wants it by rows and would copy it otherwise.
+        # Pass the transpose as a view: the product needs `right` stored by rows.
         found = torch.sparse.sampled_addmm(empty, left.contiguous(), right.contiguous().t())
         values: Tensor = found.values()
         return values
@@ -83,7 +89,7 @@ class _PairProducts(torch.autograd.Function):
 
 
 class _WeightedSums(torch.autograd.Function):
-    """Σ of the right rows a left row is paired with, weighted by pair."""
+    """For each left row, the weighted sum of the right rows that it is paired with."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
@@ -101,6 +107,6 @@ class _WeightedSums(torch.autograd.Function):
 
 
 def _starts(index: Tensor, n: int) -> Tensor:
-    """CSR row starts of sorted or counted indices, int32 `(n + 1,)`."""
+    """Return the CSR row starts of row indices, int32 `(n + 1,)`."""
     ends = torch.bincount(index, minlength=n).cumsum(0)
     return torch.cat([ends.new_zeros(1), ends]).int()

@@ -1,9 +1,9 @@
 """H = Â Z, with the straight-through gradient by A kept as factors.
 
-The gradient of E by Â through one product is H̄ Zᵀ, of the rank of Z. A product made while the
-inner loss is differentiated is such a product too, so noting every one of them, forward and
-backward, gives the whole of ∂E/∂Â as a product of thin matrices. The chain rule through the
-normalisation D̃^-½(A+I)D̃^-½ adds one number a node:
+The gradient of E by Â through one product is H̄ Zᵀ, of the rank of Z. Differentiating the inner
+loss makes further such products. Recording all of them, forward and backward, gives ∂E/∂Â as a
+product of thin matrices. The chain rule through the normalisation D̃^-½(A+I)D̃^-½ adds one number
+for each node:
 
     ∂E/∂A_ij = s_i s_j (U Vᵀ)_ij + c_i,   c = -½ s² ⊙ rowsum(U ⊙ ÂV + V ⊙ ÂU),   s = D̃^-½.
 """
@@ -33,19 +33,20 @@ class _Propagate(torch.autograd.Function):
             return to_z, None, None
         to_h = grad.unsqueeze(0)
         if to_z is not None and not torch.is_grad_enabled():
-            ctx.graph.products.swept[ctx.number] = to_h, to_z.unsqueeze(0)
+            ctx.graph.products.of_gradients[ctx.number] = to_h, to_z.unsqueeze(0)
         return to_z, to_h, None
 
 
 def propagate(graph: GraphBatch, z: Tensor) -> Tensor:
-    """Â Z for all graphs of a batch at once.
+    """Compute Â Z for all graphs of a batch at once.
 
     Arguments:
         graph: S graphs on N nodes.
         z: `(n_draws · n_nodes, n_features)`.
 
     Returns:
-        The same shape; differentiable in `z` as often as asked, and in A through `graph.products`.
+        Â Z, in the shape of Z. It has derivatives of every order by `z`, and derivatives by A
+        through `graph.products`.
     """
     products = graph.products
     if products is None or not torch.is_grad_enabled():
@@ -57,13 +58,13 @@ def propagate(graph: GraphBatch, z: Tensor) -> Tensor:
 
 
 def probe_of(z: Tensor, n_products: int) -> Tensor:
-    """Zeros to differentiate against, for products with matrices like this one."""
+    """Return a probe: zeros `(n_products, *z.shape)` whose gradient is that of the products."""
     return z.new_zeros((1, 1, 1)).expand(n_products, *z.shape).requires_grad_()
 
 
 @dataclass(frozen=True)
 class FactoredGradient:
-    """∂E/∂θ_ij = ∂E/∂A_ij + ∂E/∂A_ji of undirected pairs, as (left rightᵀ)_ij summed over parts.
+    """∂E/∂θ_ij = ∂E/∂A_ij + ∂E/∂A_ji of undirected pairs, as Σ_k (left_k right_kᵀ)_ij.
 
     Attributes:
         left, right: equally many tensors `(n_nodes, rank)`; the sum of products is symmetric.
@@ -76,19 +77,19 @@ class FactoredGradient:
         return FactoredGradient(self.left + other.left, self.right + other.right)
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """All parts side by side: two tensors `(n_nodes, total rank)`."""
+        """Concatenate the factors to two tensors `(n_nodes, total rank)`."""
         return torch.cat(self.left, 1), torch.cat(self.right, 1)
 
 
 def factored_gradient(
     graph: GraphBatch, products: Products, grads: Sequence[Tensor | None]
 ) -> FactoredGradient | None:
-    """The gradient by the undirected pairs from the gradients reaching the probes.
+    """Compute the gradient by the undirected pairs from the gradients of the probes.
 
     Arguments:
-        graph: the batch the products were made with.
-        products: what `propagate` noted.
-        grads: ∂E/∂H of each product; None where E does not depend on it.
+        graph: the batch that the products were made with.
+        products: the record of the products.
+        grads: ∂E/∂H for each probe; None where E does not depend on it.
 
     Returns:
         The gradient summed over the S graphs, or None where E depends on no product.
@@ -97,41 +98,41 @@ def factored_gradient(
     if not used:
         return None
     n_nodes, nodes = graph.n_nodes, None
-    if products.part is not None:
-        graph, nodes = products.part
+    if products.subgraph is not None:
+        graph, nodes = products.subgraph
     c = graph.scale.new_zeros(graph.scale.shape)
     to_h: list[Tensor] = []
     z: list[Tensor] = []
     for k, grad in used.items():
         parts = (grad, products.inputs[k], products.outputs[k])
-        swept = _products_with(grad, k, graph, products)
-        for u, v, h, back in zip(*parts, swept, strict=True):
+        of_grad = _product_of_gradient(grad, k, graph, products)
+        for u, v, h, product in zip(*parts, of_grad, strict=True):
             c += torch.linalg.vecdot(u, h)
-            c += torch.linalg.vecdot(v, back)
+            c += torch.linalg.vecdot(v, product)
             to_h.append(u)
             z.append(v)
     scale = graph.scale.unsqueeze(1)
     u = _side_by_side(torch.cat(to_h, 1).mul_(scale), graph)
     v = _side_by_side(torch.cat(z, 1).mul_(scale), graph)
     c = _side_by_side(-0.5 * scale.square() * c.unsqueeze(1), graph).sum(1, keepdim=True)
-    if nodes is not None:  # the others have no factors
+    if nodes is not None:  # nodes outside the subgraph have zero factors
         u, v, c = (x.new_zeros(n_nodes, x.shape[1]).index_copy_(0, nodes, x) for x in (u, v, c))
     one = torch.ones_like(c)
     return FactoredGradient((u, v, c, one), (v, u, one, c))
 
 
-def _products_with(
+def _product_of_gradient(
     grad: Tensor, number: int, graph: GraphBatch, products: Products
 ) -> Tensor | list[Tensor]:
-    """Â H̄, which the way back has made already wherever it went through the product's input."""
-    swept = products.swept.get(number)
-    if swept is not None and swept[0] is grad:
-        return swept[1]
+    """Return Â H̄, from the record if the backward pass computed it."""
+    recorded = products.of_gradients.get(number)
+    if recorded is not None and recorded[0] is grad:
+        return recorded[1]
     return [times(graph.matrix, u) for u in grad]
 
 
 def _side_by_side(x: Tensor, graph: GraphBatch) -> Tensor:
-    """(S·N, r) as (N, S·r): a sum over graphs becomes a sum over columns."""
+    """Reshape (S·N, r) to (N, S·r), which turns a sum over graphs into a sum over columns."""
     if graph.n_draws == 1:
         return x
     return x.view(graph.n_draws, graph.n_nodes, -1).transpose(0, 1).reshape(graph.n_nodes, -1)

@@ -1,10 +1,11 @@
-"""How alike nodes are, as a number in [0, 1] for each pair of near neighbours.
+"""Similarity of rows, a number in [0, 1] for each pair of near neighbours.
 
-Two instances of the idea: the cosine of tf-idf weighted words, for counts; a kernel whose width
-follows the density around each row, for measurements.
+Two instances of the idea: the cosine of tf-idf weighted words, for counts; a Gaussian kernel whose
+width follows the density around each row, for measurements.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,24 +15,23 @@ from lds._types import Features
 from lds.graphs.knn import check_neighbors, neighbor_search
 
 AUTO = "auto"
-"""A metric by what the features are: words or measurements."""
+"""Name of the metric that depends on the features: cosine for words, Euclidean for measurements."""
 
 LOCAL_SCALE = 7
-"""The neighbour whose distance is a row's own scale (Zelnik-Manor and Perona, 2004)."""
+"""The distance of a row to this neighbour is the row's scale (Zelnik-Manor and Perona, 2004)."""
 
-
-SAME = 1e-6
-"""Share of the largest distance to a neighbour up to which a difference of distances is rounding:
-they come from squares in float64, and so have half of its digits."""
+ROUNDING = 1e-6
+"""Rounding error of distances, as a share of the largest distance to a neighbour. Distances are
+roots of differences of float64 squares, so half of their digits are lost at worst."""
 
 WORDS_BELOW = 0.15
-"""Share of non-zero entries below which features that are never negative are words."""
+"""Share of non-zero entries, in [0, 1], below which non-negative features are words."""
 
 
 def are_words(features: Features) -> bool:
-    """Whether features look like counts or weights of words: few are not 0, and none is negative.
+    """Return whether features are like counts or weights of words: few non-zero, none negative.
 
-    What they are stored as, sparse or dense, does not matter.
+    It does not depend on whether they are stored as sparse or dense.
     """
     values = np.asarray(features.data if sp.issparse(features) else features)
     n_entries = max(1, features.shape[0] * features.shape[1])
@@ -40,7 +40,7 @@ def are_words(features: Features) -> bool:
 
 
 def unit_rows(features: sp.csr_array) -> sp.csr_array:
-    """Rows of Euclidean length 1; rows of zeros stay. Integers become floats."""
+    """Scale rows to Euclidean length 1; rows of zeros stay. Integers become floats."""
     features = features.astype(np.result_type(features.dtype, np.float32))
     length = np.sqrt(np.asarray(features.multiply(features).sum(axis=1)).ravel())
     scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
@@ -48,19 +48,22 @@ def unit_rows(features: sp.csr_array) -> sp.csr_array:
 
 
 def idf(features: sp.csr_array) -> NDArray[np.float64]:
-    """log((1 + n) / (1 + rows that have it)) + 1 of each column, as scikit-learn weighs words."""
+    """Compute log((1 + n) / (1 + rows with a non-zero entry)) + 1 of each column.
+
+    This is the smoothed inverse document frequency of scikit-learn's `TfidfTransformer`.
+    """
     n_rows = features.shape[0]
     count = np.bincount(features.indices, minlength=features.shape[1])
     return np.asarray(np.log((1 + n_rows) / (1 + count)) + 1)
 
 
 class Similarity:
-    """Likeness of rows, and who is near whom.
+    """Similarities of rows to their nearest neighbours.
 
-    Under "auto" and "cosine" on words it is the cosine of tf-idf weighted rows. Under "cosine" on
-    other features it is the cosine, negative ones as 0. Under any other metric d (Euclidean for
-    "auto") it is exp(-d_ij² / (σ_i σ_j)) with σ_i the distance to the `LOCAL_SCALE`-th neighbour:
-    in dense and in thin regions alike, near ones are similar and far ones are not.
+    Under "auto" and "cosine" on words, the similarity is the cosine of tf-idf weighted rows. Under
+    "cosine" on other features it is the cosine, negative values set to 0. Under any other metric d
+    (Euclidean for "auto") it is exp(-d_ij² / (σ_i σ_j)) with σ_i the distance of row i to its
+    `LOCAL_SCALE`-th neighbour, so that it adapts to dense and sparse regions.
 
     References:
         Zelnik-Manor and Perona, 2004, "Self-tuning spectral clustering".
@@ -69,6 +72,9 @@ class Similarity:
         features: X, `(n_nodes, n_features)`.
         metric: "auto", or a distance by scikit-learn's name.
         n_neighbors: k.
+
+    Attributes:
+        cosine: whether similarities are cosines.
     """
 
     def __init__(self, features: Features, metric: str, n_neighbors: int) -> None:
@@ -79,39 +85,39 @@ class Similarity:
         if self.cosine and words:
             features = sp.csr_array(features)
             self._idf = idf(features)
-        distance = metric if metric != AUTO else "cosine" if words else "euclidean"
-        check_neighbors(self.n_nodes, n_neighbors, distance, sparse=sp.issparse(features))
-        self._search = neighbor_search(self._weighed(features), n_neighbors, distance)
-        further = min(n_neighbors + 1, self.n_nodes - 1)
-        found, near = self._search.kneighbors(n_neighbors=further)
-        self._rounding = SAME * float(found.max())
+        self._metric = metric if metric != AUTO else "cosine" if words else "euclidean"
+        check_neighbors(self.n_nodes, n_neighbors, self._metric, sparse=sp.issparse(features))
+        self._search = neighbor_search(self._weighted(features), n_neighbors, self._metric)
+        one_more = min(n_neighbors + 1, self.n_nodes - 1)
+        found, near = self._search.kneighbors(n_neighbors=one_more)
+        self._rounding = ROUNDING * float(found.max())
         found = np.where(found > self._rounding, found, 0)
         self._distance, self._near = found[:, :n_neighbors], near[:, :n_neighbors]
-        self._next = found[:, n_neighbors:]
+        self._next_distance = found[:, n_neighbors:]
         scale = self._local_scale(self._distance)
         positive = scale[scale > 0]
-        self._least = float(positive.min()) if positive.size else 1.0
-        self._scale = np.maximum(scale, self._least)
+        self._min_scale = float(positive.min()) if positive.size else 1.0
+        self._scale = np.maximum(scale, self._min_scale)
 
     def matrix(self, *, ties: bool = True) -> sp.csr_array:
-        """Similarity of every row and each of its k nearest, symmetric CSR `(n_nodes, n_nodes)`.
+        """Return the similarity of every row to its k nearest, symmetric CSR `(n_nodes, n_nodes)`.
 
-        Pairs of similarity 0 are stored all the same: they are candidates.
+        Pairs of similarity 0 are stored too: they are candidates.
 
         Arguments:
-            ties: False leaves out neighbours that features do not tell from other rows: those as
-                far as the first row that is no neighbour, which the search took by their number,
-                and those equal to a row that has `LOCAL_SCALE` or more of them.
+            ties: False leaves out neighbours that the search chose among equals by row number:
+                those as far away as the (k + 1)-th neighbour, and those equal to a row that has
+                `LOCAL_SCALE` or more equal rows.
         """
         n, k = self._near.shape
-        value = self._of(self._distance, self._near, self._scale).ravel()
+        value = self._similarity(self._distance, self._near, self._scale).ravel()
         row, col = np.repeat(np.arange(n), k), self._near.ravel()
         if not ties:
-            told = self._distance > 0
-            told[self._local_scale(self._distance) > 0] = True
-            if self._next.size:
-                told &= self._next - self._distance > self._rounding
-            row, col, value = row[told.ravel()], col[told.ravel()], value[told.ravel()]
+            distinct = self._distance > 0
+            distinct[self._local_scale(self._distance) > 0] = True
+            if self._next_distance.size:
+                distinct &= self._next_distance - self._distance > self._rounding
+            row, col, value = row[distinct.ravel()], col[distinct.ravel()], value[distinct.ravel()]
         low, high = np.minimum(row, col), np.maximum(row, col)
         key, first = np.unique(low.astype(np.int64) * n + high, return_index=True)
         low, high, value = key // n, key % n, value[first]
@@ -119,13 +125,47 @@ class Similarity:
         return sp.csr_array(sp.coo_array((np.concatenate([value, value]), both), shape=(n, n)))
 
     def of_new(self, new: Features) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The k nearest rows of each new row and how similar they are, `(n_new, k)` each."""
-        distance, near = self._search.kneighbors(self._weighed(new))
+        """Return the k nearest rows of each new row and their similarities, `(n_new, k)` each."""
+        distance, near = self._search.kneighbors(self._weighted(new))
         distance = np.where(distance > self._rounding, distance, 0)
-        scale = np.maximum(self._local_scale(distance), self._least)
-        return near.astype(np.int64), self._of(distance, near, scale)
+        scale = np.maximum(self._local_scale(distance), self._min_scale)
+        return near.astype(np.int64), self._similarity(distance, near, scale)
 
-    def _weighed(self, features: Features) -> Features:
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fitted state without the features as arrays by name, for `from_arrays`."""
+        arrays = {
+            "metric": np.array(self._metric),
+            "cosine": np.array(self.cosine),
+            "n_neighbors": np.array(self.n_neighbors),
+            "rounding": np.array(self._rounding),
+            "distance": self._distance,
+            "near": self._near,
+            "next_distance": self._next_distance,
+            "scale": self._scale,
+            "min_scale": np.array(self._min_scale),
+        }
+        return arrays if self._idf is None else arrays | {"idf": self._idf}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], features: Features) -> Self:
+        """Make the similarity that `to_arrays` was called on, without a search among its rows.
+
+        Arguments:
+            arrays: from `to_arrays`.
+            features: X that it was made from. The search for new rows is built from it.
+        """
+        made = cls.__new__(cls)
+        made.n_nodes, made.n_neighbors = int(features.shape[0]), int(arrays["n_neighbors"])
+        made.cosine, made._metric = bool(arrays["cosine"]), str(arrays["metric"])
+        made._idf = arrays.get("idf")
+        made._search = neighbor_search(made._weighted(features), made.n_neighbors, made._metric)
+        made._rounding, made._min_scale = float(arrays["rounding"]), float(arrays["min_scale"])
+        made._distance, made._near = arrays["distance"], arrays["near"]
+        made._next_distance, made._scale = arrays["next_distance"], arrays["scale"]
+        return made
+
+    def _weighted(self, features: Features) -> Features:
+        """Weight words by idf and scale rows to length 1; other features stay as they are."""
         if self._idf is None:
             return features
         return unit_rows(sp.csr_array(sp.csr_array(features) @ sp.diags_array(self._idf)))
@@ -133,13 +173,13 @@ class Similarity:
     def _local_scale(self, distance: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         return np.asarray(distance[:, min(LOCAL_SCALE, self.n_neighbors) - 1])
 
-    def _of(
+    def _similarity(
         self,
         distance: NDArray[np.floating[Any]],
         near: NDArray[np.int64],
         scale: NDArray[np.floating[Any]],
     ) -> NDArray[np.float64]:
-        """Similarities of rows of scale `scale` to their neighbours."""
+        """Return the similarities of rows of scale `scale` to their neighbours."""
         if self.cosine:
             return np.asarray(np.clip(1 - distance, 0, 1), dtype=np.float64)
         squares = distance.astype(np.float64) ** 2

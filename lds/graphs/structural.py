@@ -1,4 +1,4 @@
-"""Features of nodes that have none of their own, from the graph alone."""
+"""Node features computed from the graph alone, for nodes that have none."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -6,25 +6,26 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import eigsh
 
 N_EIGENVECTORS = 32
-"""Most eigenvectors taken."""
+"""Default number of eigenvectors."""
 
 DENSE_BELOW = 200
-"""Nodes below which all eigenvectors are computed: Lanczos saves nothing there."""
+"""Number of nodes below which all eigenvectors are computed: Lanczos is not faster there."""
 
 
 def structural_features(
     adjacency: sp.csr_array, n_eigenvectors: int = N_EIGENVECTORS
 ) -> NDArray[np.float64]:
-    """Leading eigenvectors of the regularised normalised adjacency, and the log-degree.
+    """Compute leading eigenvectors of the regularised normalised adjacency, and the log-degree.
 
     The eigenvectors are those of D_τ^-½ A D_τ^-½ with D_τ = D + τI and τ the mean degree. Without
-    τ the leading ones of a graph in many parts would each name one small part, or one isolated
-    node. Each has the length of its eigenvalue, as in a diffusion map, so that communities, whose
-    eigenvalues stand out, count more than the noise below them.
+    τ, the leading eigenvectors of a graph with many components would each mark one small component
+    or one isolated node. Each is scaled by its eigenvalue, as in a diffusion map, so that
+    communities, which have large eigenvalues, count more than noise.
 
-    Time O((n_edges + n_nodes · k) · k) a Lanczos sweep, seconds on 20,000 nodes. Scikit-learn's
-    `spectral_embedding` factorises the Laplacian, which fills in on such graphs, and warns where a
-    graph is in parts; PyG's `AddLaplacianEigenvectorPE` draws the signs at random.
+    Time O((n_edges + n_nodes · k) · k) for each Lanczos sweep, seconds on 20,000 nodes.
+    Scikit-learn's `spectral_embedding` factorises the Laplacian, which fills in on such graphs, and
+    warns where a graph is not connected; PyG's `AddLaplacianEigenvectorPE` draws the signs at
+    random.
 
     References:
         Qin and Rohe, 2013, "Regularized spectral clustering under the degree-corrected stochastic
@@ -33,12 +34,12 @@ def structural_features(
 
     Arguments:
         adjacency: symmetric CSR without loops, `(n_nodes, n_nodes)`, weights 0 or more.
-        n_eigenvectors: k at most; n_nodes - 2 where that is less.
+        n_eigenvectors: k; at most n_nodes - 2 are used.
 
     Returns:
         float64 `(n_nodes, k + 1)`. The leading eigenvector has mean square 1, the others less; the
-        log of 1 + degree is standardised (0, where all degrees are equal). The entry of largest
-        absolute value of an eigenvector is positive. Deterministic.
+        log of 1 + degree is standardised (0 where all degrees are equal). The entry of largest
+        absolute value of an eigenvector is positive. The result is deterministic.
     """
     n_nodes = int(adjacency.shape[0])
     weights = adjacency.astype(np.float64)

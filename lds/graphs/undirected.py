@@ -1,4 +1,4 @@
-"""An undirected graph of edges as people list them: one way, repeated, with weights of any size."""
+"""An undirected graph from a list of edges, which may be directed, repeated and of any weight."""
 
 import warnings
 from typing import Any, Literal, get_args
@@ -8,10 +8,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 Weights = Literal["scale", "given", "ignore"]
-"""What weights are: to be divided by the largest, probabilities as they are, or nothing."""
+"""Meaning of weights: divided by the largest, probabilities as given, or ignored."""
 
 ROUNDING = 1e-6
-"""Relative difference below which two weights of one pair are one number (float32 has 6e-8)."""
+"""Relative difference below which two weights of a pair are equal (float32 rounds by 6e-8)."""
 
 
 def undirected(
@@ -24,27 +24,27 @@ def undirected(
     name: str = "edge_index",
     weight_name: str = "edge_weight",
 ) -> sp.csr_array:
-    """The graph of some edges, each with its starting probability.
+    """Convert a list of edges to a symmetric matrix of starting probabilities.
 
     An edge counts in both directions, however often and in whichever direction it is listed; of
-    several weights of one pair the largest counts. Loops are dropped: every node has its own in the
-    normalised adjacency. What is guessed is said in a `UserWarning`.
+    several weights of one pair the largest counts. Loops are dropped: the normalised adjacency
+    gives every node one. Every guess is reported by a `UserWarning`.
 
     Arguments:
         row, col: `(n_edges,)`, in [0, n_nodes).
         weight: `(n_edges,)` real numbers; None is 1 everywhere.
         n_nodes: how many nodes there are.
         weights: "given": weights are probabilities in [0, 1]; "scale": they are divided by the
-            largest; "ignore": every edge has probability 1; None: "given", or, where one is above
-            1, "scale" with a warning.
-        name, weight_name: of the argument that lists the edges, and of their weights.
+            largest; "ignore": every edge has probability 1; None: "given", or "scale" with a
+            warning where a weight is above 1.
+        name, weight_name: of the arguments with the edges and with their weights, in messages.
 
     Returns:
         float32 symmetric CSR `(n_nodes, n_nodes)` without loops and stored zeros, indices sorted.
 
     Raises:
         TypeError: weights are not real numbers.
-        ValueError: a weight that is negative or not finite, or, where they are "given", above 1.
+        ValueError: a weight is negative or not finite, or above 1 where weights are "given".
     """
     check_weights(weights)
     if weight is None or weights == "ignore":
@@ -68,7 +68,7 @@ def undirected(
     np.minimum.at(smallest, pair, value)
     forward = np.bincount(pair[row < col], minlength=key.size) > 0
     back = np.bincount(pair[row > col], minlength=key.size) > 0
-    _say_one_way(int((forward != back).sum()), key.size, name)
+    _warn_one_way(int((forward != back).sum()), key.size, name)
     differ = np.flatnonzero(largest - smallest > ROUNDING * largest)
     if differ.size:
         at = key[differ[0]]
@@ -90,10 +90,10 @@ def undirected(
 
 
 def check_weights(weights: object) -> None:
-    """Refuse what says nothing about weights.
+    """Refuse a value that is neither None nor one of `Weights`.
 
     Raises:
-        ValueError: neither None nor one of `Weights`.
+        ValueError: it is neither.
     """
     if weights is not None and weights not in get_args(Weights):
         raise ValueError(f"edge_weight must be None or one of {get_args(Weights)}, got {weights!r}")
@@ -106,7 +106,7 @@ def _probabilities(
     weights: Weights | None,
     name: str,
 ) -> NDArray[np.float64]:
-    """Weights as probabilities."""
+    """Convert weights to probabilities."""
     largest = float(value.max(initial=0))
     if weights == "given" and largest > 1:
         at = int(value.argmax())
@@ -125,7 +125,7 @@ def _probabilities(
     return value / largest if scaled and largest > 0 else value
 
 
-def _say_one_way(n_one_way: int, n_pairs: int, name: str) -> None:
+def _warn_one_way(n_one_way: int, n_pairs: int, name: str) -> None:
     if n_one_way:
         of = "" if n_one_way == n_pairs else f" of {n_pairs:,}"
         edges = "edge" if n_pairs == 1 else "edges"

@@ -1,8 +1,8 @@
-"""Linear discriminant analysis of all nodes, labelled or not, whose classes agree along edges.
+"""Semi-supervised linear discriminant analysis, with classes coupled along edges.
 
-Networks trained by gradients learn from labelled nodes alone. A model of how the features of a
-class are spread learns from every node: what labels say of a few, the shape of the cloud says of
-the rest. With ten labels a class this is worth more than a better network.
+A network trained by gradients learns from labelled nodes alone. Here the distribution of the
+features of each class is fitted to all nodes, labelled or not. This helps most with few labels,
+about ten a class.
 """
 
 import torch
@@ -12,34 +12,36 @@ from torch.nn.functional import one_hot
 from lds.graphs.batch import GraphBatch
 from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures
-from lds.nn.gcn import Attached, Reader
+from lds.nn.new_nodes import Attachment, NewNodeProduct
 
 Params = dict[str, Tensor]
 
 SHRINKAGE, FIRST_SHRINKAGE = 0.3, 0.5
-"""Share of a multiple of I in the covariance within classes, and where labelled rows alone show it
-(Ledoit and Wolf, 2004)."""
+"""Weight in [0, 1] of a multiple of I in the covariance within classes (Ledoit and Wolf, 2004); the
+second is that of the first fit, to labelled rows alone."""
 
-WIDE = 1000
-"""Features beyond which it is diagonal: as many numbers squared cannot be told."""
+MAX_COVARIANCE_FEATURES = 1000
+"""Number of features up to which the whole covariance is estimated; with more, its diagonal."""
 
-ALONE = 8.0
-"""Size (root mean square) of own evidence where neighbours are not heard; beside them it is 1."""
+EVIDENCE_SCALE, EVIDENCE_SCALE_ALONE = 1.0, 8.0
+"""Root mean square of the centred logits x W + b: with neighbours, and without."""
 
-ITERATIONS, SWEEPS, ENOUGH = 20, 5, 1e-3
-"""Most turns of fit and beliefs, sweeps of beliefs in each, and a change that ends them."""
+ITERATIONS, SWEEPS, TOLERANCE = 20, 5, 1e-3
+"""Most iterations of expectation-maximisation, mean-field sweeps in each, and the largest change of
+a belief at which the iterations end."""
 
 BALANCE, DAMPING = 5.0, 0.2
-"""How firmly classes keep their share among the labelled rows, and how fast this acts."""
+"""Strength of the pull of classes towards their share of the labelled rows, in logits per log-ratio
+of shares; and the share of it that one sweep applies, in [0, 1]."""
 
 
 class Discriminant:
-    """Logits x W + b + c Σ_j â_ij q_j: what a node's own features and its neighbours say.
+    """Logits x_i W + b + c Σ_j â_ij q_j: evidence of a node's own features and of its neighbours.
 
-    The q are beliefs, class probabilities of every node of the fit, and Â the normalised drawn
-    graph: one step of mean-field inference in a Markov random field whose energy counts, along
-    edges, how often classes agree. W and b are those of linear discriminant analysis, in units in
-    which own and neighbours' evidence are of one size.
+    q_j are beliefs, the class probabilities of node j, and Â is the normalised drawn graph. This is
+    one step of mean-field inference in a Markov random field that rewards edges between nodes of
+    one class. W and b are those of linear discriminant analysis, scaled to `EVIDENCE_SCALE`; c is
+    the coupling.
 
     References:
         Zhang, Brady and Smith, 2001, "Segmentation of brain MR images through a hidden Markov
@@ -47,20 +49,19 @@ class Discriminant:
 
     Arguments:
         n_features, n_classes: sizes of X and of the output.
-        neighbors: False hears none: c = 0, for where the graph misleads.
+        neighbors: False sets c = 0, which ignores the graph.
     """
 
     def __init__(self, n_features: int, n_classes: int, *, neighbors: bool = True) -> None:
         self.sizes, self.neighbors = (n_features, n_classes), neighbors
 
     def init(self, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Params:
-        """One that has seen nothing: every class as likely as any other."""
+        """Return zeros: before a fit, all classes are equally probable."""
         d, c = self.sizes
-        fresh: dict[str, tuple[int, ...]] = {
-            "W": (d, c), "b": (c,), "beliefs": (1, c), "coupling": ()
-        }  # fmt: skip
+        shapes: dict[str, tuple[int, ...]] = {"W": (d, c), "b": (c,), "beliefs": (1, c)}
+        shapes["coupling"] = ()
         return {
-            name: torch.zeros(shape, dtype=dtype, device=device) for name, shape in fresh.items()
+            name: torch.zeros(shape, dtype=dtype, device=device) for name, shape in shapes.items()
         }
 
     def __call__(
@@ -71,15 +72,15 @@ class Discriminant:
         *,
         training: bool,
     ) -> Tensor:
-        """Logits `(n_draws, n_nodes, n_classes)`; the same in training."""
+        """Return logits `(n_draws, n_nodes, n_classes)`; the same in training."""
         s, n = graph.n_draws, graph.n_nodes
-        heard = propagate(graph, params["beliefs"].expand(n, -1).repeat(s, 1)).view(s, n, -1)
-        return _own(params, features) + params["coupling"] * heard
+        mean = propagate(graph, params["beliefs"].expand(n, -1).repeat(s, 1)).view(s, n, -1)
+        return _own(params, features) + params["coupling"] * mean
 
     def hidden(
         self, params: Params, features: DenseFeatures | SparseFeatures, graph: GraphBatch
     ) -> Tensor:
-        """X W + b, the same on every graph, `(n_draws, n_nodes, n_classes)`."""
+        """Return X W + b, the same on every graph, `(n_draws, n_nodes, n_classes)`."""
         return _own(params, features).expand(graph.n_draws, -1, -1)
 
     def attach(
@@ -88,22 +89,23 @@ class Discriminant:
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        attached: Attached,
+        edges: Attachment,
     ) -> Tensor:
-        """Logits `(n_draws, n_new, n_classes)` of new nodes; see `GCN.attach`."""
+        """Return logits `(n_draws, n_new, n_classes)` of new nodes; see `GCN.attach`."""
         s, n = graph.n_draws, graph.n_nodes
         beliefs = params["beliefs"].expand(n, -1)
-        heard = propagate(graph, beliefs.repeat(s, 1)).view(s, n, -1)
+        mean = propagate(graph, beliefs.repeat(s, 1)).view(s, n, -1)
         own = _own(params, new)
-        read = Reader(graph, attached)(beliefs.expand(s, n, -1), heard, own.softmax(1))
-        return own + params["coupling"] * read
+        at_new = NewNodeProduct(graph, edges)
+        new_mean = at_new(beliefs.expand(s, n, -1), mean, own.softmax(1))
+        return own + params["coupling"] * new_mean
 
     def penalty(self, params: Params) -> Tensor:
-        """0: the fit has its own."""
+        """Return 0: the fit regularises by shrinkage."""
         return params["W"].new_zeros(())
 
     def scaled(self, params: Params, factor: float) -> Params:
-        """Params whose logits are `factor` times as large on the nodes of the fit."""
+        """Return params whose logits on the nodes of the fit are `factor` times as large."""
         return params | {name: factor * params[name] for name in ("W", "b", "coupling")}
 
 
@@ -114,16 +116,18 @@ def fit_discriminant(
     rows: Tensor,
     graph: GraphBatch,
 ) -> Params:
-    """Its params by expectation-maximisation, the classes of labelled rows known.
+    """Fit the params by expectation-maximisation; the classes of labelled rows are known.
 
-    In turns: a fit to the beliefs so far (at first the labels), and beliefs from own and
-    neighbours' evidence. A neighbour says as much as its edge is probable: the coupling is the mean
-    expected degree, by which normalised products are smaller. Beliefs that agree with each other
-    may drift to a single class; a pressure against it holds every class near its share of `rows`
-    (the class mass normalisation of Zhu, Ghahramani and Lafferty, 2003, in soft form).
+    An iteration fits W and b to the beliefs so far (at first the labels), then updates the beliefs
+    from the logits, which include those of neighbours. The coupling c is the mean of 1 + degree:
+    it undoes the normalisation of Â, so that an edge counts by its probability.
+
+    Beliefs that reinforce each other can drift to one class. A pressure, added to the logits,
+    keeps the mean belief in each class near its share of `rows`: the class mass normalisation of
+    Zhu, Ghahramani and Lafferty, 2003, in soft form.
 
     Arguments:
-        network: whose params.
+        network: gives the numbers of features and classes, and whether neighbours count.
         features, labels: of the nodes; labels are read at `rows`.
         rows: labelled nodes.
         graph: one graph, its weights edge probabilities.
@@ -132,49 +136,54 @@ def fit_discriminant(
     dtype, device = features.dtype, features.device
     known = one_hot(labels[rows], n_classes).to(dtype)
     share = (1 + known.sum(0)) / (n_classes + len(rows))
-    coupling = graph.scale.double().pow(-2).mean().to(device, dtype)  # 1 + the mean degree
-    wanted = 1.0
+    coupling = graph.scale.double().pow(-2).mean().to(device, dtype)  # mean of 1 + degree
+    target = EVIDENCE_SCALE
     if not network.neighbors:
-        coupling, wanted = torch.zeros_like(coupling), ALONE
-    seen = _Together(features) if d <= WIDE else _Apart(features)
-    squares = seen.squares()
+        coupling, target = torch.zeros_like(coupling), EVIDENCE_SCALE_ALONE
+    full = d <= MAX_COVARIANCE_FEATURES
+    model = _FullCovariance(features) if full else _DiagonalCovariance(features)
+    squares = model.squares()
     beliefs = torch.zeros(n, n_classes, dtype=dtype, device=device)
     beliefs[rows] = known
     pressure = torch.zeros(n_classes, dtype=dtype, device=device)
-    for turn in range(ITERATIONS):
+    for iteration in range(ITERATIONS):
         before = beliefs
-        if turn:
-            weight, mean = seen.fit(beliefs, squares, SHRINKAGE)
+        if iteration:
+            weight, mean = model.fit(beliefs, squares, SHRINKAGE)
         else:  # labelled rows alone count
-            weight, mean = seen.fit(beliefs, seen.squares(rows), FIRST_SHRINKAGE)
+            weight, mean = model.fit(beliefs, model.squares(rows), FIRST_SHRINKAGE)
         bias = -0.5 * (mean * weight).sum(0)
-        own = seen.times(weight) + bias
+        own = model.times(weight) + bias
         size = (own - own.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-6)
-        scale = wanted / size
+        scale = target / size
         weight, bias, own = scale * weight, scale * bias, (scale * own).to(dtype)
-        if turn == 0:
+        if iteration == 0:
             beliefs = own.softmax(1).index_copy(0, rows, known)
         for _ in range(SWEEPS):
             mass = beliefs.mean(0).clamp_min(1e-9)
             pressure = torch.lerp(pressure, BALANCE * (share / mass).log(), DAMPING)
-            heard = coupling * propagate(graph, beliefs)
-            beliefs = (own + pressure + heard).softmax(1).index_copy(0, rows, known)
-        if turn > 0 and float((beliefs - before).abs().max()) < ENOUGH:
+            from_neighbors = coupling * propagate(graph, beliefs)
+            beliefs = (own + pressure + from_neighbors).softmax(1).index_copy(0, rows, known)
+        if iteration > 0 and float((beliefs - before).abs().max()) < TOLERANCE:
             break
-    bias = (bias - seen.centre @ weight).to(dtype)
+    bias = (bias - model.centre @ weight).to(dtype)
     return {
-        "W": weight.to(dtype), "b": bias + pressure, "beliefs": beliefs, "coupling": coupling
-    }  # fmt: skip
+        "W": weight.to(dtype),
+        "b": bias + pressure,
+        "beliefs": beliefs,
+        "coupling": coupling,
+    }
 
 
 def _own(params: Params, features: DenseFeatures | SparseFeatures) -> Tensor:
     return features.matmul(params["W"]) + params["b"]
 
 
-class _Together:
-    """Features few enough for a covariance of all of them, in float64 around their mean.
+class _FullCovariance:
+    """Linear discriminant analysis with the whole covariance of the features.
 
-    Squares of large values would cancel otherwise.
+    It works in float64 on features centred at their mean: the squares of large values would lose
+    digits by cancellation.
     """
 
     def __init__(self, features: DenseFeatures | SparseFeatures) -> None:
@@ -183,30 +192,32 @@ class _Together:
         self.x = x - self.centre
 
     def times(self, weight: Tensor) -> Tensor:
-        """(X - centre) W."""
+        """Return (X - centre) W."""
         return self.x @ weight
 
     def squares(self, rows: Tensor | None = None) -> Tensor:
-        """What `fit` needs of the second moments of some rows, or of all."""
+        """Return Σ x xᵀ over some rows, or over all: what `fit` needs of the second moments."""
         x = self.x if rows is None else self.x[rows]
         return x.T @ x
 
     def fit(self, beliefs: Tensor, squares: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
-        """W of linear discriminant analysis, and the classes' means around `centre` as columns.
+        """Return W, and the means of the classes less `centre`, as columns.
 
         Arguments:
-            beliefs: by which nodes count, `(n_nodes, n_classes)`; a row of zeros does not.
-            squares: of the rows that count.
+            beliefs: `(n_nodes, n_classes)`, the weights of the nodes in each class; a row of zeros
+                leaves the node out.
+            squares: `squares` of the rows with weight.
             shrinkage: in [0, 1].
         """
         within, mean = within_classes(self.x, beliefs, squares, shrinkage)
         return torch.linalg.solve(within, mean), mean
 
 
-class _Apart:
-    """Features too many for that, each with its variance; the methods are those of `_Together`.
+class _DiagonalCovariance:
+    """Linear discriminant analysis with the variances of the features alone.
 
-    What a rare word says counts for more than what a common one does.
+    The methods are those of `_FullCovariance`. A feature of low variance, such as a rare word, gets
+    a large weight.
 
     References:
         Bickel and Levina, 2004, "Some theory for Fisher's linear discriminant function, 'naive
@@ -238,16 +249,17 @@ class _Apart:
 def within_classes(
     x: Tensor, beliefs: Tensor, scatter: Tensor, shrinkage: float
 ) -> tuple[Tensor, Tensor]:
-    """How nodes that count by their beliefs are spread within classes.
+    """Return the shrunk covariance within classes, and the means of the classes.
 
     Arguments:
-        x: float64 `(n_nodes, n_features)`, around its mean.
-        beliefs: `(n_nodes, n_classes)`; a row of zeros does not count.
-        scatter: Σ x xᵀ over the nodes that count.
-        shrinkage: in [0, 1], share of a multiple of I.
+        x: float64 `(n_nodes, n_features)`, less its mean.
+        beliefs: `(n_nodes, n_classes)`, the weights of the nodes in each class; a row of zeros
+            leaves the node out.
+        scatter: Σ x xᵀ over the nodes with weight.
+        shrinkage: in [0, 1], the weight of a multiple of I.
 
     Returns:
-        The shrunk covariance `(n_features, n_features)`, and the classes' means as columns
+        The covariance `(n_features, n_features)`, and the means as columns
         `(n_features, n_classes)`.
     """
     count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)
@@ -260,7 +272,7 @@ def within_classes(
 
 
 def _transposed_product(features: DenseFeatures | SparseFeatures, y: Tensor) -> Tensor:
-    """Xᵀ Y."""
+    """Return Xᵀ Y, as the derivative of a product with X."""
     weight = torch.zeros(
         features.shape[1], y.shape[1], dtype=y.dtype, device=y.device, requires_grad=True
     )

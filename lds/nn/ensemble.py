@@ -1,4 +1,4 @@
-"""Several networks as one, whose class probabilities are a weighted mean of theirs."""
+"""Several networks as one: class probabilities are a weighted mean of theirs."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,57 +8,60 @@ from torch import Tensor
 from lds.graphs.batch import GraphBatch
 from lds.nn.discriminant import Discriminant
 from lds.nn.features import DenseFeatures, SparseFeatures
-from lds.nn.gcn import GCN, Attached
+from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
+from lds.nn.new_nodes import Attachment
 from lds.nn.pagerank import PageRank
 
 Params = dict[str, Tensor]
-Kind = GCN | PageRank | Discriminant | LabelPageRank
+Network = GCN | PageRank | Discriminant | LabelPageRank
+"""A member of an ensemble."""
 
 LOG_WEIGHTS = "log_weights"
-"""Among the params of a committee: `(n_members,)`, logarithms of weights that sum to 1."""
-
+"""Name, among the params of an ensemble, of the logarithms of the members' weights: `(n_members,)`.
+The weights sum to 1."""
 
 TELEPORTS = (0.1, 0.5, 1.0)
-"""Of the default committee's members: far along the graph, close to a node's own features, and
-without the graph: where it misleads, the early-stopping rows say so."""
+"""α of the PageRank members of the default ensemble: one that relies on the graph, one that relies
+on a node's own features, and one without the graph."""
+
+FULL_DROPOUT_FEATURES = 100
+"""Number of features from which on X gets the dropout of the hidden layer. With fewer, its dropout
+is less in proportion: few columns seldom repeat each other's information."""
 
 
-MANY = 100
-"""Features from which on X has the dropout of the hidden layer. It is less in proportion where they
-are fewer: nothing else tells what a column hides."""
+class Ensemble:
+    """A network with the logits log Σ_m π_m softmax(logits of member m).
 
-
-class Committee:
-    """log Σ_m π_m softmax(member_m), so that its softmax is the weighted mean of the members'.
-
-    Its `params` are those of the members, each name after the member's number and a dot, and
-    `log_weights`.
+    Its class probabilities are the weighted mean of the members'. Its `params` are "log_weights"
+    and those of the members; the name of a member's param is prefixed by the member's number and a
+    dot.
 
     Arguments:
-        kinds: networks with as many classes.
-        n_times: how often each of them is a member, with weights of its own; the kinds in turn.
+        kinds: networks with the same number of classes.
+        n_times: how often each kind is a member, each time with params of its own. The members are
+            all kinds in order, `n_times` over.
     """
 
-    def __init__(self, kinds: Sequence[Kind], n_times: int = 1) -> None:
+    def __init__(self, kinds: Sequence[Network], n_times: int = 1) -> None:
         self.kinds, self.n_times = tuple(kinds), n_times
         self.members = self.kinds * n_times
 
     def init(self, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Params:
-        """Fresh members of equal weight."""
+        """Draw fresh params of the members; their weights are equal."""
         fresh = [member.init(generator, dtype, device) for member in self.members]
         return self.join(fresh, torch.zeros(len(fresh), dtype=dtype, device=device).log_softmax(0))
 
     @staticmethod
     def join(params: Sequence[Params], log_weights: Tensor) -> Params:
-        """The params of a committee from those of its members."""
+        """Join the params of the members to those of the ensemble."""
         named = {
             f"{k}.{name}": leaf for k, mine in enumerate(params) for name, leaf in mine.items()
         }
         return {**named, LOG_WEIGHTS: log_weights}
 
     def of_member(self, params: Params, k: int) -> Params:
-        """The params of member k."""
+        """Return the params of member k."""
         prefix = f"{k}."
         return {
             name.removeprefix(prefix): leaf
@@ -74,7 +77,7 @@ class Committee:
         *,
         training: bool,
     ) -> Tensor:
-        """Logarithms of class probabilities, `(n_draws, n_nodes, n_classes)`."""
+        """Return logarithms of class probabilities, `(n_draws, n_nodes, n_classes)`."""
         return self._mean(
             params, lambda member, mine: member(mine, features, graph, training=training)
         )
@@ -82,7 +85,7 @@ class Committee:
     def hidden(
         self, params: Params, features: DenseFeatures | SparseFeatures, graph: GraphBatch
     ) -> Tensor:
-        """The members' hidden layers side by side, `(n_draws, n_nodes, total channels)`."""
+        """Return the hidden layers of all members, `(n_draws, n_nodes, sum of their channels)`."""
         return torch.cat(
             [
                 member.hidden(self.of_member(params, k), features, graph)
@@ -97,19 +100,19 @@ class Committee:
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        attached: Attached,
+        edges: Attachment,
     ) -> Tensor:
-        """Logarithms of class probabilities of new nodes; see `GCN.attach`."""
+        """Return logarithms of class probabilities of new nodes; see `GCN.attach`."""
         return self._mean(
-            params, lambda member, mine: member.attach(mine, features, graph, new, attached)
+            params, lambda member, mine: member.attach(mine, features, graph, new, edges)
         )
 
     def penalty(self, params: Params) -> Tensor:
-        """The sum of the members' penalties."""
+        """Return the sum of the members' penalties."""
         parts = [member.penalty(self.of_member(params, k)) for k, member in enumerate(self.members)]
         return torch.stack(parts).sum()
 
-    def _mean(self, params: Params, logits: Callable[[Kind, Params], Tensor]) -> Tensor:
+    def _mean(self, params: Params, logits: Callable[[Network, Params], Tensor]) -> Tensor:
         weighted = [
             logits(member, self.of_member(params, k)).log_softmax(2) + params[LOG_WEIGHTS][k]
             for k, member in enumerate(self.members)
@@ -117,21 +120,23 @@ class Committee:
         return torch.stack(weighted).logsumexp(0)
 
 
-def committee(
+def default_ensemble(
     n_features: int, hidden_channels: int, n_classes: int, dropout: float, n_times: int = 1
-) -> Committee:
-    """The default committee: networks that train on labels, models of all features, and the graph.
+) -> Ensemble:
+    """Build the ensemble of the default method.
 
-    A GCN, PageRank that trusts the graph more, less or not at all, two discriminants, the last of
-    which does not see the graph, and the PageRank of the labels, which sees nothing else.
+    Its members are a GCN; three PageRank networks, one for each of `TELEPORTS`; two discriminants,
+    with and without neighbours; and the PageRank of the labels.
 
     Arguments:
-        n_features, hidden_channels, n_classes, dropout: as of its members.
+        n_features, hidden_channels, n_classes, dropout: of the members.
         n_times: how often each of them is a member.
     """
     sizes = (n_features, hidden_channels, n_classes, dropout)
-    of_x = dropout * min(1.0, n_features / MANY)
-    walkers = [PageRank(*sizes, input_dropout=of_x, teleport=alpha) for alpha in TELEPORTS]
-    models = [Discriminant(n_features, n_classes, neighbors=heard) for heard in (True, False)]
-    gcn = GCN(*sizes, input_dropout=of_x)
-    return Committee([gcn, *walkers, *models, LabelPageRank(n_classes)], n_times)
+    p_input = dropout * min(1.0, n_features / FULL_DROPOUT_FEATURES)
+    gcn = GCN(*sizes, input_dropout=p_input)
+    pageranks = [PageRank(*sizes, input_dropout=p_input, teleport=alpha) for alpha in TELEPORTS]
+    with_graph = Discriminant(n_features, n_classes)
+    without_graph = Discriminant(n_features, n_classes, neighbors=False)
+    label_pagerank = LabelPageRank(n_classes)
+    return Ensemble([gcn, *pageranks, with_graph, without_graph, label_pagerank], n_times)

@@ -1,4 +1,4 @@
-"""Node features, dense or sparse, with dropout and a product that is linear in the weight."""
+"""Node features, dense or sparse, with dropout and a differentiable product X W."""
 
 import copy
 from dataclasses import dataclass
@@ -38,36 +38,41 @@ class DenseFeatures:
         self.dtype, self.device = x.dtype, x.device
 
     def dense(self) -> Tensor:
-        """X, `(n_nodes, n_features)`."""
+        """Return X, `(n_nodes, n_features)`."""
         return self.x
 
     def take(self, nodes: Tensor) -> "DenseFeatures":
-        """The rows of some nodes."""
+        """Return the rows of some nodes."""
         return DenseFeatures(self.x.index_select(0, nodes))
 
     def column_squares(self) -> Tensor:
-        """Σ_i x_ij² of each column, float64 `(n_features,)`."""
+        """Return Σ_i x_ij² of each column, float64 `(n_features,)`."""
         norm: Tensor = torch.linalg.vector_norm(self.x, dim=0, dtype=torch.float64)
         return norm.square()
 
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
-        """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""
+        """Return dropout(X) W, `(n_nodes, weight.shape[1])`.
+
+        Arguments:
+            weight: W, `(n_features, n_out)`.
+            dropout: probability in [0, 1) of zeroing an entry of X.
+        """
         return drop(self.x, dropout) @ weight
 
     def hide(self, share: float) -> "tuple[DenseFeatures, Entries]":
-        """X with entries set to 0, each with probability `share`, and what these were."""
+        """Set each entry to 0 with probability `share`; return the new X and those entries of X."""
         hidden = torch.rand(self.x.shape, dtype=self.dtype, device=self.device) < share
         row, col = hidden.nonzero(as_tuple=True)
         return DenseFeatures(self.x.masked_fill(hidden, 0)), (row, col, self.x[row, col])
 
 
 class SparseFeatures:
-    """X kept sparse: dropout touches the stored entries only, the others are 0 either way."""
+    """X as a sparse matrix. Dropout draws a mask for the stored entries only; the others are 0."""
 
     def __init__(self, x: sp.csr_array, dtype: torch.dtype, device: torch.device) -> None:
         x = sp.csr_array(x).sorted_indices()  # a copy: the caller's arrays stay as they are
         self._host = x
-        # The transpose shares the values in another order: number them and see where they go.
+        # Transpose the numbers of the entries to find the order of the values in the transpose.
         numbered = sp.csr_array((np.arange(x.nnz), x.indices, x.indptr), shape=x.shape)
         flipped = sp.csr_array(numbered.T.tocsr())
         self.shape = (int(x.shape[0]), int(x.shape[1]))
@@ -80,31 +85,36 @@ class SparseFeatures:
 
     @property
     def share(self) -> float:
-        """Of the entries of X that are stored, in [0, 1]."""
+        """The share of the entries of X that are stored, in [0, 1]."""
         return self._values.numel() / max(1, self.shape[0] * self.shape[1])
 
     def dense(self) -> Tensor:
-        """X as a dense tensor `(n_nodes, n_features)`, made once and kept."""
+        """Return X as a dense tensor `(n_nodes, n_features)`; it is made once and kept."""
         if self._dense is None:
             self._dense = csr(*self._rows, self._values, self.shape).to_dense()
         return self._dense
 
     def take(self, nodes: Tensor) -> "SparseFeatures":
-        """The rows of some nodes, sorted anew."""
+        """Return the rows of some nodes."""
         return SparseFeatures(self._host[nodes.cpu().numpy()], self.dtype, self.device)
 
     def column_squares(self) -> Tensor:
-        """Σ_i x_ij² of each column, float64 `(n_features,)`."""
+        """Return Σ_i x_ij² of each column, float64 `(n_features,)`."""
         total = torch.zeros(self.shape[1], dtype=torch.float64, device=self.device)
         return total.index_add_(0, self._rows[1].long(), self._values.double().square())
 
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
-        """dropout(X) W, `(n_nodes, weight.shape[1])`; dropout in [0, 1) zeroes entries of X."""
+        """Return dropout(X) W, `(n_nodes, weight.shape[1])`.
+
+        Arguments:
+            weight: W, `(n_features, n_out)`.
+            dropout: probability in [0, 1) of zeroing an entry of X.
+        """
         values = drop(self._values, dropout)
         return _product(weight, values, self._rows, self._columns, self._order, self.shape)
 
     def hide(self, share: float) -> "tuple[SparseFeatures, Entries]":
-        """X without some stored entries, each with probability `share`, and what these were."""
+        """Set each stored entry to 0 with probability `share`; return the new X and them."""
         hidden = torch.rand(self._values.shape, dtype=self.dtype, device=self.device) < share
         kept = copy.copy(self)
         kept._values, kept._dense = self._values.masked_fill(hidden, 0), None
@@ -114,7 +124,7 @@ class SparseFeatures:
         return kept, (row, col.index_select(0, place).long(), self._values.index_select(0, place))
 
     def copies(self, n: int) -> "SparseCopies":
-        """`n` copies of X as a block diagonal."""
+        """Return `n` copies of X as a block diagonal."""
         rows, columns = (
             _block_diagonal(*pattern, n, width)
             for pattern, width in ((self._rows, self.shape[1]), (self._columns, self.shape[0]))
@@ -127,7 +137,7 @@ class SparseFeatures:
 
 @dataclass(frozen=True)
 class SparseCopies:
-    """Copies of one sparse X as a block diagonal, whose entries may differ from copy to copy.
+    """Copies of one sparse X as a block diagonal; each product may give them entries of their own.
 
     Attributes:
         entries: the stored entries of X, `(n_entries,)`.
@@ -140,14 +150,14 @@ class SparseCopies:
     _shape: tuple[int, int]
 
     def matmul(self, weight: Tensor, entries: Tensor) -> Tensor:
-        """The products of each copy with its own weight, one below the other.
+        """Multiply each copy by a weight of its own.
 
         Arguments:
             weight: `(n, n_features, width)`.
             entries: of each copy, `(n, n_entries)`.
 
         Returns:
-            `(n · n_nodes, width)`.
+            `(n · n_nodes, width)`, copy by copy.
         """
         flat = weight.reshape(-1, weight.shape[2])
         return _product(
@@ -163,14 +173,14 @@ def _product(
     order: Tensor,
     shape: tuple[int, int],
 ) -> Tensor:
-    """M W for the M with `values` at a pattern, given by rows and by columns."""
+    """Return M W, from the pattern of M by rows and by columns; `order` sorts values by column."""
     matrix = csr(*rows, values, shape)
     transposed = csr(*columns, values.index_select(0, order), (shape[1], shape[0]))
     return _SparseProduct.apply(weight, matrix, transposed)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _block_diagonal(crow: Tensor, col: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:
-    """The CSR pattern of `n` copies of one that has `width` columns."""
+    """Return the block diagonal of `n` copies of a CSR pattern with `width` columns."""
     copy = torch.arange(n, dtype=crow.dtype, device=crow.device).unsqueeze(1)
     starts = (copy * col.numel() + crow[:-1]).flatten()
     end = torch.full_like(starts[:1], n * col.numel())
@@ -185,7 +195,7 @@ def _pattern(x: sp.csr_array, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def drop(x: Tensor, p: float) -> Tensor:
-    """Dropout: entries are 0 with probability p, the others grow by 1 / (1 - p).
+    """Set entries to 0 with probability p and multiply the others by 1 / (1 - p).
 
     The mask comes from `torch.rand`, four times faster on a CPU than the `bernoulli_` of
     `torch.nn.functional.dropout`, and from the same random state.
@@ -197,13 +207,13 @@ def drop(x: Tensor, p: float) -> Tensor:
 
 
 SPARSE_BELOW = 0.25
-"""Share of non-zero entries below which features are kept sparse."""
+"""Share of non-zero entries, in [0, 1], below which features are kept sparse."""
 
 
 def node_features(
     features: Features, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> DenseFeatures | SparseFeatures:
-    """Features in the form in which products with them are cheap.
+    """Store features as sparse below `SPARSE_BELOW` and as dense above it.
 
     Arguments:
         features: `(n_nodes, n_features)`, an array or a scipy sparse matrix.

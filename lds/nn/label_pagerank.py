@@ -1,7 +1,8 @@
-"""Personalised PageRank of the labels: what the graph alone says of a node.
+"""Label propagation by personalised PageRank: a prediction from the graph and the labels alone.
 
-Every other member reads features. Where these say nothing of the classes, a graph that says all of
-it would be lost on them; here labels travel along its edges and nothing is trained.
+Every other member of the default ensemble predicts from features. This one spreads the known labels
+along the edges and does not use features, so it works where features carry no information on the
+classes. Nothing is trained.
 """
 
 import torch
@@ -9,26 +10,25 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from lds.graphs.batch import GraphBatch
-from lds.graphs.pagerank_product import walk
+from lds.graphs.pagerank_product import pagerank_product
 from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures
-from lds.nn.gcn import Attached, Reader
+from lds.nn.new_nodes import Attachment, NewNodeProduct
 
 Params = dict[str, Tensor]
 
 TELEPORT, N_HOPS = 0.1, 10
-"""α and K of the walk, those of the member that reads features from afar (`nn.pagerank`)."""
+"""α and K of the PageRank: the defaults of `nn.pagerank.PageRank`."""
 
-UNSEEN = 1e-3
-"""Share of the mean mass of a node that every class has everywhere: a node that no label reaches
-gets equal probabilities."""
+SMOOTHING = 1e-3
+"""ε as a share of the mean entry of F_K. A node that no label reaches gets equal probabilities."""
 
 
 class LabelPageRank:
     """Logits s · log(F_K + ε), with F_k = (1 - α) Â F_{k-1} + α Y.
 
-    Y has a row for each node: at labelled ones 1 in the column of the class, divided by how many
-    labelled nodes that class has; 0 elsewhere. s is the sharpness, 1 as fitted.
+    Row i of Y is 0 for an unlabelled node i. For a labelled one it is one-hot at the class, divided
+    by the number of labelled nodes of that class. s is the sharpness; fitting sets it to 1.
 
     References:
         Zhou, Bousquet, Lal, Weston and Schölkopf, 2003, "Learning with local and global
@@ -42,7 +42,7 @@ class LabelPageRank:
         self.n_classes = n_classes
 
     def init(self, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Params:
-        """One without labels: every class as likely as any other."""
+        """Return params without labels, for which all classes are equally probable."""
         return {
             "labels": torch.zeros(1, self.n_classes, dtype=dtype, device=device),
             "sharpness": torch.ones((), dtype=dtype, device=device),
@@ -56,17 +56,17 @@ class LabelPageRank:
         *,
         training: bool,
     ) -> Tensor:
-        """Logits `(n_draws, n_nodes, n_classes)`; features are not read."""
+        """Return logits `(n_draws, n_nodes, n_classes)`; features are not used."""
         mass = self.hidden(params, features, graph)
-        return params["sharpness"] * (mass + _everywhere(mass)).log()
+        return params["sharpness"] * (mass + _epsilon(mass)).log()
 
     def hidden(
         self, params: Params, features: DenseFeatures | SparseFeatures, graph: GraphBatch
     ) -> Tensor:
-        """F_K, `(n_draws, n_nodes, n_classes)`, entries 0 or more."""
+        """Return F_K, `(n_draws, n_nodes, n_classes)`, entries 0 or more."""
         s, n = graph.n_draws, graph.n_nodes
         start = params["labels"].expand(n, -1).repeat(s, 1)
-        return walk(graph, start, N_HOPS, TELEPORT).view(s, n, -1)
+        return pagerank_product(graph, start, N_HOPS, TELEPORT).view(s, n, -1)
 
     def attach(
         self,
@@ -74,35 +74,38 @@ class LabelPageRank:
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        attached: Attached,
+        edges: Attachment,
     ) -> Tensor:
-        """Logits `(n_draws, n_new, n_classes)` of new nodes, unlabelled; see `GCN.attach`."""
+        """Return logits `(n_draws, n_new, n_classes)` of new nodes without labels.
+
+        See `GCN.attach` for the arguments.
+        """
         s, n = graph.n_draws, graph.n_nodes
-        reader = Reader(graph, attached)
+        at_new = NewNodeProduct(graph, edges)
         start = params["labels"].expand(s, n, -1)
-        mass, of_new = start, start.new_zeros(s, new.shape[0], self.n_classes)
+        mass, new_mass = start, start.new_zeros(s, new.shape[0], self.n_classes)
         for _ in range(N_HOPS):
             h = propagate(graph, mass.reshape(s * n, -1)).view(s, n, -1)
-            of_new = (1 - TELEPORT) * reader(mass, h, of_new)
+            new_mass = (1 - TELEPORT) * at_new(mass, h, new_mass)
             mass = (1 - TELEPORT) * h + TELEPORT * start
-        return params["sharpness"] * (of_new + _everywhere(mass)).log()
+        return params["sharpness"] * (new_mass + _epsilon(mass)).log()
 
     def penalty(self, params: Params) -> Tensor:
-        """0: there are no weights."""
+        """Return 0: there are no weights."""
         return params["labels"].new_zeros(())
 
     def scaled(self, params: Params, factor: float) -> Params:
-        """Params whose logits are `factor` times as large."""
+        """Return params whose logits are `factor` times as large."""
         return params | {"sharpness": factor * params["sharpness"]}
 
 
 def fit_label_pagerank(
     network: LabelPageRank, features: DenseFeatures | SparseFeatures, labels: Tensor, rows: Tensor
 ) -> Params:
-    """Its params: the labels of `rows`, classes with equal mass.
+    """Return the params for the labels of `rows`; every class has total mass 1.
 
     Arguments:
-        network: whose params.
+        network: gives the number of classes.
         features: X, for the number of nodes, the precision and the device.
         labels: int64 `(n_nodes,)`, read at `rows`.
         rows: labelled nodes.
@@ -113,7 +116,7 @@ def fit_label_pagerank(
     return {"labels": start, "sharpness": known.new_ones(())}
 
 
-def _everywhere(mass: Tensor) -> Tensor:
-    """ε, one number a graph, `(n_draws, 1, 1)`."""
+def _epsilon(mass: Tensor) -> Tensor:
+    """Return ε, one number for each graph, `(n_draws, 1, 1)`."""
     mean: Tensor = mass.mean((1, 2), keepdim=True)
-    return (UNSEEN * mean).clamp_min(torch.finfo(mass.dtype).tiny)
+    return (SMOOTHING * mean).clamp_min(torch.finfo(mass.dtype).tiny)

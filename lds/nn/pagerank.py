@@ -1,20 +1,22 @@
-"""A perceptron whose outputs travel far along the graph, by personalised PageRank."""
+"""A perceptron whose outputs are spread along the graph by personalised PageRank."""
 
 import torch
 from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
-from lds.graphs.pagerank_product import walk
+from lds.graphs.pagerank_product import pagerank_product
 from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
-from lds.nn.gcn import Attached, Reader, glorot
+from lds.nn.gcn import glorot
+from lds.nn.new_nodes import Attachment, NewNodeProduct
 
 
 class PageRank:
     """Z_K of Z_k = (1 - α) Â Z_{k-1} + α Z_0, with Z_0 = ReLU(X W1 + b1) W2 + b2.
 
-    Two layers of a GCN see two edges far. Here a node hears of labels K edges away, while α keeps
-    hold of its own features: a small α trusts the graph, a large one the features.
+    The output of a two-layer GCN at a node depends on nodes up to two edges away; here it depends
+    on nodes up to K edges away. α is the weight of the node's own output: a small α relies on the
+    graph, a large one on the features.
 
     References:
         Gasteiger, Bojchevski and Günnemann, 2019, eq. 4, https://arxiv.org/abs/1810.05997
@@ -22,9 +24,9 @@ class PageRank:
     Arguments:
         n_features, hidden_channels, n_classes: sizes of X, of the hidden layer and of the output.
         dropout: probability in [0, 1) of zeroing an entry of X and of the hidden layer in training.
-        input_dropout: that of X, where it is another.
-        teleport: α in (0, 1]; 1 is a perceptron that does not see the graph.
-        n_hops: K >= 1; with α = 1 none is made.
+        input_dropout: dropout of X; None is `dropout`.
+        teleport: α in (0, 1]; 1 is a perceptron that does not use the graph.
+        n_hops: K >= 1; not used with α = 1, where every Z_k is Z_0.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class PageRank:
     def init(
         self, generator: torch.Generator, dtype: torch.dtype, device: torch.device
     ) -> dict[str, Tensor]:
-        """Weights uniform after Glorot, biases 0: "W1", "b1", "W2", "b2"."""
+        """Draw uniform Glorot weights "W1", "W2", and set biases "b1", "b2" to 0."""
         n, h, c = self.sizes
         return {
             "W1": glorot(n, h, generator).to(device, dtype),
@@ -63,16 +65,25 @@ class PageRank:
         *,
         training: bool,
     ) -> Tensor:
-        """Logits `(n_draws, n_nodes, n_classes)`; in training, dropout draws from torch's state."""
+        """Return logits `(n_draws, n_nodes, n_classes)`.
+
+        In training, dropout draws from torch's random state.
+        """
         own = self._own(params, features, training).repeat(graph.n_draws, 1)
-        z = walk(graph, own, self.n_hops, self.teleport) if self.n_hops else own
+        z = own
+        if self.n_hops:
+            z = pagerank_product(graph, own, self.n_hops, self.teleport)
         return z.view(graph.n_draws, graph.n_nodes, -1)
 
     def hidden(
         self, params: dict[str, Tensor], features: DenseFeatures | SparseFeatures, graph: GraphBatch
     ) -> Tensor:
-        """ReLU(X W1 + b1), the same on every graph, `(n_draws, n_nodes, hidden_channels)`."""
-        return _first(params, features, 0.0).expand(graph.n_draws, -1, -1)
+        """Return ReLU(X W1 + b1), the same on every graph.
+
+        Returns:
+            `(n_draws, n_nodes, hidden_channels)`.
+        """
+        return _first_layer(params, features, 0.0).expand(graph.n_draws, -1, -1)
 
     def attach(
         self,
@@ -80,39 +91,39 @@ class PageRank:
         features: DenseFeatures | SparseFeatures,
         graph: GraphBatch,
         new: DenseFeatures | SparseFeatures,
-        attached: Attached,
+        edges: Attachment,
     ) -> Tensor:
-        """Logits `(n_draws, n_new, n_classes)` of new nodes; see `GCN.attach`."""
+        """Return logits `(n_draws, n_new, n_classes)` of new nodes; see `GCN.attach`."""
         s, n = graph.n_draws, graph.n_nodes
-        reader = Reader(graph, attached)
+        at_new = NewNodeProduct(graph, edges)
         own, new_own = self._own(params, features, False), self._own(params, new, False)
         z, new_z = own.expand(s, n, -1), new_own.expand(s, -1, -1)
         for _ in range(self.n_hops):
             h = propagate(graph, z.reshape(s * n, -1)).view(s, n, -1)
-            new_z = self._hop(reader(z, h, new_z), new_own)
+            new_z = self._hop(at_new(z, h, new_z), new_own)
             z = self._hop(h, own)
         return new_z
 
     def penalty(self, params: dict[str, Tensor]) -> Tensor:
-        """Ω(w): half the squared norm of the first layer's weights."""
+        """Return Ω(w): half the squared norm of the first layer's weights."""
         return 0.5 * params["W1"].square().sum()
 
     def scaled(self, params: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
-        """Params whose logits are `factor` times as large."""
+        """Return params whose logits are `factor` times as large."""
         return params | {name: factor * params[name] for name in ("W2", "b2")}
 
     def _own(
         self, params: dict[str, Tensor], features: DenseFeatures | SparseFeatures, training: bool
     ) -> Tensor:
-        """Z_0, what a node says by itself."""
-        p, of_x = (self.dropout, self.input_dropout) if training else (0.0, 0.0)
-        return drop(_first(params, features, of_x), p) @ params["W2"] + params["b2"]
+        """Return Z_0, the perceptron's output at each node, `(n_nodes, n_classes)`."""
+        p, p_input = (self.dropout, self.input_dropout) if training else (0.0, 0.0)
+        return drop(_first_layer(params, features, p_input), p) @ params["W2"] + params["b2"]
 
-    def _hop(self, read: Tensor, own: Tensor) -> Tensor:
-        return (1 - self.teleport) * read + self.teleport * own
+    def _hop(self, propagated: Tensor, own: Tensor) -> Tensor:
+        return (1 - self.teleport) * propagated + self.teleport * own
 
 
-def _first(
+def _first_layer(
     params: dict[str, Tensor], features: DenseFeatures | SparseFeatures, dropout: float
 ) -> Tensor:
     return (features.matmul(params["W1"], dropout) + params["b1"]).relu()

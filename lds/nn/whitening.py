@@ -1,4 +1,4 @@
-"""A metric for measurements, learned from all nodes: what varies within classes counts less."""
+"""Learn a metric for measurements: directions of large variance within classes count less."""
 
 import numpy as np
 import torch
@@ -7,41 +7,47 @@ from torch import Tensor
 
 from lds._types import Features
 from lds.graphs.batch import weighted_graph
-from lds.nn.discriminant import WIDE, Discriminant, fit_discriminant, within_classes
+from lds.nn.discriminant import (
+    MAX_COVARIANCE_FEATURES,
+    Discriminant,
+    fit_discriminant,
+    within_classes,
+)
 from lds.nn.features import DenseFeatures
-from lds.nn.inputs import as_array
+from lds.nn.preparation import as_array
 
-HOPELESS = 0.9
-"""Shrinkage from which on the metric would hardly differ from the one features come with."""
+MAX_SHRINKAGE = 0.9
+"""Shrinkage above which no metric is learned: it would hardly differ from the Euclidean one."""
 
 
 def whitening(
     features: Features, labels: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> Tensor | None:
-    """What makes the spread within classes a ball: (x - centre) Σ^(-1/2), of the same total spread.
+    """Learn the map (x - centre) Σ^(-1/2) that makes the covariance within classes a multiple of I.
 
-    Σ is the covariance within classes under the beliefs of a discriminant that hears no neighbours,
-    fitted to all nodes (see `nn.discriminant`), shrunk towards a multiple of I by p / (p + n): p
-    numbers of a covariance, n rows that tell them. Distances then are Mahalanobis distances, which
-    neighbours, networks and discriminants share.
+    Σ is the covariance within classes under the beliefs of a discriminant without neighbours,
+    fitted to all nodes (see `nn.discriminant`). It is shrunk towards a multiple of I by
+    p / (p + n), with p the number of entries of a covariance and n the number of rows. The map
+    keeps the total variance. Distances between mapped rows are Mahalanobis distances.
 
     References:
         Bar-Hillel, Hertz, Shental and Weinshall, 2005, "Learning a Mahalanobis metric from
         equivalence constraints" (relevant component analysis).
 
     Arguments:
-        features: X, `(n_nodes, n_features)`, measurements as `Inputs` makes them.
+        features: X, `(n_nodes, n_features)`, measurements prepared by `FeaturePreparation`.
         labels: `(n_nodes,)`, read at `rows`.
         rows: labelled nodes.
 
     Returns:
         float64 `(1 + n_features, n_features)`: the centre, and below it Σ^(-1/2) times a number.
-        None where rows are too few for it, and where nothing varies.
+        None where there are too few rows for the number of features, or more features than
+        `MAX_COVARIANCE_FEATURES`, or where no feature varies.
     """
     n, d = (int(size) for size in features.shape)
-    unknown = d * (d + 1) / 2
-    shrinkage = unknown / (unknown + n)
-    if d > WIDE or shrinkage > HOPELESS:
+    n_entries = d * (d + 1) / 2  # of a covariance
+    shrinkage = n_entries / (n_entries + n)
+    if d > MAX_COVARIANCE_FEATURES or shrinkage > MAX_SHRINKAGE:
         return None
     x = torch.as_tensor(as_array(features), dtype=torch.float64)
     centre = x.mean(0)
@@ -50,10 +56,11 @@ def whitening(
     if not spread > 0:
         return None
     none = torch.zeros(0, dtype=torch.int64)
-    alone = weighted_graph(none, none, torch.zeros(0, dtype=torch.float64), n)
+    no_edges = weighted_graph(none, none, torch.zeros(0, dtype=torch.float64), n)
     network = Discriminant(d, int(labels[rows].max()) + 1, neighbors=False)
-    known, given = torch.as_tensor(rows), torch.as_tensor(labels)
-    params = fit_discriminant(network, DenseFeatures(x), given, known, alone)
+    params = fit_discriminant(
+        network, DenseFeatures(x), torch.as_tensor(labels), torch.as_tensor(rows), no_edges
+    )
     within, _ = within_classes(x, params["beliefs"], x.T @ x, shrinkage)
     values, vectors = torch.linalg.eigh(within)
     root = (vectors * values.rsqrt()) @ vectors.T
@@ -61,10 +68,15 @@ def whitening(
     return torch.cat([centre.unsqueeze(0), root])
 
 
-def whitened(features: Features, by: Tensor | None) -> Features:
-    """The features of the fit, or of further nodes, under what `whitening` gave; None is none."""
-    if by is None:
+def whitened(features: Features, metric: Tensor | None) -> Features:
+    """Apply a learned map to the features of the fit or of later rows.
+
+    Arguments:
+        features: `(n_rows, n_features)`.
+        metric: from `whitening`; None leaves the features as they are.
+    """
+    if metric is None:
         return features
     x = as_array(features)
-    centre, root = by[0].double().cpu().numpy(), by[1:].double().cpu().numpy()
+    centre, root = metric[0].double().cpu().numpy(), metric[1:].double().cpu().numpy()
     return np.asarray((x - centre) @ root, dtype=np.result_type(x.dtype, np.float32))

@@ -13,7 +13,7 @@ from lds._types import Features, Split
 from lds.config import LDSConfig
 from lds.graphs.adjacency import check_adjacency
 from lds.graphs.candidates import AllPairs
-from lds.nn.base import GCN_NAME, check_backbone
+from lds.nn.registry import GCN_NAME, check_backbone
 
 COPIES_OF_PROBS = 2
 """θ and the best θ so far."""

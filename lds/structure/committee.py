@@ -38,10 +38,10 @@ from lds.graphs.candidates import PairList
 from lds.graphs.directions import Directions
 from lds.graphs.similarity import AUTO, Similarity
 from lds.nn.discriminant import Discriminant, fit_discriminant
-from lds.nn.ensemble import Committee, Kind
-from lds.nn.gcn import NewEdges
-from lds.nn.inputs import Inputs
+from lds.nn.ensemble import Ensemble, Network
 from lds.nn.label_pagerank import LabelPageRank, fit_label_pagerank
+from lds.nn.new_nodes import NewEdges
+from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
 from lds.structure.learner import LDSResult, Learner
 from lds.structure.predict import losses, predict_proba_new, score
@@ -78,7 +78,7 @@ class Member:
         steps: inner steps it took; a discriminant takes none.
     """
 
-    network: Kind
+    network: Network
     params: dict[str, Tensor]
     steps: int
 
@@ -98,8 +98,8 @@ class CommitteeLearner(Learner):
         held_out: sp.csr_array | None = None,
         edges: SharedEdges | None = None,
     ) -> None:
-        prepared = Inputs(features)
-        inputs, self.whitening = prepared.of(features), None
+        prepared = FeaturePreparation(features)
+        inputs, self.whitening = prepared.transform(features), None
         if prepared.measured and config.metric == AUTO:  # another is the user's own choice
             rows = np.concatenate([split.train, split.validation])
             self.whitening = whitening(inputs, labels, rows)
@@ -110,7 +110,7 @@ class CommitteeLearner(Learner):
             edges = starting_edges(
                 similar, graph, split.validation.size, dtype, device, directions
             )  # fmt: skip
-        assert isinstance(self.whole.network, Committee)
+        assert isinstance(self.whole.network, Ensemble)
         one = replace(self.whole, network=self.whole.network.kinds[1])
         super().__init__(
             inputs, labels, split, edges.to_csr(), config, device, dtype, held_out,
@@ -121,7 +121,7 @@ class CommitteeLearner(Learner):
         """The committee on the distribution as it is: one noisy score is no reason to go back."""
         config, task, edges = self.config, self.whole, self.edges
         assert isinstance(edges, SharedEdges)
-        assert isinstance(task.network, Committee)
+        assert isinstance(task.network, Ensemble)
         last, expected, agreement = edges, expected_graph(edges), 0.0
         members = before = self.refit(last, expected, 0)
         for turn in range(1, task.network.n_times):  # with what the turn before took the nodes for
@@ -154,7 +154,7 @@ class CommitteeLearner(Learner):
     def refit(self, edges: SharedEdges, expected: GraphBatch, turn: int) -> list[Member]:
         """A member of each kind on a distribution, of which `expected` is the expected graph."""
         task = self.whole
-        assert isinstance(task.network, Committee)
+        assert isinstance(task.network, Ensemble)
         rows = nodes_tensor(
             np.concatenate([self.split.train, self.split.validation]), task.labels.device
         )
@@ -175,7 +175,7 @@ class CommitteeLearner(Learner):
     def tell(self, done: int) -> None:
         """How many members are trained, to whom it may concern."""
         if self.on_member is not None:
-            assert isinstance(self.whole.network, Committee)
+            assert isinstance(self.whole.network, Ensemble)
             self.on_member(done, len(self.whole.network.members))
 
 
@@ -226,7 +226,7 @@ N_FAMILIES = 3
 """Ways in which members come to what they say, see `_family`."""
 
 
-def _family(network: Kind) -> int:
+def _family(network: Network) -> int:
     """0: trained by gradients; 1: a model of the features; 2: labels along the graph."""
     return 1 if isinstance(network, Discriminant) else 2 * isinstance(network, LabelPageRank)
 
@@ -304,7 +304,7 @@ def train_member(
     )  # fmt: skip
     if found is None:
         raise NonFiniteError("a member of the committee met no finite loss; try a smaller inner_lr")
-    assert isinstance(task.network, Kind)
+    assert isinstance(task.network, Network)
     return calibrated(task, Member(task.network, found.params, found.steps), expected, stopping)
 
 
@@ -341,9 +341,9 @@ def predict_new(
         params, edges, probabilities, config: what it came to.
         seed: of the graphs.
     """
-    prepared = Inputs(features)
+    prepared = FeaturePreparation(features)
     fitted, inputs = (
-        whitened(prepared.of(rows), params.get(WHITENING)) for rows in (features, new)
+        whitened(prepared.transform(rows), params.get(WHITENING)) for rows in (features, new)
     )
     task = task_on(fitted, labels, config, edges.probs.dtype, edges.probs.device)
     similar, directions = pair_features(fitted, config)

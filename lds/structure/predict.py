@@ -14,7 +14,7 @@ from lds._types import Features
 from lds.edges.free import EdgeDistribution
 from lds.graphs.batch import GraphBatch
 from lds.nn.features import node_features
-from lds.nn.gcn import Attached, Likenesses
+from lds.nn.new_nodes import Attachment, BorrowedEdges
 from lds.structure.metrics import SMALLEST
 from lds.structure.task import Task, nodes_tensor
 
@@ -76,7 +76,7 @@ def predict_proba_new(
     params: dict[str, Tensor],
     edges: EdgeDistribution,
     new: Features,
-    attached: Attached,
+    attached: Attachment,
     n_draws: int,
     seed: int,
 ) -> Tensor:
@@ -103,7 +103,7 @@ def predict_proba_new(
 
 def likenesses(
     neighbors: NDArray[np.int64], distances: NDArray[np.floating[Any]], like: Tensor
-) -> Likenesses:
+) -> BorrowedEdges:
     """New nodes have the edges of their neighbours (free probabilities know no others).
 
     In every drawn graph A a new node reads what its neighbours read: node j with weight
@@ -117,7 +117,7 @@ def likenesses(
         like: a tensor of the dtype and on the device wanted.
     """
     share = torch.as_tensor(_shares(distances), dtype=like.dtype, device=like.device)
-    return Likenesses(nodes_tensor(neighbors, like.device), share)
+    return BorrowedEdges(nodes_tensor(neighbors, like.device), share)
 
 
 def _shares(distances: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

@@ -12,10 +12,11 @@ from torch.nn.functional import cross_entropy
 
 from lds._types import Features
 from lds.config import LDSConfig
-from lds.graphs.receptive_field import part_around
-from lds.nn.base import Backbone, backbone
-from lds.nn.ensemble import committee
+from lds.graphs.receptive_field import receptive_field
+from lds.nn.base import Backbone
+from lds.nn.ensemble import default_ensemble
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
+from lds.nn.registry import build
 
 AGREEING = 2
 """Refits of a committee with what the refit before took the nodes for."""
@@ -66,7 +67,7 @@ class Task:
         graph, features, place = edges.draw(), self.features, nodes
         if 0 < self.batch_nodes < len(nodes):
             nodes = nodes[torch.randperm(len(nodes))[: self.batch_nodes].to(nodes.device)]
-            graph, kept = part_around(graph, nodes, edges.pairs)
+            graph, kept = receptive_field(graph, nodes, edges.pairs)
             features, place = features.take(kept), torch.searchsorted(kept, nodes)
         logits = self.network(params, features, graph, training=training)[0]
         return cross_entropy(logits[place], self.labels[nodes])
@@ -98,16 +99,16 @@ def task_on(
 ) -> Task:
     """The task of a run, on its device and in its precision; classes are counted from `labels`.
 
-    A committee takes features as `lds.nn.inputs.Inputs` makes them.
+    A committee takes features as `lds.nn.preparation.FeaturePreparation` makes them.
     """
     x = node_features(features, dtype, device)
     n_classes = int(labels.max()) + 1
     sizes = (x.shape[1], config.hidden_channels, n_classes)
     if config.method == "committee":
         n_times = 1 + AGREEING if config.agreement else 1
-        network: Backbone = committee(*sizes, config.dropout, n_times)
+        network: Backbone = default_ensemble(*sizes, config.dropout, n_times)
     else:
-        network = backbone(config.backbone, *sizes, config.dropout)
+        network = build(config.backbone, *sizes, config.dropout)
     y = torch.as_tensor(labels, device=device)
     return Task(x, y, network, config.weight_decay, config.batch_nodes)
 

@@ -15,7 +15,7 @@ from lds.bilevel.tensors import Tree, tree_map
 from lds.config import LDSConfig
 from lds.edges.free import EdgeDistribution
 from lds.graphs.product import FactoredGradient
-from lds.nn.base import GCN_NAME
+from lds.nn.registry import GCN_NAME
 from lds.structure.learner import Learner, Params, finite
 from lds.structure.side_by_side.captured import CapturedWindow, capture_on
 from lds.structure.side_by_side.edges import joint_edges

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lds._types import Features, Split
 from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
-from lds.nn.base import backbone
+from lds.nn.registry import build
 from lds.structure.checks import (
     AUTO_SHARE,
     COPIES_OF_PROBS,
@@ -222,7 +222,5 @@ def _check_memory(
 def _task(like: Task, config: LDSConfig) -> Task:
     """The task of another run on the same features and labels."""
     n_features, n_classes = like.features.shape[1], int(like.labels.max()) + 1
-    network = backbone(
-        config.backbone, n_features, config.hidden_channels, n_classes, config.dropout
-    )
+    network = build(config.backbone, n_features, config.hidden_channels, n_classes, config.dropout)
     return replace(like, network=network, weight_decay=config.weight_decay)

@@ -1,0 +1,85 @@
+"""Edges of nodes that come after training, and the product with Â at them.
+
+Two ways to give a new node edges: it borrows those of the training nodes it is similar to
+(`BorrowedEdges`), or it has expected edges of its own (`NewEdges`). Either way the edges lead from
+the graph to the new node only: the nodes of the graph, and their degrees, stay as they were.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lds.graphs.batch import GraphBatch
+
+
+@dataclass(frozen=True)
+class BorrowedEdges:
+    """Each new node has, in every drawn graph, the edges of the nodes it is similar to.
+
+    Attributes:
+        nodes: m, int64 `(n_new, k)`: the nodes it is similar to.
+        share: q, `(n_new, k)`: the weight of the edges of each; rows sum to 1.
+    """
+
+    nodes: Tensor
+    share: Tensor
+
+    def __getitem__(self, rows: slice) -> "BorrowedEdges":
+        return BorrowedEdges(self.nodes[rows], self.share[rows])
+
+
+@dataclass(frozen=True)
+class NewEdges:
+    """Each new node has edges of its own, the same in every drawn graph.
+
+    Attributes:
+        nodes: j, int64 `(n_new, k)`: the nodes it has edges to.
+        weight: `(n_new, k)`, 0 or more; the weight of an expected edge is its probability.
+    """
+
+    nodes: Tensor
+    weight: Tensor
+
+    def __getitem__(self, rows: slice) -> "NewEdges":
+        return NewEdges(self.nodes[rows], self.weight[rows])
+
+
+Attachment = BorrowedEdges | NewEdges
+"""How new nodes are attached to a graph."""
+
+
+class NewNodeProduct:
+    """The product with Â at new nodes, computed from the same product at the graph's nodes.
+
+    Arguments:
+        graph: S graphs.
+        edges: of the new nodes.
+    """
+
+    def __init__(self, graph: GraphBatch, edges: Attachment) -> None:
+        self._edges = edges
+        self._scale = graph.scale.view(graph.n_draws, graph.n_nodes, 1)  # D̃^-½
+        if isinstance(edges, NewEdges):
+            degree = 1 + edges.weight.sum(1).unsqueeze(0)
+        else:
+            graph_degree = self._scale.squeeze(2).pow(-2) - 1
+            degree = 1 + (edges.share * graph_degree[:, edges.nodes]).sum(2)
+        self._new_scale = degree.rsqrt().unsqueeze(-1)
+
+    def __call__(self, z: Tensor, h: Tensor, new: Tensor) -> Tensor:
+        """Return Σ_j â_ij z_j over the neighbours j of each new node i and i itself.
+
+        Arguments:
+            z, h: `(n_draws, n_nodes, n_channels)`: Z and Â Z at the graph's nodes.
+            new: `([n_draws, ]n_new, n_channels)`: Z at the new nodes.
+
+        Returns:
+            `(n_draws, n_new, n_channels)`.
+        """
+        edges = self._edges
+        if isinstance(edges, NewEdges):
+            weight, source = edges.weight, self._scale * z
+        else:  # Σ_m q_im (A D̃^-½ z)_m
+            weight, source = edges.share, h / self._scale - self._scale * z
+        total = (weight.unsqueeze(-1) * source[:, edges.nodes]).sum(2)
+        return self._new_scale * total + self._new_scale**2 * new

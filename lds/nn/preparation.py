@@ -1,0 +1,130 @@
+"""Preparation of features: fitted on the rows of the fit, applied to later rows as well."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.preprocessing import PowerTransformer, StandardScaler
+
+from lds._types import Features
+from lds.graphs.similarity import WORDS_BELOW, are_words, unit_rows
+
+UNITS_RATIO = 10.0
+"""Columns are in different units where the largest of their standard deviations is more than this
+many times the median one."""
+
+TIED_SHARE = 0.1
+"""Share of rows with one value from which on a column is not a continuous quantity."""
+
+MAX_DEVIATIONS = 10.0
+"""Standard deviations at which a transformed value is clipped: later rows may lie far outside the
+range that the power transform was fitted to."""
+
+
+class FeaturePreparation:
+    """The transformation of features before networks and neighbour searches use them.
+
+    Words (see `similarity.are_words`) become rows of Euclidean length 1. Of measurements,
+    continuous columns are made more normal by a power transform (Yeo and Johnson, 2000), as a few
+    large values of a skewed column would decide which rows are near. Where columns are in different
+    units each is standardised; otherwise all keep their standard deviation. Continuous columns are
+    centred, and the minimum of the others is moved to 0. Measurements stored as sparse become dense
+    where at least `WORDS_BELOW` of the entries are not 0; sparser ones are left as they are.
+
+    Arguments:
+        features: of the fit, `(n_nodes, n_features)`.
+
+    Attributes:
+        measured: whether the features are measurements to be transformed, and become dense.
+    """
+
+    def __init__(self, features: Features) -> None:
+        self._words = are_words(features)
+        self.measured = not self._words and (
+            not sp.issparse(features) or features.nnz >= WORDS_BELOW * np.prod(features.shape)
+        )
+        if not self.measured:
+            return
+        x = np.asarray(as_array(features), dtype=np.float64)
+        self._mean, deviation = x.mean(0), x.std(0)
+        varying = deviation[deviation > 0]
+        self._deviation = np.where(deviation > 0, deviation, 1)
+        self._units = bool(varying.size and varying.max() > UNITS_RATIO * np.median(varying))
+        self._continuous = np.flatnonzero(
+            [_most_common(column) < TIED_SHARE * len(x) for column in x.T]
+        )
+        self._origin = x.min(0)
+        self._origin[self._continuous] = self._mean[self._continuous]
+        if self._continuous.size:
+            self._power = PowerTransformer(standardize=False)
+            self._scaler = StandardScaler().fit(
+                self._power.fit_transform(self._standardised(x)[:, self._continuous])
+            )
+
+    def transform(self, features: Features) -> Features:
+        """Apply the preparation to the features of the fit, or of later rows."""
+        if self._words:
+            rows = unit_rows(sp.csr_array(features))
+            return rows if sp.issparse(features) else rows.toarray()
+        if not self.measured:
+            return features
+        x = np.asarray(as_array(features), dtype=np.float64)
+        found = self._standardised(x) if self._units else x - self._origin
+        columns = self._continuous
+        if columns.size:
+            normal = self._power.transform(self._standardised(x)[:, columns])
+            normal = self._scaler.transform(normal).clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+            found[:, columns] = normal if self._units else normal * self._deviation[columns]
+        return np.asarray(found, dtype=np.result_type(features.dtype, np.float32))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fitted state as arrays by name, for `from_arrays`."""
+        arrays = {"words": np.array(self._words), "measured": np.array(self.measured)}
+        if self.measured:
+            arrays |= {
+                "mean": self._mean,
+                "deviation": self._deviation,
+                "units": np.array(self._units),
+                "continuous": self._continuous,
+                "origin": self._origin,
+            }
+            if self._continuous.size:
+                arrays |= {
+                    "lambdas": self._power.lambdas_,
+                    "power_mean": self._scaler.mean_,
+                    "power_scale": self._scaler.scale_,
+                }
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Make the preparation that `to_arrays` was called on, without a fit."""
+        made = cls.__new__(cls)
+        made._words, made.measured = bool(arrays["words"]), bool(arrays["measured"])
+        if made.measured:
+            made._mean, made._deviation = arrays["mean"], arrays["deviation"]
+            made._units, made._origin = bool(arrays["units"]), arrays["origin"]
+            made._continuous = arrays["continuous"]
+            if made._continuous.size:
+                made._power = PowerTransformer(standardize=False)
+                made._power.lambdas_ = arrays["lambdas"]
+                made._scaler = StandardScaler()
+                made._scaler.mean_ = arrays["power_mean"]
+                made._scaler.scale_ = arrays["power_scale"]
+        return made
+
+    def _standardised(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray((x - self._mean) / self._deviation)
+
+
+def _most_common(column: NDArray[np.float64]) -> int:
+    """Count the rows that have the most common value."""
+    return int(np.unique(column, return_counts=True)[1].max())
+
+
+def as_array(features: Features) -> NDArray[Any]:
+    """Return features as a dense array."""
+    sparse: Any = features
+    return np.asarray(sparse.toarray() if sp.issparse(features) else features)
