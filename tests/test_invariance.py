@@ -2,7 +2,7 @@
 
 What is read before a fit is compared to the bit where the change leaves it alone, and one small fit
 shows that nothing else depends on it. Offsets and scales are the default method's promise
-(`lds.nn.inputs`): the thesis's method takes X as it is.
+(`lds.nn.preparation`): the thesis's method takes X as it is.
 """
 
 import gzip

@@ -73,7 +73,7 @@ ONLY_PLACES = {
         "datasets.text",
         "graphs.directions",
         "graphs.knn",
-        "nn.inputs",
+        "nn.preparation",
         "plots.predictions",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},

@@ -33,8 +33,8 @@ from lds.datasets.text import Pieces
 from lds.graphs.similarity import are_words
 
 UNITS = 10.0
-"""As `lds.nn.inputs.UNITS`: columns are in like units where the largest standard deviation is at
-most so many times the median one."""
+"""As `lds.nn.preparation.UNITS_RATIO`: columns are in like units where the largest standard
+deviation is at most so many times the median one."""
 
 DAY, YEAR = 86_400.0, 365.2425 * 86_400.0
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated
-from lds.nn.inputs import as_array
+from lds.nn.preparation import as_array
 
 FROM_DTYPE = "from_dtype"
 

@@ -14,7 +14,7 @@ from scipy import stats
 from lds.datasets.base import load
 from lds.experiments import compare
 from lds.graphs.knn import knn_adjacency
-from lds.nn.inputs import Inputs
+from lds.nn.preparation import FeaturePreparation
 
 
 def test_controls_never_read_test_labels() -> None:
@@ -33,7 +33,11 @@ def test_logistic_regression_is_scikit_learns_best_on_the_stopping_rows() -> Non
     data = load("wine", seed=1)
     found = compare.methods(False)["LogisticRegression"](data, 1)
     rows = np.concatenate([data.split.train, data.split.validation])
-    x, y, stop = Inputs(data.features).of(data.features), data.labels, data.split.stopping
+    x, y, stop = (
+        FeaturePreparation(data.features).transform(data.features),
+        data.labels,
+        data.split.stopping,
+    )
     fitted = [LogisticRegression(C=c, max_iter=1000).fit(x[rows], y[rows]) for c in compare.CHOICES]
     best = max(range(5), key=lambda k: fitted[k].score(x[stop], y[stop]))
     np.testing.assert_allclose(found, fitted[best].predict_proba(x), rtol=1e-12)

@@ -45,3 +45,18 @@ def test_directions_of_rounding_alone_say_nothing():
 
 def test_rows_that_do_not_vary_have_none():
     assert not Directions(np.ones((10, 4)), 2).products(np.arange(9), np.arange(1, 10)).any()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_from_arrays_of_a_file_they_give_the_same_bits(sparse, dtype, tmp_path):
+    x, new = some_rows(sparse).astype(dtype), some_rows(sparse, n=4, seed=1).astype(dtype)
+    fitted = Directions(x, RANK)
+    np.savez(tmp_path / "arrays.npz", **fitted.to_arrays())
+    with np.load(tmp_path / "arrays.npz", allow_pickle=False) as file:
+        loaded = Directions.from_arrays(dict(file))
+    near, (row, col) = np.array([[0, 3], [1, 2], [5, 9], [29, 4]]), np.triu_indices(30, 1)
+    assert loaded.rank == RANK
+    np.testing.assert_array_equal(loaded.coordinates(new), fitted.coordinates(new))
+    np.testing.assert_array_equal(loaded.products(row, col), fitted.products(row, col))
+    np.testing.assert_array_equal(loaded.of_new(new, near), fitted.of_new(new, near))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lds.graphs.batch import Products
-from lds.graphs.pagerank_product import walk
+from lds.graphs.pagerank_product import pagerank_product
 from lds.graphs.product import factored_gradient
 from tests.graphs.test_product import CLOSE, WIDTH, N, normalize, random_graphs, random_tensor
 
@@ -37,7 +37,7 @@ def test_it_and_three_derivatives_equal_the_dense_ones(n_draws, n_hops):
         (last,) = torch.autograd.grad(found[-1], own)
         return [*found, last]
 
-    ours = derivatives(lambda own: walk(batch, own, n_hops, ALPHA))
+    ours = derivatives(lambda own: pagerank_product(batch, own, n_hops, ALPHA))
     dense = derivatives(lambda own: dense_walk(a_hat, own, n_hops))
     for got, expected in zip(ours, dense, strict=True):
         torch.testing.assert_close(got, expected, **CLOSE)
@@ -65,12 +65,12 @@ def test_the_gradient_by_edges_equals_dense_autograd(n_draws, n_hops, n_steps):
 
     def along(own: Tensor) -> Tensor:
         flat = own.expand(n_draws, N, -1).reshape(n_draws * N, -1)
-        return walk(traced, flat, n_hops, ALPHA).view(n_draws, N, -1)
+        return pagerank_product(traced, flat, n_hops, ALPHA).view(n_draws, N, -1)
 
     w = random_tensor(4, WIDTH, seed=4).requires_grad_()
     grads = torch.autograd.grad(through(along, w, n_steps), products.probes)
     assert len(grads) == 1 + 2 * n_steps, "of a way out and a way back one probe each"
-    assert all(products.swept[k][0] is grad for k, grad in enumerate(grads))
+    assert all(products.of_gradients[k][0] is grad for k, grad in enumerate(grads))
     swept = factored_gradient(batch, products, grads)
     copies = [grad.clone() for grad in grads]  # not what the way back came by
     made_anew = factored_gradient(batch, products, copies)

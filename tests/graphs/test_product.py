@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lds.graphs.batch import GraphBatch, Products, graph_batch
-from lds.graphs.pagerank_product import walk
+from lds.graphs.pagerank_product import pagerank_product
 from lds.graphs.product import FactoredGradient, factored_gradient, propagate
 
 N, WIDTH = 17, 3
@@ -159,10 +159,10 @@ def test_the_normalisation_counts_on_edges_that_are_not_there():
     torch.testing.assert_close((left @ right.T)[i, j], slope, rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("n_hops", [None, 3], ids=["propagate", "walk"])
+@pytest.mark.parametrize("n_hops", [None, 3], ids=["propagate", "pagerank"])
 def test_products_are_noted_only_where_a_gradient_is_wanted(n_hops):
     def along(graph: GraphBatch, z: Tensor) -> Tensor:
-        return walk(graph, z, n_hops, 0.15) if n_hops else propagate(graph, z)
+        return pagerank_product(graph, z, n_hops, 0.15) if n_hops else propagate(graph, z)
 
     batch, _ = random_graphs(1)
     z = random_tensor(N, WIDTH).requires_grad_()

@@ -233,3 +233,35 @@ def test_without_ties_continuous_rows_have_all_their_neighbours():
     np.testing.assert_array_equal(one, two)
     whole = Similarity(points(9), "auto", 8)
     np.testing.assert_array_equal(whole.matrix().toarray(), whole.matrix(ties=False).toarray())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("x", "metric"),
+    [
+        (counts(), "auto"),
+        (counts().toarray(), "cosine"),
+        (points(), "auto"),
+        (points(), "cosine"),
+        (points(), "cityblock"),
+        (sp.csr_array(points()), "euclidean"),
+        (points(9), "auto"),
+    ],
+    ids=["words", "dense words", "points", "cosine", "cityblock", "sparse", "all are neighbours"],
+)
+def test_from_arrays_of_a_file_it_gives_the_same_bits(x, metric, dtype, tmp_path):
+    x = x.astype(dtype)
+    fitted, new = Similarity(x, metric, 8), x[::4] * dtype(1.5)
+    np.savez(tmp_path / "arrays.npz", **fitted.to_arrays())
+    with np.load(tmp_path / "arrays.npz", allow_pickle=False) as file:
+        loaded = Similarity.from_arrays(dict(file), x)
+    assert (loaded.n_nodes, loaded.n_neighbors) == (fitted.n_nodes, fitted.n_neighbors)
+    assert loaded.cosine == fitted.cosine
+    for expected, found in zip(fitted.of_new(new), loaded.of_new(new), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    for ties in (True, False):
+        expected, found = fitted.matrix(ties=ties), loaded.matrix(ties=ties)
+        np.testing.assert_array_equal(found.indptr, expected.indptr)
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_array_equal(found.data, expected.data)

@@ -10,7 +10,7 @@ from lds.graphs.batch import weighted_graph
 from lds.nn import discriminant
 from lds.nn.discriminant import SHRINKAGE, Discriminant, fit_discriminant
 from lds.nn.features import DenseFeatures, node_features
-from lds.nn.gcn import NewEdges
+from lds.nn.new_nodes import NewEdges
 from tests.nn.small import CPU, C, F, N, batch_of, random_features, random_graph
 from tests.nn.test_pagerank import CLOSE
 
@@ -174,7 +174,9 @@ def test_one_that_hears_no_neighbours_is_the_same_on_any_graph_and_learns_withou
     assert float(params["coupling"]) == 0
     centred = logits - logits.mean(1, keepdim=True)
     assert (logits.argmax(1).numpy() == labels).mean() > 0.97
-    assert float(centred.square().mean().sqrt()) == pytest.approx(discriminant.ALONE, rel=0.1)
+    assert float(centred.square().mean().sqrt()) == pytest.approx(
+        discriminant.EVIDENCE_SCALE_ALONE, rel=0.1
+    )
 
 
 def test_classes_keep_their_share_where_agreement_would_let_one_vanish(monkeypatch):
@@ -214,13 +216,13 @@ def uncorrelated(n=300, d=4, seed=0):
 def test_more_features_than_can_be_squared_are_told_apart_by_their_variances(monkeypatch):
     """Where there is no covariance to leave out, scikit-learn finds the same."""
     x, labels = uncorrelated()
-    monkeypatch.setattr(discriminant, "WIDE", 3)
+    monkeypatch.setattr(discriminant, "MAX_COVARIANCE_FEATURES", 3)
     params, logits = fit(x, labels, np.arange(300))
     assert_scikit_learn_finds_the_same(x, labels, params, logits)
 
 
 def test_sparse_and_dense_features_give_the_same_model_without_a_covariance(monkeypatch):
-    monkeypatch.setattr(discriminant, "WIDE", 3)
+    monkeypatch.setattr(discriminant, "MAX_COVARIANCE_FEATURES", 3)
     x, labels, rows = random_features(sparse=True), np.arange(N) % C, np.arange(2 * C)
     graph, found = no_graph(N), []
     for features in (node_features(x, torch.float64), DenseFeatures(torch.tensor(x))):
@@ -232,7 +234,7 @@ def test_sparse_and_dense_features_give_the_same_model_without_a_covariance(monk
 
 def test_a_rare_word_says_more_than_common_ones(monkeypatch):
     """What tells the classes apart varies little beside the rest."""
-    monkeypatch.setattr(discriminant, "WIDE", 3)
+    monkeypatch.setattr(discriminant, "MAX_COVARIANCE_FEATURES", 3)
     rng, labels = np.random.default_rng(0), np.arange(300) % 3
     x = np.column_stack([
         np.eye(3)[labels] + 0.2 * rng.standard_normal((300, 3)), rng.standard_normal((300, 20)),

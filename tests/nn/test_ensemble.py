@@ -1,13 +1,20 @@
-"""A committee against the weighted mean of its members' class probabilities."""
+"""An ensemble against the weighted mean of its members' class probabilities."""
 
 import pytest
 import torch
 
 from lds.nn.discriminant import Discriminant
-from lds.nn.ensemble import LOG_WEIGHTS, MANY, TELEPORTS, Committee, committee
+from lds.nn.ensemble import (
+    FULL_DROPOUT_FEATURES,
+    LOG_WEIGHTS,
+    TELEPORTS,
+    Ensemble,
+    default_ensemble,
+)
 from lds.nn.features import node_features
-from lds.nn.gcn import GCN, NewEdges
+from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
+from lds.nn.new_nodes import NewEdges
 from lds.nn.pagerank import PageRank
 from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
 from tests.nn.test_pagerank import CLOSE, weights
@@ -16,10 +23,10 @@ SHARES = torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
 
 
 def built():
-    """A committee of three kinds with unequal weights, and what it is made of."""
+    """An ensemble of three kinds with unequal weights, its members and their params."""
     members = [GCN(F, H, C), PageRank(F, 4, C, teleport=0.1), PageRank(F, H, C, teleport=0.5)]
     parts = [weights(member, seed) for seed, member in enumerate(members)]
-    network = Committee(members)
+    network = Ensemble(members)
     return network, members, parts, network.join(parts, SHARES.log())
 
 
@@ -66,7 +73,7 @@ def test_params_of_members_come_back_as_they_were_joined():
 
 def test_ten_members_are_told_apart_by_their_whole_number():
     """Member 1 is not member 10."""
-    network = Committee([GCN(F, H, C)] * 11)
+    network = Ensemble([GCN(F, H, C)] * 11)
     params = network.init(torch.Generator().manual_seed(0), torch.float64, CPU)
     assert set(network.of_member(params, 1)) == {"W1", "W2"}
     assert not torch.equal(network.of_member(params, 1)["W1"], network.of_member(params, 10)["W1"])
@@ -109,17 +116,18 @@ def test_one_sure_member_of_weight_0_does_not_make_it_infinite():
 
 
 def test_the_default_has_networks_models_of_the_features_and_one_that_sees_the_graph_alone():
-    *found, hears, alone, labels = committee(F, H, C, 0.3).members
-    assert all(member.input_dropout == pytest.approx(0.3 * F / MANY) for member in found)
-    *many, _, _, _ = committee(2 * MANY, H, C, 0.3).members
+    *found, with_graph, without_graph, labels = default_ensemble(F, H, C, 0.3).members
+    p_input = pytest.approx(0.3 * F / FULL_DROPOUT_FEATURES)
+    assert all(member.input_dropout == p_input for member in found)
+    *many, _, _, _ = default_ensemble(2 * FULL_DROPOUT_FEATURES, H, C, 0.3).members
     assert all(member.input_dropout == member.dropout == 0.3 for member in many)
     assert [type(member) for member in found] == [GCN, *[PageRank] * len(TELEPORTS)]
     assert [member.teleport for member in found[1:]] == list(TELEPORTS)
     assert all((member.sizes, member.dropout) == ((F, H, C), 0.3) for member in found)
-    assert isinstance(hears, Discriminant)
-    assert isinstance(alone, Discriminant)
-    assert (hears.neighbors, alone.neighbors) == (True, False)
-    assert hears.sizes == alone.sizes == (F, C)
+    assert isinstance(with_graph, Discriminant)
+    assert isinstance(without_graph, Discriminant)
+    assert (with_graph.neighbors, without_graph.neighbors) == (True, False)
+    assert with_graph.sizes == without_graph.sizes == (F, C)
     assert isinstance(labels, LabelPageRank)
     assert labels.n_classes == C
 

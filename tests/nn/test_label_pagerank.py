@@ -6,8 +6,8 @@ import torch
 from torch_geometric.nn import APPNP
 
 from lds.nn.features import node_features
-from lds.nn.gcn import Likenesses, NewEdges
-from lds.nn.label_pagerank import N_HOPS, TELEPORT, UNSEEN, LabelPageRank, fit_label_pagerank
+from lds.nn.label_pagerank import N_HOPS, SMOOTHING, TELEPORT, LabelPageRank, fit_label_pagerank
+from lds.nn.new_nodes import BorrowedEdges, NewEdges
 from tests.nn.small import C, N, batch_of, random_features, random_graph
 from tests.nn.test_pagerank import CLOSE, attached, normalize
 
@@ -36,7 +36,7 @@ def polynomial(matrix: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def logits_of(mass: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    return (mass + UNSEEN * mean).log()
+    return (mass + SMOOTHING * mean).log()
 
 
 def test_classes_have_equal_mass_whatever_their_number_of_rows():
@@ -90,7 +90,7 @@ def test_new_nodes_are_those_of_an_augmented_graph_written_out(kind):
     q = q / q.sum(1, keepdims=True) if kind == "likenesses" else 2 * q
     to = (torch.from_numpy(nodes), torch.from_numpy(q))
     new = node_features(random_features(n=4, seed=8), torch.float64)
-    edges = (Likenesses if kind == "likenesses" else NewEdges)(*to)
+    edges = (BorrowedEdges if kind == "likenesses" else NewEdges)(*to)
     found = network.attach(params, x, batch_of(A), new, edges)
     mixed = np.zeros((4, N))
     np.put_along_axis(mixed, nodes, q, axis=1)

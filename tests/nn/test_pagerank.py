@@ -12,9 +12,10 @@ from torch_geometric.nn import APPNP
 from lds.graphs.batch import Products
 from lds.graphs.candidates import AllPairs
 from lds.graphs.product import factored_gradient
-from lds.nn.ensemble import committee
+from lds.nn.ensemble import default_ensemble
 from lds.nn.features import DenseFeatures, SparseFeatures, drop, node_features
-from lds.nn.gcn import GCN, Likenesses, NewEdges
+from lds.nn.gcn import GCN
+from lds.nn.new_nodes import BorrowedEdges, NewEdges
 from lds.nn.pagerank import PageRank
 from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
 
@@ -166,7 +167,7 @@ def test_the_gradient_by_edges_equals_dense_autograd(n_draws):
 NETWORKS = {
     "gcn": GCN(F, H, C),
     "pagerank": PageRank(F, H, C, teleport=0.2, n_hops=4),
-    "committee": committee(F, H, C, 0.5),
+    "committee": default_ensemble(F, H, C, 0.5),
 }
 
 
@@ -178,7 +179,7 @@ def test_a_copy_of_a_node_has_its_logits(network, sparse):
     features, nodes = node_features(x, torch.float64), torch.tensor([[3, 5], [0, 1], [14, 2]])
     share = torch.tensor([[1.0, 0.0]] * 3, dtype=torch.float64)
     copies = node_features(x[[3, 0, 14]], torch.float64)
-    found = network.attach(w, features, graph, copies, Likenesses(nodes, share))
+    found = network.attach(w, features, graph, copies, BorrowedEdges(nodes, share))
     logits = network(w, features, graph, training=False)
     torch.testing.assert_close(found, logits[:, [3, 0, 14]], **CLOSE)
 
@@ -215,7 +216,7 @@ def test_new_nodes_are_those_of_an_augmented_graph_written_out(name, kind):
     to = (torch.from_numpy(nodes), torch.from_numpy(q))
     found = network.attach(
         w, node_features(x, torch.float64), batch_of(*graphs), node_features(new, torch.float64),
-        (Likenesses if kind == "likenesses" else NewEdges)(*to),
+        (BorrowedEdges if kind == "likenesses" else NewEdges)(*to),
     )  # fmt: skip
     assert found.shape == (2, 4, C)
     whole = torch.from_numpy(np.concatenate([x, new]))

@@ -8,7 +8,7 @@ from sklearn.datasets import load_wine
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestNeighbors
 
-from lds.nn.whitening import HOPELESS, whitened, whitening
+from lds.nn.whitening import MAX_SHRINKAGE, whitened, whitening
 
 
 def hidden(n=1000, seed=0):
@@ -73,7 +73,7 @@ def test_none_where_rows_cannot_tell_a_covariance_or_nothing_varies():
     y = np.arange(50) % 2
     for d in (5, 28, 31, 80):  # 9 unknowns a row at d = 29.5
         metric = whitening(rng.standard_normal((50, d)), y, np.arange(10))
-        assert (metric is None) == (d * (d + 1) / 2 > HOPELESS / (1 - HOPELESS) * 50)
+        assert (metric is None) == (d * (d + 1) / 2 > MAX_SHRINKAGE / (1 - MAX_SHRINKAGE) * 50)
     assert whitening(np.ones((50, 3)), y, np.arange(10)) is None
     x = rng.standard_normal((50, 3))
     assert whitened(x, None) is x

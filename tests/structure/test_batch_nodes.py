@@ -57,21 +57,21 @@ def hypergradient(task: Task, edges: FreeEdges):
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense-x", "sparse-x"])
 def test_the_part_has_the_hypergradient_of_the_whole_graph(monkeypatch, sparse):
     """Against the same loss on the whole graph, which is itself tested against dense autograd."""
-    sizes, part_around = [], lds.structure.task.part_around
+    sizes, receptive_field = [], lds.structure.task.receptive_field
 
     def noted(*args):
-        part, nodes = part_around(*args)
+        part, nodes = receptive_field(*args)
         sizes.append(len(nodes))
         return part, nodes
 
-    monkeypatch.setattr(lds.structure.task, "part_around", noted)
+    monkeypatch.setattr(lds.structure.task, "receptive_field", noted)
     value, flat, state = hypergradient(*problem(2, sparse))
     assert max(sizes) < N, "the part is the whole graph: nothing is tested"
 
     def whole(graph, rows, candidates):
         return graph, torch.arange(N)
 
-    monkeypatch.setattr(lds.structure.task, "part_around", whole)
+    monkeypatch.setattr(lds.structure.task, "receptive_field", whole)
     expected, expected_flat, expected_state = hypergradient(*problem(2, sparse))
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
     for name, weight in expected_state["params"].items():

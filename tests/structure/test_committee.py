@@ -29,11 +29,12 @@ from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.graphs.similarity import Similarity
 from lds.nn.discriminant import Discriminant
-from lds.nn.ensemble import LOG_WEIGHTS, TELEPORTS, Committee
+from lds.nn.ensemble import LOG_WEIGHTS, TELEPORTS, Ensemble
 from lds.nn.features import node_features
-from lds.nn.gcn import GCN, NewEdges
-from lds.nn.inputs import Inputs
+from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
+from lds.nn.new_nodes import NewEdges
+from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
 from lds.structure import committee, learner
 from lds.structure import train as training
@@ -100,7 +101,7 @@ def path(n=60, weight=1.0) -> sp.csr_array:
 
 def seen(x, metric):
     """Measurements as members see them."""
-    return whitened(Inputs(x).of(x), metric)
+    return whitened(FeaturePreparation(x).transform(x), metric)
 
 
 def fit(config=SMALL, problem=None, graph=None, **options):
@@ -659,7 +660,7 @@ def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labe
     _, y, split = blobs()
     rows = np.concatenate([split.train, split.validation])
     for problem in (blobs(), in_units()):
-        expected = whitening(Inputs(problem[0]).of(problem[0]), y, rows)
+        expected = whitening(FeaturePreparation(problem[0]).transform(problem[0]), y, rows)
         assert torch.equal(fit(ALONE, problem).params[WHITENING], expected)
     assert WHITENING not in fit(ALONE, words()).params
     own = dataclasses.replace(ALONE, metric="cityblock")
@@ -675,7 +676,7 @@ def test_a_metric_may_be_named():
     assert not np.array_equal(fit(other).probabilities, fit(named).probabilities)
     for config in (named, other):
         edges = CommitteeLearner(x, y, split, None, config, CPU, torch.float64).edges
-        similar = Similarity(Inputs(x).of(x), config.metric, 5)
+        similar = Similarity(FeaturePreparation(x).transform(x), config.metric, 5)
         direct = starting_edges(similar, None, 12, torch.float64, CPU)
         assert torch.equal(edges.probs, direct.probs)
 
@@ -770,14 +771,14 @@ def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_member
         x, y, new, result.params, result.edges, result.probabilities, config, seed=3
     )
     metric = result.params[WHITENING]
-    x, new = seen(x, metric), whitened(Inputs(x).of(new), metric)
+    x, new = seen(x, metric), whitened(FeaturePreparation(x).transform(new), metric)
     near, alike = Similarity(x, "auto", 5).of_new(new)
     beta = result.params[COEFFICIENTS].double().numpy()
     logit = beta[0] + beta[1] * SLOPE * (alike - MIDDLE_KERNEL)
     weight = torch.from_numpy(1 / (1 + np.exp(-logit))).float()
     with replayed(3):
         graph = result.edges.draw(config.n_draws)
-    network = Committee(task_on(x, y, config, torch.float32, CPU).network.members)
+    network = Ensemble(task_on(x, y, config, torch.float32, CPU).network.members)
     logits = network.attach(
         result.params, node_features(x), graph, node_features(new),
         NewEdges(torch.from_numpy(near), weight),

@@ -6,9 +6,14 @@ import scipy.sparse as sp
 from scipy.stats import skew
 from sklearn.preprocessing import PowerTransformer, StandardScaler, normalize
 
-from lds.nn.inputs import FARTHEST, UNITS, Inputs
+from lds.nn.preparation import MAX_DEVIATIONS, UNITS_RATIO, FeaturePreparation
 
 RNG = np.random.default_rng(0)
+
+
+def prepared(x):
+    """The rows of the fit, prepared."""
+    return FeaturePreparation(x).transform(x)
 
 
 def ties(n, scale):
@@ -19,21 +24,21 @@ def ties(n, scale):
 def test_columns_in_other_units_are_standardised_new_rows_as_those_of_the_fit():
     x, new = ties(50, [1.0, 0.1, 500.0]), ties(5, [1.0, 0.1, 500.0])
     scaler = StandardScaler().fit(x)
-    inputs = Inputs(x)
-    np.testing.assert_allclose(inputs.of(x), scaler.transform(x), rtol=1e-12)
-    np.testing.assert_allclose(inputs.of(new), scaler.transform(new), rtol=1e-12)
-    assert inputs.of(x.astype(np.float32)).dtype == np.float32
+    preparation = FeaturePreparation(x)
+    np.testing.assert_allclose(preparation.transform(x), scaler.transform(x), rtol=1e-12)
+    np.testing.assert_allclose(preparation.transform(new), scaler.transform(new), rtol=1e-12)
+    assert preparation.transform(x.astype(np.float32)).dtype == np.float32
     whole = (10 * x).astype(np.int64)
-    found = Inputs(whole).of(whole)
+    found = prepared(whole)
     np.testing.assert_allclose(found, StandardScaler().fit_transform(whole), rtol=1e-12)
 
 
-@pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS])
+@pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS_RATIO])
 def test_columns_in_one_unit_and_of_few_values_stay_as_they_are_but_begin_at_0(factor):
     few = RNG.permuted(np.tile(np.arange(20.0)[:, None] // 4, (1, 5)), axis=0)
     x = few * [1, 1, 1, 1, factor]
-    np.testing.assert_array_equal(Inputs(x).of(x), x)
-    np.testing.assert_array_equal(Inputs(x - 7).of(x), x + 7)
+    np.testing.assert_array_equal(prepared(x), x)
+    np.testing.assert_array_equal(FeaturePreparation(x - 7).transform(x), x + 7)
 
 
 @pytest.mark.parametrize("units", [False, True])
@@ -49,15 +54,15 @@ def test_continuous_columns_are_bent_and_keep_their_spread_where_units_agree(uni
         if not units:
             expected[:, :3] *= x[:, :3].std(0)
             expected[:, 3] = rows[:, 3] - x[:, 3].min()
-        np.testing.assert_allclose(Inputs(x).of(rows), expected, rtol=1e-9)
-    assert abs(skew(Inputs(x).of(x)[:, 0])) < 0.5 < 1 < skew(x[:, 0])
+        np.testing.assert_allclose(FeaturePreparation(x).transform(rows), expected, rtol=1e-9)
+    assert abs(skew(prepared(x)[:, 0])) < 0.5 < 1 < skew(x[:, 0])
 
 
 def test_a_later_row_far_outside_ends_at_some_distance():
     x = -np.exp(RNG.standard_normal((200, 2)))  # bent by a large power
-    far = Inputs(x).of(np.array([[1e30, 0.0]]))
+    far = FeaturePreparation(x).transform(np.array([[1e30, 0.0]]))
     assert np.isfinite(far).all()
-    assert far[0, 0] <= FARTHEST * x[:, 0].std() + 1e-9
+    assert far[0, 0] <= MAX_DEVIATIONS * x[:, 0].std() + 1e-9
 
 
 @pytest.mark.parametrize("units", [False, True])
@@ -70,37 +75,77 @@ def test_where_columns_begin_does_not_matter(offset, units):
     change = np.spacing(abs(offset)) / min(x[:, 0].std(), x[:, 3].std())
     # The power is found by Brent's search, to 1.5e-8; far from the mean it counts tenfold.
     bound = 1e3 * change + 1e-6
-    np.testing.assert_allclose(Inputs(moved).of(moved), Inputs(x).of(x), rtol=0, atol=bound)
+    np.testing.assert_allclose(
+        prepared(moved),
+        prepared(x),
+        rtol=0,
+        atol=bound,
+    )
 
 
 def test_a_column_that_never_varies_stays_finite():
     x = np.column_stack(
         [np.ones(30), RNG.normal(size=30), RNG.normal(size=30), 1e4 * RNG.random(30)]
     )
-    assert np.isfinite(Inputs(x).of(x)).all()
+    assert np.isfinite(prepared(x)).all()
 
 
 def test_words_become_rows_of_length_one():
     x = sp.random_array((20, 30), density=0.1, rng=RNG, format="csr")
     for form in (x, x.toarray()):
-        found = Inputs(form).of(form)
+        found = prepared(form)
         found = found.toarray() if sp.issparse(found) else found
         np.testing.assert_allclose(found, normalize(x.toarray()), rtol=1e-12)
 
 
 def test_a_table_comes_to_the_same_however_it_is_stored():
     x = RNG.random((40, 4)) * [1, 1, 1, 1000]
-    inputs = Inputs(sp.csr_array(x))
-    np.testing.assert_array_equal(inputs.of(sp.csr_array(x)), Inputs(x).of(x))
+    np.testing.assert_array_equal(prepared(sp.csr_array(x)), prepared(x))
 
 
 def test_the_rows_of_the_caller_stay_as_they_are():
     x = RNG.random((40, 4))
     before = x.copy()
-    Inputs(x).of(x)
+    prepared(x)
     np.testing.assert_array_equal(x, before)
 
 
 def test_sparse_rows_with_negative_entries_are_no_words():
     x = sp.csr_array(([1.0, -2.0], ([0, 3], [2, 5])), shape=(10, 20))
-    assert Inputs(x).of(x) is x
+    assert prepared(x) is x
+
+
+def cases():
+    """Features of each kind, and later rows in the same form."""
+    rng = np.random.default_rng(7)
+    skewed = np.exp(rng.standard_normal((60, 4)))
+    few = rng.integers(4, size=(60, 2)).astype(float)
+    words = sp.random_array((60, 40), density=0.05, rng=rng, format="csr")
+    mixed = np.column_stack([skewed, few])
+    return {
+        "in units": mixed * [1, 1, 1e3, 1, 1, 1],
+        "in one unit": mixed,
+        "float32": mixed.astype(np.float32),
+        "no continuous column": few,
+        "sparse": sp.csr_array(mixed * (rng.random(mixed.shape) < 0.5)),
+        "words": words,
+        "dense words": words.toarray(),
+        "very sparse with negative entries": sp.csr_array(words * -1.0),
+    }
+
+
+@pytest.mark.parametrize("name", cases())
+def test_from_arrays_of_a_file_it_prepares_later_rows_to_the_same_bits(name, tmp_path):
+    x = cases()[name]
+    fitted, later = FeaturePreparation(x[:50]), x[50:]
+    np.savez(tmp_path / "arrays.npz", **fitted.to_arrays())
+    with np.load(tmp_path / "arrays.npz", allow_pickle=False) as file:
+        loaded = FeaturePreparation.from_arrays(dict(file))
+    assert loaded.measured == fitted.measured
+    for rows in (x[:50], later):
+        expected, found = fitted.transform(rows), loaded.transform(rows)
+        assert found.dtype == expected.dtype
+        assert sp.issparse(found) == sp.issparse(expected)
+        if sp.issparse(expected):
+            expected, found = expected.toarray(), found.toarray()
+        np.testing.assert_array_equal(found, expected)
