@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lds.estimators.folds import LabelledKFold
     from lds.estimators.pyg import LearnedStructure, LearnStructure, learn_structure
     from lds.estimators.search import LDSSearch
+    from lds.estimators.thesis_classifier import ThesisLDSClassifier
 
 __all__ = [
     "LDSClassifier",
@@ -16,6 +17,7 @@ __all__ = [
     "LabelledKFold",
     "LearnStructure",
     "LearnedStructure",
+    "ThesisLDSClassifier",
     "__version__",
     "learn_structure",
 ]
@@ -26,6 +28,7 @@ _HOME = {
     "LabelledKFold": "lds.estimators.folds",
     "LearnStructure": "lds.estimators.pyg",
     "LearnedStructure": "lds.estimators.pyg",
+    "ThesisLDSClassifier": "lds.estimators.thesis_classifier",
     "learn_structure": "lds.estimators.pyg",
 }
 

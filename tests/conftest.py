@@ -14,8 +14,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from lds.structure import committee
-
 
 def data_root() -> Path:
     """The folder LDS_DATA names, or `shared/data` beside the repository."""
@@ -42,29 +40,12 @@ def shared_data() -> Path:
     return root
 
 
-@pytest.fixture(scope="session", params=["committee", "lds"])
+@pytest.fixture(scope="session", params=["default", "thesis"])
 def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one tiny run, see `tests/saved_run.py`; not to be written into."""
     from tests import saved_run
 
     return saved_run.save(tmp_path_factory.mktemp("saved"), request.param)
-
-
-WHOLE = committee.MAX_STEPS
-
-
-@pytest.fixture(scope="session", autouse=True)
-def short_refits() -> Iterator[None]:
-    """Members of a committee train for few steps: most tests ask for something else of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(committee, "MAX_STEPS", 4)
-        yield
-
-
-@pytest.fixture
-def whole_refits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They train as long as a user's."""
-    monkeypatch.setattr(committee, "MAX_STEPS", WHOLE)
 
 
 @pytest.fixture

@@ -62,7 +62,10 @@ def _flags() -> dict[str, Any]:
     for name, each in method_options().items():
         owners = _owners(name)
         panel = ALL_METHODS if len(owners) == len(METHODS) else f"Options of --method {owners[0]}"
-        text = f"{each.metadata['help'].capitalize()}. {_defaults(name)}"
+        sentence = each.metadata["help"]
+        if sentence[0].isascii():
+            sentence = sentence[0].upper() + sentence[1:]
+        text = f"{sentence}. {_defaults(name)}"
         hint: Any = Annotated[
             each.type | None,  # type: ignore[operator]
             typer.Option(help=text, rich_help_panel=panel, show_default=False),

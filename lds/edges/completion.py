@@ -9,11 +9,11 @@ from torch import Tensor
 
 from lds.graphs.batch import GraphBatch, graph_batch, positions
 from lds.graphs.candidates import Candidates
-from lds.graphs.connected import Pairs, complete, first_forest, components
+from lds.graphs.connected import Pairs, complete, components, first_forest
 
 LEVELS = (0.1, 1e-3, 0.0)
 """Thresholds on θ for the search for its maximum spanning tree: pairs above the first, then pairs
-above the next where those leave the graph in components, and so on. They affect time, not the tree."""
+above the next where those leave the graph in components, and so on. They change the time only."""
 
 
 class Completion:
@@ -30,7 +30,7 @@ class Completion:
         self._maximum: Pairs | None = None  # the first graph needs it
 
     def complete(self, graph: GraphBatch) -> GraphBatch:
-        """Add the most probable pairs that join the components of each graph; searched on the CPU."""
+        """Add the most probable pairs that join the components of each graph, on the CPU."""
         if self._maximum is None:
             self._maximum = maximum_tree(self._pairs, self._probs, self._fallback)
         drawn = graph.edges()

@@ -8,6 +8,7 @@ from lds.structure.checks import check_device
 from lds.structure.context import OnIteration, OnMember, RunContext
 from lds.structure.methods.base import Method
 from lds.structure.methods.committee import Committee
+from lds.structure.methods.registry import implementation
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
 
@@ -60,4 +61,5 @@ def learn(
     context = RunContext(
         seed, check_device(device), dtype, on_iteration, on_member, checkpoint, resume
     )
-    return (Committee() if method is None else method).learn(problem, context)
+    chosen = Committee() if method is None else method
+    return implementation(chosen).learn(chosen, problem, context)

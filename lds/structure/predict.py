@@ -108,7 +108,7 @@ def borrowed_edges(
 
     In every drawn graph A a new node has an edge of weight Σ_m q_m A_mj to node j, where q_m is the
     share of neighbour m, in inverse proportion to its distance (at distance 0: all of it). So a
-    copy of a node of training has that node's edges, and a node close to it gets a close prediction.
+    copy of a node of training has that node's edges, and a near one gets a similar prediction.
 
     Arguments:
         neighbors: `(n_new, k)`, rows of the training features.

@@ -21,7 +21,7 @@ from lds.run_folder import Run, load_features, load_preparation, load_run, save_
 from lds.structure.iteration import Iteration
 from lds.structure.known_rows import known_rows
 from lds.structure.methods.base import Method
-from lds.structure.methods.registry import method_of
+from lds.structure.methods.registry import implementation, method_of
 from lds.structure.metrics import Quality, entropy, mutual_information, quality
 from lds.structure.predict import hidden_layer, predict_draws
 from lds.structure.problem import Problem
@@ -106,7 +106,8 @@ class Learned:
         found: NDArray[np.floating[Any]] = self.probabilities[known]
         other = known < 0
         if other.any():
-            found[other] = self.method.predict_new(self, new[other]).cpu().numpy()
+            run = implementation(self.method)
+            found[other] = run.predict_new(self.method, self, new[other]).cpu().numpy()
         return found
 
     def as_run(
@@ -187,7 +188,7 @@ class Learned:
             run,
             features=self.problem.features,
             encoding=encoding,
-            preparation=self.method.preparation_arrays(self),
+            preparation=implementation(self.method).preparation_arrays(self),
         )
         return run
 

@@ -1,7 +1,7 @@
-"""What a structure-learning method is: options, and how it learns and predicts."""
+"""What a structure-learning method is: a record of options, and a module that learns with them."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from lds.structure.options import Options
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Method(Options, ABC):
-    """An immutable record of options that knows how to learn with them.
+    """An immutable record of the options of a method.
 
     Two instances: the thesis's (`methods.thesis`), with a free probability for every pair, and the
     default (`methods.committee`), with few shared coefficients and a committee of networks.
@@ -26,20 +26,14 @@ class Method(Options, ABC):
     Attributes:
         name: for `--method`.
         title: in tables.
+        home: the module with the functions of `Implementation`; None: that of the record. A record
+            in a module of its own loads without torch, for the shell.
         fixed_length: whether `max_iter` is the usual end of a run; otherwise it is a warning.
     """
 
-    name: ClassVar[str]
     title: ClassVar[str]
+    home: ClassVar[str | None] = None
     fixed_length: ClassVar[bool] = False
-
-    @abstractmethod
-    def learn(self, problem: "Problem", run: "RunContext") -> "Learned":
-        """Learn the distribution of edges and the network."""
-
-    @abstractmethod
-    def predict_new(self, learned: "Learned", new: "Features") -> "Tensor":
-        """Class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
 
     @abstractmethod
     def frozen(self) -> "Method":
@@ -49,10 +43,19 @@ class Method(Options, ABC):
     def control(self) -> "Thesis":
         """The method whose network and starting graph controls (a) and (b) have."""
 
-    def preparation_arrays(self, learned: "Learned") -> "dict[str, NDArray[np.generic]]":
-        """What was fitted on the features, as arrays, so that a saved run need not fit it again."""
-        return {}
-
     def batch_key(self) -> tuple[Any, ...] | None:
         """Runs with equal keys can go side by side (`learn_many`); None: this one runs alone."""
         return None
+
+
+class Implementation(Protocol):
+    """The functions of a method's module."""
+
+    def learn(self, method: Any, problem: "Problem", run: "RunContext") -> "Learned":
+        """Learn the distribution of edges and the network."""
+
+    def predict_new(self, method: Any, learned: "Learned", new: "Features") -> "Tensor":
+        """Class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
+
+    def preparation_arrays(self, learned: "Learned") -> "dict[str, NDArray[np.generic]]":
+        """What was fitted on the features, as arrays, so that a saved run need not fit it again."""

@@ -17,34 +17,25 @@ A few coefficients cannot memorise.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from lds.structure.methods.base import Method
 from lds.structure.methods.thesis import Thesis
 from lds.structure.options import AT_LEAST_1, NOT_NEGATIVE, RestartOptions, option, with_default
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from lds._types import Features
-    from lds.structure.context import RunContext
-    from lds.structure.problem import Problem
-    from lds.structure.result import Learned
 
 ABLATION = "ablation over 13 rows, examples/benchmarks/results"
 
 
 @dataclass(frozen=True)
 class Committee(RestartOptions, Method):
-    """The default method: its options, and how it learns.
+    """The default method: its options.
 
     Examples:
         >>> Committee(n_neighbors=15).n_neighbors
         15
     """
 
+    home: ClassVar[str | None] = "lds.structure.methods.committee_run"
     name: ClassVar[str] = "default"
     title: ClassVar[str] = "LDS, the default"
     fixed_length: ClassVar[bool] = True
@@ -93,21 +84,3 @@ class Committee(RestartOptions, Method):
     def control(self) -> Thesis:
         """The thesis's GCN on the thesis's starting graph: controls (a) and (b)."""
         return Thesis(support="auto")
-
-    def preparation_arrays(self, learned: "Learned") -> "dict[str, NDArray[np.generic]]":
-        """The fitted preparation of features, similarities and directions, as arrays."""
-        from lds.structure.methods.committee_run import preparation_arrays
-
-        return preparation_arrays(learned)
-
-    def learn(self, problem: "Problem", run: "RunContext") -> "Learned":
-        """Learn coefficients of edges, then refit the committee."""
-        from lds.structure.methods.committee_run import learn  # torch takes seconds to import
-
-        return learn(self, problem, run)
-
-    def predict_new(self, learned: "Learned", new: "Features") -> "Tensor":
-        """Class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
-        from lds.structure.methods.committee_run import predict_new
-
-        return predict_new(self, learned, new)

@@ -1,8 +1,9 @@
 """Structure-learning methods by name: one line each. Imports nothing heavy."""
 
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
-from lds.structure.methods.base import Method
+from lds.structure.methods.base import Implementation, Method
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.thesis import Thesis
 
@@ -13,6 +14,11 @@ METHODS: dict[str, type[Method]] = {
 
 DEFAULT = Committee.name
 """The method where none is named."""
+
+
+def implementation(method: Method) -> Implementation:
+    """The functions that learn and predict with a record; imports their module."""
+    return cast(Implementation, import_module(method.home or type(method).__module__))
 
 
 def method_of(name: str = DEFAULT, **options: Any) -> Method:

@@ -4,7 +4,7 @@ Imports nothing heavy.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from lds.nn.registry import BACKBONES, check_backbone
 from lds.structure.methods.base import Method
@@ -15,14 +15,6 @@ from lds.structure.options import (
     one_of,
     option,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from lds._types import Features
-    from lds.structure.context import RunContext
-    from lds.structure.problem import Problem
-    from lds.structure.result import Learned
 
 VALUES_ONLY = ("score_function", "disarm")
 """Gradient estimators that take values of the outer loss and no derivative."""
@@ -51,7 +43,7 @@ BATCH_ALIKE = ("hidden_channels", "truncation", "update_edges")
 
 @dataclass(frozen=True)
 class Thesis(RestartOptions, Method):
-    """Algorithm 7: its options, and how it learns.
+    """Algorithm 7: its options.
 
     References:
         Franceschi, 2021, §9.3 and §9.4.
@@ -61,6 +53,7 @@ class Thesis(RestartOptions, Method):
         16
     """
 
+    home: ClassVar[str | None] = "lds.structure.methods.thesis_run"
     name: ClassVar[str] = "thesis"
     title: ClassVar[str] = "LDS of the thesis"
 
@@ -150,15 +143,3 @@ class Thesis(RestartOptions, Method):
     def batch_misfits(self) -> list[str]:
         """Names of the options whose value a batch does not support."""
         return [name for name, value in BATCH_NEEDS.items() if getattr(self, name) != value]
-
-    def learn(self, problem: "Problem", run: "RunContext") -> "Learned":
-        """Learn θ and w by Algorithm 7."""
-        from lds.structure.methods.thesis_run import learn  # torch takes seconds to import
-
-        return learn(self, problem, run)
-
-    def predict_new(self, learned: "Learned", new: "Features") -> "Tensor":
-        """Class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
-        from lds.structure.methods.thesis_run import predict_new
-
-        return predict_new(self, learned, new)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lds._random import mix
@@ -205,3 +206,8 @@ def predict_new(method: Thesis, learned: Learned, new: Features) -> Tensor:
     near = borrowed_edges(neighbors.astype(np.int64), distances, edges.probs)
     seed = mix(learned.seed, NEW_ROWS)
     return predict_proba_new(prepared.task, learned.params, edges, new, near, method.n_draws, seed)
+
+
+def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
+    """None: the neighbour search is made from the features."""
+    return {}
