@@ -186,7 +186,7 @@ def fit(
     config_of_run, source = plan["config"], plan["source"]
 
     from lds._labels import counted
-    from lds.datasets.base import load
+    from lds.datasets.registry import load
 
     data = load(**source)  # what is wrong with it is said before torch takes seconds to import
     if data.file is not None:

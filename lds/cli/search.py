@@ -98,7 +98,7 @@ def search(
 
     import numpy as np
 
-    from lds.datasets.base import load
+    from lds.datasets.registry import load
 
     data = load(
         name, seed=seed, root=root, retain=retain, test_size=test_size,

@@ -29,7 +29,8 @@ from sklearn.svm import SVC
 
 from lds._sources import REGISTRY
 from lds.config import LDSConfig
-from lds.datasets.base import NodeDataset, load
+from lds.datasets.base import NodeDataset
+from lds.datasets.registry import load
 from lds.edges.logistic import SharedEdges
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.graphs.candidates import PairList

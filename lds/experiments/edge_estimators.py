@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from lds.config import Estimator, LDSConfig
-from lds.datasets.base import load
+from lds.datasets.registry import load
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.structure.learner import learn
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from lds.bilevel.checks import NonFiniteError
 from lds.config import LDSConfig
-from lds.datasets.base import NodeDataset, load
+from lds.datasets.base import NodeDataset
+from lds.datasets.registry import load
 from lds.experiments.fit import quality_on_test, starting_graph
 from lds.structure.controls import CONTROLS, run_controls
 from lds.structure.learner import LDSResult, learn

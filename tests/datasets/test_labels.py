@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lds._labels import encode_labels
-from lds.datasets.base import NodeDataset, load
+from lds.datasets.base import NodeDataset
 from lds.datasets.labels import encode_column
+from lds.datasets.registry import load
 from lds.estimators.labels import split_roles
 
 pd = pytest.importorskip("pandas", reason="tables need the extra lds[table]")

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lds.datasets.base import NodeDataset, load
+from lds.datasets.base import NodeDataset
+from lds.datasets.registry import load
 from lds.datasets.table import load_rows
 
 pd = pytest.importorskip("pandas", reason="tables need the extra lds[table]")
