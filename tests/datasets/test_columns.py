@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lds.datasets.cells import read_numbers, text_of
-from lds.datasets.columns import recognise
+from lds.datasets.columns import read, recognise
 from lds.datasets.dates import formats_of
 from lds.datasets.dtypes import as_pandas
 from lds.datasets.notes import Notes
@@ -163,14 +163,73 @@ def test_pandas_categories_stay_categories_unless_they_are_not_wanted():
     assert column.values.tolist() == ["1", "2", None, "2"]
 
 
+def seconds(*day):
+    return dt.datetime(*day, tzinfo=dt.UTC).timestamp()
+
+
 def test_a_day_that_may_be_a_month_is_told_of():
     column, _, notes = looked_at(["01/02/2020", "03/04/2020", "05/06/2020"] * 5)
-    assert column.values[0] == dt.datetime(2020, 1, 2, tzinfo=dt.UTC).timestamp()
+    assert column.values[0] == seconds(2020, 1, 2)
     assert "the day or the month first" in said(notes)
     column, _, notes = looked_at(["01/02/2020", "03/04/2020", "25/06/2020"] * 5)
-    assert column.values[0] == dt.datetime(2020, 2, 1, tzinfo=dt.UTC).timestamp()
+    assert column.values[0] == seconds(2020, 2, 1)
     assert said(notes) == ""
     assert formats_of(["12:30", "14:00:05"])[0][1] == 1
+
+
+def test_dates_with_dots_have_the_day_first():
+    column, _, notes = looked_at(["03.04.2021", "05.06.2021", "12.01.2021"] * 5)
+    assert column.values[0] == seconds(2021, 4, 3)
+    assert "'x' (day first: %d.%m.%Y, not %m.%d.%Y)" in said(notes)
+    assert "write dates as 2021-04-30 to be sure" in said(notes)
+    column, _, notes = looked_at(["03.04.2021", "05.06.2021", "25.01.2021"] * 5)
+    assert column.values[0] == seconds(2021, 4, 3)
+    assert said(notes) == "", "the 25th decides the order"
+    column, _, notes = looked_at(["03.04.2021", "05.06.2021", "01.25.2021"] * 5)
+    assert column.values[0] == seconds(2021, 3, 4)
+    assert said(notes) == ""
+
+
+def test_a_year_in_front_settles_the_order():
+    column, _, notes = looked_at(["2021-04-03", "2021-06-05", "2021-01-12"] * 5)
+    assert (column.values[0], said(notes)) == (seconds(2021, 4, 3), "")
+
+
+def test_dates_in_two_formats_are_dates():
+    cells = [f"2021-03-{k + 1:02d}" if k % 2 else f"{k + 1:02d}.03.2021" for k in range(N)]
+    column, why, notes = looked_at(cells)
+    assert (column.form.kind, why) == ("date", None)
+    np.testing.assert_array_equal(column.values, [seconds(2021, 3, k + 1) for k in range(N)])
+    assert said(notes) == (
+        "dates in two formats are read in the one that fits: 'x' (%d.%m.%Y and year-month-day)"
+    )
+
+
+def test_dates_in_two_formats_with_an_order_that_nothing_decides_are_told_of():
+    cells = [f"2021-03-{k + 1:02d}" if k % 2 else f"03/{k % 12 + 1:02d}/2021" for k in range(N)]
+    column, _, notes = looked_at(cells)
+    assert column.values[2] == seconds(2021, 3, 3)
+    assert "'x' (year-month-day and %m/%d/%Y)" in said(notes)
+    assert "'x' (month first: %m/%d/%Y, not %d/%m/%Y)" in said(notes)
+
+
+def test_dates_that_mean_two_days_in_two_formats_are_not_read_as_dates():
+    cells = ["25/06/2020", "06/25/2020", "03/04/2020", "05/07/2020"] * 5
+    column, _, notes = looked_at(cells)
+    assert column.form.kind == "category"
+    assert "dates in two formats are not read as dates" in said(notes)
+    assert "write all in one format, such as 2021-04-30: 'x' (%m/%d/%Y and %d/%m/%Y)" in said(notes)
+
+
+def test_further_rows_are_read_in_both_formats():
+    cells = [f"2021-03-{k + 1:02d}" if k % 2 else f"{k + 1:02d}.03.2021" for k in range(N)]
+    form = looked_at(cells)[0].form
+    notes = Notes()
+    values = read("x", pd.Series(["05.04.2021", "2021-04-06", "soon", None]), form, notes)
+    np.testing.assert_array_equal(
+        values, [seconds(2021, 4, 5), seconds(2021, 4, 6), np.nan, np.nan]
+    )
+    assert "column 'x' row 2 'soon'" in said(notes)
 
 
 @pytest.mark.parametrize(
