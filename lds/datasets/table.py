@@ -172,14 +172,24 @@ def _read_like(
     if separator is None and file.separator is not None:
         try:
             frame, how = read_table(
-                path, separator=file.separator, encoding=encoding, header=header
+                path,
+                separator=file.separator,
+                encoding=encoding,
+                header=header,
+                assumed_decimal=file.decimal,
             )
         except ValueError:
             pass
         else:
             if wanted & set(frame.columns) if header else len(frame.columns) > 1:
                 return frame, how
-    return read_table(path, separator=separator, encoding=encoding, header=header)
+    return read_table(
+        path,
+        separator=separator,
+        encoding=encoding,
+        header=header,
+        assumed_decimal=file.decimal,
+    )
 
 
 def _check_rows(path: Path, frame: Any, how: FileFormat) -> None:

@@ -325,6 +325,19 @@ def test_further_rows_have_the_decimal_mark_of_the_table(tmp_path: Path) -> None
         load_rows(other, data.encoding, data.file, SOURCE)
 
 
+def test_further_rows_that_do_not_decide_are_read_with_the_mark_of_the_table(
+    tmp_path: Path,
+) -> None:
+    rows = "".join(f"{k},5;{k % 3 + 1}.{100 + k};{'uv'[k % 2]}\n" for k in range(12))
+    data = load(text(tmp_path / "t.csv", "a;b;y\n" + rows), target="y", test_size=0)
+    source = {"target": "y", "drop": (), "identifier": None}
+    other = text(tmp_path / "n.csv", "a;b\n2;1.100\n")
+    found = load_rows(other, data.encoding, data.file, source)
+    b = data.encoding.columns[1]
+    assert found.features[0, 1] == (1100 - b.center) / b.scale
+    assert found.found == ("numbers have a decimal comma",)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "n_rows", "target"),
