@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "_projections": set(),
     "_random": set(),
     "_run_files": set(),
-    "_sources": set(),
+    "_sources": {"_files"},
     "_types": set(),
     "_version": set(),
     "config": {"_types"},

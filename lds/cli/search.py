@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from lds._files import check_output_folder
 from lds._sources import check_source
 from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
 from lds.cli.options_file import Config, write_options
@@ -18,7 +19,6 @@ from lds.cli.table_options import (
     Identifier,
     Separator,
     Target,
-    check_folder,
     reading,
     stem,
 )
@@ -88,7 +88,7 @@ def search(
     options = reading(locals())
     check_source(name)
     if out_folder is not None:
-        check_folder(out_folder, "--out")
+        check_output_folder(out_folder, "--out")
     given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
