@@ -220,7 +220,7 @@ def test_identifiers_and_dropped_columns_are_no_features(suffix: str, tmp_path: 
 
 
 def test_identifiers_that_repeat_are_warned_of(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="'id' does not tell all rows apart: it has 2 different"):
+    with pytest.warns(UserWarning, match="'id' is the same in several rows: it has 2 different"):
         load(
             text(tmp_path / "t.csv", "id,x,y\n" + "p,1,a\nq,2,b\n" * 6),
             target="y", identifier="id", test_size=0,
