@@ -1,7 +1,6 @@
 """What a column is recognised as, and what is said of it."""
 
 import datetime as dt
-import math
 import warnings
 from decimal import Decimal
 
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lds.datasets.cells import read_numbers, text_of
+from lds.datasets.cells import text_of
 from lds.datasets.columns import read, recognise
 from lds.datasets.dates import formats_of
 from lds.datasets.dtypes import as_pandas
@@ -33,35 +32,6 @@ def said(notes):
         warnings.simplefilter("always")
         notes.say()
     return " | ".join(str(warning.message) for warning in caught)
-
-
-@pytest.mark.parametrize(
-    ("cell", "decimal", "value"),
-    [
-        ("12", ".", 12), ("-1.5", ".", -1.5), ("+2", ".", 2), (".5", ".", 0.5), ("5.", ".", 5),
-        ("1e-3", ".", 1e-3), ("2E+4", ".", 2e4), ("1,234", ".", 1234),
-        ("1,234,567.8", ".", 1234567.8),
-        ("1 234", ".", 1234), ("1\u00a0234.5", ".", 1234.5), ("1'234", ".", 1234),
-        ("$1.20", ".", 1.2),
-        ("€ 5", ".", 5), ("5 €", ".", 5), ("-$3", ".", -3), ("$-3", ".", -3), ("£1,000", ".", 1000),
-        ("12%", ".", 0.12), ("12.5 %", ".", 0.125), ("(5)", ".", -5), ("($1,234.50)", ".", -1234.5),
-        ("\u22127", ".", -7), ("1.234,5", ",", 1234.5), ("0,5", ",", 0.5), ("1.234", ",", 1234),
-        ("007", ".", 7), ("inf", ".", math.inf), ("-Infinity", ".", -math.inf),
-    ],
-)  # fmt: skip
-def test_a_number_is_read_in_the_usual_ways_to_write_it(cell, decimal, value):
-    found = read_numbers([cell], decimal)
-    assert found.odd == []
-    assert found.values[0] == pytest.approx(value, rel=1e-15)
-
-
-@pytest.mark.parametrize(
-    "cell",
-    ["1.2.3", "1,2,3", "12,34,5", "0x10", "1_0", "a1", "5 kg", "--5", "(-5)", "$5€", "1,,234", "e5",
-     "$", "%", "1 2", "٣"],
-)  # fmt: skip
-def test_what_only_looks_like_a_number_is_none(cell):
-    assert read_numbers([cell, "1.5", "2.5"], ".").odd == [0]
 
 
 @pytest.mark.parametrize(
@@ -134,11 +104,16 @@ def test_percents_among_plain_numbers_and_several_currencies_are_told_of():
         (pd.to_timedelta(["1s", None, "1min"]), [1, np.nan, 60]),
         ([dt.timedelta(seconds=5), None, dt.timedelta(0)], [5, np.nan, 0]),
         ([dt.time(1), None, dt.time(0, 0, 1)], [3600, np.nan, 1]),
-        (pd.DatetimeIndex([dt.datetime(1970, 1, 2), None, dt.datetime(1970, 1, 1, 0, 0, 1)]),
-         [86400, np.nan, 1]),
-        (pd.DatetimeIndex([dt.datetime(1970, 1, 1, 2), None, dt.datetime(1970, 1, 3)],
-                          tz="Europe/Berlin"),
-         [3600, np.nan, 2 * 86400 - 3600]),
+        (
+            pd.DatetimeIndex([dt.datetime(1970, 1, 2), None, dt.datetime(1970, 1, 1, 0, 0, 1)]),
+            [86400, np.nan, 1],
+        ),
+        (
+            pd.DatetimeIndex(
+                [dt.datetime(1970, 1, 1, 2), None, dt.datetime(1970, 1, 3)], tz="Europe/Berlin"
+            ),
+            [3600, np.nan, 2 * 86400 - 3600],
+        ),
         ([dt.date(1970, 1, 2), None, dt.date(1969, 12, 31)], [86400, np.nan, -86400]),
         (pd.arrays.SparseArray([0.0, 2.0, 0.0]), [0, 2, 0]),
         (pd.PeriodIndex(["1970-01", "NaT", "1970-02"], freq="M"), [0, np.nan, 31 * 86400]),
@@ -147,7 +122,7 @@ def test_percents_among_plain_numbers_and_several_currencies_are_told_of():
         (["02.01.1970", "?", "13.01.1970"], [86400, np.nan, 12 * 86400]),
         (["1970-01-01T00:00:01Z", "", "1970-01-01T00:00:00.5+00:00"], [1, np.nan, 0.5]),
     ],
-)  # fmt: skip
+)
 def test_each_kind_of_cells_has_its_numbers(cells, values):
     column, _, _ = looked_at(cells)
     np.testing.assert_allclose(column.values, values, rtol=1e-15)
@@ -288,8 +263,16 @@ def test_the_only_column_is_used_though_it_counts_rows():
 
 
 def test_columns_that_say_nothing_are_left_out_in_one_sentence():
-    frame = pd.DataFrame({"a": 7, "b": None, "c": "same", "d": np.nan, "e": np.arange(N) / 7,
-                          "f": ["yes", None] * (N // 2)})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "a": 7,
+            "b": None,
+            "c": "same",
+            "d": np.nan,
+            "e": np.arange(N) / 7,
+            "f": ["yes", None] * (N // 2),
+        }
+    )
     notes = Notes()
     columns, out = recognise(frame, list(range(6)), notes)
     assert [column.name for column in columns] == ["e", "f"], "f differs in what is missing"
@@ -311,8 +294,15 @@ def test_text_that_differs_in_each_row_is_told_of():
 
 
 def test_all_faults_are_in_one_error():
-    frame = pd.DataFrame({"a": [1.0, np.inf, 2.0], "b": [[1], [2], None], "c": [1j, 2j, 3j],
-                          "d": [1e39, 0, 1], "e": ["1", "-inf", "2"]})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "a": [1.0, np.inf, 2.0],
+            "b": [[1], [2], None],
+            "c": [1j, 2j, 3j],
+            "d": [1e39, 0, 1],
+            "e": ["1", "-inf", "2"],
+        }
+    )
     notes = Notes()
     recognise(frame, list(range(5)), notes)
     with pytest.raises(ValueError, match="the table has 5 faults") as caught:

@@ -82,8 +82,10 @@ def test_numbers_are_in_the_order_of_numbers(
 ) -> None:
     data = table(tmp_path, written * 4)
     assert data.classes == classes
-    numbers = [classes.index(str(int(float(t))) if t.endswith(".0") else t.lstrip("+")) if t else -1
-               for t in written]  # fmt: skip
+    numbers = [
+        classes.index(str(int(float(t))) if t.endswith(".0") else t.lstrip("+")) if t else -1
+        for t in written
+    ]
     assert data.labels.tolist() == numbers * 4
 
 

@@ -223,8 +223,10 @@ def test_identifiers_that_repeat_are_warned_of(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="'id' is the same in several rows: it has 2 different"):
         load(
             text(tmp_path / "t.csv", "id,x,y\n" + "p,1,a\nq,2,b\n" * 6),
-            target="y", identifier="id", test_size=0,
-        )  # fmt: skip
+            target="y",
+            identifier="id",
+            test_size=0,
+        )
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
