@@ -1,12 +1,12 @@
-"""What counts as no label, and labels as class numbers: the same on every face of the library.
+"""Read labels as class numbers; decide what counts as no label, for the estimators and the shell.
 
 | where | no label |
 |---|---|
 | list, array, pandas, polars, tensor | None, NaN, NA, NaT, a masked entry, the number -1 |
 | file | a blank cell; -1 where all other labels are whole numbers |
 
-Text that often stands for a missing label (`MARKS`) is no class name: it is refused, since a model
-would learn "?" as a class without a word. In Python such a row gets None; in the shell
+Text that often stands for a missing label (`MARKS`) is refused as the name of a class, for a model
+would silently learn "?" as a class. In Python, pass None for such a row; in the shell,
 `--unlabelled` says what the text means.
 """
 
@@ -28,32 +28,32 @@ UNLABELLED: Any = -1
 """The number that marks a row without a label, as in scikit-learn's semi-supervised classifiers."""
 
 MARKS = frozenset(
-    ("", "-1", "-1.0", "?", "??", ".", "-", "--", "–", "—", "nan", "nat", "na", "n/a", "#n/a",
-     "<na>", "none", "null", "nil")
-)  # fmt: skip
-"""Text that tables and programs write for a missing value, in lower case: no class names."""
+    {"", "-1", "-1.0", "?", "??", ".", "-", "--", "–", "—", "nan", "nat", "na", "n/a", "#n/a"}
+    | {"<na>", "none", "null", "nil"}
+)
+"""Text that tables and programs write for a missing value, in lower case; refused as a class."""
 
 WORDS = frozenset(
     ("unknown", "unlabelled", "unlabeled", "missing", "undefined", "no label", "not available")
 )
-"""Words that may mean a missing label or a class, in lower case: a class, with a warning."""
+"""Words that may mean a missing label, in lower case; they count as classes, with a warning."""
 
 SENTINELS = frozenset(sign * number for sign in (-1, 1) for number in (9, 99, 999, 9999)) - {9}
-"""Numbers that programs write for a missing value: a class, with a warning where it lies far from
-the others."""
+"""Numbers that programs write for a missing value; they count as classes, with a warning where they
+are far from the other classes."""
 
 LEAST = 4
-"""Labelled rows that a fit needs."""
+"""Least number of labelled rows of a fit, see `ROLES`."""
 
 ROLES = "two to train, one to choose the edges, one to stop"
-"""What they are for, in messages."""
+"""Purpose of the `LEAST` labelled rows, for messages."""
 
 MOST_NAMED = 5
-"""Classes that a message names."""
+"""Most classes that a message names."""
 
 FEW = 10
-"""Classes that are never too many; more than one for two labelled rows are told of, and
-refused if they are numbers far apart."""
+"""Number of classes that is never too many. More classes than this and than half of the labelled
+rows cause a warning, or an error if they are numbers far apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +61,10 @@ class Labels:
     """Labels as read, before they are numbered.
 
     Attributes:
-        known: bool `(n_rows,)`, which rows are labelled.
-        values: `(n_labelled,)`, their labels: strings, numbers or booleans.
+        known: bool `(n_rows,)`, whether a row is labelled.
+        values: `(n_labelled,)`, labels of those rows: strings, numbers or booleans.
         minus_one: whether the number -1 was read as no label.
-        missing: whether a label is None, NaN, NA or NaT.
+        missing: whether some label is None, NaN, NA or NaT.
     """
 
     known: NDArray[np.bool_]
@@ -80,34 +80,36 @@ def encode_labels(y: ArrayLike, n_rows: int) -> tuple[NDArray[np.int64], NDArray
         y: `(n_rows,)` strings, integers or booleans (whole floats, too) in a list, an array, a
             pandas or polars column or a tensor. None, NaN, NA, NaT, masked entries and the number
             -1 are unlabelled.
-        n_rows: how many labels there must be.
+        n_rows: number of labels that y must have.
 
     Returns:
         int64 `(n_rows,)`, -1 where unlabelled; and the classes `(n_classes,)`, sorted, of the type
-        that y has: nullable integers stay integers, a column of floats has float classes.
+        of y: nullable integers stay integers, a column of floats has float classes.
 
     Raises:
-        TypeError: labels of another type, or of several.
-        ValueError: another length, numbers with fractions, text that marks a missing label, fewer
-            than `LEAST` labelled rows, or one class only.
+        TypeError: labels have another type, or several.
+        ValueError: y has another length, numbers with fractions, text that marks a missing label,
+            fewer than `LEAST` labelled rows, or one class only.
     """
     labels = read_labels(y, n_rows)
     if labels.minus_one and labels.missing and labels.values.size:
         refuse_two_marks("y", "pass None for all of them, and number the classes from 0")
     codes, classes = numbered(labels)
     check_enough(
-        codes, classes, f"y must label at least {LEAST} rows of two classes or more ({ROLES})",
+        codes,
+        classes,
+        f"y must label at least {LEAST} rows of two classes or more ({ROLES})",
         "; -1 was read as no label, so number the classes from 0" if labels.minus_one else "",
-    )  # fmt: skip
+    )
     warn_of_classes(labels, codes, classes, "y")
     return codes, classes
 
 
 def read_labels(y: ArrayLike, n_rows: int) -> Labels:
-    """The labels of `y`, which may be all that `encode_labels` takes.
+    """Read the labels of `y`, of any form that `encode_labels` accepts.
 
     Raises:
-        TypeError, ValueError: as `encode_labels`, but few labels, one class or none will do.
+        TypeError, ValueError: as in `encode_labels`, except that few labels or classes are allowed.
     """
     if y is None:
         raise ValueError("LDSClassifier requires y to be passed, but the target y is None")
@@ -131,7 +133,7 @@ def read_labels(y: ArrayLike, n_rows: int) -> Labels:
 
 
 def numbered(labels: Labels) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Class numbers, -1 where unlabelled, and the classes in order."""
+    """Number the classes in order: return class numbers, -1 where unlabelled, and the classes."""
     classes, numbers = np.unique(labels.values, return_inverse=True)
     codes = np.full(labels.known.size, -1, dtype=np.int64)
     codes[labels.known] = numbers
@@ -150,13 +152,13 @@ def check_enough(
     Arguments:
         codes: class numbers, -1 where unlabelled.
         classes: class c has the name classes[c].
-        needed: what is needed, as the message begins.
-        hint: how the message ends.
-        least: labelled rows needed.
+        needed: beginning of the message, which says what is needed.
+        hint: end of the message.
+        least: number of labelled rows needed.
 
     Raises:
-        ValueError: fewer of them, one class only, a class of its own for every labelled row, or
-            numbers far apart that hardly repeat.
+        ValueError: there are fewer labelled rows, one class only, a class of its own for every
+            labelled row, or classes that are numbers far apart and hardly repeat.
     """
     n_labelled, n_classes = int((codes >= 0).sum()), np.unique(codes[codes >= 0]).size
     if n_labelled < least or n_classes < 2:
@@ -174,7 +176,7 @@ def check_enough(
 
 
 def _are_spread(classes: Sequence[Any] | NDArray[Any]) -> bool:
-    """Whether they are numbers of which most between the smallest and the largest are missing."""
+    """Whether classes are numbers, and most integers between the least and the largest are none."""
     values = [decimal(str(name)) for name in classes]
     numbers = [value for value in values if value is not None]
     return len(numbers) == len(values) and max(numbers) - min(numbers) > 2 * len(numbers)
@@ -186,16 +188,16 @@ def check_trains(
     what: str,
     classes: Sequence[Any] | NDArray[Any] | None = None,
 ) -> None:
-    """Refuse train rows of one class.
+    """Refuse training rows of one class.
 
     Arguments:
         codes: class numbers, -1 where unlabelled.
-        rows: that train.
-        what: they are called in the message, such as "data.train_mask".
+        rows: numbers of the training rows.
+        what: name of the rows in the message, such as "data.train_mask".
         classes: class c has the name classes[c]; None names it c.
 
     Raises:
-        ValueError: fewer than two classes.
+        ValueError: the rows have fewer than two classes.
     """
     if np.unique(codes[rows]).size < 2:
         names = range(int(codes.max(initial=0)) + 1) if classes is None else classes
@@ -205,7 +207,7 @@ def check_trains(
 
 
 def counted(codes: NDArray[np.int64], classes: Sequence[Any] | NDArray[Any]) -> str:
-    """How many rows each class has, in words."""
+    """Write how many rows each class has."""
     names = classes.tolist() if isinstance(classes, np.ndarray) else list(classes)
     found, counts = np.unique(codes[codes >= 0], return_counts=True)
     parts = [f"{n} of class {names[c]!r}" for c, n in zip(found, counts, strict=True)]
@@ -221,11 +223,11 @@ def refuse_marks(texts: Iterable[str], what: str, way_out: str) -> None:
 
     Arguments:
         texts: labels.
-        what: they are called in the message.
-        way_out: how the message ends; "{}" in it is the text found.
+        what: name of the labels in the message.
+        way_out: end of the message; "{}" in it becomes the text found.
 
     Raises:
-        ValueError: one is of `MARKS`. "-" is not where another class is "+".
+        ValueError: a label is one of `MARKS`; "-" is allowed where another class is "+".
     """
     counts = Counter(texts)
     allowed = {"-"} if "+" in counts else set()
@@ -238,7 +240,7 @@ def refuse_marks(texts: Iterable[str], what: str, way_out: str) -> None:
 
 
 def refuse_two_marks(what: str, way_out: str) -> NoReturn:
-    """Refuse labels in which rows without one are marked in two ways.
+    """Refuse labels that mark rows without a label in two ways.
 
     Raises:
         ValueError: always.
@@ -250,10 +252,10 @@ def refuse_two_marks(what: str, way_out: str) -> NoReturn:
 
 
 def refuse_fractions(texts: Iterable[str], what: str) -> None:
-    """Refuse text that is numbers throughout, some of them with a fraction.
+    """Refuse text of numbers of which some have a fraction.
 
     Raises:
-        ValueError: it is.
+        ValueError: all texts are numbers, and some have a fraction.
     """
     found = [decimal(text) for text in set(texts)]
     values = [value for value in found if value is not None]
@@ -267,7 +269,7 @@ def refuse_fractions(texts: Iterable[str], what: str) -> None:
 def warn_of_classes(
     labels: Labels, codes: NDArray[np.int64], classes: NDArray[Any], what: str
 ) -> None:
-    """Say once what about classes may be a mistake."""
+    """Warn once of all that may be a mistake in the classes."""
     doubts = []
     texts = [name for name in classes.tolist() if isinstance(name, str)]
     alike = defaultdict(list)
@@ -290,7 +292,7 @@ def warn_of_classes(
 
 
 def _sentinels(classes: NDArray[Any]) -> list[Any]:
-    """Classes that look like marks of a missing value, beside small numbers."""
+    """List classes of `SENTINELS` that are far larger than the others."""
     if not classes.size or not isinstance(classes.tolist()[0], int | float):
         return []
     others = [abs(value) for value in classes.tolist() if value not in SENTINELS]
@@ -299,7 +301,7 @@ def _sentinels(classes: NDArray[Any]) -> list[Any]:
 
 
 def as_array(y: Any) -> NDArray[Any]:
-    """Labels of any container as an array, of objects where some may be missing."""
+    """Convert labels of any container to an array, of objects where some may be missing."""
     if isinstance(y, np.ma.MaskedArray):
         y = np.where(np.ma.getmaskarray(y), np.array(None, dtype=object), y.data)
     if len(getattr(y, "shape", ())) == 2 and len(getattr(y, "columns", ())) == 1:
@@ -309,9 +311,9 @@ def as_array(y: Any) -> NDArray[Any]:
     if hasattr(y, "to_pylist"):
         y = y.to_pylist()
     elif dtype is not None and not isinstance(dtype, np.dtype):
-        # As an array, whole numbers with gaps would be floats.
+        # Conversion to an array would make floats of integers with missing ones among them.
         y = y.to_list() if hasattr(y, "to_list") else y.tolist()
-    # A list keeps its objects: as an array of strings it would make "nan" of NaN.
+    # A list becomes an array of objects: an array of strings would make "nan" of NaN.
     array = np.asarray(y) if hasattr(y, "__array__") else np.array(y, dtype=object)
     if array.dtype.kind == "T":
         array = array.astype(object)
@@ -322,25 +324,25 @@ def as_array(y: Any) -> NDArray[Any]:
 
 
 def is_missing(label: Any) -> bool:
-    """Whether it is None, NaN, NA or NaT."""
+    """Whether a label is None, NaN, NA or NaT."""
     if label is None:
         return True
     try:
         return bool(label != label)
-    except (TypeError, ArithmeticError):  # pandas.NA, a signalling NaN: not to be compared
+    except (TypeError, ArithmeticError):  # pandas.NA and a signalling NaN refuse comparison
         return True
-    except ValueError:  # an array is no label, which is for `_of_one_kind` to say
+    except ValueError:  # an array is no label; `_of_one_kind` refuses it
         return False
 
 
 def plain(text: str) -> str:
-    """Text without what the eye does not see: case, forms of a letter, control characters."""
+    """Remove what readers do not see from text: case, forms of a letter, control characters."""
     spaced = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf")).strip()
 
 
 def decimal(text: str) -> Decimal | None:
-    """The number that text is; None where it is none."""
+    """Read text as a number; None where it is none."""
     try:
         value = Decimal(text.strip())
     except InvalidOperation:
@@ -353,7 +355,7 @@ def _is_continuous(value: Decimal) -> bool:
 
 
 def _near(text: str) -> Any:
-    """What nearly equal names have in common: a number, or letters and their order."""
+    """Reduce a name to a key that nearly equal names share: its number, or its plain text."""
     value = decimal(text)
     if value is not None:
         return value
@@ -361,7 +363,7 @@ def _near(text: str) -> Any:
 
 
 def _of_one_kind(values: NDArray[Any]) -> NDArray[Any]:
-    """Labels as an array of strings, numbers or booleans."""
+    """Convert labels to an array of strings, numbers or booleans; refuse a mixture."""
     if values.dtype.kind == "O":
         kinds = {str if isinstance(label, str) else _number(label) for label in values}
         if len(kinds) > 1 or not kinds <= {str, Number}:

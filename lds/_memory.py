@@ -1,11 +1,11 @@
-"""How much memory there is, and how to say it."""
+"""Measure free memory, write sizes in messages, and keep freed memory for reuse."""
 
 import psutil
 import torch
 
 
 def available_bytes(device: torch.device | str = "cpu") -> int | None:
-    """Bytes that can still be allocated on a device; None where this cannot be told."""
+    """Return how many bytes can still be allocated on a device; None where that is unknown."""
     device = torch.device(device)
     if device.type == "cpu":
         return int(psutil.virtual_memory().available)
@@ -15,16 +15,16 @@ def available_bytes(device: torch.device | str = "cpu") -> int | None:
 
 
 def gigabytes(n_bytes: float) -> str:
-    """A number of bytes as people say it."""
+    """Write a number of bytes in GB or MB."""
     return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e7 else f"{n_bytes / 1e6:.2f} MB"
 
 
 def keep_freed_pages() -> None:
     """Make the C library keep freed memory for the next tensors instead of returning it.
 
-    glibc returns free memory to the system above a threshold that grows with the largest block
-    freed so far, up to 32 MB. While it is small, the tensors of every step are given back and
-    faulted in again: a sixth of the time of a reverse sweep. So a large block is freed here, of
-    which no page was ever touched.
+    glibc returns freed blocks above a threshold to the system. The threshold grows with the largest
+    block freed so far, up to 32 MB. While it is small, the memory of a step's tensors is returned
+    and mapped again in every step, which takes a sixth of the time of a reverse sweep. Freeing one
+    large block raises the threshold; no page of that block is used, so it costs no memory.
     """
     torch.empty(31 << 20, dtype=torch.uint8)

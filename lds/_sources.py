@@ -1,12 +1,22 @@
-"""What `lds fit NAME` may name: a data set, or a table of the user's own. Imports nothing heavy."""
+"""The data sets by name, and the suffixes of tables: what `lds fit NAME` accepts.
+
+The shell reads this before torch and pandas are imported, so it imports nothing heavy.
+"""
 
 import difflib
 from pathlib import Path
 from typing import NamedTuple
 
+from lds._files import check_input_file
+
 
 class Source(NamedTuple):
-    """The module with the function `load(name, seed, root)`, and whether the set has a graph."""
+    """Where a data set is defined.
+
+    Arguments:
+        module: that has the function `load(name, seed, root)`.
+        has_graph: whether the data set has a graph.
+    """
 
     module: str
     has_graph: bool = False
@@ -23,18 +33,26 @@ REGISTRY = {
     "citeseer": Source("lds.datasets.planetoid", has_graph=True),
     "pubmed": Source("lds.datasets.planetoid", has_graph=True),
 }
+"""Every data set by its name in lower case. A new data set is a module and one line here."""
+
 ALIASES = {"cancer": "breast_cancer"}
+"""Other names of data sets."""
 
 TEXT = (".csv", ".tsv", ".tab", ".psv", ".txt", ".data", ".dat")
+"""Suffixes of text files of cells."""
+
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+"""Suffixes of compressed files; one may follow a suffix of `TEXT`."""
+
 TABLES = (*TEXT, ".parquet")
-"""Suffixes of tables; one of `COMPRESSED` may follow that of a text."""
+"""Suffixes of tables."""
 
 EXCEL = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
+"""Suffixes of workbooks, which are refused."""
 
 
 def is_a_table(name: str | Path) -> bool:
-    """Whether a name is meant as a table's path, not as that of a data set."""
+    """Whether a name is the path of a table, not the name of a data set."""
     if registered(name) is not None and not isinstance(name, Path):
         return False
     path = Path(name)
@@ -42,17 +60,17 @@ def is_a_table(name: str | Path) -> bool:
 
 
 def registered(name: str | Path) -> str | None:
-    """The key in `REGISTRY` of a data set, in upper or lower case, or None."""
+    """Return the key in `REGISTRY` of a name in upper or lower case, or None."""
     key = ALIASES.get(str(name).lower(), str(name).lower())
     return key if key in REGISTRY else None
 
 
 def check_source(name: str | Path) -> None:
-    """Refuse what is neither a data set nor a table that is there.
+    """Refuse a name that is neither that of a data set nor the path of a table.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: an unknown name or suffix.
+        FileNotFoundError: the file does not exist.
+        ValueError: the name or the suffix is unknown.
     """
     if is_a_table(name):
         check_table(Path(name))
@@ -66,11 +84,11 @@ def check_source(name: str | Path) -> None:
 
 
 def check_table(path: Path) -> None:
-    """Refuse a path that cannot be a table's.
+    """Refuse a path that is not that of a table.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: another suffix, or a folder.
+        FileNotFoundError: the file does not exist.
+        ValueError: it has another suffix, or is a folder.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     last = suffixes[-1] if suffixes else ""
@@ -81,16 +99,4 @@ def check_table(path: Path) -> None:
             f"a table must be a {', '.join(TABLES)} file, a text perhaps compressed "
             f"({', '.join(COMPRESSED)}), got {str(path)!r}"
         )
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; name the table in it")
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, _files_beside(path), 1)
-        hint = f"; there is {path.parent / near[0]}" if near else ""
-        raise FileNotFoundError(f"there is no table at {path}{hint}")
-
-
-def _files_beside(path: Path) -> list[str]:
-    try:
-        return [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return []
+    check_input_file(path, "table")

@@ -202,7 +202,7 @@ def test_many_classes_are_told_of():
         ([2**70, 1, 1, 2**70], TypeError, "integers of at most 64 bits"),
         (np.arange(4).astype("datetime64[D]"), TypeError, r"got datetime64\[D\]"),
     ],
-)  # fmt: skip
+)
 def test_labels_that_are_none_are_refused(y, error, message):
     with pytest.raises(error, match=message):
         encode_labels(y, 4)

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "_projections": set(),
     "_random": set(),
     "_run_files": set(),
-    "_sources": set(),
+    "_sources": {"_files"},
     "_types": set(),
     "_version": set(),
     "run_folder": {"_files", "_run_files", "_types"},

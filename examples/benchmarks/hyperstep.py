@@ -184,7 +184,7 @@ def problem(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any, Any]:
     from lds.graphs.knn import knn_adjacency
 
     if arguments.data:
-        from lds.datasets.base import load
+        from lds.datasets.registry import load
 
         data = load(arguments.data, root=arguments.root, retain=0)
         split = data.split

@@ -104,7 +104,7 @@ def problem(arguments: argparse.Namespace) -> tuple[Any, Any, list[Any]]:
     from lds.structure.side_by_side.runs import Run
 
     if arguments.data:
-        from lds.datasets.base import load
+        from lds.datasets.registry import load
         from lds.experiments.table import CITATION
         from lds.graphs.knn import knn_adjacency
 

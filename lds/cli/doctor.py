@@ -82,7 +82,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _data() -> dict[str, Any]:
-    from lds.datasets.base import data_root
+    from lds.datasets.registry import data_root
 
     root = data_root()
     return {"root": str(root), "exists": root.is_dir()}

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from lds._files import check_output_file
 from lds._run_files import check_finished
 from lds.cli.console import Json, print_json, print_path
-from lds.cli.table_options import check_file
 
 EXAMPLES = (
     "lds export runs/wine-0 wine.gexf --threshold 0.5    (opens in Gephi)\n\n"
@@ -34,7 +34,7 @@ def export(
     information, and each edge's probability.
     """
     check_finished(run)  # a wrong path is refused before what takes seconds to import
-    check_file(path, "PATH")
+    check_output_file(path, "PATH")
 
     import numpy as np
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from lds._files import check_output_folder
 from lds._run_files import check_run
 from lds._sources import check_source
 from lds.cli.console import Json, bar, err, out, percent, print_json, print_path, say_found
@@ -22,7 +23,6 @@ from lds.cli.table_options import (
     Separator,
     Target,
     absolute,
-    check_folder,
     reading,
     stem,
 )
@@ -99,13 +99,13 @@ def fit(
     """
     given = locals() | options
     if out_folder is not None:
-        check_folder(out_folder, "--out")
+        check_output_folder(out_folder, "--out")
         _check_empty(out_folder, force)
     plan = _new(given, options) if resume is None else _resumed(context, given, resume)
     chosen, seed, source = plan["method"], plan["seed"], plan["source"]
 
     from lds._labels import counted
-    from lds.datasets.base import load
+    from lds.datasets.registry import load
 
     data = load(**source)  # what is wrong with it is said before torch takes seconds to import
     if data.file is not None:

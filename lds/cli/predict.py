@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from lds._files import check_output_file
 from lds._run_files import check_finished
 from lds._sources import check_table
 from lds.cli.console import Json, out, print_json, print_path, say_found
-from lds.cli.table_options import Encoding, Header, Separator, check_file
+from lds.cli.table_options import Encoding, Header, Separator
 
 EXAMPLES = (
     "lds fit table.csv --target label --out runs/table\n\n"
@@ -38,7 +39,7 @@ def predict(
     check_finished(run)  # a wrong path is refused before what takes seconds to import
     check_table(rows)
     if out_file is not None:
-        check_file(out_file, "--out")
+        check_output_file(out_file, "--out")
 
     from lds.datasets.table import write_predictions
     from lds.estimators.saved_run import predict_from_run

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from lds._files import check_output_file
 from lds._run_files import check_finished
 from lds.cli.console import Json, print_json, print_path
-from lds.cli.table_options import check_file
 
 EXAMPLES = "lds report runs/wine-0\n\nlds report runs/cora50 --out cora50.html"
 
@@ -22,7 +22,7 @@ def report(
     """Write a run as one HTML page: accuracy, pictures, settings, and any node's likely edges."""
     path = run / "report.html" if out_file is None else out_file
     check_finished(run)  # a wrong path is refused before what takes seconds to import
-    check_file(path, "--out")
+    check_output_file(path, "--out")
 
     from lds.report.page import write_report  # matplotlib is an extra
 

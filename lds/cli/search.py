@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from lds._files import check_output_folder
 from lds._sources import check_source
 from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
 from lds.cli.method_options import Method, method_options
@@ -18,7 +19,6 @@ from lds.cli.table_options import (
     Identifier,
     Separator,
     Target,
-    check_folder,
     reading,
     stem,
 )
@@ -90,7 +90,7 @@ def search(
     options = reading(locals())
     check_source(name)
     if out_folder is not None:
-        check_folder(out_folder, "--out")
+        check_output_folder(out_folder, "--out")
     given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
@@ -103,7 +103,7 @@ def search(
 
     import numpy as np
 
-    from lds.datasets.base import load
+    from lds.datasets.registry import load
 
     data = load(
         name, seed=seed, root=root, retain=retain, test_size=test_size,

@@ -1,6 +1,5 @@
-"""Options that say how a table is read, and paths that are checked before anything heavy starts."""
+"""Options that say how a table is read."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,32 +45,3 @@ def stem(name: str) -> str:
     """The name of a data set, or of a table without its suffixes."""
     path = Path(name)
     return Path(path.stem).stem if path.suffix.lower() in COMPRESSED else path.stem
-
-
-def check_folder(path: Path, flag: str) -> None:
-    """Refuse a folder that cannot be made.
-
-    Raises:
-        ValueError: it or a folder above it is a file, or may not be written into.
-    """
-    above = path
-    while not above.exists() and above != above.parent:
-        above = above.parent
-    if not above.is_dir():
-        raise ValueError(f"{flag} {path} cannot be a folder: {above} is a file")
-    if not os.access(above, os.W_OK):
-        raise ValueError(f"{flag} {path} cannot be written: {above} allows no writing")
-
-
-def check_file(path: Path, flag: str) -> None:
-    """Refuse a file that cannot be written: its folder must be there.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it is a folder, or its folder may not be written into.
-    """
-    if path.is_dir():
-        raise ValueError(f"{flag} must name a file, got the folder {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
-    check_folder(path.parent, flag)

@@ -1,4 +1,4 @@
-"""What a cell of a table says: nothing, a number, yes or no, a moment, or text."""
+"""Read a cell of a table: missing, a number, yes or no, or text."""
 
 import math
 import re
@@ -12,22 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 MISSING = frozenset(
-    ["", "?", "??", "???", "na", "n/a", "n.a.", "#na", "#n/a", "#n/a n/a", "<na>", "nan", "-nan",
-     "nat", "null", "none", "missing", "(missing)", "(blank)", "-", "--", "---", "–", "—", ".",
-     "..", "...", "-1.#ind", "1.#ind", "-1.#qnan", "1.#qnan"]
-)  # fmt: skip
+    {"", "?", "??", "???", "-", "--", "---", "–", "—", ".", "..", "...", "missing"}
+    | {"na", "n/a", "n.a.", "#na", "#n/a", "#n/a n/a", "<na>", "nan", "-nan", "nat", "null", "none"}
+    | {"(missing)", "(blank)", "-1.#ind", "1.#ind", "-1.#qnan", "1.#qnan"}
+)
 """Marks of a missing cell, in lower case: those of pandas.read_csv, and "?", dashes and dots."""
 
-YES_NO = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0}, {"t": 1.0, "f": 0.0},
-          {"y": 1.0, "n": 0.0})  # fmt: skip
-"""Pairs of words, in lower case, that make a column of booleans."""
+YES_NO = (
+    {"true": 1.0, "false": 0.0},
+    {"yes": 1.0, "no": 0.0},
+    {"t": 1.0, "f": 0.0},
+    {"y": 1.0, "n": 0.0},
+)
+"""Pairs of words, in lower case, that make a column of booleans, and their values."""
 
 LARGEST = float(np.finfo(np.float32).max)
-"""Numbers beyond it are refused: networks compute in float32."""
+"""Largest number allowed in a table: networks compute in float32."""
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
 _GROUPS = " \u00a0\u2009\u202f'’_"
-"""Thousands separators besides the comma or the dot: spaces, apostrophes, underscore."""
+"""Separators of thousands besides the comma or the point: spaces, apostrophes, underscore."""
 
 
 def _number(decimal: str) -> re.Pattern[str]:
@@ -50,10 +54,10 @@ class Numbers:
 
     Arguments:
         values: float64 `(n_rows,)`, NaN where missing or not a number.
-        odd: rows with a cell that is there and is no number.
-        decimal: the decimal mark they were read with.
+        odd: rows with a cell that is neither missing nor a number.
+        decimal: the decimal mark in use.
         units: signs beside the digits ("$", "%", ..., "" for none).
-        whole: whether each is written as an integer.
+        whole: whether each number is written as an integer.
     """
 
     values: NDArray[np.float64]
@@ -64,7 +68,7 @@ class Numbers:
 
 
 def text_of(cell: str) -> str | None:
-    """The text of a cell without white space and quotes around it; None: it is missing."""
+    """Remove white space and quotes around a cell; return None for a missing one."""
     text = cell.strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         text = text[1:-1].strip()
@@ -72,15 +76,15 @@ def text_of(cell: str) -> str | None:
 
 
 def read_numbers(cells: Sequence[Any], decimal: str) -> Numbers:
-    """Cells (text, numbers, or None where missing) as numbers.
+    """Read cells as numbers.
 
-    Thousands separators, signs of currencies, brackets for negative numbers and exponents are
-    understood; 12% is 0.12. Where more cells are numbers with the other decimal mark, comma or
-    dot, that one is used.
+    A number may have separators of thousands, the sign of a currency, brackets for a negative
+    number, and an exponent; 12% is 0.12. Where more cells are numbers with the other decimal mark,
+    that one is used.
 
     Arguments:
-        cells: `(n_rows,)`, as of `text_of`.
-        decimal: "." or ",".
+        cells: `(n_rows,)`, text as `text_of` returns it, numbers, or None where missing.
+        decimal: the decimal mark, "." or ",".
     """
     first = _read(cells, decimal)
     if not first.odd:
@@ -114,7 +118,7 @@ def _read(cells: Sequence[Any], decimal: str) -> Numbers:
 
 
 def _parsed(text: str, decimal: str) -> tuple[float, str, bool] | None:
-    """The number a text says, its unit, and whether it is written as an integer."""
+    """Read a text as a number, its unit, and whether it is an integer; None if it is no number."""
     bracketed = len(text) > 2 and text[0] == "(" and text[-1] == ")"
     inner = text[1:-1].strip() if bracketed else text
     if infinite := _INFINITE.fullmatch(inner):
@@ -134,7 +138,7 @@ def _parsed(text: str, decimal: str) -> tuple[float, str, bool] | None:
 
 
 def read_booleans(cells: Sequence[Any]) -> tuple[NDArray[np.float64], list[int]]:
-    """Cells as 1 for yes and 0 for no, NaN where missing; and the rows that are neither."""
+    """Read cells as 1 for yes and 0 for no, NaN where missing; list the rows that are neither."""
     meaning = {word: value for pair in YES_NO for word, value in pair.items()}
     meaning |= {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
     values, odd = np.full(len(cells), np.nan), []
@@ -147,7 +151,7 @@ def read_booleans(cells: Sequence[Any]) -> tuple[NDArray[np.float64], list[int]]
 
 
 def are_booleans(cells: Sequence[Any]) -> bool:
-    """Whether all cells that are there are one pair of words for yes and no."""
+    """Whether the cells that are not missing are one pair of words for yes and no."""
     words = {str(cell).lower() for cell in cells if cell is not None}
     return any(words == set(pair) for pair in YES_NO)
 

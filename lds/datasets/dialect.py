@@ -1,37 +1,50 @@
-"""How a text of cells is written: separator, comments, header, decimal mark."""
+"""Detect how a text of cells is written: separator, quotes, comments, header."""
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 COMMENTS = ("#", "%", "//")
+"""Marks at the beginning of a comment line."""
+
 SEPARATORS = (",", ";", "\t", "|", " ")
+"""Separators that are detected."""
+
 NAMES = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'", " ": "spaces"}
-SPELLED = {"tab": "\t", "\\t": "\t", "space": " ", "spaces": " ", "comma": ",", "semicolon": ";",
-           "pipe": "|"}  # fmt: skip
-"""What a person may type for a separator that a shell makes hard to type."""
+"""Separators as messages write them."""
+
+SPELLED = {
+    "tab": "\t",
+    "\\t": "\t",
+    "space": " ",
+    "spaces": " ",
+    "comma": ",",
+    "semicolon": ";",
+    "pipe": "|",
+}
+"""Words for separators that are hard to type in a shell."""
 
 SAMPLE_LINES, SAMPLE_CHARACTERS = 100, 20_000
-"""As much of a file as the separator is found from."""
+"""The separator is detected from the first lines: at most so many, and so many characters."""
 
 MISSING = frozenset(("", "?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"))
-"""Cells that say nothing about their column, in lower case."""
+"""Cells without information on the kind of their column, in lower case."""
 
 VALUE = re.compile(r"(?=.*\d)[^A-Za-z]*(\d[eE][-+]?\d+)?[^A-Za-z]*|[-\d]+T[\d:.,+-]+Z?")
-"""A number, an amount, a date or a time: digits and no letter, but for an exponent."""
+"""A number, an amount, a date or a time: digits and no letter except in an exponent."""
 
 NUMERIC = 0.9
-"""Share of values among the cells of a column that make a word above them a header."""
+"""Share of values among the cells of a column from which on it is a column of values."""
 
 HEADER_ROWS = 1000
-"""Rows that tell a column of values."""
+"""Number of rows that decide whether a column is one of values."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How cells are parted.
+    """How the cells of a line are separated.
 
     Arguments:
         separator: one character; " " is any run of spaces and tabs.
@@ -42,14 +55,17 @@ class Dialect:
     quote: str = '"'
 
     def rows(self, lines: Sequence[str], first: int = 1) -> list[tuple[int, list[str]]]:
-        """The number of the line on which each row ends, and its cells, stripped; no blank lines.
+        """Split lines into rows of cells, without white space around them and without blank lines.
 
         Arguments:
             lines: without their ends.
-            first: number of the first one.
+            first: number of the first line.
+
+        Returns:
+            For each row, the number of the line on which it ends, and its cells.
 
         Raises:
-            ValueError: a quote is not closed, or is followed by something else than a separator.
+            ValueError: a quote is not closed, or is not followed by a separator.
         """
         spaces = self.separator == " "
         after = re.compile(rf"{re.escape(self.quote)} +(?={re.escape(self.separator)}|$)")
@@ -59,9 +75,13 @@ class Dialect:
         )
         escaped = any(f"\\{self.quote}" in line for line in lines)
         reader = csv.reader(
-            source, delimiter=self.separator, quotechar=self.quote, skipinitialspace=True,
-            escapechar="\\" if escaped else None, strict=True,
-        )  # fmt: skip
+            source,
+            delimiter=self.separator,
+            quotechar=self.quote,
+            skipinitialspace=True,
+            escapechar="\\" if escaped else None,
+            strict=True,
+        )
         rows, begun = [], 0
         try:
             for cells in reader:
@@ -77,19 +97,19 @@ def _broken_quote(error: str, line: int, dialect: Dialect) -> str:
     if "field larger" in error:
         return f"line {line} has a cell of over 131,072 characters; perhaps a quote is left open"
     if "unexpected end" in error:
-        return f"line {line} opens a quote ({dialect.quote}) that nothing closes"
+        return f"line {line} opens a quote ({dialect.quote}) that is never closed"
     return (
-        f"line {line} has a quote ({dialect.quote}) that is followed by more than a separator "
+        f"line {line} has a quote ({dialect.quote}) that is not followed by a separator "
         f"({NAMES.get(dialect.separator, repr(dialect.separator))}); a quote within a quoted cell "
         "is written twice"
     )
 
 
 def separator_of(text: str) -> str:
-    """A separator as typed: one character, or a word of `SPELLED`.
+    """Return the separator that a user typed: one character, or a word of `SPELLED`.
 
     Raises:
-        ValueError: anything else.
+        ValueError: it is neither.
     """
     found = SPELLED.get(text.lower(), text)
     if len(found) != 1 or found in "\"'\n\r" or found.isalnum():
@@ -101,20 +121,24 @@ def separator_of(text: str) -> str:
 
 
 SPACED = re.compile(r"""(["']) *([,;|\t]) *(?=["'])""")
-"""Spaces around a separator of quoted cells, which would be taken for separators."""
+"""A separator of quoted cells with spaces around it, which would be read as separators."""
 
 
 def find_dialect(lines: Sequence[str], separator: str | None) -> Dialect:
-    """The separator and the quote of a file, by `clevercsv` (van den Burg, Nazábal, Sutton, 2019).
+    """Detect the separator and the quote of a file with `clevercsv`.
+
+    References:
+        van den Burg, Nazábal and Sutton, 2019, "Wrangling messy CSV files by detecting row and
+        type patterns", https://doi.org/10.1007/s10618-019-00646-y
 
     Arguments:
         lines: of the file, without comments.
-        separator: to insist on; None finds it out.
+        separator: given by the user; None detects it.
 
     Returns:
-        A separator of "," also where there is one column and so none.
+        The dialect; with one column, and so without a separator, it is ",".
     """
-    import clevercsv
+    import clevercsv  # of the extra lds[table]
 
     sample = "\n".join(line for line in lines[:SAMPLE_LINES] if line.strip())
     sample = sample[:SAMPLE_CHARACTERS].rpartition("\n")[0] or sample
@@ -130,12 +154,14 @@ def find_dialect(lines: Sequence[str], separator: str | None) -> Dialect:
 
 
 SEVERAL = re.compile(r"[-+]?[\d.,]+(\s+[-+]?[\d.,]+)+")
+"""Several numbers in one cell."""
+
 GROUPED = re.compile(r"[-+]?\d{1,3}(\s\d{3})+([.,]\d+)?")
-"""Several numbers in one cell, and one number in groups of three digits."""
+"""One number in groups of three digits."""
 
 
 def _holds_rows(guess: Dialect, spaced: Dialect, sample: list[str]) -> bool:
-    """Whether the cells of a guess hold several numbers each, which spaces would part evenly."""
+    """Whether each cell of a column holds several numbers, and spaces split all lines evenly."""
     if guess.separator == " ":
         return False
     try:
@@ -151,9 +177,9 @@ def _holds_rows(guess: Dialect, spaced: Dialect, sample: list[str]) -> bool:
 
 
 def leading_comments(lines: Sequence[str]) -> tuple[int, list[str]]:
-    """How many lines come before the first row, and the comments among them without their marks.
+    """Count the lines before the first row, and list the comments among them without their marks.
 
-    Lines beginning with a mark of `COMMENTS` are comments, unless most lines of the file do.
+    A line that begins with a mark of `COMMENTS` is a comment, unless most lines of the file do.
     """
     marked = sum(line.startswith(COMMENTS) for line in lines)
     if 2 * marked > sum(bool(line.strip()) for line in lines):
@@ -167,24 +193,33 @@ def leading_comments(lines: Sequence[str]) -> tuple[int, list[str]]:
     return len(lines), comments
 
 
-def is_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool | None:
-    """Whether the first line names columns.
+class HeaderGuess(NamedTuple):
+    """Whether the first line names the columns.
 
-    A word that is nowhere else in its column of numbers makes it a header; a number there makes it
-    a row, unless the numbers of the line count up, as names 0, 1, 2 do. Without columns of numbers
-    it is a row if one of its cells is in its column again, or twice in the line.
+    Arguments:
+        is_header: None where columns of numbers have both words and numbers above them.
+        by_words: whether the guess rests on words alone, for no column of numbers decides.
+    """
+
+    is_header: bool | None
+    by_words: bool = False
+
+
+def guess_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> HeaderGuess:
+    """Guess whether the first line names the columns.
+
+    A word that is nowhere else in its column of numbers makes the line a header; a number there
+    makes it a row, unless the numbers of the line count up, as names 0, 1, 2 do. Without columns of
+    numbers it is a row if one of its cells is in its column again, or twice in the line.
 
     Arguments:
         first: its cells.
         body: the other rows, of as many cells.
-
-    Returns:
-        None where there are both, and more numbers than words.
     """
     cells = [cell for cell in first if cell.lower() not in MISSING]
     body = [row for row in body if row != first]  # a header may be there again
     if not body:
-        return not any(VALUE.fullmatch(cell) for cell in cells)
+        return HeaderGuess(not any(VALUE.fullmatch(cell) for cell in cells))
     words, values, numbered = [], [], _counts_up(cells)
     columns = list(zip(*body, strict=True))
     for cell, column in zip(first, columns, strict=True):
@@ -198,56 +233,23 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool | Non
         elif cell not in column:
             words.append(cell)
     if words and len(values) > len(words):
-        return None
+        return HeaderGuess(None)
     if words or values:
-        return bool(words)
+        return HeaderGuess(bool(words))
     if len(set(cells)) < len(cells):
-        return False
-    return not any(
+        return HeaderGuess(False, by_words=True)
+    again = any(
         cell in column
         for cell, column in zip(first, columns, strict=True)
         if cell.lower() not in MISSING
     )
+    return HeaderGuess(not again, by_words=True)
 
 
 def _counts_up(cells: Sequence[str]) -> bool:
-    """Whether the numbers among names are one integer after the other."""
+    """Whether the numbers among the cells are consecutive integers in order."""
     numbers = [cell for cell in cells if VALUE.fullmatch(cell)]
     if len(numbers) < 2 or not all(number.isdecimal() for number in numbers):
         return False
     first = int(numbers[0])
     return [int(number) for number in numbers] == list(range(first, first + len(numbers)))
-
-
-COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d*),\d+%?")
-POINT = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d*)\.\d+(e[-+]?\d+)?%?", re.I)
-THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}((\.\d{3})+|(,\d{3})+)%?")
-"""Numbers with a decimal comma or point, and those that may be whole numbers in groups of three."""
-
-
-CERTAIN = 1000
-"""Numbers with a certain decimal mark after which no more are looked at."""
-
-
-def decimal_mark(rows: Sequence[Sequence[str]], separator: str) -> str | None:
-    """The decimal mark of numbers, "." or ","; None: no number has one.
-
-    A number such as 1,234 has a decimal comma where other numbers of the file have one and none has
-    a point, or where columns are separated by ";", as programs do that write decimal commas.
-    """
-    found: Counter[str] = Counter()
-    for cells in rows:
-        if found[","] + found["."] > CERTAIN:
-            break
-        for cell in cells:
-            if "," not in cell and "." not in cell:
-                continue
-            kind = "," if COMMA.fullmatch(cell) else "." if POINT.fullmatch(cell) else ""
-            found[f"{kind}?" if kind and THOUSANDS.fullmatch(cell) else kind] += 1
-    if found[","] and found["."]:
-        return "," if found[","] > found["."] else "."
-    if found[","] or found["."]:
-        return "," if found[","] else "."
-    if found[",?"] and separator == ";" and not found[".?"]:
-        return ","
-    return "." if found[".?"] else None

@@ -1,4 +1,7 @@
-"""Data frames of pandas, polars or pyarrow: their columns by dtype, and the cells of others."""
+"""Read columns of a data frame (pandas, polars, pyarrow) by their dtype, or as cells.
+
+pandas is an optional package (the extra lds[table]), so it is imported where it is needed.
+"""
 
 from collections.abc import Sequence
 from datetime import date, time, timedelta
@@ -14,18 +17,18 @@ from lds.datasets.notes import Notes
 
 
 def names_of(frame: Any) -> list[str]:
-    """The names of columns as text; those of an array are "0", "1", ..."""
+    """List the names of columns as text; those of an array are "0", "1", ..."""
     if isinstance(frame, np.ndarray):
         return [str(place) for place in range(frame.shape[1])]
     return [str(name) for name in frame.columns]
 
 
 def as_pandas(frame: Any) -> Any:
-    """A data frame of pandas, polars or pyarrow, or an array of numbers, to read columns from.
+    """Convert a data frame of polars or pyarrow to pandas; return pandas' and arrays as they are.
 
     Raises:
-        ImportError: it is not of pandas, and pandas or pyarrow is not installed.
-        TypeError: it is none of these.
+        ImportError: the frame is not of pandas, and pandas or pyarrow is not installed.
+        TypeError: `frame` is none of these.
     """
     if isinstance(frame, np.ndarray) or hasattr(frame, "iloc"):
         return frame
@@ -43,12 +46,18 @@ def as_pandas(frame: Any) -> Any:
 
 
 def column_at(frame: Any, place: int) -> Any:
-    """A column by its place: a pandas Series, or of an array its numbers."""
+    """Return a column by its place: a pandas Series, or the numbers of an array."""
     return frame[:, place] if isinstance(frame, np.ndarray) else frame.iloc[:, place]
 
 
 def plain_of(name: str, raw: Any, notes: Notes) -> tuple[str, Any]:
-    """What a column is by its dtype, and its values; "cells" where its cells decide."""
+    """Find the kind of a column by its dtype, and its values; "cells" if the dtype does not tell.
+
+    Arguments:
+        name: of the column.
+        raw: a pandas Series or an array.
+        notes: gets a fault if the column cannot be used.
+    """
     if isinstance(raw, np.ndarray):
         return "number", raw.astype(np.float64)
     import pandas as pd
@@ -93,12 +102,12 @@ def plain_of(name: str, raw: Any, notes: Notes) -> tuple[str, Any]:
 
 
 def cells_of(raw: Any) -> list[Any]:
-    """The cells of a column, text without what surrounds it, None where missing."""
+    """List the cells of a column, None where missing; strip text of white space and quotes."""
     if isinstance(raw, np.ndarray):
         return [None if np.isnan(c) else int(c) if c.is_integer() else c for c in raw.tolist()]
     try:
         nothing = raw.isna().to_numpy(dtype=bool)
-    except ArithmeticError:  # of a signalling NaN, which is not to be compared
+    except ArithmeticError:  # a signalling NaN refuses comparison
         raw = raw.map(lambda cell: None if isinstance(cell, Decimal) and cell.is_snan() else cell)
         nothing = raw.isna().to_numpy(dtype=bool)
     found: list[Any] = []
@@ -116,7 +125,7 @@ def cells_of(raw: Any) -> list[Any]:
 
 
 def texts_of(cells: Sequence[Any]) -> NDArray[Any]:
-    """Cells as text; whole numbers as integers, so that 1 and 1.0 are one value."""
+    """Convert cells to text; whole numbers become integers, so that 1 and 1.0 are one value."""
     texts = [
         None if c is None else str(int(c)) if isinstance(c, float) and c.is_integer() else str(c)
         for c in cells

@@ -1,4 +1,4 @@
-"""How the columns of a table become features, so that further rows become them in the same way.
+"""Encode the columns of a table as features, and further rows in the same way.
 
 | kind of column (see `columns`) | features |
 |---|---|
@@ -8,16 +8,15 @@
 | category | 0 or 1 for each value |
 | text | `text.Pieces` |
 
-A missing number or date is the median of its column (a few large values do not move it), a missing
-boolean the mean; a missing category or text has 0 in all its features. Columns with missing cells
-have one feature more, which is 1 where the cell is missing.
+A missing number or date becomes the median of its column (a few large values do not move it), a
+missing boolean the mean; a missing category or text has 0 in all its features. A column with
+missing cells has one more feature, which is 1 where the cell is missing.
 
-Where all columns are numbers without gaps and in like units, or counts of words, they stay as they
-are: pixels stay pixels.
+Where all columns are complete numbers in like units (pixels, for example) or counts of words, they
+stay as they are.
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,145 +25,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lds.datasets.columns import Column, Form, missing, read, recognise
+from lds.datasets.column import Column, Form, missing
+from lds.datasets.columns import read, recognise
 from lds.datasets.dtypes import as_pandas, column_at, names_of
+from lds.datasets.encoders import Category, Encoder, Quantity, Text, encoder_of, stored_encoder
 from lds.datasets.notes import Notes, listed
-from lds.datasets.text import Pieces
 from lds.graphs.similarity import are_words
 
 UNITS = 10.0
-"""As `lds.nn.preparation.UNITS_RATIO`: columns are in like units where the largest standard
-deviation is at most so many times the median one."""
-
-DAY, YEAR = 86_400.0, 365.2425 * 86_400.0
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """Numbers, booleans or dates.
-
-    Arguments:
-        name: of the column.
-        form: how its cells are read.
-        fill: what a missing one is.
-        center, scale: its feature is (x - center) / scale.
-        n_missing: cells that were missing in the fit.
-        cycles: periods in seconds whose phase is a pair of features, of dates.
-    """
-
-    name: str
-    form: Form
-    fill: float
-    center: float
-    scale: float
-    n_missing: int
-    cycles: tuple[float, ...] = ()
-
-    @classmethod
-    def of(cls, column: Column) -> "Quantity":
-        """Median, mean and deviation of the values that are there."""
-        gone = column.missing
-        there = column.values[~gone]
-        n_missing, kind = int(gone.sum()), column.form.kind
-        mean, deviation = float(there.mean()), float(there.std())
-        if kind == "boolean":
-            return cls(column.name, column.form, mean, 0.0, 1.0, n_missing)
-        fill = float(np.median(there))
-        cycles: tuple[float, ...] = ()
-        if kind == "date":
-            span, in_day = np.ptp(there), np.mod(there, DAY)
-            cycles = (YEAR,) * bool(span > YEAR) + (DAY,) * bool(span > DAY and np.ptp(in_day) > 0)
-        return cls(column.name, column.form, fill, mean, deviation or 1.0, n_missing, cycles)
-
-    @property
-    def features(self) -> list[str]:
-        """Names of the features, but for that of missing cells."""
-        phases = [f"{self.name} {part} of {'year' if period == YEAR else 'day'}"
-                  for period in self.cycles for part in ("sine", "cosine")]  # fmt: skip
-        return [self.name, *phases]
-
-    def encode(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """`(n_rows, n_features)`."""
-        x = np.where(np.isnan(values), self.fill, values)
-        angles = [2 * math.pi * np.mod(x, period) / period for period in self.cycles]
-        phases = [part for angle in angles for part in (np.sin(angle), np.cos(angle))]
-        return np.column_stack([(x - self.center) / self.scale, *phases])
-
-
-@dataclass(frozen=True)
-class Category:
-    """A feature for each of the `values`; see `Quantity` for the other arguments."""
-
-    name: str
-    form: Form
-    values: tuple[str, ...]
-    n_missing: int
-
-    @classmethod
-    def of(cls, column: Column) -> "Category":
-        """The values in order."""
-        there = column.values[~column.missing]
-        values = tuple(sorted(set(there)))
-        return cls(column.name, column.form, values, len(column.values) - len(there))
-
-    @property
-    def features(self) -> list[str]:
-        """Names of the features, but for that of missing cells."""
-        return [f"{self.name}={value}" for value in self.values]
-
-    def encode(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """`(n_rows, n_values)`, 0 in rows of other values."""
-        place = {value: k for k, value in enumerate(self.values)}
-        found = np.zeros((len(values), len(place)))
-        for row, value in enumerate(values):
-            if value in place:
-                found[row, place[value]] = 1
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class Text:
-    """Text of many values; see `Quantity` for the other arguments."""
-
-    name: str
-    form: Form
-    pieces: Pieces
-    n_missing: int
-
-    @classmethod
-    def of(cls, column: Column) -> "Text":
-        """Its pieces."""
-        there = column.values[~column.missing]
-        pieces = Pieces.of(there.tolist())
-        return cls(column.name, column.form, pieces, len(column.values) - len(there))
-
-    @property
-    def features(self) -> list[str]:
-        """Names of the features, but for that of missing cells."""
-        return [f"{self.name} text {k}" for k in range(len(self.pieces.components))]
-
-    def encode(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """`(n_rows, n_features)`."""
-        found = self.pieces.features(["" if value is None else value for value in values])
-        found[missing(values)] = 0
-        return found
-
-
-Encoded = Quantity | Category | Text
-_OF: dict[str, Any] = {"category": Category, "text": Text}
+"""Largest ratio of the largest standard deviation to the median one of columns in like units; the
+same as `lds.nn.preparation.UNITS_RATIO`."""
 
 
 @dataclass(frozen=True, eq=False)
 class TableEncoding:
-    """Columns of a table to features.
+    """Encode the columns of a table as features.
 
     Attributes:
-        columns: those that become features, in the order of the table.
-        left_out: why each other one does not, by name.
-        names: all columns of the table but the excluded ones, by which an array's are found.
+        columns: encoders of the columns that become features, in the order of the table.
+        left_out: by name, why each other column is left out.
+        names: of all columns of the table but the excluded ones; an array has them in this order.
     """
 
-    columns: tuple[Encoded, ...]
+    columns: tuple[Encoder, ...]
     left_out: dict[str, str]
     names: tuple[str, ...]
 
@@ -176,7 +59,7 @@ class TableEncoding:
         decimal: str = ".",
         categorical: Collection[str] | None = None,
     ) -> "TableEncoding":
-        """Learn from all rows of a table, see `fit`."""
+        """Fit to all rows of a table, see `fit`."""
         return cls.fit(frame, exclude, decimal, categorical)[0]
 
     @classmethod
@@ -187,24 +70,24 @@ class TableEncoding:
         decimal: str = ".",
         categorical: Collection[str] | None = None,
     ) -> tuple["TableEncoding", NDArray[np.float64]]:
-        """Learn from all rows of a table; labels are not looked at.
+        """Fit to all rows of a table, without their labels, and encode them.
 
-        What is guessed (numbers among text, odd cells, identifiers) is said in warnings.
+        Guesses (numbers among text, odd cells, identifiers) become warnings.
 
         Arguments:
-            frame: of pandas, polars or pyarrow; or `(n_rows, n_columns)` float64 with NaN where
+            frame: of pandas, polars or pyarrow; or `(n_rows, n_columns)` float64, NaN where
                 missing, whose columns are called "0", "1", ...
-            exclude: columns that are no features: the target, identifiers.
-            decimal: "." or ",": the decimal mark of numbers written as text.
-            categorical: columns of categories, whatever they hold; None: those of the dtype
+            exclude: columns that become no features: the target, identifiers.
+            decimal: decimal mark of numbers written as text, "." or ",".
+            categorical: columns of categories, whatever their cells are; None: those of the dtype
                 category.
 
         Returns:
             The encoding, and the features of these rows, as `encode` gives them.
 
         Raises:
-            ValueError: names that are not columns or are there twice, infinite numbers, cells that
-                are no number, date or text, or no column left; all of it in one error.
+            ValueError: a name is no column or is the name of two, a number is infinite, a cell is
+                no number, date or text, or no column is left; one error lists all faults.
             TypeError, ImportError: as for `dtypes.as_pandas`.
         """
         if decimal not in (".", ","):
@@ -221,31 +104,38 @@ class TableEncoding:
         found, left_out = recognise(frame, places, notes, decimal=decimal, categorical=chosen)
         if not found and not notes.faults:
             notes.faults.append(
-                "the table must have a column that differs between rows, got only such as say "
-                f"nothing: {listed([f'{name!r} ({why})' for name, why in left_out.items()])}"
+                "the table must have a column that differs between rows, got only columns that are "
+                f"left out: {listed([f'{name!r} ({why})' for name, why in left_out.items()])}"
             )
         notes.say()
-        columns = [_OF.get(column.form.kind, Quantity).of(column) for column in found]
+        columns = [encoder_of(column) for column in found]
         if _stay(found):
-            columns = [replace(column, center=0.0, scale=1.0) for column in columns]
+            columns = [
+                replace(column, center=0.0, scale=1.0)
+                for column in columns
+                if isinstance(column, Quantity)
+            ]
         encoding = cls(tuple(columns), left_out, tuple(names[place] for place in places))
         return encoding, encoding._features([column.values for column in found])
 
     @classmethod
     def unchanged(cls, x: NDArray[np.float64]) -> "TableEncoding":
-        """An encoding that leaves numbers as they are, and takes the median for missing ones.
+        """Make an encoding that keeps numbers as they are and fills missing ones with the median.
 
         Arguments:
             x: `(n_rows, n_columns)`, finite.
         """
         form, names = Form("number"), names_of(x)
-        columns = [Quantity(name, form, float(np.median(column)), 0.0, 1.0, 0)
-                   for name, column in zip(names, x.T, strict=True)]  # fmt: skip
+        medians = [float(np.median(column)) for column in x.T]
+        columns = [
+            Quantity(name, form, median, 0.0, 1.0, 0)
+            for name, median in zip(names, medians, strict=True)
+        ]
         return cls(tuple(columns), {}, tuple(names))
 
     @property
     def feature_names(self) -> list[str]:
-        """A name for each feature."""
+        """The name of each feature."""
         return [
             name
             for column in self.columns
@@ -253,16 +143,18 @@ class TableEncoding:
         ]
 
     def encode(self, frame: Any) -> NDArray[np.float64]:
-        """The features of rows, `(n_rows, n_features)`; other columns are ignored.
+        """Compute the features of rows, `(n_rows, n_features)`; columns not in the fit are ignored.
 
-        A value that a category did not have in the fit has none of its features; a warning says so,
-        as it does of numbers that are missing where none was in the fit.
+        A value that a category did not have in the fit is 0 in all features of the category, with
+        a warning. A number missing in a column that had none missing becomes the median, with a
+        warning.
 
         Arguments:
-            frame: as for `of`; an array has the columns of the fit in their order.
+            frame: as for `fit`; an array has the columns of the fit in their order.
 
         Raises:
-            ValueError: a column is missing, is there twice or does not hold what it did in the fit.
+            ValueError: a column is missing, is there twice or has cells of another kind than in
+                the fit.
         """
         frame, notes = as_pandas(frame), Notes()
         names = list(self.names) if isinstance(frame, np.ndarray) else names_of(frame)
@@ -282,10 +174,11 @@ class TableEncoding:
             if gone.any() and not column.n_missing:
                 notes.guess(
                     "cells are missing in columns that had none missing in the fit, and count as "
-                    "average: {}", f"{column.name!r} row {np.flatnonzero(gone)[0]}",
-                )  # fmt: skip
+                    "average: {}",
+                    f"{column.name!r} row {np.flatnonzero(gone)[0]}",
+                )
             if isinstance(column, Category):
-                _say_new(column, values, notes)
+                _note_new_values(column, values, notes)
         notes.say()
         return self._features(found)
 
@@ -298,11 +191,11 @@ class TableEncoding:
         return np.hstack(parts)
 
     def summary(self) -> list[dict[str, Any]]:
-        """What became of each column, without any of its values.
+        """Describe each column, without any of its values.
 
         Returns:
-            For each a dictionary of "name", "kind", "features", how many it became, and "missing",
-            how many cells were; the kind of a column that was left out says why.
+            For each column a dictionary of "name", "kind", "features" (how many it became) and
+            "missing" (how many cells were missing); of a column that was left out, "kind" says why.
         """
         known: dict[str, dict[str, Any]] = {
             column.name: {
@@ -318,7 +211,7 @@ class TableEncoding:
         return [known[name] for name in self.names]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays that hold all of it, none of them of objects; "encoding" is JSON."""
+        """Store the encoding in arrays without objects; "encoding" holds JSON."""
         arrays: dict[str, NDArray[Any]] = {}
         columns: list[dict[str, Any]] = []
         for place, column in enumerate(self.columns):
@@ -336,10 +229,10 @@ class TableEncoding:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> "TableEncoding":
-        """What `to_arrays` gave.
+        """Make the encoding that `to_arrays` stored.
 
         Raises:
-            ValueError: it is not what `to_arrays` gives.
+            ValueError: the arrays are not what `to_arrays` returns.
         """
         try:
             stored = json.loads(arrays["encoding"].tobytes())
@@ -349,21 +242,14 @@ class TableEncoding:
             raise ValueError(f"the encoding of the table is damaged ({error!r})") from error
 
 
-def _stored(column: dict[str, Any], place: int, arrays: dict[str, NDArray[Any]]) -> Encoded:
-    form = Form(**column.pop("form"))
-    if form.kind == "category":
-        return Category(**{**column, "form": form, "values": tuple(column["values"])})
-    if form.kind == "text":
-        weights, components = arrays[f"weights {place}"], arrays[f"components {place}"]
-        vocabulary = tuple(column.pop("vocabulary"))
-        if components.ndim != 2 or not len(vocabulary) == len(weights) == components.shape[1]:
-            raise ValueError(f"the arrays of column {column['name']!r} do not fit")
-        return Text(form=form, pieces=Pieces(vocabulary, weights, components), **column)
-    return Quantity(**{**column, "form": form, "cycles": tuple(column["cycles"])})
+def _stored(column: dict[str, Any], place: int, arrays: dict[str, NDArray[Any]]) -> Encoder:
+    is_text = column["form"]["kind"] == "text"
+    wanted = [f"weights {place}", f"components {place}"] if is_text else []
+    return stored_encoder(column, tuple(arrays[name] for name in wanted))
 
 
 def _stay(columns: Sequence[Column]) -> bool:
-    """Whether columns are numbers without gaps and in like units, or counts of words."""
+    """Whether all columns are complete numbers in like units, or counts of words."""
     if not all(c.form.kind == "number" and not c.missing.any() for c in columns):
         return False
     deviations = [float(column.values.std()) for column in columns]
@@ -383,17 +269,18 @@ def _check_names(names: Sequence[str], wanted: Sequence[str], notes: Notes) -> N
 
 
 def repeated(names: Sequence[str]) -> str:
-    """What is to be said of names that are there twice; "" of different ones."""
+    """Write the fault of names that two columns have; "" if all names differ."""
     twice = sorted(name for name, n in Counter(names).items() if n > 1)
     if not twice:
         return ""
     return f"columns must have different names, got more than one {listed(twice)}; rename them"
 
 
-def _say_new(column: Category, values: NDArray[Any], notes: Notes) -> None:
+def _note_new_values(column: Category, values: NDArray[Any], notes: Notes) -> None:
     new = sorted({value for value in values if value is not None} - set(column.values))
     if new:
         notes.guess(
             "columns have values that were not there in the fit; they count as none of its "
-            "values: {}", f"column {column.name!r} such as {new[0]!r}",
-        )  # fmt: skip
+            "values: {}",
+            f"column {column.name!r} such as {new[0]!r}",
+        )

@@ -1,4 +1,4 @@
-"""The label column of a file: text as written, numbers as numbers, blanks and marks as no label."""
+"""Read the label column of a file: whole numbers, text, and blanks or marks as no label."""
 
 import math
 import re
@@ -25,10 +25,10 @@ from lds._labels import (
 from lds.datasets.cells import read_numbers, text_of
 
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")
-"""A whole number as programs write it; 007 is the name of a class."""
+"""A whole number as programs write it; 007 is text."""
 
 MOSTLY = 0.9
-"""Share of labels that are numbers from which on all are taken for numbers."""
+"""Share of labels that are numbers from which on the column is one of numbers."""
 
 
 def encode_column(
@@ -40,23 +40,24 @@ def encode_column(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Turn the label column of a file into class numbers, and list the names of the classes.
 
-    Whole numbers are classes as numbers: 2 comes before 10, 1.0 is 1, and -1 is no label. All else
-    is text, without white space at its ends.
+    Where all labels are whole numbers, classes are numbers: 2 comes before 10, 1.0 is 1, and -1 is
+    no label. Otherwise classes are text, without white space at its ends.
 
     Arguments:
-        column: text as it is written in a file, or values of a typed one.
+        column: text as written in a file, or values of a typed column.
         name: of the column.
-        unlabelled: text that marks a row without a label besides a blank cell. If given, even as
-            "", all other text is a name of a class, -1 among them. None refuses text that often is
-            such a mark.
+        unlabelled: text that marks a row without a label, besides a blank cell. If given, even as
+            "", any other text, -1 included, is the name of a class. None refuses text that often
+            is such a mark.
         test_size: share in [0, 1) of the labelled rows that is held out.
-        decimal: "." or ",": the decimal mark of numbers written as text.
+        decimal: decimal mark of numbers written as text, "." or ",".
 
     Returns:
-        int64 `(n_rows,)`, -1 where unlabelled; and the names, numbers in their order, then text.
+        int64 `(n_rows,)`, -1 where unlabelled; and the names of the classes in order.
 
     Raises:
-        ValueError: numbers with fractions, a mark that is not known, too few labels, or one class.
+        ValueError: labels are numbers with fractions, text may mark a missing label, there are too
+            few labels, or one class only.
     """
     what = f"target column {name!r}"
     texts = [_text(value) for value in as_array(column)]
@@ -79,10 +80,8 @@ def encode_column(
     else:
         _refuse_quantity(named, what, decimal)
         if unlabelled is None:
-            refuse_marks(
-                named, what,
-                "say --unlabelled {} if it does, or --unlabelled '' if it is the name of a class",
-            )  # fmt: skip
+            way_out = "say --unlabelled {} if it does, or --unlabelled '' if it is a class"
+            refuse_marks(named, what, way_out)
         values = np.array(named, dtype=object)
     labels = Labels(known, values, minus_one)
     codes, classes = numbered(labels)
@@ -92,7 +91,7 @@ def encode_column(
 
 
 def _refuse_quantity(texts: Sequence[str], what: str, decimal: str) -> None:
-    """Refuse numbers with fractions, such as prices, but for a few cells that are none."""
+    """Refuse a column of numbers, some with fractions, even if a few cells are no numbers."""
     cells = [text_of(text) for text in texts]
     there = [cell for cell in cells if cell is not None]
     found = read_numbers(there, decimal)
@@ -110,7 +109,7 @@ def _refuse_quantity(texts: Sequence[str], what: str, decimal: str) -> None:
 
 
 def _text(value: Any) -> str:
-    """A label as text; "" where it is missing."""
+    """Convert a label to text; "" where it is missing."""
     if is_missing(value):
         return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -119,6 +118,7 @@ def _text(value: Any) -> str:
 
 
 def _check_found(unlabelled: Sequence[str] | None, texts: Sequence[str], what: str) -> None:
+    """Warn of marks that are no label."""
     for mark in unlabelled or ():
         if mark.strip() and mark.strip() not in texts:
             warnings.warn(f"{what} has no label {mark!r} to leave out", UserWarning, stacklevel=4)
@@ -127,14 +127,16 @@ def _check_found(unlabelled: Sequence[str] | None, texts: Sequence[str], what: s
 def _check_enough(
     codes: NDArray[np.int64], classes: NDArray[Any], labels: Labels, what: str, test_size: float
 ) -> None:
-    """The smallest number of rows that leaves enough besides the test rows, or an error."""
+    """Refuse labels of which too few remain when the test rows are held out."""
     least = max(LEAST, math.floor(LEAST / (1 - test_size)) - 1)
     while least - math.ceil(test_size * least) < LEAST:
         least += 1
     held_out = f", the other {least - LEAST} for test_size={test_size}" if test_size else ""
     hint = "; -1 was read as no label: number the classes from 0, or say --unlabelled ''"
     check_enough(
-        codes, classes.tolist(),
+        codes,
+        classes.tolist(),
         f"{what} must label at least {least} rows of two classes or more ({ROLES}{held_out})",
-        hint if labels.minus_one else "", least,
-    )  # fmt: skip
+        hint if labels.minus_one else "",
+        least,
+    )

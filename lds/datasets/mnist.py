@@ -1,8 +1,9 @@
 """5,000 of the MNIST digits with few labels, without a graph.
 
-28 x 28 pixels divided by 255, into [0, 1]; 10 classes. Of the 60,000 training images the same 5,000
-for every seed, drawn once; the seed draws 10 rows a class for each of train, validation and
-stopping, and the rest is test. Y. LeCun, C. Cortes and C. Burges; no licence is stated by them.
+28 x 28 pixels divided by 255, into [0, 1]; 10 classes. The 5,000 images are the same for every
+seed, a fixed sample of the 60,000 training images. The seed draws 10 rows of each class for each of
+train, validation and stopping; the remaining rows are for test. Y. LeCun, C. Cortes and C. Burges;
+they state no licence.
 """
 
 from pathlib import Path
@@ -14,8 +15,10 @@ from lds._types import Split
 from lds.datasets.base import NodeDataset
 
 N_IMAGES = 5000
+"""Number of images in the sample."""
+
 PER_CLASS = 10
-"""Rows of each class in each of the three labelled roles."""
+"""Number of rows of each class in each of train, validation and stopping."""
 
 
 def load(name: str, seed: int, root: Path) -> NodeDataset:
@@ -24,10 +27,10 @@ def load(name: str, seed: int, root: Path) -> NodeDataset:
     Arguments:
         name: "mnist".
         seed: of the split.
-        root: folder of that file, or where scikit-learn keeps what it fetches.
+        root: folder of that file, or of scikit-learn's downloads.
 
     Raises:
-        FileNotFoundError: neither is there, and fetching failed.
+        FileNotFoundError: neither exists, and the download failed.
     """
     path = root / name / f"{name}.npz"
     images, labels = _read(path) if path.is_file() else _fetch(path, root)

@@ -1,8 +1,8 @@
-"""Ten of the 20 Newsgroups as tf-idf of frequent words (§9.4.1).
+"""Ten of the 20 Newsgroups, as tf-idf of frequent words (§9.4.1).
 
 9607 posts, 236 words (those in more than 5 % of the posts, English stop words left out), 10
-classes; 200 / 200 / 200 rows for train / validation / stopping, the rest is test. Collected by
-K. Lang; scikit-learn fetches the by-date version, no licence is stated.
+classes; 200 / 200 / 200 rows for train / validation / stopping, the remaining rows are for test.
+Collected by K. Lang; scikit-learn downloads the by-date version. No licence is stated.
 """
 
 from pathlib import Path
@@ -28,20 +28,22 @@ CLASSES = (
     "sci.space",
     "talk.politics.guns",
 )
+"""Groups of the thesis's protocol, by their names in scikit-learn."""
+
 N_LABELS = 200
-"""Rows of each of the three labelled roles."""
+"""Number of rows in each of train, validation and stopping."""
 
 
 def load(name: str, seed: int, root: Path) -> NodeDataset:
-    """Load the posts, from `root`/20news10/20news10_tfidf.npz if it is there.
+    """Load the posts, from `root`/20news10/20news10_tfidf.npz if that file exists.
 
     Arguments:
         name: "20news10".
         seed: of the stratified split.
-        root: folder of that file, or where scikit-learn keeps what it fetches.
+        root: folder of that file, or of scikit-learn's downloads.
 
     Raises:
-        FileNotFoundError: neither the file nor scikit-learn's copy is there, and fetching failed.
+        FileNotFoundError: neither the file nor scikit-learn's copy exists, and the download failed.
     """
     path = root / name / f"{name}_tfidf.npz"
     features, labels, classes = _read(path) if path.is_file() else _fetch(path, root)

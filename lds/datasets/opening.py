@@ -1,4 +1,4 @@
-"""The bytes of a table file as text: decompressed, recognised by their first bytes, decoded."""
+"""Open a table file: decompress it, recognise it by its first bytes, decode its text."""
 
 import bz2
 import codecs
@@ -18,6 +18,7 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+"""Byte order marks, and the encodings they stand for."""
 
 NO_TABLES = {
     b"\xd0\xcf\x11\xe0": "an Excel workbook (.xls); save its sheet as CSV",
@@ -36,7 +37,7 @@ NO_TABLES = {
     b"ARROW1": "an Arrow file; write it as parquet",
     b"Obj\x01": "an Avro file; write it as parquet",
 }
-"""First bytes of files that people take for tables."""
+"""First bytes of files that are no tables, and what to do with them."""
 
 NO_CELLS = (
     (re.compile(r"<(!doctype|html|head|body|\?xml|table)\b", re.I), "an HTML or XML page"),
@@ -45,24 +46,25 @@ NO_CELLS = (
     (re.compile(r"(%[^\n]*\n|\s)*@relation\b", re.I), "an ARFF file; write it as CSV"),
     (re.compile(r"\S+( \d+:\S+)+ *\n"), "in the sparse format of libsvm; write it as CSV"),
 )
-"""Beginnings of texts whose lines are no cells, and what they are."""
+"""Beginnings of texts that are no rows of cells, and what they are."""
 
 UNPACK = {
     b"\x1f\x8b": ("gzip", gzip.decompress),
     b"BZh": ("bzip2", bz2.decompress),
     b"\xfd7zXZ\0": ("xz", lzma.decompress),
 }
+"""First bytes of compressed files, the name of the compression, and what decompresses them."""
 
 WESTERN = re.compile(r"windows-125[0247]|iso-?8859|latin|ascii|cp\d|mac|utf-8|koi8-t", re.I)
-"""Guesses to be read as Windows-1252: a few accents do not tell such encodings apart."""
+"""Guesses that are read as Windows-1252: a few accents do not distinguish such encodings."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A file's content.
+    """The content of a file.
 
     Arguments:
-        data: its bytes, decompressed.
+        data: bytes, decompressed.
         compression: gzip, bzip2, xz, zip, or "".
     """
 
@@ -76,11 +78,11 @@ class Opened:
 
 
 def open_table(path: Path) -> Opened:
-    """Read and decompress a file; what it is is seen from its bytes, not from its name.
+    """Read and decompress a file; its bytes decide what it is, not its name.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is empty, damaged, an archive of several files, or no table.
+        OSError: the file cannot be read.
+        ValueError: the file is empty, damaged, an archive of several files, or no table.
     """
     data, compression = path.read_bytes(), ""
     for mark, (name, unpack) in UNPACK.items():
@@ -100,7 +102,7 @@ def open_table(path: Path) -> Opened:
 
 
 def _unzip(path: Path, data: bytes) -> bytes:
-    """The one file in a zip archive."""
+    """Decompress the one file in a zip archive."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
@@ -121,22 +123,22 @@ def _unzip(path: Path, data: bytes) -> bytes:
 
 
 def decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, bool]:
-    """Bytes as text.
+    """Decode bytes as text.
 
-    UTF-8, and what a byte order mark says, are certain. Anything else is guessed by `chardet`; of
-    the encodings of Western letters, which it cannot tell apart, Windows-1252 is taken.
+    UTF-8 and the encoding of a byte order mark are certain. `chardet` guesses any other; it cannot
+    distinguish the encodings of Western letters, so all of them are read as Windows-1252.
 
     Arguments:
-        path: of the file, for errors.
+        path: of the file, for messages.
         data: its bytes.
-        encoding: to insist on; None finds it out.
+        encoding: given by the user; None detects it.
 
     Returns:
         The text without a byte order mark and with line feeds at the ends of lines, the name of the
         encoding, and whether that is a guess.
 
     Raises:
-        ValueError: an unknown encoding, bytes that are not of it, or no text.
+        ValueError: the encoding is unknown, the bytes are not of it, or they are no text.
     """
     guessed = False
     if encoding is None:
@@ -148,9 +150,9 @@ def decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, boo
         line = data[:start].count(b"\n") + 1
         raise ValueError(
             f"{path} is not {encoding}: line {line} has the byte 0x{data[start]:02x}; give its "
-            "own encoding, or none to have it found out"
+            "own encoding, or none to have it detected"
         ) from None
-    except (LookupError, ValueError):  # the latter of a name with a null character
+    except (LookupError, ValueError):  # ValueError: the name has a null character
         raise ValueError(
             f"encoding must be one that Python knows, such as utf-8, cp1252 or utf-16, got "
             f"{encoding!r}"
@@ -165,7 +167,7 @@ def decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, boo
 
 
 def _encoding(path: Path, data: bytes) -> tuple[str, bool]:
-    """The encoding, and whether it is a guess."""
+    """Detect the encoding, and say whether it is a guess."""
     for mark, name in BOMS.items():
         if data.startswith(mark):
             return name, False
@@ -179,7 +181,7 @@ def _encoding(path: Path, data: bytes) -> tuple[str, bool]:
     zeros = data[0::2].count(0), data[1::2].count(0)
     if min(zeros) < 0.01 * len(data) < 0.25 * len(data) < max(zeros):
         return ("utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"), True
-    import chardet
+    import chardet  # of the extra lds[table]
 
     found = chardet.detect(data)
     name = str(found["encoding"] or "").lower()
@@ -193,7 +195,7 @@ def _encoding(path: Path, data: bytes) -> tuple[str, bool]:
 
 
 def _western(path: Path, data: bytes) -> str:
-    """Windows-1252, or Latin-1 where a byte is not in it; a text has few control characters."""
+    """Return Windows-1252, or Latin-1 where it lacks a byte; refuse many control characters."""
     control = len(data.translate(None, bytes(set(range(256)) - set(range(32)) | {9, 10, 12, 13})))
     if control > 0.01 * len(data):
         raise ValueError(f"{path} cannot be read as a table: it is a binary file, not text")

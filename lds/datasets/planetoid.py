@@ -25,7 +25,10 @@ from lds._types import Split
 from lds.datasets.base import NodeDataset
 
 FOLDERS = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
+"""Folders of the data sets, as PyG names them."""
+
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+"""Ends of the names of a data set's raw files, ind.cora.x and so on."""
 
 SHA256 = {
     "ind.citeseer.allx": "2ac30345d95c9ec933a817ee0bdd6a5f077f8c184a20e696910192d534414668",
@@ -45,23 +48,24 @@ SHA256 = {
     "ind.cora.x": "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
     "ind.cora.y": "94465c14eb53e04ca262198dcbb2521ee8af60fb3f3d546cd6ca24a511b0e7d1",
 }
-"""Checksums of the raw files of kimiyoung/planetoid @ af6abf4; Pubmed's are not known here."""
+"""Checksums of the raw files of kimiyoung/planetoid @ af6abf4; those of Pubmed are not known."""
 
 
 def load(name: str, seed: int, root: Path) -> NodeDataset:
     """Load a citation graph; the seed halves its 500 validation nodes.
 
-    Features are word indicators (Pubmed: tf-idf), each row divided by its sum. The publication
-    numbers the classes without naming them. CiteSeer has 15 nodes without a published record: no
-    word, label -1.
+    Features are word indicators (Pubmed: tf-idf), each row divided by its sum. The published
+    classes have numbers and no names. CiteSeer has 15 nodes without a published record: they have
+    no word and the label -1.
 
     Arguments:
         name: one of `FOLDERS`.
-        seed: which half of the validation nodes serves the outer objective, which early stopping.
+        seed: of the half of the validation nodes that serves the outer objective; the other half
+            serves early stopping.
         root: folder that holds, or will hold, planetoid/Cora/raw and so on; or Cora/raw itself.
 
     Raises:
-        FileNotFoundError: the raw files are not there and cannot be fetched.
+        FileNotFoundError: the raw files do not exist and cannot be downloaded.
         ValueError: a raw file of Cora or CiteSeer is not the published one.
     """
     folder = root if (root / FOLDERS[name] / "raw").is_dir() else root / "planetoid"
@@ -69,7 +73,7 @@ def load(name: str, seed: int, root: Path) -> NodeDataset:
     masks = {key: data[f"{key}_mask"].numpy() for key in ("train", "val", "test")}
     labels = data.y.numpy().astype(np.int64)
     classes = tuple(str(c) for c in range(int(labels.max()) + 1))
-    known = masks["test"].copy()  # test nodes come last; those among them in no mask have no record
+    known = masks["test"].copy()  # test nodes come last; those in no mask have no record
     known[: int(masks["test"].argmax())] = True
     labels[~known] = -1
     validation = np.random.default_rng(seed).permutation(np.flatnonzero(masks["val"]))
@@ -87,7 +91,7 @@ def load(name: str, seed: int, root: Path) -> NodeDataset:
 
 
 def _adjacency(data: Any, n_nodes: int) -> sp.csr_array:
-    """Each pair once, whichever of its two directions are listed, and however often."""
+    """Make a symmetric 0/1 matrix of the edges, whichever directions of each are listed."""
     row, col = data.edge_index.numpy()
     low, high = np.minimum(row, col), np.maximum(row, col)
     low, high = np.unique(np.stack([low, high])[:, low != high], axis=1)
@@ -96,8 +100,8 @@ def _adjacency(data: Any, n_nodes: int) -> sp.csr_array:
 
 
 def _read(name: str, folder: Path) -> Any:
-    """PyG's `Data`. Only raw files that were missing are written to `folder`, all or none."""
-    from torch_geometric.datasets import Planetoid  # slow to import
+    """Read PyG's `Data`; write the raw files to `folder`, all at once, if one was missing."""
+    from torch_geometric.datasets import Planetoid  # takes seconds to import
 
     raw = folder / FOLDERS[name] / "raw"
     there = all((raw / f"ind.{name}.{part}").is_file() for part in PARTS)
@@ -112,7 +116,7 @@ def _read(name: str, folder: Path) -> Any:
                     verify(Path(path))
                 super().process()
 
-        # PyG reports to stderr and adds warning filters; the files name modules by old names.
+        # PyG writes to stderr and adds warning filters; the pickles use old names of modules.
         with redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -128,7 +132,7 @@ def _read(name: str, folder: Path) -> Any:
 
 
 def verify(path: Path) -> None:
-    """Refuse a file that is not the published one, before it is unpickled: a pickle can run code.
+    """Refuse a file that is not the published one. Call before unpickling: a pickle can run code.
 
     Raises:
         ValueError: the checksum of a file named in `SHA256` differs.

@@ -1,4 +1,4 @@
-"""Which columns of a table are for what, by their names or positions."""
+"""Find the columns that the user names: the target, the identifier, the columns to drop."""
 
 import difflib
 import re
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MANY_COLUMNS = 24
-"""Names of columns that an error lists at most."""
+"""Most names of columns that an error lists."""
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Columns of a table that are no features, by name.
+    """Names of the columns that become no features.
 
     Arguments:
-        target: of labels; None where it was not found.
-        drop: left out.
-        identifier: that names the rows, or None.
-        found: what was meant by positions.
+        target: the column of labels; None where it was not found.
+        drop: columns left out.
+        identifier: the column that names the rows, or None.
+        found: which column each position means, in short sentences.
     """
 
     target: str | None
@@ -27,10 +27,21 @@ class Roles:
 
     @classmethod
     def of(
-        cls, columns: Sequence[str], target: str | int | None, drop: Sequence[str | int],
-        identifier: str | int | None, faults: list[str],
-    ) -> "Roles":  # fmt: skip
-        """What names and positions mean; what means nothing is added to `faults`."""
+        cls,
+        columns: Sequence[str],
+        target: str | int | None,
+        drop: Sequence[str | int],
+        identifier: str | int | None,
+        faults: list[str],
+    ) -> "Roles":
+        """Find columns by name or position.
+
+        Arguments:
+            columns: names of all columns.
+            target, identifier: a name or a position.
+            drop: names or positions; one text may hold several, separated by commas.
+            faults: gets a sentence for each that is no column.
+        """
         found: list[str] = []
 
         def column(given: str | int | None, what: str) -> str | None:
@@ -59,12 +70,12 @@ class Roles:
 
     @property
     def no_features(self) -> list[str]:
-        """All of them."""
+        """Names of all these columns."""
         return [name for name in (self.target, self.identifier, *self.drop) if name is not None]
 
 
 def find_column(columns: Sequence[str], given: str | int | None) -> str | None:
-    """The column of that name, or else at that position (0 is the first, -1 the last), or None."""
+    """Find a column by name, or else by position (0 is the first, -1 the last); None if none."""
     if given is None or given in columns:
         return None if given is None else str(given)
     text = str(given).strip()
@@ -77,7 +88,7 @@ def find_column(columns: Sequence[str], given: str | int | None) -> str | None:
 
 
 def _unknown_column(columns: Sequence[str], given: str | int | None, what: str) -> str:
-    """What is wrong with the name of a column."""
+    """Write the fault of a name that is no column."""
     shown = ", ".join(columns[:MANY_COLUMNS])
     if len(columns) > MANY_COLUMNS:
         shown += f", ... {columns[-1]} ({len(columns)} columns)"

@@ -1,4 +1,4 @@
-"""Which rows are for what: the protocols' stratified splits, and labelled rows in three."""
+"""Split rows into roles: stratified splits of the protocols, and labelled rows in three."""
 
 import math
 import warnings
@@ -14,22 +14,22 @@ from lds._labels import LEAST, ROLES, counted
 def stratified(
     labels: NDArray[np.int64], sizes: Sequence[int], seed: int
 ) -> tuple[NDArray[np.int64], ...]:
-    """Draw disjoint sets of rows in which classes are as frequent as among all.
+    """Draw disjoint sets of rows, each with the class frequencies of all rows.
 
     Arguments:
         labels: `(n_rows,)`.
         sizes: rows of each set; together fewer than n_rows.
-        seed: which ones.
+        seed: of the draw.
 
     Returns:
-        One ascending int64 array for each size, and one of the rows left over.
+        One ascending int64 array for each size, and one of the remaining rows.
 
     Raises:
-        ValueError: a set, or what is left over, is smaller than the number of classes, or a class
-            has a single row.
+        ValueError: a set, or the remaining rows, are fewer than the classes, or a class has a
+            single row.
     """
     rows, sets = np.arange(labels.size), []
-    for count in range(len(sizes), 0, -1):  # the rest first, then the last set, and so to the first
+    for count in range(len(sizes), 0, -1):  # from the last set to the first
         rows, drawn = train_test_split(
             rows, train_size=sum(sizes[:count]), stratify=labels[rows], random_state=seed
         )
@@ -45,20 +45,20 @@ def three_way(
     """Divide labelled rows evenly into train, validation (A) and early stopping (B).
 
     Where every class has three rows or more, each role gets a third of each class, rounded up or
-    down, and the roles' sizes differ by at most one. Otherwise roles are drawn without regard to
-    classes, with a warning, except that train gets a row of every class if two rows then remain
-    for the others.
+    down, and the sizes of the roles differ by at most one. Otherwise roles are drawn without regard
+    to classes, with a warning; train still gets a row of every class if two rows then remain for
+    the others.
 
     Arguments:
         labels: `(n_rows,)`.
-        rows: the labelled ones among them, each once.
-        seed: the division, or a generator that draws it.
+        rows: the labelled rows, each once.
+        seed: of the division, or a generator that draws it.
 
     Returns:
-        Three ascending int64 arrays: train has rows of two classes at least, the others one row.
+        Three ascending int64 arrays; train has at least two classes, the others at least one row.
 
     Raises:
-        ValueError: fewer than `LEAST` labelled rows, or one class only.
+        ValueError: there are fewer than `LEAST` labelled rows, or one class only.
     """
     if rows.size < LEAST or np.unique(labels[rows]).size < 2:
         raise ValueError(
@@ -68,7 +68,7 @@ def three_way(
     rng = np.random.default_rng(seed)
     classes, codes, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
     if counts.min() >= 3:
-        # Dealt class by class, as cards are: no class misses a role and no role falls behind.
+        # Rows in order of class go to the roles in turn, so each role gets its share of each class.
         deck = np.lexsort((rng.random(rows.size), rng.permutation(classes.size)[codes]))
         dealt = rows[deck].astype(np.int64)
         train, validation, stopping = dealt[0::3], dealt[1::3], dealt[2::3]
@@ -89,7 +89,7 @@ def three_way(
 def each_class_first(
     labels: NDArray[np.int64], rows: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """The rows in random order, but for one of every class, which come first."""
+    """Shuffle rows, with one of every class in front."""
     shuffled = rng.permutation(rows).astype(np.int64)
     _, first = np.unique(labels[shuffled], return_index=True)
     return np.concatenate([shuffled[rng.permutation(first)], np.delete(shuffled, first)])

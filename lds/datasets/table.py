@@ -1,4 +1,4 @@
-"""The user's own table: a file with a column of labels, some of them blank."""
+"""Load the user's own table, a file with a column of labels; write predictions for its rows."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ from lds.datasets.roles import Roles
 from lds.datasets.splits import each_class_first, stratified, three_way
 
 COLUMNS = ("row", "prediction", "probability")
-"""Of a file of predictions, before those of every class."""
+"""Columns of a file of predictions, before one for each class."""
 
 
 def load(
@@ -41,31 +41,31 @@ def load(
 ) -> NodeDataset:
     """Read, encode and split a table.
 
-    Columns become features as `lds.datasets.encoding` says. Of the labelled rows `test_size` is
-    held out, the others are divided by `splits.three_way`.
+    `lds.datasets.encoding` makes features of the columns. A share `test_size` of the labelled rows
+    is held out; `splits.three_way` divides the others.
 
     Arguments:
         path: of the file, one row a node (see `reading.read_table`).
-        target: the column of labels, by name or else by position, from 0 or, from the last, -1;
-            see `lds.datasets.labels.encode_column`.
+        target: the column of labels, by name or else by position (0 is the first, -1 the last); see
+            `lds.datasets.labels.encode_column`.
         test_size: share in [0, 1) of the labelled rows held out as test.
         seed: of the split.
-        separator, encoding, header: how the file is written; None finds it out.
-        drop: columns to leave out, by name or position; several may stand in one text, separated by
+        separator, encoding, header: how the file is written; None detects it.
+        drop: columns to leave out, by name or position; one text may name several, separated by
             commas.
-        identifier: the column that names the rows, by name or position; no feature.
-        unlabelled: text in the target that marks a row without a label besides a blank cell; None
+        identifier: the column that names the rows, by name or position; it becomes no feature.
+        unlabelled: text in the target that marks a row without a label, besides a blank cell; None
             refuses text that often is such a mark.
 
     Returns:
         Dense features, labels -1 where blank, no adjacency.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: pandas, or pyarrow for parquet, is not installed.
-        ValueError: an unknown extension, or an unreadable or empty table; or all faults at once of
-            one that can be read: no such column, no other column, a column that cannot be encoded,
-            labels that cannot be learned from.
+        ValueError: the extension is unknown, or the table is unreadable or empty; or, in one error,
+            a column does not exist, no column is left for features, a column cannot be encoded, or
+            no classifier can learn from the labels.
     """
     if not 0 <= test_size < 1:
         raise ValueError(
@@ -89,20 +89,25 @@ def load(
     _raise(path, faults)
     split = Split(*three_way(labels, fitted, seed), test)
     return NodeDataset(
-        str(path), features, labels, classes, split, encoding=table,
+        str(path),
+        features,
+        labels,
+        classes,
+        split,
+        encoding=table,
         file=replace(how, found=(*how.found, *roles.found)),
         identifiers=None if roles.identifier is None else _identifiers(frame, roles.identifier),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Further rows of a table.
+    """New rows for the encoding of a table.
 
     Attributes:
         features: `(n_rows, n_features)`.
-        identifiers: where the table had some, and the rows have them.
-        found: what was found out about their file.
+        identifiers: of the rows; None where the table or the new file has none.
+        found: what was guessed about their file, in short sentences.
     """
 
     features: NDArray[np.float64]
@@ -120,22 +125,22 @@ def load_rows(
     text_encoding: str | None = None,
     header: bool | None = None,
 ) -> Rows:
-    """The features of further rows, encoded as those of the table that was fitted.
+    """Read new rows, and encode them as the table of the fit.
 
-    Columns are found by name. Rows without a header have all columns of the table, or all but its
-    target, in its order.
+    Columns are found by name. A file without a header must have all columns of the table, or all
+    but its target, in the table's order.
 
     Arguments:
-        path: of the file; a column of labels may be there or not.
-        encoding: of that table.
-        file: how it was read.
-        source: what it was loaded by: "target", "drop" and "identifier" of `load`.
-        separator, text_encoding, header: how the new file is written; None finds it out, a header
-            is there if the table had one.
+        path: of the file; its column of labels is optional.
+        encoding: of the table of the fit.
+        file: how the table of the fit was read.
+        source: "target", "drop" and "identifier" that `load` got.
+        separator, text_encoding, header: how the new file is written; None detects it, except that
+            the file has a header if the table had one.
 
     Raises:
         FileNotFoundError, ImportError: as for `load`.
-        ValueError: an unreadable or empty table, or columns that are missing or of another kind.
+        ValueError: the file is unreadable or empty, or a column is missing or of another kind.
     """
     roles = Roles.of(file.columns, source["target"], source["drop"], source["identifier"], [])
     header = file.header if header is None else header
@@ -165,21 +170,38 @@ def load_rows(
 
 
 def _read_like(
-    path: Path, file: FileFormat, wanted: set[str], separator: str | None,
-    encoding: str | None, header: bool,
-) -> tuple[Any, FileFormat]:  # fmt: skip
-    """A text read with the separator of another, if columns come of it: few rows say little."""
+    path: Path,
+    file: FileFormat,
+    wanted: set[str],
+    separator: str | None,
+    encoding: str | None,
+    header: bool,
+) -> tuple[Any, FileFormat]:
+    """Read a text file with the separator of another file if that gives columns.
+
+    Few rows are not enough to detect a separator.
+    """
     if separator is None and file.separator is not None:
         try:
             frame, how = read_table(
-                path, separator=file.separator, encoding=encoding, header=header
+                path,
+                separator=file.separator,
+                encoding=encoding,
+                header=header,
+                assumed_decimal=file.decimal,
             )
         except ValueError:
             pass
         else:
             if wanted & set(frame.columns) if header else len(frame.columns) > 1:
                 return frame, how
-    return read_table(path, separator=separator, encoding=encoding, header=header)
+    return read_table(
+        path,
+        separator=separator,
+        encoding=encoding,
+        header=header,
+        assumed_decimal=file.decimal,
+    )
 
 
 def _check_rows(path: Path, frame: Any, how: FileFormat) -> None:
@@ -187,14 +209,14 @@ def _check_rows(path: Path, frame: Any, how: FileFormat) -> None:
         raise ValueError(f"{path} must have at least one row below its header, got none")
     if len(frame.columns) == 1 and how.separator is not None:
         raise ValueError(
-            f"{path} must have a column besides its target, got one column; if another separator "
-            "than , ; | tab or spaces is between them, give it"
+            f"{path} must have a column besides its target, got one column; if its columns have "
+            "another separator than , ; | tab or spaces, give it"
         )
 
 
 @contextmanager
 def _collected(faults: list[str]) -> Iterator[None]:
-    """Keeps a ValueError for `_raise`."""
+    """Append the message of a ValueError to `faults`."""
     try:
         yield
     except ValueError as error:
@@ -202,7 +224,7 @@ def _collected(faults: list[str]) -> Iterator[None]:
 
 
 def _raise(path: Path, faults: list[str]) -> None:
-    """One error for all faults of a table."""
+    """Raise one error of all faults of a table, if there are any."""
     if len(faults) == 1:
         raise ValueError(faults[0])
     if faults:
@@ -211,11 +233,11 @@ def _raise(path: Path, faults: list[str]) -> None:
 
 
 def _identifiers(frame: Any, name: str) -> tuple[str, ...]:
-    """The cells of a column as text, "" where missing."""
+    """Convert the cells of a column to text, "" where missing; warn if rows share one."""
     texts = tuple("" if value is None else str(value) for value in _objects(frame[name]))
     if len(set(texts)) < len(texts):
         warnings.warn(
-            f"identifier {name!r} does not tell all rows apart: it has {len(set(texts))} different "
+            f"identifier {name!r} is the same in several rows: it has {len(set(texts))} different "
             f"values in {len(texts)} rows",
             UserWarning,
             stacklevel=3,
@@ -231,7 +253,7 @@ def _objects(column: Any) -> list[Any]:
 def _hold_out(
     labels: NDArray[np.int64], rows: NDArray[np.int64], test_size: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labelled rows to learn from, and those held out."""
+    """Divide labelled rows into rows to learn from and test rows."""
     n_test = math.ceil(test_size * rows.size)
     if n_test == 0:
         return rows, rows[:0]
@@ -258,14 +280,14 @@ def write_predictions(
     classes: Sequence[str],
     identifiers: Sequence[str] | None = None,
 ) -> None:
-    """A CSV file of identifier, row, predicted class, its probability, and that of every class.
+    """Write a CSV file of identifier, row, predicted class, its probability and all probabilities.
 
     Arguments:
         path: of the file.
-        rows: their numbers.
-        probabilities: `(n_rows, n_classes)`, one line a row.
-        classes: class c has the name classes[c], and the column "probability_" and that name.
-        identifiers: of all rows, in the column "id"; None leaves the column out.
+        rows: numbers of the rows.
+        probabilities: `(n_rows, n_classes)`, for these rows.
+        classes: class c has the name classes[c] and the column "probability_" and that name.
+        identifiers: of all rows of the table, for the column "id"; None leaves the column out.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

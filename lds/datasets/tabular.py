@@ -7,9 +7,9 @@
 | breast_cancer | 569 | 30 | 2 | 10 / 10 / 10 | standardised |
 | digits | 1797 | 64 | 10 | 50 / 50 / 50 | pixels divided by 16, into [0, 1] |
 
-All are copies of UCI Machine Learning Repository sets (CC BY 4.0). The split is stratified and
-drawn by the seed; the rest is test. Standardising uses all rows: the task is transductive.
-Dividing all pixels by one number changes no neighbour under any metric.
+All are copies of UCI Machine Learning Repository data sets (CC BY 4.0). The seed draws a stratified
+split; the remaining rows are the test rows. Standardising uses all rows, for the task is
+transductive. Dividing all pixels by one number changes no neighbour under any metric.
 """
 
 from pathlib import Path
@@ -23,11 +23,11 @@ from lds.datasets.base import NodeDataset
 from lds.datasets.splits import stratified
 
 N_LABELS = {"iris": 10, "wine": 10, "breast_cancer": 10, "digits": 50}
-"""Rows of each of the three labelled roles."""
+"""Number of rows in each of train, validation and stopping."""
 
 
 def load(name: str, seed: int, root: Path) -> NodeDataset:
-    """Load one of the sets in `N_LABELS`; `root` is not needed, they come with scikit-learn."""
+    """Load a data set of `N_LABELS`; it comes with scikit-learn, so `root` is not used."""
     bunch = getattr(datasets, f"load_{name}")()
     features = bunch.data
     if name in ("wine", "breast_cancer"):

@@ -1,4 +1,4 @@
-"""Text of many values as a few numbers: what its pieces of three and four letters have in common.
+"""Encode text of many values as a few numbers, by its pieces of three and four letters.
 
 The construction is that of skrub's `StringEncoder`: tf-idf of pieces of words, then a truncated
 singular value decomposition (Grinsztajn, Oyallon, Kim and Varoquaux, 2023, "Vectorizing string
@@ -15,21 +15,21 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 COMPONENTS = 30
-"""Features of a column of text at most (the default of skrub's `StringEncoder`)."""
+"""Most features of a column of text (the default of skrub's `StringEncoder`)."""
 
 PIECES = 10_000
-"""Pieces that are counted at most, the most frequent ones."""
+"""Most pieces in the vocabulary; the most frequent ones are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """An encoder of text, fitted.
+    """A fitted encoder of text.
 
     Arguments:
         vocabulary: pieces, in the order of `weights`.
         weights: `(n_pieces,)`, inverse document frequencies.
-        components: `(n_features, n_pieces)`, scaled so that the variances of all features sum to 1,
-            as much as one standardised column of numbers has.
+        components: `(n_features, n_pieces)`, scaled so that the variances of the features sum to
+            1, the variance of a standardised column of numbers.
     """
 
     vocabulary: tuple[str, ...]
@@ -38,7 +38,7 @@ class Pieces:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "Pieces":
-        """Fit to texts, at least two of them different; the same ones always give the same."""
+        """Fit to texts, at least two of them different; the result depends on the texts alone."""
         vectorizer = _vectorizer(max_features=PIECES)
         counts = vectorizer.fit_transform(texts)
         n_features = max(1, min(COMPONENTS, min(counts.shape) - 1))
@@ -48,7 +48,7 @@ class Pieces:
         return cls(vocabulary, vectorizer.idf_, svd.components_ / (spread or 1.0))
 
     def features(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """`(n_texts, n_features)`; text of other pieces alone is 0."""
+        """Compute the features, `(n_texts, n_features)`; text without a known piece is 0."""
         vectorizer = _vectorizer(vocabulary=self.vocabulary)
         vectorizer.idf_ = self.weights
         return np.asarray(vectorizer.transform(texts) @ self.components.T)

@@ -29,7 +29,8 @@ from sklearn.svm import SVC
 
 from lds._random import mix
 from lds._sources import REGISTRY
-from lds.datasets.base import NodeDataset, load
+from lds.datasets.base import NodeDataset
+from lds.datasets.registry import load
 from lds.edges.logistic import LogisticEdges
 from lds.experiments.fit import problem_of, quality_on_test
 from lds.graphs.candidates import PairList

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lds.datasets.base import load
+from lds.datasets.registry import load
 from lds.experiments.fit import problem_of, quality_on_test
 from lds.structure.learn import learn
 from lds.structure.methods.thesis import ESTIMATORS, Thesis

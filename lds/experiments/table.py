@@ -21,7 +21,8 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from lds.bilevel.checks import NonFiniteError
-from lds.datasets.base import NodeDataset, load
+from lds.datasets.base import NodeDataset
+from lds.datasets.registry import load
 from lds.experiments.fit import problem_of, quality_on_test
 from lds.structure.controls import CONTROLS, run_controls
 from lds.structure.learn import learn

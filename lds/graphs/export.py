@@ -21,7 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from lds._files import check_path, write_atomically
+from lds._files import check_output_file, write_atomically
 from lds._types import Split
 from lds.graphs.interop import select_edges, to_networkx
 
@@ -111,7 +111,7 @@ def check_graph_path(path: Path) -> None:
     Raises:
         FileNotFoundError, ValueError: its folder does not exist, or its suffix is unknown.
     """
-    check_path(path, "path", _WRITERS)
+    check_output_file(path, "path", _WRITERS)
 
 
 def _graph(edge_probs: sp.csr_array, nodes: Nodes | None, taken: Container[str] = ()) -> nx.Graph:

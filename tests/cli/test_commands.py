@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from lds._version import __version__
 from lds.cli import main
 from lds.config import LDSConfig
-from lds.datasets.base import load
+from lds.datasets.registry import load
 from lds.datasets.splits import three_way
 from lds.edges.free import FreeEdges
 from lds.estimators.classifier import LDSClassifier

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from lds._types import Split
-from lds.datasets.base import NodeDataset, data_root, load, names
+from lds.datasets.base import NodeDataset
 
 
 def rows(*numbers: int) -> np.ndarray:
@@ -40,42 +39,3 @@ def dataset() -> NodeDataset:
 def test_parts_must_fit_one_another(field: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(dataset(), **{field: value})
-
-
-def test_names_are_those_of_the_protocols() -> None:
-    tables = {"iris", "wine", "breast_cancer", "digits", "20news10", "mnist"}
-    assert set(names()) == tables | {"cora", "citeseer", "pubmed"}
-
-
-def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"one of iris, .*pubmed, or the path of a table \(.csv"):
-        load("irsi")
-
-
-@pytest.mark.parametrize("name", ["iris", "20news10", "table.csv", "nothing"])
-def test_only_a_given_graph_can_lose_edges(name: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"retain is for .*\(cora, citeseer, pubmed\), got 0.5 for"
-    ):
-        load(name, retain=0.5)
-
-
-@pytest.mark.parametrize("retain", [-0.1, 1.5, float("nan")])
-def test_retain_is_a_share(retain: float) -> None:
-    with pytest.raises(ValueError, match=r"retain .* must be in \[0, 1\], got"):
-        load("cora", retain=retain)
-
-
-def test_target_is_for_tables() -> None:
-    with pytest.raises(ValueError, match="target is for a table, got 'class' for"):
-        load("wine", target="class")
-
-
-def test_the_root_is_the_argument_then_the_variable_then_the_cache(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("LDS_DATA", "/somewhere")
-    assert data_root("here") == Path("here")
-    assert data_root() == Path("/somewhere")
-    monkeypatch.delenv("LDS_DATA")
-    assert data_root() == Path.home() / ".cache" / "lds"

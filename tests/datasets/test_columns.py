@@ -1,7 +1,6 @@
 """What a column is recognised as, and what is said of it."""
 
 import datetime as dt
-import math
 import warnings
 from decimal import Decimal
 
@@ -9,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lds.datasets.cells import read_numbers, text_of
-from lds.datasets.columns import recognise
+from lds.datasets.cells import text_of
+from lds.datasets.columns import read, recognise
 from lds.datasets.dates import formats_of
 from lds.datasets.dtypes import as_pandas
 from lds.datasets.notes import Notes
@@ -33,35 +32,6 @@ def said(notes):
         warnings.simplefilter("always")
         notes.say()
     return " | ".join(str(warning.message) for warning in caught)
-
-
-@pytest.mark.parametrize(
-    ("cell", "decimal", "value"),
-    [
-        ("12", ".", 12), ("-1.5", ".", -1.5), ("+2", ".", 2), (".5", ".", 0.5), ("5.", ".", 5),
-        ("1e-3", ".", 1e-3), ("2E+4", ".", 2e4), ("1,234", ".", 1234),
-        ("1,234,567.8", ".", 1234567.8),
-        ("1 234", ".", 1234), ("1\u00a0234.5", ".", 1234.5), ("1'234", ".", 1234),
-        ("$1.20", ".", 1.2),
-        ("€ 5", ".", 5), ("5 €", ".", 5), ("-$3", ".", -3), ("$-3", ".", -3), ("£1,000", ".", 1000),
-        ("12%", ".", 0.12), ("12.5 %", ".", 0.125), ("(5)", ".", -5), ("($1,234.50)", ".", -1234.5),
-        ("\u22127", ".", -7), ("1.234,5", ",", 1234.5), ("0,5", ",", 0.5), ("1.234", ",", 1234),
-        ("007", ".", 7), ("inf", ".", math.inf), ("-Infinity", ".", -math.inf),
-    ],
-)  # fmt: skip
-def test_a_number_is_read_in_the_usual_ways_to_write_it(cell, decimal, value):
-    found = read_numbers([cell], decimal)
-    assert found.odd == []
-    assert found.values[0] == pytest.approx(value, rel=1e-15)
-
-
-@pytest.mark.parametrize(
-    "cell",
-    ["1.2.3", "1,2,3", "12,34,5", "0x10", "1_0", "a1", "5 kg", "--5", "(-5)", "$5€", "1,,234", "e5",
-     "$", "%", "1 2", "٣"],
-)  # fmt: skip
-def test_what_only_looks_like_a_number_is_none(cell):
-    assert read_numbers([cell, "1.5", "2.5"], ".").odd == [0]
 
 
 @pytest.mark.parametrize(
@@ -134,11 +104,16 @@ def test_percents_among_plain_numbers_and_several_currencies_are_told_of():
         (pd.to_timedelta(["1s", None, "1min"]), [1, np.nan, 60]),
         ([dt.timedelta(seconds=5), None, dt.timedelta(0)], [5, np.nan, 0]),
         ([dt.time(1), None, dt.time(0, 0, 1)], [3600, np.nan, 1]),
-        (pd.DatetimeIndex([dt.datetime(1970, 1, 2), None, dt.datetime(1970, 1, 1, 0, 0, 1)]),
-         [86400, np.nan, 1]),
-        (pd.DatetimeIndex([dt.datetime(1970, 1, 1, 2), None, dt.datetime(1970, 1, 3)],
-                          tz="Europe/Berlin"),
-         [3600, np.nan, 2 * 86400 - 3600]),
+        (
+            pd.DatetimeIndex([dt.datetime(1970, 1, 2), None, dt.datetime(1970, 1, 1, 0, 0, 1)]),
+            [86400, np.nan, 1],
+        ),
+        (
+            pd.DatetimeIndex(
+                [dt.datetime(1970, 1, 1, 2), None, dt.datetime(1970, 1, 3)], tz="Europe/Berlin"
+            ),
+            [3600, np.nan, 2 * 86400 - 3600],
+        ),
         ([dt.date(1970, 1, 2), None, dt.date(1969, 12, 31)], [86400, np.nan, -86400]),
         (pd.arrays.SparseArray([0.0, 2.0, 0.0]), [0, 2, 0]),
         (pd.PeriodIndex(["1970-01", "NaT", "1970-02"], freq="M"), [0, np.nan, 31 * 86400]),
@@ -147,7 +122,7 @@ def test_percents_among_plain_numbers_and_several_currencies_are_told_of():
         (["02.01.1970", "?", "13.01.1970"], [86400, np.nan, 12 * 86400]),
         (["1970-01-01T00:00:01Z", "", "1970-01-01T00:00:00.5+00:00"], [1, np.nan, 0.5]),
     ],
-)  # fmt: skip
+)
 def test_each_kind_of_cells_has_its_numbers(cells, values):
     column, _, _ = looked_at(cells)
     np.testing.assert_allclose(column.values, values, rtol=1e-15)
@@ -163,14 +138,73 @@ def test_pandas_categories_stay_categories_unless_they_are_not_wanted():
     assert column.values.tolist() == ["1", "2", None, "2"]
 
 
+def seconds(*day):
+    return dt.datetime(*day, tzinfo=dt.UTC).timestamp()
+
+
 def test_a_day_that_may_be_a_month_is_told_of():
     column, _, notes = looked_at(["01/02/2020", "03/04/2020", "05/06/2020"] * 5)
-    assert column.values[0] == dt.datetime(2020, 1, 2, tzinfo=dt.UTC).timestamp()
+    assert column.values[0] == seconds(2020, 1, 2)
     assert "the day or the month first" in said(notes)
     column, _, notes = looked_at(["01/02/2020", "03/04/2020", "25/06/2020"] * 5)
-    assert column.values[0] == dt.datetime(2020, 2, 1, tzinfo=dt.UTC).timestamp()
+    assert column.values[0] == seconds(2020, 2, 1)
     assert said(notes) == ""
     assert formats_of(["12:30", "14:00:05"])[0][1] == 1
+
+
+def test_dates_with_dots_have_the_day_first():
+    column, _, notes = looked_at(["03.04.2021", "05.06.2021", "12.01.2021"] * 5)
+    assert column.values[0] == seconds(2021, 4, 3)
+    assert "'x' (day first: %d.%m.%Y, not %m.%d.%Y)" in said(notes)
+    assert "write dates as 2021-04-30 to be sure" in said(notes)
+    column, _, notes = looked_at(["03.04.2021", "05.06.2021", "25.01.2021"] * 5)
+    assert column.values[0] == seconds(2021, 4, 3)
+    assert said(notes) == "", "the 25th decides the order"
+    column, _, notes = looked_at(["03.04.2021", "05.06.2021", "01.25.2021"] * 5)
+    assert column.values[0] == seconds(2021, 3, 4)
+    assert said(notes) == ""
+
+
+def test_a_year_in_front_settles_the_order():
+    column, _, notes = looked_at(["2021-04-03", "2021-06-05", "2021-01-12"] * 5)
+    assert (column.values[0], said(notes)) == (seconds(2021, 4, 3), "")
+
+
+def test_dates_in_two_formats_are_dates():
+    cells = [f"2021-03-{k + 1:02d}" if k % 2 else f"{k + 1:02d}.03.2021" for k in range(N)]
+    column, why, notes = looked_at(cells)
+    assert (column.form.kind, why) == ("date", None)
+    np.testing.assert_array_equal(column.values, [seconds(2021, 3, k + 1) for k in range(N)])
+    assert said(notes) == (
+        "dates in two formats are read in the one that fits: 'x' (%d.%m.%Y and year-month-day)"
+    )
+
+
+def test_dates_in_two_formats_with_an_order_that_nothing_decides_are_told_of():
+    cells = [f"2021-03-{k + 1:02d}" if k % 2 else f"03/{k % 12 + 1:02d}/2021" for k in range(N)]
+    column, _, notes = looked_at(cells)
+    assert column.values[2] == seconds(2021, 3, 3)
+    assert "'x' (year-month-day and %m/%d/%Y)" in said(notes)
+    assert "'x' (month first: %m/%d/%Y, not %d/%m/%Y)" in said(notes)
+
+
+def test_dates_that_mean_two_days_in_two_formats_are_not_read_as_dates():
+    cells = ["25/06/2020", "06/25/2020", "03/04/2020", "05/07/2020"] * 5
+    column, _, notes = looked_at(cells)
+    assert column.form.kind == "category"
+    assert "dates in two formats are not read as dates" in said(notes)
+    assert "write all in one format, such as 2021-04-30: 'x' (%m/%d/%Y and %d/%m/%Y)" in said(notes)
+
+
+def test_further_rows_are_read_in_both_formats():
+    cells = [f"2021-03-{k + 1:02d}" if k % 2 else f"{k + 1:02d}.03.2021" for k in range(N)]
+    form = looked_at(cells)[0].form
+    notes = Notes()
+    values = read("x", pd.Series(["05.04.2021", "2021-04-06", "soon", None]), form, notes)
+    np.testing.assert_array_equal(
+        values, [seconds(2021, 4, 5), seconds(2021, 4, 6), np.nan, np.nan]
+    )
+    assert "column 'x' row 2 'soon'" in said(notes)
 
 
 @pytest.mark.parametrize(
@@ -229,8 +263,16 @@ def test_the_only_column_is_used_though_it_counts_rows():
 
 
 def test_columns_that_say_nothing_are_left_out_in_one_sentence():
-    frame = pd.DataFrame({"a": 7, "b": None, "c": "same", "d": np.nan, "e": np.arange(N) / 7,
-                          "f": ["yes", None] * (N // 2)})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "a": 7,
+            "b": None,
+            "c": "same",
+            "d": np.nan,
+            "e": np.arange(N) / 7,
+            "f": ["yes", None] * (N // 2),
+        }
+    )
     notes = Notes()
     columns, out = recognise(frame, list(range(6)), notes)
     assert [column.name for column in columns] == ["e", "f"], "f differs in what is missing"
@@ -252,8 +294,15 @@ def test_text_that_differs_in_each_row_is_told_of():
 
 
 def test_all_faults_are_in_one_error():
-    frame = pd.DataFrame({"a": [1.0, np.inf, 2.0], "b": [[1], [2], None], "c": [1j, 2j, 3j],
-                          "d": [1e39, 0, 1], "e": ["1", "-inf", "2"]})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "a": [1.0, np.inf, 2.0],
+            "b": [[1], [2], None],
+            "c": [1j, 2j, 3j],
+            "d": [1e39, 0, 1],
+            "e": ["1", "-inf", "2"],
+        }
+    )
     notes = Notes()
     recognise(frame, list(range(5)), notes)
     with pytest.raises(ValueError, match="the table has 5 faults") as caught:

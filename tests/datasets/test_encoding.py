@@ -12,6 +12,7 @@ from lds.datasets.encoding import TableEncoding
 
 NAN = np.nan
 DAY = 86_400.0
+WHEN = ["2020-01-01", "2021-03-01", "2020-06-01", "2020-01-01T12:00", "2020-02-01", "2022-01-01"]
 
 
 @pytest.fixture
@@ -21,14 +22,10 @@ def frame():
             "size": [1.0, 2.0, NAN, 6.0, 3.5, 900.0],
             "color": ["red", None, "blue", "red", "red", "blue"],
             "old": [True, False, False, True, True, False],
-            "when": pd.to_datetime(
-                ["2020-01-01", "2021-03-01", "2020-06-01", "2020-01-01 12:00", "2020-02-01",
-                 "2022-01-01"],
-                format="ISO8601",
-            ),
+            "when": pd.to_datetime(WHEN, format="ISO8601"),
             "kind": list("ababab"),
         }
-    )  # fmt: skip
+    )
 
 
 def test_features_are_as_computed_by_hand(frame):
@@ -45,15 +42,27 @@ def test_features_are_as_computed_by_hand(frame):
             [0, 1, 0, 0, 0, 0],
             frame["old"],
             (seconds - seconds.mean()) / seconds.std(),
-            np.sin(year), np.cos(year), np.sin(day), np.cos(day),
+            np.sin(year),
+            np.cos(year),
+            np.sin(day),
+            np.cos(day),
         ]
-    )  # fmt: skip
+    )
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, wanted, atol=1e-9)  # phases of seconds of 1e9
     assert encoding.feature_names == [
-        "size", "size missing", "color=blue", "color=red", "color missing", "old", "when",
-        "when sine of year", "when cosine of year", "when sine of day", "when cosine of day",
-    ]  # fmt: skip
+        "size",
+        "size missing",
+        "color=blue",
+        "color=red",
+        "color missing",
+        "old",
+        "when",
+        "when sine of year",
+        "when cosine of year",
+        "when sine of day",
+        "when cosine of day",
+    ]
     assert np.array_equal(encoding.encode(frame), found)
 
 
@@ -120,6 +129,16 @@ def test_it_passes_through_arrays_without_losing_a_bit(frame, tmp_path):
     assert np.array_equal(again.encode(later[order].astype(str)), found[later.index])
 
 
+def test_two_formats_of_dates_pass_through_arrays():
+    days = [f"2021-03-{k + 1:02d}" if k % 2 else f"{k + 1:02d}.03.2021" for k in range(30)]
+    frame = pd.DataFrame({"day": days, "x": np.arange(30) / 7})
+    with pytest.warns(UserWarning, match="dates in two formats are read in the one that fits"):
+        encoding, found = TableEncoding.fit(frame)
+    again = TableEncoding.from_arrays(encoding.to_arrays())
+    assert again.columns == encoding.columns
+    assert np.array_equal(again.encode(frame), found)
+
+
 def json_array(value):
     return np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
 
@@ -132,11 +151,21 @@ def json_array(value):
         {"encoding": json_array({"columns": [{"x": 1}], "left_out": {}, "names": []})},
         {"encoding": json_array({"columns": 5, "left_out": {}, "names": []})},
         {"encoding": json_array([1])},
-        {"encoding": json_array({"columns": [{"name": "t", "form": {"kind": "text"}, "n_missing": 0,
-                                              "vocabulary": ["a"]}], "left_out": {}, "names": []}),
-         "weights 0": np.ones(2), "components 0": np.ones((1, 1))},
+        {
+            "encoding": json_array(
+                {
+                    "columns": [
+                        {"name": "t", "form": {"kind": "text"}, "n_missing": 0, "vocabulary": ["a"]}
+                    ],
+                    "left_out": {},
+                    "names": [],
+                }
+            ),
+            "weights 0": np.ones(2),
+            "components 0": np.ones((1, 1)),
+        },
     ],
-)  # fmt: skip
+)
 def test_what_is_no_encoding_is_refused(stored):
     with pytest.raises(ValueError, match="the encoding of the table is damaged"):
         TableEncoding.from_arrays(stored)

@@ -18,9 +18,20 @@ from tests.endings import OPEN, ends_well
 
 CASES, MANY = 300, 3000
 TEXTS = [word for word in WORDS if word.isprintable()]
-LABELS = [["u", "v"], ["0", "1"], ["1", "2", "3"], ["-1", "1"], ["Yes", "yes"], ["1.5", "2.5",
-           "9.1"],
-          ["?", "a"], ["é", "ß"], ["1.0", "2"], ["u"], ["inf", "1"], ["007", "7"]]  # fmt: skip
+LABELS = [
+    ["u", "v"],
+    ["0", "1"],
+    ["1", "2", "3"],
+    ["-1", "1"],
+    ["Yes", "yes"],
+    ["1.5", "2.5", "9.1"],
+    ["?", "a"],
+    ["é", "ß"],
+    ["1.0", "2"],
+    ["u"],
+    ["inf", "1"],
+    ["007", "7"],
+]
 
 
 @st.composite
@@ -43,9 +54,17 @@ def tables(draw):
     labels = [names[k] for k in rng.integers(0, len(names), n)]
     blanks = draw(st.sampled_from([0.0, 0.0, 0.3, 0.3, 1.0]))
     labels = ["" if u < blanks else label for u, label in zip(rng.random(n), labels, strict=True)]
-    header = draw(st.sampled_from([*[["a", "b", "c", "d"]] * 4, ["a", "a", "", " d "], ["1",
-                                   "2", "3", "4"],
-                                   ["id", "x y", "ü", "index"], ["", "a", "b", "c"]]))  # fmt: skip
+    header = draw(
+        st.sampled_from(
+            [
+                *[["a", "b", "c", "d"]] * 4,
+                ["a", "a", "", " d "],
+                ["1", "2", "3", "4"],
+                ["id", "x y", "ü", "index"],
+                ["", "a", "b", "c"],
+            ]
+        )
+    )
     columns = [column() for _ in range(d)] + [labels]
     return [*header[:d], "y"], list(zip(*columns, strict=True))
 
@@ -53,23 +72,63 @@ def tables(draw):
 @st.composite
 def dialects(draw):
     """How to write it; half of them plain."""
-    odd = draw(st.sets(st.sampled_from(
-        ["sep", "quote", "encoding", "bom", "header", "comment", "trailing", "blank", "ends",
-         "pack",
-         "index", "decimal", "sep="]
-    ), max_size=3))  # fmt: skip
+    odd = draw(
+        st.sets(
+            st.sampled_from(
+                [
+                    "sep",
+                    "quote",
+                    "encoding",
+                    "bom",
+                    "header",
+                    "comment",
+                    "trailing",
+                    "blank",
+                    "ends",
+                    "pack",
+                    "index",
+                    "decimal",
+                    "sep=",
+                ]
+            ),
+            max_size=3,
+        )
+    )
     return {
         "sep": draw(st.sampled_from([";", "\t", "|", " ", ":", ", "])) if "sep" in odd else ",",
         "quote": draw(st.sampled_from(["all", "'", "none"])) if "quote" in odd else "some",
-        "encoding": draw(st.sampled_from(["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32",
-                                          "cp1251", "shift_jis", "utf-7"]))
-        if "encoding" in odd else "utf-8",
+        "encoding": draw(
+            st.sampled_from(
+                [
+                    "latin-1",
+                    "cp1252",
+                    "utf-16",
+                    "utf-16-le",
+                    "utf-32",
+                    "cp1251",
+                    "shift_jis",
+                    "utf-7",
+                ]
+            )
+        )
+        if "encoding" in odd
+        else "utf-8",
         "ends": draw(st.sampled_from(["\r\n", "\r", "\n\n"])) if "ends" in odd else "\n",
         "pack": draw(st.sampled_from(["gz", "bz2", "xz", "zip"])) if "pack" in odd else "",
-        **{name: name in odd
-           for name in ("bom", "header", "comment", "trailing", "blank", "index", "decimal",
-           "sep=")},
-    }  # fmt: skip
+        **{
+            name: name in odd
+            for name in (
+                "bom",
+                "header",
+                "comment",
+                "trailing",
+                "blank",
+                "index",
+                "decimal",
+                "sep=",
+            )
+        },
+    }
 
 
 def _cell(text, how):
@@ -107,45 +166,96 @@ def _zipped(raw):
     return held.getvalue()
 
 
-PACK = {"": lambda raw: raw, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress,
-        "zip": _zipped}  # fmt: skip
+PACK = {
+    "": lambda raw: raw,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zip": _zipped,
+}
 
 
 @st.composite
 def damaged(draw, raw):
-    kind = draw(st.sampled_from(["none"] * 16 + ["cut", "nul", "byte", "bytes", "ragged", "twice",
-                                                "quote", "long", "other"]))  # fmt: skip
+    kind = draw(
+        st.sampled_from(
+            ["none"] * 16
+            + ["cut", "nul", "byte", "bytes", "ragged", "twice", "quote", "long", "other"]
+        )
+    )
     at = draw(st.integers(0, max(0, len(raw) - 1)))
     if kind == "other":
-        return draw(st.sampled_from(
-            [b"", b"\n\n", b"\0" * 50, bytes(range(256)), b"PAR1" + raw, b"PK\x03\x04" + raw,
-             b"BZh9",
-             b"%PDF-1.4", b"<html>", b"[{\"a\": 1}]", b"\xff\xfe", b"\xef\xbb\xbf", b"#\n#\n",
-             b"sep=;",
-             b"sep=\n1,2\n", b"a", b"a,y", b",,,\n,,,\n", b'"', b'""\n""', b"a,y\n1,2\n", b"\x1a"]
-        ))  # fmt: skip
+        return draw(
+            st.sampled_from(
+                [
+                    b"",
+                    b"\n\n",
+                    b"\0" * 50,
+                    bytes(range(256)),
+                    b"PAR1" + raw,
+                    b"PK\x03\x04" + raw,
+                    b"BZh9",
+                    b"%PDF-1.4",
+                    b"<html>",
+                    b'[{"a": 1}]',
+                    b"\xff\xfe",
+                    b"\xef\xbb\xbf",
+                    b"#\n#\n",
+                    b"sep=;",
+                    b"sep=\n1,2\n",
+                    b"a",
+                    b"a,y",
+                    b",,,\n,,,\n",
+                    b'"',
+                    b'""\n""',
+                    b"a,y\n1,2\n",
+                    b"\x1a",
+                ]
+            )
+        )
     return {
-        "none": raw, "cut": raw[:at], "nul": raw[:at] + b"\0" + raw[at:],
+        "none": raw,
+        "cut": raw[:at],
+        "nul": raw[:at] + b"\0" + raw[at:],
         "byte": raw[:at] + bytes([draw(st.integers(0, 255))]) + raw[at + 1 :],
-        "bytes": raw[:at] + bytes(range(256)) + raw[at:], "ragged": raw + b"1,2,3,4,5,6,7,8,9\n",
-        "twice": raw + raw, "quote": raw[:at] + b'"' + raw[at:],
+        "bytes": raw[:at] + bytes(range(256)) + raw[at:],
+        "ragged": raw + b"1,2,3,4,5,6,7,8,9\n",
+        "twice": raw + raw,
+        "quote": raw[:at] + b'"' + raw[at:],
         "long": raw + b"x" * 140_000 + b",u\n",
-    }[kind]  # fmt: skip
+    }[kind]
 
 
-PLAIN = {"target": "y", "test_size": 0.2, "separator": None, "encoding": None, "header": None,
-         "drop": (), "identifier": None, "unlabelled": None}  # fmt: skip
+PLAIN = {
+    "target": "y",
+    "test_size": 0.2,
+    "separator": None,
+    "encoding": None,
+    "header": None,
+    "drop": (),
+    "identifier": None,
+    "unlabelled": None,
+}
 ODD = {
     "target": [-1, "-1", 0, 9, "z", None, "", "a", 1.5, "Y", True],
     "test_size": [0.0, 0.9, 0.999, 1.0, -0.1, float("nan")],
     "separator": [",", ";", "tab", "ab", "", "\n", '"', "x", "\0", "é"],
-    "encoding": ["utf-8", "latin-1", "utf-16", "klingon", "", "rot13", "idna", "a\0b",
-                 "unicode_escape"],
+    "encoding": [
+        "utf-8",
+        "latin-1",
+        "utf-16",
+        "klingon",
+        "",
+        "rot13",
+        "idna",
+        "a\0b",
+        "unicode_escape",
+    ],
     "header": [True, False],
     "drop": [("a",), ("0",), ("a,b",), ("y",), ("z",), (0, 1, 2, 3, 4), ("",)],
     "identifier": ["a", 0, "y", "z", -1, ""],
     "unlabelled": [("",), ("?",), ("u",), ("1",), ("-1", "?"), ("z",)],
-}  # fmt: skip
+}
 
 
 @st.composite
@@ -171,13 +281,20 @@ def fuzz_files(data, folder):
     assert found.features.shape == (len(found.labels), len(found.encoding.feature_names))
     assert np.isfinite(found.features).all()
     assert {-1, *range(len(found.classes))} >= set(found.labels.tolist())
-    roles = np.concatenate([found.split.train, found.split.validation, found.split.stopping,
-                            found.split.test])  # fmt: skip
+    roles = np.concatenate(
+        [found.split.train, found.split.validation, found.split.stopping, found.split.test]
+    )
     assert np.array_equal(np.sort(roles), np.flatnonzero(found.labels >= 0))
-    source = {"target": options["target"], "drop": options["drop"],
-              "identifier": options["identifier"]}  # fmt: skip
-    forced = {"separator": options["separator"], "text_encoding": options["encoding"],
-              "header": options["header"]}  # fmt: skip
+    source = {
+        "target": options["target"],
+        "drop": options["drop"],
+        "identifier": options["identifier"],
+    }
+    forced = {
+        "separator": options["separator"],
+        "text_encoding": options["encoding"],
+        "header": options["header"],
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         later = load_rows(path, found.encoding, found.file, source, **forced)

@@ -21,23 +21,113 @@ from tests.endings import OPEN, ends_well
 
 CASES, MANY = 400, 4000
 
-NUMBERS = ["0", "1", "-2.5", "+3", "1,234", "1.234,5", "$1.20", "12%", "(3)", "1e5", "1e400", "-7 ",
-           "3'000", "1_000", "½", "１２", "٣", "0x1F", "1e-400", "€ 5", "7 €", "−4",
-           "007"]  # fmt: skip
+NUMBERS = [
+    "0",
+    "1",
+    "-2.5",
+    "+3",
+    "1,234",
+    "1.234,5",
+    "$1.20",
+    "12%",
+    "(3)",
+    "1e5",
+    "1e400",
+    "-7 ",
+    "3'000",
+    "1_000",
+    "½",
+    "１２",
+    "٣",
+    "0x1F",
+    "1e-400",
+    "€ 5",
+    "7 €",
+    "−4",
+    "007",
+]
 GONE = ["", " ", "?", "NA", "-", "nan", "NULL", ".", "#N/A", "none"]
-DATES = ["2020-01-01", "2021-02-03 04:05", "2020-01-01T00:00:00+05:30", "01/02/2020", "31.12.2020",
-         "13/1/20", "12:30", "2020-13-45", "0000-00-00", "9999-12-31", "0001-01-01", "Jan 2020",
-         "2020", "1/2020", "24:61"]  # fmt: skip
-WORDS = ["yes", "No", "TRUE", "f", "red", "blue", "é", "\ud800", "a\0b", "x\ny", '"quoted"', "{}",
-         "x" * 300, "日本", "\u200b", "-inf", "A-17", "f3a9c0de77", "me@here.org"]  # fmt: skip
-OBJECTS = [[1], {}, (), np.zeros(2), b"abc", b"\xff", Decimal("1.5"), Decimal("NaN"),
-           Decimal("sNaN"), Decimal("1e999"), Fraction(1, 3), 1j, 10**400, -(10**20), True, 2.5,
-           np.float32(1), np.int8(3), np.bool_(False), float("nan"), float("inf"), None, pd.NA,
-           pd.NaT, np.datetime64("NaT"), np.datetime64("2020-01-01"), dt.date(1, 1, 1),
-           dt.date(2020, 5, 1), dt.datetime(9999, 12, 31), dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
-           dt.time(12, 30), dt.timedelta(days=2), pd.Timestamp(0, tz="Asia/Tokyo"),
-           pd.Interval(0, 1),
-           pd.Period("2020-01"), set(), len, int, np.array(3.0), "text", "5"]  # fmt: skip
+DATES = [
+    "2020-01-01",
+    "2021-02-03 04:05",
+    "2020-01-01T00:00:00+05:30",
+    "01/02/2020",
+    "31.12.2020",
+    "13/1/20",
+    "12:30",
+    "2020-13-45",
+    "0000-00-00",
+    "9999-12-31",
+    "0001-01-01",
+    "Jan 2020",
+    "2020",
+    "1/2020",
+    "24:61",
+]
+WORDS = [
+    "yes",
+    "No",
+    "TRUE",
+    "f",
+    "red",
+    "blue",
+    "é",
+    "\ud800",
+    "a\0b",
+    "x\ny",
+    '"quoted"',
+    "{}",
+    "x" * 300,
+    "日本",
+    "\u200b",
+    "-inf",
+    "A-17",
+    "f3a9c0de77",
+    "me@here.org",
+]
+OBJECTS = [
+    [1],
+    {},
+    (),
+    np.zeros(2),
+    b"abc",
+    b"\xff",
+    Decimal("1.5"),
+    Decimal("NaN"),
+    Decimal("sNaN"),
+    Decimal("1e999"),
+    Fraction(1, 3),
+    1j,
+    10**400,
+    -(10**20),
+    True,
+    2.5,
+    np.float32(1),
+    np.int8(3),
+    np.bool_(False),
+    float("nan"),
+    float("inf"),
+    None,
+    pd.NA,
+    pd.NaT,
+    np.datetime64("NaT"),
+    np.datetime64("2020-01-01"),
+    dt.date(1, 1, 1),
+    dt.date(2020, 5, 1),
+    dt.datetime(9999, 12, 31),
+    dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+    dt.time(12, 30),
+    dt.timedelta(days=2),
+    pd.Timestamp(0, tz="Asia/Tokyo"),
+    pd.Interval(0, 1),
+    pd.Period("2020-01"),
+    set(),
+    len,
+    int,
+    np.array(3.0),
+    "text",
+    "5",
+]
 POOLS = [NUMBERS, GONE, DATES, WORDS, OBJECTS]
 
 
@@ -96,7 +186,7 @@ def _typed(rng, n):
         "interval": lambda: pd.Series(pd.arrays.IntervalArray.from_breaks(range(n + 1))),
         "sparse": lambda: pd.Series(pd.arrays.SparseArray(np.where(whole > 1, 0, x))),
         "complex": lambda: pd.Series(x * 1j),
-    }  # fmt: skip
+    }
 
 
 def _arrow(rng, n):
@@ -104,18 +194,32 @@ def _arrow(rng, n):
     pa = pytest.importorskip("pyarrow")
     whole = [None if k % 4 == 3 else int(v) for k, v in enumerate(rng.integers(0, 5, n))]
     types = {
-        "int": pa.int16(), "double": pa.float64(), "string": pa.string(), "bool": pa.bool_(),
-        "date": pa.date32(), "stamp": pa.timestamp("ns", "UTC"), "span": pa.duration("s"),
-        "time": pa.time64("us"), "decimal": pa.decimal128(20, 3), "binary": pa.binary(),
-        "list": pa.list_(pa.int64()), "struct": pa.struct({"a": pa.int64()}), "null": pa.null(),
-    }  # fmt: skip
+        "int": pa.int16(),
+        "double": pa.float64(),
+        "string": pa.string(),
+        "bool": pa.bool_(),
+        "date": pa.date32(),
+        "stamp": pa.timestamp("ns", "UTC"),
+        "span": pa.duration("s"),
+        "time": pa.time64("us"),
+        "decimal": pa.decimal128(20, 3),
+        "binary": pa.binary(),
+        "list": pa.list_(pa.int64()),
+        "struct": pa.struct({"a": pa.int64()}),
+        "null": pa.null(),
+    }
 
     def of(kind):
         made = {
-            "string": lambda v: f"w{v}", "bool": lambda v: v > 2, "binary": lambda v: bytes([v]),
-            "list": lambda v: [v], "struct": lambda v: {"a": v}, "null": lambda v: None,
-            "decimal": lambda v: Decimal(v), "time": lambda v: dt.time(v),
-        }.get(kind, lambda v: v)  # fmt: skip
+            "string": lambda v: f"w{v}",
+            "bool": lambda v: v > 2,
+            "binary": lambda v: bytes([v]),
+            "list": lambda v: [v],
+            "struct": lambda v: {"a": v},
+            "null": lambda v: None,
+            "decimal": lambda v: Decimal(v),
+            "time": lambda v: dt.time(v),
+        }.get(kind, lambda v: v)
         values = [None if v is None else made(v) for v in whole]
         return lambda: pd.Series(pd.array(values, dtype=pd.ArrowDtype(types[kind])))
 
@@ -131,9 +235,17 @@ def columns(draw, n):
     return made[draw(st.sampled_from(sorted(made)))]()
 
 
-NAMES = [["a", "b", "c", "d"], ["a", "a", "b", "c"], [0, 1, 2, 3], ["a", 1, None, 2.5],
-         ["", " ", "x\ny", "é"], ["id", "ID", "Unnamed: 0", "index"], ["a", "b", "a", "b"],
-         [("a", 1), ("a", 2), ("b", 1), ("b", 2)], [np.nan, "b", "c", "d"]]  # fmt: skip
+NAMES = [
+    ["a", "b", "c", "d"],
+    ["a", "a", "b", "c"],
+    [0, 1, 2, 3],
+    ["a", 1, None, 2.5],
+    ["", " ", "x\ny", "é"],
+    ["id", "ID", "Unnamed: 0", "index"],
+    ["a", "b", "a", "b"],
+    [("a", 1), ("a", 2), ("b", 1), ("b", 2)],
+    [np.nan, "b", "c", "d"],
+]
 
 
 @st.composite
@@ -151,8 +263,24 @@ def frames(draw):
     return frame
 
 
-CATEGORICAL = ["from_dtype", "from_dtype", "from_dtype", None, [0], [-1], [9], ["a"], ["z"], [True],
-               [[0]], "all", 2, [0.5], [None], []]  # fmt: skip
+CATEGORICAL = [
+    "from_dtype",
+    "from_dtype",
+    "from_dtype",
+    None,
+    [0],
+    [-1],
+    [9],
+    ["a"],
+    ["z"],
+    [True],
+    [[0]],
+    "all",
+    2,
+    [0.5],
+    [None],
+    [],
+]
 
 
 def polars_of(frame):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lds._labels import encode_labels
-from lds.datasets.base import NodeDataset, load
+from lds.datasets.base import NodeDataset
 from lds.datasets.labels import encode_column
+from lds.datasets.registry import load
 from lds.estimators.labels import split_roles
 
 pd = pytest.importorskip("pandas", reason="tables need the extra lds[table]")
@@ -81,8 +82,10 @@ def test_numbers_are_in_the_order_of_numbers(
 ) -> None:
     data = table(tmp_path, written * 4)
     assert data.classes == classes
-    numbers = [classes.index(str(int(float(t))) if t.endswith(".0") else t.lstrip("+")) if t else -1
-               for t in written]  # fmt: skip
+    numbers = [
+        classes.index(str(int(float(t))) if t.endswith(".0") else t.lstrip("+")) if t else -1
+        for t in written
+    ]
     assert data.labels.tolist() == numbers * 4
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lds.datasets.base import load
+from lds.datasets.registry import load
 
 
 def _images(n: int) -> tuple[np.ndarray, np.ndarray]:

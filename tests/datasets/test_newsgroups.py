@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lds.datasets.base import load
 from lds.datasets.newsgroups import CLASSES
+from lds.datasets.registry import load
 
 
 @pytest.mark.data

@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from lds.datasets import planetoid
-from lds.datasets.base import load
+from lds.datasets.registry import load
 
 pytestmark = pytest.mark.data
 

@@ -7,12 +7,14 @@ import lzma
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pd = pytest.importorskip("pandas", reason="tables need the extra lds[table]")
 pytest.importorskip("clevercsv", reason="tables need the extra lds[table]")
 
 from lds.datasets.reading import FileFormat, read_table  # noqa: E402
+from lds.datasets.registry import load  # noqa: E402
 
 NAMES = ["size", "long name", "y"]
 ROWS = [[f"{k}.{k % 7}5", f"{k % 5}.25", "ab"[k % 2]] for k in range(1, 13)]
@@ -204,12 +206,59 @@ def test_the_decimal_mark(tmp_path: Path, content: str, mark: str | None) -> Non
     assert frame.iloc[0, 0] in content, "cells stay as they are written"
 
 
+@pytest.mark.parametrize(
+    ("content", "mark", "doubt"),
+    [
+        ("a;b\n2,5;1.100\n3,5;1.200\n", ",", ""),
+        ("a;b\n2.5;1.100\n3.5;1.200\n", ".", ""),
+        ("a;b\n2;1.234.567\n3;1.100\n", ",", ""),
+        ("a;b\n2,250;1.100\n3,250;1.200\n", ",", "2,250 are read as 2.250, not as 2250"),
+        ("a;b\n2;1,100\n3;1,200\n", ",", "1,100 are read as 1.100, not as 1100"),
+        ("a;b\n2;1.100\n3;1.200\n", ".", "1.100 are read as 1.100, not as 1100"),
+        ('a,b\n2,"1,100"\n3,"1,200"\n', None, "1,100 are read as 1100, not as 1.100"),
+        ("a,b\n2,1.100\n3,1.200\n", ".", ""),
+    ],
+)
+def test_a_number_with_two_meanings_is_read_by_the_others_or_told_of(
+    tmp_path: Path, content: str, mark: str | None, doubt: str
+) -> None:
+    _, how = read(tmp_path, "t.csv", content)
+    assert how.decimal == mark
+    told = [sentence for sentence in how.found if "no other number decides" in sentence]
+    assert len(told) == bool(doubt)
+    assert doubt in "".join(told)
+
+
+def test_a_point_between_thousands_is_read_as_one(tmp_path: Path) -> None:
+    rows = "".join(f"{k},5;{k % 3 + 1}.{100 + k};{'uv'[k % 2]}\n" for k in range(12))
+    (tmp_path / "t.csv").write_text("a;b;y\n" + rows)
+    found = load(tmp_path / "t.csv", target="y", test_size=0)
+    quantity = found.encoding.columns[1]
+    assert quantity.fill == np.median([(k % 3 + 1) * 1000 + 100 + k for k in range(12)])
+
+
+def test_a_header_over_words_is_a_guess_and_said(tmp_path: Path) -> None:
+    _, how = read(tmp_path, "t.csv", TEXTS)
+    assert how.found == (
+        "the first line is read as a header (color, shape, kind), for no row has its words; "
+        "if it is a row, say --no-header (in Python header=False)",
+    )
+    _, how = read(tmp_path, "t.csv", TEXTS.replace("color,shape,kind", "blue,round,a"))
+    assert how.found[0] == (
+        "the first line is read as a row (blue, round, a), for other rows have its words; "
+        "if it is a header, say --header (in Python header=True)"
+    )
+    assert how.found[1].startswith("there is no header")
+    for header in (True, False):
+        _, how = read(tmp_path, "t.csv", TEXTS, header=header)
+        assert "the first line" not in "".join(how.found), "nothing is guessed"
+
+
 def test_cells_are_taken_apart_as_they_were_put_together(tmp_path: Path) -> None:
     content = 'text,note,y\n"a, b","say ""hi""",u\n" c ","two\nlines",v\n"",NA,u\n'
     frame, _ = read(tmp_path, "t.csv", content)
-    assert frame.to_numpy().tolist() == [
-        ["a, b", 'say "hi"', "u"], ["c", "two\nlines", "v"], ["", "NA", "u"]
-    ]  # fmt: skip
+    rows = [["a, b", 'say "hi"', "u"], ["c", "two\nlines", "v"], ["", "NA", "u"]]
+    assert frame.to_numpy().tolist() == rows
     frame, _ = read(tmp_path, "t.csv", 'a,y\n"say \\"hi\\", ok",u\nx,v\n')
     assert frame.iloc[0, 0] == 'say "hi", ok'
     mpg = "".join(f'{k}.5   8   {k}07.0  \t"ford torino"\n' for k in range(12))
@@ -254,8 +303,12 @@ def test_a_first_column_without_a_name_that_repeats_is_none(tmp_path: Path) -> N
         ("t.csv", written() + "1,2,3,4\n1,2\n", "most have 3, but line 14 has 4, line 15 has 2;"),
         ("t.csv", "a,b\n" + written(header=False), "most have 3, but line 1 has 2"),
         ("t.csv", "# c\n\n" + written() + "1,2\n", "line 16 has 2"),
-        ("t.csv", written() + '1,"foo,a\n2,3,b\n', r"line 14 opens a quote \(\"\) that nothing"),
-        ("t.csv", written() + '1,"foo,a\n2,"bar,b\n', "line 14 has a quote .* followed by more"),
+        ("t.csv", written() + '1,"foo,a\n2,3,b\n', r"line 14 opens a quote \(\"\) that is never"),
+        (
+            "t.csv",
+            written() + '1,"foo,a\n2,"bar,b\n',
+            "line 14 has a quote .* that is not followed",
+        ),
         ("t.csv", f"a,y\n{'x' * 200_000},u\nx,v\n", "line 2 has a cell of over 131,072"),
     ],
 )

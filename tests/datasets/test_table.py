@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lds.datasets.base import NodeDataset, load
+from lds.datasets.base import NodeDataset
+from lds.datasets.registry import load
 from lds.datasets.table import load_rows
 
 pd = pytest.importorskip("pandas", reason="tables need the extra lds[table]")
@@ -219,11 +220,13 @@ def test_identifiers_and_dropped_columns_are_no_features(suffix: str, tmp_path: 
 
 
 def test_identifiers_that_repeat_are_warned_of(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="'id' does not tell all rows apart: it has 2 different"):
+    with pytest.warns(UserWarning, match="'id' is the same in several rows: it has 2 different"):
         load(
             text(tmp_path / "t.csv", "id,x,y\n" + "p,1,a\nq,2,b\n" * 6),
-            target="y", identifier="id", test_size=0,
-        )  # fmt: skip
+            target="y",
+            identifier="id",
+            test_size=0,
+        )
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -322,6 +325,19 @@ def test_further_rows_have_the_decimal_mark_of_the_table(tmp_path: Path) -> None
     other = text(tmp_path / "n.csv", "who;a;b\nq;3,5;2,25\n")
     with pytest.raises(ValueError, match=r"must have the decimal mark of .* '\.', got ','"):
         load_rows(other, data.encoding, data.file, SOURCE)
+
+
+def test_further_rows_that_do_not_decide_are_read_with_the_mark_of_the_table(
+    tmp_path: Path,
+) -> None:
+    rows = "".join(f"{k},5;{k % 3 + 1}.{100 + k};{'uv'[k % 2]}\n" for k in range(12))
+    data = load(text(tmp_path / "t.csv", "a;b;y\n" + rows), target="y", test_size=0)
+    source = {"target": "y", "drop": (), "identifier": None}
+    other = text(tmp_path / "n.csv", "a;b\n2;1.100\n")
+    found = load_rows(other, data.encoding, data.file, source)
+    b = data.encoding.columns[1]
+    assert found.features[0, 1] == (1100 - b.center) / b.scale
+    assert found.found == ("numbers have a decimal comma",)
 
 
 @pytest.mark.data

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_iris
 
-from lds.datasets.base import load
+from lds.datasets.registry import load
 
 SIZES = {
     "iris": (150, 4, 3, 10),

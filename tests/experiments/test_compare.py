@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 from scipy import stats
 
-from lds.datasets.base import load
+from lds.datasets.registry import load
 from lds.experiments import compare
 from lds.graphs.knn import knn_adjacency
 from lds.nn.preparation import FeaturePreparation

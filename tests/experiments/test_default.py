@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from lds import learn_structure
 from lds.config import LDSConfig
-from lds.datasets.base import load
+from lds.datasets.registry import load
 from lds.experiments.fit import fit_dataset, quality_on_test, starting_graph
 from lds.structure.controls import fit_gcn
 

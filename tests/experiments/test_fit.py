@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from lds.config import LDSConfig
-from lds.datasets.base import load
+from lds.datasets.registry import load
 from lds.experiments.fit import fit_dataset, starting_graph
 from lds.experiments.table import Store, run_one, table
 from lds.structure.controls import CONTROLS, fit_gcn

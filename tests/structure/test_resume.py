@@ -11,7 +11,7 @@ import torch
 
 from lds._checkpoint import BEFORE, NAME
 from lds.config import LDSConfig
-from lds.datasets.base import load
+from lds.datasets.registry import load
 from lds.graphs.knn import knn_adjacency
 from lds.structure.learner import learn
 
