@@ -259,7 +259,7 @@ def plant(root: Path, name: str, text: str) -> list[str]:
         ("bilevel/bad.py", "import numpy as np", "may import only torch"),
         ("discrete/bad.py", "import numpy as np", "may import only"),
         ("discrete/bad.py", "from lds.bilevel.tensors import dot", "may not import bilevel"),
-        ("nn/bad.py", "from lds.edges.free import X", "may not import structure"),
+        ("nn/bad.py", "from lds.edges.free import X", "may not import edges"),
         ("datasets/bad.py", "from lds.structure.learn import X", "may not import structure"),
         ("structure/bad.py", "from lds.datasets.base import X", "may not import datasets"),
         ("structure/bad.py", "from lds.estimators.classifier import X", "import estimators"),

@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from lds._files import check_path, write_atomically
+from lds._files import check_output_file, write_atomically
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
@@ -72,7 +72,7 @@ def write_report(run: Any, path: str | Path) -> None:
         FileNotFoundError, ValueError: the folder does not hold a whole run, or `path` cannot be.
     """
     path = Path(path)
-    check_path(path, "the report's file", (".html",))
+    check_output_file(path, "the report's file", (".html",))
     page = html(as_run(run))
     write_atomically(path, lambda file: file.write(page.encode()))
 
