@@ -1,8 +1,8 @@
-"""Denoising as an objective: hidden features, told from a node's own and its neighbours'.
+"""Denoising as an objective: predict masked features from a node's own and its neighbours'.
 
-Labels say nothing of edges far from any labelled node; features are everywhere. Some entries of X
-are hidden, and two layers on the drawn graph are to tell what they were: a graph that helps is one
-that joins nodes alike in what was hidden (SLAPS). The decoder is a further inner variable.
+Labels give no gradient to edges far from labelled nodes; features do everywhere. Some entries of X
+are masked, and two layers on the drawn graph predict them: a graph does so well if it joins nodes
+with similar features (SLAPS). The decoder is a further inner variable.
 """
 
 import functools
@@ -21,21 +21,21 @@ from lds.nn.features import DenseFeatures, SparseFeatures
 from lds.nn.gcn import glorot
 
 HIDDEN = 64
-"""Width of the code."""
+"""Width of the hidden layer."""
 
 MASKED = 0.2
-"""Share of the stored entries that one call hides."""
+"""Share of the stored entries that one call masks, in (0, 1)."""
 
 NEGATIVES = 5
-"""Entries drawn at random for each word that was hidden, taken for words that are not there."""
+"""Negative samples for each masked word: random words, taken as absent."""
 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Mean loss of the hidden entries of X, on one drawn graph.
+    """Mean loss of the masked entries of X, on one drawn graph.
 
-    Words (sparse features): a hidden word and `NEGATIVES` random ones a row, binary cross-entropy,
-    nats. Measurements (dense features): squared error over the mean variance of the columns.
+    Words (sparse features): binary cross-entropy, nats, of each masked word and `NEGATIVES` random
+    ones. Measurements (dense features): squared error over the mean variance of the columns.
 
     References:
         Fatemi, El Asri and Kazemi, 2021, §4.3, https://arxiv.org/abs/2102.05034
@@ -48,7 +48,7 @@ class Denoiser:
 
     @classmethod
     def of(cls, features: DenseFeatures | SparseFeatures) -> "Denoiser":
-        """Of features that are words only where few are not 0; storage does not decide."""
+        """A denoiser of words if few features are not 0, however they are stored, else of numbers."""
         if isinstance(features, SparseFeatures) and features.share >= WORDS_BELOW:
             return cls(DenseFeatures(features.dense()))
         return cls(features)
@@ -65,28 +65,28 @@ class Denoiser:
         }
 
     def loss(self, params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
-        """The mean loss of what one mask hides; mask and graph draw from torch's random state."""
+        """The mean loss of one mask; mask and graph draw from torch's random state."""
         graph = hyper["edges"].draw()
         kept, hidden = self.features.hide(MASKED)
         code = propagate(graph, kept.matmul(params["encoder"]) / (1 - MASKED)).relu()
         code = propagate(graph, code)
         row, col, truth = hidden
         if isinstance(self.features, DenseFeatures):
-            told = code @ params["decoder"].t() + params["bias"]
-            return (told[row, col] - truth).square().mean() / self._variance
+            predicted = code @ params["decoder"].t() + params["bias"]
+            return (predicted[row, col] - truth).square().mean() / self._variance
         n_words = self.features.shape[1]
         other = torch.randint(n_words, (NEGATIVES, len(row))).to(row.device)
-        # A hidden word, then its negatives: pairs stay in the order of their rows.
-        told_of = torch.cat([col.unsqueeze(0), other]).t().flatten()
-        pairs = Pattern.of(row.repeat_interleave(1 + NEGATIVES), told_of, self.features.shape)
+        # A masked word, then its negatives: pairs stay in the order of their rows.
+        words = torch.cat([col.unsqueeze(0), other]).t().flatten()
+        pairs = Pattern.of(row.repeat_interleave(1 + NEGATIVES), words, self.features.shape)
         logits = pair_products(code, params["decoder"], pairs)
-        logits = (logits + params["bias"].index_select(0, told_of)).view(-1, 1 + NEGATIVES)
+        logits = (logits + params["bias"].index_select(0, words)).view(-1, 1 + NEGATIVES)
         total = softplus(-logits[:, 0]).sum() + softplus(logits[:, 1:]).sum()
         return total / max(1, logits.numel())
 
     @functools.cached_property
     def _variance(self) -> float:
-        """The mean variance of the columns; 1 where they have none."""
+        """The mean variance of the columns; 1 if it is 0."""
         assert isinstance(self.features, DenseFeatures)
         found = float(self.features.x.var(0, correction=0).mean())
         return found if math.isfinite(found) and found > 0 else 1.0

@@ -1,4 +1,4 @@
-"""How good class probabilities are, and how sure: accuracy, calibration, entropy. In nats."""
+"""Quality and uncertainty of class probabilities: accuracy, calibration, entropy in nats."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,14 +10,14 @@ N_BINS = 15
 """Bins of confidence of the expected calibration error (Guo et al., 2017)."""
 
 SMALLEST = 1e-12
-"""Probabilities below this count as this in logarithms: a class held impossible costs 27.6 nats."""
+"""Lower bound of probabilities in logarithms: a true class of probability 0 costs 27.6 nats."""
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What predictions are worth on rows whose class is known.
+    """The quality of predictions on rows whose class is known.
 
     Attributes:
         accuracy: share of rows whose most likely class is right.
@@ -93,7 +93,7 @@ def entropy(probabilities: Floats) -> Floats:
 
 
 def mutual_information(probabilities: Floats) -> Floats:
-    """What the draw of a graph tells of a node's class: H(mean over draws) - mean over draws of H.
+    """Mutual information of a drawn graph and a node's class: H(mean) - mean of H over draws.
 
     0 where all graphs agree; at most the entropy of the mean. The total uncertainty of a node is
     the entropy of its mean prediction; this is the part that comes from not knowing the graph, and

@@ -1,4 +1,4 @@
-"""Labelled rows that train and rows that judge, dealt anew (Appendix B)."""
+"""Deal labelled rows to training and validation anew (Appendix B)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,17 +9,17 @@ Rows = NDArray[np.int64]
 
 
 def redrawn(split: Split, labels: NDArray[np.int64], seed: int) -> tuple[Rows, Rows]:
-    """The train and validation rows of a split, dealt to the two roles at random, class by class.
+    """Deal the train and validation rows of a split to the two roles at random, class by class.
 
-    Stochastic cross-validation: over many restarts, every labelled row judges the edges and every
-    one trains. Each class gives half of its rows to each role; of a class with a single row, and of
-    an odd row left over, chance decides. Early-stopping rows stay what they are.
+    Stochastic cross-validation: over many restarts every labelled row trains and every one
+    validates. Each class gives half of its rows to each role; an odd row goes to either at random.
+    Early-stopping rows keep their role.
 
     References:
         Franceschi, 2021, Appendix B.
 
     Arguments:
-        split: the roles so far.
+        split: the roles before.
         labels: `(n_nodes,)`, read at both roles' rows.
         seed: of the deal.
 

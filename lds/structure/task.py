@@ -28,7 +28,7 @@ class Task:
         labels: int64 `(n_nodes,)`; read only at the nodes an objective names.
         network: h_w.
         weight_decay: ρ >= 0.
-        batch_nodes: nodes of an objective that one call looks at, drawn at random without
+        batch_nodes: nodes of an objective that one call reads, drawn at random without
             replacement; 0 is all. The mean over them is an unbiased estimate of the mean over all,
             and so is its derivative. Needs a two-layer network that reads edges as products.
     """

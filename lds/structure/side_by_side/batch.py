@@ -21,7 +21,7 @@ from lds.structure.methods.thesis import Thesis
 from lds.structure.outer_variables import OuterVariables
 from lds.structure.seeds import FRESH_WEIGHTS, GROWTH, OUTER_OBJECTIVE
 from lds.structure.side_by_side.captured import CapturedWindow, capture_on
-from lds.structure.side_by_side.edges import joint_edges
+from lds.structure.side_by_side.edges import batched_edges
 from lds.structure.side_by_side.gcn import BatchedGCN, Keep
 from lds.structure.side_by_side.window import Window, WindowDraws, WindowResult, WindowRows
 from lds.structure.task import Params, Task
@@ -115,7 +115,7 @@ class Batch:
     def __init__(self, runs: Sequence[BatchedRun]) -> None:
         self.runs = list(runs)
         self._task, self._method = self.runs[0].task, self.runs[0].method
-        self._edges = joint_edges([run.edges for run in self.runs])
+        self._edges = batched_edges([run.edges for run in self.runs])
         self._log_lr = torch.stack([run.variables.log_lr for run in self.runs]).view(-1, 1, 1)
         self._capture = capture_on(self._log_lr.device)
         self._captured: CapturedWindow | None = None

@@ -1,9 +1,9 @@
-"""A window told to a GPU once and gone through again without being told: a CUDA graph.
+"""Record a window of steps as a CUDA graph and replay it.
 
-A step of a small graph is hundreds of operations of a few microseconds each, which a program starts
-more slowly than a GPU does them. A CUDA graph starts them all at once. It reads and writes the same
-memory each time, so what goes in is copied to fixed places, and drawn graphs, whose number of edges
-varies, go into frames with room to spare.
+A step on a small graph is hundreds of operations of a few microseconds each. A program starts them
+more slowly than a GPU executes them; a CUDA graph starts all of them at once. It reads and writes
+the same memory at every replay: inputs are copied to fixed addresses, and drawn graphs, whose
+number of edges varies, to padded buffers.
 """
 
 from collections.abc import Callable
@@ -15,26 +15,26 @@ from torch import Tensor
 from lds.bilevel.tensors import Tree, leaves, tree_map
 from lds.graphs.batch import GraphBatch
 from lds.structure.side_by_side.gcn import Keep
-from lds.structure.side_by_side.padded import Frames, entries_of_each
+from lds.structure.side_by_side.padded import PaddedGraphs, entries_of_each
 from lds.structure.side_by_side.window import Window, WindowDraws, WindowResult
 
 T = TypeVar("T")
 Capture = Callable[[Callable[[], T]], tuple[Callable[[], None], T]]
-"""Takes a function of tensors that stay where they are; hands back what does it again, and the
-results that this fills in."""
+"""Records a function of tensors at fixed addresses. Returns a function that replays it, and the
+results that each replay overwrites."""
 
 Given = tuple[Tree, Tensor, Tensor, Keep | None]
 """State, log η, steps and dropout of a window, see `Window`."""
 
 ROOM = 1.25
-"""Times the entries of the largest graph seen that a frame has room for."""
+"""Entries of a padded buffer, as a multiple of those of the largest graph seen."""
 
 WARM_UP = 2
-"""Runs before a capture, in which libraries make what they keep."""
+"""Runs before a capture, in which libraries allocate what they keep."""
 
 
 def capture_on(device: torch.device) -> Capture[Any] | None:
-    """How functions are captured on a device; None where they are not."""
+    """How functions are captured on a device; None where the device cannot."""
     if device.type != "cuda":
         return None
 
@@ -50,7 +50,7 @@ def capture_on(device: torch.device) -> Capture[Any] | None:
             try:
                 with torch.cuda.graph(graph):
                     results = function()
-            except RuntimeError:  # which leaves another stream the current one
+            except RuntimeError:  # another stream would stay the current one
                 torch.cuda.set_stream(here)
                 torch.cuda.synchronize()
                 raise
@@ -60,12 +60,12 @@ def capture_on(device: torch.device) -> Capture[Any] | None:
 
 
 class CapturedWindow:
-    """A window as a function of what was drawn, captured.
+    """A captured window.
 
     Arguments:
-        window: what is captured.
-        given: what is given to it the first time.
-        graphs: drawn for it, a batch of n_steps + 1.
+        window: the window.
+        given: its inputs at the first run.
+        graphs: its graphs at the first run, a batch of n_steps + 1.
         capture: see `Capture`.
     """
 
@@ -77,30 +77,30 @@ class CapturedWindow:
         capture: Capture[Any],
     ) -> None:
         room, scale = int(ROOM * max(entries_of_each(graphs))), graphs.scale
-        self._frames = Frames(graphs.n_draws, graphs.n_nodes, room, scale.dtype, scale.device)
+        self._padded = PaddedGraphs(graphs.n_draws, graphs.n_nodes, room, scale.dtype, scale.device)
         self._given = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, given)
-        self._frames.load(graphs)
+        self._padded.load(graphs)
         state, log_lr, begun, keeps = self._given
-        drawn = WindowDraws(self._frames.graphs, keeps)
+        drawn = WindowDraws(self._padded.graphs, keeps)
 
         def whole() -> WindowResult:
-            passed = window(state, log_lr, begun, drawn)
-            gradient = passed.gradient() if window.wanted else (None, None)
-            return WindowResult(passed.states, passed.losses, lambda: gradient)
+            found = window(state, log_lr, begun, drawn)
+            gradient = found.gradient() if window.wanted else (None, None)
+            return WindowResult(found.states, found.losses, lambda: gradient)
 
         self._replay: Callable[[], None]
-        self._passed: WindowResult
-        self._replay, self._passed = capture(whole)
+        self._found: WindowResult
+        self._replay, self._found = capture(whole)
 
     def fits(self, graphs: GraphBatch) -> bool:
-        """Whether the frames have room for these graphs."""
-        return max(entries_of_each(graphs)) <= self._frames.room
+        """Whether the padded buffers have room for these graphs."""
+        return max(entries_of_each(graphs)) <= self._padded.room
 
     def __call__(self, given: Given, graphs: GraphBatch) -> WindowResult:
-        """Go through it again; what it came to is overwritten by the next time."""
+        """Replay the window; the next replay overwrites the result."""
         for fixed, new in zip(leaves(self._given), leaves(given), strict=True):
             if isinstance(new, Tensor):
                 fixed.copy_(new)
-        self._frames.load(graphs)
+        self._padded.load(graphs)
         self._replay()
-        return self._passed
+        return self._found

@@ -1,9 +1,9 @@
-"""θ of several replicates as one hyperparameter, whose draw is one graph on all their nodes.
+"""θ of several runs as one hyperparameter, whose draw is one graph on the nodes of all runs.
 
-Two instances of the idea: θ on all pairs, a row of one matrix each; θ on lists of pairs, which may
-differ and change, one after the other. Either way a draw is a block diagonal of R · N nodes, the
-gradient of the sum of the replicates' losses is one pair of thin factors on those nodes, and its
-product is taken block by block alone: what lies between two replicates is no pair.
+Two instances of the idea: θ on all pairs, one row of a matrix for each run; θ on lists of pairs,
+one after the other, which may differ and change. Either way a draw is a block diagonal of R · N
+nodes, and the gradient of the sum of the runs' losses is one pair of thin factors on those nodes.
+Its product is taken within blocks only: nodes of two runs are no pair.
 """
 
 from abc import ABC, abstractmethod
@@ -21,13 +21,13 @@ from lds.edges.support import as_list
 from lds.graphs.batch import GraphBatch, graph_batch
 from lds.graphs.candidates import AllPairs, PairList
 from lds.graphs.product import FactoredGradient
-from lds.structure.side_by_side.lists import JoinedPairs
+from lds.structure.side_by_side.lists import DisjointPairs
 
 
-class JointEdges(ABC):
-    """θ of R replicates on the same N nodes.
+class BatchedEdges(ABC):
+    """θ of R runs on the same N nodes.
 
-    Each replicate's draw and step are those of its own `FreeEdges`.
+    Draws and steps of each run are those of its own `FreeEdges`.
 
     Attributes:
         n_nodes: N.
@@ -37,40 +37,40 @@ class JointEdges(ABC):
 
     @abstractmethod
     def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
-        """S graphs on R · N nodes, one for each list of the replicates' seeds."""
+        """Draw S graphs on R · N nodes, one for each list of the runs' seeds."""
 
     @abstractmethod
     def probs(self, member: int) -> Tensor:
-        """θ of one replicate, as its `FreeEdges` holds it; may share memory with this."""
+        """θ of one run, as its `FreeEdges` holds it; may share memory with this object."""
 
     @abstractmethod
     def put(self, changed: Mapping[int, FreeEdges]) -> None:
-        """Other θ, on other pairs perhaps, in the places of some replicates."""
+        """Take other θ, perhaps on other pairs, for some runs."""
 
     @abstractmethod
     def keep(self, members: Sequence[int]) -> None:
-        """Forget all replicates but these."""
+        """Drop all runs but these."""
 
     @abstractmethod
     def finite(self) -> Tensor:
-        """Whether all θ of a replicate are numbers, bool `(n_members,)`."""
+        """Whether all θ of each run are finite, bool `(n_runs,)`."""
 
     @abstractmethod
     def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
         """θ_r ← Proj_[0,1](θ_r - lr_r · gradient_r), in place.
 
         Arguments:
-            gradient: of the sum of the replicates' losses, on R · N nodes.
-            lr: of each replicate; 0 leaves it as it is, even where its gradient is no number.
+            gradient: of the sum of the runs' losses, on R · N nodes.
+            lr: of each run; 0 leaves its θ as it is, even where its gradient is not finite.
         """
 
     def _by_node(self, lr: Sequence[float], like: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Lr of each of R · N nodes, `(n, 1)`, and where it is 0; None where it never is."""
+        """Step size of each of R · N nodes, `(n, 1)`, and where it is 0; None if nowhere."""
         factor = like.new_tensor(lr).repeat_interleave(self.n_nodes).unsqueeze(1)
         return factor, None if all(lr) else factor == 0
 
     def gradient_of(self, gradient: FactoredGradient, member: int) -> FactoredGradient:
-        """The part of one replicate."""
+        """The part of a gradient that belongs to one run."""
         rows = slice(member * self.n_nodes, (member + 1) * self.n_nodes)
         return FactoredGradient(
             tuple(part[rows] for part in gradient.left),
@@ -78,14 +78,14 @@ class JointEdges(ABC):
         )
 
 
-def joint_edges(members: Sequence[FreeEdges]) -> JointEdges:
-    """θ of `members`, which are all on all pairs, or all on lists of pairs."""
+def batched_edges(members: Sequence[FreeEdges]) -> BatchedEdges:
+    """θ of several runs, all of them on all pairs or all of them on lists of pairs."""
     listed = isinstance(members[0].pairs, PairList)
-    return JointListed(members) if listed else JointAll(members)
+    return BatchedLists(members) if listed else BatchedAllPairs(members)
 
 
-class JointAll(JointEdges):
-    """θ on all pairs, one row a replicate."""
+class BatchedAllPairs(BatchedEdges):
+    """θ on all pairs, one row for each run."""
 
     def __init__(self, members: Sequence[FreeEdges]) -> None:
         self._pairs = cast(AllPairs, members[0].pairs)
@@ -97,36 +97,36 @@ class JointAll(JointEdges):
         self._table = ThinningRows(probs)
 
     def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
-        """One search for the edges of all graphs of all replicates."""
+        """Draw the edges of all graphs of all runs in one search."""
         generators = [_generators(one, self._probs.device) for one in seeds]
         keys = self._table.draw(generators)
         member = keys // self._pairs.size
         row, col = self._pairs.pairs(keys - member * self._pairs.size)
-        n_members = len(self._probs)
-        n_graphs = len(seeds) * n_members
+        n_runs = len(self._probs)
+        n_graphs = len(seeds) * n_runs
         graphs = graph_batch(member, row, col, n_graphs, self.n_nodes, self._probs.dtype)
-        return replace(graphs, n_draws=len(seeds), n_nodes=n_members * self.n_nodes)
+        return replace(graphs, n_draws=len(seeds), n_nodes=n_runs * self.n_nodes)
 
     def probs(self, member: int) -> Tensor:
-        """A row of θ."""
+        """The row of a run."""
         return self._probs[member]
 
     def put(self, changed: Mapping[int, FreeEdges]) -> None:
-        """Copied into their rows."""
+        """Copy other θ into the rows of some runs."""
         for member, edges in changed.items():
             self._probs[member] = edges.probs
         self._table.refresh()
 
     def keep(self, members: Sequence[int]) -> None:
-        """Their rows, copied."""
+        """Copy the rows of these runs, and drop the others."""
         self._hold(self._probs[torch.tensor(members, device=self._probs.device)])
 
     def finite(self) -> Tensor:
-        """By the sums that the draws need."""
+        """Whether the sums that draws need are finite, bool `(n_runs,)`."""
         return self._table.finite
 
     def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
-        """One product a tile for all replicates."""
+        """Take the step with one matrix product a tile for all runs."""
         u, v = gradient.factors()
         factor, out = self._by_node(lr, u)
         u.mul_(factor)
@@ -139,7 +139,7 @@ class JointAll(JointEdges):
         self._table.refresh()
 
 
-class JointListed(JointEdges):
+class BatchedLists(BatchedEdges):
     """θ on lists of pairs, one after the other."""
 
     def __init__(self, members: Sequence[FreeEdges]) -> None:
@@ -156,10 +156,10 @@ class JointListed(JointEdges):
         self._probs = torch.cat(list(probs))
         self._sizes = [pairs.n_pairs for pairs in self._lists]
         self._all_entries = ListedEntries.disjoint_union(self._entries)
-        self._pairs = JoinedPairs(self._lists, self._probs.device)
+        self._pairs = DisjointPairs(self._lists, self._probs.device)
 
     def draw(self, seeds: Sequence[Sequence[int]]) -> GraphBatch:
-        """One mask over the entries of all lists for each graph."""
+        """Draw one mask over the entries of all lists for each graph."""
         shape, device = (len(seeds), len(self._probs)), self._probs.device
         uniform = torch.empty(shape, dtype=torch.float64, device=device)
         for row, one in zip(uniform, seeds, strict=True):
@@ -169,14 +169,14 @@ class JointListed(JointEdges):
         return self._all_entries.graphs(uniform < self._probs.double(), self._probs.dtype)
 
     def probs(self, member: int) -> Tensor:
-        """A copy, filled up to the length of a buffer."""
+        """A copy, padded to the length of a buffer."""
         part: Tensor = self._probs.split(self._sizes)[member]
         padded = part.new_zeros(self._lists[member].size)
         padded[: len(part)] = part
         return padded
 
     def put(self, changed: Mapping[int, FreeEdges]) -> None:
-        """The lists joined anew; the tables of the others stay."""
+        """Join the lists again; the tables of the other runs stay."""
         probs = list(self._probs.split(self._sizes))
         for member, edges in changed.items():
             pairs = as_list(edges.pairs)
@@ -186,18 +186,18 @@ class JointListed(JointEdges):
         self._join(probs)
 
     def keep(self, members: Sequence[int]) -> None:
-        """The lists of these, joined anew."""
+        """Join the lists of these runs, and drop the others."""
         probs = self._probs.split(self._sizes)
         self._lists = [self._lists[member] for member in members]
         self._entries = [self._entries[member] for member in members]
         self._join([probs[member] for member in members])
 
     def finite(self) -> Tensor:
-        """One sum a replicate: they are of different lengths."""
+        """Whether the sum of each list is finite, bool `(n_runs,)`."""
         return torch.stack([part.sum() for part in self._probs.split(self._sizes)]).isfinite()
 
     def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
-        """Row dot products at the pairs of all replicates."""
+        """Take the step with row dot products at the pairs of all runs."""
         factor, out = self._by_node(lr, gradient.left[0])
         left, right = [factor * part for part in gradient.left], list(gradient.right)
         if out is not None:

@@ -1,4 +1,4 @@
-"""The GCNs of several replicates at once: weights stacked, graphs in one block diagonal."""
+"""The GCNs of several runs as one: stacked weights, one block diagonal of graphs."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,18 @@ from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures
 
 Keep = tuple[Tensor, Tensor]
-"""Dropout as factors on the entries of X `(n_members, n_entries)` and on the hidden layer
-`(n_members · n_nodes, hidden_channels)`."""
+"""Dropout as factors on the entries of X `(n_runs, n_entries)` and on the hidden layer
+`(n_runs · n_nodes, hidden_channels)`."""
 
 
 class BatchedGCN:
-    """R networks of one shape, each with its own weights, graph and dropout, on the same X.
+    """R networks of one shape on the same X, each with its own weights, graph and dropout.
 
-    The logits of each are those of `GCN` with its weights on its graph.
+    The logits of each run are those of `GCN` with its weights on its graph.
 
     Arguments:
         features: X.
-        dropout: of each replicate, in [0, 1).
+        dropout: of each run, in [0, 1).
     """
 
     def __init__(self, features: DenseFeatures | SparseFeatures, dropout: Sequence[float]) -> None:
@@ -39,11 +39,11 @@ class BatchedGCN:
         self._scale = self._entries.new_tensor([1 / (1 - p) for p in dropout]).unsqueeze(1)
 
     def __call__(self, params: dict[str, Tensor], graph: GraphBatch, keep: Keep | None) -> Tensor:
-        """Logits `(n_members, n_nodes, n_classes)`.
+        """Logits `(n_runs, n_nodes, n_classes)`.
 
         Arguments:
-            params: "W1" `(n_members, n_features, hidden)`, "W2" `(n_members, hidden, classes)`.
-            graph: one draw, on the nodes of all members one below the other.
+            params: "W1" `(n_runs, n_features, hidden)`, "W2" `(n_runs, hidden, classes)`.
+            graph: one draw, on the nodes of all runs one below the other.
             keep: dropout; None is none.
         """
         z = self._first(params["W1"], None if keep is None else keep[0])
@@ -54,14 +54,14 @@ class BatchedGCN:
         return out.view(self._n_members, -1, out.shape[1])
 
     def keep(self, generators: Sequence[Sequence[torch.Generator]], hidden: int) -> Keep | None:
-        """Dropout of several steps; each replicate takes what its own network would, in that order.
+        """Draw dropout for several steps; each run draws what its own network would, in that order.
 
         Arguments:
-            generators: for each step one a replicate, on the device.
+            generators: for each step one a run, on the device.
             hidden: width of the hidden layer.
 
         Returns:
-            That of the steps, a dimension in front; None where nothing is dropped.
+            Factors with the steps as a first dimension; None where nothing is dropped.
         """
         if not any(self._dropout):
             return None
@@ -79,13 +79,13 @@ class BatchedGCN:
         return of_x, of_hidden.view(len(generators), -1, hidden)
 
     def _first(self, weight: Tensor, keep: Tensor | None) -> Tensor:
-        """X W1 of every replicate, one below the other."""
-        n_members, n_features, hidden = weight.shape
+        """X W1 of every run, one below the other."""
+        n_runs, n_features, hidden = weight.shape
         if keep is None:  # one product with all weights side by side
-            side_by_side = weight.transpose(0, 1).reshape(n_features, n_members * hidden)
+            side_by_side = weight.transpose(0, 1).reshape(n_features, n_runs * hidden)
             z = self._features.matmul(side_by_side)
-            return z.view(-1, n_members, hidden).transpose(0, 1).flatten(0, 1)
+            return z.view(-1, n_runs, hidden).transpose(0, 1).flatten(0, 1)
         entries = self._entries * keep
         if isinstance(self._features, SparseFeatures):
             return self._copies.matmul(weight, entries)
-        return (entries.view(n_members, -1, n_features) @ weight).flatten(0, 1)
+        return (entries.view(n_runs, -1, n_features) @ weight).flatten(0, 1)

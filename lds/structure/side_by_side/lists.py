@@ -1,4 +1,4 @@
-"""Several lists of pairs as one, each on nodes of its own: the disjoint union of their graphs."""
+"""The disjoint union of several lists of pairs, each on nodes of its own."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from lds.graphs.candidates import PairList, add_sampled
 
 
 def first_of(sizes: Sequence[int]) -> list[int]:
-    """Where each of several parts begins that lie one after the other."""
+    """The offset of each of several parts that lie one after the other."""
     starts, total = [], 0
     for size in sizes:
         starts.append(total)
@@ -18,8 +18,8 @@ def first_of(sizes: Sequence[int]) -> list[int]:
     return starts
 
 
-class JoinedPairs:
-    """Several lists on n nodes each as one upper triangle, the nodes of list r from r · n on.
+class DisjointPairs:
+    """The upper triangle of several lists on n nodes each; list r has the nodes from r · n on.
 
     Arguments:
         lists: the lists.

@@ -1,4 +1,4 @@
-"""Several graphs of one size in buffers that stay where they are, however many edges are drawn."""
+"""Graphs in buffers of a fixed size at a fixed address, as a CUDA graph needs them."""
 
 import itertools
 
@@ -8,20 +8,20 @@ from lds.graphs.batch import GraphBatch, csr
 
 
 def entries_of_each(several: GraphBatch) -> list[int]:
-    """How many entries the matrix of each of S graphs stores; read off the device at once."""
+    """Count the stored entries of each of S graphs, in one transfer from the device."""
     ends: list[int] = several.matrix.crow_indices()[:: several.n_nodes].tolist()
     return [after - before for before, after in itertools.pairwise(ends)]
 
 
-class Frames:
-    """S graphs, each a matrix of its own with room for a fixed number of entries.
+class PaddedGraphs:
+    """S graphs, each a matrix of its own with a fixed number of entries.
 
-    What a graph leaves of its room is spread over its rows, as entries of 0 on the diagonal: every
-    product is that of the graph, whatever is in other rows, and no row gets much longer.
+    Entries that a graph does not need are zeros on the diagonal, spread over the rows: every
+    product is that of the graph, and no row gets much longer.
 
     Arguments:
         n_graphs, n_nodes: S and N.
-        room: entries that one matrix can hold.
+        room: entries of one matrix.
         dtype, device: of the entries.
     """
 
@@ -41,7 +41,7 @@ class Frames:
         ]
 
     def load(self, several: GraphBatch) -> None:
-        """Hold these graphs from now on.
+        """Copy S graphs into the buffers.
 
         Arguments:
             several: S graphs on N nodes, none with more entries than there is room for.

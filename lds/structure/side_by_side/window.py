@@ -1,7 +1,7 @@
-"""A window of R inner runs: its steps, E after them, and the way back, on what was drawn before.
+"""A window of R inner runs: its steps, E after them, and the reverse sweep, on given draws.
 
-Nothing here draws, reads a number off the device, or makes a tensor whose size depends on numbers.
-So a GPU can be told all of it once, see `lds.structure.side_by_side.captured`.
+Nothing here draws, reads a number from the device, or makes a tensor whose size depends on values.
+So a GPU can record all of it once, see `side_by_side.captured`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ Params = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class WindowDraws:
-    """What is random in a window of n steps; in the place of θ among the hyperparameters.
+    """The draws of a window of n steps; they stand for θ among the hyperparameters.
 
     Attributes:
         graphs: at each step, then for E: n + 1, on R · N nodes.
@@ -39,7 +39,7 @@ class WindowDraws:
     keeps: Keep | None
 
     def record(self) -> "_Recorder":
-        """What a step or E meets in the place of this leaf while it is being differentiated."""
+        """The stand-in for this leaf during one application of a step or of E."""
         return _Recorder(self)
 
     def graph(self, k: int) -> GraphBatch:
@@ -53,10 +53,10 @@ class WindowDraws:
 
 @dataclass
 class _Recorder:
-    """Hands out the same graphs, and notes the products made with them."""
+    """Returns the same graphs, and records the products made with them."""
 
     drawn: WindowDraws
-    _met: list[tuple[GraphBatch, Products]] = field(default_factory=list)
+    _recorded: list[tuple[GraphBatch, Products]] = field(default_factory=list)
 
     def keep(self, k: int) -> Keep | None:
         return self.drawn.keep(k)
@@ -64,16 +64,16 @@ class _Recorder:
     def graph(self, k: int) -> GraphBatch:
         products = Products()
         graph = replace(self.drawn.graphs[k], products=products)
-        self._met.append((graph, products))
+        self._recorded.append((graph, products))
         return graph
 
     def inputs(self) -> list[Tensor]:
-        return [probe for _, products in self._met for probe in products.probes]
+        return [probe for _, products in self._recorded for probe in products.probes]
 
     def gradient(self, grads: "list[Tensor | None]") -> FactoredGradient | None:
         total: FactoredGradient | None = None
         rest = list(grads)
-        for graph, products in self._met:
+        for graph, products in self._recorded:
             mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
             part = factored_gradient(graph, products, mine)
             total = part if total is None else total if part is None else total + part
@@ -82,12 +82,12 @@ class _Recorder:
 
 @dataclass(frozen=True)
 class WindowResult:
-    """What a window came to.
+    """The result of a window.
 
     Attributes:
         states: before its first step, and after each.
-        losses: of each replicate, met by each step, then E: `(n_steps + 1, n_members)`.
-        gradient: makes ∂ΣE/∂(θ, log η), the sum over the replicates, each a part of its own.
+        losses: of each run at each step, then E: `(n_steps + 1, n_runs)`.
+        gradient: makes ∂ΣE/∂(θ, log η); each run has a part of its own.
     """
 
     states: list[Tree]
@@ -96,18 +96,18 @@ class WindowResult:
 
 
 class Window:
-    """The steps of R replicates and the hypergradient through them.
+    """The steps of R runs and the hypergradient through them.
 
-    All weights of a replicate are one row, so that Adam is a few operations whatever their number.
+    All weights of a run are one row, so that Adam takes few operations.
 
     Arguments:
-        network: of all replicates.
+        network: of all runs.
         shapes: of its weights, by name.
-        decay: ρ of each, `(n_members,)`.
+        decay: ρ of each, `(n_runs,)`.
         train, validation: the nodes of the inner and the outer objective of each.
-        truncation: τ, how many steps there are; 0 is one, and a hypergradient that does not go back
-            through it.
-        wanted: whether the hypergradient is.
+        truncation: τ, the number of steps; 0 is one step, and a hypergradient that does not go
+            back through it.
+        wanted: whether the hypergradient is needed.
     """
 
     def __init__(
@@ -120,26 +120,26 @@ class Window:
         truncation: int,
         wanted: bool,
     ) -> None:
-        self._dynamics = _OwnSteps(self._inner, lr=lambda hyper: hyper["log_lr"].exp())
+        self._dynamics = _AdamAtOwnSteps(self._inner, lr=lambda hyper: hyper["log_lr"].exp())
         self._shapes = shapes
         self.n_steps, self.wanted = max(1, truncation), wanted
         self._network, self._decay = network, decay
         self._train, self._validation = train, validation
         self._sweeps = wanted and truncation > 0
-        self._losses = decay  # of each replicate, as an objective last met them
+        self._losses = decay  # of each run, at the last call of an objective
 
     def start(self, fresh: Sequence[Params]) -> Tree:
-        """The state of replicates with these weights, a row each."""
+        """The state of runs with these weights, one row a run."""
         rows = [torch.cat([w[name].flatten() for name in self._shapes]) for w in fresh]
         return self._dynamics.start(torch.stack(rows).unsqueeze(1), {})
 
     def weights(self, state: Tree, member: int) -> Params:
-        """A copy of the weights of one replicate."""
+        """A copy of the weights of one run."""
         row = self._dynamics.params(state)[member : member + 1]
         return {name: leaf[0].clone() for name, leaf in self._by_name(row).items()}
 
     def _by_name(self, rows: Tensor) -> Params:
-        """Weights with a replicate a row as tensors of their shapes, replicates in front."""
+        """Split rows of weights into tensors of their shapes, `(n_runs, ...)` each."""
         parts = rows.squeeze(1).split([shape.numel() for shape in self._shapes.values()], 1)
         shapes = self._shapes.items()
         return {
@@ -150,12 +150,12 @@ class Window:
     def __call__(
         self, state: Tree, log_lr: Tensor, begun: Tensor, drawn: WindowDraws
     ) -> WindowResult:
-        """Go through it.
+        """Take the steps and evaluate E.
 
         Arguments:
-            state: of the dynamics, a replicate's weights in a row each.
-            log_lr: log η of each, `(n_members, 1, 1)`.
-            begun: the step each is at, int64 `(n_members, 1, 1)`.
+            state: of the dynamics, one row of weights a run.
+            log_lr: log η of each, `(n_runs, 1, 1)`.
+            begun: the step of each run at the start, int64 `(n_runs, 1, 1)`.
             drawn: graphs and dropout.
         """
         hyper = {"drawn": drawn, "log_lr": log_lr, "steps": begun}
@@ -174,7 +174,7 @@ class Window:
         return WindowResult(states, torch.stack([*met, self._losses]), gradient)
 
     def _inner(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
-        """Σ_r L_r(w_r, A_r): each replicate's derivative is its own."""
+        """Σ_r L_r(w_r, A_r): the derivative by w_r is that of run r."""
         drawn, params = hyper["drawn"], self._by_name(rows)
         fit = self._train.mean_loss(self._network(params, drawn.graph(k), drawn.keep(k)))
         losses = fit + self._decay * 0.5 * params["W1"].square().sum((1, 2))
@@ -189,10 +189,10 @@ class Window:
         return losses.sum()
 
 
-class _OwnSteps(Adam):
-    """Adam on replicates, the first dimension of every leaf, each at a step of its own.
+class _AdamAtOwnSteps(Adam):
+    """Adam on several runs, the first dimension of every leaf, each at a step of its own.
 
-    hyper["steps"], int64 `(n_members, 1, 1)`, has the step at which a window began for each.
+    hyper["steps"], int64 `(n_runs, 1, 1)`, has the step of each run at the start of the window.
     """
 
     def _corrections(
@@ -203,10 +203,10 @@ class _OwnSteps(Adam):
 
 
 class WindowRows:
-    """The nodes that an objective of each replicate looks at; shorter lists are filled up.
+    """The labelled nodes of an objective of each run; shorter lists are padded.
 
     Arguments:
-        nodes: of each replicate.
+        nodes: of each run.
         labels: of all nodes, int64 `(n_nodes,)`.
         dtype: of the losses.
     """
@@ -226,10 +226,10 @@ class WindowRows:
         self._weight = torch.as_tensor(weight, dtype=dtype, device=device)
 
     def mean_loss(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy of each replicate's nodes, `(n_members,)`.
+        """Mean cross-entropy of the nodes of each run, `(n_runs,)`.
 
         Arguments:
-            logits: `(n_members, n_nodes, n_classes)`.
+            logits: `(n_runs, n_nodes, n_classes)`.
         """
         mine = logits.flatten(0, 1).index_select(0, self._index)
         each = cross_entropy(mine, self._target, reduction="none")
