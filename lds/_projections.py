@@ -88,7 +88,7 @@ def capped_simplex(x: Tensor, total: float) -> Tensor:
     left = (sums >= total).sum(-1, keepdim=True).clamp(min=1) - 1
     rate = slope.gather(-1, left)
     rest = sums.gather(-1, left) - total
-    # On a level segment any τ will do; its left end is taken.
+    # On a level segment every τ gives the same sum; use its left end.
     tau = kinks.gather(-1, left) + torch.where(rate < 0, rest / -rate.clamp(max=-1), 0.0)
     return (values - tau).clamp(0, 1).to(x.dtype)
 

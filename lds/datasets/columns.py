@@ -6,7 +6,7 @@ A column is recognised as a whole, by its cells that are not missing:
 |---|---|---|
 | number | nearly all numbers, in any of the usual ways to write them | float64, NaN where missing |
 | boolean | true/false, yes/no, t/f or y/n | 1 and 0, NaN where missing |
-| date | nearly all dates or times in one or two formats | seconds since 1970, NaN where missing |
+| date | nearly all dates or times in up to three formats | seconds since 1970, NaN where missing |
 | category | text of few values, or declared as categories | text, None where missing |
 | text | text of more values | text, None where missing |
 
@@ -16,6 +16,7 @@ warnings; all faults of a table become one error.
 
 import re
 from collections.abc import Collection, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ from lds.datasets.dates import (
     ISO,
     differ,
     formats_of,
+    next_format,
     other_order,
     read_dates,
-    second_format,
     spelled,
 )
 from lds.datasets.dtypes import cells_of, column_at, names_of, plain_of, texts_of
@@ -38,6 +39,9 @@ from lds.datasets.notes import Notes
 
 FEW_VALUES = 40
 """Most values of a category; a column of more is text (skrub's `cardinality_threshold`)."""
+
+MOST_FORMATS = 3
+"""Most formats of dates in one column."""
 
 _CODE = re.compile(r"0\d+")
 
@@ -165,10 +169,10 @@ def _recognised(
 
 
 def _date_formats(name: str, cells: Sequence[str], notes: Notes) -> tuple[str, ...]:
-    """Find one format, or two, in which nearly all cells are dates; () where there is none.
+    """Find the fewest formats in which nearly all cells are dates; () where there are none.
 
-    Two formats count only if no cell is a different date in each. A guess of the order of day and
-    month is noted.
+    Several formats count only if no cell is a different date in two of them. A guess of the order
+    of day and month is noted.
 
     Arguments:
         name: of the column.
@@ -178,24 +182,25 @@ def _date_formats(name: str, cells: Sequence[str], notes: Notes) -> tuple[str, .
     formats = formats_of(cells)
     if not formats:
         return ()
-    first, missed = formats[0]
-    patterns: tuple[str, ...] = (first,)
-    if not _nearly_all(missed, len(cells)):
-        second = second_format(cells, first)
-        if second is None:
+    patterns: tuple[str, ...] = (formats[0][0],)
+    missed = formats[0][1]
+    while not _nearly_all(missed, len(cells)):
+        another = next_format(cells, patterns)
+        if another is None or len(patterns) == MOST_FORMATS:
             return ()
-        patterns = first, second
-        if not _nearly_all(len(read_dates(cells, patterns)[1]), len(cells)):
-            return ()
-        about = f"{name!r} ({spelled(first)} and {spelled(second)})"
-        if differ(read_dates(cells, [first])[0], read_dates(cells, [second])[0]):
+        patterns = *patterns, another
+        missed = len(read_dates(cells, patterns)[1])
+    if len(patterns) > 1:
+        about = f"{name!r} ({' and '.join(spelled(pattern) for pattern in patterns)})"
+        readings = [read_dates(cells, [pattern])[0] for pattern in patterns]
+        if any(differ(first, second) for first, second in combinations(readings, 2)):
             notes.guess(
-                "dates in two formats are not read as dates, for some cells fit both and mean "
+                "dates in several formats are not read as dates, for some cells fit two and mean "
                 "different days; write all in one format, such as 2021-04-30: {}",
                 about,
             )
             return ()
-        notes.guess("dates in two formats are read in the one that fits: {}", about)
+        notes.guess("dates in several formats are read in the one that fits: {}", about)
     for pattern in patterns:
         if other := other_order(cells, pattern):
             order = "day" if pattern.index("%d") < pattern.index("%m") else "month"

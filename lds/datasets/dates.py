@@ -98,16 +98,16 @@ def formats_of(cells: Sequence[str]) -> list[tuple[str, int]]:
     return sorted(fitting, key=lambda entry: (entry[1], entry[0].startswith("%m.")))
 
 
-def second_format(cells: Sequence[str], first: str) -> str | None:
-    """Find the format of the dates that a first format misses, or None.
+def next_format(cells: Sequence[str], patterns: Sequence[str]) -> str | None:
+    """Find the format of the dates that other formats miss, or None.
 
     Arguments:
         cells: different texts.
-        first: the format that fits most of them.
+        patterns: formats of whole dates; other ones have no next.
     """
-    if not _has_a_day(first):
+    if not all(map(_has_a_day, patterns)):
         return None
-    _, odd = read_dates(cells, [first])
+    _, odd = read_dates(cells, patterns)
     formats = formats_of([cells[k] for k in odd])
     return next((pattern for pattern, _ in formats if _has_a_day(pattern)), None)
 

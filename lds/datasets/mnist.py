@@ -54,7 +54,7 @@ def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _fetch(path: Path, root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    from sklearn.datasets import fetch_openml
+    from sklearn.datasets import fetch_openml  # slow to import, and needed for a download only
 
     try:
         found = fetch_openml("mnist_784", version=1, data_home=str(root), as_frame=False)

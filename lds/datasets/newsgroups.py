@@ -63,6 +63,7 @@ def _read(path: Path) -> _Posts:
 
 
 def _fetch(path: Path, root: Path) -> _Posts:
+    # Slow to import, and needed for a download only.
     from sklearn import datasets
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 

@@ -160,8 +160,8 @@ def _has_header(
     if guess.is_header is None:
         raise ValueError(
             f"the first line of {path} ({shown}) may be a header or a row: it has "
-            "both words and numbers above columns of numbers; insist on one of them (--header "
-            "or --no-header, in Python header=True or False)"
+            "both words and numbers above columns of numbers; say which (--header or "
+            "--no-header, in Python header=True or False)"
         )
     if guess.is_header and any(map(VALUE.fullmatch, first)):
         found.append(f"the first line is read as a header ({shown})")

@@ -176,8 +176,15 @@ def test_dates_in_two_formats_are_dates():
     assert (column.form.kind, why) == ("date", None)
     np.testing.assert_array_equal(column.values, [seconds(2021, 3, k + 1) for k in range(N)])
     assert said(notes) == (
-        "dates in two formats are read in the one that fits: 'x' (%d.%m.%Y and year-month-day)"
+        "dates in several formats are read in the one that fits: 'x' (%d.%m.%Y and year-month-day)"
     )
+
+
+def test_dates_in_three_formats_are_dates():
+    formats = ["2021-03-{:02d}", "{:02d}.03.2021", "03/{:02d}/2021"]
+    cells = [formats[k % 3].format(k + 1) for k in range(N)]
+    column, _, _ = looked_at(cells)
+    np.testing.assert_array_equal(column.values, [seconds(2021, 3, k + 1) for k in range(N)])
 
 
 def test_dates_in_two_formats_with_an_order_that_nothing_decides_are_told_of():
@@ -192,7 +199,7 @@ def test_dates_that_mean_two_days_in_two_formats_are_not_read_as_dates():
     cells = ["25/06/2020", "06/25/2020", "03/04/2020", "05/07/2020"] * 5
     column, _, notes = looked_at(cells)
     assert column.form.kind == "category"
-    assert "dates in two formats are not read as dates" in said(notes)
+    assert "dates in several formats are not read as dates" in said(notes)
     assert "write all in one format, such as 2021-04-30: 'x' (%m/%d/%Y and %d/%m/%Y)" in said(notes)
 
 

@@ -132,7 +132,7 @@ def test_it_passes_through_arrays_without_losing_a_bit(frame, tmp_path):
 def test_two_formats_of_dates_pass_through_arrays():
     days = [f"2021-03-{k + 1:02d}" if k % 2 else f"{k + 1:02d}.03.2021" for k in range(30)]
     frame = pd.DataFrame({"day": days, "x": np.arange(30) / 7})
-    with pytest.warns(UserWarning, match="dates in two formats are read in the one that fits"):
+    with pytest.warns(UserWarning, match="dates in several formats are read in the one that fits"):
         encoding, found = TableEncoding.fit(frame)
     again = TableEncoding.from_arrays(encoding.to_arrays())
     assert again.columns == encoding.columns
