@@ -83,6 +83,8 @@ def estimated_edges(
 class InteriorEdges(EdgeDistribution):
     """θ in [ε, 1-ε] on all candidates, with a gradient of one number for each of them.
 
+    It holds what `PathwiseEdges` and `ValueEdges` share and is not used by itself.
+
     Arguments:
         start, dtype, device, candidates: as of `FreeEdges`.
         estimator: its name.

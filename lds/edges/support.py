@@ -7,7 +7,7 @@ pairs with the largest probabilities are kept.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,7 +52,7 @@ def near_and_given(features: Features, start: sp.csr_array, n_near: int, metric:
 
 
 def growth_for(pairs: PairList, probs: Tensor, pairs_per_node: int, every: int) -> "Growth | None":
-    """The growth of a list of pairs; None where it never grows.
+    """Make the growth of a list of pairs; None where it never grows.
 
     Arguments:
         pairs: the list at the start.
@@ -142,7 +142,7 @@ class Growth:
         """What a checkpoint keeps."""
         return {"steps": self._steps, "idle": torch.from_numpy(self._idle)}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a `state()`."""
         self._steps, self._idle = state["steps"], state["idle"].numpy()
 
