@@ -17,8 +17,14 @@ from lds.graphs.knn import knn_adjacency
 N = 5
 PAIRS = list(itertools.combinations(range(N), 2))
 THETA = {
-    (0, 1): 0.5, (0, 2): 0.3, (1, 2): 0.9, (2, 3): 0.2, (1, 3): 0.1, (0, 3): 0.0005, (3, 4): 0.0,
-}  # fmt: skip  # node 4 has no probable pair: it hangs on the starting tree alone
+    (0, 1): 0.5,
+    (0, 2): 0.3,
+    (1, 2): 0.9,
+    (2, 3): 0.2,
+    (1, 3): 0.1,
+    (0, 3): 0.0005,
+    (3, 4): 0.0,
+}  # node 4 has no probable pair: it hangs on the starting tree alone
 TREE = (np.array([0, 1, 2, 2]), np.array([1, 2, 3, 4]))
 
 

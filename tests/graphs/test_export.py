@@ -22,8 +22,10 @@ PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4], [0.1, 
 NODES = node_attributes(
     LABELS, PROBABILITIES, SPLIT, np.array(["ant", "bee & co"]), entropy=np.linspace(0, 0.6, N)
 )
-READERS = {".graphml": lambda path: nx.read_graphml(path, node_type=int),
-           ".gexf": lambda path: nx.read_gexf(path, node_type=int)}  # fmt: skip
+READERS = {
+    ".graphml": lambda path: nx.read_graphml(path, node_type=int),
+    ".gexf": lambda path: nx.read_gexf(path, node_type=int),
+}
 
 
 def dense_of(graph, attribute):
@@ -33,9 +35,7 @@ def dense_of(graph, attribute):
 def test_node_attributes_say_what_is_known():
     assert NODES["label"] == ["ant", "bee & co", "ant", "bee & co", None, None]
     assert NODES["prediction"] == ["ant", "bee & co", "ant", "ant", "bee & co", "ant"]
-    assert NODES["split"] == [
-        "train", "validation", "stopping", "test", "unlabelled", "unlabelled"
-    ]  # fmt: skip
+    assert NODES["split"] == ["train", "validation", "stopping", "test", "unlabelled", "unlabelled"]
     assert NODES["confidence"].tolist() == [0.9, 0.8, 0.7, 0.6, 0.9, 0.5]
     assert node_attributes(LABELS, PROBABILITIES, SPLIT)["label"] == [0, 1, 0, 1, None, None]
 
@@ -69,9 +69,13 @@ def test_gexf_is_as_gephi_reads_it(tmp_path):
         for one in group.findall("g:attribute", space):
             declared[group.get("class"), one.get("id")] = (one.get("title"), one.get("type"))
     assert dict(declared.values()) == {
-        "given_label": "string", "prediction": "string", "split": "string",
-        "confidence": "double", "entropy": "double", "probability": "double",
-    }  # fmt: skip
+        "given_label": "string",
+        "prediction": "string",
+        "split": "string",
+        "confidence": "double",
+        "entropy": "double",
+        "probability": "double",
+    }
     ids = [node.get("id") for node in graph.iter(f"{{{space['g']}}}node")]
     assert ids == [node.get("label") for node in graph.iter(f"{{{space['g']}}}node")]
     edges = list(graph.iter(f"{{{space['g']}}}edge"))

@@ -66,9 +66,12 @@ def test_new_nodes_hear_their_neighbours_and_themselves():
     new = random_features(n=4, seed=3)
     nodes, weight = np.arange(8).reshape(4, 2), np.full((4, 2), 0.3)
     found = NETWORK.attach(
-        w, node_features(x, torch.float64), batch_of(adjacency), node_features(new, torch.float64),
+        w,
+        node_features(x, torch.float64),
+        batch_of(adjacency),
+        node_features(new, torch.float64),
         NewEdges(torch.from_numpy(nodes), torch.from_numpy(weight)),
-    )  # fmt: skip
+    )
     own = torch.from_numpy(new) @ w["W"] + w["b"]
     scale = 1 / np.sqrt(1 + adjacency.sum(1))
     for i in range(4):
@@ -145,9 +148,10 @@ def joined(labels, seed=0, n_edges=5):
     n = len(labels)
     row = np.repeat(np.arange(n), n_edges)
     col = np.where(
-        rng.random(len(row)) < 0.8, (row + 3 * rng.integers(1, n // 3, len(row))) % n,
+        rng.random(len(row)) < 0.8,
+        (row + 3 * rng.integers(1, n // 3, len(row))) % n,
         rng.integers(n, size=len(row)),
-    )  # fmt: skip
+    )
     keep = row < col
     row, col = (torch.from_numpy(a[keep]) for a in (row, col))
     key = torch.unique(row * n + col)
@@ -236,9 +240,12 @@ def test_a_rare_word_says_more_than_common_ones(monkeypatch):
     """What tells the classes apart varies little beside the rest."""
     monkeypatch.setattr(discriminant, "MAX_COVARIANCE_FEATURES", 3)
     rng, labels = np.random.default_rng(0), np.arange(300) % 3
-    x = np.column_stack([
-        np.eye(3)[labels] + 0.2 * rng.standard_normal((300, 3)), rng.standard_normal((300, 20)),
-    ])  # fmt: skip
+    x = np.column_stack(
+        [
+            np.eye(3)[labels] + 0.2 * rng.standard_normal((300, 3)),
+            rng.standard_normal((300, 20)),
+        ]
+    )
     accuracy = []
     for shrinkage in (SHRINKAGE, 1.0):
         monkeypatch.setattr(discriminant, "SHRINKAGE", shrinkage)

@@ -36,9 +36,10 @@ def weights(network, seed: int = 0) -> dict[str, Tensor]:
     w = network.init(generator, torch.float64, CPU)
     return {
         name: torch.randn(leaf.shape, dtype=leaf.dtype, generator=generator)
-        if ".b" in f".{name}" else leaf
+        if ".b" in f".{name}"
+        else leaf
         for name, leaf in w.items()
-    }  # fmt: skip
+    }
 
 
 def own(x: Tensor, w: dict[str, Tensor]) -> Tensor:
@@ -215,9 +216,12 @@ def test_new_nodes_are_those_of_an_augmented_graph_written_out(name, kind):
     q[0] = [1, 0, 0]
     to = (torch.from_numpy(nodes), torch.from_numpy(q))
     found = network.attach(
-        w, node_features(x, torch.float64), batch_of(*graphs), node_features(new, torch.float64),
+        w,
+        node_features(x, torch.float64),
+        batch_of(*graphs),
+        node_features(new, torch.float64),
         (BorrowedEdges if kind == "likenesses" else NewEdges)(*to),
-    )  # fmt: skip
+    )
     assert found.shape == (2, 4, C)
     whole = torch.from_numpy(np.concatenate([x, new]))
     for logits, A in zip(found, graphs, strict=True):
@@ -267,9 +271,12 @@ def test_a_new_node_without_edges_says_what_its_features_say():
     w, new = weights(network), random_features(n=2, seed=9)
     none = NewEdges(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.float64))
     found = network.attach(
-        w, node_features(random_features(), torch.float64), batch_of(random_graph(0)),
-        node_features(new, torch.float64), none,
-    )  # fmt: skip
+        w,
+        node_features(random_features(), torch.float64),
+        batch_of(random_graph(0)),
+        node_features(new, torch.float64),
+        none,
+    )
     torch.testing.assert_close(found[0], own(torch.from_numpy(new), w), **CLOSE)
 
 
