@@ -94,9 +94,8 @@ def each_draw(
     z = distribution.at_uniform(uniform)
     made = wide(distribution)
     with torch.enable_grad():
-        theta = (
-            made.parameter.detach().expand(z.shape).clone().requires_grad_()
-        )  # one for each draw
+        theta = made.parameter.detach().expand(z.shape).clone()  # one for each draw
+        theta.requires_grad_()
         made = made.with_parameter(theta)
         logits = made.logits
         free = logits + noise

@@ -69,7 +69,7 @@ def draws_of(edges, n_draws, seed=0):
         yield frozenset((int(i), int(j)) for i, j in torch.triu(block, 1).nonzero())
 
 
-def test_draws_follow_the_law_that_enumeration_gives():
+def test_draws_follow_the_enumerated_distribution():
     edges = EdgeDistribution(matrix(THETA), torch.float64, tree=TREE)
     n_draws, law, count = 4000, exact_law(), {}
     for chunk in range(40):
@@ -88,8 +88,8 @@ def test_draws_follow_the_law_that_enumeration_gives():
     assert statistic < len(cells) + 4 * np.sqrt(2 * len(cells))
 
 
-def test_what_completion_does_to_the_marginals():
-    """The statements of the module, on the enumerated law."""
+def test_marginals_after_completion():
+    """The statements of the module, on the enumerated distribution."""
     law = exact_law()
     marginal = {pair: sum(p for g, p in law.items() if pair in g) for pair in PAIRS}
     tree = {(1, 2), (0, 1), (2, 3), (2, 4)}  # the maximum spanning tree, and node 4's pair
@@ -135,7 +135,7 @@ def test_every_draw_is_connected_by_the_fewest_edges_and_connected_ones_stay():
 def test_the_tree_follows_theta_and_is_maximal(listed):
     rng = np.random.default_rng(2)
     n = 40
-    # Values over many magnitudes, ties among them, so that every level of the search is met.
+    # Values over many magnitudes, ties among them, so that every level of the search is reached.
     upper = np.triu(10.0 ** -rng.integers(0, 6, (n, n)) * (rng.random((n, n)) < 0.12), 1)
     theta = sp.csr_array(upper + upper.T)
     tree = starting_tree(rng.standard_normal((n, 3)), theta, "euclidean")

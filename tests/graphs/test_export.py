@@ -32,7 +32,7 @@ def dense_of(graph, attribute):
     return nx.to_numpy_array(graph, nodelist=range(N), weight=attribute)
 
 
-def test_node_attributes_say_what_is_known():
+def test_node_attributes():
     assert NODES["label"] == ["ant", "bee & co", "ant", "bee & co", None, None]
     assert NODES["prediction"] == ["ant", "bee & co", "ant", "ant", "bee & co", "ant"]
     assert NODES["split"] == ["train", "validation", "stopping", "test", "unlabelled", "unlabelled"]
@@ -149,10 +149,10 @@ def attribute(path, name):
 )
 def test_characters_that_xml_cannot_hold_are_escaped_with_a_warning(tmp_path, suffix, bad, written):
     path = tmp_path / f"graph{suffix}"
-    with pytest.warns(UserWarning, match=r"XML cannot, such as .* of 'kind'; .* escapes") as told:
+    with pytest.warns(UserWarning, match=r"XML cannot, such as .* of 'kind'; .* escapes") as warned:
         save_graph(path, PROBS, {"kind": [bad, "plain", None, bad, "plain", "plain"]})
-    assert len(told) == 1
-    assert repr(bad) in str(told[0].message)
+    assert len(warned) == 1
+    assert repr(bad) in str(warned[0].message)
     assert attribute(path, "kind") == [written, "plain", None, written, "plain", "plain"]
 
 
@@ -203,13 +203,13 @@ def test_values_of_any_kind_are_read_back(tmp_path, suffix, values, read):
 
 
 @pytest.mark.parametrize("name", ["id", "label", "viz", "start", "spells", "parents", "pid"])
-def test_a_name_that_gexf_gives_a_meaning_is_an_attribute_like_others(tmp_path, name):
+def test_a_name_with_a_meaning_in_gexf_is_prefixed(tmp_path, name):
     for suffix, found in ((".gexf", f"given_{name}"), (".graphml", name)):
         save_graph(tmp_path / f"graph{suffix}", PROBS, {name: list("pqrstu")})
         assert attribute(tmp_path / f"graph{suffix}", found) == list("pqrstu")
 
 
-def test_attributes_of_another_length_are_refused(tmp_path):
+def test_attributes_of_the_wrong_length_are_refused(tmp_path):
     for n in (N - 1, N + 1):
         with pytest.raises(
             ValueError, match=rf"nodes\['kind'\] must have one value a node, 6, got {n}"
@@ -218,7 +218,7 @@ def test_attributes_of_another_length_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_written_leaves_no_file(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match=r"path must end in one of \.graphml, \.gexf, .* 'g.dot'"):
         save_graph(tmp_path / "g.dot", PROBS)
     with pytest.raises(FileNotFoundError, match="there is no folder"):

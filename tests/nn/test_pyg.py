@@ -219,7 +219,7 @@ def test_a_batch_of_graphs_is_each_graph_and_weights_follow_the_generator(name):
     assert float(made.penalty(params)) == pytest.approx(expected / 2)
 
 
-def test_gcnconv_is_the_librarys_own_gcn_and_so_for_new_nodes():
+def test_gcnconv_is_the_librarys_own_gcn_also_for_new_nodes():
     made, params = network("GCNConv")
     own = GCN(F, H, C)
     mine = {"W1": params["first.lin.weight"].t(), "W2": params["second.lin.weight"].t()}
@@ -280,7 +280,7 @@ def test_new_nodes_change_neither_the_graph_nor_each_other(name):
     torch.testing.assert_close(whole[:N], plain[0], **CLOSE)
 
 
-def test_new_edges_are_not_for_convolutions_of_pyg():
+def test_convolutions_of_pyg_refuse_new_edges():
     made, params = network("GCNConv")
     features, edges = (
         node_features(X, torch.float64),
@@ -290,7 +290,7 @@ def test_new_edges_are_not_for_convolutions_of_pyg():
         made.attach(params, features, graph_of(PAIRS), features, edges)
 
 
-def test_edges_that_connect_a_graph_and_are_no_candidates_have_weight_1():
+def test_added_edges_that_are_not_candidates_have_weight_1():
     few = PairList(N, np.array([0 * N + 1]))
     graph = graph_of(PAIRS, few)
     ((index, weight),) = weighted_edges(graph)
