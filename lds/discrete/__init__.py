@@ -1,6 +1,6 @@
 """Discrete hyperparameters: distributions, and gradients through their draws.
 
-Torch only, but for the assignment solver of SciPy that permutations need.
+Imports torch, and SciPy for the assignment solver that permutations need.
 """
 
 from lds.discrete.base import AbstractDiscrete

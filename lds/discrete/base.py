@@ -1,4 +1,4 @@
-"""What a distribution over discrete hyperparameters offers to the estimators."""
+"""The base class of distributions over discrete hyperparameters, as gradient estimators use it."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -11,13 +11,13 @@ from torch import Tensor
 class AbstractDiscrete(ABC):
     """A distribution of discrete tensors, given by probabilities or by logits.
 
-    Three instances of the idea: edges of a graph (one Bernoulli a pair), the activation of a layer
-    (one Categorical), which k columns of a table are read (one KSubset). The parameter is the
-    hyperparameter that a bilevel program learns.
+    Three instances of the idea: the edges of a graph (one Bernoulli for each pair), the activation
+    of a layer (one Categorical), the choice of k columns of a table (one KSubset). The parameter is
+    the hyperparameter that a bilevel program learns.
 
     Attributes:
-        parameter: θ, the tensor the distribution was made from; all derivatives are by it.
-        on_logits: whether θ are logits (any real number) rather than probabilities.
+        parameter: θ, the tensor that the distribution was made from; derivatives are by it.
+        on_logits: whether θ holds logits (any real numbers) and not probabilities.
     """
 
     parameter: Tensor
@@ -30,67 +30,68 @@ class AbstractDiscrete(ABC):
 
     @property
     def mean(self) -> Tensor:
-        """E[z], which is `probs` as entries are 0 or 1; differentiable in θ."""
+        """E[z], equal to `probs` because entries are 0 or 1; differentiable in θ."""
         return self.probs
 
     @property
     @abstractmethod
     def mode(self) -> Tensor:
-        """A most likely z, without history."""
+        """A most probable z, without gradient history."""
 
     @abstractmethod
     def draw(
         self, n_draws: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Independent z ~ P_θ of 0.0 and 1.0, without history, in the dtype of θ.
+        """Draw independent z ~ P_θ of 0.0 and 1.0, in the dtype of θ, without gradient history.
 
         Arguments:
-            n_draws: None for one draw, in the shape of θ; else `(n_draws, *parameter.shape)`.
+            n_draws: None returns one draw in the shape of θ; a number, `(n_draws, *shape of θ)`.
             generator: source of randomness; None is torch's own.
         """
 
     @abstractmethod
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of P_θ(z) of each independent variable, differentiable in θ, in nats.
+        """Compute log P_θ(z) of each independent variable, in nats, differentiable in θ.
 
-        The sum over all but draws is the log-probability of the whole.
+        Their sum over all dimensions but that of draws is the log-probability of z.
         """
 
     @abstractmethod
     def entropy(self) -> Tensor:
-        """The entropy of each independent variable in nats, laid out as `log_prob`, differentiable.
+        """Compute the entropy of each independent variable, in nats, in the layout of `log_prob`.
 
-        Its slope at a probability of 0 or 1 is infinite and taken as 0.
+        It is differentiable in θ. Its derivative at a probability of 0 or 1 is infinite and is
+        replaced by 0.
         """
 
     @abstractmethod
     def project(self, parameter: Tensor) -> Tensor:
-        """The nearest parameter of such a distribution (Euclidean); logits stay as they are."""
+        """Return the nearest valid parameter in Euclidean distance; logits stay as they are."""
 
     @abstractmethod
     def at(self, parameter: Tensor) -> Self:
-        """The same distribution with another parameter."""
+        """Make the same distribution with another parameter."""
 
     def with_parameter(self, parameter: Tensor) -> Self:
-        """The same with an equal θ of another dtype, leaf or shape in front; nothing is checked."""
+        """Copy with an equal θ that has another dtype, history or leading shape; without checks."""
         made = copy.copy(self)
         made.parameter = parameter
         return made
 
     @property
     def interior(self) -> bool:
-        """Whether every outcome has a positive probability, as unbiased estimators need."""
+        """Whether every outcome has a positive probability; unbiased estimators require it."""
         theta = self.parameter.detach()
         return self.on_logits or bool(((theta > 0) & (theta < 1)).all())
 
 
 def clamped(probs: Tensor) -> Tensor:
-    """Within [0, 1], with the derivatives of `probs` itself."""
+    """Clamp to [0, 1], with the derivatives of `probs` itself."""
     return probs + (probs.clamp(0, 1) - probs).detach()
 
 
 def entropy_of(probs: Tensor) -> Tensor:
-    """-p log p, entry by entry, 0 with slope 0 at p = 0."""
+    """Compute -p log p of each entry; at p = 0 the value and the derivative are 0."""
     positive = probs > 0
     return torch.where(positive, -probs * torch.where(positive, probs, 1.0).log(), 0.0)
 
@@ -98,7 +99,7 @@ def entropy_of(probs: Tensor) -> Tensor:
 def uniform_like(
     theta: Tensor, n_draws: int | None, shape: torch.Size, generator: torch.Generator | None
 ) -> Tensor:
-    """float64 uniforms in [0, 1) on the device of `theta`, `shape` behind `n_draws` if given."""
+    """Draw float64 uniforms in [0, 1) on the device of `theta`, `shape` or `(n_draws, *shape)`."""
     if n_draws is not None and n_draws < 1:
         raise ValueError(f"n_draws must be at least 1, or None for a single draw, got {n_draws}")
     full = shape if n_draws is None else (n_draws, *shape)

@@ -14,19 +14,19 @@ from lds.discrete.checks import NEAREST, check_logits, check_parameter, outside
 class Bernoulli(AbstractDiscrete):
     """z_i ∈ {0, 1} with P(z_i = 1) = θ_i, independent.
 
-    A symmetric one has one variable for each {i, j}, loops i = j included, mirrored in z: the mean
-    of θ_ij and θ_ji is its parameter, so that gradients and projections stay symmetric. Its
-    `log_prob` and `entropy` stand at i <= j, with 0 below the diagonal.
+    A symmetric Bernoulli has one variable for each {i, j}, loops i = j included, and z_ij = z_ji.
+    Its probability is the mean of θ_ij and θ_ji, so that gradients and projections stay symmetric.
+    `log_prob` and `entropy` have its value at i <= j, and 0 below the diagonal.
 
     Arguments:
-        probs: θ, floating point of any shape, in [0, 1]; clamped where outside by no more than
-            rounding, 4 eps of float32 or of a coarser dtype (`checks.ROUNDING`).
-        symmetric: mirror the last two dimensions, which must be equal.
+        probs: θ, floating point of any shape, in [0, 1]. Entries outside by no more than rounding,
+            4 eps of float32 or of a coarser dtype (`checks.ROUNDING`), are clamped.
+        symmetric: whether the last two dimensions, which must be equal, are mirrored.
 
     Raises:
         TypeError: `probs` is not a floating point tensor.
-        ValueError: a probability is NaN or outside [0, 1], or `probs` is not square where
-            `symmetric`.
+        ValueError: a probability is NaN or outside [0, 1], or `symmetric` is true and `probs` is
+            not square.
 
     Examples:
         >>> import torch
@@ -43,11 +43,11 @@ class Bernoulli(AbstractDiscrete):
 
     @classmethod
     def from_logits(cls, logits: Tensor, *, symmetric: bool = False) -> Self:
-        """With θ_i = σ(logits_i); gradients are by the logits.
+        """Make one with P(z_i = 1) = σ(logits_i); gradients are by the logits.
 
         Raises:
             TypeError: `logits` is not a floating point tensor.
-            ValueError: a logit is not finite, or they are not square where `symmetric`.
+            ValueError: a logit is not finite, or `symmetric` is true and they are not square.
         """
         check_logits(logits)
         made = cls.__new__(cls)
@@ -87,47 +87,48 @@ class Bernoulli(AbstractDiscrete):
     def draw(
         self, n_draws: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draws of 0.0 and 1.0: `(n_draws, *parameter.shape)`, or its shape."""
+        """Draw 0.0 and 1.0: `(n_draws, *parameter.shape)`, or the shape of the parameter."""
         return self.at_uniform(self.uniform(n_draws, generator=generator))
 
     def uniform(
         self, n_draws: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """The float64 uniforms ε of `n_draws` draws, mirrored if symmetric."""
+        """Draw the float64 uniforms ε of `n_draws` draws, mirrored if symmetric."""
         u = uniform_like(self.parameter, n_draws, self.parameter.shape, generator)
         return u.triu() + u.triu(1).mT if self.symmetric else u
 
     def at_uniform(self, uniform: Tensor) -> Tensor:
-        """The draw 1[ε < θ] that uniforms ε stand for (Appendix D, footnote 1)."""
+        """Return the draw 1[ε < θ] for uniforms ε (Appendix D, footnote 1)."""
         return (uniform < self.probs.detach()).to(self.parameter.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of P(1) where z = 1, of P(0) where z = 0, in nats; same shape as `value`."""
+        """Compute log P(z_i = value_i) in nats, in the shape of `value`."""
         one, theta = value > 0.5, self._theta
         if self.on_logits:
             logs = logsigmoid(torch.where(one, theta, -theta))
         else:
-            # Each logarithm meets 1 where the other counts: at θ = 0 or 1 its slope would be 0 · ∞.
+            # Where a logarithm is not used its argument is 1: at θ = 0 or 1 its derivative would
+            # be 0 · ∞.
             logs = torch.where(one, theta, 1.0).log() + torch.log1p(-torch.where(one, 0.0, theta))
         return logs.triu() if self.symmetric else logs
 
     def entropy(self) -> Tensor:
-        """-θ log θ - (1-θ) log(1-θ), in the shape of θ."""
+        """Compute -θ log θ - (1-θ) log(1-θ), in the shape of θ."""
         theta = self._theta
         if self.on_logits:
             one, zero = theta.sigmoid(), (-theta).sigmoid()
-            values = one * softplus(-theta) + zero * softplus(theta)  # no difference of large terms
+            values = one * softplus(-theta) + zero * softplus(theta)  # without cancellation
         else:
             values = entropy_of(theta) + entropy_of(1 - theta)
         return values.triu() if self.symmetric else values
 
     def project(self, parameter: Tensor) -> Tensor:
-        """Onto the box [0, 1], and onto symmetric ones if symmetric."""
+        """Project onto [0, 1], and onto symmetric matrices if symmetric."""
         if self.symmetric:
             parameter = (parameter + parameter.mT) / 2
         return parameter if self.on_logits else box(parameter)
 
     def at(self, parameter: Tensor) -> Self:
-        """The same distribution with another θ."""
+        """Make the same distribution with another θ."""
         make = type(self).from_logits if self.on_logits else type(self)
         return make(parameter, symmetric=self.symmetric)

@@ -1,4 +1,4 @@
-"""One of k."""
+"""A choice of one of k."""
 
 from typing import Self
 
@@ -9,7 +9,7 @@ from lds._projections import simplex
 from lds.discrete.base import AbstractDiscrete, clamped, entropy_of, uniform_like
 from lds.discrete.checks import check_logits, check_parameter, check_sums, outside
 
-_TOLERANCE = 1e-4  # of sums: well above float32 rounding after a projection, below a mistake
+_TOLERANCE = 1e-4  # of sums: well above float32 rounding after a projection
 _REQUIREMENT = "be 0 or more and sum to 1 in the last dimension"
 _WAY_OUT = "lds.bilevel.projections.simplex() gives the nearest that do"
 
@@ -17,15 +17,16 @@ _WAY_OUT = "lds.bilevel.projections.simplex() gives the nearest that do"
 class Categorical(AbstractDiscrete):
     """z one-hot in the last dimension with P(z = e_i) = θ_i; other dimensions are independent.
 
-    Derivatives are those of θ / Σθ: they have no part along θ, where the simplex has no room.
+    Derivatives are those of θ / Σθ, which are 0 in the direction of θ: the simplex does not extend
+    in it.
 
     Arguments:
-        probs: θ, floating point `(..., k)`, in [0, 1], summing to 1 in the last dimension; up to
-            rounding, 4 eps of float32 or of a coarser dtype (`checks.ROUNDING`), sums to 1e-4.
+        probs: θ, floating point `(..., k)`, in [0, 1] up to rounding, 4 eps of float32 or of a
+            coarser dtype (`checks.ROUNDING`); sums to 1 in the last dimension up to 1e-4.
 
     Raises:
         TypeError: `probs` is not a floating point tensor.
-        ValueError: a probability is NaN or negative, a sum is not 1, or there is no choice.
+        ValueError: a probability is NaN or negative, a sum is not 1, or k is 0.
 
     Examples:
         >>> import torch
@@ -44,11 +45,11 @@ class Categorical(AbstractDiscrete):
 
     @classmethod
     def from_logits(cls, logits: Tensor) -> Self:
-        """With θ = softmax(logits) in the last dimension; gradients are by the logits.
+        """Make one with probabilities softmax(logits), last dimension; gradients are by the logits.
 
         Raises:
             TypeError: `logits` is not a floating point tensor.
-            ValueError: a logit is not finite, or there is no choice.
+            ValueError: a logit is not finite, or k is 0.
         """
         check_logits(logits)
         _check_choices("logits", logits)
@@ -80,38 +81,38 @@ class Categorical(AbstractDiscrete):
     def draw(
         self, n_draws: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """One-hot draws of 0.0 and 1.0: `(n_draws, *parameter.shape)`, or its shape."""
+        """Draw one-hot vectors: `(n_draws, *parameter.shape)`, or the shape of the parameter."""
         theta = self.probs.detach()
         cumulative = theta.double().cumsum(-1)
         total = cumulative[..., -1:]
         uniform = uniform_like(theta, n_draws, theta.shape[:-1], generator).unsqueeze(-1)
-        # Strictly below the total, so that what is found has a positive probability.
+        # Strictly below the total, so that the drawn outcome has a positive probability.
         target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
         return _one_hot((cumulative <= target).sum(-1, keepdim=True), theta)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of θ_i where z = e_i, in nats; one number a one-hot vector."""
+        """Compute log P(z = value) in nats, one number for each one-hot vector."""
         one, theta = value > 0.5, self._theta
         if self.on_logits:
             return torch.where(one, theta.log_softmax(-1), 0.0).sum(-1)
-        # Summed before the logarithm: a logarithm of an outcome of probability 0 has no slope.
+        # Sum first: the logarithm of an outcome of probability 0 has no derivative.
         return torch.where(one, theta, 0.0).sum(-1).log() - theta.sum(-1).log()
 
     def entropy(self) -> Tensor:
-        """-Σ θ log θ; the shape of θ without its last dimension."""
+        """Compute -Σ θ log θ, in the shape of θ without its last dimension."""
         return entropy_of(self.probs).sum(-1)
 
     def project(self, parameter: Tensor) -> Tensor:
-        """Onto the simplex, by sorting."""
+        """Project onto the simplex, by sorting."""
         return parameter if self.on_logits else simplex(parameter)
 
     def at(self, parameter: Tensor) -> Self:
-        """The same distribution with another θ."""
+        """Make the same distribution with another θ."""
         return type(self).from_logits(parameter) if self.on_logits else type(self)(parameter)
 
     @property
     def interior(self) -> bool:
-        """Whether every choice has a positive probability (a single one has 1)."""
+        """Whether every choice has a positive probability."""
         return self.on_logits or bool((self.parameter.detach() > 0).all())
 
 

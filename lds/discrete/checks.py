@@ -1,4 +1,4 @@
-"""What distributions and estimators ask of their input, and of numbers that a dtype cannot hold."""
+"""Checks of the input of distributions and estimators, and of numbers that overflow a dtype."""
 
 import math
 from collections.abc import Callable
@@ -11,21 +11,23 @@ from lds.discrete.base import AbstractDiscrete
 
 Distribution = TypeVar("Distribution", bound=AbstractDiscrete)
 Values = Callable[[Tensor], Tensor]
-"""h: draws `(n_draws, *shape)` to one value each, `(n_draws,)`."""
+"""h, a function from draws `(n_draws, *shape)` to their values `(n_draws,)`."""
 
 NEAREST = "probs.clamp(0, 1) gives the nearest that do"
+"""Advice in the message on probabilities outside [0, 1]."""
 
 ROUNDING = 4
-"""How far rounding may take probabilities out of their range, in eps of their dtype, at least
-float32's, as a float64 tensor may come from float32: 4.8e-7 for float32 and float64, 3.9e-3 for
-float16, 3.1e-2 for bfloat16. Such probabilities are clamped; derivatives by them are untouched."""
+"""Largest distance of probabilities from [0, 1], in eps of their dtype, that counts as rounding.
+The eps is at least that of float32, as a float64 tensor may come from float32: 4.8e-7 for float32
+and float64, 3.9e-3 for float16, 3.1e-2 for bfloat16. Such probabilities are clamped; derivatives by
+them are unchanged."""
 
 TEMPERATURES = (1e-100, 1e100)
-"""Between these the square of a temperature and of its inverse are float64 numbers."""
+"""Range of temperatures: their squares and the squares of their inverses are float64 numbers."""
 
 
 def rounding(dtype: torch.dtype) -> float:
-    """`ROUNDING` as a number."""
+    """Return `ROUNDING` times the eps of a dtype, at least float32's."""
     return ROUNDING * max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
 
 
@@ -47,7 +49,7 @@ def check_logits(logits: Tensor) -> None:
 
 
 def outside(probs: Tensor, requirement: str, way_out: str) -> bool:
-    """Whether a probability lies outside [0, 1] by rounding.
+    """Return whether a probability lies outside [0, 1] by rounding.
 
     Raises:
         ValueError: one lies outside by more than `ROUNDING`, or is NaN.
@@ -75,7 +77,7 @@ def check_sums(
 
 
 def first(values: Tensor, wrong: Tensor) -> str:
-    """The first wrong value in full, its index, and how many more there are."""
+    """Describe the first wrong value, its index, and the number of further ones."""
     index = tuple(wrong.nonzero()[0].tolist())
     place = index[0] if len(index) == 1 else index
     text = f"{values.detach()[index].item()!r}" + (f" at index {place}" if index else "")
@@ -93,10 +95,10 @@ def check_interior(name: str, distribution: AbstractDiscrete) -> None:
 
 
 def check_temperature(temperature: float | Tensor, device: torch.device) -> Tensor:
-    """The temperature in float64, differentiable where it is a tensor with history.
+    """Convert a temperature to float64; a tensor keeps its gradient history.
 
     Raises:
-        ValueError: it is no single number, or outside `TEMPERATURES`.
+        ValueError: it is not a single number, or outside `TEMPERATURES`.
     """
     low, high = TEMPERATURES
     message = (
@@ -115,15 +117,18 @@ def check_temperature(temperature: float | Tensor, device: torch.device) -> Tens
 def check_slope(
     name: str, distribution: AbstractDiscrete, by_logit: float, variance: Tensor, way_out: str
 ) -> None:
-    """Raise unless the steepest derivative of a draw by θ is a number of the dtype of θ.
+    """Raise unless the dtype of θ can hold the largest derivative of a draw by θ.
 
     Arguments:
         name: of the estimator.
         distribution: P_θ; every outcome has a positive probability.
-        by_logit: the steepest derivative by a logit.
-        variance: the derivative of each probability by its logit, by which one divides if θ are
-            probabilities.
-        way_out: besides a wider dtype.
+        by_logit: the largest derivative by a logit.
+        variance: the derivative of each probability by its logit. The derivative by a probability
+            is that by its logit divided by this.
+        way_out: advice in the message, besides a wider dtype.
+
+    Raises:
+        ValueError: it cannot.
     """
     theta, steepest = distribution.parameter, by_logit
     if not distribution.on_logits and theta.numel():
@@ -139,17 +144,17 @@ def check_slope(
 
 
 def wide(distribution: Distribution) -> Distribution:
-    """The distribution with a new leaf as its θ: float32 or wider, to sum gradients in."""
+    """Copy a distribution with a new leaf θ in float32 or wider, to accumulate gradients in."""
     theta = distribution.parameter.detach()
     made = theta.to(torch.promote_types(theta.dtype, torch.float32), copy=True)
     return distribution.with_parameter(made.requires_grad_())
 
 
 def narrow(name: str, gradient: Tensor, dtype: torch.dtype) -> Tensor:
-    """The gradient in the dtype of θ.
+    """Convert a gradient to the dtype of θ.
 
     Raises:
-        ArithmeticError: the dtype cannot hold it.
+        ArithmeticError: it overflows.
     """
     found = gradient.to(dtype)
     if not bool(found.isfinite().all()):
@@ -162,10 +167,10 @@ def narrow(name: str, gradient: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def values_of(h: Values, z: Tensor, dtype: torch.dtype, name: str = "h") -> Tensor:
-    """The values of h at draws, in `dtype` or their own if wider, with their history.
+    """Evaluate h at draws; the values have `dtype`, or their own if wider, and their history.
 
     Raises:
-        ValueError: h returns another shape, or a value that is not finite.
+        ValueError: h returns a wrong shape, or a value that is not finite.
     """
     values = h(z)
     if not isinstance(values, Tensor) or values.shape != z.shape[:1]:
@@ -183,7 +188,7 @@ def values_of(h: Values, z: Tensor, dtype: torch.dtype, name: str = "h") -> Tens
 
 
 def unfit(name: str, distribution: object, wanted: str) -> TypeError:
-    """That an estimator does not take such a distribution."""
+    """Make the error for a distribution that an estimator does not support."""
     return TypeError(
         f"{name} needs {wanted}, got {type(distribution).__name__}; "
         "straight_through and score_function take every distribution"

@@ -1,9 +1,9 @@
 """Gradients through a draw: ∇_θ E[h(z)], z ~ P_θ, θ the parameter of the distribution.
 
-Two kinds. `straight_through`, `reinmax` and `gumbel_softmax` return a draw to be used inside h,
-which is then differentiated as any other function: they need ∇h, work inside a dynamics, and go
-with every hypergradient method. `score_function` and `disarm` call h and return the gradient: they
-need values of h only, so that h may be a whole inner training without any derivative.
+There are two kinds. `straight_through`, `reinmax` and `gumbel_softmax` return a draw; the caller
+evaluates h at it and differentiates as usual. They need ∇h, and work inside a dynamics and with
+every hypergradient method. `score_function` and `disarm` call h and return the gradient. They need
+only values of h, so h may be a whole inner training that has no derivative.
 """
 
 import torch
@@ -27,12 +27,12 @@ from lds.discrete.checks import (
 def straight_through(
     distribution: AbstractDiscrete, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """A draw with the gradient of the mean: ∂z/∂θ := ∂E[z]/∂θ, the identity on probabilities.
+    """Draw z with the gradient of its mean: ∂z/∂θ := ∂E[z]/∂θ, the identity on probabilities.
 
-    Exact in expectation where h is linear in each variable (products of distinct ones included);
-    biased elsewhere, as on (az - b)²/2 (Appendix D). A KSubset's variables depend on each other:
-    exact where h is linear in all of z. One evaluation of h and its gradient an estimate, at
-    outcomes only: h need not be defined between them.
+    The estimate is exact in expectation where h is linear in each variable (products of distinct
+    variables included), and biased elsewhere, as for (az - b)²/2 (Appendix D). The variables of a
+    KSubset depend on each other; there it is exact where h is linear in z as a whole. An estimate
+    costs one evaluation of h and its gradient, at an outcome: h need not be defined elsewhere.
 
     References:
         Bengio, Léonard and Courville, 2013, https://arxiv.org/abs/1308.3432
@@ -41,23 +41,23 @@ def straight_through(
 
     Arguments:
         distribution: P_θ.
-        generator: source of randomness; None is torch's own, which the bilevel core seeds anew
-            around every step.
+        generator: source of randomness; None is torch's own, which the bilevel core seeds for
+            every step.
 
     Returns:
-        z, in the shape and dtype of θ, differentiable as often as asked.
+        z, in the shape and dtype of θ, with derivatives of every order.
     """
     return with_slope(distribution.draw(generator=generator), distribution.mean)
 
 
 def reinmax(distribution: AbstractDiscrete, *, generator: torch.Generator | None = None) -> Tensor:
-    """A draw whose gradient is straight-through's, corrected to second order.
+    """Draw z with the straight-through gradient corrected to second order.
 
-    Averages ∇h at both ends of each change of a variable (Heun's rule) instead of taking one:
-    exact in expectation where h is at most quadratic in each variable, given the others, and every
-    outcome has a positive probability; biased elsewhere, at 0 and 1 included. On Bernoulli
-    probabilities it is ∂z/∂θ := 1 / (2 P(z)). One evaluation of h and its gradient an estimate, at
-    outcomes only.
+    The correction averages ∇h over both ends of each change of a variable (Heun's rule). The
+    estimate is exact in expectation where h is at most quadratic in each variable, given the
+    others, and every outcome has a positive probability; it is biased elsewhere, also at
+    probabilities of 0 and 1. On Bernoulli probabilities it is ∂z/∂θ := 1 / (2 P(z)). An estimate
+    costs one evaluation of h and its gradient, at an outcome.
 
     References:
         Liu et al., 2023, Algorithm 2, https://arxiv.org/abs/2304.08612
@@ -70,8 +70,8 @@ def reinmax(distribution: AbstractDiscrete, *, generator: torch.Generator | None
         z, in the shape and dtype of θ; first derivatives only.
 
     Raises:
-        TypeError: another distribution.
-        ArithmeticError: what was drawn is so unlikely that 1 / P(z) overflows the dtype of θ.
+        TypeError: the distribution is neither.
+        ArithmeticError: P(z) is so small that 1 / P(z) overflows the dtype of θ.
     """
     z, probs = distribution.draw(generator=generator), distribution.probs
     if isinstance(distribution, Bernoulli):
@@ -80,8 +80,8 @@ def reinmax(distribution: AbstractDiscrete, *, generator: torch.Generator | None
         return with_slope(z, probs / (2 * chance))
     if not isinstance(distribution, Categorical):
         raise unfit("reinmax", distribution, "a Bernoulli or a Categorical")
-    # 2 ∂softmax(log π1) - ½ ∂softmax(log π), π1 = (z + π) / 2, by the logarithms of π; as
-    # ∂ log π = ∂π / π, ratios π1 / π stay finite where an outcome that is not drawn has π = 0.
+    # 2 ∂softmax(log π1) - ½ ∂softmax(log π), with π1 = (z + π) / 2, by log π. As ∂ log π = ∂π / π,
+    # the ratio π1 / π stays finite where an outcome that was not drawn has π = 0.
     pi = probs.detach()
     pi1 = (z + pi) / 2
     ratio = 0.5 + torch.where(z > 0.5, 0.5 / torch.where(z > 0.5, pi, 1.0).double(), 0.0)
@@ -99,13 +99,13 @@ def gumbel_softmax(
     hard: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A draw relaxed to softmax((log θ + Gumbel noise) / temperature), σ(...) for a Bernoulli.
+    """Draw a relaxation softmax((log θ + Gumbel noise) / temperature), or σ(...) for a Bernoulli.
 
-    Soft: h must be defined *inside* the hypercube; the gradient is exact for the relaxed E[h],
-    which differs from the discrete one (less as the temperature falls, at a growing variance).
-    Hard: the value is a discrete draw from P_θ itself, only the gradient is the relaxed one's; h is
-    evaluated at outcomes only, and the gradient is biased even where h is linear. One evaluation of
-    h and its gradient an estimate.
+    Soft: h must be defined *inside* the hypercube. The gradient is exact for the relaxed E[h]; the
+    difference to the discrete E[h] falls with the temperature, while the variance grows.
+    Hard: the value is a discrete draw from P_θ, and the gradient is that of the relaxation. h is
+    evaluated at outcomes only, and the gradient is biased even where h is linear.
+    An estimate costs one evaluation of h and its gradient.
 
     References:
         Jang, Gu and Poole, 2017, https://arxiv.org/abs/1611.01144
@@ -113,19 +113,19 @@ def gumbel_softmax(
 
     Arguments:
         distribution: a Bernoulli or a Categorical; on probabilities, strictly between 0 and 1.
-        temperature: positive, 1e-100 to 1e100; a tensor of shape () is a hyperparameter and gets a
-            gradient.
-        hard: whether the value is rounded to an outcome.
+        temperature: positive, 1e-100 to 1e100; a tensor of shape () gets a gradient, as a
+            hyperparameter.
+        hard: whether the value is an outcome.
         generator: as for `straight_through`.
 
     Returns:
-        Values in the shape and dtype of θ: in (0, 1) before rounding to it, or 0 and 1 if `hard`.
+        Values in the shape and dtype of θ: in (0, 1) up to rounding, or 0 and 1 if `hard`.
 
     Raises:
-        TypeError: another distribution.
+        TypeError: the distribution is neither.
         ValueError: the temperature is not positive, a probability is 0 or 1, or derivatives may
-            overflow the dtype of θ: at most 1 / (4 temperature) by a logit, and that over p (1-p)
-            by a probability.
+            overflow the dtype of θ. They are at most 1 / (4 temperature) by a logit, and that
+            divided by p (1-p) by a probability.
 
     Examples:
         >>> import torch
@@ -144,7 +144,7 @@ def gumbel_softmax(
     check_slope(
         "gumbel_softmax", distribution, steepest, variance(distribution), "a higher temperature"
     )
-    # In float64: beside a large logit the noise, and with it the draw, is lost to rounding.
+    # In float64: rounding of a large logit in less precision would lose the noise, hence the draw.
     logits, inverse = distribution.with_parameter(theta.double()).logits, level.reciprocal()
     if isinstance(distribution, Bernoulli):
         uniform = distribution.uniform(generator=generator)
@@ -167,11 +167,11 @@ def score_function(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """∇_θ E[h(z)] from values of h alone: the mean of (h(z_s) - b_s) ∇_θ log P_θ(z_s).
+    """Estimate ∇_θ E[h(z)] as the mean of (h(z_s) - b_s) ∇_θ log P_θ(z_s), from values of h alone.
 
-    b_s is the mean of h over the other draws, which leaves the estimate without bias and takes most
-    of its variance. Exact in expectation where every outcome has a positive probability.
-    `n_draws` evaluations of h an estimate, at outcomes only, no derivative of it.
+    The baseline b_s is the mean of h over the other draws: it adds no bias and removes most of the
+    variance. The estimate is exact in expectation where every outcome has a positive probability.
+    It costs `n_draws` evaluations of h, at outcomes, and no derivative of h.
 
     References:
         Williams, 1992; Kool, van Hoof and Welling, 2019,
@@ -180,16 +180,16 @@ def score_function(
 
     Arguments:
         distribution: P_θ; on probabilities, strictly between 0 and 1.
-        h: draws `(n_draws, *shape)` to values `(n_draws,)`; any function, an inner training say.
+        h: draws `(n_draws, *shape)` to values `(n_draws,)`; any function, such as a training.
         n_draws: S >= 2.
         generator: source of randomness; None is torch's own.
 
     Returns:
-        The gradient, in the shape and dtype of θ, without history.
+        The gradient, in the shape and dtype of θ, without gradient history.
 
     Raises:
         ValueError: `n_draws` is below 2, a probability is 0 or 1 (an outcome that is never drawn
-            leaves no trace), or h returns another shape or a value that is not finite.
+            does not enter the estimate), or h returns a wrong shape or a value that is not finite.
         ArithmeticError: the gradient overflows the dtype of θ.
     """
     if n_draws < 2:
@@ -216,12 +216,12 @@ def disarm(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """∇_θ E[h(z)] of Bernoulli variables from pairs of antithetic draws (DisARM, also named U2G).
+    """Estimate ∇_θ E[h(z)] of Bernoulli variables from antithetic draws (DisARM, also named U2G).
 
-    With z = 1[1 - ε < p] and z' = 1[ε < p], a pair gives by the logit of each p
-    ½ (h(z) - h(z')) (-1)^z' 1[z ≠ z'] max(p, 1-p). Exact in expectation where 0 < p < 1, of lower
-    variance than the score function at as many evaluations. Two evaluations of h a pair, at
-    outcomes only, no derivative of it.
+    A pair of draws is z = 1[1 - ε < p] and z' = 1[ε < p]. Its estimate of the derivative by the
+    logit of each p is ½ (h(z) - h(z')) (-1)^z' 1[z ≠ z'] max(p, 1-p). It is exact in expectation
+    where 0 < p < 1, and has less variance than the score function at the same number of
+    evaluations. A pair costs two evaluations of h, at outcomes, and no derivative of h.
 
     References:
         Dong, Mnih and Tucker, 2020, eq. 7, https://arxiv.org/abs/2006.10680
@@ -234,11 +234,11 @@ def disarm(
         generator: source of randomness; None is torch's own.
 
     Returns:
-        The gradient, in the shape and dtype of θ, without history.
+        The gradient, in the shape and dtype of θ, without gradient history.
 
     Raises:
-        TypeError: another distribution.
-        ValueError: `n_draws` is below 1, a probability is 0 or 1, or h returns another shape or a
+        TypeError: the distribution is not a Bernoulli.
+        ValueError: `n_draws` is below 1, a probability is 0 or 1, or h returns a wrong shape or a
             value that is not finite.
         ArithmeticError: the gradient overflows the dtype of θ.
     """
@@ -256,18 +256,18 @@ def disarm(
         p = logits.detach().sigmoid()
         sign = (1 - 2 * other) * (z != other) * torch.maximum(p, 1 - p)
         by_logit = torch.tensordot(change, sign, 1)
-        if distribution.symmetric:  # one variable a pair
+        if distribution.symmetric:  # one variable for each pair
             by_logit = by_logit.triu()
         (grad,) = torch.autograd.grad(logits, theta, by_logit)
     return narrow("disarm", grad, z.dtype)
 
 
 def variance(distribution: Bernoulli | Categorical) -> Tensor:
-    """The derivative of each probability by its logit, or by its logarithm for a Categorical."""
+    """Return the derivative of each probability by its logit; Categorical: by its logarithm."""
     p = distribution.probs.detach().double()
     return p * (1 - p) if isinstance(distribution, Bernoulli) else p
 
 
 def with_slope(value: Tensor, surrogate: Tensor) -> Tensor:
-    """`value`, exactly, with the derivatives of `surrogate` in every mode of differentiation."""
+    """Return `value` with the derivatives of `surrogate`, in every mode of differentiation."""
     return value + (surrogate - surrogate.detach())

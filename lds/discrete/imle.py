@@ -1,4 +1,4 @@
-"""Gradients by comparing a draw with the one after a step against ∇h."""
+"""Implicit maximum likelihood estimation (I-MLE): gradients from two perturbed maximisations."""
 
 from typing import Any
 
@@ -18,19 +18,20 @@ def imle(
     step: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A draw whose gradient compares it with the draw that a step against ∇h would have made.
+    """Draw z with a gradient that compares it with the draw after a step of the logits against ∇h.
 
-    z = MAP(logits + noise), and its gradient by the logits is
-    (z - MAP(logits + noise - step ∇h(z))) / step. Both meet the same noise, so that the gradient is
-    0 but where the step changes the outcome. Biased: for a Bernoulli on logits l, given the others
-    and with g_1 and g_0 the derivative of h by a variable at 1 and 0, its mean is
-    (σ(l) - σ(l - step g_1))⁺ / step - (σ(l - step g_0) - σ(l))⁺ / step. As the step falls to 0 it
-    goes to σ'(l) (g_1⁺ - (-g_0)⁺), which is exact where h is linear in each variable, and its
-    deviation grows as 1 / √step. A long step bounds every entry by 1 / step, whatever ∇h.
+    The draw is z = MAP(logits + noise), and the gradient by the logits is
+    (z - MAP(logits + noise - step ∇h(z))) / step. The noise is the same in both, so the gradient is
+    0 except where the step changes the outcome.
 
-    One evaluation of h and its gradient an estimate, at outcomes only. It depends on ∇h otherwise
-    than linearly: the scale of h counts, and only `backward` knows it, so that forward-mode methods
-    refuse it.
+    The estimate is biased. Take a Bernoulli on logits l, the other variables given, and let g_1 and
+    g_0 be the derivative of h by a variable at 1 and at 0. The mean of the estimate is
+    (σ(l) - σ(l - step g_1))⁺ / step - (σ(l - step g_0) - σ(l))⁺ / step. As the step falls to 0 the
+    mean tends to σ'(l) (g_1⁺ - (-g_0)⁺), which is exact where h is linear in each variable, and the
+    standard deviation grows as 1 / √step. Every entry is at most 1 / step, whatever ∇h.
+
+    An estimate costs one evaluation of h and its gradient, at an outcome. It is not linear in ∇h,
+    so it depends on the scale of h, and forward-mode methods, which do not have ∇h, refuse it.
 
     References:
         Niepert, Minervini and Franceschi, 2021, Algorithm 1, https://arxiv.org/abs/2106.01798
@@ -38,14 +39,14 @@ def imle(
     Arguments:
         distribution: a Bernoulli or a Categorical, whose noise (logistic, Gumbel) makes z a draw
             from P_θ; on probabilities, strictly between 0 and 1.
-        step: λ of the paper, positive; in units of logits over the derivative of h.
+        step: λ of the paper, positive, in logits per unit of ∇h.
         generator: as for `straight_through`.
 
     Returns:
-        z, in the shape and dtype of θ; first derivatives only, by reverse mode.
+        z, in the shape and dtype of θ, with first derivatives in reverse mode only.
 
     Raises:
-        TypeError: another distribution.
+        TypeError: the distribution is neither.
         ValueError: the step is not a positive finite number, a probability is 0 or 1, or the
             gradient may overflow the dtype of θ.
     """
@@ -66,7 +67,7 @@ def imle(
         noise = -(-uniform.clamp(min=1e-300).log()).log()
     symmetric = isinstance(distribution, Bernoulli) and distribution.symmetric
     choose = _positive if isinstance(distribution, Bernoulli) else _largest
-    z: Tensor = _Compared.apply(logits, noise, step, choose, symmetric)  # type: ignore[no-untyped-call]
+    z: Tensor = _PerturbedChoice.apply(logits, noise, step, choose, symmetric)  # type: ignore[no-untyped-call]
     return z.to(theta.dtype)
 
 
@@ -78,8 +79,8 @@ def _largest(x: Tensor) -> Tensor:
     return torch.zeros_like(x).scatter_(-1, x.argmax(-1, keepdim=True), 1.0)
 
 
-class _Compared(torch.autograd.Function):
-    """The draw of perturbed logits, and its gradient by a second one."""
+class _PerturbedChoice(torch.autograd.Function):
+    """The choice at perturbed logits; its gradient needs a second choice."""
 
     @staticmethod
     def forward(
@@ -98,10 +99,10 @@ class _Compared(torch.autograd.Function):
                 "function of that of h; use bilevel.Reverse, or another estimator"
             )
         (perturbed,), grad = ctx.saved_tensors, grads[0]
-        if ctx.symmetric:  # one variable a pair, met at two places
+        if ctx.symmetric:  # a variable has two entries
             grad = grad + grad.mT - torch.diag_embed(grad.diagonal(dim1=-2, dim2=-1))
         change = ctx.choose(perturbed) - ctx.choose(perturbed - ctx.step * grad)
-        slope = change / ctx.step + 0 * grad  # which keeps a NaN one
+        slope = change / ctx.step + 0 * grad  # 0 * grad keeps NaN
         if ctx.symmetric:
             slope = (slope + torch.diag_embed(slope.diagonal(dim1=-2, dim2=-1))) / 2
         return slope, None, None, None, None

@@ -1,4 +1,4 @@
-"""Exactly k of n: the conditional Bernoulli distribution."""
+"""A choice of exactly k of n: the conditional Bernoulli distribution."""
 
 from typing import Self
 
@@ -9,21 +9,22 @@ from lds._projections import capped_simplex
 from lds.discrete.base import AbstractDiscrete, clamped, uniform_like
 from lds.discrete.checks import check_logits, check_parameter, check_sums, outside
 
-_TOLERANCE = 1e-4  # of sums, relative to k: above float32 rounding, below a mistake
-_CERTAIN = 100.0  # a logit beside which e^-logit is nothing in float64
-_SOLVED = 1e-12  # of marginals
+_TOLERANCE = 1e-4  # of sums, relative to k: well above float32 rounding
+_CERTAIN = 100.0  # logit of a probability of 1: e^-logit is below float64 rounding
+_SOLVED = 1e-12  # largest error of solved marginals
 
 
 class KSubset(AbstractDiscrete):
     """z ∈ {0, 1}^n with Σ z_i = k and P(z) ∝ exp(Σ_i logits_i z_i): the conditional Bernoulli.
 
-    It is the law of n independent Bernoullis given that k of them are 1, and the one of largest
-    entropy among those with its marginals. Draws, log-probabilities, marginals and entropy are
-    exact: sums over all k-subsets by dynamic programming on log-scale, O(nk) in time and memory.
-    The gradient of the mean is the covariance of z, so straight-through with it is that of SIMPLE.
+    It is the distribution of n independent Bernoulli variables given that k of them are 1, and has
+    the largest entropy of all distributions with its marginals. Draws, log-probabilities, marginals
+    and entropy are exact: sums over all k-subsets by dynamic programming on logarithms, O(nk) in
+    time and memory. The gradient of the mean is the covariance of z, so `straight_through` is the
+    estimator SIMPLE.
 
-    By `from_probs` the parameter is the marginals themselves, on the capped simplex. Derivatives
-    are those within it: their entries sum to 0.
+    With `from_probs` the parameter is the marginals, on the capped simplex. Derivatives by them
+    stay within it: their entries sum to 0.
 
     References:
         Chen, Dempster and Liu, 1994, https://doi.org/10.1093/biomet/81.3.457
@@ -31,7 +32,7 @@ class KSubset(AbstractDiscrete):
 
     Arguments:
         logits: floating point `(..., n)`, finite; other dimensions are independent.
-        k: how many are 1, in 1 .. n.
+        k: the number of ones, from 1 to n.
 
     Raises:
         TypeError: `logits` is not a floating point tensor.
@@ -50,13 +51,12 @@ class KSubset(AbstractDiscrete):
 
     @classmethod
     def from_probs(cls, probs: Tensor, k: int) -> Self:
-        """With the marginals P(z_i = 1) = probs_i, in [0, 1] and summing to k; gradients by them.
+        """Make one with the marginals P(z_i = 1) = probs_i; gradients are by them.
 
-        Both up to rounding, 4 eps of float32 or of a coarser dtype (`checks.ROUNDING`), sums to
-        1e-4 of k.
-
-        The logits that have these marginals are found by a fixed-point iteration, to 1e-12. First
-        derivatives are exact (by the implicit function theorem), higher ones are not offered.
+        The marginals are in [0, 1] up to rounding, 4 eps of float32 or of a coarser dtype
+        (`checks.ROUNDING`), and sum to k up to 1e-4 of k. A fixed-point iteration finds the logits
+        with these marginals, to 1e-12. First derivatives are exact, by the implicit function
+        theorem; there are no higher ones.
 
         Raises:
             TypeError: `probs` is not a floating point tensor.
@@ -94,17 +94,18 @@ class KSubset(AbstractDiscrete):
 
     @property
     def mode(self) -> Tensor:
-        """1 at the k largest parameters."""
+        """A tensor that is 1 at the k largest parameters and 0 elsewhere."""
         theta = self.parameter.detach()
         return torch.zeros_like(theta).scatter_(-1, theta.topk(self.k).indices, 1.0)
 
     def draw(
         self, n_draws: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draws with k ones, `(n_draws, *parameter.shape)`, or its shape; O(n) small steps.
+        """Draw k ones each: `(n_draws, *parameter.shape)`, or the shape of the parameter.
 
-        Entry by entry: given r ones left to place, entry i is 1 with the share of the k-subsets
-        that have it.
+        Entries are drawn one after the other, in O(n) small steps. With r ones left to place, entry
+        i is 1 with the share of the r-subsets of entries i, ..., n-1 that contain it, weighted by
+        their probabilities.
         """
         theta = self.parameter
         logits = self._logits_without_history()
@@ -126,23 +127,23 @@ class KSubset(AbstractDiscrete):
         return torch.stack(drawn, -1).to(theta.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of P(z), in nats, -∞ unless k are 1; the shape of `value` without its last."""
+        """Compute log P(z) in nats, -∞ unless k are 1, in the shape of `value` without its last."""
         one, logits = value > 0.5, self._logits()
         logs = torch.where(one, logits, 0.0).sum(-1) - _log_sum(logits, self.k)
         return torch.where(one.sum(-1) == self.k, logs, -torch.inf).to(self.parameter.dtype)
 
     def entropy(self) -> Tensor:
-        """Of the whole subset; the shape of θ without its last dimension."""
+        """Compute the entropy of z as a whole, in the shape of θ without its last dimension."""
         logits = self._logits()
         values = _log_sum(logits, self.k) - (_marginals(logits, self.k) * logits).sum(-1)
         return values.to(self.parameter.dtype)
 
     def project(self, parameter: Tensor) -> Tensor:
-        """Onto the capped simplex {0 <= p_i <= 1, Σ p_i = k}, by sorting; logits stay."""
+        """Project onto the capped simplex {0 <= p_i <= 1, Σ p_i = k}, by sorting; logits stay."""
         return parameter if self.on_logits else capped_simplex(parameter, self.k)
 
     def at(self, parameter: Tensor) -> Self:
-        """The same distribution with another θ."""
+        """Make the same distribution with another θ."""
         make = type(self) if self.on_logits else type(self).from_probs
         return make(parameter, self.k)
 
@@ -154,7 +155,7 @@ class KSubset(AbstractDiscrete):
         return self._solved
 
     def _logits(self) -> Tensor:
-        """The logits in float64, differentiable in θ."""
+        """Return the logits in float64, differentiable in θ."""
         if self.on_logits:
             return self.parameter.double()
         logits = self._logits_without_history()
@@ -163,7 +164,7 @@ class KSubset(AbstractDiscrete):
 
 
 def _sums(logits: Tensor, k: int) -> list[Tensor]:
-    """Logarithms of e_j(exp logits_1, ..., exp logits_i), j = 0 .. min(i, k), for i = 0 .. n.
+    """Compute log e_j(exp logits_1, ..., exp logits_i), j = 0 .. min(i, k), for i = 0 .. n.
 
     e_j is the elementary symmetric polynomial, the sum over all j-subsets:
     e_j(first i) = e_j(first i-1) + exp(logits_i) e_{j-1}(first i-1).
@@ -173,14 +174,14 @@ def _sums(logits: Tensor, k: int) -> list[Tensor]:
         last = sums[-1]
         with_it = last + logit
         both = torch.logaddexp(last[..., 1:], with_it[..., :-1])
-        # Impossible sizes are left out: the slope of log(0 + 0) is not a number.
+        # Impossible sizes are left out: the derivative of log(0 + 0) is NaN.
         top = [with_it[..., -1:]] if last.shape[-1] <= k else []
         sums.append(torch.cat([last[..., :1], both, *top], -1))
     return sums
 
 
 def _pad(sums: list[Tensor], k: int) -> Tensor:
-    """`(..., n + 1, k + 1)`, -∞ at impossible sizes."""
+    """Stack to `(..., n + 1, k + 1)`, with -∞ at impossible sizes."""
     padded = [
         torch.nn.functional.pad(part, (0, k + 1 - part.shape[-1]), value=-torch.inf)
         for part in sums
@@ -189,12 +190,12 @@ def _pad(sums: list[Tensor], k: int) -> Tensor:
 
 
 def _log_sum(logits: Tensor, k: int) -> Tensor:
-    """The log of the sum over all k-subsets."""
+    """Return the logarithm of the sum over all k-subsets."""
     return _sums(logits, k)[-1][..., k]
 
 
 def _marginals(logits: Tensor, k: int) -> Tensor:
-    """P(z_i = 1): subsets of j before i, i itself, and k-1-j after i, over all k-subsets."""
+    """Compute P(z_i = 1): the share of k-subsets with i, j entries before it and k-1-j after it."""
     before = _sums(logits, k)
     after = _sums(logits.flip(-1), k)
     total = before[-1][..., k].unsqueeze(-1)
@@ -203,7 +204,7 @@ def _marginals(logits: Tensor, k: int) -> Tensor:
 
 
 def _solve(probs: Tensor, k: int) -> Tensor:
-    """The logits whose marginals are `probs`; ±_CERTAIN where these are 1 or 0."""
+    """Find the logits whose marginals are `probs`; ±_CERTAIN where these are 1 or 0."""
     p = capped_simplex(probs.double(), k)
     free = (p > _SOLVED) & (p < 1 - _SOLVED)
     odds = torch.where(free, p, 0.5).logit()
@@ -212,8 +213,8 @@ def _solve(probs: Tensor, k: int) -> Tensor:
         found = _marginals(logits, k)
         if bool(((found - p).abs() <= _SOLVED).all()):
             return logits
-        # In odds each marginal answers to its own logit with slope 1 and to the others with
-        # negative ones, so that eigenvalues lie about [1, 2]: two thirds of a step contract by 1/3.
+        # The derivative of the log-odds of a marginal by its own logit is 1, by other logits
+        # negative; eigenvalues lie about in [1, 2], so two thirds of a step contract by 1/3.
         step = odds - torch.where(free, found, 0.5).logit(eps=1e-15)
         logits = logits + torch.where(free, 2 / 3 * step, 0.0)
     raise ArithmeticError(
@@ -223,13 +224,14 @@ def _solve(probs: Tensor, k: int) -> Tensor:
 
 
 def _implicit(logits: Tensor, move: Tensor, k: int) -> Tensor:
-    """∂logits/∂marginals · move: the inverse of the covariance of z, across its null space."""
+    """Compute ∂logits/∂marginals · move, with the pseudo-inverse of the covariance of z."""
     n = logits.shape[-1]
     flat = logits.reshape(-1, n)
     jacobian = torch.func.vmap(torch.func.jacrev(lambda row: _marginals(row, k)))
     covariance: Tensor = jacobian(flat)
     free = (flat.abs() < _CERTAIN / 2).double()
-    # Moving all free logits alike moves no marginal: fill that direction, and the certain ones.
+    # Adding one number to all free logits changes no marginal. Fill this null direction, and those
+    # of the certain logits.
     weight = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-30)
     ones = free.unsqueeze(-1) * free.unsqueeze(-2) * weight[:, None, None]
     filled = covariance + ones + torch.diag_embed(1 - free)

@@ -1,7 +1,7 @@
-"""Permutations by Gumbel-Sinkhorn: orders and one-to-one matchings, relaxed and drawn.
+"""Random permutations by Gumbel-Sinkhorn, discrete or relaxed to doubly stochastic matrices.
 
-Three instances of the idea: the order of a list, which column of one table is which of another,
-which node of one graph is which of another. n rows of logits say how well row i goes with place j.
+Three instances of the idea: the order of a list; the matching of the columns of two tables; the
+matching of the nodes of two graphs. The logit at (i, j) is the score of assigning row i to place j.
 """
 
 import math
@@ -17,27 +17,27 @@ from lds.discrete.checks import check_logits, check_temperature
 from lds.discrete.gradient_estimators import with_slope
 
 TOLERANCE = 1e-9
-"""By how much sums of rows and columns of a relaxed permutation may differ from 1, in float64."""
+"""Largest difference of row and column sums of a relaxed permutation from 1, in float64."""
 
-_MOST = 200  # Newton steps; 10 are many
-_LENGTHS = (math.inf, 64.0, 16.0, 4.0, 1.0)  # of them, as exponentials are flat far off
-_DUAL = 1e-10  # above the rounding of the dual, which decides between lengths
-_RIDGE = 1e-13  # above the rounding of an eigenvalue in [0, 1], so that a null space does no harm
+_MAX_STEPS = 200  # of Newton's method; about 10 are usual
+_LENGTHS = (math.inf, 64.0, 16.0, 4.0, 1.0)  # limits of a Newton step, in logits, that are tried
+_DUAL_ROUNDING = 1e-10  # above the rounding of the dual, by which a length is chosen
+_RIDGE = 1e-13  # above the rounding of an eigenvalue in [0, 1]: makes a singular matrix invertible
 
 
 def matching(scores: Tensor) -> Tensor:
-    """The permutation matrix P of largest Σ_ij P_ij scores_ij, by scipy's assignment solver.
+    """Find the permutation matrix P of largest Σ_ij P_ij scores_ij, by scipy's assignment solver.
 
     Arguments:
         scores: floating point `(..., n, n)`, finite; other dimensions are independent.
 
     Returns:
-        0.0 and 1.0 in the shape and dtype of `scores`, without history; row i has its 1 in the
-        place of i. O(n³), on the CPU.
+        0.0 and 1.0 in the shape and dtype of `scores`, without gradient history; row i has its 1 in
+        the column assigned to it. The cost is O(n³), on the CPU.
 
     Raises:
         TypeError: `scores` is not a floating point tensor.
-        ValueError: they are not finite, or no square matrices.
+        ValueError: they are not finite, or not square matrices.
 
     Examples:
         >>> import torch
@@ -58,12 +58,12 @@ def matching(scores: Tensor) -> Tensor:
 
 
 def sinkhorn(logits: Tensor) -> Tensor:
-    """The doubly stochastic P = exp(logits + f 1ᵀ + 1 gᵀ), of largest entropy + Σ P logits.
+    """Compute the doubly stochastic P = exp(logits + f 1ᵀ + 1 gᵀ) of largest entropy + Σ P logits.
 
-    Row and column sums are 1 to `TOLERANCE` in float64, however large the logits: in the log
-    domain, from the potentials of the best permutation, by Newton steps, a sweep after each. The
-    gradient is by the implicit function theorem, so that no sweep is kept: O(n³) time and O(n²)
-    memory for a matrix.
+    Row and column sums are 1 to `TOLERANCE` in float64, however large the logits. The iteration
+    works on log P, starts from the potentials of the best permutation, and takes Newton steps, with
+    one Sinkhorn sweep after each. The gradient is that of the implicit function theorem, so no
+    sweep is stored. O(n³) time and O(n²) memory for each matrix.
 
     References:
         Sinkhorn, 1964; Cuturi, 2013, https://arxiv.org/abs/1306.0895; Newton's method: Brauer,
@@ -77,7 +77,7 @@ def sinkhorn(logits: Tensor) -> Tensor:
 
     Raises:
         TypeError: `logits` is not a floating point tensor.
-        ValueError: they are not finite, or no square matrices.
+        ValueError: they are not finite, or not square matrices.
 
     Warns:
         UserWarning: sums differ from 1 by more than `TOLERANCE`.
@@ -97,11 +97,11 @@ def gumbel_sinkhorn(
     noise: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A random permutation, relaxed to sinkhorn((logits + Gumbel noise) / temperature).
+    """Draw a random permutation relaxed to sinkhorn((logits + Gumbel noise) / temperature).
 
     Soft: h must be defined for doubly stochastic matrices; the gradient is exact for the relaxed
-    E[h]. Hard: the value is the permutation `matching(logits + noise)`, only the gradient is the
-    relaxed one's, and biased. One evaluation of h and its gradient an estimate.
+    E[h]. Hard: the value is the permutation `matching(logits + noise)`, and the gradient is that of
+    the relaxation, which is biased. An estimate costs one evaluation of h and its gradient.
 
     References:
         Mena, Belanger, Linderman and Snoek, 2018, §3 and §4, https://arxiv.org/abs/1802.08665
@@ -118,9 +118,9 @@ def gumbel_sinkhorn(
 
     Raises:
         TypeError: `logits` is not a floating point tensor.
-        ValueError: they are not finite, or no square matrices; the temperature or the noise is out
-            of range; or (logits + noise) / temperature is no float64 number, or its derivative
-            none of the dtype of `logits`.
+        ValueError: they are not finite, or not square matrices; the temperature or the noise is out
+            of range; (logits + noise) / temperature overflows float64; or its derivative overflows
+            the dtype of `logits`.
     """
     _check_square(logits)
     level = check_temperature(temperature, logits.device)
@@ -145,7 +145,7 @@ def gumbel_sinkhorn(
 
 
 class _Sinkhorn(torch.autograd.Function):
-    """Logits to P; ∂P is P times what rows and columns leave of the move of the logits."""
+    """P as a function of the logits, with the derivative of the implicit function theorem."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor) -> Tensor:
@@ -165,50 +165,51 @@ class _Sinkhorn(torch.autograd.Function):
 
 
 def _scaled(logits: Tensor) -> Tensor:
-    """P of float64 logits: from the potentials of the best permutation, by Newton's method.
+    """Compute P of float64 logits by Newton's method, from the potentials of the best permutation.
 
-    x is log P throughout.
+    x is log P.
     """
     x = _sweep(_centred(logits))
-    for _ in range(_MOST):
+    for _ in range(_MAX_STEPS):
         p = x.exp()
         rows = p.sum(-1, keepdim=True)
         error = float((rows - 1).abs().max())
-        # From rows that sum to r and columns that sum to 1, by the potentials of the columns.
+        # Rows sum to `rows`, columns to 1. The step is one of the columns' potentials.
         step = _solve(p / rows.sqrt(), p.mT @ (1 - 1 / rows)).mT
         longest = step.abs().amax(-1, keepdim=True)
         steps = [step * (limit / longest).clamp(max=1) for limit in _LENGTHS]
         x = _sweep(x + _best(x, torch.stack([*steps, torch.zeros_like(step)])))
-        if error <= TOLERANCE:  # before the step, whose error is about the square of that
+        if error <= TOLERANCE:  # of the P before the step; a step about squares it
             return x.exp()
     warnings.warn(
-        f"sinkhorn: sums of rows differ from 1 by {error:.1e} after {_MOST} steps; use a higher "
-        "temperature",
+        f"sinkhorn: sums of rows differ from 1 by {error:.1e} after {_MAX_STEPS} steps; "
+        "use a higher temperature",
         stacklevel=4,
     )
     return x.exp()
 
 
 def _best(x: Tensor, steps: Tensor) -> Tensor:
-    """The step g of largest Σ g - Σ log Σ exp(x + g), the concave dual; the first of equals."""
+    """Choose the step g of largest dual Σ g - Σ log Σ exp(x + g); of equal ones, the first."""
     dual = steps.sum((-2, -1)) - (x + steps).logsumexp(-1).sum(-1)
     order = torch.arange(len(steps), device=x.device).view(-1, *[1] * (dual.dim() - 1))
-    index = (dual - _DUAL * order).argmax(0, keepdim=True)[..., None, None]
+    index = (dual - _DUAL_ROUNDING * order).argmax(0, keepdim=True)[..., None, None]
     return steps.gather(0, index.expand(1, *steps.shape[1:])).squeeze(0)
 
 
 def _centred(logits: Tensor) -> Tensor:
-    """Add potentials f 1ᵀ + 1 gᵀ that leave 0 at the best permutation, and nothing above 0.
+    """Add potentials f 1ᵀ + 1 gᵀ after which the best permutation has entries 0, others at most 0.
 
-    Among such potentials they are an average, which leaves 0 only where a best permutation has its
-    ones. From others, at a low temperature, the error after k sweeps is about 1 / k.
+    Many potentials do so. These are an average of extreme ones, after which only entries of a best
+    permutation are 0. From other potentials, at a low temperature, the error after k sweeps is
+    about 1 / k.
     """
     n = logits.shape[-1]
     best = matching(logits).argmax(-1, keepdim=True)  # the place of each row
     columns = best.mT.expand(logits.shape)
     ordered = logits.gather(-1, columns)  # so that the best permutation is the diagonal
     cost = ordered - ordered.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
-    # Longest paths; around a circle they are at most 0, as nothing beats the best permutation.
+    # Longest paths. Cycles have length at most 0, as no permutation is better than the best one.
     longest = cost
     for k in range(n):
         longest = torch.maximum(longest, longest[..., :, k, None] + longest[..., None, k, :])
@@ -219,12 +220,12 @@ def _centred(logits: Tensor) -> Tensor:
 
 
 def _sweep(x: Tensor) -> Tensor:
-    """One of Sinkhorn's sweeps over log P: rows, then columns, made to sum to 1."""
+    """Apply one Sinkhorn sweep to log P: scale rows, then columns, to sum to 1."""
     return x.log_softmax(-1).log_softmax(-2)
 
 
 def _solve(p: Tensor, right: Tensor) -> Tensor:
-    """(I - PᵀP)⁺ right, across the constant vector, which moves nothing."""
+    """Compute (I - PᵀP)⁺ right; the constant vector spans the null space."""
     n = p.shape[-1]
     eye = torch.eye(n, dtype=p.dtype, device=p.device)
     found: Tensor = torch.linalg.solve((1 + _RIDGE) * eye - p.mT @ p + 1 / n, right)

@@ -1,4 +1,4 @@
-"""Unbiased gradients from values of h, with a relaxed h as control variate."""
+"""Unbiased gradients from values of h, with a relaxation as control variate (REBAR, RELAX)."""
 
 import torch
 from torch import Tensor
@@ -26,15 +26,15 @@ def rebar(
     temperature: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """∇_θ E[h(z)] of Bernoulli variables: the score function less what a relaxation explains.
+    """Estimate ∇_θ E[h(z)] of Bernoulli variables: score function with a relaxed control variate.
 
     With x = logit θ + logistic noise, z = 1[x > 0], x' another draw of x given z, and
-    c = control ∘ σ(· / temperature), a draw gives
+    c = control ∘ σ(· / temperature), the estimate from one draw is
     (h(z) - c(x')) ∇_θ log P_θ(z) + ∇_θ c(x) - ∇_θ c(x').
-    Exact in expectation where 0 < θ < 1, for every control and temperature; its variance is low
-    where c(x') is near h(z). REBAR has h itself for control (a scale of it included), RELAX any
-    differentiable function, so that h may be a black box. One evaluation of h at outcomes, two of
-    the control inside the hypercube with its derivative, a draw.
+    It is exact in expectation where 0 < θ < 1, for every control and temperature; its variance is
+    low where c(x') is close to h(z). In REBAR the control is h itself, or a multiple of it; in
+    RELAX it is any differentiable function, so that h may be a black box. A draw costs one
+    evaluation of h, at an outcome, and two of the control and its derivative, in the hypercube.
 
     References:
         Tucker, Mnih, Maddison, Lawson and Sohl-Dickstein, 2017, eq. 4 and Appendix A,
@@ -45,18 +45,19 @@ def rebar(
         distribution: a Bernoulli; on probabilities, strictly between 0 and 1.
         h: draws `(n_draws, *shape)` to values `(n_draws,)`.
         n_draws: S >= 1.
-        control: values in [0, 1] `(n_draws, *shape)` to one number each, differentiable; None is h.
-        temperature: positive, of the relaxation.
+        control: a differentiable function from `(n_draws, *shape)`, values in [0, 1], to
+            `(n_draws,)`; None is h.
+        temperature: of the relaxation, positive.
         generator: source of randomness; None is torch's own.
 
     Returns:
-        The gradient, in the shape and dtype of θ, without history.
+        The gradient, in the shape and dtype of θ, without gradient history.
 
     Raises:
-        TypeError: another distribution.
+        TypeError: the distribution is not a Bernoulli.
         ValueError: `n_draws` is below 1, the temperature is not positive, a probability is 0 or 1,
-            h or the control return another shape or a value that is not finite, or the control has
-            no derivative.
+            h or the control returns a wrong shape or a value that is not finite, or the control
+            has no derivative.
         ArithmeticError: the gradient overflows the dtype of θ.
 
     Examples:
@@ -81,7 +82,7 @@ def each_draw(
     temperature: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """The estimates of `rebar` one by one, `(n_draws, *shape)`, float32 or wider."""
+    """Return the estimate of `rebar` from each draw, `(n_draws, *shape)`, float32 or wider."""
     if not isinstance(distribution, Bernoulli):
         raise unfit("rebar", distribution, "a Bernoulli")
     check_interior("rebar", distribution)
@@ -93,11 +94,12 @@ def each_draw(
     z = distribution.at_uniform(uniform)
     made = wide(distribution)
     with torch.enable_grad():
-        theta = made.parameter.detach().expand(z.shape).clone().requires_grad_()  # one a draw
+        theta = made.parameter.detach().expand(z.shape).clone()  # one for each draw
+        theta.requires_grad_()
         made = made.with_parameter(theta)
         logits = made.logits
         free = logits + noise
-        # Given z = 1 the noise is that of a uniform below θ, given z = 0 of one above it.
+        # Given z = 1, the noise comes from a uniform below θ; given z = 0, from one above it.
         given = torch.where(
             z > 0.5, softplus(anew - logsigmoid(-logits)), -softplus(-anew - logsigmoid(logits))
         )

@@ -1,12 +1,12 @@
-"""Draws of very many independent Bernoulli variables at the cost of the ones drawn.
+"""Draws of very many independent Bernoulli variables at a cost proportional to the ones drawn.
 
 With λ = -log(1 - θ), the variables hit at least once by a Poisson process of rate λ are exactly a
 Ber(θ) draw: P(no hit) = e^{-λ} = 1 - θ. Points are proposed at the rate cθ ≥ λ, whose sums need no
-logarithm, and kept with probability λ / (cθ); variables above θ = 1/2 are drawn one by one.
+logarithm, and kept with probability λ / (cθ). Variables with θ above 1/2 are drawn one by one.
 
-The table has two levels. Blocks of entries are proposed by sums that may be slightly too large
-(float32 with a margin); the place within a block is found by exact float64 sums, and a point that
-falls into the margin is dropped, so the margin costs nothing but a few points.
+The table has two levels. A block of entries is proposed by its sum, which may be slightly too large
+(float32 with a margin). The place within a block is found by exact float64 sums; a point that falls
+into the margin is dropped. So the margin causes no error, only a few extra points.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor
 from lds.discrete.checks import NEAREST, check_parameter, outside
 
 BLOCK = 32
-"""Entries a leaf of the two-level table: a search over blocks, then a sum within one."""
+"""Number of entries in a block of the two-level table."""
 
 _LARGE = 0.5
 _RATE = -math.log1p(-_LARGE) / _LARGE  # c: the largest λ/θ for θ <= _LARGE
@@ -26,20 +26,19 @@ _MARGIN = 1 + 1e-5  # above the rounding of a float32 sum of BLOCK entries
 
 
 class ThinningTable:
-    """A table over θ from which draws cost what they contain.
+    """A table over θ from which a draw costs O(ones · (log(n / BLOCK) + BLOCK)).
 
-    Making it reads θ once; a draw costs O(ones · (log(n / BLOCK) + BLOCK)). What decides on a draw
-    (sums within a block, uniforms) is float64: in float32 half of the small probabilities would
-    never be drawn.
+    Making it reads θ once. Sums within a block and uniforms are float64: in float32, half of the
+    variables with small probabilities would never be drawn.
 
     Arguments:
-        probs: θ, flat, `(n,)`, n a multiple of `BLOCK`, in [0, 1]. Not copied: `refresh` after a
-            change.
+        probs: θ, flat, `(n,)`, n a multiple of `BLOCK`, in [0, 1]. It is not copied: call `refresh`
+            after a change.
 
     Raises:
         TypeError: `probs` is not a floating point tensor.
-        ValueError: `probs` is not flat, its length is no multiple of `BLOCK`, or an entry is NaN or
-            outside [0, 1] by more than rounding (`checks.ROUNDING`).
+        ValueError: `probs` is not flat, its length is not a multiple of `BLOCK`, or an entry is NaN
+            or outside [0, 1] by more than rounding (`checks.ROUNDING`).
     """
 
     def __init__(self, probs: Tensor) -> None:
@@ -52,7 +51,7 @@ class ThinningTable:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read θ again, after it was changed in place; it must still lie in [0, 1]."""
+        """Read θ again after a change in place; it must still lie in [0, 1]."""
         outside(self._blocks.view(-1), "lie in [0, 1]", NEAREST)
         mass, self._large, self._large_probs = _read(self._blocks)
         self._expected = float(mass.sum() + self._large_probs.sum())
@@ -66,14 +65,14 @@ class ThinningTable:
         return self._expected
 
     def draw(self, n_draws: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Independent draws of all variables.
+        """Draw all variables independently.
 
         Arguments:
             n_draws: S >= 1.
             generator: source of randomness; None is torch's own.
 
         Returns:
-            int64, flat and ascending: draw · n + index of each one drawn.
+            int64, flat and ascending: draw · n + index of each variable that is 1.
         """
         there = self._draw_large(n_draws, generator)
         draw, position = there.nonzero(as_tuple=True)
@@ -83,27 +82,27 @@ class ThinningTable:
     def draw_parts(
         self, n_draws: int, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The same draws in two parts: of the variables above 1/2, and of the others.
+        """Draw as `draw` does, but return the variables above 1/2 separately.
 
         Returns:
-            Whether each of `large` was drawn, bool `(n_draws, n_large)`, and the others as `draw`
-            returns them.
+            Whether each variable of `large` is 1, bool `(n_draws, n_large)`; and the other
+            variables that are 1, in the form of `draw`.
         """
         there = self._draw_large(n_draws, generator)
         return there, _ascending(self._draw_small(n_draws, generator))
 
     @property
     def large(self) -> Tensor:
-        """Which variables are above 1/2, int64, ascending."""
+        """The indices of the variables with θ above 1/2, int64, ascending."""
         return self._large
 
     def _draw_large(self, n_draws: int, generator: torch.Generator | None) -> Tensor:
-        """Whether each variable above _LARGE is drawn, one uniform each."""
+        """Draw the variables above _LARGE, with one uniform for each."""
         uniform = _uniform((n_draws, self._large.numel()), self._blocks.device, generator)
         return uniform < self._large_probs
 
     def _draw_small(self, n_draws: int, generator: torch.Generator | None) -> Tensor:
-        """The others, by thinning; may contain a variable twice."""
+        """Draw the other variables by thinning; a variable may occur twice."""
         device = self._blocks.device
         rate = torch.full((n_draws,), _RATE * self._mass, dtype=torch.float64, device=device)
         counts = torch.poisson(rate, generator=generator).long()
@@ -118,17 +117,17 @@ class ThinningTable:
 
 
 class ThinningRows:
-    """A table for each of several θ of one length: draws of all of them, made together.
+    """A table for each of several θ of one length, drawn from together.
 
-    A draw of a row is the one that its own `ThinningTable` makes with its generator. Only the
-    random numbers themselves are taken row by row.
+    A draw of a row equals that of a `ThinningTable` over the row with the same generator. Only the
+    random numbers are taken row by row.
 
     Arguments:
-        probs: θ, `(n_rows, n)`, n a multiple of `BLOCK`, in [0, 1]. Not copied: `refresh` after a
-            change.
+        probs: θ, `(n_rows, n)`, n a multiple of `BLOCK`, in [0, 1]. It is not copied: call
+            `refresh` after a change.
 
     Raises:
-        ValueError: `probs` has no rows, or rows of another length.
+        ValueError: `probs` is not two-dimensional, or n is not a multiple of `BLOCK`.
     """
 
     def __init__(self, probs: Tensor) -> None:
@@ -140,7 +139,7 @@ class ThinningRows:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read θ again, after it was changed in place."""
+        """Read θ again after a change in place."""
         n_rows, n = self._probs.shape
         mass, self._large, self._large_probs = _read(self._probs.view(-1, BLOCK))
         self._n_large: list[int] = torch.bincount(self._large // n, minlength=n_rows).tolist()
@@ -149,17 +148,17 @@ class ThinningRows:
 
     @property
     def finite(self) -> Tensor:
-        """Whether all θ of a row are numbers, bool `(n_rows,)`."""
+        """Whether all θ of a row are finite, bool `(n_rows,)`."""
         return self._cumulative[:, -1].isfinite()
 
     def draw(self, generators: Sequence[Sequence[torch.Generator]]) -> Tensor:
-        """S draws of every row.
+        """Draw every row S times.
 
         Arguments:
-            generators: for each draw a source of randomness of each row, on the device of θ.
+            generators: for each draw, a generator for each row, on the device of θ.
 
         Returns:
-            int64, flat and ascending: (draw · n_rows + row) · n + index of each one drawn.
+            int64, flat and ascending: (draw · n_rows + row) · n + index of each variable that is 1.
         """
         n_draws, (n_rows, n_blocks) = len(generators), self._cumulative.shape
         each = [generator for draw in generators for generator in draw]
@@ -173,13 +172,13 @@ class ThinningRows:
         counts = torch.cat(points).long()
         n_points: list[int] = counts.tolist()
         widest = max(n_points)
-        # Rows with fewer points than the widest have some more, which are left out below.
+        # Rows with fewer points than the widest row are padded; the padding is dropped below.
         target, uniform = torch.zeros((2, len(each), widest), dtype=torch.float64, device=device)
         for row, (count, generator) in enumerate(zip(n_points, each, strict=True)):
             target[row, :count].uniform_(generator=generator)
             uniform[row, :count].uniform_(generator=generator)
         target *= mass.unsqueeze(1)
-        # Points of a row, of all draws, side by side: one search in its table.
+        # Collect the points of all draws of a row, to search its table once.
         by_row = target.view(n_draws, n_rows, widest).transpose(0, 1).reshape(n_rows, -1)
         block = torch.searchsorted(self._cumulative, by_row, right=True)
         block.clamp_(max=n_blocks - 1)
@@ -198,17 +197,17 @@ class ThinningRows:
 
 
 def _read(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Σθ of each block without its large entries, and where and what the large ones are.
+    """Sum θ over each block without its large entries; return the large entries as well.
 
     Arguments:
         blocks: θ, `(n_blocks, BLOCK)`.
 
     Returns:
-        float64 `(n_blocks,)`, flat positions int64 `(n_large,)`, ascending, float64 `(n_large,)`.
+        The sums, float64 `(n_blocks,)`; the flat positions of the large entries, int64
+        `(n_large,)`, ascending; and their values, float64 `(n_large,)`.
     """
-    sums = torch.promote_types(
-        blocks.dtype, torch.float32
-    )  # float16 rounds by more than the margin
+    # float16 would round by more than the margin.
+    sums = torch.promote_types(blocks.dtype, torch.float32)
     ones = blocks.new_ones(BLOCK, dtype=sums)
     mass = (blocks.to(sums) @ ones).double()
     hot = (blocks.amax(1) > _LARGE).nonzero().squeeze(1)
@@ -223,17 +222,17 @@ def _read(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _within(entries: Tensor, rest: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """The place of each point in its block, and whether it is kept.
+    """Return the place of each point in its block, and whether the point is kept.
 
     Arguments:
         entries: θ of the block of each point, `(n_points, BLOCK)`.
-        rest: how far into the mass of its block each point lies, `(n_points,)`.
-        uniform: decides with which probability it is kept, `(n_points,)`.
+        rest: position of each point within the mass of its block, `(n_points,)`.
+        uniform: in [0, 1), decides whether each point is kept, `(n_points,)`.
     """
     entries = entries.double()
     sums = entries.masked_fill(entries > _LARGE, 0).cumsum(1)
     offset = torch.searchsorted(sums, rest.unsqueeze(1), right=True).squeeze(1)
-    inside = offset < BLOCK  # the rest fell into the margin
+    inside = offset < BLOCK  # else the point fell into the margin
     offset.clamp_(max=BLOCK - 1)
     theta = entries.gather(1, offset.unsqueeze(1)).squeeze(1)
     kept = inside & (theta <= _LARGE) & (uniform * (_RATE * theta) < -torch.log1p(-theta))
@@ -241,7 +240,7 @@ def _within(entries: Tensor, rest: Tensor, uniform: Tensor) -> tuple[Tensor, Ten
 
 
 def _ascending(keys: Tensor) -> Tensor:
-    """Keys in order, each once: hit twice is drawn once. `keys` itself may be sorted."""
+    """Sort keys and drop repetitions; `keys` may be sorted in place."""
     if keys.device.type == "cpu":
         keys.numpy().sort()  # in place, and several times faster than torch.sort
     else:
@@ -252,7 +251,10 @@ def _ascending(keys: Tensor) -> Tensor:
 
 
 def _positions(mask: Tensor) -> Tensor:
-    """Where a flat mask holds; NumPy's search is several times faster than torch's on a CPU."""
+    """Return the indices at which a flat mask is true.
+
+    On a CPU NumPy's search is several times faster than torch's.
+    """
     if mask.device.type == "cpu":
         return torch.from_numpy(mask.numpy().nonzero()[0])
     return mask.nonzero().squeeze(1)

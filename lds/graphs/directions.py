@@ -28,8 +28,11 @@ class Directions:
     def __init__(self, features: Features, rank: int) -> None:
         solver = "arpack" if sp.issparse(features) else "auto"
         with np.errstate(invalid="ignore"):  # PCA divides by the total variance, which may be 0
-            self._pca = PCA(rank, svd_solver=solver, random_state=0).fit(features)
-        variance = self._pca.explained_variance_
+            pca = PCA(rank, svd_solver=solver, random_state=0).fit(features)
+        # A fixed memory order, so that products with the stored components have the same bits.
+        self._components = np.asfortranarray(pca.components_)
+        self._offset = pca.mean_.reshape(1, -1) @ pca.components_.T
+        variance = pca.explained_variance_
         kept = variance > SMALLEST_VARIANCE * variance[0]
         self._scale = np.where(kept, 1 / np.sqrt(np.where(kept, variance, 1)), 0)
         self._rows = self.coordinates(features)
@@ -37,7 +40,10 @@ class Directions:
 
     def coordinates(self, features: Features) -> NDArray[np.float64]:
         """Return u, `(n, rank)`, of the rows of the fit or of later ones."""
-        return np.asarray(self._pca.transform(features) * self._scale, dtype=np.float64)
+        if features.dtype not in (np.float32, np.float64):
+            features = features.astype(np.float64)
+        centred = features @ self._components.T - self._offset
+        return np.asarray(centred * self._scale, dtype=np.float64)
 
     def products(self, row: Any, col: Any) -> NDArray[np.float64]:
         """Return the products of pairs of rows of the fit, `(n_pairs, rank)`."""
@@ -58,9 +64,8 @@ class Directions:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fitted state as arrays by name, for `from_arrays`."""
         return {
-            "mean": self._pca.mean_,
-            "components": self._pca.components_,
-            "variance": self._pca.explained_variance_,
+            "components": self._components,
+            "offset": self._offset,
             "scale": self._scale,
             "rows": self._rows,
         }
@@ -69,9 +74,7 @@ class Directions:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Make the directions that `to_arrays` was called on, without a fit."""
         made = cls.__new__(cls)
-        made.rank = len(arrays["components"])
-        made._pca = PCA(made.rank)
-        made._pca.mean_, made._pca.components_ = arrays["mean"], arrays["components"]
-        made._pca.explained_variance_ = arrays["variance"]
-        made._scale, made._rows = arrays["scale"], arrays["rows"]
+        made._components = np.asfortranarray(arrays["components"])
+        made._offset, made._scale = arrays["offset"], arrays["scale"]
+        made._rows, made.rank = arrays["rows"], len(arrays["components"])
         return made

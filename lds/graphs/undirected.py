@@ -117,7 +117,7 @@ def _probabilities(
     if weights is None and largest > 1:
         warnings.warn(
             f"{name} goes up to {largest:g}; each is divided by that to be a probability: a larger "
-            "weight is a more probable edge, so distances must be turned into likenesses first",
+            "weight is a more probable edge, so distances must be turned into similarities first",
             UserWarning,
             stacklevel=3,
         )

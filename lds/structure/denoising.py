@@ -48,7 +48,7 @@ class Denoiser:
 
     @classmethod
     def of(cls, features: DenseFeatures | SparseFeatures) -> "Denoiser":
-        """A denoiser of words if few features are not 0, whatever their storage, else of numbers."""
+        """A denoiser of words where few features are not 0, else of measurements."""
         if isinstance(features, SparseFeatures) and features.share >= WORDS_BELOW:
             return cls(DenseFeatures(features.dense()))
         return cls(features)

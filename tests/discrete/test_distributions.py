@@ -1,4 +1,4 @@
-"""What every distribution promises, by enumeration and by counting draws."""
+"""The contract of every distribution, by enumeration and by counting draws."""
 
 import itertools
 import math
@@ -97,7 +97,7 @@ def test_the_mode_is_a_most_likely_outcome(instance):
 
 
 def test_draws_follow_the_probabilities_of_the_outcomes(instance):
-    """Each outcome is drawn as often as its probability says, within four standard errors."""
+    """The frequency of each outcome is its probability, within four standard errors."""
     distribution, outcomes = instance
     z = distribution.draw(N_DRAWS, generator=torch.Generator().manual_seed(0))
     assert z.shape == (N_DRAWS, *distribution.parameter.shape)
@@ -112,7 +112,7 @@ def test_draws_follow_the_probabilities_of_the_outcomes(instance):
 
 
 def test_derivatives_of_the_mean_and_entropy_are_finite_differences(instance):
-    """Along directions that the parameter may move in; inside, where both sides are."""
+    """Along feasible directions, at parameters in the interior."""
     distribution, _ = instance
     inside = distribution.parameter
     if not distribution.on_logits:
@@ -201,7 +201,7 @@ def test_log_prob_and_its_derivative_are_finite_at_certain_outcomes():
     torch.testing.assert_close(grad, slopes, rtol=1e-15, atol=0)
 
 
-def test_log_prob_of_the_impossible_is_minus_infinity():
+def test_log_prob_of_an_impossible_outcome_is_minus_infinity():
     value = Bernoulli(torch.tensor([0.0, 1.0])).log_prob(torch.tensor([1.0, 0.0]))
     assert value.tolist() == [-math.inf, -math.inf]
     value = Categorical(torch.tensor([0.0, 1.0])).log_prob(torch.tensor([1.0, 0.0]))
@@ -229,7 +229,7 @@ def test_mean_is_differentiable_and_the_draw_is_not():
     assert not distribution.draw().requires_grad
 
 
-def test_entropy_has_no_slope_where_it_would_be_infinite():
+def test_entropy_has_derivative_0_where_it_would_be_infinite():
     probs = torch.tensor([0.0, 1.0, 0.5], dtype=F64, requires_grad=True)
     (grad,) = torch.autograd.grad(Bernoulli(probs).entropy().sum(), probs)
     assert grad.isfinite().all()
@@ -318,7 +318,7 @@ def test_probabilities_off_the_capped_simplex(bad):
 
 
 @pytest.mark.parametrize("k", [0, 4, -1, 1.0, True])
-def test_more_than_there_are(k):
+def test_k_out_of_range(k):
     message = f"k must be an integer from 1 to the 3 entries of the last dimension, got {k!r}"
     with pytest.raises(ValueError, match=message):
         KSubset(torch.zeros(3), k)

@@ -245,7 +245,7 @@ def test_the_draw_is_the_distributions_and_follows_the_generator():
         assert torch.equal(draw(Bernoulli(probs)), expected)
 
 
-def test_what_is_drawn_may_be_changed_without_changing_the_distribution():
+def test_changing_a_draw_in_place_does_not_change_the_distribution():
     """A draw is a fresh tensor, not a view of what the distribution keeps."""
     z = torch.tensor([1.0, 0.0], dtype=F64)
     out = straight_through(planted(Bernoulli(torch.tensor([0.5, 0.5], dtype=F64)), draw=z))
@@ -481,8 +481,8 @@ def test_a_symmetric_matrix_gets_half_of_each_pairs_derivative_on_either_side():
         assert bool(((found - pairs / 2).abs() <= 4 * error).all())
 
 
-def test_values_alone_are_needed():
-    """h may refuse everything inside the hypercube; what needs the inside then says so."""
+def test_estimators_that_need_only_values_of_h():
+    """h may refuse everything inside the hypercube; estimators that need it then raise."""
     distribution = Bernoulli(theta(3))
     for estimator in (score_function, disarm):
         assert estimator(distribution, undifferentiable, 8).isfinite().all()
@@ -541,7 +541,7 @@ def test_draws_inside_a_dynamics_go_with_every_exact_method(draw, method):
         (lambda z: [0.0] * len(z), "list"),
     ],
 )
-def test_h_gives_one_value_a_draw(estimator, h, got):
+def test_h_must_give_one_value_for_each_draw(estimator, h, got):
     message = rf"h must map draws \(4, 3\) to one value each, a tensor of shape \(4,\), got {got}"
     with pytest.raises(ValueError, match=message):
         estimator(Bernoulli(theta(3)), h, 4)
@@ -575,7 +575,7 @@ def test_numbers_of_draws():
         disarm(Bernoulli(theta(3)), linear, 0)
 
 
-def test_distributions_that_do_not_fit():
+def test_unsupported_distributions_are_refused():
     subset = KSubset(torch.zeros(3), 2)
     for call in (
         lambda: reinmax(subset),

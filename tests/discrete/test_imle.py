@@ -26,7 +26,7 @@ def gradients(make, theta: Tensor, h, step: float) -> Tensor:
 
 
 def cubic(z: Tensor) -> Tensor:
-    """Slopes of either sign, that differ between 0 and 1 and with the other variables."""
+    """Slopes of both signs that differ between 0 and 1 and depend on the other variables."""
     return 1.3 * z[:, 0] ** 3 - 0.4 * z[:, 0] + z[:, 0] * z[:, 1] - (z[:, 1] - 0.7) ** 2
 
 
@@ -150,7 +150,7 @@ def test_a_gradient_of_h_that_is_nan_stays_nan():
     assert not math.isnan(grad[1])
 
 
-def test_what_does_not_fit():
+def test_invalid_arguments_are_refused():
     coins = Bernoulli(torch.tensor([0.4]))
     for step in (0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="step must be a positive number"):

@@ -1,4 +1,4 @@
-"""Permutations, against enumeration, closed forms, sums of rows and columns, and differences."""
+"""Permutations against enumeration, closed forms, row and column sums, finite differences."""
 
 import itertools
 import math
@@ -87,7 +87,7 @@ def test_at_a_low_temperature_it_is_the_matching():
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 1e3, 1e5])
 def test_equally_good_permutations_share_their_weight(scale):
-    """Two rows want the first place, two the others: half of each, and a quarter."""
+    """Two rows share the best place, two places share a row: halves and quarters."""
     scores = torch.tensor([[0.0, -5, -5], [0, -5, -5], [-5, 0, 0]], dtype=F64)
     p = sinkhorn(scores * scale)
     assert_doubly_stochastic(p, 1e-9)
@@ -116,7 +116,7 @@ def test_other_precisions_are_float64_rounded(dtype, scale):
     assert bool(torch.autograd.grad(p.square().sum(), logits)[0].isfinite().all())
 
 
-def test_no_nodes():
+def test_empty_matrices():
     assert sinkhorn(torch.zeros(0, 0)).shape == (0, 0)
     assert sinkhorn(torch.zeros(0, 3, 3)).shape == (0, 3, 3)
     assert matching(torch.zeros(0, 0)).shape == (0, 0)
@@ -193,7 +193,7 @@ def test_inside_a_dynamics(method, hard):
 
 
 @pytest.mark.parametrize("call", [matching, sinkhorn, lambda x: gumbel_sinkhorn(x, temperature=1)])
-def test_logits_that_do_not_fit(call):
+def test_invalid_logits_are_refused(call):
     for bad in (torch.zeros(3), torch.zeros(2, 3), torch.tensor(0.0)):
         with pytest.raises(
             ValueError, match=r"logits must be square matrices \(\.\.\., n, n\), got"
@@ -207,7 +207,7 @@ def test_logits_that_do_not_fit(call):
         call(torch.eye(2).long())
 
 
-def test_options_that_do_not_fit():
+def test_invalid_options_are_refused():
     for bad in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="temperature must be a positive number"):
             gumbel_sinkhorn(torch.zeros(2, 2), temperature=bad)

@@ -77,8 +77,8 @@ def test_gumbel_softmax_in_each_precision_is_the_float64_one_rounded(
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("hard", [False, True])
-def test_noise_beside_large_logits_is_not_lost(dtype, hard):
-    """Two equal logits of 10,000 are one of two, each half of the time."""
+def test_large_logits_do_not_round_the_noise_away(dtype, hard):
+    """Of two equal logits of 10,000, each wins half of the draws."""
     logits = torch.full((4000, 2), 1e4, dtype=dtype)
     z = gumbel_softmax(
         Categorical.from_logits(logits), temperature=0.5, hard=hard, generator=generator()
@@ -153,7 +153,7 @@ def test_the_entropy_of_large_logits_keeps_its_digits(dtype):
 @pytest.mark.parametrize("estimator", [score_function, disarm])
 @pytest.mark.parametrize("make", [Bernoulli, Bernoulli.from_logits])
 def test_values_beyond_half_precision_give_the_float32_gradient(make, estimator, dtype):
-    """Losses of a million differ by what counts, which float16 cannot hold."""
+    """float16 cannot hold the differences between losses of a million."""
     theta = torch.tensor([0.25, 0.5, 0.75], dtype=dtype)
 
     def h(z: Tensor) -> Tensor:
@@ -319,7 +319,7 @@ def test_thinning_in_half_precision_draws_by_the_probabilities(dtype):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1.5, -0.5])
-def test_thinning_of_what_is_no_probability(bad):
+def test_thinning_refuses_values_that_are_not_probabilities(bad):
     probs = torch.full((64,), 0.1)
     table = ThinningTable(probs)
     probs[40] = bad

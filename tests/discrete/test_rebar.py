@@ -1,4 +1,4 @@
-"""REBAR: without bias whatever its control variate, by integration over its noise."""
+"""REBAR is unbiased for every control variate, by integration over its noise."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_the_mean_over_all_noise_is_the_true_gradient(theta, control, temperatur
     assert float(each_draw(biased, h, 20_000, generator=generator()).std()) > 0.1
 
 
-def test_a_control_that_is_not_conditioned_would_be_seen():
+def test_a_control_that_is_not_conditioned_gives_a_bias():
     """With c(x) in the place of c(x'), the quadrature above is off by more than a tenth."""
     theta, n = 0.2, 300
     coins = OnAGrid(torch.tensor([theta], dtype=F64), n)
@@ -63,7 +63,7 @@ def test_a_control_that_is_not_conditioned_would_be_seen():
     assert abs(float(coins.weights @ wrong) - (1.5**2 / 2 - 1.5 * 0.4)) > 0.1
 
 
-def test_a_control_near_h_takes_the_variance():
+def test_a_control_near_h_reduces_the_variance():
     """The multilinear h of outcomes as its own control at a low temperature, beside disarm."""
     probs = torch.tensor([0.3, 0.6, 0.5, 0.8], dtype=F64)
 
@@ -75,7 +75,7 @@ def test_a_control_near_h_takes_the_variance():
     assert float(found) < 0.8 * float(torch.stack(pairs).var(0).sum())
 
 
-def test_a_black_box_with_a_control_of_ones_own():
+def test_a_black_box_with_a_separate_control():
     """RELAX: h refuses what is not 0 or 1 and has no derivative."""
 
     def black_box(z: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def test_finite_in_every_precision_at_every_temperature(dtype, temperature):
     assert bool(found.isfinite().all())
 
 
-def test_what_does_not_fit():
+def test_invalid_arguments_are_refused():
     coins = Bernoulli(torch.tensor([0.4, 0.6]))
     with pytest.raises(TypeError, match="rebar needs a Bernoulli, got Categorical"):
         rebar(Categorical(torch.tensor([0.4, 0.6])), h)

@@ -1,4 +1,4 @@
-"""Draws of the thinning table: their law, by counting, and a proof that the counts would tell.
+"""Draws of the thinning table: their distribution, by counting, and wrong ones that counts reject.
 
 Every statistic has a fixed seed. "Four standard errors" leaves a right sampler a chance of 6e-5 a
 number checked; the wrong samplers below are many more away.
@@ -108,12 +108,12 @@ def test_marginals(dtype):
     ("name", "holds"),
     [("right, written plainly", True), ("rate θ", False), ("duplicates kept", False)],
 )
-def test_the_check_of_marginals_tells_right_from_wrong(name, holds):
+def test_the_check_of_marginals_rejects_wrong_samplers(name, holds):
     probs = mixed_probs()
     assert marginals_hold(probs, counts_of(SAMPLERS[name], probs), N_DRAWS) is holds
 
 
-def test_the_check_of_marginals_sees_a_lost_rare_variable_and_a_drawn_zero():
+def test_the_check_of_marginals_rejects_a_lost_rare_variable_and_a_drawn_zero():
     probs = mixed_probs()
     counts = counts_of(thinning, probs)
     lost = counts.clone()
@@ -188,7 +188,7 @@ def test_the_margin_of_block_sums_changes_no_probability(monkeypatch):
     assert marginals_hold(probs, counts_of(thinning, probs), N_DRAWS)
 
 
-def test_keys_are_ascending_and_none_comes_twice():
+def test_keys_are_ascending_and_distinct():
     probs = mixed_probs()
     keys = ThinningTable(probs).draw(200, generator=torch.Generator().manual_seed(3))
     assert keys.dtype == torch.int64
@@ -205,7 +205,7 @@ def test_expected_is_the_sum_of_probabilities(dtype):
     assert ThinningTable(probs).expected == pytest.approx(float(probs.double().sum()), rel=rtol)
 
 
-def test_the_two_parts_of_a_draw_are_the_draw():
+def test_the_two_parts_of_a_draw_make_the_draw():
     probs = mixed_probs()
     table = ThinningTable(probs)
     keys = table.draw(50, generator=torch.Generator().manual_seed(5))
@@ -275,7 +275,7 @@ def test_probabilities_that_are_not_flat_blocks(shape):
         ThinningTable(torch.zeros(shape))
 
 
-def test_rows_are_drawn_as_the_table_of_each_draws_them():
+def test_a_draw_of_a_row_equals_that_of_its_own_table():
     """The marginals and correlations of a single table are tested above."""
     generator = torch.Generator().manual_seed(0)
     probs = torch.rand(3, 40 * BLOCK, dtype=torch.float64, generator=generator) ** 6
@@ -307,6 +307,6 @@ def test_rows_are_drawn_as_the_table_of_each_draws_them():
 
 
 @pytest.mark.parametrize("shape", [(2 * BLOCK,), (2, BLOCK + 1)])
-def test_rows_of_another_shape_are_refused(shape):
+def test_rows_of_a_wrong_shape_are_refused(shape):
     with pytest.raises(ValueError, match=f"rows with a multiple of {BLOCK} entries"):
         ThinningRows(torch.zeros(shape))

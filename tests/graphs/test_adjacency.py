@@ -15,7 +15,7 @@ def random_graph(n_nodes: int, seed: int) -> sp.csr_array:
 @pytest.mark.parametrize(
     "make", [np.asarray, sp.csr_array, sp.coo_array, sp.csc_matrix, sp.csr_matrix, sp.lil_array]
 )
-def test_arrays_and_sparse_matrices_are_taken(make: type) -> None:
+def test_arrays_and_sparse_matrices_are_accepted(make: type) -> None:
     checked = check_adjacency(make(PATH), 3)
     assert isinstance(checked, sp.csr_array)
     assert checked.dtype == np.float32
@@ -23,7 +23,7 @@ def test_arrays_and_sparse_matrices_are_taken(make: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int64, np.float64])
-def test_real_types_are_taken(dtype: type) -> None:
+def test_real_types_are_accepted(dtype: type) -> None:
     np.testing.assert_array_equal(
         check_adjacency((PATH > 0).astype(dtype), 3).toarray(), (PATH > 0).astype(np.float32)
     )
@@ -130,7 +130,7 @@ def test_keep_edges_nests_and_is_uniform() -> None:
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.01, float("nan")])
-def test_keep_edges_wants_a_share(fraction: float) -> None:
+def test_keep_edges_refuses_a_share_outside_0_1(fraction: float) -> None:
     with pytest.raises(ValueError, match=r"fraction .* must be in \[0, 1\], got"):
         keep_edges(random_graph(5, 0), fraction, seed=0)
 

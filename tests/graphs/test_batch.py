@@ -85,16 +85,19 @@ def test_the_order_of_edges_does_not_matter():
 def test_the_parts_form_a_valid_csr_matrix_that_is_symmetric():
     batch = batch_of(20, [random_edges(20, 0.2, seed) for seed in range(3)])
     matrix = batch.matrix
-    torch.sparse_csr_tensor(  # validates what `csr` promised without looking
-        matrix.crow_indices(), matrix.col_indices(), matrix.values(), matrix.shape,
+    torch.sparse_csr_tensor(  # validates what `csr` does not
+        matrix.crow_indices(),
+        matrix.col_indices(),
+        matrix.values(),
+        matrix.shape,
         check_invariants=True,
-    )  # fmt: skip
+    )
     dense = matrix.to_dense()
     assert torch.equal(dense, dense.T)
     assert int((dense != 0).sum()) == matrix.values().numel(), "no entry is stored twice"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_entries_have_the_dtype_asked_for(dtype):
+def test_entries_have_the_requested_dtype(dtype):
     batch = batch_of(5, [GRAPHS["path"][1]], dtype)
     assert batch.matrix.dtype == batch.scale.dtype == dtype

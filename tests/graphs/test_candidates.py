@@ -1,4 +1,4 @@
-"""Pairs and where they are stored: round trips, products, and sizes around tile boundaries."""
+"""Pairs and their places in a buffer: round trips, products, sizes around tile boundaries."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_buffers_come_in_whole_blocks_and_about_half_of_the_square(n_nodes):
     assert AllPairs.bytes_needed(n_nodes, 8) == flat.numel() * flat.element_size()
 
 
-def test_bytes_of_a_graph_that_would_not_fit_are_known_without_allocating():
+def test_bytes_are_counted_without_allocating():
     n = 1_000_000
     assert 2 * n**2 <= AllPairs.bytes_needed(n, 4) <= 2.01 * n**2
 
@@ -157,7 +157,7 @@ def test_an_empty_list():
         pairs.index(np.array([0]), np.array([1]))
 
 
-def test_a_list_knows_its_keys_and_takes_values_over_from_another():
+def test_a_list_has_its_keys_and_takes_values_from_another():
     n = 50
     first, second = (PairList.of(random_symmetric(n, 0.3, seed=s)) for s in (1, 2))
     every = torch.arange(n * n)

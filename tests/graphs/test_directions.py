@@ -36,14 +36,14 @@ def test_products_are_those_of_left_singular_vectors_of_unit_variance(sparse):
     np.testing.assert_allclose(found.of_new(new, near), expected, atol=1e-9)
 
 
-def test_directions_of_rounding_alone_say_nothing():
+def test_directions_of_rounding_error_are_zero():
     x = np.random.default_rng(0).standard_normal((20, 2)) @ np.ones((2, 5))
     products = Directions(x, 3).products(np.arange(19), np.arange(1, 20))
     assert products[:, 0].any()
     assert not products[:, 1:].any()
 
 
-def test_rows_that_do_not_vary_have_none():
+def test_constant_rows_have_no_directions():
     assert not Directions(np.ones((10, 4)), 2).products(np.arange(9), np.arange(1, 10)).any()
 
 

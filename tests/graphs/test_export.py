@@ -22,20 +22,20 @@ PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4], [0.1, 
 NODES = node_attributes(
     LABELS, PROBABILITIES, SPLIT, np.array(["ant", "bee & co"]), entropy=np.linspace(0, 0.6, N)
 )
-READERS = {".graphml": lambda path: nx.read_graphml(path, node_type=int),
-           ".gexf": lambda path: nx.read_gexf(path, node_type=int)}  # fmt: skip
+READERS = {
+    ".graphml": lambda path: nx.read_graphml(path, node_type=int),
+    ".gexf": lambda path: nx.read_gexf(path, node_type=int),
+}
 
 
 def dense_of(graph, attribute):
     return nx.to_numpy_array(graph, nodelist=range(N), weight=attribute)
 
 
-def test_node_attributes_say_what_is_known():
+def test_node_attributes():
     assert NODES["label"] == ["ant", "bee & co", "ant", "bee & co", None, None]
     assert NODES["prediction"] == ["ant", "bee & co", "ant", "ant", "bee & co", "ant"]
-    assert NODES["split"] == [
-        "train", "validation", "stopping", "test", "unlabelled", "unlabelled"
-    ]  # fmt: skip
+    assert NODES["split"] == ["train", "validation", "stopping", "test", "unlabelled", "unlabelled"]
     assert NODES["confidence"].tolist() == [0.9, 0.8, 0.7, 0.6, 0.9, 0.5]
     assert node_attributes(LABELS, PROBABILITIES, SPLIT)["label"] == [0, 1, 0, 1, None, None]
 
@@ -69,9 +69,13 @@ def test_gexf_is_as_gephi_reads_it(tmp_path):
         for one in group.findall("g:attribute", space):
             declared[group.get("class"), one.get("id")] = (one.get("title"), one.get("type"))
     assert dict(declared.values()) == {
-        "given_label": "string", "prediction": "string", "split": "string",
-        "confidence": "double", "entropy": "double", "probability": "double",
-    }  # fmt: skip
+        "given_label": "string",
+        "prediction": "string",
+        "split": "string",
+        "confidence": "double",
+        "entropy": "double",
+        "probability": "double",
+    }
     ids = [node.get("id") for node in graph.iter(f"{{{space['g']}}}node")]
     assert ids == [node.get("label") for node in graph.iter(f"{{{space['g']}}}node")]
     edges = list(graph.iter(f"{{{space['g']}}}edge"))
@@ -145,10 +149,10 @@ def attribute(path, name):
 )
 def test_characters_that_xml_cannot_hold_are_escaped_with_a_warning(tmp_path, suffix, bad, written):
     path = tmp_path / f"graph{suffix}"
-    with pytest.warns(UserWarning, match=r"XML cannot, such as .* of 'kind'; .* escapes") as told:
+    with pytest.warns(UserWarning, match=r"XML cannot, such as .* of 'kind'; .* escapes") as warned:
         save_graph(path, PROBS, {"kind": [bad, "plain", None, bad, "plain", "plain"]})
-    assert len(told) == 1
-    assert repr(bad) in str(told[0].message)
+    assert len(warned) == 1
+    assert repr(bad) in str(warned[0].message)
     assert attribute(path, "kind") == [written, "plain", None, written, "plain", "plain"]
 
 
@@ -199,13 +203,13 @@ def test_values_of_any_kind_are_read_back(tmp_path, suffix, values, read):
 
 
 @pytest.mark.parametrize("name", ["id", "label", "viz", "start", "spells", "parents", "pid"])
-def test_a_name_that_gexf_gives_a_meaning_is_an_attribute_like_others(tmp_path, name):
+def test_a_name_with_a_meaning_in_gexf_is_prefixed(tmp_path, name):
     for suffix, found in ((".gexf", f"given_{name}"), (".graphml", name)):
         save_graph(tmp_path / f"graph{suffix}", PROBS, {name: list("pqrstu")})
         assert attribute(tmp_path / f"graph{suffix}", found) == list("pqrstu")
 
 
-def test_attributes_of_another_length_are_refused(tmp_path):
+def test_attributes_of_the_wrong_length_are_refused(tmp_path):
     for n in (N - 1, N + 1):
         with pytest.raises(
             ValueError, match=rf"nodes\['kind'\] must have one value a node, 6, got {n}"
@@ -214,7 +218,7 @@ def test_attributes_of_another_length_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_written_leaves_no_file(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match=r"path must end in one of \.graphml, \.gexf, .* 'g.dot'"):
         save_graph(tmp_path / "g.dot", PROBS)
     with pytest.raises(FileNotFoundError, match="there is no folder"):

@@ -37,7 +37,7 @@ def test_edges_at_the_threshold_are_kept_and_the_rest_leaves_the_original_alone(
 
 
 def random_probs(n=30, seed=0):
-    """Few different values, so that ties are met."""
+    """Few different values, so that there are ties."""
     rng = np.random.default_rng(seed)
     upper = np.triu(rng.integers(0, 5, (n, n)) / 4, 1).astype(np.float32)
     return upper + upper.T
@@ -56,7 +56,7 @@ def test_a_fixed_number_of_edges_are_the_most_probable():
     assert select_edges(sp.csr_array(dense), n_edges=10**6).nnz == 2 * len(pairs)
 
 
-def test_top_k_keeps_what_either_end_asks_for():
+def test_top_k_keeps_an_edge_among_the_k_largest_of_either_end():
     dense = random_probs()
     for k in (1, 4, 29):
         wanted = np.zeros_like(dense)
@@ -81,13 +81,13 @@ def test_without_a_rule_all_stored_edges_are_kept():
         ({"top_k": 1, "threshold": 0.5}, ValueError, "one of threshold, top_k and n_edges may"),
     ],
 )
-def test_a_rule_that_is_none_is_refused(rule, error, message):
+def test_an_invalid_rule_is_refused(rule, error, message):
     with pytest.raises(error, match=message):
         select_edges(PROBS, **rule)
 
 
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.5, float("nan"), "half", None])
-def test_a_threshold_that_is_no_probability_is_refused(threshold):
+def test_a_threshold_outside_0_1_is_refused(threshold):
     with pytest.raises(ValueError, match=r"threshold .* must be in \(0, 1\], got"):
         edges_above(PROBS, threshold)
 
@@ -135,7 +135,7 @@ def test_edge_index_and_back():
         (PATH, np.ones(4) * 1j, TypeError, "edge_weight must hold real numbers, got complex128"),
     ],
 )
-def test_what_is_no_edge_list_is_refused(index, weight, error, message):
+def test_an_invalid_edge_list_is_refused(index, weight, error, message):
     with pytest.raises(error, match=message):
         from_edge_index(index, weight, 3)
 
@@ -179,7 +179,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_graph_is_taken_in_any_form(form):
+def test_a_graph_is_accepted_in_any_form(form):
     found = as_adjacency(FORMS[form](DENSE), 4)
     assert isinstance(found, sp.csr_array)
     assert found.dtype == np.float32
@@ -187,7 +187,7 @@ def test_a_graph_is_taken_in_any_form(form):
 
 
 @pytest.mark.parametrize("form", [name for name in FORMS if name not in ("networkx", "multigraph")])
-def test_a_graph_one_way_is_the_graph_with_a_word_in_any_form(form):
+def test_a_graph_in_one_direction_is_undirected_with_a_warning_in_any_form(form):
     with pytest.warns(UserWarning, match="^adjacency holds 3 edges in one direction only"):
         found = as_adjacency(FORMS[form](np.triu(DENSE)), 4)
     assert np.array_equal(found.toarray(), DENSE)
@@ -232,6 +232,6 @@ def test_repeated_entries_of_a_sparse_matrix_are_summed_as_scipy_does():
         (nx.Graph([(0, 1, {"weight": "x"}), (2, 3)]), TypeError, r"edge \(0, 1\) must be a number"),
     ],
 )
-def test_what_is_no_graph_of_the_rows_is_refused(graph, error, message):
+def test_a_graph_that_does_not_fit_the_rows_is_refused(graph, error, message):
     with pytest.raises(error, match=message):
         as_adjacency(graph, 4)

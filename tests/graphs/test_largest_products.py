@@ -35,7 +35,7 @@ def by_sorting(left, right, count, known, rows=None) -> np.ndarray:
 
 
 def search(left, right, *rest):
-    """Through factors in parts, as a gradient has them."""
+    """The search on factors in parts, as a gradient has them."""
     return most_negative(left.split(2, 1), right.split(2, 1), *rest)
 
 
@@ -70,7 +70,7 @@ def test_ties_go_to_the_smaller_key():
 
 
 @pytest.mark.parametrize("scale", [100.0, 0.01], ids=["far lower", "far higher"])
-def test_where_it_samples_does_not_change_what_it_finds(monkeypatch, scale):
+def test_the_sampled_nodes_do_not_change_the_result(monkeypatch, scale):
     monkeypatch.setattr(lds.graphs.largest_products, "SAMPLED_NODES", 1)  # node 0 alone
     u, v = (part.split(3, 1)[0].clone() for part in factors(40))
     u[0], v[0] = scale * u[0].abs(), -scale * v[0].abs()
@@ -80,7 +80,7 @@ def test_where_it_samples_does_not_change_what_it_finds(monkeypatch, scale):
     np.testing.assert_array_equal(found, by_sorting(left, right, 150, known))
 
 
-def test_nothing_negative_finds_nothing():
+def test_without_negative_products_it_finds_nothing():
     zero, known = torch.zeros(5, 2), some_pairs(5, 0.5)
     assert search(zero, zero, 3, known)[0].size == 0
     assert search(zero + 1, zero + 1, 3, known)[0].size == 0

@@ -134,7 +134,7 @@ def test_the_factored_gradient_equals_dense_autograd(n_draws, inner_step):
     torch.testing.assert_close(ours, ours.T, **CLOSE)
 
 
-def test_the_normalisation_counts_on_edges_that_are_not_there():
+def test_the_gradient_by_an_absent_edge_includes_the_normalisation():
     """The gradient by a pair without edge is not 0: adding it would change degrees and Â."""
     batch, A = random_graphs(1)
     products = Products()
@@ -160,7 +160,7 @@ def test_the_normalisation_counts_on_edges_that_are_not_there():
 
 
 @pytest.mark.parametrize("n_hops", [None, 3], ids=["propagate", "pagerank"])
-def test_products_are_noted_only_where_a_gradient_is_wanted(n_hops):
+def test_products_are_recorded_only_where_a_gradient_is_wanted(n_hops):
     def along(graph: GraphBatch, z: Tensor) -> Tensor:
         return pagerank_product(graph, z, n_hops, 0.15) if n_hops else propagate(graph, z)
 

@@ -30,7 +30,7 @@ def points(n=30, d=3, seed=0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("metric", ["auto", "cosine"])
-def test_likeness_of_words_is_the_cosine_of_scikit_learns_tf_idf(metric):
+def test_similarity_of_words_is_the_cosine_of_scikit_learns_tf_idf(metric):
     x, k = counts(), 6
     similar = Similarity(x, metric, k)
     expected = cosine_similarity(TfidfTransformer().fit_transform(x))
@@ -67,7 +67,7 @@ def kernel(x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("n", "k"), [(30, 10), (9, 8)])
-def test_likeness_of_measurements_follows_the_density_around_both(n, k):
+def test_similarity_of_measurements_follows_the_density_around_both(n, k):
     x = points(n)
     similar = Similarity(x, "auto", k)
     matrix = similar.matrix().toarray()
@@ -124,7 +124,7 @@ def test_what_words_are():
 
 
 @pytest.mark.parametrize("kind", ["words", "measurements"])
-def test_a_row_of_the_fit_is_as_alike_to_the_others_as_it_was(kind):
+def test_a_row_of_the_fit_passed_as_new_has_the_same_similarities(kind):
     """Its own row is its nearest, of similarity 1; the rest of its row of the matrix follows."""
     x = counts() if kind == "words" else points()
     similar, k = Similarity(x, "auto", 8), 8
@@ -149,7 +149,7 @@ def test_a_row_of_the_fit_is_as_alike_to_the_others_as_it_was(kind):
 
 
 @pytest.mark.parametrize("kind", ["words", "measurements"])
-def test_new_rows_are_compared_with_what_the_fit_knew(kind):
+def test_new_rows_are_compared_by_the_idf_and_scales_of_the_fit(kind):
     k = 8
     if kind == "words":
         x, new = counts(), counts(4, seed=1)
@@ -183,15 +183,15 @@ def test_equal_rows_are_of_similarity_1_and_no_scale_is_0():
         ("auto", 30, "n_neighbors must be at least 1 and below"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(metric, k, message):
+def test_invalid_options_are_refused(metric, k, message):
     with pytest.raises(ValueError, match=message):
         Similarity(points(), metric, k)
 
 
-# Rows that features do not tell apart
+# Equal rows
 
 
-def test_rounding_does_not_tell_equal_rows_apart():
+def test_equal_rows_are_equal_in_spite_of_rounding():
     """The search takes roots of differences of squares: some 1e-8 of their size, not 0."""
     rng = np.random.default_rng(0)
     x = np.repeat(1e3 * rng.standard_normal((4, 12)), 20, axis=0)
@@ -211,7 +211,7 @@ def test_without_ties_a_few_equal_rows_are_neighbours_and_many_are_not(words):
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_without_ties_a_neighbour_is_nearer_than_the_first_row_that_is_none():
+def test_without_ties_a_neighbour_is_nearer_than_the_next_row():
     x = np.array([[0.0], [1.0], [2.0], [2.0], [2.0], [2.0], [2.0], [9.0]])
     found = Similarity(x, "auto", 3).matrix(ties=False).toarray() > 0
     # Row 0: 1 is nearer than the five at 2, of which two fit; row 1: 0 and three of five at 1;
@@ -222,7 +222,7 @@ def test_without_ties_a_neighbour_is_nearer_than_the_first_row_that_is_none():
 
 
 @pytest.mark.parametrize("x", [np.ones((40, 2)), np.eye(40)], ids=["constant", "one-hot"])
-def test_features_that_say_nothing_have_no_neighbours_without_ties(x):
+def test_without_ties_constant_features_have_no_neighbours(x):
     assert Similarity(x, "euclidean", 5).matrix(ties=False).nnz == 0
     assert Similarity(x, "euclidean", 5).matrix().nnz > 0
 

@@ -67,9 +67,9 @@ def test_both_directions_repeats_and_loops_are_silent():
     ],
 )
 def test_a_guess_is_said_once(kept, weight, message):
-    with pytest.warns(UserWarning, match=message) as told:
+    with pytest.warns(UserWarning, match=message) as warned:
         undirected(ROW[kept], COL[kept], None if weight is None else np.array(weight), 3)
-    assert len(told) == 1
+    assert len(warned) == 1
 
 
 @pytest.mark.parametrize("bad", [-0.5, np.nan, np.inf, -np.inf])

@@ -49,33 +49,36 @@ def fit(x, labels, rows, graph=None, **options):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_logits_are_own_evidence_and_what_neighbours_believe(sparse):
+def test_logits_are_own_evidence_and_mean_beliefs_of_neighbours(sparse):
     x, w = random_features(sparse), some_params()
     graphs = [random_graph(0), random_graph(1)]
     found = NETWORK(w, node_features(x, torch.float64), batch_of(*graphs), training=False)
     own = x @ w["W"].numpy() + w["b"].numpy()
     for s, adjacency in enumerate(graphs):
-        heard = a_hat(adjacency) @ w["beliefs"].numpy()
-        np.testing.assert_allclose(found[s], own + float(w["coupling"]) * heard, rtol=1e-10)
+        mean = a_hat(adjacency) @ w["beliefs"].numpy()
+        np.testing.assert_allclose(found[s], own + float(w["coupling"]) * mean, rtol=1e-10)
     hidden = NETWORK.hidden(w, node_features(x, torch.float64), batch_of(*graphs))
     np.testing.assert_allclose(hidden, np.stack([own, own]), rtol=1e-10)
 
 
-def test_new_nodes_hear_their_neighbours_and_themselves():
+def test_logits_of_new_nodes_use_their_neighbours_and_themselves():
     x, w, adjacency = random_features(), some_params(), random_graph(0)
     new = random_features(n=4, seed=3)
     nodes, weight = np.arange(8).reshape(4, 2), np.full((4, 2), 0.3)
     found = NETWORK.attach(
-        w, node_features(x, torch.float64), batch_of(adjacency), node_features(new, torch.float64),
+        w,
+        node_features(x, torch.float64),
+        batch_of(adjacency),
+        node_features(new, torch.float64),
         NewEdges(torch.from_numpy(nodes), torch.from_numpy(weight)),
-    )  # fmt: skip
+    )
     own = torch.from_numpy(new) @ w["W"] + w["b"]
     scale = 1 / np.sqrt(1 + adjacency.sum(1))
     for i in range(4):
         mine = 1 / np.sqrt(1 + weight[i].sum())
         read = (weight[i] * scale[nodes[i]]) @ w["beliefs"].numpy()[nodes[i]]
-        heard = mine * read + mine**2 * own[i].softmax(0).numpy()
-        expected = own[i].numpy() + float(w["coupling"]) * heard
+        mean = mine * read + mine**2 * own[i].softmax(0).numpy()
+        expected = own[i].numpy() + float(w["coupling"]) * mean
         np.testing.assert_allclose(found[0, i], expected, rtol=1e-10)
 
 
@@ -86,7 +89,7 @@ def test_scaled_params_have_scaled_logits():
     torch.testing.assert_close(found, 2.5 * NETWORK(w, x, graph, training=False), **CLOSE)
 
 
-def test_before_the_fit_every_class_is_as_likely():
+def test_before_the_fit_all_classes_are_equally_probable():
     params = NETWORK.init(torch.Generator(), torch.float64, CPU)
     x = node_features(random_features(), torch.float64)
     assert not NETWORK(params, x, batch_of(random_graph(0)), training=False).any()
@@ -94,7 +97,7 @@ def test_before_the_fit_every_class_is_as_likely():
 
 
 def clouds(n=300, seed=0, spread=6.0):
-    """Three classes apart along one axis, each long along another."""
+    """Three classes with means along one axis and a large variance along another."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 3
     x = rng.standard_normal((n, 4)) * [1, spread, 1, 1]
@@ -118,14 +121,14 @@ def test_with_every_label_it_is_the_shrunk_discriminant_of_scikit_learn():
 
 
 def near(x):
-    """Ten nearest neighbours, as likely edges as not."""
+    """Ten nearest neighbours, each an edge of probability 1/2."""
     n, pairs = len(x), kneighbors_graph(x, 10).tocoo()
     row, col = (torch.from_numpy(index.astype(np.int64)) for index in (pairs.row, pairs.col))
     key = torch.unique(torch.minimum(row, col) * n + torch.maximum(row, col))
     return weighted_graph(key // n, key % n, torch.full(key.shape, 0.5).double(), n)
 
 
-def test_unlabelled_rows_teach_what_few_labels_cannot():
+def test_unlabelled_rows_improve_a_fit_to_few_labels():
     ours, theirs = [], []
     for seed in range(3):
         x, labels = clouds(seed=seed, spread=4.0)
@@ -140,21 +143,22 @@ def test_unlabelled_rows_teach_what_few_labels_cannot():
 
 
 def joined(labels, seed=0, n_edges=5):
-    """A graph that joins nodes of a class, some edges wrong."""
+    """A graph with 4 in 5 edges within classes."""
     rng = np.random.default_rng(seed)
     n = len(labels)
     row = np.repeat(np.arange(n), n_edges)
     col = np.where(
-        rng.random(len(row)) < 0.8, (row + 3 * rng.integers(1, n // 3, len(row))) % n,
+        rng.random(len(row)) < 0.8,
+        (row + 3 * rng.integers(1, n // 3, len(row))) % n,
         rng.integers(n, size=len(row)),
-    )  # fmt: skip
+    )
     keep = row < col
     row, col = (torch.from_numpy(a[keep]) for a in (row, col))
     key = torch.unique(row * n + col)
     return weighted_graph(key // n, key % n, torch.full(key.shape, 0.9).double(), n)
 
 
-def test_neighbours_say_what_features_do_not():
+def test_neighbours_classify_nodes_whose_features_do_not():
     rng = np.random.default_rng(1)
     labels = np.arange(300) % 3
     x = rng.standard_normal((300, 4)) + 0.7 * np.eye(3, 4)[labels]
@@ -165,7 +169,7 @@ def test_neighbours_say_what_features_do_not():
     assert accuracy[1] > 0.85 > accuracy[0] + 0.2
 
 
-def test_one_that_hears_no_neighbours_is_the_same_on_any_graph_and_learns_without_labels():
+def test_without_neighbours_the_graph_has_no_effect_and_unlabelled_rows_still_help():
     x, labels = clouds(spread=4.0)
     rows = np.arange(6)
     params, logits = fit(x, labels, rows, near(x), neighbors=False)
@@ -179,8 +183,8 @@ def test_one_that_hears_no_neighbours_is_the_same_on_any_graph_and_learns_withou
     )
 
 
-def test_classes_keep_their_share_where_agreement_would_let_one_vanish(monkeypatch):
-    """Features of noise: whoever is ahead grows along the edges."""
+def test_classes_keep_their_share_where_coupling_would_let_one_vanish(monkeypatch):
+    """Features are noise; coupling along edges alone would let the largest class take over."""
     labels = np.arange(300) % 3
     x, rows = np.random.default_rng(0).standard_normal((300, 4)), np.arange(31)
 
@@ -213,8 +217,8 @@ def uncorrelated(n=300, d=4, seed=0):
     return 20 + within * [0.5, 1, 2, 4] + means[labels], labels
 
 
-def test_more_features_than_can_be_squared_are_told_apart_by_their_variances(monkeypatch):
-    """Where there is no covariance to leave out, scikit-learn finds the same."""
+def test_with_too_many_features_for_a_covariance_variances_are_used(monkeypatch):
+    """Where features are uncorrelated, scikit-learn's discriminant is the same."""
     x, labels = uncorrelated()
     monkeypatch.setattr(discriminant, "MAX_COVARIANCE_FEATURES", 3)
     params, logits = fit(x, labels, np.arange(300))
@@ -232,13 +236,16 @@ def test_sparse_and_dense_features_give_the_same_model_without_a_covariance(monk
         torch.testing.assert_close(found[0][name], found[1][name], **CLOSE)
 
 
-def test_a_rare_word_says_more_than_common_ones(monkeypatch):
-    """What tells the classes apart varies little beside the rest."""
+def test_a_feature_of_low_variance_gets_a_large_weight(monkeypatch):
+    """The informative features have less variance than the others."""
     monkeypatch.setattr(discriminant, "MAX_COVARIANCE_FEATURES", 3)
     rng, labels = np.random.default_rng(0), np.arange(300) % 3
-    x = np.column_stack([
-        np.eye(3)[labels] + 0.2 * rng.standard_normal((300, 3)), rng.standard_normal((300, 20)),
-    ])  # fmt: skip
+    x = np.column_stack(
+        [
+            np.eye(3)[labels] + 0.2 * rng.standard_normal((300, 3)),
+            rng.standard_normal((300, 20)),
+        ]
+    )
     accuracy = []
     for shrinkage in (SHRINKAGE, 1.0):
         monkeypatch.setattr(discriminant, "SHRINKAGE", shrinkage)
@@ -249,7 +256,7 @@ def test_a_rare_word_says_more_than_common_ones(monkeypatch):
 
 
 @pytest.mark.parametrize("column", [0.0, 1.0])
-def test_features_that_do_not_vary_leave_it_to_the_graph(column):
+def test_with_constant_features_the_graph_decides(column):
     labels = np.arange(300) % 3
     _, logits = fit(np.full((300, 2), column), labels, np.arange(60), joined(labels))
     assert bool(logits.isfinite().all())

@@ -48,7 +48,7 @@ def test_its_softmax_is_the_weighted_mean_of_the_members():
     torch.testing.assert_close(found.softmax(2), expected, **CLOSE)
 
 
-def test_new_nodes_too():
+def test_the_same_holds_for_new_nodes():
     network, members, parts, params = built()
     x, graph = inputs()
     new = node_features(random_features(n=4, seed=3), torch.float64)
@@ -71,15 +71,14 @@ def test_params_of_members_come_back_as_they_were_joined():
     assert torch.equal(params[LOG_WEIGHTS], SHARES.log())
 
 
-def test_ten_members_are_told_apart_by_their_whole_number():
-    """Member 1 is not member 10."""
+def test_the_params_of_member_1_are_not_those_of_member_10():
     network = Ensemble([GCN(F, H, C)] * 11)
     params = network.init(torch.Generator().manual_seed(0), torch.float64, CPU)
     assert set(network.of_member(params, 1)) == {"W1", "W2"}
     assert not torch.equal(network.of_member(params, 1)["W1"], network.of_member(params, 10)["W1"])
 
 
-def test_fresh_members_count_alike():
+def test_fresh_members_have_equal_weights():
     network = built()[0]
     params = network.init(torch.Generator().manual_seed(0), torch.float64, CPU)
     torch.testing.assert_close(params[LOG_WEIGHTS].exp(), torch.full((3,), 1 / 3).double())
@@ -94,7 +93,7 @@ def test_a_batch_of_graphs_equals_a_loop_over_them():
         torch.testing.assert_close(together[seed], alone, **CLOSE)
 
 
-def test_hidden_layers_stand_side_by_side_and_penalties_add_up():
+def test_hidden_layers_are_concatenated_and_penalties_add_up():
     network, members, parts, params = built()
     x, graph = inputs()
     hidden = network.hidden(params, x, graph)
@@ -105,7 +104,7 @@ def test_hidden_layers_stand_side_by_side_and_penalties_add_up():
     assert float(network.penalty(params)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_one_sure_member_of_weight_0_does_not_make_it_infinite():
+def test_members_of_weight_0_do_not_make_it_infinite():
     network, _, parts, _ = built()
     log_weights = torch.tensor([0.0, -torch.inf, -torch.inf], dtype=torch.float64)
     parts[0] = {name: 1e4 * leaf for name, leaf in parts[0].items()}
@@ -115,7 +114,7 @@ def test_one_sure_member_of_weight_0_does_not_make_it_infinite():
     assert not bool(found.isnan().any())
 
 
-def test_the_default_has_networks_models_of_the_features_and_one_that_sees_the_graph_alone():
+def test_members_of_the_default_ensemble():
     *found, with_graph, without_graph, labels = default_ensemble(F, H, C, 0.3).members
     p_input = pytest.approx(0.3 * F / FULL_DROPOUT_FEATURES)
     assert all(member.input_dropout == p_input for member in found)
@@ -133,7 +132,7 @@ def test_the_default_has_networks_models_of_the_features_and_one_that_sees_the_g
 
 
 @pytest.mark.parametrize("k", range(3))
-def test_params_scaled_by_a_number_have_logits_as_many_times_as_large(k):
+def test_scaled_params_scale_the_logits(k):
     _, members, parts, _ = built()
     x, graph = inputs()
     found = members[k](members[k].scaled(parts[k], 2.5), x, graph, training=False)

@@ -1,4 +1,4 @@
-"""Features dense and sparse: one product, one law of dropout."""
+"""Dense and sparse features: the same product and the same distribution of dropout."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def random_weight(n: int = 12) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_dropped_entries_are_zero_as_often_as_asked_and_the_others_grow(p, dtype):
+def test_drop_zeroes_a_share_p_and_scales_the_others(p, dtype):
     n = 100_000
     torch.manual_seed(0)
     x = torch.full((n,), 2.0, dtype=dtype)
@@ -88,7 +88,7 @@ def test_the_sparse_product_is_differentiable_twice():
     assert torch.autograd.gradgradcheck(features.matmul, w)
 
 
-def test_gradients_of_the_sparse_product_meet_the_mask_of_its_value():
+def test_gradients_of_the_sparse_product_use_the_mask_of_its_value():
     """With dropout, Xᵀ in the backward pass is the transpose of the X that was drawn."""
     x = matrix(0.2)
     features = SparseFeatures(sp.csr_array(x), torch.float64, CPU)
@@ -105,7 +105,7 @@ def test_gradients_of_the_sparse_product_meet_the_mask_of_its_value():
     torch.testing.assert_close(grad, drawn.T @ cotangent, **close)
 
 
-def test_dropout_on_sparse_features_has_the_law_of_dropout_on_dense_ones():
+def test_dropout_on_sparse_features_has_the_distribution_of_that_on_dense_ones():
     """Stored entries are kept or zeroed and scaled; the others stay 0."""
     x = np.where(matrix(0.2, (200, 50)) != 0, 3.0, 0.0)
     features = SparseFeatures(sp.csr_array(x), torch.float64, CPU)
@@ -118,7 +118,7 @@ def test_dropout_on_sparse_features_has_the_law_of_dropout_on_dense_ones():
     assert abs(len(kept) / len(stored) - 0.6) <= 4 * (0.6 * 0.4 / len(stored)) ** 0.5
 
 
-def test_unsorted_rows_and_stored_zeros_are_taken_as_they_are_and_left_so():
+def test_unsorted_rows_and_stored_zeros_are_accepted_and_not_changed():
     indices, data = np.array([3, 0, 2, 1]), np.array([1.0, 2.0, 0.0, 4.0])
     x = sp.csr_array((data, indices, np.array([0, 2, 2, 4])), shape=(3, 4))
     expected = torch.from_numpy(x.toarray())
@@ -131,7 +131,7 @@ def test_unsorted_rows_and_stored_zeros_are_taken_as_they_are_and_left_so():
 # The choice between them
 
 
-def test_few_entries_are_kept_sparse_and_many_dense_whatever_they_came_as():
+def test_storage_depends_on_the_share_of_non_zero_entries_alone():
     few, many = matrix(SPARSE_BELOW / 2), matrix(0.9)
     for form in (np.asarray, sp.csr_array, sp.csr_matrix):
         assert isinstance(node_features(form(few)), SparseFeatures)
@@ -140,7 +140,7 @@ def test_few_entries_are_kept_sparse_and_many_dense_whatever_they_came_as():
 
 @pytest.mark.parametrize("density", [0.1, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_features_have_the_dtype_asked_for(density, dtype):
+def test_features_have_the_requested_dtype(density, dtype):
     x = matrix(density)
     features = node_features(x, dtype)
     product = features.matmul(random_weight().to(dtype))

@@ -54,7 +54,7 @@ def test_logits_are_those_of_the_closed_form_on_every_graph():
         torch.testing.assert_close(logits, logits_of(mass, mass.mean()), **CLOSE)
 
 
-def test_the_walk_is_pygs_appnp():
+def test_the_recursion_is_pygs_appnp():
     network, x, params = fitted()
     A = random_graph(2)
     index = torch.from_numpy(np.stack(A.nonzero()))
@@ -81,25 +81,25 @@ def test_features_are_not_read():
     assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize("kind", ["likenesses", "edges"])
+@pytest.mark.parametrize("kind", ["borrowed", "edges"])
 def test_new_nodes_are_those_of_an_augmented_graph_written_out(kind):
     network, x, params = fitted()
     rng, A = np.random.default_rng(5), random_graph(1)
     nodes = np.stack([rng.choice(N, 3, replace=False) for _ in range(4)])
     q = rng.random((4, 3))
-    q = q / q.sum(1, keepdims=True) if kind == "likenesses" else 2 * q
+    q = q / q.sum(1, keepdims=True) if kind == "borrowed" else 2 * q
     to = (torch.from_numpy(nodes), torch.from_numpy(q))
     new = node_features(random_features(n=4, seed=8), torch.float64)
-    edges = (BorrowedEdges if kind == "likenesses" else NewEdges)(*to)
+    edges = (BorrowedEdges if kind == "borrowed" else NewEdges)(*to)
     found = network.attach(params, x, batch_of(A), new, edges)
     mixed = np.zeros((4, N))
     np.put_along_axis(mixed, nodes, q, axis=1)
-    matrix = attached(A, mixed @ A if kind == "likenesses" else mixed)
+    matrix = attached(A, mixed @ A if kind == "borrowed" else mixed)
     mass = polynomial(matrix, torch.cat([start(), torch.zeros(4, C, dtype=torch.float64)]))
     torch.testing.assert_close(found[0], logits_of(mass[N:], mass[:N].mean()), **CLOSE)
 
 
-def test_scaled_params_have_logits_as_many_times_as_large():
+def test_scaled_params_scale_the_logits():
     network, x, params = fitted()
     graph = batch_of(random_graph(0))
     found = network(network.scaled(params, 2.5), x, graph, training=False)

@@ -36,9 +36,10 @@ def weights(network, seed: int = 0) -> dict[str, Tensor]:
     w = network.init(generator, torch.float64, CPU)
     return {
         name: torch.randn(leaf.shape, dtype=leaf.dtype, generator=generator)
-        if ".b" in f".{name}" else leaf
+        if ".b" in f".{name}"
+        else leaf
         for name, leaf in w.items()
-    }  # fmt: skip
+    }
 
 
 def own(x: Tensor, w: dict[str, Tensor]) -> Tensor:
@@ -185,7 +186,7 @@ def test_a_copy_of_a_node_has_its_logits(network, sparse):
 
 
 def attached(A: np.ndarray, to_new: np.ndarray) -> Tensor:
-    """The matrix of one product: nodes as without the new ones, which read and are not read."""
+    """Â with rows for the new nodes; its rows for the graph's nodes are unchanged."""
     n_new = len(to_new)
     scale = 1 / np.sqrt(A.sum(1) + 1)
     mine = 1 / np.sqrt(to_new.sum(1) + 1)
@@ -203,7 +204,7 @@ def by_hand(network, w, x: Tensor, matrix: Tensor) -> Tensor:
     return pagerank(matrix, x, w, network.teleport, network.n_hops)[N:]
 
 
-@pytest.mark.parametrize("kind", ["likenesses", "edges"])
+@pytest.mark.parametrize("kind", ["borrowed", "edges"])
 @pytest.mark.parametrize("name", ["gcn", "pagerank"])
 def test_new_nodes_are_those_of_an_augmented_graph_written_out(name, kind):
     network, graphs = NETWORKS[name], [random_graph(0), random_graph(1)]
@@ -211,25 +212,28 @@ def test_new_nodes_are_those_of_an_augmented_graph_written_out(name, kind):
     x, new = random_features(), random_features(n=4, seed=8)
     nodes = np.stack([rng.choice(N, 3, replace=False) for _ in range(4)])
     q = rng.random((4, 3))
-    q = q / q.sum(1, keepdims=True) if kind == "likenesses" else 2 * q
+    q = q / q.sum(1, keepdims=True) if kind == "borrowed" else 2 * q
     q[0] = [1, 0, 0]
     to = (torch.from_numpy(nodes), torch.from_numpy(q))
     found = network.attach(
-        w, node_features(x, torch.float64), batch_of(*graphs), node_features(new, torch.float64),
-        (BorrowedEdges if kind == "likenesses" else NewEdges)(*to),
-    )  # fmt: skip
+        w,
+        node_features(x, torch.float64),
+        batch_of(*graphs),
+        node_features(new, torch.float64),
+        (BorrowedEdges if kind == "borrowed" else NewEdges)(*to),
+    )
     assert found.shape == (2, 4, C)
     whole = torch.from_numpy(np.concatenate([x, new]))
     for logits, A in zip(found, graphs, strict=True):
         mixed = np.zeros((4, N))
         np.put_along_axis(mixed, nodes, q, axis=1)
-        edges = mixed @ A if kind == "likenesses" else mixed
+        edges = mixed @ A if kind == "borrowed" else mixed
         expected = by_hand(network, w, whole, attached(A, edges))
         torch.testing.assert_close(logits, expected, **CLOSE)
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
-def test_each_new_node_is_alone_and_its_edges_can_be_taken_in_parts(network):
+def test_new_nodes_are_independent_and_can_be_predicted_in_parts(network):
     rng, w = np.random.default_rng(6), weights(network)
     features = node_features(random_features(), torch.float64)
     new = random_features(n=5, seed=9)
@@ -248,7 +252,7 @@ def test_each_new_node_is_alone_and_its_edges_can_be_taken_in_parts(network):
     torch.testing.assert_close(alone, together, **CLOSE)
 
 
-def test_with_a_teleport_of_1_it_is_a_perceptron_that_does_not_see_the_graph():
+def test_with_a_teleport_of_1_it_is_a_perceptron():
     network, x = PageRank(F, H, C, teleport=1.0), random_features()
     w, features = weights(network), node_features(x, torch.float64)
     graph = replace(batch_of(random_graph(0)), products=Products(AllPairs(N)))
@@ -262,18 +266,21 @@ def test_with_a_teleport_of_1_it_is_a_perceptron_that_does_not_see_the_graph():
     torch.testing.assert_close(new[0], logits[:1], **CLOSE)
 
 
-def test_a_new_node_without_edges_says_what_its_features_say():
+def test_a_new_node_without_edges_is_predicted_from_its_features():
     network = NETWORKS["pagerank"]
     w, new = weights(network), random_features(n=2, seed=9)
     none = NewEdges(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.float64))
     found = network.attach(
-        w, node_features(random_features(), torch.float64), batch_of(random_graph(0)),
-        node_features(new, torch.float64), none,
-    )  # fmt: skip
+        w,
+        node_features(random_features(), torch.float64),
+        batch_of(random_graph(0)),
+        node_features(new, torch.float64),
+        none,
+    )
     torch.testing.assert_close(found[0], own(torch.from_numpy(new), w), **CLOSE)
 
 
-def test_sparse_rows_of_scipy_are_taken_too():
+def test_sparse_rows_of_scipy_are_accepted():
     network, w = NETWORKS["pagerank"], weights(NETWORKS["pagerank"])
     x, A = random_features(sparse=True), batch_of(random_graph(3))
     one, two = (

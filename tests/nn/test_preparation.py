@@ -1,4 +1,4 @@
-"""Features as networks take them, against scikit-learn's scaler and normaliser."""
+"""Preparation of features against scikit-learn's scaler, power transform and normaliser."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def ties(n, scale):
     return RNG.integers(5, size=(n, len(scale))) * np.array(scale)
 
 
-def test_columns_in_other_units_are_standardised_new_rows_as_those_of_the_fit():
+def test_columns_in_different_units_are_standardised_in_later_rows_too():
     x, new = ties(50, [1.0, 0.1, 500.0]), ties(5, [1.0, 0.1, 500.0])
     scaler = StandardScaler().fit(x)
     preparation = FeaturePreparation(x)
@@ -34,7 +34,7 @@ def test_columns_in_other_units_are_standardised_new_rows_as_those_of_the_fit():
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS_RATIO])
-def test_columns_in_one_unit_and_of_few_values_stay_as_they_are_but_begin_at_0(factor):
+def test_discrete_columns_in_one_unit_are_only_moved_to_a_minimum_of_0(factor):
     few = RNG.permuted(np.tile(np.arange(20.0)[:, None] // 4, (1, 5)), axis=0)
     x = few * [1, 1, 1, 1, factor]
     np.testing.assert_array_equal(prepared(x), x)
@@ -42,7 +42,7 @@ def test_columns_in_one_unit_and_of_few_values_stay_as_they_are_but_begin_at_0(f
 
 
 @pytest.mark.parametrize("units", [False, True])
-def test_continuous_columns_are_bent_and_keep_their_spread_where_units_agree(units):
+def test_continuous_columns_are_made_normal_and_keep_their_deviation_in_one_unit(units):
     x = np.exp(RNG.standard_normal((200, 3))) * ([1, 1, 1e3] if units else [1, 2, 3])
     x = np.column_stack([x, ties(200, [1.0])])
     new = np.exp(RNG.standard_normal((5, 4)))
@@ -58,7 +58,7 @@ def test_continuous_columns_are_bent_and_keep_their_spread_where_units_agree(uni
     assert abs(skew(prepared(x)[:, 0])) < 0.5 < 1 < skew(x[:, 0])
 
 
-def test_a_later_row_far_outside_ends_at_some_distance():
+def test_a_later_row_far_outside_is_clipped():
     x = -np.exp(RNG.standard_normal((200, 2)))  # bent by a large power
     far = FeaturePreparation(x).transform(np.array([[1e30, 0.0]]))
     assert np.isfinite(far).all()
@@ -67,7 +67,7 @@ def test_a_later_row_far_outside_ends_at_some_distance():
 
 @pytest.mark.parametrize("units", [False, True])
 @pytest.mark.parametrize("offset", [-3.0, 5e8])
-def test_where_columns_begin_does_not_matter(offset, units):
+def test_adding_a_constant_to_a_column_does_not_matter(offset, units):
     """Adding a constant to a column moves its numbers by half a unit in their last place."""
     x = np.column_stack([np.exp(RNG.standard_normal((200, 3))), ties(200, [1.0, 2.0])])
     x *= [1, 1, 1e3, 1, 1] if units else 1
@@ -98,7 +98,7 @@ def test_words_become_rows_of_length_one():
         np.testing.assert_allclose(found, normalize(x.toarray()), rtol=1e-12)
 
 
-def test_a_table_comes_to_the_same_however_it_is_stored():
+def test_sparse_and_dense_tables_give_the_same():
     x = RNG.random((40, 4)) * [1, 1, 1, 1000]
     np.testing.assert_array_equal(prepared(sp.csr_array(x)), prepared(x))
 
@@ -110,7 +110,7 @@ def test_the_rows_of_the_caller_stay_as_they_are():
     np.testing.assert_array_equal(x, before)
 
 
-def test_sparse_rows_with_negative_entries_are_no_words():
+def test_sparse_rows_with_negative_entries_are_not_words():
     x = sp.csr_array(([1.0, -2.0], ([0, 3], [2, 5])), shape=(10, 20))
     assert prepared(x) is x
 

@@ -162,8 +162,9 @@ def test_the_gradient_by_pairs_is_the_derivative_through_an_inner_step(name, mon
         w = {k: p.clone().requires_grad_() for k, p in params.items()}
         with torch.enable_grad():
             inner = loss(graph_of(PAIRS), w, rows)
-            grads = torch.autograd.grad(inner, list(w.values()), materialize_grads=True,
-                                        allow_unused=True)  # fmt: skip
+            grads = torch.autograd.grad(
+                inner, list(w.values()), materialize_grads=True, allow_unused=True
+            )
             stepped = {k: p - 0.3 * g for (k, p), g in zip(w.items(), grads, strict=True)}
             return float(loss(graph_of(PAIRS), stepped, others).detach())
 
@@ -218,16 +219,17 @@ def test_a_batch_of_graphs_is_each_graph_and_weights_follow_the_generator(name):
     assert float(made.penalty(params)) == pytest.approx(expected / 2)
 
 
-def test_gcnconv_is_the_librarys_own_gcn_and_so_for_new_nodes():
+def test_gcnconv_is_the_librarys_own_gcn_also_for_new_nodes():
     made, params = network("GCNConv")
     own = GCN(F, H, C)
     mine = {"W1": params["first.lin.weight"].t(), "W2": params["second.lin.weight"].t()}
     features, graph = node_features(X, torch.float64), graph_of(PAIRS, n_draws=2)
     params = {k: torch.zeros_like(w) if k.endswith("bias") else w for k, w in params.items()}
     torch.testing.assert_close(
-        made(params, features, graph, training=False), own(mine, features, graph, training=False),
+        made(params, features, graph, training=False),
+        own(mine, features, graph, training=False),
         **CLOSE,
-    )  # fmt: skip
+    )
     new = node_features(np.random.default_rng(5).standard_normal((4, F)), torch.float64)
     near = torch.tensor([[0, 1], [1, 2], [5, 0], [8, 3]])
     q = torch.tensor([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0], [0.3, 0.7]]).double()
@@ -258,11 +260,14 @@ def test_new_nodes_change_neither_the_graph_nor_each_other(name):
         torch.testing.assert_close(alone, together[:, k : k + 1], **CLOSE)
     plain = made(params, features, graph, training=False)
     copies = made.attach(
-        params, features, graph, node_features(X[[5, 0]], torch.float64),
+        params,
+        features,
+        graph,
+        node_features(X[[5, 0]], torch.float64),
         BorrowedEdges(
             torch.tensor([[5, 1], [3, 0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()
         ),
-    )  # fmt: skip
+    )
     torch.testing.assert_close(copies, plain[:, [5, 0]], **CLOSE)
     # The third new node is like node 5 alone: PyG's own layers, with the edges of 5 led to it, too.
     x = torch.cat([torch.from_numpy(X), torch.from_numpy(rows[2:])])
@@ -275,7 +280,7 @@ def test_new_nodes_change_neither_the_graph_nor_each_other(name):
     torch.testing.assert_close(whole[:N], plain[0], **CLOSE)
 
 
-def test_new_edges_are_not_for_convolutions_of_pyg():
+def test_convolutions_of_pyg_refuse_new_edges():
     made, params = network("GCNConv")
     features, edges = (
         node_features(X, torch.float64),
@@ -285,7 +290,7 @@ def test_new_edges_are_not_for_convolutions_of_pyg():
         made.attach(params, features, graph_of(PAIRS), features, edges)
 
 
-def test_edges_that_connect_a_graph_and_are_no_candidates_have_weight_1():
+def test_added_edges_that_are_not_candidates_have_weight_1():
     few = PairList(N, np.array([0 * N + 1]))
     graph = graph_of(PAIRS, few)
     ((index, weight),) = weighted_edges(graph)

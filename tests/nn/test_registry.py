@@ -1,4 +1,4 @@
-"""The registry of networks: it is light, complete, and says what each network needs."""
+"""The registry of networks: light to import, complete, and right on what each network needs."""
 
 import subprocess
 import sys
@@ -43,8 +43,8 @@ def test_it_builds_the_network_of_that_name(name):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_an_entry_says_how_the_network_reads_a_graph(name):
-    """Either products with the graph are noted, or edge weights are."""
+def test_reads_products_is_how_the_network_reads_a_graph(name):
+    """The record has either products with the graph or weights of edges."""
     network = build(name, F, H, C, 0.0)
     params = network.init(torch.Generator().manual_seed(0), torch.float64, CPU)
     params = {key: value.requires_grad_() for key, value in params.items()}
@@ -56,7 +56,7 @@ def test_an_entry_says_how_the_network_reads_a_graph(name):
 
 
 def recorded():
-    """One graph that notes its products, with every pair a candidate."""
+    """One graph with a record of products, in which every pair is a candidate."""
     return replace(batch_of(random_graph(0)), products=Products(AllPairs(N)))
 
 

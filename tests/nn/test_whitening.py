@@ -22,7 +22,7 @@ def hidden(n=1000, seed=0):
 
 
 def agreeing(x, y):
-    """Share of five nearest neighbours of one's own class."""
+    """Share of the five nearest neighbours that are of the same class."""
     near = NearestNeighbors(n_neighbors=5).fit(x).kneighbors(return_distance=False)
     return float((y[near] == y[:, None]).mean())
 
@@ -42,7 +42,7 @@ def test_with_every_label_it_is_the_root_of_scikit_learns_covariance_within_clas
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
 
 
-def test_few_labels_show_which_direction_matters():
+def test_few_labels_suffice_to_find_the_informative_direction():
     x, y = hidden()
     metric = whitening(x, y, np.arange(12))
     assert agreeing(x, y) < 0.7 < 0.97 < agreeing(whitened(x, metric), y)
@@ -68,7 +68,7 @@ def test_other_labels_are_not_read():
     assert torch.equal(one, two)
 
 
-def test_none_where_rows_cannot_tell_a_covariance_or_nothing_varies():
+def test_none_where_rows_are_too_few_for_a_covariance_or_nothing_varies():
     rng = np.random.default_rng(0)
     y = np.arange(50) % 2
     for d in (5, 28, 31, 80):  # 9 unknowns a row at d = 29.5
