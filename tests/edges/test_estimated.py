@@ -9,12 +9,12 @@ import scipy.sparse as sp
 import torch
 from torch.nn.functional import cross_entropy
 
-from lds._random import replayed
+from lds._random import mix, replayed
 from lds._types import Split
+from lds.bilevel.adaptive import Adam
 from lds.bilevel.descent import GradientDescent
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate
-from lds.config import LDSConfig
 from lds.edges.estimated import (
     BLACK_BOX,
     MARGIN,
@@ -30,13 +30,19 @@ from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
-from lds.structure.learner import Learner, learn
+from lds.structure.inner_run import SequentialInnerRun
+from lds.structure.learn import learn
+from lds.structure.methods.thesis import Thesis
+from lds.structure.methods.thesis_run import thesis_task
+from lds.structure.outer_variables import OuterVariables
+from lds.structure.problem import Problem
+from lds.structure.seeds import OUTER_OBJECTIVE
 from lds.structure.task import Task
 
 N, H, C, TAU, ETA = 12, 5, 3, 3, 0.4
 F64, CPU = torch.float64, torch.device("cpu")
 OTHERS = [*PATHWISE, *BLACK_BOX]
-SMALL = LDSConfig(n_neighbors=3, max_inner=15, max_iter=2, hidden_channels=4, truncation=5)
+SMALL = Thesis(n_neighbors=3, max_inner=15, max_iter=2, hidden_channels=4, truncation=5)
 
 
 def problem():
@@ -116,14 +122,18 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
     config = dataclasses.replace(
         SMALL, truncation=TAU, estimator=estimator, support="sparse", inner_lr=0.1, n_draws=4
     )
-    learner = Learner(x.numpy(), labels.numpy(), split, start, config, CPU, F64)
-    edges = learner.edges = ValueEdges(start, F64, CPU, PairList.of(start), estimator)
+    task = thesis_task(config, Problem(x.numpy(), labels.numpy(), split, start), F64, CPU)
+    edges = ValueEdges(start, F64, CPU, PairList.of(start), estimator)
+    variables = OuterVariables(edges, config)
+    run = SequentialInnerRun(task, variables, config, seed=0)
+    inner, outer = run._objectives(split.train, split.validation)
+    dynamics = Adam(inner, lr=lambda hyper: hyper["log_lr"].exp())
     method = Reverse(truncation=TAU)
-    params = learner.task.network.init(torch.Generator().manual_seed(1), F64, CPU)
-    first = Start(learner.dynamics, params, learner.hyper, 0)
+    params = task.network.init(torch.Generator().manual_seed(1), F64, CPU)
+    first = Start(dynamics, params, variables.hyper, 0)
     state, memory = first.run(), method.start(None)
     for t in range(TAU):
-        step = Step(learner.dynamics, state, learner.hyper, t, 100 + t)
+        step = Step(dynamics, state, variables.hyper, t, 100 + t)
         method.observe(memory, step)
         state, _ = step.run()
     theta = edges.distribution.parameter.requires_grad_()
@@ -131,14 +141,16 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
     for bits in itertools.product([0.0, 1.0], repeat=3):
         z = torch.tensor(bits, dtype=F64)
         graph = type("One", (), {"draw": lambda self, z=z: edges.graph_of(z)})()
-        now, hyper = first.run(), {**learner.hyper, "edges": graph}
+        now, hyper = first.run(), {**variables.hyper, "edges": graph}
         for t in range(TAU):
             with replayed(100 + t):
-                now = learner.dynamics.step(now, hyper, t)
-        value = float(learner.outer(learner.dynamics.params(now), hyper))
+                now = dynamics.step(now, hyper, t)
+        value = float(outer(dynamics.params(now), hyper))
         mean = mean + (theta * z + (1 - theta) * (1 - z)).prod() * value
     (expected,) = torch.autograd.grad(mean, theta)
-    found = torch.stack([learner._black_box(memory, state, 0, t).values for t in range(150)])
+    seeds = [mix(0, 0, t, OUTER_OBJECTIVE) for t in range(150)]
+    estimates = [run._from_values(dynamics, outer, memory, state, seed) for seed in seeds]
+    found = torch.stack([estimate.values for estimate in estimates])
     error = found.std(0) / len(found) ** 0.5
     assert bool(((found.mean(0) - expected).abs() <= 4 * error).all())
     assert bool((expected.abs() > 4 * error).any()), "the check would see a gradient of 0"
@@ -154,7 +166,7 @@ def blobs():
 
 def fit(config):
     x, y, split = blobs()
-    return learn(x, y, split, knn_adjacency(x, 3, "cosine"), config)
+    return learn(Problem(x, y, split, knn_adjacency(x, 3, "cosine")), config)
 
 
 @pytest.mark.parametrize("support", ["all", "sparse"])
@@ -236,11 +248,11 @@ def test_a_step_takes_a_gradient_in_factors_as_well():
 
 def test_options():
     with pytest.raises(ValueError, match="estimator must be one of 'straight_through'"):
-        LDSConfig(estimator="x")
+        Thesis(estimator="x")
     for estimator in BLACK_BOX:
         with pytest.raises(ValueError, match=r"learn_inner_lr must be 0 with estimator=.* got 0.1"):
-            LDSConfig(estimator=estimator, learn_inner_lr=0.1)
+            Thesis(estimator=estimator, learn_inner_lr=0.1)
     for estimator in OTHERS:
         with pytest.raises(ValueError, match="connected must be False with estimator='"):
-            LDSConfig(estimator=estimator, connected=True)
+            Thesis(estimator=estimator, connected=True)
     fit(dataclasses.replace(SMALL, estimator="reinmax", learn_inner_lr=0.1, max_iter=1))
