@@ -141,9 +141,14 @@ class AdamW(Adam):
         max_grad_norm: float | None = None,
     ) -> None:
         super().__init__(
-            inner_objective, lr, betas, eps, start=start, generators=generators,
+            inner_objective,
+            lr,
+            betas,
+            eps,
+            start=start,
+            generators=generators,
             max_grad_norm=max_grad_norm,
-        )  # fmt: skip
+        )
         self._decoupled = setting("weight_decay", weight_decay, groups=True, zero=True)
 
     def _decays(self, state: Tree, hyper: Tree, t: int) -> list[Any]:

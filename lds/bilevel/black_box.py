@@ -76,9 +76,13 @@ def solve_black_box(
     judge = None if evaluate is None else lambda params, at: evaluate(at)
     keeper = Keeper(keep, judge, evaluate_every, seed=0)
     run = Run(
-        OuterStep(hyper, optimizer, projection), {}, checkpoint, resume,
-        {"loop": "solve_black_box"}, keeper,
-    )  # fmt: skip
+        OuterStep(hyper, optimizer, projection),
+        {},
+        checkpoint,
+        resume,
+        {"loop": "solve_black_box"},
+        keeper,
+    )
 
     def iterate(k: int, at: Tree) -> Record:
         value, grad = estimate(at, k)

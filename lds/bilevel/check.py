@@ -139,22 +139,29 @@ def check(
         return Report((Row("influence", "failed", *_sentence(error)),))
     rows.append(_influence(hyper, reverse.grad))
     again = run(hyper, Reverse(check=True))
-    rows.append(_compare(
-        "replay", _off(again.grad, reverse.grad),
-        "two runs of one seed differ, so something outside is changed by a run: keep it in the "
-        "state, or make it a function of the step",
-        tolerance=1e-12,
-    ))  # fmt: skip
+    rows.append(
+        _compare(
+            "replay",
+            _off(again.grad, reverse.grad),
+            "two runs of one seed differ, so something outside is changed by a run: keep it in the "
+            "state, or make it a function of the step",
+            tolerance=1e-12,
+        )
+    )
     rows.append(_forward(lambda: run(hyper, Forward()), reverse.grad))
     for name, direction in _directions(hyper, n_directions, seed):
         rows.append(_difference(run, hyper, reverse.grad, name, direction))
     other = run(hyper, Reverse(), seed + 1)
     off = _off(other.grad, reverse.grad)
-    rows.append(Row(
-        "another seed", "ok",
-        "the same" if off == 0 else
-        f"off by {off:.2g}: the run draws random numbers; average over seeds where this is large",
-    ))  # fmt: skip
+    rows.append(
+        Row(
+            "another seed",
+            "ok",
+            "the same"
+            if off == 0
+            else f"off by {off:.2g}: the run draws random numbers; average over seeds where this is large",
+        )
+    )
     return Report(tuple(rows))
 
 
@@ -213,10 +220,11 @@ def _influence(hyper: Tree, grad: Tree) -> Row:
     if not zero:
         return Row("influence", "ok", "every hyperparameter has a gradient")
     return Row(
-        "influence", "ok",
+        "influence",
+        "ok",
         f"the gradient of {', '.join(zero[:3])} is 0 in these steps",
         "see that it ought to be: used at later steps only, or multiplied by 0",
-    )  # fmt: skip
+    )
 
 
 def _forward(run: Callable[[], Any], grad: Tree) -> Row:
@@ -225,11 +233,12 @@ def _forward(run: Callable[[], Any], grad: Tree) -> Row:
     except (NotImplementedError, RuntimeError, MemoryError) as error:
         return Row("forward mode", "skipped", str(error).splitlines()[0][:160])
     return _compare(
-        "forward mode", _off(found, grad),
+        "forward mode",
+        _off(found, grad),
         "the second derivatives of the inner objective are not symmetric: an operation in it has a "
         "wrong second derivative (torch's weight_norm has), or a custom backward is not "
         "differentiable; write that operation with plain ones",
-    )  # fmt: skip
+    )
 
 
 def _directions(hyper: Tree, n: int, seed: int) -> list[tuple[str, list[Any]]]:
@@ -274,14 +283,16 @@ def _difference(
     off = max(0.0, abs(best - slope) - rounding) / size if size else 0.0
     if off > RTOL and abs(fine - coarse) > 0.1 * size:
         return Row(
-            name, "differs",
+            name,
+            "differs",
             f"off by {off:.2g}, and two step sizes by {abs(fine - coarse) / size:.2g}",
             "the outer value is not smooth here (a kink, a sort, a run that diverges): check at "
             "other params or hyper, or with a smaller step size",
-        )  # fmt: skip
+        )
     return _compare(
-        name, off,
+        name,
+        off,
         "the hypergradient is wrong: an operation has a wrong second derivative (torch's "
         "weight_norm), something is cut off (.detach(), .item(), torch.no_grad()); leave "
         "parts of the objectives out until it agrees",
-    )  # fmt: skip
+    )

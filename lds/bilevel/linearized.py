@@ -112,9 +112,7 @@ class Differenced:
         precision = max(torch.finfo(leaf.dtype).eps for leaf in self._w)
         far = precision ** (1 / 3) * (1 + norm(self._w)) / size
         ahead, behind = (self._slopes(axpy(e, q, self._w), by_hyper) for e in (far, -far))
-        return [
-            None if part is None else part / (2 * far) for part in axpy(-1.0, behind, ahead)
-        ]  # fmt: skip
+        return [None if part is None else part / (2 * far) for part in axpy(-1.0, behind, ahead)]
 
     def _slopes(self, w: list[Tensor], by_hyper: bool) -> list[Any]:
         tree = rebuild(self._dynamics.params(self._step.state), w)

@@ -157,20 +157,22 @@ class Run:
         if self._checkpoint is None:
             return
         keeper = self.keeper
-        self._checkpoint.save({
-            "hyper": leaves(self.outer.hyper),
-            "params": packed(self.params),
-            "optimizer": self.outer.optimizer.state_dict(),
-            "solution": self.solution,
-            "kept": None if keeper.hyper is None else [
-                keeper.value, keeper.n, leaves(keeper.hyper), packed(keeper.params)
-            ],
-            "history": [
-                [r.iteration, r.value, r.grad_norm, _values(r.hyper), r.info]
-                for r in self.history
-            ],
-            "more": self.more,
-        })  # fmt: skip
+        self._checkpoint.save(
+            {
+                "hyper": leaves(self.outer.hyper),
+                "params": packed(self.params),
+                "optimizer": self.outer.optimizer.state_dict(),
+                "solution": self.solution,
+                "kept": None
+                if keeper.hyper is None
+                else [keeper.value, keeper.n, leaves(keeper.hyper), packed(keeper.params)],
+                "history": [
+                    [r.iteration, r.value, r.grad_norm, _values(r.hyper), r.info]
+                    for r in self.history
+                ],
+                "more": self.more,
+            }
+        )
 
     def _restore(self, stored: dict[str, Any]) -> None:
         like = self.outer.hyper

@@ -111,10 +111,20 @@ def solve_online(
     objective = with_step(outer_objective, 2)
     outer = OuterStep(hyper, optimizer, projection)
     keeper = Keeper(keep, evaluate, evaluate_every, seed)
-    run = Run(outer, params, checkpoint, resume, {
-        "loop": "solve_online", "discount": discount, "interval": interval, "seed": seed,
-        "method": repr(method),
-    }, keeper)  # fmt: skip
+    run = Run(
+        outer,
+        params,
+        checkpoint,
+        resume,
+        {
+            "loop": "solve_online",
+            "discount": discount,
+            "interval": interval,
+            "seed": seed,
+            "method": repr(method),
+        },
+        keeper,
+    )
     keep_freed_pages()
     at = outer.hyper
     start = Start(dynamics, params, at, mix(seed, 0, -1))

@@ -110,10 +110,20 @@ def solve(
     episode = _episode(dynamics, outer_objective)
     params = detach(params)
     keeper = Keeper(keep, evaluate, evaluate_every, seed)
-    run = Run(OuterStep(hyper, optimizer, projection), params, checkpoint, resume, {
-        "loop": "solve", "n_steps": n_steps, "method": repr(method), "warm_start": warm_start,
-        "seed": seed,
-    }, keeper)  # fmt: skip
+    run = Run(
+        OuterStep(hyper, optimizer, projection),
+        params,
+        checkpoint,
+        resume,
+        {
+            "loop": "solve",
+            "n_steps": n_steps,
+            "method": repr(method),
+            "warm_start": warm_start,
+            "seed": seed,
+        },
+        keeper,
+    )
     midway: Midway | None = None
     if run.more:
         kept = unpacked(run.more["state"], None, run.outer.hyper)
@@ -125,9 +135,19 @@ def solve(
         phi, objective = episode(k)
         objective = with_step(objective, 2)
         result = differentiate_run(
-            phi, objective, run.params if warm_start else params, at, n_steps, method, seed, k,
-            run.solution, check_usage=k == 0, midway=midway, start_once=warm_start == "state",
-        )  # fmt: skip
+            phi,
+            objective,
+            run.params if warm_start else params,
+            at,
+            n_steps,
+            method,
+            seed,
+            k,
+            run.solution,
+            check_usage=k == 0,
+            midway=midway,
+            start_once=warm_start == "state",
+        )
         weights = phi.params(result.state)
         record = Record(k, float(result.value), norm(leaves(result.grad)), at, result.info)
         if before is not None:

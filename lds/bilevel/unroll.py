@@ -76,9 +76,17 @@ def hypergradient(
     check_method(method)
     check_count("n_steps", n_steps, 0)
     return differentiate_run(
-        dynamics, with_step(outer_objective, 2), detach(params), detach(hyper), n_steps, method,
-        seed, 0, None if previous is None else previous.solution, check_usage=True,
-    )  # fmt: skip
+        dynamics,
+        with_step(outer_objective, 2),
+        detach(params),
+        detach(hyper),
+        n_steps,
+        method,
+        seed,
+        0,
+        None if previous is None else previous.solution,
+        check_usage=True,
+    )
 
 
 def check_method(method: Any) -> None:
@@ -151,9 +159,7 @@ def differentiate_run(
     check_finite("the outer value", outer.value, f"after {taken} steps")
     grads = method.gradient(memory, outer)
     if check_usage:
-        refuse_unused(
-            hyper, grads, outer, start, step_at, n_steps, method, start_once=start_once
-        )  # fmt: skip
+        refuse_unused(hyper, grads, outer, start, step_at, n_steps, method, start_once=start_once)
     tree = gradient_tree(hyper, grads)
     check_finite("the gradient by hyper", tree, f"after {taken} steps")
     info = memory.info | why

@@ -11,9 +11,16 @@ from lds.bilevel.tensors import Tree, leaves, paths, vjp
 
 
 def refuse_unused(
-    hyper: Tree, grads: list[object], outer: Outer, start: Start, step_at: Callable[..., Step],
-    n_steps: int, method: AbstractHypergradient, *, start_once: bool = False,
-) -> None:  # fmt: skip
+    hyper: Tree,
+    grads: list[object],
+    outer: Outer,
+    start: Start,
+    step_at: Callable[..., Step],
+    n_steps: int,
+    method: AbstractHypergradient,
+    *,
+    start_once: bool = False,
+) -> None:
     """Refuse a hyperparameter whose gradient is 0 because nothing that `method` sees uses it.
 
     One used before a truncation window alone, or at later steps of a schedule, has a legitimate
