@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from lds._random import mix, replayed
+from lds._random import AUGMENTATION, SHUFFLE, mix, replayed
 from lds.bilevel.tensors import leaves
 
 KEPT = 256 * 2**20
@@ -111,7 +111,7 @@ class Batches:
         epoch, place = divmod(step, len(self))
         rows = self._order(epoch)[place]
         data, collate = self._loader.dataset, self._loader.collate_fn
-        with _seeded(mix(self._seed, step, -7)):
+        with _seeded(mix(self._seed, step, AUGMENTATION)):
             if self._loader.batch_sampler is None:
                 return collate(data[rows])
             if hasattr(data, "__getitems__"):
@@ -128,7 +128,7 @@ class Batches:
             generators = list({id(g): g for g in found if g is not None}.values())
             if hasattr(loader.sampler, "set_epoch"):
                 loader.sampler.set_epoch(epoch)
-            with _seeded(mix(self._seed, epoch, -8), generators):
+            with _seeded(mix(self._seed, epoch, SHUFFLE), generators):
                 self._orders[epoch] = list(sampler)
             if len(self._orders) > 4:
                 self._orders.popitem(last=False)

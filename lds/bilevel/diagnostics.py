@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lds._random import mix
+from lds._random import POWER_ITERATION, START, mix
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.linear import spectral_radius
 from lds.bilevel.linearized import Linearized
@@ -45,11 +45,11 @@ def contraction(
     if n_steps < 0:
         raise ValueError(f"n_steps must be at least 0, got {n_steps}")
     params, hyper = detach(params), detach(hyper)
-    state = Start(dynamics, params, hyper, mix(seed, 0, -1)).run()
+    state = Start(dynamics, params, hyper, mix(seed, 0, START)).run()
     for t in range(n_steps):
         state, _ = Step(dynamics, state, hyper, t, mix(seed, 0, t)).run()
     phi = Linearized(Step(dynamics, state, hyper, n_steps, mix(seed, 0, n_steps)))
-    generator = torch.Generator().manual_seed(mix(seed, -6))
+    generator = torch.Generator().manual_seed(mix(seed, POWER_ITERATION))
     return spectral_radius(phi.left, leaves(state), generator, n_iter)
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lds._random import mix
+from lds._random import ANOTHER_DRAW, mix
 from lds.bilevel.adaptive import Adam, RMSprop
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.dynamics import ObjectiveDynamics
@@ -210,7 +210,7 @@ def _way_out(step: Step) -> str:
 
 def another(step: Step, k: int) -> Step:
     """The step with other draws, and the number of the `k`-th after it."""
-    seed = None if step.seed is None else mix(step.seed, -8, k)
+    seed = None if step.seed is None else mix(step.seed, ANOTHER_DRAW, k)
     return step.other(t=step.t + k, seed=seed)
 
 
@@ -320,7 +320,7 @@ class ConjugateGradient(_Implicit):
 def _notice_noise(step: Step, name: str) -> None:
     """Warn where Φ, or its loss, is another at every call: a solve with one of them is biased."""
     state, loss = step.run()
-    draws, other = step.other(seed=mix(step.seed or 0, -8)).run()
+    draws, other = step.other(seed=mix(step.seed or 0, ANOTHER_DRAW)).run()
     if loss is None or other is None:
         before, after = norm(leaves(state)), norm(axpy(-1.0, leaves(state), leaves(draws)))
         noisy = after > NOISE * before

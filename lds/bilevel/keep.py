@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from lds._random import mix, replayed
+from lds._random import EVALUATE, mix, replayed
 from lds.bilevel.checks import check_count, check_finite
 from lds.bilevel.history import Record
 from lds.bilevel.tensors import Tree, detach, devices, tree_map
@@ -100,7 +100,7 @@ class Keeper:
             NonFiniteError: it is not finite.
         """
         assert self.evaluate is not None
-        with replayed(mix(self._seed, -7), devices(params, hyper)), torch.no_grad():
+        with replayed(mix(self._seed, EVALUATE), devices(params, hyper)), torch.no_grad():
             value = self.evaluate(detach(params), detach(hyper))
         try:
             number = float(value)

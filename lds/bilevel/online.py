@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
-from lds._random import mix
+from lds._random import ONLINE_OUTER, START, mix
 from lds.bilevel.checks import (
     NonFiniteError,
     check_count,
@@ -127,7 +127,7 @@ def solve_online(
     )
     keep_freed_pages()
     at = outer.hyper
-    start = Start(dynamics, params, at, mix(seed, 0, -1))
+    start = Start(dynamics, params, at, mix(seed, 0, START))
     state = start.run()
     memory = method.start(start)
     t = 0
@@ -148,7 +148,7 @@ def solve_online(
             if t % interval:
                 continue
             check_finite("state", state, f"after step {t - 1}")
-            end = mix(seed, 0, t, -2)
+            end = mix(seed, 0, t, ONLINE_OUTER)
             point = evaluate_outer(dynamics, objective, state, at, t, end)
             check_finite("the outer value", point.value, f"after {t} steps")
             grads = method.gradient(memory, point)
@@ -175,4 +175,4 @@ def solve_online(
             reason = why(stop)
     if not reason or not reason.startswith("non-finite"):
         run.params = dynamics.params(state)
-    return run.solution_of(reason or "n_steps", At(objective, t, mix(seed, 0, t, -2)))
+    return run.solution_of(reason or "n_steps", At(objective, t, mix(seed, 0, t, ONLINE_OUTER)))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lds._random import mix
+from lds._random import START, mix
 from lds.bilevel.checks import check_count
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.history import Record, Solution
@@ -176,7 +176,7 @@ def _trained(
     dynamics: Dynamics, params: Tree, hyper: Tree, n_steps: int, seed: int, iteration: int
 ) -> Tree:
     """w_T(λ) of an outer iteration's run."""
-    state = Start(dynamics, params, hyper, mix(seed, iteration, -1)).run()
+    state = Start(dynamics, params, hyper, mix(seed, iteration, START)).run()
     for t in range(n_steps):
         state, _ = Step(dynamics, state, hyper, t, mix(seed, iteration, t)).run()
     return dynamics.params(state)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lds._random import mix
+from lds._random import START, mix
 from lds.bilevel.batches import Batches, as_batches
 from lds.bilevel.checks import check_count, check_finite, check_leaves, check_mode, check_step
 from lds.bilevel.descent import Momentum
@@ -190,7 +190,7 @@ def run(dynamics: Dynamics, params: Tree, hyper: Tree, n_steps: int, *, seed: in
     check_mode()
     params, hyper = detach(params), detach(hyper)
     check_leaves("params", params)
-    state = Start(dynamics, params, hyper, mix(seed, 0, -1)).run()
+    state = Start(dynamics, params, hyper, mix(seed, 0, START)).run()
     losses = []
     for t in range(n_steps):
         new, loss = Step(dynamics, state, hyper, t, mix(seed, 0, t)).run()

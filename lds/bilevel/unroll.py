@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
-from lds._random import mix
+from lds._random import START, mix
 from lds.bilevel.auto import choose
 from lds.bilevel.checks import check_count, check_finite, check_leaves, check_mode, check_step
 from lds.bilevel.dynamics import Dynamics, with_step
@@ -132,7 +132,7 @@ def differentiate_run(
     if midway is None:
         check_leaves("params", params)
         keep_freed_pages()
-    start = Start(dynamics, params, hyper, mix(seed, iteration, -1))
+    start = Start(dynamics, params, hyper, mix(seed, iteration, START))
     state = start.run() if midway is None else midway.state
     first = 0 if midway is None else midway.step
     why: Info = {}
