@@ -26,6 +26,12 @@ def check_count(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
+def check_tol(value: Any) -> None:
+    """Refuse an `inner_tol` outside [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"inner_tol must be in [0, 1), got {value}; 0 takes all steps")
+
+
 def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
     """Every leaf must be a tensor, and if it is to be `trained`, of a floating point dtype."""
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
