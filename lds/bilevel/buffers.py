@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lds.bilevel.summary import summary
 from lds.bilevel.tensors import Tree
 
 
@@ -31,6 +32,9 @@ class Parameters(dict[str, Tensor]):
     def __init__(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
         super().__init__(parameters)
         self.buffers = dict(buffers)
+
+    def __repr__(self) -> str:
+        return summary("Parameters", {}, {"parameters": dict(self), "buffers": self.buffers})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Parameters, (dict(self), self.buffers)

@@ -135,7 +135,7 @@ class Run:
     def take(
         self, record: Record, params: Tree, grad: Tree, solution: Columns | None = None
     ) -> Record:
-        """Move the hyperparameters along a hypergradient; add the value of `evaluate` to its record.
+        """Move the hyperparameters along a hypergradient; add `evaluate` to its record.
 
         Raises:
             NonFiniteError: the hypergradient, or the hyperparameters after the step, are not

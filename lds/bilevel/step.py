@@ -14,6 +14,7 @@ from lds.bilevel.checks import check_state, unchanged
 from lds.bilevel.dynamics import Dynamics, Tangents
 from lds.bilevel.explain import explained
 from lds.bilevel.replay import check_loss_replay, check_replay
+from lds.bilevel.summary import summary
 from lds.bilevel.tensors import (
     Columns,
     Traced,
@@ -34,7 +35,7 @@ def _drawing(seed: int | None, dynamics: Dynamics, *trees: Tree) -> AbstractCont
     return replayed(seed, devices(*trees), dynamics.generators)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
     """One application of Φ_t, replayable: it keeps what went in and the seed it drew from.
 
@@ -53,7 +54,11 @@ class Step:
     hyper: Tree
     t: int
     seed: int | None
-    met: list[Tensor] = field(default_factory=list, compare=False, repr=False)
+    met: list[Tensor] = field(default_factory=list, compare=False)
+
+    def __repr__(self) -> str:
+        values = {"dynamics": type(self.dynamics).__name__, "t": self.t, "seed": self.seed}
+        return summary("Step", values, {"state": self.state, "hyper": self.hyper})
 
     def run(self) -> tuple[Tree, Tensor | None]:
         """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
@@ -121,7 +126,7 @@ class Step:
         return unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Start:
     """The application of Φ_0, with its product by B_0 = ∂Φ_0/∂λ."""
 
@@ -129,6 +134,10 @@ class Start:
     params: Tree
     hyper: Tree
     seed: int
+
+    def __repr__(self) -> str:
+        values = {"dynamics": type(self.dynamics).__name__, "seed": self.seed}
+        return summary("Start", values, {"params": self.params, "hyper": self.hyper})
 
     def __post_init__(self) -> None:
         if split(self.hyper)[1]:
@@ -164,7 +173,7 @@ class Start:
         return state, pushforward(leaves(state), leaves(hyper.tree))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outer:
     """E at a state, with both of its partial derivatives (the first line of the sweep in Alg. 2).
 
@@ -179,6 +188,10 @@ class Outer:
     adjoint: list[Tensor | None]
     direct: list[Any]
     step: Step
+
+    def __repr__(self) -> str:
+        trees = {"adjoint": self.adjoint, "direct": self.direct}
+        return summary("Outer", {"value": self.value, "step": self.step.t}, trees)
 
 
 def evaluate(

@@ -11,7 +11,7 @@ from lds.bilevel.step import Step
 from lds.bilevel.tensors import Traced, Tree, detach, leaves, vjp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TapedStep(Step):
     """Φ_t applied once: `vjp` goes back over the tape that `run` left, and frees it.
 
@@ -21,7 +21,7 @@ class TapedStep(Step):
     """
 
     _tape: list[tuple[Tree, Traced, Traced]] = field(
-        default_factory=list, init=False, repr=False, compare=False
+        default_factory=list, init=False, compare=False
     )
 
     def run(self) -> tuple[Tree, Tensor | None]:
