@@ -75,8 +75,20 @@ def _is_parameters(node: Any) -> bool:
     return isinstance(node, Parameters)
 
 
+def _is_plain(tree: Tree) -> bool:
+    """Whether a tree consists of dicts, lists, tuples and tensors, so that it has no buffers."""
+    kind = type(tree)
+    if kind is dict:
+        return all(map(_is_plain, tree.values()))
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, tree))
+    return kind is Tensor
+
+
 def split(tree: Tree) -> tuple[Tree, list[dict[str, Tensor]]]:
     """A tree without its buffers, and the buffers of each `Parameters` in it."""
+    if _is_plain(tree):
+        return tree, []
     found: list[dict[str, Tensor]] = []
 
     def part(node: Any) -> Any:

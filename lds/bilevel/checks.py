@@ -166,8 +166,11 @@ def check_finite(name: str, tree: Tree, when: str) -> None:
     Raises:
         NonFiniteError: the first leaf that is not, by its path.
     """
-    tensors = [leaf for leaf in leaves(tree) if _is_float(leaf)]
-    if math.isfinite(norm(tensors)):
+    if type(tree) is Tensor and tree.dim() == 0:
+        finite = math.isfinite(float(tree.detach()))
+    else:
+        finite = math.isfinite(norm([leaf for leaf in leaves(tree) if _is_float(leaf)]))
+    if finite:
         return
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         if _is_float(leaf) and not bool(torch.isfinite(leaf).all()):

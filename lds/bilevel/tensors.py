@@ -94,6 +94,8 @@ def _fill(tree: Tree, rest: Iterator[Any]) -> Tree:
 
 def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """Apply `function` leaf by leaf to trees of one structure."""
+    if not others:
+        return rebuild(tree, [function(leaf) for leaf in leaves(tree)])
     return pytree.tree_map(function, tree, *others)
 
 
@@ -120,7 +122,11 @@ def dot(left: Sequence[Any], right: Sequence[Any]) -> Tensor:
 def norm(tensors: Sequence[Any]) -> float:
     """Euclidean norm of all leaves together; None and integers count as 0."""
     formed = [tensor for tensor in tensors if tensor is not None and tensor.is_floating_point()]
-    return float(torch.nn.utils.get_total_norm(formed)) if formed else 0.0
+    if not formed:
+        return 0.0
+    if len(formed) == 1:  # the usual case of small problems, where every call counts
+        return float(torch.linalg.vector_norm(formed[0].detach()))
+    return float(torch.nn.utils.get_total_norm(formed))
 
 
 def axpy(a: Tensor | float, x: Sequence[Any], y: Sequence[Any]) -> list[Any]:

@@ -162,17 +162,19 @@ def differentiate_run(
     def step_at(state: Tree, t: int) -> Step:
         return Step(dynamics, state, hyper, t, mix(seed, iteration, t))
 
-    taken = first
+    taken, checked = first, False
     for t in range(first, first + n_steps):
         step = step_at(state, t)
         new = method.observe(memory, step)
         new_state, loss = step.run() if new is None else new
         check_step(loss, state, new_state, t)
+        checked = loss is None  # then `check_step` checked the new state
         still = inner_tol > 0 and rests(dynamics, state, new_state, inner_tol)
         state, taken = new_state, t + 1
         if still:
             break
-    check_finite("state", state, f"after step {taken - 1}")
+    if not checked:
+        check_finite("state", state, f"after step {taken - 1}")
     end = mix(seed, iteration, taken)
     outer = evaluate(dynamics, objective, state, hyper, taken, end)
     check_finite("the outer value", outer.value, f"after {taken} steps")
