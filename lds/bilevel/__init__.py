@@ -13,7 +13,7 @@ from lds.bilevel.check import Report, check
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.descent import GradientDescent, Momentum
 from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
-from lds.bilevel.dynamics import Dynamics
+from lds.bilevel.dynamics import Dynamics, DynamicsOptions
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.implicit import ConjugateGradient, FixedPoint
@@ -40,6 +40,7 @@ __all__ = [
     "Constants",
     "ContractionWarning",
     "Dynamics",
+    "DynamicsOptions",
     "FixedPoint",
     "Forward",
     "GradientDescent",
