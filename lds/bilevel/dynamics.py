@@ -273,13 +273,14 @@ class ObjectiveDynamics(Dynamics):
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Φ_t, and L(w_{t-1}), 0-dim and without history."""
         buffers = state.get("buffers", [])
-        loss, grads, buffers = self._value_and_grad(state["params"], buffers, hyper, t)
+        loss, grads, buffers = self.value_and_grad(state["params"], buffers, hyper, t)
         new = self.update(state, grads, hyper, t)
         return new | {"buffers": buffers} if buffers else new, loss.detach()
 
-    def _value_and_grad(
+    def value_and_grad(
         self, params: Tree, buffers: list[dict[str, Tensor]], hyper: Tree, t: int
     ) -> tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]:
+        """Compute L, ∇_w L and the new buffers, with history if a leaf requires grad."""
         given = leaves(params)
         # Keep the history of ∇L only if somebody can differentiate by it.
         differentiable = torch.is_grad_enabled() and any(
@@ -292,7 +293,7 @@ class ObjectiveDynamics(Dynamics):
         ]
         at = rebuild(params, w)
         with torch.enable_grad(), collect(Collected()) as collected:
-            loss = self._loss(joined(at, buffers) if buffers else at, hyper, t)
+            loss = self.loss(joined(at, buffers) if buffers else at, hyper, t)
             collected.constant = True
             grads = torch.autograd.grad(
                 loss, w, create_graph=differentiable, materialize_grads=True
@@ -304,7 +305,7 @@ class ObjectiveDynamics(Dynamics):
 
     def gradient(self, params: Tree, hyper: Tree, t: int) -> list[Tensor]:
         """∇_w L(w, λ), leaf by leaf, with history if a leaf requires grad."""
-        return self._value_and_grad(*split(params), hyper, t)[1]
+        return self.value_and_grad(*split(params), hyper, t)[1]
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
         """Apply Φ_t at traced leaves, and prepare its products from the right.
@@ -316,7 +317,7 @@ class ObjectiveDynamics(Dynamics):
         if "buffers" in state:
             return super().tangents(state, hyper, t)
         w, h = leaves(state["params"]), leaves(hyper)
-        loss = self._loss(state["params"], hyper, t)
+        loss = self.loss(state["params"], hyper, t)
         inputs = [leaf for leaf in [*w, *h] if leaf.requires_grad]
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
@@ -337,7 +338,12 @@ class ObjectiveDynamics(Dynamics):
 
         return Tangents(detach(new), loss.detach(), push)
 
-    def _loss(self, params: Tree, hyper: Tree, t: int) -> Tensor:
+    def loss(self, params: Tree, hyper: Tree, t: int) -> Tensor:
+        """Compute L(w, λ) at step t.
+
+        Raises:
+            ValueError: it is no scalar.
+        """
         loss = self._objective(params, hyper, t)
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__

@@ -118,7 +118,7 @@ class Differenced:
         tree = rebuild(self._dynamics.params(self._step.state), w)
         params, hyper = Traced(tree), Traced(self._step.hyper)
         with self._step.replay(), torch.enable_grad():
-            loss = self._dynamics._loss(params.tree, hyper.tree, self._step.t)
+            loss = self._dynamics.loss(params.tree, hyper.tree, self._step.t)
         return vjp([loss], [torch.ones_like(loss)], [hyper if by_hyper else params])[0]
 
 

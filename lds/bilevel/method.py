@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.summary import summary
-from lds.bilevel.tensors import Columns, Tree
+from lds.bilevel.tensors import Columns, Traced, Tree
 
 Info = dict[str, float | int | str]
 """What a method reports, by name."""
@@ -90,6 +90,11 @@ class AbstractHypergradient(ABC):
         Returns:
             s_t and the inner loss, if the method has run the step itself; else None.
         """
+
+    def trace(self, step: Step) -> tuple[Traced, Tree]:
+        """Apply a step with the history that the method differentiates; return traced λ and s_t."""
+        _, hyper, new = step.traced()
+        return hyper, new
 
     @abstractmethod
     def gradient(self, memory: Any, outer: Outer) -> list[Any]:

@@ -108,9 +108,7 @@ def differentiable(module: nn.Module) -> Iterator[None]:
         if isinstance(part, parametrizations._SpectralNorm):
             put(part, "_power_method", partial(_power_method, part))
         for hook in part._forward_pre_hooks.values():
-            if isinstance(
-                hook, SpectralNorm
-            ):  # the older form, which stores its result in the module
+            if isinstance(hook, SpectralNorm):  # the older form; it writes into the module
                 put(hook, "compute_weight", partial(_compute_weight, hook))
                 put(part, hook.name, part.__dict__[hook.name])
     try:

@@ -183,12 +183,14 @@ class Outer:
         adjoint: α_T = ∂E/∂s_T, leaf by leaf.
         direct: ∂E/∂λ at a constant state, leaf by leaf.
         step: the next step, which is not taken: s_T, λ and Φ of step T.
+        objective: E(params, hyper, step).
     """
 
     value: Tensor
     adjoint: list[Tensor | None]
     direct: list[Any]
     step: Step
+    objective: Callable[[Tree, Tree, int], Tensor]
 
     def __repr__(self) -> str:
         trees = {"adjoint": self.adjoint, "direct": self.direct}
@@ -218,7 +220,8 @@ def evaluate(
             f"outer_objective must return a scalar tensor of shape (), got {got}; sum or average it"
         )
     adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
-    return Outer(value.detach(), adjoint, direct, Step(dynamics, state, hyper, t, seed))
+    step = Step(dynamics, state, hyper, t, seed)
+    return Outer(value.detach(), adjoint, direct, step, objective)
 
 
 def gradient_tree(hyper: Tree, grads: Sequence[Any]) -> Tree:

@@ -64,7 +64,7 @@ def refuse_unused(
         if not suspects:
             return
         step = step_at(state, t)
-        _, traced, new = step.traced()
+        traced, new = method.trace(step)
         found = _reached(leaves(new), [traced]) & suspects
         if found and no_steps:
             raise ValueError(
@@ -92,7 +92,8 @@ def refuse_unused(
         raise ValueError(
             f"hyper{paths(hyper)[k]} has no influence: neither the outer objective nor any of the "
             f"{n_steps} steps depends on it in a way that can be differentiated; use it, leave it "
-            "out, or look for what cuts it off (.detach(), .item(), float(), torch.no_grad())"
+            "out, or look for what cuts it off (.detach(), .item(), float(), torch.no_grad(), and "
+            "FirstOrder() inside the inner objective)"
         )
 
 
