@@ -69,7 +69,8 @@ class F2SA(AbstractHypergradient):
         if not (isinstance(phi, ObjectiveDynamics) and phi.stationary):
             raise TypeError(
                 "F2SA needs a dynamics made of an inner objective, such as GradientDescent, "
-                f"Momentum or Adam, got {type(phi).__name__}; use FixedPoint"
+                "Momentum or Adam, without weight_decay= (put the decay into the objective), "
+                f"got {type(phi).__name__}; or use FixedPoint"
             )
         params, buffers = split(phi.params(step.state))
         w: list[Tensor] = leaves(params)

@@ -74,7 +74,8 @@ class SOBA(AbstractHypergradient):
         if not (isinstance(phi, ObjectiveDynamics) and phi.stationary):
             raise TypeError(
                 "SOBA needs a dynamics made of an inner objective, such as GradientDescent, "
-                f"Momentum or Adam, got {type(phi).__name__}; use FixedPoint(1)"
+                "Momentum or Adam, without weight_decay= (put the decay into the objective), "
+                f"got {type(phi).__name__}; or use FixedPoint(1)"
             )
         memory.params, memory.hyper = Traced(phi.params(step.state)), Traced(step.hyper)
         with step.replay(), torch.enable_grad():
