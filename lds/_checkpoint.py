@@ -1,7 +1,9 @@
-"""Checkpoints of an outer loop: written whole or not at all, read without unpickling code.
+"""Save the state of a run so that it can be resumed after an interruption.
 
-A file is `MAGIC`, a CRC-32 of the rest, and the rest, which is torch's own format: that one holds
-checksums, too, but torch does not look at them when it reads.
+A state is a dict of tensors and plain values. A folder holds two files: the latest state, and the
+one before it, for the case that the latest is damaged. A file is written whole or not at all, and
+read without unpickling code. It consists of `MAGIC`, a CRC-32 checksum of the rest, and the rest in
+the format of `torch.save`, whose own checksums torch does not verify when it reads.
 """
 
 import io
@@ -15,59 +17,73 @@ import torch
 from lds._files import scratch_prefix, write_atomically
 
 MAGIC = b"lds checkpoint 2"
-N_CHECK = 4
-NAME = "checkpoint.pt"
-BEFORE = "checkpoint.before.pt"
+"""First bytes of a file; the number is the version of the format."""
+
+CHECKSUM_BYTES = 4
+"""Bytes of a CRC-32."""
+
+LATEST = "checkpoint.pt"
+"""Name of the file with the latest state."""
+
+PREVIOUS = "checkpoint.before.pt"
+"""Name of the file with the state saved before the latest."""
 
 
 def discard(folder: str | Path) -> None:
-    """Delete the checkpoint in a folder, and the one before it."""
-    for name in (NAME, BEFORE):
+    """Delete both files of a checkpoint in a folder, where they exist."""
+    for name in (LATEST, PREVIOUS):
         (Path(folder) / name).unlink(missing_ok=True)
 
 
 class Checkpoint:
-    """The latest state of a run in a folder, and the one before it.
+    """The latest saved state of a run, and the one before it, in a folder.
 
     Arguments:
-        folder: made if it is not there.
-        fingerprint: what must be the same for a run to go on, as plain values.
+        folder: where both files are; `save` creates it.
+        fingerprint: settings of the run by name, as plain values. A file with other settings is
+            refused.
     """
 
     def __init__(self, folder: str | Path, fingerprint: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.fingerprint = fingerprint
-        self._refused = False  # whether the latest file there is one that `load` could not use
+        self._latest_unusable = False  # `load` refused the latest file
 
     @property
     def paths(self) -> tuple[Path, Path]:
-        """Of the latest, and of the one before it."""
-        return self.folder / NAME, self.folder / BEFORE
+        """The files of the latest state and of the one before it."""
+        return self.folder / LATEST, self.folder / PREVIOUS
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write `state`, of tensors and plain values, atomically."""
+        """Write a state atomically; the latest one becomes the previous one.
+
+        Arguments:
+            state: tensors and plain values by name.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         payload = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "state": state}, payload)
-        latest, before = self.paths
+        latest, previous = self.paths
         with payload.getbuffer() as whole:
-            check = zlib.crc32(whole).to_bytes(N_CHECK, "big")
+            checksum = zlib.crc32(whole).to_bytes(CHECKSUM_BYTES, "big")
             write_atomically(
                 latest,
-                lambda file: file.writelines((MAGIC, check, whole)),
-                before=None if self._refused else before,  # a good one before it stays
+                lambda file: file.writelines((MAGIC, checksum, whole)),
+                # An unusable latest file must not replace a good previous one.
+                before=None if self._latest_unusable else previous,
             )
-        self._refused = False
+        self._latest_unusable = False
 
     def load(self) -> dict[str, Any] | None:
-        """The latest state that can be read; None where there is none yet.
+        """Read the latest usable state; None if the folder holds no checkpoint.
 
-        Where the latest is damaged, or of another run, the one before it is taken, with a warning.
+        If the latest file is damaged or of another run, a warning says so and the previous one is
+        read.
 
         Raises:
-            ValueError: every file there is damaged, or of another run, with what is wrong.
+            ValueError: every file is damaged or of another run; the message says what is wrong.
         """
-        self._sweep()
+        self._remove_scratch()
         wrong = []
         for path in self.paths:
             if not path.exists():
@@ -78,7 +94,7 @@ class Checkpoint:
                 wrong.append(str(error))
                 continue
             if wrong:
-                self._refused = True
+                self._latest_unusable = True
                 warnings.warn(f"{wrong[0]}; going on from {path}", UserWarning, stacklevel=4)
             return state
         if wrong:
@@ -86,15 +102,15 @@ class Checkpoint:
         return None
 
     def begin(self, resume: bool) -> dict[str, Any] | None:
-        """What a run begins with: `load`'s state to resume, or None in a folder without one.
+        """Return the state to start a run from: that of `load` to resume, else None.
 
         Raises:
-            ValueError: without `resume` the folder holds a checkpoint, which the new run would
-                write over; as `load` with it.
+            ValueError: `resume` is False and the folder holds a checkpoint, which the new run
+                would overwrite; or as for `load`.
         """
         if resume:
             return self.load()
-        self._sweep()
+        self._remove_scratch()
         if any(path.exists() for path in self.paths):
             raise ValueError(
                 f"checkpoint={str(self.folder)!r} holds the checkpoint of an earlier run, which "
@@ -103,18 +119,19 @@ class Checkpoint:
             )
         return None
 
-    def _sweep(self) -> None:
-        """Remove what a process that was killed while it wrote left behind."""
+    def _remove_scratch(self) -> None:
+        """Delete the unfinished files of a process that was killed while it wrote."""
         for path in self.folder.glob(f"{scratch_prefix(self.paths[0])}*"):
             path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> dict[str, Any]:
         raw = path.read_bytes()
-        head, whole = raw[: len(MAGIC) + N_CHECK], memoryview(raw)[len(MAGIC) + N_CHECK :]
+        n_head = len(MAGIC) + CHECKSUM_BYTES
+        head, whole = raw[:n_head], memoryview(raw)[n_head:]
         if not head.startswith(MAGIC):
             found = "it is empty" if not raw else "it does not begin as one of this version"
             raise ValueError(f"checkpoint {path} is damaged or of another format ({found})")
-        if head[len(MAGIC) :] != zlib.crc32(whole).to_bytes(N_CHECK, "big"):
+        if head[len(MAGIC) :] != zlib.crc32(whole).to_bytes(CHECKSUM_BYTES, "big"):
             raise ValueError(f"checkpoint {path} is damaged (its checksum does not fit)")
         try:
             stored = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)

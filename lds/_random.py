@@ -1,4 +1,8 @@
-"""Seeds, and blocks that draw from a seed of their own."""
+"""Derive seeds from seeds, and run a block from a seed of its own.
+
+The seed of every random draw is `mix(seed of the run, place in the run, tag)`: the place is an
+outer iteration or a step, 0 or more, and a tag, a negative number, separates uses at one place.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,9 +11,34 @@ import torch
 
 _MASK = (1 << 64) - 1
 
+# Tags of lds.bilevel. They are part of every seed, so another value changes every result.
+START = -1
+"""Φ_0 of an inner run."""
+
+ONLINE_OUTER = -2
+"""E in `solve_online`."""
+
+POWER_ITERATION = -6
+"""First vector of the power iteration in `contraction`."""
+
+EVALUATE = -7
+"""`evaluate` of the outer loops."""
+
+AUGMENTATION = -7
+"""Augmentation of one batch; the seed is that of `Batches`."""
+
+ANOTHER_DRAW = -8
+"""A second draw of a step, independent of the first."""
+
+SHUFFLE = -8
+"""Order of the rows of an epoch; the seed is that of `Batches`."""
+
+DIRECTIONS = -9
+"""Directions of the finite differences in `check`."""
+
 
 def mix(*numbers: int) -> int:
-    """One 63-bit seed from several integers (splitmix64), the same on every machine."""
+    """Mix several integers into one 63-bit seed (splitmix64), the same on every machine."""
     seed = 0
     for number in numbers:
         seed = (seed + number + 0x9E3779B97F4A7C15) & _MASK
@@ -25,12 +54,12 @@ def replayed(
     cuda: Sequence[torch.device] = (),
     generators: Sequence[torch.Generator] = (),
 ) -> Iterator[None]:
-    """Run a block under torch's random state seeded by `seed`; leave the outside undisturbed.
+    """Seed torch's random numbers for a block, and restore their state after it.
 
     Arguments:
-        seed: of torch's own generators.
-        cuda: devices whose generators are seeded, too.
-        generators: others that are, each with a seed of its own.
+        seed: seed of torch's default generator and of those of `cuda`.
+        cuda: devices whose default generators are seeded, too.
+        generators: further generators to seed; the k-th gets ``mix(seed, k)``.
     """
     outside = torch.get_rng_state()
     outside_cuda = [torch.cuda.get_rng_state(device) for device in cuda]

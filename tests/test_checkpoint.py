@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lds._checkpoint import BEFORE, MAGIC, NAME, Checkpoint
+from lds._checkpoint import LATEST, MAGIC, PREVIOUS, Checkpoint
 
 
 def saved(folder, n=2, **fingerprint):
@@ -25,9 +25,9 @@ def test_the_latest_comes_back_and_the_one_before_is_kept(tmp_path):
     assert state["k"] == 2
     assert torch.equal(state["theta"], torch.arange(5000.0) + 2)
     assert state["history"] == [[0, 0.5, None]]
-    (tmp_path / NAME).unlink()
+    (tmp_path / LATEST).unlink()
     assert checkpoint.load()["k"] == 1
-    assert {path.name for path in tmp_path.iterdir()} == {BEFORE}
+    assert {path.name for path in tmp_path.iterdir()} == {PREVIOUS}
 
 
 def test_nothing_there_is_no_state(tmp_path):
@@ -39,7 +39,7 @@ def test_nothing_there_is_no_state(tmp_path):
 def test_a_run_from_the_start_writes_over_no_checkpoint(tmp_path):
     checkpoint = saved(tmp_path)
     there = {path.name for path in tmp_path.iterdir()}
-    (tmp_path / f".{NAME}.killed").write_bytes(b"half")
+    (tmp_path / f".{LATEST}.killed").write_bytes(b"half")
     with pytest.raises(ValueError, match="resume=True to go on with it, or another folder"):
         checkpoint.begin(resume=False)
     assert {path.name for path in tmp_path.iterdir()} == there
@@ -70,8 +70,8 @@ FLIPPED = [0, len(MAGIC), *np.random.default_rng(0).integers(len(MAGIC) + 4, 20_
 @pytest.mark.parametrize("how", [*WAYS, *map(str, FLIPPED)])
 def test_damage_is_named_and_the_one_before_is_used(tmp_path, how):
     checkpoint = saved(tmp_path)
-    damage(tmp_path / NAME, how)
-    with pytest.warns(UserWarning, match=rf"{NAME} is damaged .*going on from .*{BEFORE}"):
+    damage(tmp_path / LATEST, how)
+    with pytest.warns(UserWarning, match=rf"{LATEST} is damaged .*going on from .*{PREVIOUS}"):
         state = checkpoint.load()
     assert state["k"] == 0
     assert torch.equal(state["theta"], torch.arange(5000.0))
@@ -79,25 +79,25 @@ def test_damage_is_named_and_the_one_before_is_used(tmp_path, how):
 
 def test_a_damaged_file_never_takes_the_place_of_the_good_one(tmp_path):
     saved(tmp_path)
-    damage(tmp_path / NAME, "truncated")
+    damage(tmp_path / LATEST, "truncated")
     again = Checkpoint(tmp_path, {"seed": 0})
     with pytest.warns(UserWarning, match="damaged"):
         again.load()
     again.save({"k": 1})
     assert again.load() == {"k": 1}
-    (tmp_path / NAME).unlink()
+    (tmp_path / LATEST).unlink()
     assert again.load()["k"] == 0
     again.save({"k": 2})
     again.save({"k": 3})
-    (tmp_path / NAME).unlink()
+    (tmp_path / LATEST).unlink()
     assert again.load()["k"] == 2, "from then on the one before is kept as ever"
 
 
 def test_both_damaged_is_refused_with_both_reasons(tmp_path):
     checkpoint = saved(tmp_path)
-    damage(tmp_path / NAME, "empty")
-    damage(tmp_path / BEFORE, "truncated")
-    with pytest.raises(ValueError, match=rf"{NAME} .*it is empty.*{BEFORE} .*its checksum"):
+    damage(tmp_path / LATEST, "empty")
+    damage(tmp_path / PREVIOUS, "truncated")
+    with pytest.raises(ValueError, match=rf"{LATEST} .*it is empty.*{PREVIOUS} .*its checksum"):
         checkpoint.load()
 
 
@@ -135,10 +135,10 @@ def test_code_in_a_file_is_never_run(tmp_path, form):
     whole = buffer.getvalue()
     run = tmp_path / "run"
     run.mkdir()
-    (run / NAME).write_bytes(MAGIC + zlib.crc32(whole).to_bytes(4, "big") + whole)
+    (run / LATEST).write_bytes(MAGIC + zlib.crc32(whole).to_bytes(4, "big") + whole)
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read"):
         Checkpoint(run, {}).load()
-    (run / NAME).write_bytes(whole)
+    (run / LATEST).write_bytes(whole)
     with pytest.raises(ValueError, match=r"damaged or of another format"):
         Checkpoint(run, {}).load()
     assert not touched.exists()

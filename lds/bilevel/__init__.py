@@ -13,7 +13,8 @@ from lds.bilevel.check import Report, check
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.descent import GradientDescent, Momentum
 from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
-from lds.bilevel.dynamics import Dynamics
+from lds.bilevel.dynamics import Dynamics, DynamicsOptions
+from lds.bilevel.first_order import FirstOrder
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.implicit import ConjugateGradient, FixedPoint
@@ -21,6 +22,7 @@ from lds.bilevel.linear import ContractionWarning
 from lds.bilevel.method import AbstractHypergradient, Hypergradient
 from lds.bilevel.modules import functional, load
 from lds.bilevel.online import solve_online
+from lds.bilevel.penalty import F2SA
 from lds.bilevel.replay import ReplayError
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.single_loop import SOBA
@@ -31,6 +33,7 @@ from lds.bilevel.training import Trained, Training, run
 from lds.bilevel.unroll import hypergradient
 
 __all__ = [
+    "F2SA",
     "SOBA",
     "AbstractHypergradient",
     "Adam",
@@ -40,6 +43,8 @@ __all__ = [
     "Constants",
     "ContractionWarning",
     "Dynamics",
+    "DynamicsOptions",
+    "FirstOrder",
     "FixedPoint",
     "Forward",
     "GradientDescent",

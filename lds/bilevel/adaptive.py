@@ -1,18 +1,25 @@
 """Adaptive dynamics: Adam, AdamW and RMSprop as maps from state to state.
 
-Their values are those of `torch.optim`. Each divides by a root of a mean of squares, which has an
-infinite slope at 0 (a weight without any gradient so far); its derivative is taken as 0 there,
-which is the derivative of w_t when the gradient stays 0.
+Their values are those of `torch.optim`. Each divides by the root of a mean of squares. The slope of
+the root is infinite at 0 (a weight whose gradients were all 0); its derivative is set to 0 there,
+which is the derivative of w_t if the gradient stays 0.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from lds.bilevel.dynamics import ObjectiveDynamics, Setting, in_range, setting
+from lds.bilevel.dynamics import (
+    DynamicsOptions,
+    ObjectiveDynamics,
+    Setting,
+    UndecayedOptions,
+    in_range,
+    setting,
+)
 from lds.bilevel.groups import by_leaf
 from lds.bilevel.tensors import Tree, leaves, rebuild, tree_map
 
@@ -30,11 +37,7 @@ class Adam(ObjectiveDynamics):
         lr: η, a number or a function of (hyper[, step]), or either by groups.
         betas: β1 and β2 in [0, 1), each a number or a function of (hyper[, step]).
         eps: ε > 0, added to the root.
-        start: Φ_0(params, hyper) -> params; None is the identity.
-        generators: random generators that the objectives draw from. Each step seeds them anew, and
-            leaves them as they were.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        options: `start`, `generators`, `max_grad_norm` and `weight_decay` (see `DynamicsOptions`).
 
     Raises:
         ValueError: `lr`, `eps` or one of `betas` is a number outside its range.
@@ -46,13 +49,9 @@ class Adam(ObjectiveDynamics):
         lr: Setting = 1e-3,
         betas: tuple[Setting, Setting] = (0.9, 0.999),
         eps: float = 1e-8,
-        *,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-        generators: Sequence[torch.Generator] = (),
-        weight_decay: Setting = 0.0,
-        max_grad_norm: float | None = None,
+        **options: Unpack[DynamicsOptions],
     ) -> None:
-        super().__init__(inner_objective, lr, start, generators, weight_decay, max_grad_norm)
+        super().__init__(inner_objective, lr, **options)
         self._betas = (
             setting("betas[0]", betas[0], below_one=True),
             setting("betas[1]", betas[1], below_one=True),
@@ -66,7 +65,7 @@ class Adam(ObjectiveDynamics):
         }
 
     def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
+        """Compute s_t from s_{t-1} and the gradient, leaf by leaf of the weights."""
         beta1 = self._betas[0](hyper, t)
         beta2 = self._betas[1](hyper, t)
         correction1, root = self._corrections(beta1, beta2, hyper, t)
@@ -98,13 +97,13 @@ class Adam(ObjectiveDynamics):
     def _corrections(
         self, beta1: float | Tensor, beta2: float | Tensor, hyper: Tree, t: int
     ) -> tuple[float | Tensor, float | Tensor]:
-        """1 - β1^(t+1) and √(1 - β2^(t+1)): what m and √v are divided by."""
+        """The divisors of m and √v: 1 - β1^(t+1) and √(1 - β2^(t+1))."""
         square = 1 - beta2 ** (t + 1)
         root = square.sqrt() if isinstance(square, Tensor) else math.sqrt(square)
         return 1 - beta1 ** (t + 1), root
 
     def _decays(self, state: Tree, hyper: Tree, t: int) -> list[Any]:
-        """What each weight shrinks by, times η; None leaves it."""
+        """ρ of each weight in w ← (1 - ηρ) w; None for no decay."""
         return [None] * len(leaves(state["params"]))
 
 
@@ -118,9 +117,9 @@ class AdamW(Adam):
         Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101
 
     Arguments:
-        inner_objective, lr, betas, eps, start, generators: as for `Adam`.
+        inner_objective, lr, betas, eps: as for `Adam`.
         weight_decay: ρ >= 0, a number or a function of (hyper[, step]), or either by groups.
-        max_grad_norm: as for `Adam`.
+        options: `start`, `generators` and `max_grad_norm` (see `DynamicsOptions`).
 
     Raises:
         ValueError: a setting is a number outside its range.
@@ -135,15 +134,9 @@ class AdamW(Adam):
         betas: tuple[Setting, Setting] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: Setting = 1e-2,
-        *,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-        generators: Sequence[torch.Generator] = (),
-        max_grad_norm: float | None = None,
+        **options: Unpack[UndecayedOptions],
     ) -> None:
-        super().__init__(
-            inner_objective, lr, betas, eps, start=start, generators=generators,
-            max_grad_norm=max_grad_norm,
-        )  # fmt: skip
+        super().__init__(inner_objective, lr, betas, eps, **options)
         self._decoupled = setting("weight_decay", weight_decay, groups=True, zero=True)
 
     def _decays(self, state: Tree, hyper: Tree, t: int) -> list[Any]:
@@ -161,14 +154,10 @@ class RMSprop(ObjectiveDynamics):
     Arguments:
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
         lr: η, a number or a function of (hyper[, step]), or either by groups.
-        alpha: α in [0, 1), likewise.
+        alpha: α in [0, 1), a number or a function of (hyper[, step]).
         eps: ε > 0, added to the root.
-        momentum: µ in [0, 1), likewise.
-        start: Φ_0(params, hyper) -> params; None is the identity.
-        generators: random generators that the objectives draw from. Each step seeds them anew, and
-            leaves them as they were.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        momentum: µ in [0, 1), a number or a function of (hyper[, step]).
+        options: `start`, `generators`, `max_grad_norm` and `weight_decay` (see `DynamicsOptions`).
 
     Raises:
         ValueError: a setting is a number outside its range.
@@ -181,13 +170,9 @@ class RMSprop(ObjectiveDynamics):
         alpha: Setting = 0.99,
         eps: float = 1e-8,
         momentum: Setting = 0.0,
-        *,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-        generators: Sequence[torch.Generator] = (),
-        weight_decay: Setting = 0.0,
-        max_grad_norm: float | None = None,
+        **options: Unpack[DynamicsOptions],
     ) -> None:
-        super().__init__(inner_objective, lr, start, generators, weight_decay, max_grad_norm)
+        super().__init__(inner_objective, lr, **options)
         self._alpha = setting("alpha", alpha, below_one=True)
         self._momentum = setting("momentum", momentum, below_one=True)
         self._eps = in_range("eps", eps)
@@ -199,7 +184,7 @@ class RMSprop(ObjectiveDynamics):
         }
 
     def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
+        """Compute s_t from s_{t-1} and the gradient, leaf by leaf of the weights."""
         alpha, mu = self._alpha(hyper, t), self._momentum(hyper, t)
         buffers = leaves(state["square"]), leaves(state["velocity"])
         new: dict[str, list[Tensor]] = {"params": [], "square": [], "velocity": []}

@@ -10,24 +10,24 @@ from lds.bilevel.tensors import Tree, leaves
 from lds.bilevel.trajectory import bytes_of
 
 SHARE = 0.5
-"""Share of the free memory a method may take."""
+"""Share of the free memory that a method may take."""
 
 
 def choose(
     state: Tree, hyper: Tree, n_steps: int, free: int | None = None
 ) -> tuple[AbstractHypergradient, str]:
-    """A method and the reason for it.
+    """Choose a method; return it and the reason.
 
     With c the time of one ∇L, T steps, a state of d' numbers and m hyperparameters: reverse mode
-    takes about 4Tc and T d' numbers, with √T checkpoints 5Tc and 2√T d'; forward mode about
+    takes time 4Tc and memory for T d' numbers, with √T checkpoints 5Tc and 2√T d'; forward mode
     (1 + 2m)Tc and m d', whatever T is (§6.1, and as measured in the benchmarks). Implicit methods
-    answer another question, and are never chosen for you.
+    compute another gradient, that of the limit, and are never chosen.
 
     Arguments:
         state: s_0.
         hyper: λ.
         n_steps: T.
-        free: bytes at hand; None asks the device.
+        free: free bytes; None asks the device.
     """
     one = bytes_of(state)
     given = leaves(hyper)

@@ -1,4 +1,4 @@
-"""The batches of a data loader by the step, so that a step met again meets its own."""
+"""The batches of a data loader as a function of the step, so that a step can be applied again."""
 
 import random
 from collections import OrderedDict
@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from lds._random import mix, replayed
+from lds._random import AUGMENTATION, SHUFFLE, mix, replayed
 from lds.bilevel.tensors import leaves
 
 KEPT = 256 * 2**20
-"""Bytes of batches kept for the way back; the others are made again."""
+"""Bytes of batches kept for a second application of their steps; others are made again."""
 
 
 class Batches:
-    """The batch of a step: that of epoch ``step // len(loader)``, place ``step % len(loader)``.
+    """The batch of a step: number ``step % len(loader)`` of epoch ``step // len(loader)``.
 
-    Every epoch is shuffled as the loader says, from a seed of its own; every batch is augmented
-    from a seed of its own (torch's and Python's random numbers). So a batch depends on the step
-    alone: a resumed run goes on with the right one, and a second pass meets the first one's.
+    Each epoch is shuffled by the sampler of the loader with a seed of its own, and each batch is
+    augmented with a seed of its own (torch's and Python's random numbers). So a batch depends on
+    the step alone, in a resumed run and in a second application of the step.
 
     Arguments:
         loader: a `DataLoader` over a data set with a length, or a sequence of batches. Worker
-            processes of the loader read ahead of the steps.
-        seed: of the shuffling and the augmentation.
+            processes of the loader read ahead.
+        seed: seed of the shuffling and the augmentation.
 
     Raises:
         TypeError: `loader` is of another kind, or its data set cannot be read at any place.
@@ -61,7 +61,7 @@ class Batches:
         self._ahead: tuple[int, Iterator[Any]] | None = None
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches of an epoch."""
         return len(self._loader)
 
     def __call__(self, step: int) -> Any:
@@ -79,12 +79,12 @@ class Batches:
             self._kept.popitem(last=False)
 
     def _next(self, step: int) -> Any:
-        """From the workers where they come to it next, else made here."""
+        """Get the batch of a step from the workers if it is their next one; else make it here."""
         if self._loader.num_workers == 0:
             return self.made(step)
         if self._ahead is None or self._ahead[0] != step:
             if self._ahead is not None and step < self._ahead[0]:
-                return self.made(step)  # on the way back
+                return self.made(step)  # a second application
             self._ahead = (step, self._workers(step))
         batch = next(self._ahead[1])
         self._ahead = (step + 1, self._ahead[1])
@@ -107,11 +107,11 @@ class Batches:
         )
 
     def made(self, step: int) -> Any:
-        """The batch of a step, read and put together here."""
+        """Make the batch of a step in this process."""
         epoch, place = divmod(step, len(self))
         rows = self._order(epoch)[place]
         data, collate = self._loader.dataset, self._loader.collate_fn
-        with _seeded(mix(self._seed, step, -7)):
+        with _seeded(mix(self._seed, step, AUGMENTATION)):
             if self._loader.batch_sampler is None:
                 return collate(data[rows])
             if hasattr(data, "__getitems__"):
@@ -128,7 +128,7 @@ class Batches:
             generators = list({id(g): g for g in found if g is not None}.values())
             if hasattr(loader.sampler, "set_epoch"):
                 loader.sampler.set_epoch(epoch)
-            with _seeded(mix(self._seed, epoch, -8), generators):
+            with _seeded(mix(self._seed, epoch, SHUFFLE), generators):
                 self._orders[epoch] = list(sampler)
             if len(self._orders) > 4:
                 self._orders.popitem(last=False)
@@ -167,7 +167,7 @@ def _as_it_is(batch: Any) -> Any:
 
 @contextmanager
 def _seeded(seed: int, generators: Sequence[torch.Generator] = ()) -> Iterator[None]:
-    """Torch's and Python's random numbers from a seed; the outside is left undisturbed."""
+    """Seed torch's and Python's random numbers for a block, and restore their state after it."""
     outside = random.getstate()
     try:
         random.seed(seed)
@@ -178,7 +178,7 @@ def _seeded(seed: int, generators: Sequence[torch.Generator] = ()) -> Iterator[N
 
 
 def as_batches(source: Any) -> Callable[[int], Any]:
-    """A function of the step as it is, anything else as `Batches`."""
+    """Return a function of the step as it is; make `Batches` of anything else."""
     if callable(source) and not isinstance(source, DataLoader):
         function: Callable[[int], Any] = source
         return function

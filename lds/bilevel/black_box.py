@@ -1,4 +1,4 @@
-"""The outer loop where the inner run is a black box: the caller estimates the hypergradient."""
+"""The outer loop around a black box, with a hypergradient that the caller estimates."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +9,8 @@ from torch import Tensor
 from lds.bilevel.checks import check_count, check_finite
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Keep, Keeper
-from lds.bilevel.loop import Callback, Run
-from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
+from lds.bilevel.loop import Callback, Limits, Run
+from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
 
@@ -24,12 +24,14 @@ def solve_black_box(
     *,
     n_outer: int = 100,
     optimizer: OptimizerFactory = default_optimizer,
+    scheduler: SchedulerFactory | None = None,
     projection: object = None,
     keep: Keep = "best",
     evaluate: Callable[[Tree], Tensor | float] | None = None,
     evaluate_every: int = 1,
     stopping: Rule | Sequence[Rule] = (),
     callback: Callback | None = None,
+    time_limit: float | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
 ) -> Solution:
@@ -44,9 +46,9 @@ def solve_black_box(
         hyper: λ to start from, a pytree of tensors.
         evaluate: evaluate(hyper) -> a number, lower is better; None judges by the value that
             `estimate` returns.
-        n_outer, optimizer, projection, keep, evaluate_every, stopping, callback, checkpoint,
-            resume: as for `solve`. To notice a noisy value the second iteration calls `estimate`
-            twice.
+        n_outer, optimizer, scheduler, projection, keep, evaluate_every, stopping, callback,
+            time_limit, checkpoint, resume: as for `solve`. The second iteration calls
+            `estimate` twice, to see whether its value is noisy.
 
     Returns:
         λ of the iteration kept, with the history, the reason for the end, and the last; `params`
@@ -75,12 +77,12 @@ def solve_black_box(
     check_count("n_outer", n_outer, 1)
     judge = None if evaluate is None else lambda params, at: evaluate(at)
     keeper = Keeper(keep, judge, evaluate_every, seed=0)
-    run = Run(
-        OuterStep(hyper, optimizer, projection), {}, checkpoint, resume,
-        {"loop": "solve_black_box"}, keeper,
-    )  # fmt: skip
+    limits = Limits(stopping, callback, time_limit)
+    outer = OuterStep(hyper, optimizer, projection, scheduler)
+    run = Run(outer, {}, checkpoint, resume, {"loop": "solve_black_box"}, keeper)
 
-    def iterate(k: int, at: Tree) -> Record:
+    def iterate() -> Record:
+        k, at = run.done, outer.hyper
         value, grad = estimate(at, k)
         _check(grad, at)
         check_finite("the outer value", torch.as_tensor(value), f"at outer iteration {k}")
@@ -88,7 +90,7 @@ def solve_black_box(
             keeper.compare(float(value), lambda: estimate(at, k - 1)[0])
         return run.take(Record(k, float(value), norm(leaves(grad)), at), {}, grad)
 
-    reason = run.loop(iterate, n_outer, stopping, callback)
+    reason = run.loop(iterate, lambda: run.done < n_outer, limits, "n_outer")
     return run.solution_of(reason, lambda params, at: estimate(at, run.done - 1)[0])
 
 

@@ -1,9 +1,8 @@
-"""The buffers of a module as state: each step reads them and hands on new ones (eq. 5.9).
+"""The buffers of a module as a part of the state, which each step replaces (eq. 5.9).
 
-Two instances of the idea: the running statistics of a batch normalisation, the power iteration of
-a spectral norm. Plain training writes both into the module. Here the weights travel as
-`Parameters`, with the buffers beside them, so that a step that is applied again meets the buffers
-it met before.
+Two instances of the idea: the running statistics of a batch normalisation, the vectors of the power
+iteration of a spectral norm. Plain training writes both into the module. Here `Parameters` holds
+them with the weights, so that a step that is applied again gets the same buffers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,29 +13,33 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lds.bilevel.summary import summary
 from lds.bilevel.tensors import Tree
 
 
 class Parameters(dict[str, Tensor]):
-    """The trained parameters of a module by name, with its buffers beside them.
+    """The trained parameters of a module by name, and its buffers.
 
-    As a dict it holds the parameters alone: ``params.values()`` is what a penalty runs over and
-    ``dict(params)`` what a learned start is. As a pytree it holds the buffers, too.
+    As a dict it holds the parameters alone, such as for a penalty on ``params.values()`` or a
+    learned start ``dict(params)``. As a pytree it holds the buffers, too.
 
     Arguments:
-        parameters: by name.
-        buffers: by name.
+        parameters: trained parameters by name.
+        buffers: buffers by name.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
         super().__init__(parameters)
         self.buffers = dict(buffers)
 
+    def __repr__(self) -> str:
+        return summary("Parameters", {}, {"parameters": dict(self), "buffers": self.buffers})
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Parameters, (dict(self), self.buffers)
 
     def replaced(self, parameters: Mapping[str, Tensor]) -> "Parameters":
-        """Other parameters beside the same buffers."""
+        """Return other parameters with the same buffers."""
         return Parameters(parameters, self.buffers)
 
 
@@ -53,7 +56,7 @@ def _flatten_with_keys(tree: Parameters) -> tuple[list[tuple[Any, Any]], list[st
 def _unflatten(children: Any, names: list[str]) -> Parameters:
     *values, buffers = children
     tree = Parameters(dict(zip(names, values, strict=True)), {})
-    tree.buffers = buffers  # as it comes: torch also unflattens placeholders
+    tree.buffers = buffers  # not copied: torch also unflattens placeholders
     return tree
 
 
@@ -64,15 +67,28 @@ pytree.register_pytree_node(
     serialized_type_name="lds.bilevel.Parameters",
     flatten_with_keys_fn=_flatten_with_keys,
 )
-torch.serialization.add_safe_globals([Parameters])  # a checkpoint holds the form of the weights
+# A checkpoint holds the tree structure of the weights.
+torch.serialization.add_safe_globals([Parameters])
 
 
 def _is_parameters(node: Any) -> bool:
     return isinstance(node, Parameters)
 
 
+def _is_plain(tree: Tree) -> bool:
+    """Whether a tree consists of dicts, lists, tuples and tensors, so that it has no buffers."""
+    kind = type(tree)
+    if kind is dict:
+        return all(map(_is_plain, tree.values()))
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, tree))
+    return kind is Tensor
+
+
 def split(tree: Tree) -> tuple[Tree, list[dict[str, Tensor]]]:
-    """A tree without its buffers, and the buffers of each `Parameters` in it."""
+    """Split a tree into one without buffers, and the buffers of each `Parameters` in it."""
+    if _is_plain(tree):
+        return tree, []
     found: list[dict[str, Tensor]] = []
 
     def part(node: Any) -> Any:
@@ -86,7 +102,7 @@ def split(tree: Tree) -> tuple[Tree, list[dict[str, Tensor]]]:
 
 
 def joined(trained: Tree, buffers: Sequence[Mapping[str, Tensor]]) -> Tree:
-    """The inverse of `split`."""
+    """Put buffers back into a tree: the inverse of `split`."""
     rest = iter(buffers)
     return pytree.tree_map(
         lambda node: Parameters(node, next(rest)) if _is_parameters(node) else node,
@@ -99,12 +115,13 @@ class Collected:
     """The new buffers of one evaluation of the inner objective.
 
     Arguments:
-        outside: where this evaluation is a part of another one (a task under vmap), that one.
+        outside: the evaluation that this one is a part of, such as a task under vmap; None if it is
+            no part.
 
     Attributes:
-        constant: whether buffers are constants for the derivatives taken now. Training holds them
-            constant in ∇L, yet the next state depends on how they came about.
-        whole: the evaluation that this is a part of, or itself.
+        constant: whether derivatives computed now treat buffers as constants. Training does so in
+            ∇L; the derivative of the next state does not.
+        whole: the evaluation that this one is a part of, or itself.
     """
 
     def __init__(self, outside: "Collected | None" = None) -> None:
@@ -113,18 +130,18 @@ class Collected:
         self._new: dict[int, tuple[Tensor, Tensor]] = {}  # the old one is kept with its id
 
     def current(self, old: Tensor) -> Tensor:
-        """What has become of the buffer `old` so far."""
+        """Return the latest value of the buffer `old`."""
         return self._new[id(old)][1] if id(old) in self._new else old
 
     def report(self, old: Tensor, new: Tensor) -> None:
-        """Take the buffer that follows on `old`."""
+        """Store the new value of the buffer `old`."""
         self._new[id(old)] = (old, new)
 
     def follow(self, buffers: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """What has become of all of `buffers`.
+        """Return the latest values of all `buffers`.
 
         Raises:
-            RuntimeError: buffers changed that are not among them.
+            RuntimeError: other buffers than these changed.
         """
         known = {id(old) for group in buffers for old in group.values()}
         if not known >= self._new.keys():
@@ -136,10 +153,10 @@ class Collected:
 
 
 class Refused(Collected):
-    """Where nothing takes up new buffers: a step of the user's own."""
+    """Refuses new buffers: in a step of the user's own, where nothing would store them."""
 
     def report(self, old: Tensor, new: Tensor) -> None:
-        """Say what takes them up.
+        """Raise an error that says how to keep them.
 
         Raises:
             RuntimeError: always.
@@ -155,7 +172,7 @@ _collected: ContextVar[Collected | None] = ContextVar("collected", default=None)
 
 
 def collecting() -> Collected | None:
-    """Where new buffers are to be reported; None where they are dropped."""
+    """Return the collector of new buffers of the current block; None if they are dropped."""
     return _collected.get()
 
 
@@ -168,17 +185,17 @@ class collect:  # noqa: N801 (a context manager, as a class: quick)
         self._into = into
 
     def __enter__(self) -> Collected:
-        """Begin, and hand out what is reported to."""
+        """Start to collect; return the collector."""
         self._token = _collected.set(self._into)
         return self._into
 
     def __exit__(self, *error: object) -> None:
-        """End, whatever happened."""
+        """Stop to collect."""
         _collected.reset(self._token)
 
 
 class _Held(torch.autograd.Function):
-    """The identity, whose derivative is 0 while `Collected.constant`."""
+    """The identity, with a derivative of 0 while `Collected.constant` is True."""
 
     generate_vmap_rule = True
 
@@ -196,7 +213,7 @@ class _Held(torch.autograd.Function):
 
 
 def held(value: Tensor) -> Tensor:
-    """A new value of a buffer, constant in ∇L and differentiable as a part of the state."""
+    """Make a new value of a buffer constant in ∇L, and differentiable as a part of the state."""
     collected = collecting()
     if collected is None or not value.requires_grad:
         return value

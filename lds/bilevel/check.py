@@ -1,7 +1,7 @@
-"""Whether a hypergradient can be trusted: a table of what agrees, with what to do where not.
+"""Check a hypergradient: a table of comparisons, with the way out where they differ.
 
 Reverse and forward mode share the second derivatives of torch; finite differences share nothing
-with either. So they find a second derivative that is wrong, a random number that is drawn anew, a
+with either. So they find a wrong second derivative, a random number that is drawn again, or a
 `.detach()` too many.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from lds._random import mix
+from lds._random import DIRECTIONS, mix
 from lds.bilevel.checks import NonFiniteError, check_count
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.forward import Forward
@@ -25,14 +25,14 @@ from lds.bilevel.tensors import Tree, axpy, dot, leaves, norm, paths, rebuild, t
 from lds.bilevel.unroll import hypergradient
 
 RTOL = 1e-4
-"""Relative disagreement that is called one: central differences of step 1e-5 err by less on smooth
-float64 losses, wrong second derivatives by more."""
+"""Relative difference above which two routes differ. The error of central differences of step 1e-5
+on smooth float64 losses is smaller, that of wrong second derivatives larger."""
 
 STEP = 1e-5
-"""Step of the finite differences, in units of the size of hyper."""
+"""Step of the finite differences, relative to the size of hyper."""
 
 ALONE = 6
-"""Leaves of hyper of which each has finite differences of its own."""
+"""Number of leaves of hyper that get finite differences of their own."""
 
 Verdict = Literal["ok", "differs", "failed", "skipped"]
 
@@ -44,8 +44,8 @@ class Row:
     Attributes:
         name: what was compared.
         verdict: "ok", "differs", "failed" (an error) or "skipped".
-        found: what came out, in words.
-        advice: what to do; empty where all is well.
+        found: the result as text.
+        advice: what to do; empty if there is nothing to do.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found.
+    """The result of `check`.
 
     Attributes:
-        rows: one a comparison.
+        rows: one row a comparison.
     """
 
     rows: tuple[Row, ...]
@@ -91,22 +91,21 @@ def check(
     n_directions: int = 2,
     seed: int = 0,
 ) -> Report:
-    """Compare the hypergradient of a short run by every route there is.
+    """Compute the hypergradient of a short run by several routes, and compare them.
 
-    Everything is computed in float64, float32 data inside the objectives included. Time: a few
-    dozen runs.
+    All of it in float64, also on float32 data inside the objectives. Time: a few dozen runs.
 
     Arguments:
         dynamics: Φ.
         outer_objective: E(params, hyper[, step]) -> scalar tensor.
-        params: what Φ_0 starts from.
+        params: first weights, the argument of Φ_0.
         hyper: λ, a pytree of tensors.
-        n_steps: T, steps of each run; a few show most faults.
-        n_directions: random directions of hyper along which finite differences are taken.
-        seed: of the directions and of the randomness inside Φ; a second seed is tried, too.
+        n_steps: T, steps of each run; a few find most faults.
+        n_directions: number of random directions in hyper for finite differences.
+        seed: seed of the directions and of the randomness inside Φ; one run uses the next seed.
 
     Returns:
-        A report with `rows` and `ok`; print it.
+        A report with `rows` and `ok`, to be printed.
 
     Raises:
         TypeError, ValueError: an argument does not fit.
@@ -139,32 +138,40 @@ def check(
         return Report((Row("influence", "failed", *_sentence(error)),))
     rows.append(_influence(hyper, reverse.grad))
     again = run(hyper, Reverse(check=True))
-    rows.append(_compare(
-        "replay", _off(again.grad, reverse.grad),
-        "two runs of one seed differ, so something outside is changed by a run: keep it in the "
-        "state, or make it a function of the step",
-        tolerance=1e-12,
-    ))  # fmt: skip
+    rows.append(
+        _compare(
+            "replay",
+            _off(again.grad, reverse.grad),
+            "two runs of one seed differ, so something outside is changed by a run: keep it in the "
+            "state, or make it a function of the step",
+            tolerance=1e-12,
+        )
+    )
     rows.append(_forward(lambda: run(hyper, Forward()), reverse.grad))
     for name, direction in _directions(hyper, n_directions, seed):
         rows.append(_difference(run, hyper, reverse.grad, name, direction))
     other = run(hyper, Reverse(), seed + 1)
     off = _off(other.grad, reverse.grad)
-    rows.append(Row(
-        "another seed", "ok",
-        "the same" if off == 0 else
-        f"off by {off:.2g}: the run draws random numbers; average over seeds where this is large",
-    ))  # fmt: skip
+    rows.append(
+        Row(
+            "another seed",
+            "ok",
+            "the same"
+            if off == 0
+            else f"off by {off:.2g}: the run draws random numbers; average over seeds if this "
+            "is large",
+        )
+    )
     return Report(tuple(rows))
 
 
 class _Doubled(TorchFunctionMode):
-    """Inside, a float32 tensor enters any operation as float64: data that objectives hold."""
+    """In a block, any operation converts float32 tensors, such as data, to float64."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Cast the arguments, unless they are changed, asked about or differentiated by."""
+        """Convert the arguments, unless the function writes to them or differentiates by them."""
         name, module = getattr(func, "__name__", ""), getattr(func, "__module__", None) or ""
         if not (name.endswith("_") or name.startswith("set") or "autograd" in module):
             args, kwargs = pytree.tree_map(_as_double, (tuple(args), kwargs or {}))
@@ -187,13 +194,13 @@ def _double(tree: Tree) -> Tree:
 
 
 def _sentence(error: Exception) -> tuple[str, str]:
-    """An error as what was found, and what to do."""
+    """Split an error message into what was found, and what to do."""
     found, _, advice = str(error).partition("; ")
     return found, advice
 
 
 def _off(a: Tree, b: Tree) -> float:
-    """‖a - b‖ relative to the larger of both."""
+    """Compute ‖a - b‖ relative to the larger norm."""
     size = max(norm(leaves(a)), norm(leaves(b)))
     return norm(axpy(-1.0, leaves(b), leaves(a))) / size if size else 0.0
 
@@ -213,10 +220,11 @@ def _influence(hyper: Tree, grad: Tree) -> Row:
     if not zero:
         return Row("influence", "ok", "every hyperparameter has a gradient")
     return Row(
-        "influence", "ok",
+        "influence",
+        "ok",
         f"the gradient of {', '.join(zero[:3])} is 0 in these steps",
         "see that it ought to be: used at later steps only, or multiplied by 0",
-    )  # fmt: skip
+    )
 
 
 def _forward(run: Callable[[], Any], grad: Tree) -> Row:
@@ -225,20 +233,22 @@ def _forward(run: Callable[[], Any], grad: Tree) -> Row:
     except (NotImplementedError, RuntimeError, MemoryError) as error:
         return Row("forward mode", "skipped", str(error).splitlines()[0][:160])
     return _compare(
-        "forward mode", _off(found, grad),
+        "forward mode",
+        _off(found, grad),
         "the second derivatives of the inner objective are not symmetric: an operation in it has a "
         "wrong second derivative (torch's weight_norm has), or a custom backward is not "
         "differentiable; write that operation with plain ones",
-    )  # fmt: skip
+    )
 
 
 def _directions(hyper: Tree, n: int, seed: int) -> list[tuple[str, list[Any]]]:
-    """Random directions in all leaves, and in each of the first few alone, with their names.
+    """Draw random directions in all leaves, and in each of the first few alone; with names.
 
-    A leaf moves by its own size, so that a rate of 1e-4 and a penalty of 10 count alike. Alone, no
-    larger derivative of another leaf hides it.
+    The direction is scaled by the size of each leaf, so that a rate of 1e-4 and a penalty of 10
+    have equal weight. In a direction in one leaf, no larger derivative by another leaf hides an
+    error.
     """
-    generator = torch.Generator().manual_seed(mix(seed, -9))
+    generator = torch.Generator().manual_seed(mix(seed, DIRECTIONS))
     given = leaves(hyper)
 
     def draw() -> list[Any]:
@@ -259,7 +269,7 @@ def _directions(hyper: Tree, n: int, seed: int) -> list[tuple[str, list[Any]]]:
 def _difference(
     run: Callable[..., Any], hyper: Tree, grad: Tree, name: str, direction: list[Any]
 ) -> Row:
-    """Central differences along one direction, at two step sizes so that a kink shows."""
+    """Compare with central differences along one direction; two step sizes reveal a kink."""
     given = leaves(hyper)
     slope = float(dot(leaves(grad), direction))
 
@@ -268,20 +278,22 @@ def _difference(
 
     values = {h: value(h) for h in (-10 * STEP, -STEP, STEP, 10 * STEP)}
     coarse, fine = ((values[h] - values[-h]) / (2 * h) for h in (10 * STEP, STEP))
-    best = (100 * fine - coarse) / 99  # the error of second order taken out
+    best = (100 * fine - coarse) / 99  # Richardson: without the error of second order
     rounding = 100 * torch.finfo(torch.float64).eps * abs(values[STEP]) / STEP
     size = max(abs(best), abs(slope), rounding)
     off = max(0.0, abs(best - slope) - rounding) / size if size else 0.0
     if off > RTOL and abs(fine - coarse) > 0.1 * size:
         return Row(
-            name, "differs",
+            name,
+            "differs",
             f"off by {off:.2g}, and two step sizes by {abs(fine - coarse) / size:.2g}",
             "the outer value is not smooth here (a kink, a sort, a run that diverges): check at "
             "other params or hyper, or with a smaller step size",
-        )  # fmt: skip
+        )
     return _compare(
-        name, off,
+        name,
+        off,
         "the hypergradient is wrong: an operation has a wrong second derivative (torch's "
         "weight_norm), something is cut off (.detach(), .item(), torch.no_grad()); leave "
         "parts of the objectives out until it agrees",
-    )  # fmt: skip
+    )

@@ -1,4 +1,4 @@
-"""What a run refuses: values that are not finite, changes in place, trees that do not match."""
+"""Checks of a run: finite values, no changes in place, trees of one structure."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,23 +11,29 @@ from torch import Tensor
 from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
 
 DIVERGED = 1e4
-"""Size of a weight above which a loss that is not finite is the end of a run that diverges."""
+"""Absolute value of a weight above which a loss that is not finite means that the run diverges."""
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss, state or gradient that is not finite, with the step at which it was met."""
+    """A loss, state or gradient is not finite; the message names the step."""
 
 
 def check_count(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number of at least `least`."""
+    """Check that `value` is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
+def check_tol(value: Any) -> None:
+    """Check that `inner_tol` is in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"inner_tol must be in [0, 1), got {value}; 0 takes all steps")
+
+
 def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
-    """Every leaf must be a tensor, and if it is to be `trained`, of a floating point dtype."""
+    """Check that every leaf is a tensor, and a floating point one if it is `trained`."""
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         if not isinstance(leaf, Tensor):
             raise TypeError(
@@ -46,7 +52,7 @@ def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
 
 
 def check_mode() -> None:
-    """Refuse to differentiate where torch cannot.
+    """Check that torch can differentiate here.
 
     Raises:
         RuntimeError: under torch.inference_mode().
@@ -59,7 +65,7 @@ def check_mode() -> None:
 
 
 def _hint(leaf: Any) -> str:
-    """What makes tensors of what is none."""
+    """The advice for a leaf that is no tensor."""
     if isinstance(leaf, torch.nn.Module):
         return "; apply, params = bilevel.functional(module) makes params of a module"
     if isinstance(leaf, Iterator):
@@ -69,10 +75,10 @@ def _hint(leaf: Any) -> str:
 
 @contextmanager
 def unchanged(what: str, **trees: Tree) -> Iterator[None]:
-    """Refuse a block that changes a tensor of `trees` in place.
+    """Check that a block changes no tensor of `trees` in place.
 
     Raises:
-        RuntimeError: one was, by its path.
+        RuntimeError: it did; the message names the path.
     """
     before = {name: _versions(tree) for name, tree in trees.items()}
     advice = (
@@ -81,7 +87,7 @@ def unchanged(what: str, **trees: Tree) -> Iterator[None]:
     )
     try:
         yield
-    except RuntimeError as error:  # a traced argument: torch refuses the change, and names none
+    except RuntimeError as error:  # torch refuses to change a traced argument, without its name
         if "leaf Variable that requires grad" in str(error):
             raise RuntimeError(f"{what} changed one of its arguments {advice}") from error
         raise
@@ -97,10 +103,10 @@ def _versions(tree: Tree) -> list[int]:
 
 
 def check_state(new: Tree, old: Tree, t: int) -> None:
-    """Φ_t must return a state like the one it was given.
+    """Check that Φ_t returned a state like the one it got.
 
     Raises:
-        ValueError: another structure, shape or dtype, by path.
+        ValueError: it has another structure, shape or dtype; the message names the path.
     """
     if not same_structure(new, old):
         raise ValueError(
@@ -121,10 +127,10 @@ def check_state(new: Tree, old: Tree, t: int) -> None:
 
 
 def check_step(loss: Tensor | None, old: Tree, new: Tree, t: int) -> None:
-    """What step `t` met, or where there is no inner loss, what it made, must be finite.
+    """Check that the inner loss of step `t` is finite, or without one the new state.
 
     Raises:
-        NonFiniteError: with the step and the leaf, or the loss, to blame.
+        NonFiniteError: it is not; the message names the step, and the leaf or the loss.
     """
     if loss is None:
         check_finite("state", new, f"after step {t}")
@@ -133,10 +139,10 @@ def check_step(loss: Tensor | None, old: Tree, new: Tree, t: int) -> None:
 
 
 def check_loss(loss: Tensor, state: Tree, t: int) -> None:
-    """The inner loss met by step `t` must be finite; `state` is the one it was taken at.
+    """Check that the inner loss at `state`, before step `t`, is finite.
 
     Raises:
-        NonFiniteError: with the step and the leaf, or the loss, to blame.
+        NonFiniteError: it is not; the message names the step, and the leaf or the loss.
     """
     if not math.isfinite(float(loss)):
         check_finite("state", state, f"before step {t}")
@@ -155,13 +161,16 @@ def check_loss(loss: Tensor, state: Tree, t: int) -> None:
 
 
 def check_finite(name: str, tree: Tree, when: str) -> None:
-    """Every entry of `tree` must be finite.
+    """Check that every entry of `tree` is finite.
 
     Raises:
-        NonFiniteError: the first leaf that is not, by its path.
+        NonFiniteError: one is not; the message names the path of the leaf.
     """
-    tensors = [leaf for leaf in leaves(tree) if _is_float(leaf)]
-    if math.isfinite(norm(tensors)):
+    if type(tree) is Tensor and tree.dim() == 0:
+        finite = math.isfinite(float(tree.detach()))
+    else:
+        finite = math.isfinite(norm([leaf for leaf in leaves(tree) if _is_float(leaf)]))
+    if finite:
         return
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         if _is_float(leaf) and not bool(torch.isfinite(leaf).all()):
@@ -173,15 +182,13 @@ def check_finite(name: str, tree: Tree, when: str) -> None:
 
 
 def check_adjoint(adjoint: Sequence[Any], state: Tree, t: int) -> None:
-    """The adjoint that step `t` passes back must be finite.
+    """Check that the adjoint before step `t` is finite.
 
     Raises:
-        NonFiniteError: with the step and the leaf of the state.
+        NonFiniteError: it is not; the message names the step and the leaf of the state.
     """
     if not math.isfinite(norm(adjoint)):
-        filled = [
-            torch.zeros(()) if a is None else a for a in adjoint
-        ]  # a zero that was never formed is finite
+        filled = [torch.zeros(()) if a is None else a for a in adjoint]
         for path, leaf in zip(paths(state), filled, strict=True):
             check_finite(f"the derivative of the outer value by state{path}", leaf, f"at step {t}")
 

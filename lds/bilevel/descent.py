@@ -1,11 +1,12 @@
 """Gradient descent and momentum as maps from state to state (§5.3.1, eq. 5.10)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from lds.bilevel.dynamics import ObjectiveDynamics, Setting, moved, setting
+from lds.bilevel.dynamics import DynamicsOptions, ObjectiveDynamics, Setting, moved, setting
 from lds.bilevel.tensors import Tree, leaves, rebuild, tree_map
 
 
@@ -16,11 +17,7 @@ class GradientDescent(ObjectiveDynamics):
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
         lr: η, step size per inner step: a number, a function of (hyper[, step]), or either by
             groups of parameters (see `Setting`).
-        start: Φ_0(params, hyper) -> params; None is the identity.
-        generators: random generators that the objectives draw from. Each step seeds them anew, and
-            leaves them as they were.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        options: `start`, `generators`, `max_grad_norm` and `weight_decay` (see `DynamicsOptions`).
 
     Raises:
         ValueError: `lr` is a number that is not positive and finite.
@@ -38,23 +35,19 @@ class GradientDescent(ObjectiveDynamics):
         self,
         inner_objective: Callable[..., Tensor],
         lr: Setting = 0.1,
-        *,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-        generators: Sequence[torch.Generator] = (),
-        weight_decay: Setting = 0.0,
-        max_grad_norm: float | None = None,
+        **options: Unpack[DynamicsOptions],
     ) -> None:
-        super().__init__(inner_objective, lr, start, generators, weight_decay, max_grad_norm)
+        super().__init__(inner_objective, lr, **options)
 
     def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
+        """Compute s_t from s_{t-1} and the gradient, leaf by leaf of the weights."""
         moves = zip(leaves(state["params"]), self.rates(state, hyper, t), grads, strict=True)
         new = [moved(w, -lr, g) for w, lr, g in moves]
         return {"params": rebuild(state["params"], new)}
 
 
 class Momentum(ObjectiveDynamics):
-    """Heavy ball: v_t = µ v_{t-1} + ∇L(w_{t-1}), w_t = w_{t-1} - η v_t (eq. 5.10, its slip mended).
+    """Heavy ball: v_t = µ v_{t-1} + ∇L(w_{t-1}), w_t = w_{t-1} - η v_t (eq. 5.10, corrected).
 
     The values are those of ``torch.optim.SGD(momentum=µ)``; with `nesterov` the step is
     w_t = w_{t-1} - η (∇L + µ v_t), as there.
@@ -62,13 +55,9 @@ class Momentum(ObjectiveDynamics):
     Arguments:
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
         lr: η, a number or a function of (hyper[, step]), or either by groups.
-        momentum: µ in [0, 1), likewise.
-        nesterov: look ahead.
-        start: Φ_0(params, hyper) -> params; None is the identity.
-        generators: random generators that the objectives draw from. Each step seeds them anew, and
-            leaves them as they were.
-        weight_decay: ρ >= 0, added to the gradient as ρ w, as torch.optim does; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        momentum: µ in [0, 1), a number or a function of (hyper[, step]).
+        nesterov: use the step of Nesterov.
+        options: `start`, `generators`, `max_grad_norm` and `weight_decay` (see `DynamicsOptions`).
 
     Raises:
         ValueError: `lr` or `momentum` is a number outside its range.
@@ -81,12 +70,9 @@ class Momentum(ObjectiveDynamics):
         momentum: Setting = 0.9,
         *,
         nesterov: bool = False,
-        start: Callable[[Tree, Tree], Tree] | None = None,
-        generators: Sequence[torch.Generator] = (),
-        weight_decay: Setting = 0.0,
-        max_grad_norm: float | None = None,
+        **options: Unpack[DynamicsOptions],
     ) -> None:
-        super().__init__(inner_objective, lr, start, generators, weight_decay, max_grad_norm)
+        super().__init__(inner_objective, lr, **options)
         self._momentum = setting("momentum", momentum, below_one=True)
         self._nesterov = nesterov
 
@@ -94,7 +80,7 @@ class Momentum(ObjectiveDynamics):
         return {"velocity": tree_map(torch.zeros_like, params)}
 
     def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
+        """Compute s_t from s_{t-1} and the gradient, leaf by leaf of the weights."""
         mu = self._momentum(hyper, t)
         velocity = [moved(g, mu, v) for v, g in zip(leaves(state["velocity"]), grads, strict=True)]
         if self._nesterov:

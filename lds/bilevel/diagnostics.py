@@ -1,10 +1,10 @@
-"""What tells whether a hypergradient can be trusted: ρ, and the bounds of §6.3."""
+"""Estimate the contraction factor ρ, and bound the error of a hypergradient (§6.3)."""
 
 from dataclasses import dataclass
 
 import torch
 
-from lds._random import mix
+from lds._random import POWER_ITERATION, START, mix
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.linear import spectral_radius
 from lds.bilevel.linearized import Linearized
@@ -21,21 +21,21 @@ def contraction(
     n_iter: int = 30,
     seed: int = 0,
 ) -> float:
-    """An estimate of ρ, the factor by which Φ contracts near a state, by power iteration.
+    """Estimate ρ, the factor by which Φ contracts near a state, by power iteration.
 
-    Products from the left alone: v ← vA / ‖vA‖. The growth settles at the largest modulus of an
-    eigenvalue of A = ∂Φ/∂s; its geometric mean over the second half of the iterations is returned,
-    which also settles where complex eigenvalues turn v. Where A is symmetric (gradient descent)
-    that is the constant of Assumption C.3; else that constant, which depends on the norm, may be
-    larger. Below 1, implicit methods and truncation can be trusted; above, they cannot.
+    The iteration v ← vA / ‖vA‖ with A = ∂Φ/∂s takes products from the left alone. The estimate is
+    the geometric mean of ‖vA‖ over the second half of the iterations: the largest modulus of an
+    eigenvalue, also if complex eigenvalues rotate v. For a symmetric A (gradient descent) that is
+    the constant of Assumption C.3; else that constant, which depends on the norm, may be larger.
+    Implicit methods and truncation are accurate for ρ below 1 only.
 
     Arguments:
         dynamics: Φ.
-        params: what Φ_0 starts from.
+        params: first weights, the argument of Φ_0.
         hyper: λ.
-        n_steps: steps taken first; A is that of step n_steps.
-        n_iter: products, at least 2.
-        seed: of v and of the randomness inside Φ.
+        n_steps: steps to take first; A is that of step n_steps.
+        n_iter: number of products, at least 2.
+        seed: seed of v and of the randomness inside Φ.
 
     Raises:
         ValueError: `n_iter` or `n_steps` is too small.
@@ -45,11 +45,11 @@ def contraction(
     if n_steps < 0:
         raise ValueError(f"n_steps must be at least 0, got {n_steps}")
     params, hyper = detach(params), detach(hyper)
-    state = Start(dynamics, params, hyper, mix(seed, 0, -1)).run()
+    state = Start(dynamics, params, hyper, mix(seed, 0, START)).run()
     for t in range(n_steps):
         state, _ = Step(dynamics, state, hyper, t, mix(seed, 0, t)).run()
     phi = Linearized(Step(dynamics, state, hyper, n_steps, mix(seed, 0, n_steps)))
-    generator = torch.Generator().manual_seed(mix(seed, -6))
+    generator = torch.Generator().manual_seed(mix(seed, POWER_ITERATION))
     return spectral_radius(phi.left, leaves(state), generator, n_iter)
 
 
@@ -58,7 +58,7 @@ class Constants:
     """The constants of Assumption C and Lemma 6.3.2, at one λ.
 
     Attributes:
-        rho: ρ in (0, 1), by which Φ contracts.
+        rho: ρ in (0, 1), the contraction factor of Φ.
         distance: D, a bound on ‖w(λ)‖.
         nu1, nu2: Lipschitz constants in w of ∂Φ/∂w and ∂Φ/∂λ.
         xi1, xi2: Lipschitz constants in w of ∂E/∂w and ∂E/∂λ.
@@ -108,7 +108,7 @@ def fixed_point_bound(constants: Constants, n_iter: int, convergence: float) -> 
     """‖∇f_{T,K} - ∇f‖ <= (c_1 + c_2 (1-ρ^K)/(1-ρ)) ρ(T) + c_3 ρ^K, for FixedPoint (Theorem 6.3.5).
 
     Arguments:
-        constants: of the problem.
+        constants: constants of the problem.
         n_iter: K.
         convergence: ρ(T), the rate of w_T: ‖w_T - w‖ <= ρ(T) ‖w‖; ρ^T after T steps from 0.
     """

@@ -1,7 +1,7 @@
 """Dynamics Φ: training as a map from state to state (eq. 5.9).
 
-A dynamics is three functions: Φ_0 makes the first state, Φ_t the next one, and `params` reads the
-weights off a state. Nothing is changed in place, so any step can be applied again and
+A dynamics has three functions: Φ_0 makes the first state, Φ_t the next one, and `params` returns
+the weights in a state. They change nothing in place, so any step can be applied again and
 differentiated.
 """
 
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -30,24 +30,51 @@ from lds.bilevel.tensors import (
 )
 
 Setting = float | Mapping[str, float] | Callable[..., Any]
-"""A number, or a function of (hyper[, step]): optimiser settings and schedules.
+"""An optimiser setting: a number, or a function of (hyper[, step]) such as a schedule.
 
-By groups: a dict from the first part of a parameter's name to a number ("conv" for "conv.weight"
-and "conv.bias"; "" for all others), or a function that returns one.
+By groups: a dict from the first part of parameter names to a number ("conv" for "conv.weight" and
+"conv.bias"; "" for all others), or a function that returns such a dict.
 """
+
+
+class UndecayedOptions(TypedDict, total=False):
+    """`DynamicsOptions` without the weight decay.
+
+    Attributes:
+        start: Φ_0(params, hyper) -> params; None (the default) is the identity.
+        generators: random generators that the objectives draw from; none by default. Each step
+            seeds them and restores their state afterwards.
+        max_grad_norm: largest Euclidean norm of the gradient: a longer one is scaled down, before
+            the decay is added. None (the default) for no limit.
+    """
+
+    start: Callable[[Tree, Tree], Tree] | None
+    generators: Sequence[torch.Generator]
+    max_grad_norm: float | None
+
+
+class DynamicsOptions(UndecayedOptions, total=False):
+    """DynamicsOptions that every dynamics of an inner objective takes by keyword.
+
+    Attributes:
+        weight_decay: ρ >= 0, added to the gradient as ρ w, as in `torch.optim`: a number or a
+            function of (hyper[, step]), or either by groups; 0 by default.
+    """
+
+    weight_decay: Setting
 
 
 def with_step(
     function: Callable[..., Any], n_arguments: int, names: Sequence[str] = ("step", "t")
 ) -> Callable[..., Any]:
-    """Let `function` take the step number as a last argument whether or not it asks for it.
+    """Make a function accept the step number as a last argument.
 
     Arguments:
         function: takes `n_arguments` positional arguments, or one more: the step, an int from 0. An
-            argument with a default (``lambda w, hyper, X=X: ...``) is taken for the step only if
-            its name is ``step`` or ``t``. A bare ``*args`` does not get it.
-        n_arguments: how many arguments it has without the step.
-        names: of the last argument, where it has a default.
+            argument with a default (``lambda w, hyper, X=X: ...``) counts as the step only if its
+            name is in `names`. A bare ``*args`` does not get the step.
+        n_arguments: number of arguments without the step.
+        names: names of a last argument with a default that gets the step.
 
     Returns:
         A function of `n_arguments` + 1 arguments.
@@ -60,7 +87,7 @@ def _takes_step(function: Callable[..., Any], n_arguments: int, names: Sequence[
     called = function.forward if isinstance(function, torch.nn.Module) else function
     try:
         parameters = list(inspect.signature(called).parameters.values())
-    except (TypeError, ValueError):  # builtins without a signature take what the contract gives
+    except (TypeError, ValueError):  # a builtin without a signature: no step
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(positional) <= n_arguments:  # *args after a named argument; alone it is a wrapper's
@@ -72,14 +99,14 @@ def _takes_step(function: Callable[..., Any], n_arguments: int, names: Sequence[
 def setting(
     name: str, value: Setting, *, below_one: bool = False, groups: bool = False, zero: bool = False
 ) -> Callable[[Tree, int], Any]:
-    """An optimiser setting as a function of (hyper, step); numbers are checked.
+    """Make a function of (hyper, step) of an optimiser setting; check numbers.
 
     Arguments:
-        name: of the setting, for errors.
-        value: what the user gave.
-        below_one: it lies in [0, 1) instead of (0, ∞).
-        groups: it may be a dict by parameter names.
-        zero: it may be 0.
+        name: name of the setting in errors.
+        value: the setting.
+        below_one: whether its range is [0, 1) instead of (0, ∞).
+        groups: whether it may be a dict by parameter names.
+        zero: whether it may be 0.
     """
     wanted = "a number" + (" or a dict of them by parameter names" if groups else "")
     if callable(value):
@@ -109,7 +136,7 @@ def setting(
 
 
 def in_range(name: str, number: float, *, below_one: bool = False) -> float:
-    """`number` if it is in (0, ∞), or in [0, 1) with `below_one`; else a ValueError."""
+    """Return `number` if it is in (0, ∞), or in [0, 1) with `below_one`; else raise ValueError."""
     if not (0 <= number < 1 if below_one else 0 < number < math.inf):
         wanted = "in [0, 1)" if below_one else "positive and finite"
         raise ValueError(f"{name} must be {wanted}, got {number:g}")
@@ -117,12 +144,12 @@ def in_range(name: str, number: float, *, below_one: bool = False) -> float:
 
 
 def moved(x: Tensor, a: float | Tensor, y: Tensor) -> Tensor:
-    """X + a y, as one operation where `a` is a number."""
+    """Compute x + a y, as one operation if `a` is a number."""
     return x + a * y if isinstance(a, Tensor) else torch.add(x, y, alpha=a)
 
 
 def as_generators(generators: Sequence[torch.Generator]) -> tuple[torch.Generator, ...]:
-    """Random generators as a tuple, checked."""
+    """Return random generators as a tuple; check their types."""
     given = (generators,) if isinstance(generators, torch.Generator) else tuple(generators)
     for generator in given:
         if not isinstance(generator, torch.Generator):
@@ -140,9 +167,9 @@ class Tangents:
     Attributes:
         state: s_t, without history.
         loss: the inner loss at s_{t-1}, or None.
-        push: push(z, e, batched) -> A_t z + B_t e, leaf by leaf: `z` aligned with the leaves of the
-            state, `e` with those of hyper; with `batched` every one has columns in front. None is a
-            zero never formed.
+        push: push(z, e, batched) -> A_t z + B_t e, leaf by leaf: `z` has a tensor for each leaf of
+            the state, `e` for each leaf of hyper; with `batched` each has columns in front. None
+            stands for zero.
     """
 
     state: Tree
@@ -159,7 +186,7 @@ class Dynamics:
             must not change its arguments in place.
         params: params(state) -> the weights w_t on which the outer objective is evaluated.
         generators: random generators that these functions, or the outer objective, draw from. Each
-            step seeds them anew, and leaves them as they were.
+            step seeds them and restores their state afterwards.
     """
 
     generators: Sequence[torch.Generator] = ()
@@ -178,12 +205,12 @@ class Dynamics:
         self.generators = as_generators(generators)
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
-        """Φ_t and, where the dynamics knows one, the inner loss at the state it started from."""
+        """Apply Φ_t; return the new state, and the inner loss at `state` if there is one."""
         with collect(Refused()):
             return self.step(state, hyper, t), None
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
-        """Φ_t at traced leaves, ready for its products from the right."""
+        """Apply Φ_t at traced leaves, and prepare its products from the right."""
         new, loss = self.advance(state, hyper, t)
         check_state(new, state, t)
         push = pushforward(leaves(new), [*leaves(state), *leaves(hyper)])
@@ -191,19 +218,15 @@ class Dynamics:
 
 
 class ObjectiveDynamics(Dynamics):
-    """What the dynamics of an inner objective share: its gradient, its settings, its start.
+    """The base of the dynamics of an inner objective: its gradient, settings and start.
 
     Arguments:
         inner_objective: L(params, hyper[, step]) -> scalar tensor.
-        lr: η, a number, a function of (hyper[, step]), or either by groups (see `Setting`).
-        start: Φ_0(params, hyper) -> params; None is the identity.
-        generators: random generators that the objectives draw from. Each step seeds them anew, and
-            leaves them as they were.
-        weight_decay: ρ >= 0, added to the gradient as ρ w; like `lr`.
-        max_grad_norm: Euclidean norm to which a longer gradient is cut, before the decay.
+        lr: η, a number or a function of (hyper[, step]), or either by groups (see `Setting`).
+        start, generators, weight_decay, max_grad_norm: see `DynamicsOptions`.
 
     Attributes:
-        stationary: whether the dynamics rests where ∇L = 0, whatever its settings.
+        stationary: whether a point with ∇L = 0 is a fixed point, whatever the settings.
     """
 
     stationary = True
@@ -212,7 +235,8 @@ class ObjectiveDynamics(Dynamics):
         self,
         inner_objective: Callable[..., Tensor],
         lr: Setting,
-        start: Callable[[Tree, Tree], Tree] | None,
+        *,
+        start: Callable[[Tree, Tree], Tree] | None = None,
         generators: Sequence[torch.Generator] = (),
         weight_decay: Setting = 0.0,
         max_grad_norm: float | None = None,
@@ -222,13 +246,13 @@ class ObjectiveDynamics(Dynamics):
         self._decay = None
         if weight_decay != 0:
             self._decay = setting("weight_decay", weight_decay, groups=True, zero=True)
-            self.stationary = False  # it rests where ∇L and the decay cancel
+            self.stationary = False  # its fixed points have ∇L + ρ w = 0
         self._max_norm = None if max_grad_norm is None else in_range("max_grad_norm", max_grad_norm)
         self._initial = start
         self.generators = as_generators(generators)
 
     def start(self, params: Tree, hyper: Tree) -> Tree:
-        """Φ_0: the given or learned first weights, with empty buffers."""
+        """Φ_0: the given or learned first weights, with the first buffers of the optimiser."""
         given = params if self._initial is None else self._initial(params, hyper)
         name = "params" if self._initial is None else "what start(params, hyper) returns"
         w, buffers = split(given)
@@ -237,7 +261,7 @@ class ObjectiveDynamics(Dynamics):
         return state | {"buffers": buffers} if buffers else state
 
     def params(self, state: Tree) -> Tree:
-        """w_t, with the module's buffers where there are any."""
+        """w_t, with the buffers of the module if there are any."""
         if "buffers" in state:
             return joined(state["params"], state["buffers"])
         return state["params"]
@@ -247,17 +271,18 @@ class ObjectiveDynamics(Dynamics):
         return self.advance(state, hyper, t)[0]
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
-        """Φ_t and L(w_{t-1}), the loss the step was taken on (0-dim, without history)."""
+        """Φ_t, and L(w_{t-1}), 0-dim and without history."""
         buffers = state.get("buffers", [])
-        loss, grads, buffers = self._value_and_grad(state["params"], buffers, hyper, t)
+        loss, grads, buffers = self.value_and_grad(state["params"], buffers, hyper, t)
         new = self.update(state, grads, hyper, t)
         return new | {"buffers": buffers} if buffers else new, loss.detach()
 
-    def _value_and_grad(
+    def value_and_grad(
         self, params: Tree, buffers: list[dict[str, Tensor]], hyper: Tree, t: int
     ) -> tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]:
+        """Compute L, ∇_w L and the new buffers, with history if a leaf requires grad."""
         given = leaves(params)
-        # History is kept only where it leads somewhere: to a weight or hyperparameter outside.
+        # Keep the history of ∇L only if somebody can differentiate by it.
         differentiable = torch.is_grad_enabled() and any(
             isinstance(leaf, Tensor) and leaf.requires_grad
             for leaf in [*given, *leaves(hyper), *leaves(buffers)]
@@ -268,7 +293,7 @@ class ObjectiveDynamics(Dynamics):
         ]
         at = rebuild(params, w)
         with torch.enable_grad(), collect(Collected()) as collected:
-            loss = self._loss(joined(at, buffers) if buffers else at, hyper, t)
+            loss = self.loss(joined(at, buffers) if buffers else at, hyper, t)
             collected.constant = True
             grads = torch.autograd.grad(
                 loss, w, create_graph=differentiable, materialize_grads=True
@@ -279,20 +304,20 @@ class ObjectiveDynamics(Dynamics):
         return loss, list(grads), buffers if differentiable else detach(buffers)
 
     def gradient(self, params: Tree, hyper: Tree, t: int) -> list[Tensor]:
-        """∇_w L(w, λ), leaf by leaf of what is trained, with history where a leaf requires grad."""
-        return self._value_and_grad(*split(params), hyper, t)[1]
+        """∇_w L(w, λ), leaf by leaf, with history if a leaf requires grad."""
+        return self.value_and_grad(*split(params), hyper, t)[1]
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
-        """Φ_t at traced leaves, ready for its products from the right.
+        """Apply Φ_t at traced leaves, and prepare its products from the right.
 
         The second derivatives of L are symmetric, so the tangent of ∇_w L is a product from the
-        left with the gradient by (w, λ): one graph serves all columns. Buffers, which are constants
-        in ∇L and not in Φ, would break the symmetry.
+        left with the gradient by (w, λ), and all columns share one graph. Buffers of a module break
+        the symmetry, for they are constants in ∇L and not in Φ.
         """
         if "buffers" in state:
             return super().tangents(state, hyper, t)
         w, h = leaves(state["params"]), leaves(hyper)
-        loss = self._loss(state["params"], hyper, t)
+        loss = self.loss(state["params"], hyper, t)
         inputs = [leaf for leaf in [*w, *h] if leaf.requires_grad]
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
@@ -313,7 +338,12 @@ class ObjectiveDynamics(Dynamics):
 
         return Tangents(detach(new), loss.detach(), push)
 
-    def _loss(self, params: Tree, hyper: Tree, t: int) -> Tensor:
+    def loss(self, params: Tree, hyper: Tree, t: int) -> Tensor:
+        """Compute L(w, λ) at step t.
+
+        Raises:
+            ValueError: it is no scalar.
+        """
         loss = self._objective(params, hyper, t)
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -327,9 +357,9 @@ class ObjectiveDynamics(Dynamics):
         return {}
 
     def update(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and ∇L, leaf by leaf of what is trained: cut, decayed, and moved along.
+        """Compute s_t from s_{t-1} and ∇L: limit the norm, add the decay, move.
 
-        The order is that of torch.nn.utils.clip_grad_norm_ before a torch.optim optimiser.
+        The order is that of `torch.nn.utils.clip_grad_norm_` before an optimiser of `torch.optim`.
         """
         if self._max_norm is not None:
             total = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads]))
@@ -346,7 +376,7 @@ class ObjectiveDynamics(Dynamics):
         return by_leaf("lr", self._lr(hyper, t), state["params"])
 
     def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
-        """s_t from s_{t-1} and the gradient to move along, leaf by leaf of the weights."""
+        """Compute s_t from s_{t-1} and the gradient, leaf by leaf of the weights."""
         raise NotImplementedError
 
 

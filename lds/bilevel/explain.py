@@ -1,4 +1,4 @@
-"""What torch says when a function cannot be differentiated twice, with the way out."""
+"""Explain errors of torch about functions that cannot be differentiated twice."""
 
 from typing import Any
 
@@ -41,14 +41,14 @@ EXPLANATIONS = (
         "torch's documentation for another kernel of it",
     ),
 )
-"""What is found in an error of torch's, and what it means here; the first that fits counts."""
+"""A part of an error message of torch, and the explanation; the first match counts."""
 
 
 class explained:  # noqa: N801 (a context manager, as a class: quick)
-    """Say in a block's error what to do about it, where that is known.
+    """Add the way out to an error of torch in a block, if it is known.
 
     Arguments:
-        what: the block.
+        what: name of the block in the message.
     """
 
     __slots__ = ("_what",)
@@ -57,10 +57,10 @@ class explained:  # noqa: N801 (a context manager, as a class: quick)
         self._what = what
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        """Raise the explanation, where there is one."""
+        """Raise the explanation, if there is one."""
         if kind is not RuntimeError and kind is not NotImplementedError:
             return
         text = str(error)

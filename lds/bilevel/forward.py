@@ -1,4 +1,4 @@
-"""Forward mode: the tangent Z_t = ds_t/dλ is carried along (Algorithm 3)."""
+"""Forward mode: compute the tangent Z_t = ds_t/dλ with every step (Algorithm 3)."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,23 +14,24 @@ from lds.bilevel.tensors import Columns, Tree, add, leaves, paths
 from lds.bilevel.trajectory import bytes_of
 
 SMALL = 1 << 14
-"""Numbers of a state times columns below which a batch of columns beats a loop over them, on a
-CPU."""
+"""Numbers of a state times columns up to which a batch of columns is faster than a loop, on a CPU;
+measured."""
 
 
 @dataclass
 class Carried(Memory):
-    """Z_t by groups of columns, with the columns' directions in hyper.
+    """Z_t by groups of columns, with the direction of each column in hyper.
 
-    A group of one column has tensors shaped like the leaves; a larger one has columns in front.
+    The tensors of a group of one column have the shapes of the leaves; those of a larger group have
+    columns in front.
 
     Attributes:
         start: Φ_0, for Z_0.
-        tangents: Z_t, for each group one tensor a leaf of the state; None is a zero. Empty before
-            Z_0 is formed.
-        directions: the columns of the identity, for each group one tensor a leaf of hyper; None is
-            a zero.
-        sizes: columns of each group.
+        tangents: Z_t, for each group one tensor a leaf of the state; None stands for zero. Empty
+            before the first step.
+        directions: the columns of the identity, for each group one tensor a leaf of hyper; None
+            stands for zero.
+        sizes: number of columns of each group.
     """
 
     start: Start | None = None
@@ -44,16 +45,16 @@ class Forward(AbstractHypergradient):
     """Forward-HG: Z_0 = B_0, Z_t = A_t Z_{t-1} + B_t, ∇f = ∂E/∂λ + ∂E/∂s Z_T (Algorithm 3).
 
     Exact. For few hyperparameters: time is about two applications of ∇L a step for each of the m
-    numbers in hyper, memory m states, both whatever T is. Products from the right come from
-    reverse differentiation (the second derivatives of L are symmetric); randomness inside Φ is
-    drawn once for all columns.
+    numbers in hyper; memory is m states, whatever T is. Products from the right are computed by
+    reverse differentiation, since the second derivatives of L are symmetric. All columns share the
+    random draws of Φ.
 
     References:
         Franceschi, 2021, §5.4.2 Algorithm 3.
 
     Arguments:
-        chunk: columns of Z advanced at once (by vmap); 1 advances them one by one without vmap,
-            None takes as many as pay off.
+        chunk: columns of Z in one call of vmap; 1 uses no vmap, None chooses by the size of the
+            state.
 
     Raises:
         ValueError: `chunk` below 1.
@@ -66,7 +67,7 @@ class Forward(AbstractHypergradient):
             raise ValueError(f"Forward(chunk) must be None or at least 1, got {self.chunk}")
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Carried:
-        """Z_0 is formed with the first step."""
+        """Make a memory; the first step forms Z_0."""
         return Carried(start=start)
 
     def observe(self, memory: Carried, step: Step) -> tuple[Tree, Tensor | None]:
@@ -74,7 +75,7 @@ class Forward(AbstractHypergradient):
         return self.carry(memory, step, 1.0)
 
     def carry(self, memory: Carried, step: Step, discount: float) -> tuple[Tree, Tensor | None]:
-        """Z_t = μ A_t Z_{t-1} + B_t (eq. 8.14), with s_t and the inner loss on the way."""
+        """Compute Z_t = μ A_t Z_{t-1} + B_t (eq. 8.14); return s_t and the inner loss."""
         self.begin(memory, step.hyper, step.state)
         tangents = step.tangents()
         for k, (z, e, size) in enumerate(
@@ -110,7 +111,7 @@ class Forward(AbstractHypergradient):
         return add(outer.direct, parts)
 
     def begin(self, memory: Carried, hyper: Tree, state: Tree) -> None:
-        """Form the identity and Z_0 = B_0, unless that is done.
+        """Form the identity and Z_0 = B_0, if they are not there yet.
 
         Raises:
             TypeError: a leaf of hyper is no tensor and has no columns.
@@ -127,7 +128,7 @@ class Forward(AbstractHypergradient):
             for first, size in zip(range(0, m, chunk), memory.sizes, strict=True)
         ]
         if memory.tangents:
-            return  # a run that goes on
+            return  # a resumed run
         memory.tangents = [[None] * len(leaves(state)) for _ in memory.sizes]
         if memory.start is not None:
             _, push = memory.start.pushforward()
@@ -146,7 +147,7 @@ def _chunk(state: Tree) -> int:
 
 
 def _count(hyper: Tree, state: Tree) -> int:
-    """How many columns there are; refuse what has none, or too many."""
+    """Count the columns; refuse hyper without any, or with too many for the memory."""
     given = leaves(hyper)
     for path, leaf in zip(paths(hyper), given, strict=True):
         if not isinstance(leaf, Tensor):

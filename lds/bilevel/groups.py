@@ -1,4 +1,4 @@
-"""Settings of an optimiser by groups of parameters, as torch.optim has them, by their names."""
+"""Optimiser settings by groups of parameters, which are given by names."""
 
 import functools
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from lds.bilevel.tensors import Tree, leaves, paths
 
 
 def by_leaf(name: str, value: Any, params: Tree) -> list[Any]:
-    """A setting for each leaf of the weights.
+    """Return the setting of each leaf of the weights.
 
     Raises:
         ValueError: a group names no weight, or a weight is in no group.
@@ -27,7 +27,7 @@ def _dotted(path: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _groups(name: str, keys: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    """The longest key that each name begins with, part by part."""
+    """Return for each name the longest key that it begins with, by whole parts."""
     found = []
     for leaf in names:
         fits = [key for key in keys if key in ("", leaf) or leaf.startswith(f"{key}.")]

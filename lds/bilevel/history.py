@@ -1,12 +1,13 @@
-"""What an outer loop came to, step by step and in the end."""
+"""The records of an outer loop, and its solution."""
 
 from dataclasses import dataclass, field
 
 from lds.bilevel.method import Info
+from lds.bilevel.summary import fields, size, summary
 from lds.bilevel.tensors import Tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """One hypergradient of an outer loop.
 
@@ -14,9 +15,9 @@ class Record:
         iteration: outer iteration; online, the number of inner steps taken.
         value: E at `hyper`.
         grad_norm: Euclidean norm of the hypergradient over all leaves.
-        hyper: λ at which both were taken. In a history, None where it holds more than 1,000
-            numbers; a callback always gets it.
-        info: what the method found out; "evaluate" is the value of `evaluate`, where it was asked.
+        hyper: λ at which both were taken; None in a history if it holds more than 1,000 numbers (a
+            callback always gets it).
+        info: what the method reports; "evaluate" is the value of `evaluate`, where it was called.
     """
 
     iteration: int
@@ -25,10 +26,15 @@ class Record:
     hyper: Tree
     info: Info = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        values = {"iteration": self.iteration, "value": self.value, "grad_norm": self.grad_norm}
+        info = f", info={{{fields(self.info)}}}" if self.info else ""
+        return f"Record({fields(values)}, hyper: {size(self.hyper)}{info})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Last:
-    """Where an outer loop ended.
+    """The end of an outer loop.
 
     Attributes:
         hyper: λ after its last update.
@@ -38,21 +44,23 @@ class Last:
     hyper: Tree
     params: Tree
 
+    def __repr__(self) -> str:
+        return summary("Last", {}, {"hyper": self.hyper, "params": self.params})
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Solution:
-    """What an outer loop came to, which is that of the iteration kept.
+    """The result of an outer loop: the hyperparameters and weights of the iteration kept.
 
     Attributes:
-        hyper: λ: with keep="best" that of the lowest value met, with "last" that of the last
+        hyper: λ: with keep="best" that of the lowest value, with "last" that of the last
             hypergradient, with "averaged" the mean over outer iterations.
-        params: the weights w_T(λ) that belong to it; averaged likewise where inner runs go on from
-            each other.
+        params: w_T(λ); with "averaged" and a warm start, the mean over outer iterations.
         value: `evaluate` at both; without `evaluate`, E.
         history: one record a hypergradient.
-        reason: why the loop ended: "n_outer" or "n_steps", a stopping rule's word, "callback",
-            "interrupted" or "non-finite: ...".
-        last: where it ended, one update of λ later than the last hypergradient.
+        reason: why the loop ended: "n_outer" or "n_steps", the reason of a stopping rule,
+            "callback", "time_limit", "interrupted" or "non-finite: ...".
+        last: λ and weights at the end, one update of λ after the last hypergradient.
         kept: "best", "last" or "averaged".
     """
 
@@ -63,3 +71,14 @@ class Solution:
     reason: str
     last: Last
     kept: str
+
+    def __repr__(self) -> str:
+        values: dict[str, object] = {
+            "value": self.value,
+            "kept": self.kept,
+            "reason": self.reason,
+            "hypergradients": len(self.history),
+        }
+        if self.history:
+            values["last_grad_norm"] = self.history[-1].grad_norm
+        return summary("Solution", values, {"hyper": self.hyper, "params": self.params})

@@ -1,7 +1,8 @@
-"""Implicit differentiation: the hypergradient at a solution, however it was found (§5.4.3).
+"""Implicit differentiation: the hypergradient at a solution of the inner problem (§5.4.3).
 
 At a fixed point w = Φ(w, λ) the gradient is ∂E/∂λ + q ∂Φ/∂λ with q (I - ∂Φ/∂w) = ∂E/∂w; at a
-minimiser of L it is ∂E/∂λ - q ∂²L/∂w∂λ with q ∂²L/∂w² = ∂E/∂w. Both hold whatever led there.
+minimiser of L it is ∂E/∂λ - q ∂²L/∂w∂λ with q ∂²L/∂w² = ∂E/∂w. Both hold however the solution was
+found.
 """
 
 import math
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lds._random import mix
+from lds._random import ANOTHER_DRAW, mix
 from lds.bilevel.adaptive import Adam, RMSprop
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.dynamics import ObjectiveDynamics
@@ -46,24 +47,23 @@ from lds.bilevel.tensors import (
 )
 
 NOISE = 1e-5
-"""Relative difference of two calls of a loss, or of Φ, above which they are not the same; rounding
-stays below."""
+"""Relative difference of two calls of a loss, or of Φ, above which it is random. Differences by
+rounding are smaller."""
 
 SYMMETRIC = 1e-3
-"""Asymmetry above which a Jacobian is taken for what it looks like: float32 products of a symmetric
-one stay far below."""
+"""Value of `asymmetry` above which a Jacobian is not symmetric. Float32 products of a symmetric
+Jacobian stay far below."""
 
 
 @dataclass(frozen=True)
 class _Implicit(AbstractHypergradient):
-    """What the implicit methods share.
+    """The base of the implicit methods.
 
     Arguments:
-        n_iter: most products with the Jacobian.
-        tol: relative residual at which the solve ends before; 0 takes all.
-        warm_start: begin at the solution of the previous hypergradient, where one is handed over
-            (`solve` does).
-        ridge: ρ added to the system's matrix.
+        n_iter: largest number of products with the Jacobian.
+        tol: relative residual at which the solve stops; 0 takes all products.
+        warm_start: start at the solution of the previous hypergradient, which `solve` passes on.
+        ridge: ρ, added to the diagonal of the system's matrix.
     """
 
     unrolled: ClassVar[bool] = False
@@ -83,14 +83,14 @@ class _Implicit(AbstractHypergradient):
             raise ValueError(f"{name}(ridge) must be 0 or more, got {self.ridge}")
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Memory:
-        """Nothing is kept but the solution of the previous solve."""
+        """Make a memory for the solution of the linear system alone."""
         return Memory()
 
     def observe(self, memory: Memory, step: Step) -> None:
-        """Implicit methods do not look at how a solution was found."""
+        """Do nothing: an implicit method needs the solution alone."""
 
     def gradient(self, memory: Memory, outer: Outer) -> list[Any]:
-        """∂E/∂λ and q times the mixed derivatives."""
+        """Solve the linear system, and add q times the mixed derivatives to ∂E/∂λ."""
         previous = memory.solution if self.warm_start else None
         with explained(f"step {outer.step.t} of the dynamics"):
             refuse_settings(outer)
@@ -107,26 +107,26 @@ class _Implicit(AbstractHypergradient):
 
     @property
     def _draws_anew(self) -> bool:
-        """Whether every product is by another draw of Φ."""
+        """Whether every product uses a new draw of Φ."""
         return False
 
     @abstractmethod
     def _solve(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
-        """q, and what it contributes to the gradient."""
+        """Solve for q; return it, and its term of the hypergradient."""
 
 
 @dataclass(frozen=True)
 class FixedPoint(_Implicit):
     """Fixed-point-HG: q_k = q_{k-1} ∂Φ/∂w + ∂E/∂w, then ∂E/∂λ + q_K ∂Φ/∂λ (Algorithm 4).
 
-    For a dynamics that is a contraction, at its fixed point; the error is bounded by eq. 6.14.
-    Time: `n_iter` products from the left; memory: one step's graph. The step applied is Φ of step
-    n_steps, held fixed. Hyperparameters of the optimiser and of the start have no influence on a
-    fixed point and so no gradient.
+    For a dynamics that is a contraction, at its fixed point; eq. 6.14 bounds the error. Time:
+    `n_iter` products from the left; memory: the graph of one step. All products use Φ of step
+    n_steps. Hyperparameters of the optimiser and of the start do not move a fixed point and have no
+    gradient.
 
-    Where the inner loss draws batches, `stochastic` applies Φ anew for every product, with another
-    seed and the next step number: a Neumann series of independent batches, whose mean over seeds is
-    that of the full batch. Time: an application of Φ more a product.
+    If the inner loss draws batches, `stochastic` applies Φ again for every product, with another
+    seed and the next step number: a Neumann series over independent batches, whose mean over seeds
+    is that of the full batch. Time: one more application of Φ a product.
 
     References:
         Franceschi, 2021, §5.4.3 Algorithm 4, §6.3.2; Grazzi et al., 2020,
@@ -134,13 +134,12 @@ class FixedPoint(_Implicit):
         https://arxiv.org/abs/2010.07962
 
     Arguments:
-        n_iter: K, most products with the Jacobian.
-        tol: stop once q moves less than this times ‖∂E/∂w‖; 0 takes all `n_iter`.
-        warm_start: begin at the solution of the previous hypergradient, where one is handed over
-            (`solve` does).
-        ridge: ρ, solves q (I - ∂Φ/∂w + ρI) = ∂E/∂w: damping, in the units of I - ∂Φ/∂w, where Φ
-            contracts slowly or not at all.
-        stochastic: True draws anew for every product; `tol` must then be 0.
+        n_iter: K, largest number of products with the Jacobian.
+        tol: stop when q moves by less than this times ‖∂E/∂w‖; 0 takes all `n_iter`.
+        warm_start: start at the solution of the previous hypergradient, which `solve` passes on.
+        ridge: ρ, to solve q (I - ∂Φ/∂w + ρI) = ∂E/∂w: damping, in the units of I - ∂Φ/∂w, for a Φ
+            that contracts slowly or not at all.
+        stochastic: use a new draw for every product; `tol` must then be 0.
 
     Raises:
         ValueError: an option is out of range; in use, hyper holds an optimiser setting of a
@@ -168,7 +167,7 @@ class FixedPoint(_Implicit):
         solved = fixed_point(phi.left, outer.adjoint, previous, self.n_iter, self.tol, self.ridge)
         overflowed = not math.isfinite(norm(solved.q))
         if overflowed or (solved.contraction is not None and not solved.contraction < 1):
-            # Or it may stretch before it contracts, where the Jacobian is not normal: look closer.
+            # A Jacobian that is not normal may expand q before it contracts it: estimate ρ itself.
             generator = torch.Generator().manual_seed(0)
             rho = spectral_radius(phi.left, leaves(outer.step.state), generator, n_iter=60)
             rho /= 1 + self.ridge
@@ -185,7 +184,7 @@ class FixedPoint(_Implicit):
         return solved, phi.to_hyper(solved.q)
 
     def _stochastic(self, outer: Outer, previous: Columns | None) -> tuple[Solved, list[Any]]:
-        """The same with a draw a product, and one more, which q has not met, for ∂Φ/∂λ."""
+        """Solve with a new draw for every product, and one more for ∂Φ/∂λ, independent of q."""
         q: Columns = [None] * len(outer.adjoint) if previous is None else previous
         for k in range(self.n_iter):
             new = outer.adjoint
@@ -198,7 +197,7 @@ class FixedPoint(_Implicit):
 
 
 def _way_out(step: Step) -> str:
-    """What to do where Φ does not contract."""
+    """The advice for a Φ that does not contract."""
     if isinstance(step.dynamics, (Adam, RMSprop)) and step.dynamics.stationary:
         return (
             f"{type(step.dynamics).__name__} divides by the root of its mean of squared gradients, "
@@ -209,8 +208,8 @@ def _way_out(step: Step) -> str:
 
 
 def another(step: Step, k: int) -> Step:
-    """The step with other draws, and the number of the `k`-th after it."""
-    seed = None if step.seed is None else mix(step.seed, -8, k)
+    """Return the `k`-th step after `step`, at the same state and with other draws."""
+    seed = None if step.seed is None else mix(step.seed, ANOTHER_DRAW, k)
     return step.other(t=step.t + k, seed=seed)
 
 
@@ -220,29 +219,28 @@ class ConjugateGradient(_Implicit):
 
     For a dynamics made of an inner objective the system is q ∂²L/∂w² = ∂E/∂w (eq. 5.27), whatever
     the optimiser; for a dynamics of your own (and AdamW) it is q (I - ∂Φ/∂s) = ∂E/∂s (eq. 5.29),
-    solved through the normal equations where the Jacobian is not symmetric (§6.3.4). Converges at a
-    rate set by the condition number, and exactly within as many steps as there are weights. Time: a
-    product a step, two with normal equations; memory: one step's graph.
+    solved by the normal equations if the Jacobian is not symmetric (§6.3.4). The condition number
+    sets the rate of convergence; as many steps as there are weights give the exact solution. Time:
+    a product a step, two with normal equations; memory: the graph of one step.
 
     References:
         Franceschi, 2021, §5.4.3, §6.3.4; Pedregosa, 2016, https://arxiv.org/abs/1602.02355
 
     Arguments:
-        n_iter: K, most steps.
-        tol: relative residual at which the solve ends before; 0 takes all `n_iter`.
-        warm_start: begin at the solution of the previous hypergradient, where one is handed over
-            (`solve` does).
-        ridge: ρ, added to the diagonal of the system's matrix: damping, where ∂²L/∂w² has
+        n_iter: K, largest number of steps.
+        tol: relative residual at which the solve stops; 0 takes all `n_iter`.
+        warm_start: start at the solution of the previous hypergradient, which `solve` passes on.
+        ridge: ρ, added to the diagonal of the system's matrix: damping, for a ∂²L/∂w² with
             eigenvalues near 0 or below.
-        normal_equations: True or False forces them or leaves them out; None looks whether the
-            Jacobian is symmetric, by two products.
-        rank: of a randomised Nyström preconditioner (Frangella et al., 2023,
-            https://arxiv.org/abs/2110.02820), which costs as many products before the first step
-            and takes the largest eigenvalues out of the condition number; 0 has none.
-        differences: True forms products by central differences of first derivatives, for losses
-            without a second one (flash attention, cuDNN's recurrent nets, compiled models): two
-            gradients a product, and an error of about 1e-4 in float32, 1e-10 in float64; for a
-            dynamics made of an inner objective.
+        normal_equations: whether to solve the normal equations; None tests the symmetry of the
+            Jacobian by two products.
+        rank: rank of a randomised Nyström preconditioner (Frangella et al., 2023,
+            https://arxiv.org/abs/2110.02820), which removes the largest eigenvalues from the
+            condition number; it takes as many products before the first step. 0 for none.
+        differences: form products by central differences of first derivatives, for losses without
+            a second one (flash attention, cuDNN's recurrent nets, compiled models): two gradients a
+            product, with an error of about 1e-4 in float32 and 1e-10 in float64. For a dynamics
+            made of an inner objective.
 
     Raises:
         ValueError: an option is out of range; in use, hyper holds an optimiser setting of a
@@ -264,9 +262,9 @@ class ConjugateGradient(_Implicit):
         dynamics, step = outer.step.dynamics, outer.step
         if isinstance(dynamics, ObjectiveDynamics) and _rests(dynamics, step.state):
             system = (Differenced if self.differences else Stationary)(step, previous)
-            # Only the weights enter; E does not see the buffers.
+            # E depends on the weights alone, not on the buffers of the optimiser.
             b = leaves(dynamics.params(rebuild(step.state, outer.adjoint)))
-            # A Hessian is symmetric: no normal equations unless they are forced.
+            # A Hessian is symmetric: no normal equations unless the user asks for them.
             like = leaves(dynamics.params(step.state))
             solved = self._conjugate_gradient(
                 system.left, system.right, b, like, previous, bool(self.normal_equations)
@@ -318,15 +316,15 @@ class ConjugateGradient(_Implicit):
 
 
 def _notice_noise(step: Step, name: str) -> None:
-    """Warn where Φ, or its loss, is another at every call: a solve with one of them is biased."""
+    """Warn if Φ, or its loss, differs from call to call: a solve with one call is biased."""
     state, loss = step.run()
-    draws, other = step.other(seed=mix(step.seed or 0, -8)).run()
+    draws, other = step.other(seed=mix(step.seed or 0, ANOTHER_DRAW)).run()
     if loss is None or other is None:
         before, after = norm(leaves(state)), norm(axpy(-1.0, leaves(state), leaves(draws)))
         noisy = after > NOISE * before
     else:
         losses = [float(loss), float(other)]
-        with suppress(IndexError, KeyError):  # batches may go by the step number, and end
+        with suppress(IndexError, KeyError):  # there may be no batch of that step
             losses.append(float(step.other(t=abs(step.t - 1), seed=step.seed).run()[1] or 0.0))
         noisy = max(losses) - min(losses) > NOISE * max(map(abs, losses))
     if noisy:
@@ -340,12 +338,12 @@ def _notice_noise(step: Step, name: str) -> None:
 
 
 def _rests(dynamics: ObjectiveDynamics, state: Tree) -> bool:
-    """Whether the solution is where ∇L = 0; buffers of a module have an equation of their own."""
+    """Whether ∇L = 0 defines the solution: not for buffers of a module, which have another law."""
     return dynamics.stationary and "buffers" not in state
 
 
 def refuse_settings(outer: Outer) -> None:
-    """Refuse a leaf of hyper that an optimiser setting depends on and nothing else does."""
+    """Refuse a leaf of hyper on which only an optimiser setting depends."""
     dynamics, step = outer.step.dynamics, outer.step
     if not isinstance(dynamics, ObjectiveDynamics) or not dynamics.stationary:
         return

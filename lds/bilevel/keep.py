@@ -1,4 +1,4 @@
-"""Which hyperparameters and weights an outer loop returns: the best, the last, or an average."""
+"""Select the hyperparameters and weights to return: the best, the last, or an average."""
 
 import warnings
 from collections.abc import Callable
@@ -8,34 +8,35 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from lds._random import mix, replayed
+from lds._random import EVALUATE, mix, replayed
 from lds.bilevel.checks import check_count, check_finite
 from lds.bilevel.history import Record
 from lds.bilevel.tensors import Tree, detach, devices, tree_map
 
 Keep = Literal["best", "last", "averaged"]
+"""What an outer loop returns."""
 
 Evaluate = Callable[[Tree, Tree], Tensor | float]
 """(params, hyper) to a number, lower is better."""
 
 NOISE = 1e-4
-"""Relative difference of two values of E at one state above which E is noisy; rounding, also that
-of a GPU, stays below."""
+"""Relative difference of two values of E at one state above which E is noisy. Differences by
+rounding, also on a GPU, are smaller."""
 
 DECAY = 3
-"""η of the averaging: weights grow as the η-th power of the iteration (Shamir and Zhang, 2013)."""
+"""η of the average; weights grow as the η-th power of the iteration (Shamir and Zhang, 2013)."""
 
 
 class Keeper:
-    """What is kept of the outer iterations so far.
+    """The hyperparameters and weights to return, from the outer iterations so far.
 
     Arguments:
-        keep: "best" keeps the iteration of the lowest value, "last" the latest, "averaged" the mean
-            with weights that grow with the iteration, x̄_k = (1 - a_k) x̄_{k-1} + a_k x_k with
-            a_k = (η+1) / (k+η) (Shamir and Zhang, 2013, eq. 4, https://arxiv.org/abs/1212.1824).
-        evaluate: what judges, in the place of E; None is E.
+        keep: "best" keeps the iteration with the lowest value, "last" the last one, "averaged" the
+            mean x̄_k = (1 - a_k) x̄_{k-1} + a_k x_k with a_k = (η+1) / (k+η), which weighs later
+            iterations more (Shamir and Zhang, 2013, eq. 4, https://arxiv.org/abs/1212.1824).
+        evaluate: the value to compare iterations by; None is E.
         every: outer iterations from one evaluation to the next, for "best".
-        seed: of the randomness inside `evaluate`, the same at every evaluation.
+        seed: seed of the randomness inside `evaluate`, the same at every evaluation.
 
     Raises:
         TypeError, ValueError: an argument does not fit.
@@ -64,11 +65,16 @@ class Keeper:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
+        """The settings that a resumed run must share, by name."""
         return {"keep": self.keep, "evaluate": self._every if self.evaluate is not None else 0}
 
     def take(self, record: Record, params: Tree, *, count: int) -> Record:
-        """Take outer iteration number `count`, from 1, into account; its record, with what it says.
+        """Take an outer iteration into account; return its record with the value of `evaluate`.
+
+        Arguments:
+            record: the record of the iteration.
+            params: the weights of the iteration.
+            count: number of the iteration, from 1.
 
         Raises:
             NonFiniteError: `evaluate` returned a number that is not finite.
@@ -93,14 +99,14 @@ class Keeper:
         return record
 
     def judge(self, params: Tree, hyper: Tree) -> float:
-        """The number that `evaluate` gives.
+        """Call `evaluate` and check its value.
 
         Raises:
-            TypeError: it is no number.
-            NonFiniteError: it is not finite.
+            TypeError: the value is no number.
+            NonFiniteError: the value is not finite.
         """
         assert self.evaluate is not None
-        with replayed(mix(self._seed, -7), devices(params, hyper)), torch.no_grad():
+        with replayed(mix(self._seed, EVALUATE), devices(params, hyper)), torch.no_grad():
             value = self.evaluate(detach(params), detach(hyper))
         try:
             number = float(value)
@@ -111,11 +117,11 @@ class Keeper:
         return number
 
     def compare(self, value: float, again: Callable[[], Tensor | float]) -> None:
-        """Say once that E is noisy, where the choice of the best depends on it.
+        """Warn, at the first call, if E is noisy and keep="best" compares values of E.
 
         Arguments:
             value: E at a state.
-            again: E at the same state, as an earlier outer iteration evaluated it.
+            again: computes E at the same state with the draws of another outer iteration.
         """
         if self._compared or self.keep != "best" or self.evaluate is not None:
             return
@@ -134,5 +140,5 @@ class Keeper:
 
 
 def _between(old: Tree, new: Tree, weight: float) -> Tree:
-    """(1 - weight) old + weight new; integer leaves are the new ones."""
+    """Compute (1 - weight) old + weight new; integer leaves are those of `new`."""
     return tree_map(lambda a, b: torch.lerp(a, b, weight) if b.is_floating_point() else b, old, new)

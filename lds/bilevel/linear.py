@@ -1,6 +1,6 @@
-"""Linear systems q M = b, given only products with M.
+"""Solve linear systems q M = b from products with M alone.
 
-Vectors are lists of tensors, one a leaf; None is a zero that was never formed.
+Vectors are lists of tensors, one a leaf; None stands for zero.
 """
 
 import warnings
@@ -16,19 +16,19 @@ Product = Callable[[Columns], Columns]
 
 
 class ContractionWarning(UserWarning):
-    """An implicit method met a dynamics that is not a contraction: its result may be far off."""
+    """The dynamics is not a contraction, so the result of an implicit method may be far off."""
 
 
 @dataclass(frozen=True)
 class Solved:
-    """What a solver came to.
+    """The result of a solver.
 
     Attributes:
         q: the solution found.
         n_iter: iterations taken.
-        residual: ‖b - qM‖ / ‖b‖, of the last q whose residual was known without a further product;
-            None where every product is by another draw.
-        contraction: an estimate of ρ of A = I - M; None where there is none.
+        residual: ‖b - qM‖ / ‖b‖, of the last q whose residual took no further product; None if
+            every product uses another draw.
+        contraction: an estimate of ρ of A = I - M, or None.
     """
 
     q: Columns
@@ -45,15 +45,15 @@ def fixed_point(
     tol: float,
     ridge: float = 0.0,
 ) -> Solved:
-    """Iterate q ← qA + b (eq. 5.30), the Neumann series of b (I - A)⁻¹ where it starts at 0.
+    """Iterate q ← qA + b (eq. 5.30); from q = 0 that is the Neumann series of b (I - A)⁻¹.
 
-    With a ridge it is q ← (qA + b) / (1 + ρ), for q (I - A + ρI) = b.
+    With a ridge the iteration is q ← (qA + b) / (1 + ρ), for q (I - A + ρI) = b.
 
     Arguments:
         product: q -> qA.
         b: the right-hand side of q (I - A) = b.
         start: q_0; None is 0.
-        n_iter: most products.
+        n_iter: largest number of products.
         tol: stop once ‖b - q_{k-1} M‖ = (1 + ρ) ‖q_k - q_{k-1}‖ <= tol ‖b‖; 0 takes all `n_iter`.
         ridge: ρ >= 0.
     """
@@ -72,7 +72,7 @@ def fixed_point(
         if tol > 0 and moves[k] <= tol * size:
             half = k - k // 2
             break
-    # q_k - q_{k-1} = (q_1 - q_0) A^{k-1}: the growth of the moves is power iteration for free.
+    # q_k - q_{k-1} = (q_1 - q_0) A^{k-1}, so two moves give ρ, as in power iteration.
     tiny = torch.finfo(torch.float32).eps * size
     rho = (moves[k] / moves[half]) ** (1 / (k - half)) if moves[half] > tiny and k > half else None
     return Solved(q, k, moves[k] / size if size else 0.0, rho)
@@ -88,7 +88,7 @@ def conjugate_gradient(
 ) -> Solved:
     """Solve q M = b for a symmetric positive definite M (Hestenes and Stiefel, 1952).
 
-    Stops early at ‖b - qM‖ <= tol ‖b‖, or where rounding leaves nothing to gain.
+    Stops before `n_iter` at ‖b - qM‖ <= tol ‖b‖, or at a residual of the size of rounding.
 
     Arguments:
         product: q -> qM.
@@ -130,10 +130,10 @@ def conjugate_gradient(
 def spectral_radius(
     product: Product, like: list[Tensor], generator: torch.Generator, n_iter: int
 ) -> float:
-    """The largest modulus of an eigenvalue of A, by power iteration v ← vA / ‖vA‖.
+    """Estimate the largest modulus of an eigenvalue of A by power iteration v ← vA / ‖vA‖.
 
-    The geometric mean of the growth over the second half of the iterations, which also settles
-    where complex eigenvalues turn v.
+    The estimate is the geometric mean of ‖vA‖ over the second half of the iterations, which also
+    converges if complex eigenvalues rotate v.
     """
     v = random_like(like, generator)
     growth = []
@@ -148,7 +148,7 @@ def spectral_radius(
 
 
 def asymmetry(product: Product, like: list[Tensor], generator: torch.Generator) -> float:
-    """|uMv - vMu| / (‖uM‖ ‖v‖ + ‖vM‖ ‖u‖) at random u, v: 0 for a symmetric M."""
+    """Compute |uMv - vMu| / (‖uM‖ ‖v‖ + ‖vM‖ ‖u‖) at random u, v: 0 for a symmetric M."""
     u, v = (random_like(like, generator) for _ in range(2))
     u_m, v_m = product(u), product(v)
     scale = norm(u_m) * norm(v) + norm(v_m) * norm(u)
@@ -156,7 +156,7 @@ def asymmetry(product: Product, like: list[Tensor], generator: torch.Generator) 
 
 
 def random_like(like: list[Tensor], generator: torch.Generator) -> Columns:
-    """Normal entries, drawn on the CPU so that every device sees the same."""
+    """Draw normal entries, on the CPU so that every device gets the same."""
     return [
         torch.randn(leaf.shape, dtype=torch.float64, generator=generator).to(leaf)
         if leaf.is_floating_point()

@@ -1,4 +1,4 @@
-"""A step at a state as a linear map: Φ, or ∇L, applied once, with products by its derivatives."""
+"""Φ, or ∇L, at a state: one application, and products with its derivatives."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,14 +22,14 @@ from lds.bilevel.tensors import (
 
 
 class Linearized:
-    """Φ of a step, applied once, with its products from the left as often as wanted.
+    """One application of Φ, with any number of products with its derivatives.
 
     Arguments:
         step: s_T, λ and Φ.
-        previous: a solution that is to be gone on from; it must fit.
+        previous: an earlier solution from which a solve will start; its shapes are checked.
 
     Raises:
-        ValueError: `previous` is of another problem.
+        ValueError: `previous` has other shapes.
     """
 
     def __init__(self, step: Step, previous: Columns | None = None) -> None:
@@ -66,7 +66,7 @@ class Linearized:
 
 
 class Stationary(Linearized):
-    """∇_w L at a state, with its products from the left: those by the Hessian and ∂²L/∂w∂λ."""
+    """∇_w L at a state, with products from the left with the Hessian and with ∂²L/∂w∂λ."""
 
     def __init__(self, step: Step, previous: Columns | None = None) -> None:
         assert isinstance(step.dynamics, ObjectiveDynamics)
@@ -112,20 +112,18 @@ class Differenced:
         precision = max(torch.finfo(leaf.dtype).eps for leaf in self._w)
         far = precision ** (1 / 3) * (1 + norm(self._w)) / size
         ahead, behind = (self._slopes(axpy(e, q, self._w), by_hyper) for e in (far, -far))
-        return [
-            None if part is None else part / (2 * far) for part in axpy(-1.0, behind, ahead)
-        ]  # fmt: skip
+        return [None if part is None else part / (2 * far) for part in axpy(-1.0, behind, ahead)]
 
     def _slopes(self, w: list[Tensor], by_hyper: bool) -> list[Any]:
         tree = rebuild(self._dynamics.params(self._step.state), w)
         params, hyper = Traced(tree), Traced(self._step.hyper)
         with self._step.replay(), torch.enable_grad():
-            loss = self._dynamics._loss(params.tree, hyper.tree, self._step.t)
+            loss = self._dynamics.loss(params.tree, hyper.tree, self._step.t)
         return vjp([loss], [torch.ones_like(loss)], [hyper if by_hyper else params])[0]
 
 
 def check_fits(previous: Columns | None, inputs: list[Tensor]) -> None:
-    """Refuse a solution of another problem, by its shapes."""
+    """Refuse a solution of other shapes."""
     if previous is None:
         return
     theirs = [None if part is None else tuple(part.shape) for part in previous]

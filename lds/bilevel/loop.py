@@ -1,9 +1,10 @@
-"""The state of an outer loop between hypergradients, and the loop itself."""
+"""The loop that `solve`, `solve_online` and `solve_black_box` share, and its saved state."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -29,42 +30,70 @@ from lds.bilevel.tensors import (
 
 Callback = Callable[[Record], Any]
 
-REMEMBERED = 1000
-"""Numbers in hyper up to which every record of the history keeps its values."""
+MAX_REMEMBERED = 1000
+"""Largest number of hyperparameters of which every record of the history keeps the values."""
 
 
 class At:
-    """E as one outer iteration evaluates it: its objective, step and draws."""
+    """E with the step and the random draws of one outer iteration."""
 
     def __init__(self, objective: Callable[..., Tensor], step: int, seed: int) -> None:
         self._objective, self._step, self._seed = objective, step, seed
 
     def __call__(self, params: Tree, hyper: Tree) -> Tensor:
-        """E, without history."""
+        """Evaluate E without history."""
         with replayed(self._seed, devices(params, hyper)), torch.no_grad():
             return self._objective(params, hyper, self._step)
 
 
-def as_rules(stopping: Rule | Sequence[Rule]) -> list[Rule]:
-    """One rule or several, as a list."""
-    return [stopping] if callable(stopping) else list(stopping)
+@dataclass(frozen=True)
+class Limits:
+    """What ends a loop, and who is called on the way.
 
+    Arguments:
+        stopping: one rule or several, asked after each record.
+        callback: called with each record; returning True ends the loop.
+        time_limit: seconds since the start of this call after which no iteration begins; None for
+            no limit.
 
-def why(stop: BaseException) -> str:
-    """An exception that ends a loop, as its reason."""
-    return "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
+    Raises:
+        ValueError: `time_limit` is not positive.
+    """
+
+    stopping: Rule | Sequence[Rule]
+    callback: Callback | None
+    time_limit: float | None
+
+    def __post_init__(self) -> None:
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise ValueError(
+                f"time_limit must be a positive number of seconds or None, got {self.time_limit}"
+            )
+
+    def rule_of(self, history: Sequence[Record]) -> str | None:
+        """The reason to stop that a rule gives, or None."""
+        if not history:
+            return None
+        rules = [self.stopping] if callable(self.stopping) else self.stopping
+        found = (rule(history) for rule in rules)
+        return next((reason for reason in found if reason is not None), None)
 
 
 class Run:
-    """The state of an outer loop between hypergradients, which a checkpoint holds.
+    """The state of a loop, which a checkpoint holds, and the loop itself.
 
     Arguments:
         outer: the hyperparameters and their optimiser.
         params: first weights.
-        checkpoint: its folder; None keeps none.
-        resume: whether to go on from there.
-        settings: what must be the same for that.
-        keeper: what keeps the hyperparameters and weights to return.
+        checkpoint: folder of the checkpoint; None for none.
+        resume: whether to start from that checkpoint.
+        settings: what must equal the settings of the run that is resumed, by name.
+        keeper: selects the hyperparameters and weights to return.
+        save_every: records from one checkpoint to the next.
+
+    Attributes:
+        resumed: what `more` returned when the checkpoint was written; empty in a new run.
+        more: returns what the checkpoint holds besides: tensors and plain values by name.
     """
 
     def __init__(
@@ -75,11 +104,14 @@ class Run:
         resume: bool,
         settings: dict[str, Any],
         keeper: Keeper,
+        save_every: int = 1,
     ) -> None:
         self.outer, self.params, self.keeper = outer, params, keeper
         self.history: list[Record] = []
         self.solution: Columns | None = None
-        self.more: dict[str, Any] = {}  # what an online loop keeps besides
+        self.resumed: dict[str, Any] = {}
+        self.more: Callable[[], dict[str, Any]] = dict
+        self._save_every = save_every
         self._checkpoint = None
         if checkpoint is None and resume:
             raise ValueError("resume=True needs checkpoint=, the folder to go on from")
@@ -97,85 +129,100 @@ class Run:
 
     @property
     def done(self) -> int:
-        """Outer iterations that ended."""
-        return self.history[-1].iteration + 1 if self.history else 0
+        """Number of hypergradients so far."""
+        return len(self.history)
 
     def take(
         self, record: Record, params: Tree, grad: Tree, solution: Columns | None = None
     ) -> Record:
-        """Take a hypergradient into account, and move along it; its record, evaluated.
+        """Move the hyperparameters along a hypergradient; add `evaluate` to its record.
 
         Raises:
-            NonFiniteError: the hypergradient, or where it leads, is not finite.
+            NonFiniteError: the hypergradient, or the hyperparameters after the step, are not
+                finite.
         """
         if not math.isfinite(record.grad_norm):
             raise NonFiniteError(f"the hypergradient is not finite at {record.iteration}")
-        record = self.keeper.take(record, params, count=len(self.history) + 1)
-        small = sum(leaf.numel() for leaf in leaves(record.hyper)) <= REMEMBERED
+        record = self.keeper.take(record, params, count=self.done + 1)
+        small = sum(leaf.numel() for leaf in leaves(record.hyper)) <= MAX_REMEMBERED
         self.history.append(record if small else replace(record, hyper=None))
         self.params, self.solution = params, solution
-        self.outer.take(grad)
+        self.outer.take(grad, record.value)
         return record
 
     def loop(
         self,
-        iterate: Callable[[int, Tree], Record],
-        n_outer: int,
-        stopping: Rule | Sequence[Rule],
-        callback: Callback | None,
+        iterate: Callable[[], Record | None],
+        unfinished: Callable[[], bool],
+        limits: Limits,
+        finished: str,
     ) -> str:
-        """Iterate until something ends it; the reason.
+        """Iterate until something ends the loop, and return the reason.
 
         Arguments:
-            iterate: (outer iteration, λ) to its record; it takes its hypergradient itself.
-            n_outer, stopping, callback: as for `solve`.
+            iterate: makes one hypergradient and calls `take`; returns the record, or None if the
+                run ended before the next hypergradient.
+            unfinished: whether there is another iteration to make.
+            limits: what else ends the loop.
+            finished: the reason when `unfinished` returns False.
         """
-        rules = as_rules(stopping)
-        reason = self.ended(rules)
-        while reason is None and self.done < n_outer:
+        start, reason = monotonic(), limits.rule_of(self.history)
+        while reason is None and unfinished():
             try:
-                record = iterate(self.done, self.outer.hyper)
-                self.save()
-                reason = self.ended(rules)
-                if callback is not None and callback(record) is True:
+                record = iterate()
+                if record is None:
+                    continue
+                if self.done % self._save_every == 0:
+                    self.save()
+                reason = limits.rule_of(self.history)
+                if limits.callback is not None and limits.callback(record) is True:
                     reason = reason or "callback"
-            except (NonFiniteError, KeyboardInterrupt) as stop:
+            except KeyboardInterrupt:
                 if not self.history:
                     raise
-                reason = why(stop)
-        return reason or "n_outer"
-
-    def ended(self, rules: Sequence[Rule]) -> str | None:
-        """Why a rule would end the loop now, or None."""
-        if not self.history:
-            return None
-        found = (rule(self.history) for rule in rules)
-        return next((reason for reason in found if reason is not None), None)
+                reason = "interrupted"
+            except NonFiniteError as error:
+                if not self.history:
+                    raise
+                reason = f"non-finite: {error}"
+            late = limits.time_limit is not None and monotonic() - start >= limits.time_limit
+            if late and reason is None and unfinished():
+                reason = "time_limit"
+        return reason or finished
 
     def save(self) -> None:
-        """Write the checkpoint, where there is to be one."""
+        """Write the checkpoint, if there is to be one."""
         if self._checkpoint is None:
             return
         keeper = self.keeper
-        self._checkpoint.save({
+        kept = None
+        if keeper.hyper is not None:
+            kept = [keeper.value, keeper.n, leaves(keeper.hyper), packed(keeper.params)]
+        history = [
+            [
+                r.iteration,
+                r.value,
+                r.grad_norm,
+                None if r.hyper is None else leaves(r.hyper),
+                r.info,
+            ]
+            for r in self.history
+        ]
+        state = {
             "hyper": leaves(self.outer.hyper),
             "params": packed(self.params),
-            "optimizer": self.outer.optimizer.state_dict(),
+            "optimizer": self.outer.state(),
             "solution": self.solution,
-            "kept": None if keeper.hyper is None else [
-                keeper.value, keeper.n, leaves(keeper.hyper), packed(keeper.params)
-            ],
-            "history": [
-                [r.iteration, r.value, r.grad_norm, _values(r.hyper), r.info]
-                for r in self.history
-            ],
-            "more": self.more,
-        })  # fmt: skip
+            "kept": kept,
+            "history": history,
+            "more": self.more(),
+        }
+        self._checkpoint.save(state)
 
     def _restore(self, stored: dict[str, Any]) -> None:
         like = self.outer.hyper
         self.outer.load(refill(like, stored["hyper"]))
-        self.outer.load_optimizer(stored["optimizer"])
+        self.outer.load_state(stored["optimizer"])
         first = self.params
         self.params = unpacked(stored["params"], first, like)
         self.solution = stored["solution"]
@@ -187,7 +234,7 @@ class Run:
             Record(iteration, value, size, None if hyper is None else refill(like, hyper), info)
             for iteration, value, size, hyper, info in stored["history"]
         ]
-        self.more = stored["more"]
+        self.resumed = stored["more"]
 
     def solution_of(
         self,
@@ -195,12 +242,13 @@ class Run:
         value_at: Callable[[Tree, Tree], Tensor | float],
         trained: Callable[[Tree], Tree] | None = None,
     ) -> Solution:
-        """The result.
+        """Return what the loop found.
 
         Arguments:
             reason: why the loop ended.
             value_at: (params, hyper) to E.
-            trained: hyper to the weights that belong to it, where they are not to be averaged.
+            trained: hyper to the weights trained with it, for keep="averaged"; None returns the
+                averaged weights.
         """
         keeper = self.keeper
         hyper, params, value = keeper.hyper, keeper.params, keeper.value
@@ -218,12 +266,12 @@ class Run:
 
 
 def packed(tree: Tree) -> list[Any]:
-    """A tree as plain values: its form, and its leaves."""
+    """A tree as plain values: its structure, and its leaves."""
     return [tree_map(lambda leaf: 0, tree), leaves(tree)]
 
 
 def unpacked(stored: list[Any], like: Tree, hyper: Tree) -> Tree:
-    """The tree of `packed`, on the devices of `like`; if of another form, on that of `hyper`."""
+    """The tree that `packed` stored, on the devices of `like`, or of `hyper` if not like it."""
     form, kept = stored
     if not same_structure(form, tree_map(lambda leaf: 0, like)):
         device = leaves(hyper)[0].device
@@ -232,10 +280,6 @@ def unpacked(stored: list[Any], like: Tree, hyper: Tree) -> Tree:
 
 
 def refill(like: Tree, stored: list[Tensor]) -> Tree:
-    """A tree of stored leaves, on the devices of `like`."""
+    """A tree like `like` with the stored leaves, on the devices of `like`."""
     pairs = zip(stored, leaves(like), strict=True)
     return rebuild(like, [leaf.to(mine.device) for leaf, mine in pairs])
-
-
-def _values(tree: Tree) -> list[Any] | None:
-    return None if tree is None else leaves(tree)

@@ -1,10 +1,10 @@
-"""What every hypergradient method is: an immutable record of options, and three calls.
+"""The contract of a hypergradient method: an immutable record of options, and three calls.
 
 - Reverse mode records steps while observing and sweeps back over them in `gradient`.
 - Forward mode carries the tangent Z_t while observing; its `gradient` is one product.
 - An implicit method keeps nothing while observing and solves a linear system in `gradient`.
 
-The memory is a value apart from the method, so that a run can be saved and resumed.
+The memory is a separate value, so that a run can be saved and resumed.
 """
 
 from abc import ABC, abstractmethod
@@ -14,26 +14,27 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from lds.bilevel.step import Outer, Start, Step
-from lds.bilevel.tensors import Columns, Tree
+from lds.bilevel.summary import summary
+from lds.bilevel.tensors import Columns, Traced, Tree
 
 Info = dict[str, float | int | str]
-"""What a method found out on the way, by name."""
+"""What a method reports, by name."""
 
 
 @dataclass
 class Memory:
-    """What every method's memory holds.
+    """What the memory of every method holds.
 
     Attributes:
-        solution: q of an implicit method, from which the next solve may start; None elsewhere.
-        info: what the method found out on the way.
+        solution: q of an implicit method, from which the next solve may start; else None.
+        info: what the method reports.
     """
 
     solution: Columns | None = None
     info: Info = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Hypergradient:
     """One estimate of ∇f_T(λ).
 
@@ -41,12 +42,12 @@ class Hypergradient:
         value: E(w_T, λ), 0-dim tensor.
         grad: like `hyper`, leaf by leaf.
         state: s_T, the state the outer objective was evaluated at.
-        info: what the method found out. Implicit methods: "n_iter" products taken, the "residual"
-            of the linear system relative to its right-hand side, and where it can be had
-            "contraction", an estimate of ρ. `method="auto"`: the "method" chosen and "why".
-        solution: q of an implicit method; handed to the next call as `previous`, its solve starts
-            there.
-        step: T, the steps taken to get to `state`.
+        info: what the method reports. Implicit methods: "n_iter", the products taken, "residual",
+            that of the linear system relative to its right-hand side, and "contraction", an
+            estimate of ρ, if there is one. `method="auto"`: the "method" chosen and "why".
+        solution: q of an implicit method; the next call starts its solve there if this result is
+            its `previous`.
+        step: T, the number of steps before `state`.
     """
 
     value: Tensor
@@ -56,34 +57,45 @@ class Hypergradient:
     solution: Columns | None = None
     step: int = 0
 
+    def __repr__(self) -> str:
+        values: dict[str, Any] = {"value": self.value, "step": self.step}
+        if self.info:
+            values["info"] = self.info
+        return summary("Hypergradient", values, {"state": self.state}, self.grad)
+
 
 class AbstractHypergradient(ABC):
-    """The contract of a method; `Any` below is the method's own memory.
+    """The contract of a method; `Any` below is the type of its memory.
 
     Attributes:
-        unrolled: whether it differentiates the steps taken and Φ_0; implicit methods do not.
+        unrolled: whether the method differentiates the steps taken and Φ_0; implicit methods do
+            not.
     """
 
     unrolled: ClassVar[bool] = True
 
     @abstractmethod
     def start(self, start: Start | None, n_steps: int | None = None) -> Any:
-        """A fresh memory.
+        """Make the memory of a run.
 
         Arguments:
-            start: Φ_0; None for a run that begins in mid-run.
-            n_steps: how many steps there will be; None where this is not known.
+            start: Φ_0; None for a run that continues an earlier one.
+            n_steps: number of steps to come; None if it is not known.
         """
 
     @abstractmethod
     def observe(self, memory: Any, step: Step) -> tuple[Tree, Tensor | None] | None:
-        """Take note of a step that is about to be run.
+        """Observe a step before it is run.
 
         Returns:
-            s_t and the inner loss where they were computed on the way; None where the step is still
-            to be run.
+            s_t and the inner loss, if the method has run the step itself; else None.
         """
+
+    def trace(self, step: Step) -> tuple[Traced, Tree]:
+        """Apply a step with the history that the method differentiates; return traced λ and s_t."""
+        _, hyper, new = step.traced()
+        return hyper, new
 
     @abstractmethod
     def gradient(self, memory: Any, outer: Outer) -> list[Any]:
-        """∇f_T(λ), leaf by leaf, from what was observed and E's partial derivatives."""
+        """Compute ∇f_T(λ), leaf by leaf, from the memory and the partial derivatives of E."""

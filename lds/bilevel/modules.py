@@ -1,4 +1,4 @@
-"""A `torch.nn.Module` as what the core works with: a function of parameters, and the parameters."""
+"""A `torch.nn.Module` as a function of its parameters."""
 
 import warnings
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Apply:
         self._frozen = {n: p.detach() for n, p in module.named_parameters() if not p.requires_grad}
 
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
-        """The module's output with other parameters, in the mode the module is in."""
+        """Call the module with other parameters, in the mode that it is in."""
         if not self._buffers:
             return functional_call(self._module, {**self._frozen, **params}, args, kwargs)
         given = params.buffers if isinstance(params, Parameters) else {}
@@ -53,17 +53,17 @@ class Apply:
         return output
 
     def eval(self, params: Any, *args: Any, **kwargs: Any) -> Any:
-        """The module's output in evaluation mode, whatever mode it is in: buffers do not change."""
+        """Call the module in evaluation mode, in which buffers do not change."""
         with _mode(self._module, training=False):
             return self(params, *args, **kwargs)
 
     def train(self, params: Any, *args: Any, **kwargs: Any) -> Any:
-        """The module's output in training mode, whatever mode it is in."""
+        """Call the module in training mode."""
         with _mode(self._module, training=True):
             return self(params, *args, **kwargs)
 
     def updated(self, params: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """The output, and `params` with the buffers that follow: for a step of your own."""
+        """Call the module in a step of your own; return the output and new `params`."""
         with collect(Collected()) as collected:
             output = self(params, *args, **kwargs)
         if not isinstance(params, Parameters):
@@ -72,7 +72,7 @@ class Apply:
 
     @contextmanager
     def _own_buffers_kept(self, given: Any) -> Iterator[None]:
-        """Refuse a call that would change buffers of the module itself."""
+        """Check that a call changes no buffers of the module itself; restore them if it does."""
         own = {n: b for n, b in self._module.named_buffers() if n not in given}
         before = {name: buffer._version for name, buffer in own.items()}
         saved = {name: buffer.clone() for name, buffer in own.items()}
@@ -89,7 +89,7 @@ class Apply:
             )
 
     def _constant(self, name: str, new: Tensor) -> Tensor:
-        """Say that the buffer has no derivative, where one is asked for."""
+        """Detach a new buffer, with a warning that its derivative is lost."""
         if new.is_floating_point():
             warnings.warn(
                 f"buffer {name!r} is changed without history (torch.no_grad, .data): the "
@@ -102,7 +102,7 @@ class Apply:
 
 @contextmanager
 def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    """The mode of all parts of a module, and then what each was in."""
+    """Set the mode of all parts of a module for a block, and restore it after it."""
     before = [(part, part.training) for part in module.modules()]
     try:
         module.train(training)
@@ -113,20 +113,20 @@ def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 def functional(module: nn.Module) -> tuple[Apply, Tree]:
-    """A module as a pure function of its parameters and buffers.
+    """Make a pure function of a module's parameters and buffers.
 
-    The module itself is left as it is. Its buffers (running statistics, the vectors of a spectral
+    The module itself does not change. Its buffers (running statistics, the vectors of a spectral
     norm) are part of the state: each step of a dynamics starts from those of the step before.
-    Parameters with ``requires_grad=False`` are constants. The module's mode (`train()`, `eval()`)
-    is the one it has when the function is called; ``apply.eval(params, ...)`` and
-    ``apply.train(params, ...)`` set it for one call.
+    Parameters with ``requires_grad=False`` are constants. A call uses the mode (`train()`,
+    `eval()`) that the module is in; ``apply.eval(params, ...)`` and ``apply.train(params, ...)``
+    set it for one call.
 
     Arguments:
         module: any module.
 
     Returns:
-        apply(params, *args, **kwargs), the module's output with other parameters; and its trained
-        parameters by name, detached copies: a dict, or `Parameters` where there are buffers.
+        apply(params, *args, **kwargs) -> the module's output with other parameters; and copies of
+        its trained parameters by name: a dict, or `Parameters` if there are buffers.
 
     Raises:
         TypeError: `module` is no module.
@@ -157,11 +157,11 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
 
 
 def load(module: nn.Module, params: Tree) -> nn.Module:
-    """Write parameters, and buffers where there are any, into a module, and return it.
+    """Write parameters, and buffers if there are any, into a module, and return it.
 
     Arguments:
-        module: the one `params` came from by `functional`, or one like it.
-        params: such as `solution.params`.
+        module: the module that was given to `functional`, or one like it.
+        params: parameters by name, such as `solution.params`.
     """
     buffers = params.buffers if isinstance(params, Parameters) else {}
     known = dict(module.named_parameters()) | dict(module.named_buffers())

@@ -1,7 +1,7 @@
 """Normalisations whose buffers have derivatives.
 
-Torch writes running statistics and the vectors of a spectral norm without history. Here they are
-functions of the weights, so the hypergradient sees how they came about. The values are torch's.
+Torch writes running statistics and the vectors of a spectral norm without history. Here they keep
+their history, so the hypergradient includes it. The values are those of torch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ from lds.bilevel.buffers import held
 
 
 class Differentiable(TorchFunctionMode):
-    """Inside, batch and instance normalisation keep the history of their running statistics."""
+    """In a block, batch and instance normalisation keep the history of their running statistics."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Replace two functions of torch's."""
+        """Replace two functions of torch."""
         kwargs = kwargs or {}
         if func is F.batch_norm:
             return _batch_norm(*args, **kwargs)
@@ -88,7 +88,7 @@ def _by_running(
     bias: Tensor | None,
     eps: float,
 ) -> Tensor:
-    """Torch's evaluation mode, which has no derivative by the statistics."""
+    """Normalise as in evaluation mode, for which torch has no derivative by the statistics."""
     shape = [1, -1, *[1] * (input.dim() - 2)]
     scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
     out = (input - mean.view(shape)) * scale.view(shape)
@@ -97,8 +97,8 @@ def _by_running(
 
 @contextmanager
 def differentiable(module: nn.Module) -> Iterator[None]:
-    """Give the buffers of a module's normalisations derivatives inside a block."""
-    changed: list[tuple[dict[str, Any], str, Any]] = []  # where, name, what was there
+    """Keep the history of the buffers of a module's normalisations in a block."""
+    changed: list[tuple[dict[str, Any], str, Any]] = []  # (namespace, name, old value)
 
     def put(owner: Any, name: str, value: Any) -> None:
         changed.append((owner.__dict__, name, owner.__dict__.get(name, changed)))
@@ -108,7 +108,7 @@ def differentiable(module: nn.Module) -> Iterator[None]:
         if isinstance(part, parametrizations._SpectralNorm):
             put(part, "_power_method", partial(_power_method, part))
         for hook in part._forward_pre_hooks.values():
-            if isinstance(hook, SpectralNorm):  # the older form, which leaves its result behind
+            if isinstance(hook, SpectralNorm):  # the older form; it writes into the module
                 put(hook, "compute_weight", partial(_compute_weight, hook))
                 put(part, hook.name, part.__dict__[hook.name])
     try:

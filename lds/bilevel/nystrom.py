@@ -1,4 +1,4 @@
-"""Low-rank approximation of a symmetric matrix from its products with a few random vectors."""
+"""Approximate a symmetric matrix of low rank from products with a few random vectors."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from lds.bilevel.tensors import Columns
 
 @dataclass(frozen=True)
 class Nystrom:
-    """M ≈ U diag(values) Uᵀ, with the shapes of the vectors it acts on.
+    """M ≈ U diag(values) Uᵀ, and the shapes of the vectors that M acts on.
 
     Attributes:
         U: orthonormal columns, `(n, rank)`.
@@ -24,7 +24,7 @@ class Nystrom:
     like: list[Tensor]
 
     def preconditioner(self, ridge: float) -> Product:
-        """R ↦ r P⁻¹, P⁻¹ = (ν + ρ) U (Λ + ρ)⁻¹ Uᵀ + I - UUᵀ, ν being the smallest of Λ.
+        """Return r ↦ r P⁻¹, P⁻¹ = (ν + ρ) U (Λ + ρ)⁻¹ Uᵀ + I - UUᵀ, ν being the smallest of Λ.
 
         References:
             Frangella, Tropp and Udell, 2023, eq. 1.3, https://arxiv.org/abs/2110.02820
@@ -36,15 +36,15 @@ class Nystrom:
         return lambda r: self._apply(r, scale - 1)
 
     def _apply(self, r: Columns, weights: Tensor) -> Columns:
-        """R + r U diag(weights) Uᵀ."""
+        """Compute r + r U diag(weights) Uᵀ."""
         flat = flatten(r, self.like)
         return unflatten(flat + self.U @ (weights * (self.U.T @ flat)), self.like)
 
 
 def nystrom(product: Product, like: list[Tensor], rank: int, generator: torch.Generator) -> Nystrom:
-    """The randomised Nyström approximation of a symmetric M, 0 or more in every direction.
+    """Compute the randomised Nyström approximation of a symmetric positive semidefinite M.
 
-    With an orthonormal random Ω, it is (MΩ) (ΩᵀMΩ)⁺ (MΩ)ᵀ, computed with a small shift.
+    With an orthonormal random Ω it is (MΩ) (ΩᵀMΩ)⁺ (MΩ)ᵀ, computed with a small shift.
 
     References:
         Tropp et al., 2017, Algorithm 3, https://arxiv.org/abs/1706.05736
@@ -52,8 +52,8 @@ def nystrom(product: Product, like: list[Tensor], rank: int, generator: torch.Ge
     Arguments:
         product: q -> qM.
         like: one tensor a leaf.
-        rank: columns of Ω; no more than there are numbers count.
-        generator: of Ω.
+        rank: columns of Ω, at most the dimension of M.
+        generator: draws Ω.
     """
     n = sum(leaf.numel() for leaf in like)
     columns = [flatten(random_like(like, generator), like) for _ in range(min(rank, n))]

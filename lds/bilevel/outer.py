@@ -1,4 +1,4 @@
-"""The outer step: an optimiser of torch's moves the hyperparameters, a projection follows."""
+"""The outer step: an optimiser of `torch.optim` moves λ, a projection and a scheduler follow."""
 
 import functools
 from collections.abc import Callable
@@ -6,29 +6,44 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lds.bilevel.checks import NonFiniteError, check_finite
 from lds.bilevel.tensors import Tree, leaves, paths, rebuild, same_structure, tree_map
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
+"""(list of tensors) to an optimiser."""
+
+SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
+"""(optimiser) to a scheduler of its learning rate."""
+
 default_optimizer: OptimizerFactory = functools.partial(torch.optim.Adam, lr=1e-2)
+"""The optimiser where none is given; the learning rate suits hyperparameters of the size of 1."""
 
 
 class OuterStep:
-    """Hyperparameters on the move.
+    """The hyperparameters, with the optimiser that moves them.
 
     Arguments:
-        hyper: where they start; a copy is moved.
+        hyper: first values, which are copied.
         optimizer: optimizer(list of tensors) -> a `torch.optim.Optimizer`.
         projection: hyper -> hyper; or a tree like hyper with a function of a tensor, or None, at
             its leaves.
+        scheduler: scheduler(optimizer) -> a scheduler of `torch.optim.lr_scheduler`, which steps
+            after every step of the optimiser; None for a constant learning rate.
 
     Raises:
-        TypeError: a leaf is no tensor, or `optimizer` makes no optimiser.
+        TypeError: a leaf is no tensor, `optimizer` makes no optimiser, or `scheduler` no scheduler.
         ValueError: no leaf is floating point, or the projection's tree is not like hyper.
     """
 
-    def __init__(self, hyper: Tree, optimizer: OptimizerFactory, projection: Any) -> None:
+    def __init__(
+        self,
+        hyper: Tree,
+        optimizer: OptimizerFactory,
+        projection: Any,
+        scheduler: SchedulerFactory | None = None,
+    ) -> None:
         for path, leaf in zip(paths(hyper), leaves(hyper), strict=True):
             if not isinstance(leaf, Tensor):
                 raise TypeError(
@@ -52,6 +67,8 @@ class OuterStep:
                 "and again: use Adam or SGD"
             )
         self.optimizer = made
+        self._scheduler = None if scheduler is None else _scheduler(scheduler, made)
+        self._configured = "" if self._scheduler is None else f", {_described(self._scheduler)}"
         if projection is not None and not callable(projection):
             if not same_structure(projection, hyper):
                 raise ValueError(
@@ -66,32 +83,39 @@ class OuterStep:
 
     @property
     def hyper(self) -> Tree:
-        """Copies of the current values."""
+        """A copy of the current values."""
         return rebuild(self._like, [leaf.clone() for leaf in self._tensors])
 
     @property
     def description(self) -> str:
-        """The optimiser with its options, in words."""
+        """The optimiser and the scheduler with their options, as text."""
         options = {key: str(value) for key, value in self.optimizer.defaults.items()}
-        return f"{type(self.optimizer).__name__} {options}"
+        return f"{type(self.optimizer).__name__} {options}{self._configured}"
 
     def load(self, hyper: Tree) -> None:
-        """Go on from other values."""
+        """Replace the current values."""
         for mine, value in zip(self._tensors, leaves(hyper), strict=True):
             if mine.is_floating_point():
                 mine.copy_(value)
 
-    def load_optimizer(self, stored: dict[str, Any]) -> None:
-        """Go on from what its `state_dict` was.
+    def state(self) -> dict[str, Any]:
+        """The state of the optimiser and of the scheduler, for `load_state`."""
+        scheduler = None if self._scheduler is None else self._scheduler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 
-        Its own `load_state_dict` would not do: it casts what is kept besides the moments (the
-        products of NAdam, the averages of ASGD) to the dtype of the hyperparameters.
+    def load_state(self, stored: dict[str, Any]) -> None:
+        """Restore the state of the optimiser and of the scheduler.
+
+        `torch.optim.Optimizer.load_state_dict` is not used: it casts tensors other than the moments
+        (the products of NAdam, the averages of ASGD) to the dtype of the hyperparameters.
         """
         groups = self.optimizer.param_groups
-        for group, kept in zip(groups, stored["param_groups"], strict=True):
+        for group, kept in zip(groups, stored["optimizer"]["param_groups"], strict=True):
             group.update({key: value for key, value in kept.items() if key != "params"})
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(stored["scheduler"])
         tensors = [tensor for group in groups for tensor in group["params"]]
-        for k, kept in stored["state"].items():
+        for k, kept in stored["optimizer"]["state"].items():
             self.optimizer.state[tensors[k]] = {
                 key: value.to(tensors[k].device)
                 if isinstance(value, Tensor) and value.dim()
@@ -100,7 +124,7 @@ class OuterStep:
             }
 
     def projected(self, hyper: Tree) -> Tree:
-        """`hyper` after the projection.
+        """Project `hyper`.
 
         Raises:
             ValueError: the projection returns another kind of tree.
@@ -113,20 +137,25 @@ class OuterStep:
             raise ValueError(
                 f"projection must return a tree like hyper, {paths(self._like)}, got {paths(found)}"
             )
-        for path, mine, leaf in zip(paths(found), self._tensors, leaves(found), strict=True):
+        for k, (mine, leaf) in enumerate(zip(self._tensors, leaves(found), strict=True)):
             if leaf.shape != mine.shape:
                 raise ValueError(
-                    f"projection must keep the shape of hyper{path}, {tuple(mine.shape)}, "
-                    f"got {tuple(leaf.shape)}"
+                    f"projection must keep the shape of hyper{paths(found)[k]}, "
+                    f"{tuple(mine.shape)}, got {tuple(leaf.shape)}"
                 )
         return found
 
-    def take(self, grad: Tree) -> None:
-        """One step of the optimiser, and the projection.
+    def take(self, grad: Tree, value: float) -> None:
+        """Take a step of the optimiser, project, and take a step of the scheduler.
+
+        Arguments:
+            grad: the hypergradient.
+            value: E at the hyperparameters before the step, which `ReduceLROnPlateau` monitors.
 
         Raises:
             ValueError: the projection returns another kind of tree.
-            NonFiniteError: a hyperparameter is no longer finite; the values before are put back.
+            NonFiniteError: a hyperparameter is no longer finite; the values before the step are
+                restored.
         """
         before = self.hyper
         for mine, g in zip(self._tensors, leaves(grad), strict=True):
@@ -136,7 +165,37 @@ class OuterStep:
         if self._projection is not None:
             self.load(self.projected(self.hyper))
         try:
-            check_finite("hyper", self.hyper, "after an outer step")
+            check_finite("hyper", rebuild(self._like, self._tensors), "after an outer step")
         except NonFiniteError:
             self.load(before)
             raise
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(value)
+        elif self._scheduler is not None:
+            self._scheduler.step()
+
+
+def _scheduler(factory: SchedulerFactory, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Make the scheduler.
+
+    Raises:
+        TypeError: it is none.
+    """
+    made = factory(optimizer) if callable(factory) else factory
+    if not callable(factory) or not isinstance(made, LRScheduler):
+        raise TypeError(
+            "scheduler must make a scheduler of torch.optim.lr_scheduler from an optimiser, such "
+            "as functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=100); got "
+            f"{type(made).__name__}"
+        )
+    if made.optimizer is not optimizer:
+        raise TypeError(
+            "scheduler must schedule the optimiser it is called with, got a scheduler of another"
+        )
+    return made
+
+
+def _described(scheduler: LRScheduler) -> str:
+    """The scheduler with its options before its first step, as text."""
+    options = {key: str(value) for key, value in scheduler.state_dict().items()}
+    return f"{type(scheduler).__name__} {options}"

@@ -18,7 +18,7 @@ Projection = Callable[[Tree], Tree]
 
 
 def box(lower: float | Tensor = 0.0, upper: float | Tensor = 1.0) -> Projection:
-    """Onto {x: lower <= x_i <= upper}.
+    """Make the projection onto {x: lower <= x_i <= upper}.
 
     Arguments:
         lower, upper: numbers (±inf for none), or tensors that broadcast to the leaf.
@@ -32,12 +32,12 @@ def box(lower: float | Tensor = 0.0, upper: float | Tensor = 1.0) -> Projection:
 
 
 def non_negative() -> Projection:
-    """Onto {x: x_i >= 0}: the max of Algorithm 6."""
+    """Make the projection onto {x: x_i >= 0}, the max of Algorithm 6."""
     return _leafwise(lambda x: x.clamp(min=0))
 
 
 def simplex(total: float = 1.0) -> Projection:
-    """Onto {x: x_i >= 0, Σ x_i = total} in the last dimension.
+    """Make the projection onto {x: x_i >= 0, Σ x_i = total} in the last dimension.
 
     Arguments:
         total: positive and finite.
@@ -48,16 +48,16 @@ def simplex(total: float = 1.0) -> Projection:
 
 
 def symmetric_non_negative() -> Projection:
-    """Onto the square matrices with C = Cᵀ and entries of 0 or more (§7.1.1).
+    """Make the projection onto square matrices with C = Cᵀ and entries of 0 or more (§7.1.1).
 
-    The two sets are projected onto one after the other: averaging C with its transpose keeps
-    signs, so the result is the nearest matrix in both.
+    It averages C with its transpose and then sets negative entries to 0. The second projection
+    keeps the symmetry, so the result is the nearest matrix in both sets.
     """
     return _leafwise(lambda x: (0.5 * (x + _transposed(x))).clamp(min=0))
 
 
 def l1_ball(radius: float = 1.0) -> Projection:
-    """Onto {x: Σ |x_i| <= radius} over all entries of a leaf.
+    """Make the projection onto {x: Σ |x_i| <= radius} over all entries of a leaf.
 
     Arguments:
         radius: positive and finite.
@@ -78,7 +78,9 @@ def l1_ball(radius: float = 1.0) -> Projection:
 
 
 def spectral_ball(radius: float = 1.0) -> Projection:
-    """Onto the matrices whose largest singular value is `radius` or less, batched in front.
+    """Make the projection onto matrices whose singular values are at most `radius`.
+
+    A leaf may have batch dimensions in front.
 
     Arguments:
         radius: positive and finite.
@@ -95,12 +97,12 @@ def spectral_ball(radius: float = 1.0) -> Projection:
 
 
 def convolution_ball(size: tuple[int, int], radius: float = 1.0) -> Projection:
-    """Onto kernels whose circular convolution has no singular value above `radius` (§6.3.4).
+    """Make a map to kernels whose circular convolution has singular values up to `radius` (§6.3.4).
 
-    A circular convolution is diagonalised by the Fourier transform: each frequency has one small
+    The Fourier transform makes a circular convolution block diagonal: each frequency has one small
     matrix from input to output channels, whose singular values are clipped. The clipped operator
-    has a kernel as large as the image; cut back to the given one, it may exceed the ball a little,
-    and is scaled down where it does: every result lies in the ball, near the projection.
+    has a kernel as large as the image. It is cut to the size of the given kernel, and scaled down
+    if that exceeds the radius. So every result lies in the ball, close to the projection.
 
     References:
         Sedghi, Gupta and Long, 2019, https://arxiv.org/abs/1805.10408
@@ -130,13 +132,13 @@ def convolution_ball(size: tuple[int, int], radius: float = 1.0) -> Projection:
 
 
 def _frequencies(kernel: Tensor, size: tuple[int, int]) -> Tensor:
-    """The operator of each frequency, `(height, width, out, in)`."""
+    """Compute the operator of each frequency, `(height, width, out, in)`."""
     found: Tensor = torch.fft.fft2(kernel, s=size).permute(2, 3, 0, 1)
     return found
 
 
 def _clipped(x: Tensor, radius: float) -> Tensor:
-    """The nearest matrices without a singular value above `radius`."""
+    """Compute the nearest matrices without a singular value above `radius`."""
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
     found: Tensor = (u * s.clamp(max=radius).unsqueeze(-2)) @ vh
     return found

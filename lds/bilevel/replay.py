@@ -1,4 +1,4 @@
-"""A step that is applied again must come to what it came to before."""
+"""Check that a step gives the same result when it is applied again."""
 
 import torch
 from torch import Tensor
@@ -14,19 +14,19 @@ ADVICE = (
 
 
 class ReplayError(RuntimeError):
-    """A step that came to something else when it was applied again, so that a gradient is wrong."""
+    """A step gave another result when it was applied again, so the gradient would be wrong."""
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """√ε: kernels may differ in rounding from one application to the next, data differ by more."""
+    """√ε, the relative difference allowed: more than rounding, less than other data."""
     return float(torch.finfo(dtype).eps ** 0.5)
 
 
 def check_loss_replay(first: Tensor, again: Tensor, t: int) -> None:
-    """The inner loss of step `t` must be what it was.
+    """Check that the inner loss of step `t` is the same in both applications.
 
     Raises:
-        ReplayError: with both values.
+        ReplayError: it is not; the message has both values.
     """
     a, b = float(first), float(again)
     if a != b and not abs(a - b) <= tolerance(first.dtype) * max(abs(a), abs(b)):
@@ -37,10 +37,15 @@ def check_loss_replay(first: Tensor, again: Tensor, t: int) -> None:
 
 
 def check_replay(before: Tree, first: Tree, again: Tree, t: int) -> None:
-    """The state after step `t` must be what it was, to rounding of the move from `before`.
+    """Check that the state after step `t` is the same in both applications, to rounding.
+
+    Arguments:
+        before: the state before the step.
+        first, again: the state after it, in the first and the second application.
+        t: the step.
 
     Raises:
-        ReplayError: with the leaf and by how much.
+        ReplayError: it is not; the message has the leaf and the difference.
     """
     for k, (s, a, b) in enumerate(zip(*map(leaves, (before, first, again)), strict=True)):
         b = b.detach()

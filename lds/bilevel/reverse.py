@@ -1,4 +1,4 @@
-"""Reverse mode, whole or truncated, with every state kept or a few (Algorithm 2)."""
+"""Reverse mode, whole or truncated, with all states or a few checkpoints (Algorithm 2)."""
 
 import math
 from collections.abc import Iterable
@@ -17,9 +17,13 @@ from lds.bilevel.trajectory import Trajectory
 def sweep(
     steps: Iterable[Step], outer: Outer, *, check: bool = False
 ) -> tuple[list[Tensor | None], list[Any]]:
-    """α before the first of `steps`, which come last first, and the hypergradient through them.
+    """Sweep back over steps; return α before the first of them, and the hypergradient through them.
 
-    The last step is compared with what it came to before, with `check` every one.
+    Arguments:
+        steps: last first.
+        outer: E at the state after the last step.
+        check: compare the state after every step with that of the first application; False compares
+            that after the last step alone.
     """
     alpha, g = outer.adjoint, outer.direct
     after: Tree | None = outer.step.state
@@ -40,27 +44,27 @@ class _Kept(Memory):
 class Reverse(AbstractHypergradient):
     """Reverse-HG: α_T = ∂E/∂s_T, then α_{t-1} = α_t A_t and g += α_t B_t (Algorithm 2).
 
-    Exact when whole; truncated, it leaves out what lies before the last `truncation` steps, an
-    error that shrinks geometrically where Φ contracts. States are kept and steps recomputed: no
-    tape over the unroll. Time: about three applications of ∇L a step, one more with checkpoints;
-    memory: one state a step kept, or about 2√T, and the tape of a single step.
+    Exact without truncation. With it the steps before the last `truncation` ones are left out, an
+    error that shrinks geometrically if Φ contracts. States are kept and steps applied again, so
+    there is no tape over the whole run. Time: about three applications of ∇L a step, one more with
+    checkpoints; memory: one state a step, or about 2√T states, and the tape of a single step.
 
     References:
         Franceschi, 2021, §5.4.1 Algorithm 2; truncation: §6.3.1, §9.3.2. Checkpoints: Griewank and
         Walther, 2008, chapter 12.
 
     Arguments:
-        truncation: τ, how many last steps to sweep over; None keeps every step, and Φ_0.
-        checkpoint: None keeps the state before every step; "sqrt" keeps about √T of them and
-            computes the others again, as does a number of states to keep.
-        check: compare the state after every step that is applied again with the one before. The
-            inner loss of each step, and the state after the last one, are compared always.
+        truncation: τ, number of last steps to sweep over; None is every step, and Φ_0.
+        checkpoint: None keeps the state before every step. A number keeps that many states and
+            computes the others again; "sqrt" keeps about √T.
+        check: compare the state after every step with that of its first application. The inner loss
+            of each step, and the state after the last step, are always compared.
 
     Raises:
         TypeError: `checkpoint` is of another kind.
         ValueError: `truncation` or `checkpoint` below 1.
-        ReplayError: in use, a step comes to something else when it is applied again: it meets other
-            data, or other random numbers.
+        ReplayError: in use, a step gives another result when it is applied again, because of other
+            data or other random numbers.
     """
 
     truncation: int | None = None
@@ -87,7 +91,7 @@ class Reverse(AbstractHypergradient):
             )
 
     def start(self, start: Start | None, n_steps: int | None = None) -> _Kept:
-        """An empty trajectory."""
+        """Make an empty trajectory."""
         if self.checkpoint is None:
             return _Kept(start=start, trajectory=Trajectory(self.truncation, n_steps))
         if n_steps is None:
@@ -101,14 +105,14 @@ class Reverse(AbstractHypergradient):
         return _Kept(start=start, trajectory=Trajectory(self.truncation, n_steps, stride))
 
     def observe(self, memory: _Kept, step: Step) -> None:
-        """Keep the step; beyond the truncation the oldest goes."""
+        """Keep the step; drop the oldest beyond the truncation."""
         memory.trajectory.observe(step)
 
     def gradient(self, memory: _Kept, outer: Outer) -> list[Any]:
-        """Sweep back over the steps kept."""
+        """Sweep back over the kept steps."""
         trajectory = memory.trajectory
         alpha, g = sweep(trajectory.backwards(), outer, check=self.check)
-        if not math.isfinite(norm(alpha)):  # rare: sweep again to tell where it began
+        if not math.isfinite(norm(alpha)):  # rare: sweep again to find the step
             alpha = outer.adjoint
             for step in trajectory.backwards():
                 alpha, _ = step.vjp(alpha)

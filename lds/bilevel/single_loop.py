@@ -1,4 +1,4 @@
-"""Weights, linear system and hyperparameters move together, a step each on one mini-batch."""
+"""Single-loop methods: weights, linear system and hyperparameters move together, a step each."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from lds.bilevel.tensors import (
 
 @dataclass
 class _Last(Memory):
-    """∇_w L of the last step, with history, where it was taken."""
+    """∇_w L of the last step with history, and the weights and λ it was taken at."""
 
     params: Traced | None = None
     hyper: Traced | None = None
@@ -38,11 +38,11 @@ class _Last(Memory):
 class SOBA(AbstractHypergradient):
     """One stochastic step of each: w ← Φ(w), q ← q - ρ (q ∂²L/∂w² - ∂E/∂w), ∂E/∂λ - q ∂²L/∂w∂λ.
 
-    The three share one graph of ∇_w L on one batch; q goes on from one outer iteration to the next
-    (`solve` hands it over). For ``solve(..., n_steps=1, warm_start="state")``, where L and E draw
-    batches; of more steps the last one counts. Time: an application of Φ, a product with the
-    Hessian and ∇E; memory: one step's graph. Biased in the first iterations, where q is not yet
-    that of w. E is taken after the step of w, not before it.
+    The three share one graph of ∇_w L on one batch; each outer iteration of `solve` continues with
+    the q of the one before. For ``solve(..., n_steps=1, warm_start="state")``, with L and E on
+    batches; of several steps the last one counts. Time: an application of Φ, a product with the
+    Hessian and ∇E; memory: the graph of one step. Biased while q is far from its solution, as in
+    the first iterations. E is evaluated after the step of w, not before it.
 
     References:
         Dagréou et al., 2022, Algorithm 1 (SOBA), https://arxiv.org/abs/2201.13409
@@ -65,16 +65,17 @@ class SOBA(AbstractHypergradient):
             raise ValueError(f"SOBA(lr) must be positive and finite, got {self.lr}")
 
     def start(self, start: Start | None, n_steps: int | None = None) -> _Last:
-        """Nothing is kept but q and the last step."""
+        """Make a memory for q and the last step."""
         return _Last()
 
     def observe(self, memory: _Last, step: Step) -> tuple[Tree, Tensor | None]:
-        """Take the step, and keep the graph of its gradient."""
+        """Take the step and keep the graph of its gradient."""
         phi = step.dynamics
         if not (isinstance(phi, ObjectiveDynamics) and phi.stationary):
             raise TypeError(
                 "SOBA needs a dynamics made of an inner objective, such as GradientDescent, "
-                f"Momentum or Adam, got {type(phi).__name__}; use FixedPoint(1)"
+                "Momentum or Adam, without weight_decay= (put the decay into the objective), "
+                f"got {type(phi).__name__}; or use FixedPoint(1)"
             )
         memory.params, memory.hyper = Traced(phi.params(step.state)), Traced(step.hyper)
         with step.replay(), torch.enable_grad():
@@ -83,7 +84,7 @@ class SOBA(AbstractHypergradient):
             return phi.update(step.state, detach(memory.grads), step.hyper, step.t), None
 
     def gradient(self, memory: _Last, outer: Outer) -> list[Any]:
-        """∂E/∂λ - q ∂²L/∂w∂λ, and q for the next time."""
+        """Compute ∂E/∂λ - q ∂²L/∂w∂λ, and take a step of q."""
         if memory.grads is None or memory.params is None or memory.hyper is None:
             raise ValueError("SOBA needs n_steps of at least 1 (one is meant), got 0")
         w: list[Tensor] = memory.params.inputs()

@@ -1,4 +1,4 @@
-"""The outer loop: one inner run after another, a hypergradient from each (eq. 5.8)."""
+"""The outer loop: one inner run and one hypergradient an outer iteration (eq. 5.8)."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,21 +8,21 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lds._random import mix
-from lds.bilevel.checks import check_count
+from lds.bilevel.checks import check_count, check_tol
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
-from lds.bilevel.loop import At, Callback, Run, packed, unpacked
-from lds.bilevel.outer import OptimizerFactory, OuterStep, default_optimizer
-from lds.bilevel.step import Start, Step
+from lds.bilevel.loop import At, Callback, Limits, Run, packed, unpacked
+from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm
-from lds.bilevel.unroll import Method, Midway, check_method, differentiate_run
+from lds.bilevel.unroll import Method, Midway, check_method, differentiate_run, last_state
 
 Episode = Callable[[int], tuple[Dynamics, Callable[..., Tensor]]]
-"""A function of the outer iteration: the dynamics and the outer objective it is run with."""
+"""(outer iteration) to the dynamics and the outer objective of that iteration."""
 
 WarmStart = Literal[False, "params", "state"]
+"""From where the next inner run starts: `params`, the last weights, or the whole last state."""
 
 
 def solve(
@@ -34,7 +34,9 @@ def solve(
     *,
     method: Method = None,
     n_outer: int = 100,
+    inner_tol: float = 0.0,
     optimizer: OptimizerFactory = default_optimizer,
+    scheduler: SchedulerFactory | None = None,
     projection: Any = None,
     warm_start: WarmStart = False,
     keep: Keep = "best",
@@ -42,6 +44,7 @@ def solve(
     evaluate_every: int = 1,
     stopping: Rule | Sequence[Rule] = (),
     callback: Callback | None = None,
+    time_limit: float | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     seed: int = 0,
@@ -49,45 +52,52 @@ def solve(
     """Minimise f_T(λ) = E(w_T(λ), λ) by steps along its hypergradients (eq. 5.8).
 
     Arguments:
-        dynamics: Φ; or a function of the outer iteration (an int from 0) that returns Φ and E: a
-            fresh batch of tasks (Algorithm 5), one fold at random (Appendix B).
-        outer_objective: E(params, hyper[, step]) -> scalar tensor; None where `dynamics` brings it.
-        params: what every inner run starts from, a pytree of tensors.
-        hyper: λ to start from, a pytree of tensors; integer leaves stay.
+        dynamics: Φ; or a function of the outer iteration (an int from 0) that returns Φ and E, for
+            a fresh batch of tasks (Algorithm 5) or one fold at random (Appendix B).
+        outer_objective: E(params, hyper[, step]) -> scalar tensor; None if `dynamics` returns it.
+        params: first weights of every inner run, a pytree of tensors.
+        hyper: first λ, a pytree of tensors; integer leaves do not change.
         n_steps: T, inner steps of a run.
         method: how a hypergradient is computed; None is `Reverse()`, "auto" chooses.
-        n_outer: most outer iterations.
+        n_outer: largest number of outer iterations.
+        inner_tol: an inner run ends before `n_steps` after a step that moves the weights by at most
+            this, relative to their norm; 0 takes all steps. See `hypergradient`.
         optimizer: optimizer(list of tensors) -> `torch.optim.Optimizer`, such as
             ``functools.partial(torch.optim.Adam, lr=1e-2)``.
+        scheduler: scheduler(optimizer) -> a scheduler of `torch.optim.lr_scheduler`, which steps
+            once an outer iteration; `ReduceLROnPlateau` monitors E. None keeps the learning rate.
         projection: applied after every step: hyper -> hyper (see `bilevel.projections`), or a tree
             like hyper with such a function, or None, at its leaves.
-        warm_start: False starts each inner run from `params`. "state" goes on from all of the last
-            run's state (weights, momentum, the moments of Adam) and counts its steps on, as one
+        warm_start: False starts each inner run from `params`. "state" starts it from the whole
+            last state (weights, momentum, the moments of Adam) and continues the step count, as one
             long training: for a few steps an iteration, and for batches by step number. "params"
-            starts from the last run's weights alone, with empty buffers, at step 0: for long
-            inner runs, whose learning rate is scheduled.
-        keep: what is returned: "best" is the iteration of the lowest value, of `evaluate` where it
-            is given, else of E; "last" the last one; "averaged" the mean over iterations, of which
-            later ones weigh more. The best of a noisy E is a lucky one, which a warning says.
+            starts from the last weights alone, with empty buffers, at step 0: for long inner runs
+            whose learning rate is scheduled.
+        keep: what is returned: "best" is the iteration with the lowest value of `evaluate`, or of E
+            without it; "last" is the last iteration; "averaged" is the mean over iterations, with
+            weights that grow. The minimum of a noisy E is biased; a warning says so.
         evaluate: evaluate(params, hyper) -> a number, lower is better, on data of its own; called
-            in every iteration for "best", once in the end for "last" and "averaged".
+            in every iteration for "best", once at the end for "last" and "averaged".
         evaluate_every: for "best", iterations from one evaluation to the next.
         stopping: a rule, or several (see `bilevel.stopping`).
-        callback: called with each `Record`; returning True ends the loop.
-        checkpoint: folder in which the loop's state is kept after every outer iteration; one that
-            holds an earlier run's is refused, unless that is resumed.
-        resume: True goes on from it, to the same result as without the interruption; without a
-            checkpoint there yet, it begins.
-        seed: of the randomness inside Φ, with the outer iteration and the step.
+        callback: called with each `Record`; returning True ends the loop. ``callback=print`` shows
+            progress, a line an iteration.
+        time_limit: seconds after which no further iteration begins, counted from this call; None
+            for no limit. An iteration that has begun is finished.
+        checkpoint: folder in which the state of the loop is saved after every outer iteration. A
+            folder with the checkpoint of an earlier run is refused unless `resume` is True.
+        resume: True continues from the checkpoint, to the same result as without interruption;
+            without a checkpoint in the folder, the loop starts from the beginning.
+        seed: seed of the randomness inside Φ, mixed with the outer iteration and the step.
 
     Returns:
         λ and w of the iteration kept, with the history, the reason for the end, and the last.
 
     Raises:
-        TypeError, ValueError: an argument does not fit, or a checkpoint is in the way or of
-            another run.
+        TypeError, ValueError: an argument does not fit, or the folder holds a checkpoint that may
+            not be overwritten, or one of another run.
         NonFiniteError: a value is not finite in the first outer iteration; later, the loop ends
-            with what it has, and says so as the reason.
+            with the solution so far, and the reason says which value.
 
     Examples:
         >>> import functools, torch
@@ -107,71 +117,95 @@ def solve(
             "warm_start must be False, 'params' (the last run's weights alone) or 'state' (with "
             f"its momentum, moments and step count), got {warm_start!r}"
         )
+    check_tol(inner_tol)
+    limits = Limits(stopping, callback, time_limit)
     episode = _episode(dynamics, outer_objective)
     params = detach(params)
+    outer = OuterStep(hyper, optimizer, projection, scheduler)
     keeper = Keeper(keep, evaluate, evaluate_every, seed)
-    run = Run(OuterStep(hyper, optimizer, projection), params, checkpoint, resume, {
-        "loop": "solve", "n_steps": n_steps, "method": repr(method), "warm_start": warm_start,
+    settings = {
+        "loop": "solve",
+        "n_steps": n_steps,
+        "inner_tol": inner_tol,
+        "method": repr(method),
+        "warm_start": warm_start,
         "seed": seed,
-    }, keeper)  # fmt: skip
+    }
+    run = Run(outer, params, checkpoint, resume, settings, keeper)
     midway: Midway | None = None
-    if run.more:
-        kept = unpacked(run.more["state"], None, run.outer.hyper)
-        midway = Midway(kept, run.more["step"])
+    taken = n_steps  # steps before the last hypergradient
+    if run.resumed:
+        taken = run.resumed["step"]
+        if warm_start == "state":
+            midway = Midway(unpacked(run.resumed["state"], None, outer.hyper), taken)
     before: At | None = None
 
-    def iterate(k: int, at: Tree) -> Record:
-        nonlocal midway, before
+    def saved() -> dict[str, Any]:
+        return {"step": taken} | ({} if midway is None else {"state": packed(midway.state)})
+
+    run.more = saved
+
+    def iterate() -> Record:
+        nonlocal midway, before, taken
+        k, at = run.done, outer.hyper
         phi, objective = episode(k)
-        objective = with_step(objective, 2)
         result = differentiate_run(
-            phi, objective, run.params if warm_start else params, at, n_steps, method, seed, k,
-            run.solution, check_usage=k == 0, midway=midway, start_once=warm_start == "state",
-        )  # fmt: skip
+            phi,
+            objective,
+            run.params if warm_start else params,
+            at,
+            n_steps,
+            method,
+            seed,
+            k,
+            run.solution,
+            check_usage=k == 0,
+            midway=midway,
+            start_once=warm_start == "state",
+            inner_tol=inner_tol,
+        )
         weights = phi.params(result.state)
         record = Record(k, float(result.value), norm(leaves(result.grad)), at, result.info)
         if before is not None:
             keeper.compare(record.value, functools.partial(before, weights, at))
-        before = At(objective, result.step, mix(seed, k, result.step))
+        taken = result.step
+        before = At(objective, taken, mix(seed, k, taken))
         record = run.take(record, weights, result.grad, result.solution)
         if warm_start == "state":
-            midway = Midway(result.state, result.step)
-            if checkpoint is not None:
-                run.more = {"state": packed(result.state), "step": result.step}
+            midway = Midway(result.state, taken)
         return record
 
     def value_at(weights: Tree, at: Tree) -> Tensor:
         k = run.done - 1
-        step = n_steps if midway is None else midway.step
-        return At(with_step(episode(k)[1], 2), step, mix(seed, k, step))(weights, at)
+        return At(episode(k)[1], taken, mix(seed, k, taken))(weights, at)
 
     def trained(at: Tree) -> Tree:
-        return _trained(episode(run.done - 1)[0], params, at, n_steps, seed, run.done - 1)
+        nonlocal taken
+        k = run.done - 1
+        phi = episode(k)[0]
+        state, taken = last_state(phi, params, at, n_steps, seed, k, inner_tol)
+        return phi.params(state)
 
-    reason = run.loop(iterate, n_outer, stopping, callback)
+    reason = run.loop(iterate, lambda: run.done < n_outer, limits, "n_outer")
     return run.solution_of(reason, value_at, None if warm_start else trained)
-
-
-def _trained(
-    dynamics: Dynamics, params: Tree, hyper: Tree, n_steps: int, seed: int, iteration: int
-) -> Tree:
-    """w_T(λ) of an outer iteration's run."""
-    state = Start(dynamics, params, hyper, mix(seed, iteration, -1)).run()
-    for t in range(n_steps):
-        state, _ = Step(dynamics, state, hyper, t, mix(seed, iteration, t)).run()
-    return dynamics.params(state)
 
 
 def _episode(
     dynamics: Dynamics | Episode, outer_objective: Callable[..., Tensor] | None
 ) -> Episode:
+    """The dynamics and E of each outer iteration; E takes the step.
+
+    Raises:
+        TypeError: an argument is of another kind.
+    """
     if isinstance(dynamics, Dynamics):
         if outer_objective is None:
             raise TypeError(
                 "outer_objective must be a function of (params, hyper[, step]), got None; only a "
                 "function of the outer iteration, in the place of dynamics, brings its own"
             )
-        return lambda k: (dynamics, outer_objective)
+        fixed = dynamics, with_step(outer_objective, 2)
+        return lambda k: fixed
     if not callable(dynamics):
         raise TypeError(
             "dynamics must be a Dynamics, or a function of the outer iteration that returns one "
@@ -182,4 +216,9 @@ def _episode(
             "outer_objective must be None where dynamics is a function of the outer iteration, "
             "which returns both"
         )
-    return dynamics
+
+    def episode(k: int) -> tuple[Dynamics, Callable[..., Tensor]]:
+        phi, objective = dynamics(k)
+        return phi, with_step(objective, 2)
+
+    return episode

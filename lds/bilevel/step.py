@@ -1,4 +1,4 @@
-"""One application of Φ_t that can be applied again, and its products by A_t and B_t (eq. 5.13)."""
+"""One step of a run that can be applied again, and its products with A_t and B_t (eq. 5.13)."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +14,7 @@ from lds.bilevel.checks import check_state, unchanged
 from lds.bilevel.dynamics import Dynamics, Tangents
 from lds.bilevel.explain import explained
 from lds.bilevel.replay import check_loss_replay, check_replay
+from lds.bilevel.summary import summary
 from lds.bilevel.tensors import (
     Columns,
     Traced,
@@ -28,24 +29,24 @@ from lds.bilevel.tensors import (
 
 
 def _drawing(seed: int | None, dynamics: Dynamics, *trees: Tree) -> AbstractContextManager[None]:
-    """The random state of a seed wherever tensors of `trees` lie; None leaves it as it is."""
+    """Seed the random numbers on the devices of `trees` for a block; None does not seed."""
     if seed is None:
         return nullcontext()
     return replayed(seed, devices(*trees), dynamics.generators)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
-    """One application of Φ_t, replayable: it keeps what went in and the seed it drew from.
+    """One application of Φ_t that can be repeated: it keeps its arguments and its seed.
 
     Arguments:
         dynamics: Φ.
         state: s_{t-1}, a pytree of tensors without history.
         hyper: λ.
         t: the step number, from 0.
-        seed: seeds all randomness inside Φ_t, so that a second application meets the same graph and
-            the same dropout mask; None where Φ_t draws nothing from torch's random state.
-        met: the inner loss of the first application, once there was one.
+        seed: seed of the randomness inside Φ_t, so that a second application draws the same graph
+            and the same dropout mask; None if Φ_t draws no random numbers from torch.
+        met: the inner loss of the first application, after that application.
     """
 
     dynamics: Dynamics
@@ -53,10 +54,14 @@ class Step:
     hyper: Tree
     t: int
     seed: int | None
-    met: list[Tensor] = field(default_factory=list, compare=False, repr=False)
+    met: list[Tensor] = field(default_factory=list, compare=False)
+
+    def __repr__(self) -> str:
+        values = {"dynamics": type(self.dynamics).__name__, "t": self.t, "seed": self.seed}
+        return summary("Step", values, {"state": self.state, "hyper": self.hyper})
 
     def run(self) -> tuple[Tree, Tensor | None]:
-        """s_t and the inner loss at s_{t-1} (None where the dynamics has none)."""
+        """Apply Φ_t; return s_t and the inner loss at s_{t-1}, or None if the dynamics has none."""
         with self._explained(), self.replay(), torch.no_grad(), self._unchanged():
             new, loss = self.dynamics.advance(self.state, self.hyper, self.t)
         check_state(new, self.state, self.t)
@@ -66,20 +71,21 @@ class Step:
         return new, loss
 
     def replay(self) -> AbstractContextManager[None]:
-        """The random state this step draws from."""
+        """Seed the random numbers for a block that applies this step."""
         return _drawing(self.seed, self.dynamics, self.state, self.hyper)
 
     def vjp(
         self, adjoint: list[Tensor | None], after: Tree | None = None
     ) -> tuple[list[Tensor | None], list[Any]]:
-        """(α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None is a zero never formed.
+        """Compute (α_t A_t, α_t B_t), leaf by leaf, by applying Φ_t again; None stands for zero.
 
         Arguments:
             adjoint: α_t, leaf by leaf of the state.
-            after: the s_t of the first application, to compare the second with.
+            after: s_t of the first application, with which the second is compared; None compares
+                the inner loss alone.
 
         Raises:
-            ReplayError: the second application is not like the first.
+            ReplayError: the second application gives another result than the first.
         """
         state, hyper, new = self.traced()
         if after is not None:
@@ -89,11 +95,11 @@ class Step:
         return to_state, to_hyper
 
     def other(self, *, seed: int | None, t: int | None = None) -> "Step":
-        """From the same state with another seed or number, so that it need not repeat this one."""
+        """Make a step from the same state with another seed or step number."""
         return replace(self, seed=seed, t=self.t if t is None else t, met=[])
 
     def traced(self) -> tuple[Traced, Traced, Tree]:
-        """Traced s_{t-1} and λ, and s_t with history from both."""
+        """Apply Φ_t at traced leaves; return traced s_{t-1} and λ, and s_t with history."""
         state, hyper = Traced(self.state), Traced(self.hyper)
         with self._explained(), self.replay(), torch.enable_grad():
             new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
@@ -101,7 +107,7 @@ class Step:
         return state, hyper, new
 
     def _compare(self, loss: Tensor | None) -> None:
-        """Keep the loss of the first application; compare that of each later one with it."""
+        """Keep the loss of the first application; compare those of later ones with it."""
         if loss is None:
             return
         if self.met:
@@ -110,7 +116,7 @@ class Step:
             self.met.append(loss.detach())
 
     def tangents(self) -> Tangents:
-        """s_t with its products from the right, A_t z + B_t e."""
+        """Apply Φ_t, and prepare its products from the right, A_t z + B_t e."""
         with self._explained(), self.replay(), torch.enable_grad(), self._unchanged():
             return self.dynamics.tangents(Traced(self.state).tree, Traced(self.hyper).tree, self.t)
 
@@ -121,14 +127,18 @@ class Step:
         return unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Start:
-    """The application of Φ_0, with its product by B_0 = ∂Φ_0/∂λ."""
+    """The application of Φ_0, and its products with B_0 = ∂Φ_0/∂λ."""
 
     dynamics: Dynamics
     params: Tree
     hyper: Tree
     seed: int
+
+    def __repr__(self) -> str:
+        values = {"dynamics": type(self.dynamics).__name__, "seed": self.seed}
+        return summary("Start", values, {"params": self.params, "hyper": self.hyper})
 
     def __post_init__(self) -> None:
         if split(self.hyper)[1]:
@@ -138,7 +148,7 @@ class Start:
             )
 
     def run(self) -> Tree:
-        """s_0."""
+        """Apply Φ_0; return s_0."""
         with (
             _drawing(self.seed, self.dynamics, self.params, self.hyper),
             torch.no_grad(),
@@ -147,38 +157,44 @@ class Start:
             return self.dynamics.start(self.params, self.hyper)
 
     def vjp(self, adjoint: list[Tensor | None]) -> list[Any]:
-        """α_0 B_0, leaf by leaf."""
+        """Compute α_0 B_0, leaf by leaf."""
         hyper, state = self.traced()
         return vjp(leaves(state), adjoint, [hyper])[0]
 
     def traced(self) -> tuple[Traced, Tree]:
-        """Traced λ, and s_0 with history from it."""
+        """Apply Φ_0 at traced λ; return both λ and s_0 with history."""
         hyper = Traced(self.hyper)
         drawing = _drawing(self.seed, self.dynamics, self.params, self.hyper)
         with drawing, torch.enable_grad():
             return hyper, self.dynamics.start(self.params, hyper.tree)
 
     def pushforward(self) -> tuple[Tree, Callable[[Columns, bool], Columns]]:
-        """s_0, and e ↦ B_0 e for tangents aligned with the leaves of hyper."""
+        """Apply Φ_0; return s_0, and e ↦ B_0 e for tangents e with a tensor a leaf of hyper."""
         hyper, state = self.traced()
         return state, pushforward(leaves(state), leaves(hyper.tree))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outer:
-    """E at a state, with both of its partial derivatives (the first line of the sweep in Alg. 2).
+    """E at a state, and its partial derivatives (the first line of the sweep in Algorithm 2).
 
     Attributes:
         value: E(w_T, λ), 0-dim.
         adjoint: α_T = ∂E/∂s_T, leaf by leaf.
-        direct: ∂E/∂λ with the state held fixed, leaf by leaf.
-        step: the step that would come next: s_T, λ and Φ of step T.
+        direct: ∂E/∂λ at a constant state, leaf by leaf.
+        step: the next step, which is not taken: s_T, λ and Φ of step T.
+        objective: E(params, hyper, step).
     """
 
     value: Tensor
     adjoint: list[Tensor | None]
     direct: list[Any]
     step: Step
+    objective: Callable[[Tree, Tree, int], Tensor]
+
+    def __repr__(self) -> str:
+        trees = {"adjoint": self.adjoint, "direct": self.direct}
+        return summary("Outer", {"value": self.value, "step": self.step.t}, trees)
 
 
 def evaluate(
@@ -204,11 +220,12 @@ def evaluate(
             f"outer_objective must return a scalar tensor of shape (), got {got}; sum or average it"
         )
     adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
-    return Outer(value.detach(), adjoint, direct, Step(dynamics, state, hyper, t, seed))
+    step = Step(dynamics, state, hyper, t, seed)
+    return Outer(value.detach(), adjoint, direct, step, objective)
 
 
 def gradient_tree(hyper: Tree, grads: Sequence[Any]) -> Tree:
-    """Gradients leaf by leaf as a tree like `hyper`, with zeros where nothing was formed."""
+    """Make a tree like `hyper` of gradients leaf by leaf, with tensors of zeros for None."""
     filled = [
         torch.zeros_like(leaf) if grad is None and isinstance(leaf, Tensor) else grad
         for leaf, grad in zip(leaves(hyper), grads, strict=True)

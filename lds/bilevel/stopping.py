@@ -1,7 +1,7 @@
-"""When an outer loop ends: rules that look at its history.
+"""Rules that end an outer loop.
 
-A rule is a function of the records so far that returns the reason to stop, or None. It follows
-from them alone, so a resumed run stops where an uninterrupted one does.
+A rule is a function of the records so far that returns the reason to stop, or None. It depends on
+the records alone, so a resumed run stops where an uninterrupted one does.
 """
 
 import math
@@ -13,21 +13,22 @@ from lds.bilevel.history import Record
 from lds.bilevel.tensors import leaves
 
 Rule = Callable[[Sequence[Record]], str | None]
+"""(records so far) to the reason to stop, or None."""
 
 
 def patience(n: int, min_delta: float = 0.0) -> Rule:
-    """Stop after `n` records without an outer value below the best so far by `min_delta`.
+    """Stop after `n` records in a row that do not improve the outer value.
 
     Arguments:
-        n: at least 1.
-        min_delta: what counts as better, 0 or more.
+        n: number of records, at least 1.
+        min_delta: least decrease below the lowest value so far that is an improvement, 0 or more.
     """
     if n < 1:
         raise ValueError(f"patience: n must be at least 1, got {n}")
     if not 0 <= min_delta < math.inf:
         raise ValueError(f"patience: min_delta must be 0 or more, got {min_delta}")
 
-    # What was seen already is not looked at again: long online runs ask at every step.
+    # Look at each record once: a long online run calls the rule at every step.
     seen, best, waited = 0, math.inf, 0
     last: Record | None = None
 
@@ -45,14 +46,14 @@ def patience(n: int, min_delta: float = 0.0) -> Rule:
 
 
 def tolerance(gradient: float) -> Rule:
-    """Stop once the norm of the hypergradient is at most `gradient`, 0 or more."""
+    """Stop when the norm of the hypergradient is at most `gradient`, 0 or more."""
     if not 0 <= gradient < math.inf:
         raise ValueError(f"tolerance: gradient must be 0 or more, got {gradient}")
     return lambda history: "tolerance" if history[-1].grad_norm <= gradient else None
 
 
 def at_zero() -> Rule:
-    """Stop once every hyperparameter is 0: a learning rate at its floor stops training (§8.2.1).
+    """Stop when every hyperparameter is 0: with a learning rate of 0 training stops (§8.2.1).
 
     For up to 1,000 hyperparameters, whose values the history keeps.
     """

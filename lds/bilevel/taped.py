@@ -1,4 +1,4 @@
-"""A step that keeps its tape: for windows so short that memory is no concern."""
+"""A step that keeps its tape, for short truncation windows."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,21 +11,21 @@ from lds.bilevel.step import Step
 from lds.bilevel.tensors import Traced, Tree, detach, leaves, vjp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TapedStep(Step):
-    """Φ_t applied once: `vjp` goes back over the tape that `run` left, and frees it.
+    """A step whose `vjp` uses the tape of its `run`, and frees it.
 
-    The numbers are those of `Step`, which applies Φ_t a second time instead. Memory: the tape of
-    every step from its `run` to its `vjp`; so for a truncation of a few steps, where it saves about
-    a third of the time.
+    The numbers are those of `Step`, which applies Φ_t a second time instead. Saves about a third of
+    the time. Memory: the tape of every step from its `run` to its `vjp`, so for a truncation of a
+    few steps.
     """
 
     _tape: list[tuple[Tree, Traced, Traced]] = field(
-        default_factory=list, init=False, repr=False, compare=False
+        default_factory=list, init=False, compare=False
     )
 
     def run(self) -> tuple[Tree, Tensor | None]:
-        """s_t and the inner loss at s_{t-1}, both without history."""
+        """Apply Φ_t; return s_t and the inner loss at s_{t-1}, both without history."""
         state, hyper = Traced(self.state), Traced(self.hyper)
         with (
             self.replay(),
@@ -40,7 +40,7 @@ class TapedStep(Step):
     def vjp(
         self, adjoint: list[Tensor | None], after: Tree | None = None
     ) -> tuple[list[Tensor | None], list[Any]]:
-        """(α_t A_t, α_t B_t); a second call, or one without `run`, applies Φ_t again."""
+        """Compute (α_t A_t, α_t B_t); without a tape, apply Φ_t again."""
         if not self._tape:
             return super().vjp(adjoint, after)
         new, state, hyper = self._tape.pop()

@@ -1,9 +1,10 @@
-"""Many inner problems at once: batches of tasks, folds of cross-validation.
+"""Many inner problems as one: batches of tasks, folds of cross-validation.
 
 Three instances of the idea: tasks of a few-shot learner, which share a representation (Algorithm
 5); the K folds of a data set, which share hyperparameters (Appendix B); several starts of one
-problem. The weights of all are stacked, each inner problem sees its own by vmap, and the inner
-objective is the sum over problems: its gradient by one problem's weights is that problem's own.
+problem. The weights of all problems are stacked, and vmap evaluates each with its own. The inner
+objective is the sum over problems, so its gradient by the weights of one problem is the gradient of
+that problem.
 """
 
 from collections.abc import Callable
@@ -22,10 +23,10 @@ Objective = Callable[..., Tensor]
 def over_tasks(
     inner_objective: Objective, outer_objective: Objective, tasks: Tree
 ) -> tuple[Objective, Objective]:
-    """The inner and outer objective of a batch of tasks, by vmap (Algorithm 5).
+    """Make the inner and outer objective of a batch of tasks by vmap (Algorithm 5).
 
-    Each takes weights stacked as `stacked` makes them. Random draws inside differ from task to
-    task. Time: one batched evaluation in the place of a loop over tasks.
+    Both take weights from `stacked`. Random draws differ from task to task. Time: one batched
+    evaluation instead of a loop over tasks.
 
     Arguments:
         inner_objective: L(params, hyper, task[, step]) -> scalar, of one task.
@@ -56,7 +57,7 @@ def over_tasks(
     def mapped(objective: Objective, params: Tree, hyper: Tree, step: int) -> Tensor:
         into = collecting()
         buffers = [] if into is None else split(params)[1]
-        if into is None or not buffers:  # an outer objective hands no buffers on
+        if into is None or not buffers:  # an outer objective changes no buffers
 
             def one(w: Tree, task: Tree) -> Tensor:
                 return objective(w, hyper, task, step)
@@ -84,12 +85,12 @@ def over_tasks(
 
 
 def stacked(params: Tree, n: int) -> Tree:
-    """`n` copies of every leaf, stacked in front; differentiable, so Φ_0 may use it."""
+    """Stack `n` copies of every leaf in a new first dimension; differentiable, for use in Φ_0."""
     return tree_map(lambda leaf: leaf.expand(n, *leaf.shape).clone(), params)
 
 
 def task_at(tasks: Tree, k: int) -> Tree:
-    """Task `k` alone, as a batch of one."""
+    """Return task `k` as a batch of one."""
     n = _length(tasks)
     if not 0 <= k < n:
         raise ValueError(f"k must be in [0, {n}), the number of tasks, got {k}")
@@ -114,21 +115,21 @@ def _length(tasks: Tree) -> int:
 def k_folds(
     n_rows: int, n_folds: int, *, seed: int = 0, dtype: torch.dtype | None = None
 ) -> dict[str, Tensor]:
-    """Rows dealt to K folds at random, whose sizes differ by one at most.
+    """Divide rows at random into K folds whose sizes differ by at most one.
 
-    With them the K-fold cross-validation error is a mean over tasks: write both losses as weighted
-    means of row losses and hand the folds to `over_tasks`; for one fold at random an outer
-    iteration, hand `task_at(folds, k)` to it inside the function that `solve` asks for.
+    The K-fold cross-validation error is then a mean over tasks: write both losses as weighted means
+    of row losses and pass the folds to `over_tasks`. For one random fold an outer iteration, pass
+    `task_at(folds, k)` to it in the function of the outer iteration that `solve` takes.
 
     Arguments:
         n_rows: rows of the data.
         n_folds: K, in [2, n_rows]; n_rows is leave-one-out.
-        seed: which rows go where.
-        dtype: of the weights; None is torch's default.
+        seed: seed of the division.
+        dtype: dtype of the weights; None is torch's default.
 
     Returns:
-        "train" and "validation", weights `(n_folds, n_rows)`: 1 where a row trains in a fold or
-        judges it, else 0.
+        "train" and "validation", weights `(n_folds, n_rows)`: 1 if the row is a training or
+        validation row of the fold, else 0.
 
     Raises:
         ValueError: `n_folds` is out of range.
@@ -143,5 +144,5 @@ def k_folds(
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Any:
-    """Σ w_i v_i / Σ w_i."""
+    """Compute Σ w_i v_i / Σ w_i."""
     return (weights * values).sum() / weights.sum()

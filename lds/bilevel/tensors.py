@@ -2,13 +2,13 @@
 
 Parameters, states and hyperparameters are nested dicts, lists and tuples of tensors
 (``torch.utils._pytree``). A leaf of the hyperparameters may also be an *owner*: an object that is
-not a tensor and accumulates its own gradient, because a dense tensor for it would be too large.
+not a tensor and accumulates its own gradient, because a dense tensor of it would be too large.
 Three instances of the idea:
 
-- a tensor ``lr``: the dynamics meets a leaf that requires grad; its gradient is a tensor like it;
-- edge probabilities on all pairs of nodes: the dynamics meets a recorder; every product with a
-  drawn graph leaves one thin pair of factors, and the gradient is their concatenation;
-- a table of embeddings of which a step touches few rows: the gradient is a list of (row, value).
+- a tensor ``lr``: the dynamics gets a leaf that requires grad; its gradient is a tensor like it;
+- edge probabilities on all pairs of nodes: the dynamics gets a recorder, to which every product
+  with a drawn graph adds a thin pair of factors; the gradient is their concatenation;
+- a table of embeddings of which a step uses few rows: the gradient is a list of (row, value).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,28 +23,28 @@ Tree = Any
 
 
 class Recorder(Protocol):
-    """What a dynamics meets in the place of an owner while a step is being differentiated."""
+    """What a dynamics gets instead of an owner while a step is differentiated."""
 
     def inputs(self) -> Sequence[Tensor]:
-        """Tensors created while the step ran, to differentiate its result against."""
+        """The tensors created during the step, by which its result is differentiated."""
 
     def gradient(self, grads: Sequence[Tensor | None]) -> Any:
-        """The owner's gradient from those of `inputs()`; supports ``+``."""
+        """Make the owner's gradient, which supports ``+``, from those of `inputs()`."""
 
 
 class Owner(Protocol):
-    """A hyperparameter leaf that is no tensor and says itself how its gradient is kept."""
+    """A hyperparameter leaf that is no tensor and defines the form of its gradient."""
 
     def record(self) -> Recorder:
-        """A fresh recorder, to stand in for this leaf during one application of Φ_t or E."""
+        """Make a recorder that replaces this leaf in one application of Φ_t or E."""
 
 
 Columns = list[Tensor | None]
-"""Tangents or cotangents leaf by leaf; None is a zero that was never formed."""
+"""Tangents or cotangents leaf by leaf; None stands for zero."""
 
 
 def leaves(tree: Tree) -> list[Any]:
-    """The leaves of `tree`, in the order of `rebuild`."""
+    """Return the leaves of `tree`, in the order of `rebuild`."""
     found: list[Any] = []
     _collect(tree, found)
     return found
@@ -65,7 +65,7 @@ def _collect(tree: Tree, found: list[Any]) -> None:
 
 
 def rebuild(tree: Tree, new_leaves: Sequence[Any]) -> Tree:
-    """A tree of the structure of `tree` with other leaves."""
+    """Make a tree of the structure of `tree` with other leaves."""
     rest = iter(new_leaves)
     try:
         rebuilt = _fill(tree, rest)
@@ -94,21 +94,23 @@ def _fill(tree: Tree, rest: Iterator[Any]) -> Tree:
 
 def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """Apply `function` leaf by leaf to trees of one structure."""
+    if not others:
+        return rebuild(tree, [function(leaf) for leaf in leaves(tree)])
     return pytree.tree_map(function, tree, *others)
 
 
 def detach(tree: Tree) -> Tree:
-    """The same values without history; owners stay as they are."""
+    """Detach every tensor; owners stay as they are."""
     return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def add(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
-    """Sum of two lists of gradients, where None stands for a zero that was never formed."""
+    """Add two lists of gradients; None stands for zero."""
     return [b if a is None else a if b is None else a + b for a, b in zip(left, right, strict=True)]
 
 
 def dot(left: Sequence[Any], right: Sequence[Any]) -> Tensor:
-    """Σ over leaves of the inner products; 0 where either is None."""
+    """Sum the inner products over leaves; None stands for zero."""
     terms = [
         torch.dot(a.reshape(-1), b.reshape(-1))
         for a, b in zip(left, right, strict=True)
@@ -118,25 +120,29 @@ def dot(left: Sequence[Any], right: Sequence[Any]) -> Tensor:
 
 
 def norm(tensors: Sequence[Any]) -> float:
-    """Euclidean norm of all leaves together; None and integers count as 0."""
+    """Compute the Euclidean norm of all leaves together; None and integers count as 0."""
     formed = [tensor for tensor in tensors if tensor is not None and tensor.is_floating_point()]
-    return float(torch.nn.utils.get_total_norm(formed)) if formed else 0.0
+    if not formed:
+        return 0.0
+    if len(formed) == 1:  # faster, and frequent in small problems
+        return float(torch.linalg.vector_norm(formed[0].detach()))
+    return float(torch.nn.utils.get_total_norm(formed))
 
 
 def axpy(a: Tensor | float, x: Sequence[Any], y: Sequence[Any]) -> list[Any]:
-    """A x + y, leaf by leaf, where None stands for a zero that was never formed."""
+    """Compute a x + y, leaf by leaf; None stands for zero."""
     return [
         q if p is None else a * p if q is None else a * p + q for p, q in zip(x, y, strict=True)
     ]
 
 
 def paths(tree: Tree) -> list[str]:
-    """Where each leaf lies, as one would write it: "['lr']", "[0]['weight']", "" for the root."""
+    """Return the path of each leaf as an index: "['lr']", "[0]['weight']", "" for the root."""
     return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
 
 
 def same_structure(left: Tree, right: Tree) -> bool:
-    """Whether two trees differ in their leaves only."""
+    """Whether two trees differ at most in their leaves."""
     kind = type(left)
     if kind is not type(right):
         return pytree.tree_structure(left) == pytree.tree_structure(right)
@@ -150,7 +156,7 @@ def same_structure(left: Tree, right: Tree) -> bool:
 
 
 def devices(*trees: Tree) -> list[torch.device]:
-    """The CUDA devices on which tensors of `trees` lie, each once."""
+    """Return the CUDA devices of the tensors of `trees`, each once."""
     if not torch.cuda.is_available():
         return []
     found = {leaf.device for leaf in leaves(trees) if isinstance(leaf, Tensor)}
@@ -158,13 +164,13 @@ def devices(*trees: Tree) -> list[torch.device]:
 
 
 class Traced:
-    """A tree whose leaves can be differentiated against: tensors require grad, owners record.
+    """A copy of a tree to differentiate by: tensors require grad, recorders replace owners.
 
     Arguments:
         tree: hyperparameters (λ) or a state.
 
     Attributes:
-        tree: the same structure with fresh leaves, to be handed to Φ_t or E.
+        tree: the argument for Φ_t or E: the same structure with new leaves.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -183,14 +189,14 @@ class Traced:
         return leaf.record()
 
     def inputs(self) -> list[Tensor]:
-        """All tensors to differentiate against; complete once the function has been applied."""
+        """Return all tensors to differentiate by; complete after the function has been applied."""
         found: list[Tensor] = []
         for leaf in self._leaves:
             found += [leaf] if isinstance(leaf, Tensor) else leaf.inputs()
         return found
 
     def gradients(self, grads: Sequence[Tensor | None]) -> list[Any]:
-        """One gradient a leaf (None: no dependence) from those of `inputs()`."""
+        """Make one gradient a leaf from those of `inputs()`; None for a leaf without influence."""
         result, rest = [], list(grads)
         for leaf in self._leaves:
             n = 1 if isinstance(leaf, Tensor) else len(leaf.inputs())
@@ -202,7 +208,7 @@ class Traced:
 def vjp(
     outputs: Sequence[Tensor], cotangents: Sequence[Tensor | None], traced: Sequence[Traced]
 ) -> list[list[Any]]:
-    """Contract the Jacobian of `outputs` from the left; one list of gradients a traced tree.
+    """Multiply the Jacobian of `outputs` from the left; return the gradients of each traced tree.
 
     Outputs without a cotangent or without history contribute nothing.
     """
@@ -235,17 +241,17 @@ def differentiate(
     retain_graph: bool | None = None,
     batched: bool = False,
 ) -> Columns:
-    """`torch.autograd.grad` where an output without history or cotangent contributes nothing.
+    """Call `torch.autograd.grad`; outputs without history or cotangent contribute nothing.
 
     Arguments:
         outputs: tensors; None contributes nothing.
         inputs: tensors that require grad.
-        cotangents: one an output, None contributes nothing; without any, outputs are scalars.
-        create_graph, retain_graph: as there.
-        batched: cotangents, and so the gradients, have columns in front.
+        cotangents: one an output, None contributes nothing; no list at all for scalar outputs.
+        create_graph, retain_graph: as for `torch.autograd.grad`.
+        batched: whether cotangents, and so the gradients, have columns in front.
 
     Returns:
-        One gradient an input; None where nothing depends on it.
+        One gradient an input; None if nothing depends on it.
     """
     given = [None] * len(outputs) if cotangents is None else cotangents
     pairs = [
@@ -271,18 +277,18 @@ def differentiate(
 def pushforward(
     outputs: Sequence[Tensor], inputs: Sequence[Any]
 ) -> Callable[[Columns, bool], Columns]:
-    """Products of a Jacobian from the right, by reverse differentiation alone.
+    """Prepare products of a Jacobian from the right, by reverse differentiation alone.
 
-    u ↦ uJ is linear; its own reverse derivative, taken at any u, is z ↦ Jz. So every function that
-    can be differentiated twice is served, custom autograd functions included, and all columns
-    share one graph.
+    u ↦ uJ is linear; its reverse derivative, at any u, is z ↦ Jz. This works for every function
+    that can be differentiated twice, custom autograd functions included, and all columns share one
+    graph.
 
     Arguments:
-        outputs: with history.
-        inputs: what z is aligned with; those that do not require grad have no column.
+        outputs: tensors with history.
+        inputs: leaves, one for each entry of z; those that do not require grad contribute nothing.
 
     Returns:
-        push(z, batched) -> Jz, one tensor an output, None where it is 0.
+        push(z, batched) -> Jz, one tensor an output; None stands for zero.
     """
     where = [k for k, leaf in enumerate(inputs) if isinstance(leaf, Tensor) and leaf.requires_grad]
     moved = [k for k, out in enumerate(outputs) if out.requires_grad]

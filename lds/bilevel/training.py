@@ -1,21 +1,30 @@
-"""Training as it is usually written, a module, a loss and a data loader, as a dynamics Φ."""
+"""A module, a loss and a data loader as a dynamics Φ; and a plain training with any dynamics."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lds._random import mix
+from lds._random import START, mix
 from lds.bilevel.batches import Batches, as_batches
-from lds.bilevel.checks import check_count, check_finite, check_leaves, check_mode, check_step
+from lds.bilevel.checks import (
+    check_count,
+    check_finite,
+    check_leaves,
+    check_mode,
+    check_step,
+    check_tol,
+)
 from lds.bilevel.descent import Momentum
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.modules import Apply, functional
 from lds.bilevel.step import Start, Step
+from lds.bilevel.summary import summary
 from lds.bilevel.tensors import Tree, detach, leaves
+from lds.bilevel.unroll import rests
 
 
 class Training:
@@ -23,12 +32,12 @@ class Training:
 
     Attributes:
         dynamics: Φ, for `solve`, `hypergradient`, `run` and `check`.
-        params: the weights of the module, and its buffers, to start from.
-        apply: the module as a function: apply(params, inputs), apply.eval(params, inputs).
+        params: first weights and buffers: those of the module.
+        apply: the module as a function: apply(params, inputs) or apply.eval(params, inputs).
 
     Arguments:
-        module: trained in training mode; frozen parameters are constants, buffers are state, and
-            the module itself is left alone.
+        module: runs in training mode; frozen parameters are constants, buffers are part of the
+            state, and the module itself does not change.
         loss: loss(outputs, targets[, hyper]) -> scalar tensor, a function or a module. A batch is
             (inputs, targets), or (inputs, one, two, ...) for loss(outputs, one, two, ...[, hyper]).
         loader: a `DataLoader`, a sequence of batches, or a function of the step.
@@ -76,6 +85,10 @@ class Training:
             )
         self.dynamics = made
 
+    def __repr__(self) -> str:
+        values = {"dynamics": type(self.dynamics).__name__, "autocast": self._autocast}
+        return summary("Training", values, {"params": self.params})
+
     def judged_by(
         self,
         loader: Any,
@@ -83,13 +96,13 @@ class Training:
         *,
         n_batches: int | None = None,
     ) -> Callable[[Tree, Tree, int], Tensor]:
-        """The outer objective E: the loss on a loader's batches, in evaluation mode.
+        """Make the outer objective E: the loss on the batches of a loader, in evaluation mode.
 
         Arguments:
-            loader: of validation data; like that of training.
-            loss: another one; None is the one trained with.
-            n_batches: how many batches are averaged, those that follow the step in turn; None takes
-                all of an epoch, each by its number of rows.
+            loader: validation data, in the same form as those of training.
+            loss: the loss; None is that of training.
+            n_batches: number of batches that E averages, the next ones at every step; None averages
+                a whole epoch, weighted by rows.
 
         Returns:
             E(params, hyper, step).
@@ -116,10 +129,10 @@ class Training:
         return outer_objective
 
     def groups(self, value: float, depth: int = 1) -> dict[str, Tensor]:
-        """One hyperparameter a layer: the first `depth` parts of parameter names, all at `value`.
+        """Make one hyperparameter a layer, by the first `depth` parts of the parameter names.
 
-        Such as {"conv": tensor(0.1), "head": tensor(0.1)} for "conv.weight", "conv.bias" and
-        "head.weight"; a setting of the optimiser that returns it is one by groups.
+        For "conv.weight", "conv.bias" and "head.weight" and a `value` of 0.1 that is {"conv":
+        tensor(0.1), "head": tensor(0.1)}; a setting of the optimiser may return it.
         """
         first = next(iter(leaves(self.params)))
         names = dict.fromkeys(".".join(name.split(".")[:depth]) for name in self.params)
@@ -151,30 +164,44 @@ class Training:
         return torch.autocast(device.type, self._autocast, cache_enabled=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
-    """What a plain training came to.
+    """The result of a plain training.
 
     Attributes:
-        params: w_T, with the module's buffers where there are any.
+        params: w_T, with the buffers of the module if there are any.
         state: s_T.
-        losses: the inner loss met by each step; empty for a dynamics without one.
+        losses: the inner loss before each step; empty for a dynamics without one.
     """
 
     params: Tree
     state: Tree
-    losses: list[float] = field(repr=False)
+    losses: list[float]
+
+    def __repr__(self) -> str:
+        values = {"first_loss": self.losses[0], "last_loss": self.losses[-1]} if self.losses else {}
+        return summary("Trained", values, {"params": self.params, "state": self.state})
 
 
-def run(dynamics: Dynamics, params: Tree, hyper: Tree, n_steps: int, *, seed: int = 0) -> Trained:
-    """Train with given hyperparameters, such as those that were learned; no hypergradient.
+def run(
+    dynamics: Dynamics,
+    params: Tree,
+    hyper: Tree,
+    n_steps: int,
+    *,
+    inner_tol: float = 0.0,
+    seed: int = 0,
+) -> Trained:
+    """Train with given hyperparameters, such as learned ones, without a hypergradient.
 
     Arguments:
         dynamics: Φ.
-        params: what Φ_0 starts from.
+        params: first weights, the argument of Φ_0.
         hyper: λ.
         n_steps: T >= 0.
-        seed: of the randomness inside Φ.
+        inner_tol: the run ends before `n_steps` after a step that moves the weights by at most
+            this, relative to their norm; 0 takes all steps.
+        seed: seed of the randomness inside Φ.
 
     Raises:
         NonFiniteError: a loss or state is not finite.
@@ -187,16 +214,20 @@ def run(dynamics: Dynamics, params: Tree, hyper: Tree, n_steps: int, *, seed: in
         tensor(0.7500)
     """
     check_count("n_steps", n_steps, 0)
+    check_tol(inner_tol)
     check_mode()
     params, hyper = detach(params), detach(hyper)
     check_leaves("params", params)
-    state = Start(dynamics, params, hyper, mix(seed, 0, -1)).run()
+    state = Start(dynamics, params, hyper, mix(seed, 0, START)).run()
     losses = []
     for t in range(n_steps):
         new, loss = Step(dynamics, state, hyper, t, mix(seed, 0, t)).run()
         check_step(loss, state, new, t)
         if loss is not None:
             losses.append(float(loss))
+        still = inner_tol > 0 and rests(dynamics, state, new, inner_tol)
         state = new
-    check_finite("state", state, f"after step {n_steps - 1}")
+        if still:
+            break
+    check_finite("state", state, "at the end")
     return Trained(detach(dynamics.params(state)), state, losses)

@@ -1,6 +1,6 @@
-"""The states of a run, kept so that they can be met again on the way back.
+"""Keep the states of a run for the sweep back.
 
-Two instances of the idea: every state, in one buffer; a few of them, from which the others are
+Two instances of the idea: every state, in one buffer; a few states, from which the others are
 computed again, segment by segment.
 """
 
@@ -17,17 +17,17 @@ from lds.bilevel.tensors import Tree, leaves, rebuild
 class Buffer:
     """States as rows of one preallocated tensor.
 
-    As separate tensors they would pin holes in the heap between the freed tensors of the steps:
-    several times the memory of the states themselves.
+    Separate tensors would fragment the heap between the freed tensors of the steps, at several
+    times the memory of the states themselves.
 
     Arguments:
         like: a state.
-        n_rows: how many states it holds at most.
+        n_rows: largest number of states.
     """
 
     def __init__(self, like: Tree, n_rows: int) -> None:
         parts: list[Tensor] = leaves(like)
-        # Buffers of a module stay as they come: they are few, and those that never change are one.
+        # Buffers of a module are not copied: they are small, and unchanged ones are shared.
         apart = leaves(like["buffers"]) if isinstance(like, dict) and "buffers" in like else []
         shared = {id(part) for part in apart}
         self._groups: list[tuple[list[int], Tensor]] = []
@@ -42,7 +42,7 @@ class Buffer:
                 self._groups.append((mine, parts[mine[0]].new_empty((n_rows, size))))
 
     def keep(self, row: int, state: Tree) -> Tree:
-        """A copy of `state` in a row, as views of it."""
+        """Copy `state` into a row; return it as views of that row."""
         parts: list[Tensor] = leaves(state)
         kept = list(parts)
         for mine, rows in self._groups:
@@ -59,12 +59,12 @@ def bytes_of(state: Tree) -> int:
 
 
 class Trajectory:
-    """The last `window` steps of a run, every state or one in `stride` kept.
+    """The last `window` steps of a run, with every `stride`-th state.
 
     Arguments:
-        window: how many last steps will be asked for.
-        n_steps: how many there will be; None where this is not known (then every state of the
-            window is kept as it comes).
+        window: number of last steps to keep; None keeps all.
+        n_steps: number of steps of the run; None if it is not known, which keeps every state of
+            the window, uncopied.
         stride: steps from one kept state to the next.
     """
 
@@ -73,11 +73,11 @@ class Trajectory:
         self._first = 0 if window is None or n_steps is None else max(0, n_steps - window)
         self._size = None if n_steps is None else n_steps - self._first
         self._window, self._stride = window, stride
-        self._steps: list[Step] = []  # those of the window; without a kept state: None in its place
+        self._steps: list[Step] = []  # those of the window; None for a state that is not kept
         self._buffer: Buffer | None = None
 
     def observe(self, step: Step) -> None:
-        """Take note of the next step."""
+        """Add the next step."""
         self.n_steps += 1
         if self._size is None:
             self._steps.append(step)
@@ -94,11 +94,11 @@ class Trajectory:
         self._steps.append(replace(step, state=kept))
 
     def __len__(self) -> int:
-        """How many steps of the window there are."""
+        """Number of steps kept."""
         return len(self._steps)
 
     def backwards(self) -> Iterator[Step]:
-        """The steps of the window, last first; states between kept ones are computed again."""
+        """Yield the steps of the window, last first; compute the states that are not kept."""
         if self._stride == 1:
             yield from reversed(self._steps)
             return

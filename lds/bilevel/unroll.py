@@ -1,4 +1,4 @@
-"""One hypergradient: run the dynamics, let the method watch, and ask it at the end."""
+"""One hypergradient: run the dynamics while a method observes it, then compute the gradient."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,14 +7,21 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
-from lds._random import mix
+from lds._random import START, mix
 from lds.bilevel.auto import choose
-from lds.bilevel.checks import check_count, check_finite, check_leaves, check_mode, check_step
+from lds.bilevel.checks import (
+    check_count,
+    check_finite,
+    check_leaves,
+    check_mode,
+    check_step,
+    check_tol,
+)
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree
-from lds.bilevel.tensors import Tree, detach
+from lds.bilevel.tensors import Tree, axpy, detach, leaves, norm
 from lds.bilevel.usage import refuse_unused
 
 Method = AbstractHypergradient | Literal["auto"] | None
@@ -22,7 +29,7 @@ Method = AbstractHypergradient | Literal["auto"] | None
 
 @dataclass(frozen=True)
 class Midway:
-    """Where a run goes on: the state after `step` steps."""
+    """The state after `step` steps, from which a run continues."""
 
     state: Tree
     step: int
@@ -37,6 +44,7 @@ def hypergradient(
     method: Method = None,
     seed: int = 0,
     *,
+    inner_tol: float = 0.0,
     previous: Hypergradient | None = None,
 ) -> Hypergradient:
     """∇_λ E(w_T(λ), λ) through `n_steps` of the dynamics (eqs. 5.8, 5.9).
@@ -44,14 +52,18 @@ def hypergradient(
     Arguments:
         dynamics: Φ, from which w_T(λ) comes.
         outer_objective: E(params, hyper[, step]) -> scalar tensor.
-        params: what Φ_0 starts from, a pytree of tensors.
-        hyper: λ, a pytree of tensors (or of owners of their own gradient).
-        n_steps: T >= 0, how many steps are taken.
+        params: first weights, the argument of Φ_0, a pytree of tensors.
+        hyper: λ, a pytree of tensors (or of owners, see `lds.bilevel.tensors`).
+        n_steps: T >= 0, number of steps.
         method: how the hypergradient is computed; None is `Reverse()`, "auto" chooses by size and
             memory and says why in the result's `info`.
-        seed: seeds the randomness inside Φ; the same seed draws the same, and nothing outside is
-            disturbed.
-        previous: an earlier result, from whose `solution` an implicit method starts its solve.
+        seed: seed of the randomness inside Φ; torch's random state is restored afterwards.
+        inner_tol: the run ends before `n_steps` after a step with ‖w_t - w_{t-1}‖ <= inner_tol
+            ‖w_{t-1}‖; 0 takes all steps. The result is that of a run of as many steps as were taken
+            (`step` of the result); how their number depends on λ is not differentiated.
+            `Reverse(truncation)` sweeps over the last steps taken; `Reverse(checkpoint=)` must know
+            the number of steps in advance and is refused.
+        previous: an earlier result; an implicit method starts its solve from its `solution`.
 
     Returns:
         The value E, its gradient like `hyper`, and the state s_T.
@@ -75,17 +87,27 @@ def hypergradient(
     """
     check_method(method)
     check_count("n_steps", n_steps, 0)
+    check_tol(inner_tol)
     return differentiate_run(
-        dynamics, with_step(outer_objective, 2), detach(params), detach(hyper), n_steps, method,
-        seed, 0, None if previous is None else previous.solution, check_usage=True,
-    )  # fmt: skip
+        dynamics,
+        with_step(outer_objective, 2),
+        detach(params),
+        detach(hyper),
+        n_steps,
+        method,
+        seed,
+        0,
+        None if previous is None else previous.solution,
+        check_usage=True,
+        inner_tol=inner_tol,
+    )
 
 
 def check_method(method: Any) -> None:
-    """Refuse what is no method.
+    """Check that `method` is None, "auto" or a method.
 
     Raises:
-        TypeError: it is neither None, "auto" nor a method.
+        TypeError: it is not.
     """
     if not (method is None or method == "auto" or isinstance(method, AbstractHypergradient)):
         hint = "; did you mean to call it?" if isinstance(method, type) else ""
@@ -109,22 +131,24 @@ def differentiate_run(
     check_usage: bool,
     midway: Midway | None = None,
     start_once: bool = False,
+    inner_tol: float = 0.0,
 ) -> Hypergradient:
-    """One run of outer iteration `iteration`, with its hypergradient; see `hypergradient`.
+    """Run outer iteration `iteration` and compute its hypergradient; see `hypergradient`.
 
     Arguments:
-        dynamics, objective, params, hyper, n_steps, method, seed: as there.
+        dynamics, objective, params, hyper, n_steps, method, seed, inner_tol: as for
+            `hypergradient`.
         iteration: outer iteration, from 0.
-        solution: what the method goes on from; None where it begins.
+        solution: the method's solution of the previous outer iteration; None in the first.
         check_usage: refuse a hyperparameter that nothing uses.
-        midway: the state to go on from in the place of Φ_0, steps being counted on from there.
-        start_once: whether later outer iterations go on midway.
+        midway: where to continue, with the step count; None starts with Φ_0.
+        start_once: whether later outer iterations continue midway.
     """
     check_mode()
     if midway is None:
         check_leaves("params", params)
         keep_freed_pages()
-    start = Start(dynamics, params, hyper, mix(seed, iteration, -1))
+    start = Start(dynamics, params, hyper, mix(seed, iteration, START))
     state = start.run() if midway is None else midway.state
     first = 0 if midway is None else midway.step
     why: Info = {}
@@ -132,29 +156,57 @@ def differentiate_run(
         method, reason = choose(state, hyper, n_steps)
         why = {"method": repr(method), "why": reason}
     method = Reverse() if method is None else method
-    memory: Memory = method.start(start if midway is None else None, n_steps)
+    memory: Memory = method.start(start if midway is None else None, None if inner_tol else n_steps)
     memory.solution = solution
 
     def step_at(state: Tree, t: int) -> Step:
         return Step(dynamics, state, hyper, t, mix(seed, iteration, t))
 
+    taken, checked = first, False
     for t in range(first, first + n_steps):
         step = step_at(state, t)
         new = method.observe(memory, step)
         new_state, loss = step.run() if new is None else new
         check_step(loss, state, new_state, t)
-        state = new_state
-    taken = first + n_steps
-    check_finite("state", state, f"after step {taken - 1}")
+        checked = loss is None  # then `check_step` checked the new state
+        still = inner_tol > 0 and rests(dynamics, state, new_state, inner_tol)
+        state, taken = new_state, t + 1
+        if still:
+            break
+    if not checked:
+        check_finite("state", state, f"after step {taken - 1}")
     end = mix(seed, iteration, taken)
     outer = evaluate(dynamics, objective, state, hyper, taken, end)
     check_finite("the outer value", outer.value, f"after {taken} steps")
     grads = method.gradient(memory, outer)
     if check_usage:
-        refuse_unused(
-            hyper, grads, outer, start, step_at, n_steps, method, start_once=start_once
-        )  # fmt: skip
+        refuse_unused(hyper, grads, outer, start, step_at, n_steps, method, start_once=start_once)
     tree = gradient_tree(hyper, grads)
     check_finite("the gradient by hyper", tree, f"after {taken} steps")
     info = memory.info | why
     return Hypergradient(outer.value, tree, state, info, memory.solution, taken)
+
+
+def last_state(
+    dynamics: Dynamics,
+    params: Tree,
+    hyper: Tree,
+    n_steps: int,
+    seed: int,
+    iteration: int,
+    inner_tol: float,
+) -> tuple[Tree, int]:
+    """The state after the inner run of an outer iteration, and the number of steps taken."""
+    state = Start(dynamics, params, hyper, mix(seed, iteration, START)).run()
+    for t in range(n_steps):
+        new, _ = Step(dynamics, state, hyper, t, mix(seed, iteration, t)).run()
+        if inner_tol > 0 and rests(dynamics, state, new, inner_tol):
+            return new, t + 1
+        state = new
+    return state, n_steps
+
+
+def rests(dynamics: Dynamics, old: Tree, new: Tree, tol: float) -> bool:
+    """Whether a step moved the weights by at most `tol`, relative to their norm before it."""
+    before, after = leaves(dynamics.params(old)), leaves(dynamics.params(new))
+    return norm(axpy(-1.0, before, after)) <= tol * norm(before)

@@ -1,4 +1,4 @@
-"""Which hyperparameters anything depends on: a gradient of 0 may be an answer, or a mistake."""
+"""Find hyperparameters that nothing depends on, whose gradient of 0 is a mistake of the user."""
 
 from collections.abc import Callable
 
@@ -11,28 +11,35 @@ from lds.bilevel.tensors import Tree, leaves, paths, vjp
 
 
 def refuse_unused(
-    hyper: Tree, grads: list[object], outer: Outer, start: Start, step_at: Callable[..., Step],
-    n_steps: int, method: AbstractHypergradient, *, start_once: bool = False,
-) -> None:  # fmt: skip
+    hyper: Tree,
+    grads: list[object],
+    outer: Outer,
+    start: Start,
+    step_at: Callable[..., Step],
+    n_steps: int,
+    method: AbstractHypergradient,
+    *,
+    start_once: bool = False,
+) -> None:
     """Refuse a hyperparameter whose gradient is 0 because nothing that `method` sees uses it.
 
-    One used before a truncation window alone, or at later steps of a schedule, has a legitimate
-    gradient of 0. So only leaves whose gradient is 0 are looked into, and the run is repeated no
-    further than to where each of them is used.
+    A hyperparameter that is used before the truncation window only, or at later steps of a
+    schedule, rightly has a gradient of 0. So the run is repeated for the leaves whose gradient is
+    0, up to the step that uses the last of them.
 
     Arguments:
         hyper: λ.
-        grads: its gradients, leaf by leaf; None is a zero that was never formed.
+        grads: its gradients, leaf by leaf; None stands for zero.
         outer, start: E and Φ_0, as applied.
-        step_at: step_at(state, t), the step to be met again.
-        n_steps: how many there were.
-        method: what computed the gradients.
-        start_once: whether later outer iterations go on without Φ_0.
+        step_at: step_at(state, t), step t of the run.
+        n_steps: number of steps.
+        method: the method that computed the gradients.
+        start_once: whether later outer iterations start without Φ_0.
 
     Raises:
-        ValueError: one is, by its path: nothing uses it; only Φ_0 does, which an implicit method
-            and a loop that goes on from the last state do not see; or only the steps do, and an
-            unrolled method had none.
+        ValueError: nothing uses a hyperparameter; or only Φ_0 does, which an implicit method and a
+            loop with warm_start="state" do not see; or only the steps do, and an unrolled method
+            had none. The message names the path.
     """
     floats = [
         k
@@ -53,11 +60,11 @@ def refuse_unused(
     if keeps_start:
         suspects -= by_start
     state = start.run()
-    for t in range(max(1, n_steps)):  # without a step, those to come count
+    for t in range(max(1, n_steps)):  # with n_steps=0 look at the first step
         if not suspects:
             return
         step = step_at(state, t)
-        _, traced, new = step.traced()
+        traced, new = method.trace(step)
         found = _reached(leaves(new), [traced]) & suspects
         if found and no_steps:
             raise ValueError(
@@ -85,7 +92,8 @@ def refuse_unused(
         raise ValueError(
             f"hyper{paths(hyper)[k]} has no influence: neither the outer objective nor any of the "
             f"{n_steps} steps depends on it in a way that can be differentiated; use it, leave it "
-            "out, or look for what cuts it off (.detach(), .item(), float(), torch.no_grad())"
+            "out, or look for what cuts it off (.detach(), .item(), float(), torch.no_grad(), and "
+            "FirstOrder() inside the inner objective)"
         )
 
 
@@ -94,7 +102,7 @@ def _is_zero(grad: object) -> bool:
 
 
 def _reached(outputs: list[Tensor], traced: list[object]) -> set[int]:
-    """Which leaves some output depends on."""
+    """Return the numbers of the leaves that an output depends on."""
     ones = [torch.ones_like(leaf) for leaf in outputs]
     found = vjp(outputs, ones, traced)[0]  # type: ignore[arg-type]
     return {k for k, grad in enumerate(found) if grad is not None}

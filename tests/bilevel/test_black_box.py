@@ -34,9 +34,13 @@ def test_with_the_exact_gradient_it_is_solve():
     options = {"n_outer": 7, "optimizer": SGD, "projection": projection}
     ours = bilevel.solve_black_box(exact, start(), **options)
     theirs = bilevel.solve(
-        bilevel.GradientDescent(inner, lr=0.2), outer, torch.zeros(2).double(), start(), 6,
+        bilevel.GradientDescent(inner, lr=0.2),
+        outer,
+        torch.zeros(2).double(),
+        start(),
+        6,
         **options,
-    )  # fmt: skip
+    )
     for key in ("a", "b"):
         assert torch.equal(ours.hyper[key], theirs.hyper[key])
         assert torch.equal(ours.last.hyper[key], theirs.last.hyper[key])
@@ -81,10 +85,13 @@ def test_a_training_without_derivatives_is_tuned(estimator):
         return torch.cat(seen).mean(), grad
 
     solution = bilevel.solve_black_box(
-        estimate, torch.full((4,), 0.5).double(), n_outer=60,
+        estimate,
+        torch.full((4,), 0.5).double(),
+        n_outer=60,
         optimizer=functools.partial(torch.optim.SGD, lr=0.02),
-        projection=bilevel.projections.box(0.1, 0.9), keep="last",
-    )  # fmt: skip
+        projection=bilevel.projections.box(0.1, 0.9),
+        keep="last",
+    )
     assert (solution.last.hyper > 0.5).tolist() == [True, False, True, False]
 
 

@@ -22,9 +22,13 @@ def batch_norm() -> nn.Module:
 
 def images() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, momentum=None), nn.Tanh(),
-        nn.InstanceNorm2d(3, affine=True, track_running_stats=True), nn.Flatten(), nn.Linear(27, 1),
-    )  # fmt: skip
+        nn.Conv2d(2, 3, 3),
+        nn.BatchNorm2d(3, momentum=None),
+        nn.Tanh(),
+        nn.InstanceNorm2d(3, affine=True, track_running_stats=True),
+        nn.Flatten(),
+        nn.Linear(27, 1),
+    )
 
 
 def spectral(norm) -> nn.Module:
@@ -74,9 +78,12 @@ def test_the_hypergradient_is_that_of_finite_differences(name, judge):
     case = Case(name, judge=judge)
     expected = {leaf: finite_difference(case, leaf) for leaf in HYPER}
     for method in [
-        bilevel.Reverse(), bilevel.Reverse(checkpoint="sqrt"), bilevel.Reverse(4, checkpoint=1),
-        bilevel.Forward(), bilevel.Forward(chunk=1),
-    ]:  # fmt: skip
+        bilevel.Reverse(),
+        bilevel.Reverse(checkpoint="sqrt"),
+        bilevel.Reverse(4, checkpoint=1),
+        bilevel.Forward(),
+        bilevel.Forward(chunk=1),
+    ]:
         grad = case.run(method=method).grad
         for leaf, value in expected.items():
             # Rounding of E (1e-16) over a step of 2e-6, and what the formula leaves out.
@@ -190,9 +197,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
 
     def solve(n_outer, **options):
         return bilevel.solve(
-            case.dynamics, case.outer, case.params, HYPER, 3, n_outer=n_outer,
-            warm_start=warm_start, **options,
-        )  # fmt: skip
+            case.dynamics,
+            case.outer,
+            case.params,
+            HYPER,
+            3,
+            n_outer=n_outer,
+            warm_start=warm_start,
+            **options,
+        )
 
     whole = solve(4)
     solve(2, checkpoint=tmp_path)
@@ -212,8 +225,11 @@ def test_frozen_parameters_are_constants_that_are_used():
     torch.testing.assert_close(apply(params, X), net(X).detach(), rtol=0, atol=0)
     result = bilevel.hypergradient(
         bilevel.GradientDescent(lambda w, lr: ((apply(w, X) - Y) ** 2).mean(), lr=lambda lr: lr),
-        lambda w, lr: (apply(w, X_VAL) ** 2).mean(), params, scalar(0.01), 3,
-    )  # fmt: skip
+        lambda w, lr: (apply(w, X_VAL) ** 2).mean(),
+        params,
+        scalar(0.01),
+        3,
+    )
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.01)
     for _ in range(3):
         optimizer.zero_grad()
@@ -299,9 +315,10 @@ def test_buffers_are_no_hyperparameters():
     with pytest.raises(ValueError, match=r"hyper holds the buffers of a module.*params.replaced"):
         bilevel.hypergradient(case.dynamics, case.outer, case.params, {"w": case.params}, 1)
     learned = bilevel.GradientDescent(
-        lambda w, start: ((case.apply(w, X) - Y) ** 2).mean(), 0.01,
+        lambda w, start: ((case.apply(w, X) - Y) ** 2).mean(),
+        0.01,
         start=lambda params, start: params.replaced(start),
-    )  # fmt: skip
+    )
     result = bilevel.hypergradient(learned, case.outer, case.params, dict(case.params), 2)
     assert list(result.grad) == list(case.params)
 

@@ -28,8 +28,10 @@ def check(net: nn.Module, penalty=None, batch=lambda: slice(None), hyper=HYPER) 
 
     return bilevel.check(
         bilevel.Momentum(inner, lr=lambda h: h["lr"]),
-        lambda w, h: (apply.eval(w, X.flip(1)) ** 2).mean(), params, hyper,
-    )  # fmt: skip
+        lambda w, h: (apply.eval(w, X.flip(1)) ** 2).mean(),
+        params,
+        hyper,
+    )
 
 
 def plain(decay):
@@ -112,6 +114,8 @@ def test_data_of_single_precision_do_not_blur_it():
     x, y = X.float(), Y.float()
     report = bilevel.check(
         bilevel.Adam(lambda w, lr: ((apply(w, x) - y) ** 2).mean(), lr=lambda lr: lr, eps=1e-3),
-        lambda w, lr: (apply.eval(w, x + 1) ** 2).mean(), params, torch.tensor(0.01),
-    )  # fmt: skip
+        lambda w, lr: (apply.eval(w, x + 1) ** 2).mean(),
+        params,
+        torch.tensor(0.01),
+    )
     assert report.ok, report

@@ -54,9 +54,13 @@ class Known:
             return 0.5 * (w - c).square().sum() + lam * (d @ w)
 
         result = bilevel.hypergradient(
-            bilevel.GradientDescent(inner, self.eta), outer, torch.zeros_like(b),
-            scalar(self.lam), n_steps, method=method,
-        )  # fmt: skip
+            bilevel.GradientDescent(inner, self.eta),
+            outer,
+            torch.zeros_like(b),
+            scalar(self.lam),
+            n_steps,
+            method=method,
+        )
         return abs(float(result.grad) - self.grad())
 
 

@@ -145,13 +145,16 @@ DYNAMICS = {
     "nesterov": bilevel.Momentum(lambda w, lam: (lam * w).sin().sum(), 0.3, 0.7, nesterov=True),
     "adam": bilevel.Adam(lambda w, lam: (lam * w).sin().sum(), 0.3, (0.5, 0.7), 0.1),
     "adamw": bilevel.AdamW(
-        lambda w, lam: (lam * w).sin().sum(), lambda lam: 0.2 * lam, (0.5, 0.7), 0.1,
+        lambda w, lam: (lam * w).sin().sum(),
+        lambda lam: 0.2 * lam,
+        (0.5, 0.7),
+        0.1,
         lambda lam: lam**2,
     ),
     "rmsprop": bilevel.RMSprop(
         lambda w, lam: (lam * w).sin().sum(), 0.3, lambda lam: 0.5 * lam, 0.1, 0.4
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DYNAMICS)
@@ -347,8 +350,11 @@ def test_model_agnostic_meta_learning_by_one_step():
     lam = torch.tensor([0.4, -0.6], dtype=torch.float64)
     result = bilevel.hypergradient(
         bilevel.GradientDescent(inner, eta, start=lambda params, lam: lam),
-        outer, torch.zeros(2, dtype=torch.float64), lam, 1,
-    )  # fmt: skip
+        outer,
+        torch.zeros(2, dtype=torch.float64),
+        lam,
+        1,
+    )
     H = torch.autograd.functional.hessian(inner, lam)
     g = torch.autograd.functional.jacobian(inner, lam)
     expected = (torch.eye(2, dtype=torch.float64) - eta * H) @ (2 * (lam - eta * g - 1))

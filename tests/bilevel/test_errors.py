@@ -118,14 +118,20 @@ def test_no_steps_and_a_hyperparameter_of_the_steps(method, direct):
         bilevel.hypergradient(
             bilevel.GradientDescent(quadratic),
             lambda w, hyper: (w - 3) ** 2 + direct * hyper["goal"],
-            solved, {"goal": solved}, 0, method=EXACT[method],
-        )  # fmt: skip
+            solved,
+            {"goal": solved},
+            0,
+            method=EXACT[method],
+        )
     for implicit in IMPLICIT.values():  # dw*/dλ = 1
         found = bilevel.hypergradient(
             bilevel.GradientDescent(quadratic, 1.0),
             lambda w, hyper: (w - 3) ** 2 + direct * hyper["goal"],
-            solved, {"goal": solved}, 0, method=implicit,
-        )  # fmt: skip
+            solved,
+            {"goal": solved},
+            0,
+            method=implicit,
+        )
         assert float(found.grad["goal"]) == pytest.approx(-4.0 + direct)
 
 
@@ -235,9 +241,13 @@ def test_a_state_that_is_not_finite_names_step_and_leaf(method):
         bilevel.NonFiniteError, match=r"state\['params'\]\['b'\]\[1\] holds -inf before step 1"
     ):
         bilevel.hypergradient(
-            bilevel.GradientDescent(inner), lambda w, h: w["a"], w, {"goal": scalar(1.0)}, 3,
+            bilevel.GradientDescent(inner),
+            lambda w, h: w["a"],
+            w,
+            {"goal": scalar(1.0)},
+            3,
             method=EXACT[method],
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("method", EXACT)
@@ -433,9 +443,14 @@ def test_a_previous_solution_of_another_problem():
     )
     with pytest.raises(ValueError, match="previous must be a result for weights of the same shape"):
         bilevel.hypergradient(
-            bilevel.GradientDescent(quadratic), first, scalar(0.0), {"goal": scalar(1.0)}, 2,
-            method=method, previous=other,
-        )  # fmt: skip
+            bilevel.GradientDescent(quadratic),
+            first,
+            scalar(0.0),
+            {"goal": scalar(1.0)},
+            2,
+            method=method,
+            previous=other,
+        )
 
 
 @pytest.mark.parametrize("method", EXACT)
@@ -448,9 +463,13 @@ def test_leaves_of_two_precisions(method):
     w = {"a": scalar(0.0), "b": torch.tensor(0.0)}
     hyper = {"x": scalar(1.0), "y": torch.tensor(2.0)}
     result = bilevel.hypergradient(
-        bilevel.Momentum(inner, 0.5, 0.2), lambda w, h: w["a"] + w["b"], w, hyper, 3,
+        bilevel.Momentum(inner, 0.5, 0.2),
+        lambda w, h: w["a"] + w["b"],
+        w,
+        hyper,
+        3,
         method=EXACT[method],
-    )  # fmt: skip
+    )
     dtypes = {name: leaf.dtype for name, leaf in result.grad.items()}
     assert dtypes == {"x": torch.float64, "y": torch.float32}
     # (w-λ, v) moves by a constant 2x2 matrix, whatever the leaf

@@ -37,9 +37,12 @@ def test_discount_0_goes_by_the_product_of_two_gradients():
     solution = bilevel.solve_online(
         bilevel.GradientDescent(lambda w, lam: HalfSquare.apply(w), lr=lambda lam: lam),
         lambda w, lam: (w - 1) ** 2,
-        torch.tensor(w, dtype=torch.float64), torch.tensor(lr, dtype=torch.float64), 20,
-        discount=0, optimizer=functools.partial(torch.optim.SGD, lr=beta),
-    )  # fmt: skip
+        torch.tensor(w, dtype=torch.float64),
+        torch.tensor(lr, dtype=torch.float64),
+        20,
+        discount=0,
+        optimizer=functools.partial(torch.optim.SGD, lr=beta),
+    )
     for _ in range(20):
         gradient = w
         w -= lr * gradient

@@ -85,10 +85,16 @@ def test_an_average_stays_where_the_projection_puts_it():
     """On a circle, which is not convex."""
     inner = bilevel.GradientDescent(lambda w, lam: 0.5 * ((w - lam) ** 2).sum(), lr=0.5)
     solution = bilevel.solve(
-        inner, lambda w, lam: ((w - torch.tensor([0.0, 3.0])) ** 2).sum(),
-        torch.zeros(2), torch.tensor([1.0, 0.0]), 3, n_outer=6, optimizer=DESCENT,
-        projection=lambda lam: lam / lam.norm(), keep="averaged",
-    )  # fmt: skip
+        inner,
+        lambda w, lam: ((w - torch.tensor([0.0, 3.0])) ** 2).sum(),
+        torch.zeros(2),
+        torch.tensor([1.0, 0.0]),
+        3,
+        n_outer=6,
+        optimizer=DESCENT,
+        projection=lambda lam: lam / lam.norm(),
+        keep="averaged",
+    )
     assert float(solution.hyper.norm()) == pytest.approx(1)
 
 
@@ -189,9 +195,12 @@ def test_online_and_black_box_keep_too():
     assert float(mean.hyper) == pytest.approx(averaged([float(r.hyper) for r in records]))
     assert mean.value == pytest.approx(float(mean.hyper))
     box = functools.partial(
-        bilevel.solve_black_box, lambda lam, k: ((lam - 2) ** 2, 2 * (lam - 2)), scalar(0.0),
-        n_outer=5, optimizer=functools.partial(torch.optim.SGD, lr=0.9),
-    )  # fmt: skip
+        bilevel.solve_black_box,
+        lambda lam, k: ((lam - 2) ** 2, 2 * (lam - 2)),
+        scalar(0.0),
+        n_outer=5,
+        optimizer=functools.partial(torch.optim.SGD, lr=0.9),
+    )
     records = box().history
     assert float(box(keep="last").hyper) == float(records[-1].hyper)
     mean = box(keep="averaged")
@@ -207,8 +216,10 @@ def test_a_resumed_run_keeps_what_the_whole_one_keeps(keep, tmp_path):
     solve(n_outer=3, checkpoint=tmp_path, **options)
     resumed = solve(n_outer=7, checkpoint=tmp_path, resume=True, **options)
     assert (resumed.hyper, resumed.params, resumed.value) == (
-        whole.hyper, whole.params, whole.value,
-    )  # fmt: skip
+        whole.hyper,
+        whole.params,
+        whole.value,
+    )
     other = "last" if keep == "best" else "best"
     with pytest.raises(ValueError, match=r"is of another run .*keep: "):
         solve(n_outer=7, checkpoint=tmp_path, resume=True, **(options | {"keep": other}))

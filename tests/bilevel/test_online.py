@@ -145,9 +145,14 @@ def test_a_start_that_is_learned_has_its_tangent():
     found = gradients(
         lambda optimizer: bilevel.solve_online(
             bilevel.GradientDescent(lambda w, lam: 0.4 * w**2, 0.5, start=lambda params, lam: lam),
-            lambda w, lam: w, scalar(0.0), scalar(3.0), 4, discount=1.0, optimizer=optimizer,
+            lambda w, lam: w,
+            scalar(0.0),
+            scalar(3.0),
+            4,
+            discount=1.0,
+            optimizer=optimizer,
         )
-    )  # fmt: skip
+    )
     assert [float(g) for g in found] == pytest.approx([0.6, 0.36, 0.216, 0.1296], rel=1e-12)
 
 
@@ -203,9 +208,7 @@ def tuned(L, at: tuple[float, float], lr: float, beta: float, discount: float):
 
 def beale(w: Tensor) -> Tensor:
     x, y = w[0], w[1]
-    return (
-        (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
-    )  # fmt: skip
+    return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
 def bukin(w: Tensor, eps: float = 1e-3) -> Tensor:

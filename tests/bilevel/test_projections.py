@@ -56,10 +56,14 @@ def test_no_feasible_point_is_nearer(name):
 def by_quadratic_program(x: Tensor, constraints, bounds=None) -> Tensor:
     target = x.numpy().ravel()
     solved = minimize(
-        lambda q: 0.5 * ((q - target) ** 2).sum(), np.zeros_like(target), jac=lambda q: q - target,
-        constraints=constraints, bounds=bounds, method="SLSQP",
+        lambda q: 0.5 * ((q - target) ** 2).sum(),
+        np.zeros_like(target),
+        jac=lambda q: q - target,
+        constraints=constraints,
+        bounds=bounds,
+        method="SLSQP",
         options={"ftol": 1e-14, "maxiter": 500},
-    )  # fmt: skip
+    )
     return torch.tensor(solved.x.reshape(x.shape))
 
 
@@ -79,11 +83,14 @@ def test_symmetric_matrices_and_the_l1_ball_by_a_quadratic_program(seed):
     target = y.numpy()
     split = np.hstack([np.eye(5), -np.eye(5)])
     solved = minimize(
-        lambda q: 0.5 * ((split @ q - target) ** 2).sum(), np.full(10, 0.05),
+        lambda q: 0.5 * ((split @ q - target) ** 2).sum(),
+        np.full(10, 0.05),
         jac=lambda q: split.T @ (split @ q - target),
-        constraints={"type": "ineq", "fun": lambda q: 1.2 - q.sum()}, bounds=[(0, None)] * 10,
-        method="SLSQP", options={"ftol": 1e-15, "maxiter": 1000},
-    )  # fmt: skip
+        constraints={"type": "ineq", "fun": lambda q: 1.2 - q.sum()},
+        bounds=[(0, None)] * 10,
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 1000},
+    )
     expected = torch.tensor(split @ solved.x)
     # A loss within ftol of the least is within (2 ftol)^½ = 5e-8 of where it is least.
     torch.testing.assert_close(projections.l1_ball(1.2)(y), expected, rtol=0, atol=1e-6)

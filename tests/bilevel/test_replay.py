@@ -53,9 +53,13 @@ FAULTS = {
 
 def run(inner, method=None, dynamics=bilevel.GradientDescent, n_steps=6, **options):
     return bilevel.hypergradient(
-        dynamics(inner, 0.1, **options), lambda w, hyper: (w**2).sum(),
-        torch.ones(3, dtype=torch.float64), scalar(0.3), n_steps, method=method,
-    )  # fmt: skip
+        dynamics(inner, 0.1, **options),
+        lambda w, hyper: (w**2).sum(),
+        torch.ones(3, dtype=torch.float64),
+        scalar(0.3),
+        n_steps,
+        method=method,
+    )
 
 
 @pytest.mark.parametrize("method", REPEATING)
@@ -147,6 +151,10 @@ def test_rounding_that_differs_is_no_fault():
         return ((X32[order] @ w - 1) ** 2).mean() + hyper * (w**2).sum()
 
     bilevel.hypergradient(
-        bilevel.GradientDescent(inner, 0.01), lambda w, h: (w**2).sum(), torch.ones(3),
-        torch.tensor(0.1), 50, method=bilevel.Reverse(check=True),
-    )  # fmt: skip
+        bilevel.GradientDescent(inner, 0.01),
+        lambda w, h: (w**2).sum(),
+        torch.ones(3),
+        torch.tensor(0.1),
+        50,
+        method=bilevel.Reverse(check=True),
+    )

@@ -41,9 +41,17 @@ def batch(folder=None, n_outer=6, **more):
 def online(folder=None, n_outer=6, **more):
     options = {"optimizer": functools.partial(torch.optim.Adam, lr=0.1), "seed": 3} | more
     return bilevel.solve_online(
-        INNER, outer, scalar(0.0), start(), 2 * n_outer, interval=2, discount=0.9,
-        checkpoint=folder, save_every=1, **options,
-    )  # fmt: skip
+        INNER,
+        outer,
+        scalar(0.0),
+        start(),
+        2 * n_outer,
+        interval=2,
+        discount=0.9,
+        checkpoint=folder,
+        save_every=1,
+        **options,
+    )
 
 
 LOOPS = {"solve": batch, "solve_online": online}
@@ -176,9 +184,15 @@ def test_of_another_loop_or_other_hyperparameters_too(tmp_path):
     with pytest.raises(ValueError, match=r"hyper\['b'\]: '\(2,\) torch.float64' there, None here"):
         bilevel.solve(
             bilevel.GradientDescent(lambda w, lam: 0.5 * (w - lam["a"]) ** 2),
-            lambda w, lam: w**2, scalar(0.0), {"a": scalar(1.0)}, 3, checkpoint=tmp_path,
-            resume=True, seed=3, optimizer=functools.partial(torch.optim.Adam, lr=0.1),
-        )  # fmt: skip
+            lambda w, lam: w**2,
+            scalar(0.0),
+            {"a": scalar(1.0)},
+            3,
+            checkpoint=tmp_path,
+            resume=True,
+            seed=3,
+            optimizer=functools.partial(torch.optim.Adam, lr=0.1),
+        )
 
 
 def black_box(folder=None, n_outer=6, **more):

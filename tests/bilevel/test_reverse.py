@@ -177,8 +177,11 @@ def test_exact_methods_equal_autograd_of_the_unrolled_loop(name, method):
         torch.testing.assert_close(got, expected, **EXACT)
     settings = result.grad["settings"]
     used = {
-        "descent": [0], "heavy-ball": [0, 1], "nesterov": [0, 1], "rmsprop": [0, 2],
-    }.get(name, [0, 1, 2])  # fmt: skip
+        "descent": [0],
+        "heavy-ball": [0, 1],
+        "nesterov": [0, 1],
+        "rmsprop": [0, 2],
+    }.get(name, [0, 1, 2])
     assert [k for k, s in enumerate(settings) if float(s) != 0] == used
     assert bool((result.grad["schedule"] != 0).all()), "a step of the schedule got no gradient"
 

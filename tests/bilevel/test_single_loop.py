@@ -17,10 +17,17 @@ def whole(w, decay):
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 def test_every_step_is_the_one_written_out(momentum):
     solution = bilevel.solve(
-        bilevel.Momentum(whole, 0.2, momentum), outer, torch.zeros(4).double(), DECAY, 1,
-        method=bilevel.SOBA(0.3), n_outer=12, warm_start="state", keep="last",
+        bilevel.Momentum(whole, 0.2, momentum),
+        outer,
+        torch.zeros(4).double(),
+        DECAY,
+        1,
+        method=bilevel.SOBA(0.3),
+        n_outer=12,
+        warm_start="state",
+        keep="last",
         optimizer=functools.partial(torch.optim.SGD, lr=0.5),
-    )  # fmt: skip
+    )
     w = q = v = torch.zeros(4).double()
     decay = DECAY.clone()
     for record in solution.history:
@@ -41,9 +48,14 @@ def test_it_settles_at_the_hypergradient_of_the_solution():
     result = None
     for _ in range(150):
         result = bilevel.hypergradient(
-            bilevel.GradientDescent(whole, 0.4), outer, SOLUTION, DECAY, 1,
-            method=bilevel.SOBA(0.4), previous=result,
-        )  # fmt: skip
+            bilevel.GradientDescent(whole, 0.4),
+            outer,
+            SOLUTION,
+            DECAY,
+            1,
+            method=bilevel.SOBA(0.4),
+            previous=result,
+        )
     torch.testing.assert_close(result.grad, EXACT, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(result.solution[0], torch.linalg.solve(H, B), rtol=1e-9, atol=1e-12)
 
@@ -59,10 +71,17 @@ def test_on_batches_it_comes_near_the_optimum_of_the_full_batch():
         return float(outer(w, decay))
 
     solution = bilevel.solve(
-        bilevel.GradientDescent(drawn, 0.1), outer, torch.zeros(4).double(), scalar(0.0), 1,
-        method=bilevel.SOBA(0.1), n_outer=600, warm_start="state", keep="averaged",
+        bilevel.GradientDescent(drawn, 0.1),
+        outer,
+        torch.zeros(4).double(),
+        scalar(0.0),
+        1,
+        method=bilevel.SOBA(0.1),
+        n_outer=600,
+        warm_start="state",
+        keep="averaged",
         optimizer=functools.partial(torch.optim.Adam, lr=0.02),
-    )  # fmt: skip
+    )
     grid = [value(x) for x in torch.linspace(-8, 0, 200).double()]
     assert value(solution.hyper) - min(grid) < 0.05 * (value(scalar(0.0)) - min(grid))
 
@@ -70,9 +89,16 @@ def test_on_batches_it_comes_near_the_optimum_of_the_full_batch():
 def test_a_resumed_run_goes_on_with_q(tmp_path):
     def run(n_outer, **options):
         return bilevel.solve(
-            bilevel.Adam(whole, 0.05), outer, torch.zeros(4).double(), DECAY, 1, n_outer=n_outer,
-            method=bilevel.SOBA(0.3), warm_start="state", **options,
-        )  # fmt: skip
+            bilevel.Adam(whole, 0.05),
+            outer,
+            torch.zeros(4).double(),
+            DECAY,
+            1,
+            n_outer=n_outer,
+            method=bilevel.SOBA(0.3),
+            warm_start="state",
+            **options,
+        )
 
     run(3, checkpoint=tmp_path)
     assert torch.equal(run(8, checkpoint=tmp_path, resume=True).last.hyper, run(8).last.hyper)
@@ -97,6 +123,9 @@ def test_what_it_cannot_do():
     with pytest.raises(ValueError, match=r"lr.* is a setting of the optimiser"):
         bilevel.hypergradient(
             bilevel.GradientDescent(lambda w, h: whole(w, h["d"]), lambda h: h["lr"]),
-            lambda w, h: outer(w, h["d"]), SOLUTION, {"d": DECAY, "lr": scalar(0.1)}, 1,
+            lambda w, h: outer(w, h["d"]),
+            SOLUTION,
+            {"d": DECAY, "lr": scalar(0.1)},
+            1,
             method=bilevel.SOBA(),
-        )  # fmt: skip
+        )

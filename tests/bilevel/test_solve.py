@@ -72,9 +72,14 @@ def test_any_optimiser_of_torch_takes_the_steps_it_takes_by_itself(kind):
     shape = (2, 2)  # Muon wants matrices
     lam = torch.tensor([[0.5, -1.0], [2.0, 4.0]], dtype=torch.float64)
     solution = bilevel.solve(
-        INNER, goal, torch.zeros(shape, dtype=torch.float64), lam, 3, n_outer=4,
+        INNER,
+        goal,
+        torch.zeros(shape, dtype=torch.float64),
+        lam,
+        3,
+        n_outer=4,
         optimizer=lambda tensors: kind(tensors, lr=0.05),
-    )  # fmt: skip
+    )
     alone = lam.clone().requires_grad_()
     optimizer = kind([alone], lr=0.05)
     for _ in range(4):
@@ -89,11 +94,16 @@ def test_groups_of_hyperparameters_move_at_their_own_rates():
     hyper = {"a": scalar(0.0), "b": scalar(0.0)}
     inner = bilevel.GradientDescent(lambda w, h: 0.5 * (w - h["a"] - h["b"]) ** 2, lr=0.5)
     solution = bilevel.solve(
-        inner, goal, scalar(0.0), hyper, 1, n_outer=1,
+        inner,
+        goal,
+        scalar(0.0),
+        hyper,
+        1,
+        n_outer=1,
         optimizer=lambda p: torch.optim.SGD(
             [{"params": p[:1], "lr": 0.1}, {"params": p[1:], "lr": 0.3}]
         ),
-    )  # fmt: skip
+    )
     assert float(solution.last.hyper["a"]) == pytest.approx(0.3)
     assert float(solution.last.hyper["b"]) == pytest.approx(0.9)
 
@@ -152,9 +162,12 @@ def test_projections_by_function_and_by_leaf():
     capped = solve(hyper, dynamics=inner, n_outer=50, projection=projections.box(0, 0.5))
     assert capped.last.hyper == {"a": scalar(0.5), "b": scalar(0.5)}
     by_leaf = solve(
-        hyper, dynamics=inner, n_outer=40, n_steps=30,
+        hyper,
+        dynamics=inner,
+        n_outer=40,
+        n_steps=30,
         projection={"a": projections.box(0, 0.5), "b": None},
-    )  # fmt: skip
+    )
     assert by_leaf.last.hyper["a"] == 0.5
     assert float(by_leaf.last.hyper["b"]) == pytest.approx(2.5, rel=1e-6)
 
@@ -240,9 +253,11 @@ def test_rules_and_callbacks_end_the_loop():
     assert by_rule.reason == "tolerance"
     assert by_rule.history[-1].grad_norm <= 1e-3 < by_rule.history[-2].grad_norm
     several = solve(
-        n_outer=500, n_steps=30, optimizer=functools.partial(torch.optim.SGD, lr=1.2),
+        n_outer=500,
+        n_steps=30,
+        optimizer=functools.partial(torch.optim.SGD, lr=1.2),
         stopping=[stopping.tolerance(0.0), stopping.patience(3)],
-    )  # fmt: skip
+    )
     assert len(several.history) == 4
     assert several.reason == "patience"
     seen = []
@@ -312,9 +327,15 @@ def test_an_interruption_returns_what_there_is(where):
         return INNER, goal
 
     solution = bilevel.solve(
-        episode, None, scalar(0.0), scalar(0.0), 4, n_outer=9, optimizer=DESCENT,
+        episode,
+        None,
+        scalar(0.0),
+        scalar(0.0),
+        4,
+        n_outer=9,
+        optimizer=DESCENT,
         callback=(lambda r: interrupts(r.iteration)) if where == "callback" else None,
-    )  # fmt: skip
+    )
     assert solution.reason == "interrupted"
     done = 2 if where == "objective" else 3
     assert len(solution.history) == done
@@ -438,10 +459,15 @@ def test_a_feature_map_follows_the_analytic_bilevel_solution():
 
     H = torch.eye(3, dtype=torch.float64)
     solution = bilevel.solve(
-        bilevel.GradientDescent(inner, 0.015), outer, torch.zeros(3, 2, dtype=torch.float64), H,
-        350, n_outer=15, method=bilevel.ConjugateGradient(6),
+        bilevel.GradientDescent(inner, 0.015),
+        outer,
+        torch.zeros(3, 2, dtype=torch.float64),
+        H,
+        350,
+        n_outer=15,
+        method=bilevel.ConjugateGradient(6),
         optimizer=functools.partial(torch.optim.SGD, lr=8e-3, momentum=0.5),
-    )  # fmt: skip
+    )
     analytic = H.clone().requires_grad_()
     optimizer = torch.optim.SGD([analytic], lr=8e-3, momentum=0.5)
     for k in range(15):
@@ -469,13 +495,15 @@ def test_the_value_of_the_feature_map_approaches_the_exact_one_with_t():
                         lambda w, H: (Y - X @ H @ w).square().sum() + mu * w.square().sum(), 0.01
                     ),
                     lambda w, H: (Y_val - X_val @ H @ w).square().sum(),
-                    torch.zeros(3, 2, dtype=torch.float64), H, T,
+                    torch.zeros(3, 2, dtype=torch.float64),
+                    H,
+                    T,
                 ).value
             )
             - exact
         )
         for T in (1, 4, 16, 64, 256)
-    ]  # fmt: skip
+    ]
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] < 1e-3 * gaps[0]
 
@@ -528,9 +556,11 @@ def test_tuning_the_step_size_as_well_follows_the_closed_form():
     solution = figure_6_4(40)
     lam, eta = figure_6_4_by_hand(40)
     torch.testing.assert_close(
-        solution.last.hyper, {"lam": torch.tensor(lam), "lr": torch.tensor(eta)},
-        rtol=1e-9, atol=1e-12,
-    )  # fmt: skip
+        solution.last.hyper,
+        {"lam": torch.tensor(lam), "lr": torch.tensor(eta)},
+        rtol=1e-9,
+        atol=1e-12,
+    )
     assert eta[:2].tolist() == [0, 0], "short horizons have found their way out"
 
 

@@ -81,9 +81,7 @@ def test_the_hessian_of_one_batch_is_biased():
     """What a deterministic solve comes to in the mean."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        found = torch.stack([
-            grad(drawn, bilevel.ConjugateGradient(4), seed) for seed in range(80)
-        ])  # fmt: skip
+        found = torch.stack([grad(drawn, bilevel.ConjugateGradient(4), seed) for seed in range(80)])
     assert off(found.mean(0)) > 0.15
 
 
@@ -153,9 +151,15 @@ def test_a_schedule_is_not_noise(method):
 def test_in_a_loop_it_is_said_once():
     with pytest.warns(UserWarning, match=CHANGES) as seen:
         bilevel.solve(
-            bilevel.GradientDescent(drawn, 0.2), outer, SOLUTION, DECAY, 1, n_outer=4,
-            method=bilevel.ConjugateGradient(3), warm_start="state",
-        )  # fmt: skip
+            bilevel.GradientDescent(drawn, 0.2),
+            outer,
+            SOLUTION,
+            DECAY,
+            1,
+            n_outer=4,
+            method=bilevel.ConjugateGradient(3),
+            warm_start="state",
+        )
     assert len([w for w in seen if issubclass(w.category, UserWarning)]) == 1
 
 
@@ -187,9 +191,13 @@ def test_a_ridge_of_the_fixed_point_is_in_units_of_its_system(stochastic):
 
 def test_the_residual_is_that_of_the_damped_system():
     result = bilevel.hypergradient(
-        bilevel.GradientDescent(whole, 0.2), outer, SOLUTION, DECAY, 0,
+        bilevel.GradientDescent(whole, 0.2),
+        outer,
+        SOLUTION,
+        DECAY,
+        0,
         method=bilevel.FixedPoint(6, ridge=0.1),
-    )  # fmt: skip
+    )
     identity = torch.eye(4).double()
     A, q = identity - 0.2 * H, torch.zeros(4).double()
     for _ in range(5):
@@ -205,9 +213,12 @@ def test_a_ridge_makes_a_system_that_is_not_definite_solvable():
         warnings.simplefilter("error")
         found = bilevel.hypergradient(
             bilevel.GradientDescent(lambda w, lam: (0.5 * curvature * w**2 - lam * w).sum()),
-            lambda w, lam: w.sum(), torch.zeros(2).double(), torch.zeros(2).double(), 0,
+            lambda w, lam: w.sum(),
+            torch.zeros(2).double(),
+            torch.zeros(2).double(),
+            0,
             method=bilevel.ConjugateGradient(2, ridge=1.0),
-        )  # fmt: skip
+        )
     torch.testing.assert_close(found.grad, torch.tensor([0.5, 2.0]).double())
 
 
@@ -221,9 +232,12 @@ def test_a_preconditioner_takes_the_large_eigenvalues_out():
     for rank in (0, 15):
         result = bilevel.hypergradient(
             bilevel.GradientDescent(lambda w, lam: 0.5 * w @ M @ w - lam @ w),
-            lambda w, lam: c @ w, {"w": torch.zeros(50)}["w"].double(), torch.zeros(50).double(),
-            0, method=bilevel.ConjugateGradient(200, tol=1e-8, rank=rank),
-        )  # fmt: skip
+            lambda w, lam: c @ w,
+            {"w": torch.zeros(50)}["w"].double(),
+            torch.zeros(50).double(),
+            0,
+            method=bilevel.ConjugateGradient(200, tol=1e-8, rank=rank),
+        )
         torch.testing.assert_close(result.grad, torch.linalg.solve(M, c), rtol=1e-5, atol=1e-8)
         counts[rank] = result.info["n_iter"]
     assert counts[15] + 15 < counts[0]

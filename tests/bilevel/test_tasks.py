@@ -53,8 +53,10 @@ def test_all_folds_at_once_equal_a_loop_over_folds(method):
         one = bilevel.hypergradient(
             bilevel.Momentum(alone, 0.1, 0.5),
             lambda w, lam, data=held_out: (data[0] @ w - data[1]).square().mean(),
-            torch.zeros(D, dtype=torch.float64), lam, 7,
-        )  # fmt: skip
+            torch.zeros(D, dtype=torch.float64),
+            lam,
+            7,
+        )
         values.append(one.value)
         grads.append(one.grad)
         torch.testing.assert_close(result.state["params"][k], one.state["params"], **CLOSE)
@@ -109,9 +111,12 @@ def test_one_fold_at_random_an_outer_iteration():
     )
     inner, outer = bilevel.over_tasks(*losses, folds)
     whole = bilevel.hypergradient(
-        bilevel.GradientDescent(inner, 0.1), outer,
-        bilevel.stacked(torch.zeros(D, dtype=torch.float64), 4), scalar(0.1), 5,
-    )  # fmt: skip
+        bilevel.GradientDescent(inner, 0.1),
+        outer,
+        bilevel.stacked(torch.zeros(D, dtype=torch.float64), 4),
+        scalar(0.1),
+        5,
+    )
     by_fold = {k: r.value for k, r in zip(order, solution.history, strict=True)}
     for k, record in zip(order, solution.history, strict=True):
         assert record.value == by_fold[k]
@@ -160,20 +165,27 @@ def test_a_batch_of_tasks_that_learn_a_representation_equals_a_loop():
         bilevel.GradientDescent(
             batch[0], 0.2, start=lambda params, hyper: bilevel.stacked(hyper["head"], 5)
         ),
-        batch[1], bilevel.stacked(zeros, 5), hyper, 4,
-    )  # fmt: skip
+        batch[1],
+        bilevel.stacked(zeros, 5),
+        hyper,
+        4,
+    )
     singles = []
     for k in range(5):
         task = {name: value[k] for name, value in tasks.items()}
         singles.append(
             bilevel.hypergradient(
                 bilevel.GradientDescent(
-                    lambda w, hyper, task=task: inner(w, hyper, task), 0.2,
+                    lambda w, hyper, task=task: inner(w, hyper, task),
+                    0.2,
                     start=lambda params, hyper: hyper["head"],
                 ),
-                lambda w, hyper, task=task: outer(w, hyper, task), zeros, hyper, 4,
+                lambda w, hyper, task=task: outer(w, hyper, task),
+                zeros,
+                hyper,
+                4,
             )
-        )  # fmt: skip
+        )
     value = torch.stack([s.value for s in singles]).mean()
     torch.testing.assert_close(result.value, value, **CLOSE)
     for name in hyper:
@@ -190,9 +202,12 @@ def test_tasks_draw_for_themselves_and_may_ask_for_the_step():
 
     batch = bilevel.over_tasks(inner, lambda w, lam, task: w.sum(), torch.ones(3).double())
     result = bilevel.hypergradient(
-        bilevel.GradientDescent(batch[0], 1.0), batch[1],
-        torch.zeros(3, 50, dtype=torch.float64), scalar(1.0), 2,
-    )  # fmt: skip
+        bilevel.GradientDescent(batch[0], 1.0),
+        batch[1],
+        torch.zeros(3, 50, dtype=torch.float64),
+        scalar(1.0),
+        2,
+    )
     moved = result.state["params"]
     assert len({tuple(row.tolist()) for row in moved}) == 3
     assert set(seen) == {0, 1}

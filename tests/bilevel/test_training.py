@@ -36,11 +36,13 @@ def program(net=None, optimizer=bilevel.Momentum, train=None, **options):
     net = cnn() if net is None else net
     batches = loader() if train is None else train
     training = bilevel.Training(
-        net, F.cross_entropy, batches,
+        net,
+        F.cross_entropy,
+        batches,
         functools.partial(
             optimizer, lr=lambda h: h["lr"], weight_decay=lambda h: h["decay"], **options
         ),
-    )  # fmt: skip
+    )
     return training, {"lr": training.groups(0.1), "decay": training.groups(0.01)}
 
 
@@ -112,10 +114,15 @@ def test_solve_lowers_the_validation_loss_and_the_weights_go_back_into_a_module(
     before = {key: value.clone() for key, value in net.state_dict().items()}
     outer = training.judged_by(loader())
     solution = bilevel.solve(
-        training.dynamics, outer, training.params, hyper, 8, n_outer=6,
+        training.dynamics,
+        outer,
+        training.params,
+        hyper,
+        8,
+        n_outer=6,
         optimizer=functools.partial(torch.optim.Adam, lr=0.02),
         projection=bilevel.projections.box(0.0, 0.5),
-    )  # fmt: skip
+    )
     assert solution.value < solution.history[0].value
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     loaded = bilevel.load(copy.deepcopy(net), solution.params).eval()
@@ -146,9 +153,11 @@ def test_a_loss_may_ask_for_hyperparameters_and_more_targets():
         return (hyper.sigmoid()[rows] * each).mean()
 
     training = bilevel.Training(
-        cnn(), weighted, DataLoader(data, batch_size=10),
+        cnn(),
+        weighted,
+        DataLoader(data, batch_size=10),
         functools.partial(bilevel.GradientDescent, lr=0.1),
-    )  # fmt: skip
+    )
     outer = training.judged_by(DataLoader(DATA, batch_size=30), nn.CrossEntropyLoss())
     grad = bilevel.hypergradient(
         training.dynamics, outer, training.params, torch.zeros(30).double(), 2
@@ -175,12 +184,17 @@ def test_mixed_precision():
         data = TensorDataset(DATA.tensors[0].float(), LABELS)
         train = DataLoader(data, batch_size=10)
         training = bilevel.Training(
-            net, F.cross_entropy, train,
-            functools.partial(bilevel.Momentum, lr=lambda h: h), autocast=autocast,
-        )  # fmt: skip
-        results.append(bilevel.hypergradient(
-            training.dynamics, training.judged_by(train), training.params, torch.tensor(0.05), 5
-        ))  # fmt: skip
+            net,
+            F.cross_entropy,
+            train,
+            functools.partial(bilevel.Momentum, lr=lambda h: h),
+            autocast=autocast,
+        )
+        results.append(
+            bilevel.hypergradient(
+                training.dynamics, training.judged_by(train), training.params, torch.tensor(0.05), 5
+            )
+        )
     assert results[1].grad.dtype == torch.float32
     assert not torch.equal(results[0].value, results[1].value)
     torch.testing.assert_close(results[1].value, results[0].value, rtol=0.02, atol=0)

@@ -47,9 +47,15 @@ OPTIMIZERS = {
 def run(name: str, n_steps: int, n_outer: int, optimizer=DESCENT, **options) -> bilevel.Solution:
     start = torch.full((4,), -1.0, dtype=torch.float64)
     return bilevel.solve(
-        OPTIMIZERS[name][0](inner), outer, torch.zeros(4, dtype=torch.float64), start, n_steps,
-        n_outer=n_outer, optimizer=optimizer, **options,
-    )  # fmt: skip
+        OPTIMIZERS[name][0](inner),
+        outer,
+        torch.zeros(4, dtype=torch.float64),
+        start,
+        n_steps,
+        n_outer=n_outer,
+        optimizer=optimizer,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -94,9 +100,15 @@ def test_the_outer_objective_counts_the_steps_on_too():
         return outer(w, lam)
 
     bilevel.solve(
-        bilevel.Adam(inner), judged, torch.zeros(4).double(), torch.zeros(4).double(), 3,
-        n_outer=3, warm_start="state", keep="last",
-    )  # fmt: skip
+        bilevel.Adam(inner),
+        judged,
+        torch.zeros(4).double(),
+        torch.zeros(4).double(),
+        3,
+        n_outer=3,
+        warm_start="state",
+        keep="last",
+    )
     assert seen == [3, 6, 9]
 
 
@@ -113,9 +125,11 @@ def test_every_unrolled_method_sees_the_same_steps(method):
 def test_resumed_is_bitwise_the_uninterrupted(name, method, tmp_path):
     def options():
         return {
-            "warm_start": "state", "method": method, "optimizer": torch.optim.Adam,
+            "warm_start": "state",
+            "method": method,
+            "optimizer": torch.optim.Adam,
             "keep": "averaged",
-        }  # fmt: skip
+        }
 
     whole = run(name, 2, 9, **options())
     run(name, 2, 4, checkpoint=tmp_path, **options())
@@ -143,7 +157,13 @@ def test_weights_alone_begin_with_empty_buffers():
     loss = lambda w, lam: 0.5 * (w - lam) ** 2  # noqa: E731
     still = functools.partial(torch.optim.SGD, lr=0.0)
     found = bilevel.solve(
-        bilevel.Momentum(loss, 0.1, 0.9), loss, scalar(0.0), lam, 1, n_outer=20,
-        optimizer=still, warm_start="params",
-    )  # fmt: skip
+        bilevel.Momentum(loss, 0.1, 0.9),
+        loss,
+        scalar(0.0),
+        lam,
+        1,
+        n_outer=20,
+        optimizer=still,
+        warm_start="params",
+    )
     assert float(found.last.params) == pytest.approx(1 - 0.9**20, rel=1e-12)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lds._checkpoint import BEFORE, NAME
+from lds._checkpoint import LATEST as NAME
+from lds._checkpoint import PREVIOUS as BEFORE
 from lds.config import LDSConfig
 from lds.datasets.registry import load
 from lds.graphs.knn import knn_adjacency
