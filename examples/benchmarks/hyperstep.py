@@ -221,10 +221,10 @@ def lds_side(
 ) -> Any:
     """The library's own step, as the learner takes it."""
     import torch
-
-    from lds._types import Split
     from lds.config import LDSConfig
     from lds.structure.learner import Learner
+
+    from lds._types import Split
 
     config = LDSConfig(
         truncation=arguments.truncation,

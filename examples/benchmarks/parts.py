@@ -119,8 +119,9 @@ def grow_to_budget(learner: Any, run: Callable[[int], Any]) -> None:
 
 def watched() -> Clock:
     """A clock on the functions that do each part."""
-    import lds.edges.recorder
     import lds.structure.learner
+
+    import lds.edges.recorder
     from lds.bilevel.reverse import Reverse
     from lds.edges.free import FreeEdges
     from lds.edges.sampler import EdgeSampler

@@ -99,9 +99,10 @@ def parse() -> argparse.Namespace:
 
 def problem(arguments: argparse.Namespace) -> tuple[Any, Any, list[Any]]:
     """Features, labels, and the runs."""
-    from lds._types import Split
     from lds.config import LDSConfig
     from lds.structure.side_by_side.runs import Run
+
+    from lds._types import Split
 
     if arguments.data:
         from lds.datasets.registry import load

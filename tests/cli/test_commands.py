@@ -14,11 +14,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 import yaml
+from lds.config import LDSConfig
 from sklearn.exceptions import ConvergenceWarning
 
 from lds._version import __version__
 from lds.cli import main
-from lds.config import LDSConfig
 from lds.datasets.registry import load
 from lds.datasets.splits import three_way
 from lds.edges.free import FreeEdges

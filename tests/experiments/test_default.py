@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from lds.config import LDSConfig
 from torch_geometric.data import Data
 
 from lds import learn_structure
-from lds.config import LDSConfig
 from lds.datasets.registry import load
 from lds.experiments.fit import fit_dataset, quality_on_test, starting_graph
 from lds.structure.controls import fit_gcn

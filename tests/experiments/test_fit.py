@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from lds.config import LDSConfig
 from sklearn.metrics import log_loss
 
-from lds.config import LDSConfig
 from lds.datasets.registry import load
 from lds.experiments.fit import fit_dataset, starting_graph
 from lds.experiments.table import Store, run_one, table

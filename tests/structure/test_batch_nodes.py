@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from lds.config import LDSConfig
+from lds.structure.learner import learn
 
 import lds.structure.task
 from lds._types import Split
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Step, evaluate
-from lds.config import LDSConfig
 from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
-from lds.structure.learner import learn
 from lds.structure.task import Task
 
 N, F, H, C = 60, 8, 4, 3

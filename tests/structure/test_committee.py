@@ -7,6 +7,22 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from lds.config import LDSConfig
+from lds.structure.committee import (
+    AGREEMENT,
+    COEFFICIENTS,
+    WHITENING,
+    CommitteeLearner,
+    Member,
+    calibrated,
+    expected_graph,
+    fit_member,
+    harms,
+    predict_new,
+    train_member,
+    weigh,
+)
+from lds.structure.learner import learn
 from scipy import stats
 from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
@@ -14,7 +30,6 @@ from torch.nn.functional import cross_entropy
 from lds._random import replayed
 from lds._types import Split
 from lds.bilevel.checks import NonFiniteError
-from lds.config import LDSConfig
 from lds.edges.logistic import (
     BETAS,
     DEVIATION,
@@ -38,22 +53,7 @@ from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
 from lds.structure import committee, learner
 from lds.structure import train as training
-from lds.structure.committee import (
-    AGREEMENT,
-    COEFFICIENTS,
-    WHITENING,
-    CommitteeLearner,
-    Member,
-    calibrated,
-    expected_graph,
-    fit_member,
-    harms,
-    predict_new,
-    train_member,
-    weigh,
-)
 from lds.structure.controls import run_controls
-from lds.structure.learner import learn
 from lds.structure.predict import score
 from lds.structure.task import AGREEING, Task, task_on
 from tests.structure import dense

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from lds.config import LDSConfig
+from lds.structure.learner import learn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from lds._random import mix, replayed
@@ -13,14 +15,12 @@ from lds._types import Split
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import Step
 from lds.bilevel.taped import TapedStep
-from lds.config import LDSConfig
 from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
 from lds.nn.gcn import GCN
 from lds.structure.denoising import HIDDEN, MASKED, NEGATIVES, Denoiser
-from lds.structure.learner import learn
 from lds.structure.task import Task, total
 from tests.structure import dense
 from tests.structure.window import hypergradient

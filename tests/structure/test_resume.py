@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from lds.config import LDSConfig
+from lds.structure.learner import learn
 
 from lds._checkpoint import LATEST as NAME
 from lds._checkpoint import PREVIOUS as BEFORE
-from lds.config import LDSConfig
 from lds.datasets.registry import load
 from lds.graphs.knn import knn_adjacency
-from lds.structure.learner import learn
 
 QUICK = {"max_iter": 6, "max_inner": 10}
 ITERATIONS = 12

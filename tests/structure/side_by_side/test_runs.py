@@ -8,17 +8,17 @@ import psutil
 import pytest
 import scipy.sparse as sp
 import torch
+from lds.config import LDSConfig
+from lds.structure.learner import learn
+from lds.structure.side_by_side.runs import ALIKE, Run, learn_replicates
 
 from lds._types import Split
 from lds.bilevel.checks import NonFiniteError
-from lds.config import LDSConfig
 from lds.edges.free import FreeEdges
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
-from lds.structure.learner import learn
 from lds.structure.side_by_side.batch import NEEDED, Batch
 from lds.structure.side_by_side.edges import JointAll, JointListed
-from lds.structure.side_by_side.runs import ALIKE, Run, learn_replicates
 
 N = 60
 SMALL = LDSConfig(
