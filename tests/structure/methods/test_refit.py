@@ -206,6 +206,12 @@ def test_a_member_takes_the_steps_of_the_option():
     assert [member.steps for member in members] == NETWORKS * [20] + (KINDS - NETWORKS) * [0]
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_last_step_has_a_score_whatever_the_number_of_steps(steps):
+    members = train_all(dataclasses.replace(ALONE, refit_steps=steps))
+    assert [member.steps for member in members[:NETWORKS]] == NETWORKS * [steps]
+
+
 def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
     """Run for longer, it meets the same scores: the best of all of them is what it keeps."""
     seen = []
