@@ -4,20 +4,20 @@ On the stand-in of `tests.elsewhere`. A GPU, where there is one, draws something
 it are compared with each other in `tests/structure/side_by_side/test_captured.py`.
 """
 
-import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from tests.structure.test_replicates import LABELS, N, features, varied
 
 import lds.structure.side_by_side.batch
-from lds import LDSClassifier, bilevel
+from lds import LDSClassifier, ThesisLDSClassifier, bilevel
 from lds.graphs.knn import knn_adjacency
-from lds.structure.side_by_side.runs import learn_replicates
+from lds.structure.learn_many import learn_many
 from tests import recorded
 from tests.elsewhere import elsewhere
+from tests.structure.varied_runs import LABELS, N, changed, features, varied
 
 pytestmark = pytest.mark.filterwarnings("ignore:max_iter=:sklearn.exceptions.ConvergenceWarning")
 
@@ -25,50 +25,55 @@ DENSE, SPARSE = features(), features(sparse=True)
 TARGET = np.where(np.arange(N) < 30, LABELS, -1)
 GRAPH = knn_adjacency(DENSE, 3, "cosine")
 
-LDS = {"method": "lds", "dropout": 0.0}  # of dropout another device draws something else
-CASES = {
-    "committee": (DENSE, None, {"denoising_weight": 1.0}),
-    "committee beside a graph": (SPARSE, GRAPH, {"metric_rank": 2}),
-    "all pairs": (DENSE, None, LDS),
-    "sparse support": (SPARSE, None, LDS | {"support": "sparse"}),
-    "alternating": (DENSE, None, LDS | {"truncation": 0}),
-    "connected": (DENSE, None, LDS | {"connected": True}),
-    "denoising": (SPARSE, None, LDS | {"denoising_weight": 1.0}),
-    "batches of nodes": (DENSE, None, LDS | {"support": "sparse", "batch_nodes": 8}),
-    "PyG": (DENSE, None, LDS | {"support": "sparse", "backbone": "GCNConv"}),
-    "pathwise": (DENSE, None, LDS | {"estimator": "reinmax"}),
-    "black box": (DENSE, None, LDS | {"estimator": "disarm"}),
+QUICK: dict[str, Any] = {"random_state": 0, "max_iter": 1, "max_inner": 10, "n_draws": 4}
+
+
+def default(device: str, **options: Any) -> LDSClassifier:
+    return LDSClassifier(**QUICK, refit_steps=10, device=device, **options)
+
+
+def thesis(device: str, **options: Any) -> ThesisLDSClassifier:
+    # Of dropout another device draws something else.
+    return ThesisLDSClassifier(**QUICK, dropout=0.0, device=device, **options)
+
+
+CASES: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
+    "default": (DENSE, None, default, {"denoising_weight": 1.0}),
+    "default beside a graph": (SPARSE, GRAPH, default, {"metric_rank": 2}),
+    "all pairs": (DENSE, None, thesis, {}),
+    "sparse support": (SPARSE, None, thesis, {"support": "sparse"}),
+    "alternating": (DENSE, None, thesis, {"truncation": 0}),
+    "connected": (DENSE, None, thesis, {"connected": True}),
+    "denoising": (SPARSE, None, thesis, {"denoising_weight": 1.0}),
+    "batches of nodes": (DENSE, None, thesis, {"support": "sparse", "batch_nodes": 8}),
+    "PyG": (DENSE, None, thesis, {"support": "sparse", "backbone": "GCNConv"}),
+    "pathwise": (DENSE, None, thesis, {"estimator": "reinmax"}),
+    "black box": (DENSE, None, thesis, {"estimator": "disarm"}),
 }
 
 
-def learned(x, graph, options, device: str) -> list[np.ndarray]:
+def learned(x, graph, classifier, options, device: str) -> list[np.ndarray]:
     """What a short fit gives to users."""
-    clf = LDSClassifier(
-        random_state=0, max_iter=1, max_inner=10, n_draws=4, device=device, **options
-    ).fit(x, TARGET, adjacency=graph)
+    clf = classifier(device, **options).fit(x, TARGET, adjacency=graph)
     theta = clf.edge_probabilities_.toarray()
     return [clf.label_distributions_, theta, clf.predict_proba(x[:7])]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_fit_elsewhere_is_the_fit_here(case):
-    x, graph, options = CASES[case]
-    expected = learned(x, graph, options, "cpu")
+    expected = learned(*CASES[case], "cpu")
     with elsewhere():
-        found = learned(x, graph, options, "meta")
+        found = learned(*CASES[case], "meta")
     for mine, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=2e-4)  # float32, 10 steps
 
 
 @pytest.mark.parametrize("support", ["all", "sparse"])
 def test_captured_windows_elsewhere_are_windows_elsewhere(support, monkeypatch):
-    runs = [
-        dataclasses.replace(run, config=dataclasses.replace(run.config, max_iter=1, max_inner=15))
-        for run in varied(SPARSE, support=support)[:2]
-    ]
+    runs = [changed(run, max_iter=1, max_inner=15) for run in varied(SPARSE, support=support)[:2]]
 
     def probabilities() -> list[np.ndarray]:
-        results = learn_replicates(SPARSE, LABELS, runs, device="meta", dtype=torch.float64)
+        results = learn_many(runs, device="meta", dtype=torch.float64)
         return [result.probabilities for result in results]
 
     with elsewhere():

@@ -272,7 +272,8 @@ def learned_from(
         problem=problem,
         method=method,
         seed=seed,
-        params=params,
+        # As they are read from a folder: another layout in memory rounds products differently.
+        params={name: leaf.contiguous() for name, leaf in params.items()},
         edges=edges,
         probabilities=draws.mean(0).cpu().numpy(),
         mutual_information=mutual_information(draws.cpu().numpy()),

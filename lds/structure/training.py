@@ -57,7 +57,7 @@ def train(
         predict: class probabilities of given weights after so many steps.
         max_steps: most steps.
         patience: steps without a better score that end it.
-        every: steps between scores.
+        every: steps between scores; the last step has one in any case.
 
     Returns:
         None where no score was finite.
@@ -71,7 +71,7 @@ def train(
     while t < max_steps and waited < patience:
         state, _ = Step(dynamics, state, hyper, t, mix(*seeds, t)).run()
         t += 1
-        if t % every:
+        if t % every and t < max_steps:
             continue
         waited += every
         w = dynamics.params(state)

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from lds.config import LDSConfig
-from lds.structure.learner import learn
 
 import lds.structure.task
 from lds._types import Split
@@ -20,6 +18,9 @@ from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
+from lds.structure.learn import learn
+from lds.structure.methods.thesis import Thesis
+from lds.structure.problem import Problem
 from lds.structure.task import Task
 
 N, F, H, C = 60, 8, 4, 3
@@ -111,15 +112,15 @@ def test_a_run_on_batches_learns_and_follows_the_seed():
     labels = np.arange(90) % 3
     x = (rng.standard_normal((90, 5)) + 4 * np.eye(5)[labels]).astype(np.float32)
     split = Split(*np.split(np.arange(90), [18, 36, 54]))
-    config = LDSConfig(
+    method = Thesis(
         support="sparse", n_neighbors=3, max_inner=60, max_iter=2, batch_nodes=6, inner_lr=0.05
     )
-    start = knn_adjacency(x, 3, "cosine")
-    first, again = (learn(x, labels, split, start, config) for _ in range(2))
+    problem, start = Problem(x, labels, split), knn_adjacency(x, 3, "cosine")
+    first, again = (learn(problem, method) for _ in range(2))
     assert torch.equal(first.edges.probs, again.edges.probs)
     assert abs(first.edges.to_csr() - start).max() > 0
     assert (first.probabilities.argmax(1) == labels)[split.test].mean() >= 0.95
-    whole = learn(x, labels, split, start, dataclasses.replace(config, batch_nodes=0))
+    whole = learn(problem, dataclasses.replace(method, batch_nodes=0))
     assert not torch.equal(first.edges.probs, whole.edges.probs)
 
 
@@ -128,4 +129,4 @@ def test_a_run_on_batches_learns_and_follows_the_seed():
 )
 def test_batches_need_a_sparse_support_the_gcn_and_straight_through(options):
     with pytest.raises(ValueError, match="batch_nodes must be 0 with"):
-        LDSConfig(**{"support": "sparse", "batch_nodes": 8, **options})
+        Thesis(**{"support": "sparse", "batch_nodes": 8, **options})

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from lds.config import LDSConfig
-from lds.structure.learner import learn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from lds._random import mix, replayed
@@ -21,6 +19,10 @@ from lds.graphs.knn import knn_adjacency
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
 from lds.nn.gcn import GCN
 from lds.structure.denoising import HIDDEN, MASKED, NEGATIVES, Denoiser
+from lds.structure.learn import learn
+from lds.structure.methods.committee import Committee
+from lds.structure.methods.thesis import Thesis
+from lds.structure.problem import Problem
 from lds.structure.task import Task, total
 from tests.structure import dense
 from tests.structure.window import hypergradient
@@ -202,7 +204,7 @@ def test_the_hypergradient_of_label_and_denoising_losses_equals_dense_autograd(s
 
 # Through `learn`
 
-SMALL = LDSConfig(n_neighbors=3, max_inner=10, max_iter=2, hidden_channels=4)
+SMALL = Thesis(n_neighbors=3, max_inner=10, max_iter=2, hidden_channels=4)
 
 
 def blobs():
@@ -215,9 +217,8 @@ def blobs():
 
 def fit(labels=None, **options):
     x, y, split = blobs()
-    config = dataclasses.replace(SMALL, **options)
     y = y if labels is None else labels
-    return learn(x, y, split, knn_adjacency(x, 3, "cosine"), config)
+    return learn(Problem(x, y, split), dataclasses.replace(SMALL, **options))
 
 
 def test_with_no_weight_on_labels_those_of_validation_rows_change_nothing():
@@ -251,6 +252,8 @@ def test_without_a_weight_it_is_left_out_to_the_last_bit():
 def test_both_weights_0_are_refused():
     message = "label_weight and denoising_weight must not both be 0"
     with pytest.raises(ValueError, match=message):
-        LDSConfig(label_weight=0.0)
+        Thesis(label_weight=0.0)
+    with pytest.raises(ValueError, match=message):
+        Committee(label_weight=0.0)
     with pytest.raises(ValueError, match="an objective must have a weight above 0"):
         total([(0, lambda w, hyper: torch.zeros(()))])

@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 import torch
-from lds.config import LDSConfig
-from lds.structure.learner import learn
 
-from lds._checkpoint import LATEST as NAME
-from lds._checkpoint import PREVIOUS as BEFORE
+from lds._checkpoint import BEFORE, NAME
 from lds.datasets.registry import load
-from lds.graphs.knn import knn_adjacency
+from lds.structure.learn import learn
+from lds.structure.methods.thesis import Thesis
+from lds.structure.problem import Problem
+from tests.structure.same import assert_same
 
 QUICK = {"max_iter": 6, "max_inner": 10}
 ITERATIONS = 12
@@ -22,18 +22,7 @@ ITERATIONS = 12
 
 def problem(**options):
     data = load("iris", seed=0)
-    config = LDSConfig(**{**QUICK, **options})
-    start = knn_adjacency(data.features, config.n_neighbors, config.metric)
-    return data.features, data.labels, data.split, start, config
-
-
-def assert_same(ours, theirs):
-    assert ours.history == theirs.history
-    assert (ours.best, ours.reason) == (theirs.best, theirs.reason)
-    assert all(torch.equal(ours.params[name], theirs.params[name]) for name in theirs.params)
-    assert torch.equal(ours.edges.probs, theirs.edges.probs)
-    assert np.array_equal(ours.probabilities, theirs.probabilities)
-    assert np.array_equal(ours.mutual_information, theirs.mutual_information)
+    return Problem(data.features, data.labels, data.split), Thesis(**{**QUICK, **options})
 
 
 class CrashError(RuntimeError):
@@ -112,8 +101,8 @@ def test_a_damaged_checkpoint_costs_one_iteration(tmp_path):
     ("options", "change", "wrong"),
     [
         ({"outer_lr": 2.0}, None, r"outer_lr: 1\.0 there, 2\.0 here"),
-        ({"seed": 1}, None, r"seed: 0 there, 1 here"),
         ({"support": "sparse"}, None, r"support: 'all' there, 'sparse' here"),
+        ({}, "seed", r"seed: 0 there, 1 here"),
         ({}, "features", r"features: 'float32 of shape \(150, 4\), sha256 \w+' there"),
         ({}, "labels", r"labels: 'int64 of shape \(150,\), sha256 \w+' there"),
         ({"metric": "euclidean"}, None, r"starting graph: .* there, .* here; metric: 'cosine'"),
@@ -122,21 +111,17 @@ def test_a_damaged_checkpoint_costs_one_iteration(tmp_path):
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, options, change, wrong):
     learn(*problem(max_iter=1), checkpoint=tmp_path)
     kept = (tmp_path / NAME).read_bytes()
-    features, labels, split, start, config = problem(**options)
+    same, method = problem(**options)
+    features, labels = same.features.copy(), same.labels.copy()
     if change == "features":
-        features = features.copy()
         features[0, 0] += 0.5
     elif change == "labels":
-        labels = labels.copy()
         labels[0] = (labels[0] + 1) % 3
+    seed = 1 if change == "seed" else 0
+    other = Problem(features, labels, same.split)
     with pytest.raises(ValueError, match=rf"is of another run \(.*{wrong}"):
-        learn(features, labels, split, start, config, checkpoint=tmp_path, resume=True)
+        learn(other, method, seed=seed, checkpoint=tmp_path, resume=True)
     assert (tmp_path / NAME).read_bytes() == kept
-
-
-def test_resume_needs_a_folder():
-    with pytest.raises(ValueError, match="resume=True needs checkpoint="):
-        learn(*problem(), resume=True)
 
 
 def run_in_a_process(folder, started):
@@ -148,7 +133,7 @@ def run_in_a_process(folder, started):
 def kill_and_resume(tmp_path, n_kills, seed):
     """SIGKILL at random moments of a run, each resumed and compared with a whole one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lds.structure.learner", "lds.datasets.tabular"])
+    context.set_forkserver_preload(["lds.structure.methods.thesis_run", "lds.datasets.tabular"])
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     began = time.perf_counter()

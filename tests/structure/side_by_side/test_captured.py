@@ -5,31 +5,30 @@ would be wrong with a CUDA graph is wrong with it: numbers that Python computed 
 moved, operations that a graph cannot hold. See `tests.recorded`.
 """
 
-import dataclasses
-
 import pytest
 import torch
-from tests.structure.test_replicates import (
-    LABELS,
-    N,
-    alone,
-    assert_same_run,
-    features,
-    split,
-    varied,
-    varied_alone,
-)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lds.structure.side_by_side.batch
 import lds.structure.side_by_side.captured
 from lds.graphs.product import FactoredGradient
-from lds.structure.learner import Learner, learn
-from lds.structure.side_by_side.batch import BatchOfOne
+from lds.structure.inner_run import SequentialInnerRun
+from lds.structure.learn_many import learn_many
+from lds.structure.methods import thesis_run
+from lds.structure.side_by_side.batch import BatchInnerRun
 from lds.structure.side_by_side.captured import ROOM, CapturedWindow, capture_on
 from lds.structure.side_by_side.edges import JointAll
-from lds.structure.side_by_side.runs import learn_replicates
 from tests import recorded
+from tests.elsewhere import elsewhere
+from tests.structure.varied_runs import (
+    N,
+    alone,
+    assert_same_run,
+    changed,
+    features,
+    varied,
+    varied_alone,
+)
 
 
 class Count(TorchDispatchMode):
@@ -63,7 +62,7 @@ def test_captured_windows_learn_what_windows_as_such_do(support, sparse_features
     """Runs that leave the batch, take the places of others, grow their lists of pairs."""
     x = features(sparse_features)
     runs = varied(x, support=support)
-    results = learn_replicates(x, LABELS, runs, batch=3, dtype=torch.float64)
+    results = learn_many(runs, batch=3, dtype=torch.float64)
     n_windows = sum(record.inner_steps for result in results for record in result.history) // 5
     assert 2 <= len(captures) < n_windows / 3
     for index, result in enumerate(results):
@@ -75,36 +74,41 @@ def test_captured_windows_learn_what_windows_as_such_do(support, sparse_features
 )
 def test_so_they_do_with_other_options(options, captures):
     x = features()
-    runs = [
-        dataclasses.replace(run, config=dataclasses.replace(run.config, **options))
-        for run in varied(x)[1:3]
-    ]
-    results = learn_replicates(x, LABELS, runs, dtype=torch.float64)
+    runs = [changed(run, **options) for run in varied(x)[1:3]]
+    results = learn_many(runs, dtype=torch.float64)
     assert captures
     for run, result in zip(runs, results, strict=True):
-        assert_same_run(result, alone(x, run, dtype=torch.float64))
+        assert_same_run(result, alone(run, dtype=torch.float64))
 
 
 def test_a_run_alone_may_go_through_a_batch(captures, monkeypatch):
     x = features()
     run = varied(x)[0]
     expected = varied_alone(0)
-    monkeypatch.setattr("lds.structure.learner._learner", lambda config, device: BatchOfOne)
-    assert_same_run(alone(x, run, dtype=torch.float64), expected)
+
+    def of_batch(task, variables, method, seed, denoiser):
+        return BatchInnerRun(task, variables, method, seed)
+
+    monkeypatch.setattr(thesis_run, "SequentialInnerRun", of_batch)
+    assert_same_run(alone(run, dtype=torch.float64), expected)
     assert 1 <= len(captures) <= 3
 
 
-def test_a_gpu_gets_the_batch_and_a_cpu_the_steps(monkeypatch):
-    import lds.structure.learner as module
+def test_a_gpu_gets_the_batch_and_a_cpu_the_steps():
+    run = varied(features())[0]
+    cpu, other = torch.device("cpu"), torch.device("meta")
 
-    config = varied(features())[0].config
-    cpu, other = torch.device("cpu"), torch.device("cuda")
-    assert module._learner(config, cpu) is Learner
-    assert module._learner(config, other) is BatchOfOne
-    only_learn = dataclasses.replace(config, redraw=True)
-    assert module._learner(only_learn, other) is Learner
+    def inner_run(device, **options):
+        method, problem = changed(run, **options).method, run.problem
+        arguments = (method, problem, problem.graph, 0, torch.float32, device)
+        return thesis_run.restarts_of(*arguments)._inner_run
+
+    assert isinstance(inner_run(cpu), SequentialInnerRun)
+    with elsewhere():
+        assert isinstance(inner_run(other), BatchInnerRun)
+        assert isinstance(inner_run(other, redraw=True), SequentialInnerRun)
     assert capture_on(cpu) is None
-    assert capture_on(other) is not None
+    assert capture_on(torch.device("cuda")) is not None
 
 
 def test_graphs_beyond_the_room_are_captured_anew(captures, monkeypatch):
@@ -132,12 +136,12 @@ def test_graphs_beyond_the_room_are_captured_anew(captures, monkeypatch):
         room.append(self._frames.room)
 
     monkeypatch.setattr(CapturedWindow, "__init__", noted)
-    (captured,) = learn_replicates(x, LABELS, [run], dtype=torch.float64)
+    (captured,) = learn_many([run], dtype=torch.float64)
     assert len(captures) == 2
     assert room[1] > ROOM * 900 > room[0]
     jumped.clear()
     monkeypatch.setattr(lds.structure.side_by_side.batch, "capture_on", lambda device: None)
-    (expected,) = learn_replicates(x, LABELS, [run], dtype=torch.float64)
+    (expected,) = learn_many([run], dtype=torch.float64)
     assert_same_run(captured, expected)
 
 
@@ -149,20 +153,19 @@ def test_what_cannot_be_captured_is_told_and_done_step_by_step(monkeypatch):
     x = features()
     run = varied(x)[0]
     with pytest.warns(RuntimeWarning, match=r"CUDA graph \(operation not permitted\)") as told:
-        (result,) = learn_replicates(x, LABELS, [run], dtype=torch.float64)
+        (result,) = learn_many([run], dtype=torch.float64)
     assert len(told) == 1
-    assert_same_run(result, alone(x, run, dtype=torch.float64))
+    assert_same_run(result, alone(run, dtype=torch.float64))
 
 
 def test_a_run_that_is_not_finite_ends_alone_in_a_captured_window_too(captures):
     x = features()
     runs = varied(x)[:3]
-    broken = dataclasses.replace(runs[1].config, inner_lr=1e300)
-    runs[1] = dataclasses.replace(runs[1], config=broken)
-    results = learn_replicates(x, LABELS, runs, dtype=torch.float64)
+    runs[1] = changed(runs[1], inner_lr=1e300)
+    results = learn_many(runs, dtype=torch.float64)
     assert isinstance(results[1], ArithmeticError)
     for k in (0, 2):
-        assert_same_run(results[k], alone(x, runs[k], dtype=torch.float64))
+        assert_same_run(results[k], alone(runs[k], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("support", ["all", "sparse"])
@@ -181,12 +184,10 @@ def test_what_a_program_starts_for_a_step_is_a_fraction(support, monkeypatch):
         return uncounted, results
 
     def started(n_windows: int) -> int:
-        config = dataclasses.replace(
-            run.config, max_inner=5 * n_windows, inner_patience=99, max_iter=1, grow_every=0
-        )
+        one = changed(run, max_inner=5 * n_windows, inner_patience=99, max_iter=1, grow_every=0)
         count.operations = 0
         with count:
-            learn_replicates(x, LABELS, [dataclasses.replace(run, config=config)])
+            learn_many([one])
         return count.operations
 
     x = features(sparse=True)
@@ -225,18 +226,13 @@ def test_the_stand_in_computes_from_the_memory_it_saw():
 def test_a_cuda_graph_learns_what_kernel_by_kernel_does(support, monkeypatch, recwarn):
     x = features(sparse=True)
     runs = varied(x, support=support)
-    captured = learn_replicates(x, LABELS, runs, batch=3, device="cuda", dtype=torch.float64)
-    single = learn(
-        x, LABELS, split(0), runs[0].start, runs[0].config, device="cuda", dtype=torch.float64
-    )
+    captured = learn_many(runs, batch=3, device="cuda", dtype=torch.float64)
+    single = alone(runs[0], device="cuda", dtype=torch.float64)
     assert not [w for w in recwarn if "captured" in str(w.message)]
     monkeypatch.setattr(lds.structure.side_by_side.batch, "capture_on", lambda device: None)
-    eager = learn_replicates(x, LABELS, runs, batch=3, device="cuda", dtype=torch.float64)
-    monkeypatch.setattr("lds.structure.learner._learner", lambda config, device: Learner)
-    steps = [
-        learn(x, LABELS, run.split, run.start, run.config, device="cuda", dtype=torch.float64)
-        for run in runs
-    ]
+    eager = learn_many(runs, batch=3, device="cuda", dtype=torch.float64)
+    monkeypatch.setattr(thesis_run, "BatchInnerRun", SequentialInnerRun)
+    steps = [alone(run, device="cuda", dtype=torch.float64) for run in runs]
     for mine, other, expected in zip(captured, eager, steps, strict=True):
         for result in (mine, other):
             assert [r.inner_steps for r in result.history] == [

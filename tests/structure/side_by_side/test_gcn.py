@@ -1,4 +1,4 @@
-"""The networks of several replicates at once against the network of each."""
+"""The networks of several runs at once against the network of each."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,13 @@ from lds._random import replayed
 from lds.graphs.batch import graph_batch
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
-from lds.structure.side_by_side.gcn import JointGCN
+from lds.structure.side_by_side.gcn import BatchedGCN
 
 N, F, H, C = 25, 12, 4, 3
 
 
 def graphs(n_members: int):
-    """One graph a replicate, and all of them as one."""
+    """One graph a run, and all of them as one."""
     rng = np.random.default_rng(1)
     single, row, col = [], [], []
     for member in range(n_members):
@@ -50,7 +50,7 @@ def test_logits_dropout_and_derivatives_are_those_of_each_network(sparse, dropou
     stacked = {
         name: torch.stack([w[name] for w in weights]).requires_grad_() for name in ("W1", "W2")
     }
-    joint = JointGCN(features, dropout)
+    joint = BatchedGCN(features, dropout)
     seeds = [torch.Generator().manual_seed(seed) for seed in range(len(dropout))]
     keeps = joint.keep([seeds, seeds], H)
     first = None if keeps is None else (keeps[0][0], keeps[1][0])

@@ -1,0 +1,529 @@
+"""The default method as a whole: what it reads, its refits, its schedule, its extremes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from lds._types import Split
+from lds.bilevel.checks import NonFiniteError
+from lds.edges.logistic import (
+    BETAS,
+    DEVIATION,
+    TRUST_DEVIATION,
+    LogisticEdges,
+    starting_edges,
+    with_agreement,
+)
+from lds.graphs.product import FactoredGradient
+from lds.graphs.similarity import Similarity
+from lds.nn.ensemble import LOG_WEIGHTS, default_ensemble
+from lds.nn.preparation import FeaturePreparation
+from lds.nn.whitening import whitened, whitening
+from lds.structure.learn import learn
+from lds.structure.methods.committee import Committee
+from lds.structure.methods.committee_run import (
+    AGREEMENT,
+    COEFFICIENTS,
+    WHITENING,
+    prepare,
+    restarts_on,
+    starting_distribution,
+)
+from lds.structure.methods.refit import Member, expected_graph, weigh
+from lds.structure.problem import Problem
+from lds.structure.task import Task, task_on
+from tests.structure.blobs import around_centres, blobs, in_units, path, roles, words
+from tests.structure.same import assert_same
+from tests.structure.small import ALONE, DEFAULT, KINDS, NETWORKS, REFITS, THESIS
+
+CPU = torch.device("cpu")
+QUICK = dataclasses.replace(DEFAULT, refit_steps=4)
+
+
+def seen(x, metric):
+    """Measurements as members see them."""
+    return whitened(FeaturePreparation(x).transform(x), metric)
+
+
+def fit(method=DEFAULT, problem=None, **options):
+    return learn(blobs() if problem is None else problem, method, **options)
+
+
+# As a whole
+
+
+@pytest.mark.parametrize("kind", [blobs, words, in_units])
+def test_separable_classes_are_learned(kind):
+    problem = kind()
+    result = fit(dataclasses.replace(DEFAULT, refit_steps=50), problem)
+    right = result.probabilities.argmax(1) == problem.labels
+    assert right[problem.split.test].mean() >= 0.9
+    np.testing.assert_allclose(result.probabilities.sum(1), 1, rtol=1e-5)
+    theta = result.edges.probs
+    assert bool(((theta >= 0) & (theta <= 1)).all())
+    assert (result.mutual_information >= 0).all()
+
+
+def test_the_last_record_is_of_the_refit(default_fit):
+    result = default_fit
+    assert len(result.history) == DEFAULT.max_iter + 1
+    assert result.best == DEFAULT.max_iter
+    assert result.n_restarts == DEFAULT.max_iter
+    assert [record.refit for record in result.history] == DEFAULT.max_iter * [False] + [True]
+    last = result.history[-1]
+    assert last.improved
+    assert last.iteration == DEFAULT.max_iter
+    labels, stopping = result.problem.labels, result.problem.split.stopping
+    right = result.probabilities.argmax(1) == labels
+    assert last.stopping_accuracy == pytest.approx(right[stopping].mean())
+    truth = result.probabilities[stopping, labels[stopping]]
+    assert last.stopping_loss == pytest.approx(-np.log(truth).mean(), rel=1e-5)
+    assert last.expected_edges == result.edges.expected_edges
+    assert last.inner_steps == NETWORKS * REFITS * DEFAULT.refit_steps
+
+
+def test_the_refit_reports_how_far_it_is():
+    reports = []
+    result = fit(on_member=lambda done, total: reports.append((done, total)))
+    total = REFITS * KINDS
+    assert reports == [(k, total) for k in range(total + 1)]
+    assert len(result.params[LOG_WEIGHTS]) == total
+
+
+def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_does_not(default_fit):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    again = fit()
+    assert torch.equal(torch.rand(4), expected), "nothing outside is disturbed"
+    assert_same(again, default_fit)
+    other = fit(seed=1)
+    assert not np.array_equal(other.probabilities, default_fit.probabilities)
+    assert not torch.equal(other.params[COEFFICIENTS], default_fit.params[COEFFICIENTS])
+
+
+class CrashError(RuntimeError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("options", "graph"),
+    [
+        ({}, None),
+        ({}, path()),
+        ({"agreement": 0.0}, path()),
+        ({"denoising_weight": 1.0, "truncation": 3}, None),
+        ({"settle": 0.2}, path()),
+        ({"metric_rank": 2}, None),
+    ],
+    ids=lambda value: (
+        str(value) if isinstance(value, dict) else ["graph", "no graph"][value is None]
+    ),
+)
+def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path, options, graph):
+    method, problem = dataclasses.replace(QUICK, max_iter=4, **options), blobs(graph=graph)
+    whole = fit(method, problem)
+
+    def crash(record):
+        if record.iteration == 2:
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        fit(method, problem, checkpoint=tmp_path, on_iteration=crash)
+    records = []
+    resumed = fit(method, problem, checkpoint=tmp_path, resume=True, on_iteration=records.append)
+    assert [record.iteration for record in records] == [2, 3], "only what was not kept runs again"
+    assert_same(resumed, whole)
+    assert_same(fit(method, problem, checkpoint=tmp_path, resume=True), whole)
+
+
+def test_an_interrupted_run_is_refitted_on_what_it_has_and_can_go_on(tmp_path):
+    def stop(record):
+        if record.iteration == 1:
+            raise KeyboardInterrupt
+
+    method = dataclasses.replace(QUICK, max_iter=3)
+    found = fit(method, checkpoint=tmp_path, on_iteration=stop)
+    assert found.reason == "interrupted"
+    assert len(found.history) == 2 + 1
+    shorter = fit(dataclasses.replace(method, max_iter=2))
+    assert np.array_equal(found.probabilities, shorter.probabilities)
+    assert_same(fit(method, checkpoint=tmp_path, resume=True), fit(method))
+
+
+def test_a_checkpoint_of_the_other_method_or_of_another_graph_is_refused(tmp_path):
+    fit(QUICK, checkpoint=tmp_path)
+    given = blobs(graph=path())
+    with pytest.raises(ValueError, match="starting graph: 'none' there"):
+        fit(QUICK, given, checkpoint=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="method: 'default' there, 'thesis' here"):
+        fit(THESIS, given, checkpoint=tmp_path, resume=True)
+
+
+def test_a_loss_that_is_not_finite_is_an_error():
+    with pytest.raises(NonFiniteError, match="a smaller inner_lr"):
+        fit(dataclasses.replace(DEFAULT, inner_lr=1e30))
+    frozen = dataclasses.replace(DEFAULT, inner_lr=1e30, max_inner=1, update_edges=False)
+    with pytest.raises(NonFiniteError, match="a smaller inner_lr"):
+        fit(frozen)
+
+
+# Which labels are read, and for what
+
+
+def test_labels_of_test_rows_are_never_read(default_fit):
+    problem = blobs()
+    test = problem.split.test
+    other, none = problem.labels.copy(), problem.labels.copy()
+    other[test] = (other[test] + 1) % 3
+    none[test] = -1
+    for labels in (other, none):
+        assert_same(fit(problem=Problem(problem.features, labels, problem.split)), default_fit)
+
+
+def rows_read(monkeypatch, method=DEFAULT):
+    """Rows of each inner and outer objective that a run asks for, in turn."""
+    asked = {"inner": [], "outer": []}
+
+    def noted(make, seen):
+        def objective(self, nodes):
+            seen.append(nodes.tolist())
+            return make(self, nodes)
+
+        return objective
+
+    for name, rows in asked.items():
+        monkeypatch.setattr(Task, name, noted(getattr(Task, name), rows))
+    fit(method)
+    return asked
+
+
+def test_stopping_rows_are_not_trained_on_and_the_refit_trains_on_all_others(monkeypatch):
+    asked = rows_read(monkeypatch)
+    both = sorted(blobs().labelled)
+    refits = NETWORKS * REFITS
+    assert [sorted(rows) for rows in asked["inner"][-refits:]] == refits * [both]
+    assert all(set(rows) <= set(both) for rows in [*asked["inner"], *asked["outer"]])
+    deals, judges = asked["inner"][:-refits], asked["outer"]
+    assert len(deals) == len(judges) == DEFAULT.max_iter
+    assert deals[0] != deals[1], "roles are dealt anew at every restart"
+    for trains, judge in zip(deals, judges, strict=True):
+        assert sorted([*trains, *judge]) == both
+
+
+def test_without_redrawing_the_roles_are_those_of_the_split(monkeypatch):
+    asked = rows_read(monkeypatch, dataclasses.replace(ALONE, redraw=False))
+    split, n = blobs().split, ALONE.max_iter
+    assert asked["outer"] == n * [split.validation.tolist()]
+    assert asked["inner"][:n] == n * [split.train.tolist()]
+    assert len(asked["inner"]) == n + NETWORKS, "one refit without agreement"
+
+
+def test_labels_of_stopping_rows_do_not_move_the_edges(default_fit):
+    problem = blobs()
+    labels, rows = problem.labels.copy(), problem.split.stopping
+    labels[rows] = (labels[rows] + 1) % 3
+    second = fit(problem=Problem(problem.features, labels, problem.split))
+    assert torch.equal(default_fit.params[COEFFICIENTS], second.params[COEFFICIENTS])
+    assert not torch.equal(default_fit.params[LOG_WEIGHTS], second.params[LOG_WEIGHTS])
+
+
+# The refit
+
+
+def test_members_of_one_kind_differ_by_their_turn_and_all_stay(default_fit, alone_fit):
+    log_weights = default_fit.params[LOG_WEIGHTS]
+    assert log_weights.shape == (KINDS * REFITS,)
+    assert float(log_weights.exp().sum()) == pytest.approx(1, rel=1e-6)
+    gcns = [default_fit.params[f"{k}.W1"] for k in range(0, len(log_weights), KINDS)]
+    assert all(not torch.equal(gcns[0], other) for other in gcns[1:])
+    assert torch.equal(alone_fit.params["0.W1"], gcns[0]), "the first turn has no agreement"
+
+
+def test_the_last_distribution_agrees_with_the_predictions_of_the_turn_before(default_fit):
+    """By hand from the members of the last but one turn, which are in the committee."""
+    params, problem = default_fit.params, blobs()
+    x = seen(problem.features, params[WHITENING])
+    ensemble = default_ensemble(5, DEFAULT.hidden_channels, 3, DEFAULT.dropout, REFITS)
+    task = task_on(
+        x,
+        problem.labels,
+        lambda *_: ensemble,
+        weight_decay=DEFAULT.weight_decay,
+        dtype=torch.float32,
+        device=CPU,
+    )
+    before = starting_edges(Similarity(x, "auto", 5), None, 12, torch.float32, CPU)
+    before.restore(before.state() | {"coefficients": params[COEFFICIENTS]})
+    stopping = torch.from_numpy(problem.split.stopping)
+
+    def turn(k):
+        return [
+            Member(network, ensemble.of_member(params, KINDS * k + place), 0)
+            for place, network in enumerate(ensemble.kinds)
+        ]
+
+    last = before
+    for k in range(REFITS - 1):
+        p = weigh(task, turn(k), expected_graph(last), stopping)[1]
+        last = with_agreement(before, p, DEFAULT.agreement)
+    torch.testing.assert_close(default_fit.edges.probs, last.probs, rtol=1e-5, atol=1e-7)
+    members = [member for k in range(REFITS) for member in turn(k)]
+    log_weights, _ = weigh(task, members, expected_graph(last), stopping)
+    torch.testing.assert_close(params[LOG_WEIGHTS], log_weights, rtol=1e-5, atol=1e-6)
+
+
+def test_agreement_joins_the_features_after_the_first_refit(default_fit, alone_fit):
+    plain, agreed = alone_fit, default_fit
+    assert isinstance(plain.edges, LogisticEdges)
+    assert plain.edges.names == ("candidate", "similarity")
+    assert agreed.edges.names == ("candidate", "similarity", "agreement")
+    assert torch.equal(plain.params[COEFFICIENTS], agreed.params[COEFFICIENTS])
+    assert torch.equal(agreed.edges.coefficients[:2], agreed.params[COEFFICIENTS])
+    assert float(agreed.edges.coefficients[2]) == DEFAULT.agreement
+    accepted = [float(fitted.params[AGREEMENT]) for fitted in (plain, agreed)]
+    assert accepted == [0, DEFAULT.agreement]
+    given = fit(problem=blobs(graph=path()))
+    assert given.edges.names == ("candidate", "similarity", "given", "agreement")
+
+
+def unlike(n=200, seed=0) -> Problem:
+    """Four classes whose features say little; neighbours are of another class, always the same."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 4
+    x = rng.standard_normal((n, 8)) + 1.2 * np.eye(8)[labels]
+    ends = rng.permuted(np.arange(n).reshape(-1, 4), axis=0)  # a row: a node of each class
+    for _ in range(7):
+        ends = np.vstack([ends, rng.permuted(np.arange(n).reshape(-1, 4), axis=0)])
+    row, col = np.vstack([ends[:, :2], ends[:, 2:]]).T
+    upper = sp.coo_array((np.ones(len(row)), (row, col)), shape=(n, n))
+    graph = sp.csr_array(((upper + upper.T) > 0).astype(np.float32))
+    split = Split(*(np.arange(40 * k, 40 * (k + 1)) for k in range(3)), np.arange(120, n))
+    return Problem(x.astype(np.float32), labels.astype(np.int64), split, graph)
+
+
+def test_edges_between_unlike_nodes_are_not_undone_by_agreement():
+    problem = unlike()
+    found = fit(
+        dataclasses.replace(DEFAULT, hidden_channels=16, max_inner=40, refit_steps=60), problem
+    )
+    assert float(found.params[AGREEMENT]) == 0
+    assert "agreement" not in found.edges.names
+    right = found.probabilities.argmax(1) == problem.labels
+    assert right[problem.split.test].mean() > 0.85  # nearest class means know 0.5 of them
+    assert found.edges.to_csr()[problem.graph.nonzero()].mean() > 0.8
+
+
+def test_edges_that_are_not_updated_stay_where_they_started(default_fit):
+    frozen = fit(dataclasses.replace(QUICK, update_edges=False))
+    assert frozen.params[COEFFICIENTS].tolist() == [0, 1]
+    assert default_fit.params[COEFFICIENTS].tolist() != [0, 1]
+
+
+@pytest.mark.parametrize("graph", [None, path()], ids=["no graph", "graph"])
+def test_the_prior_weighs_against_the_rows_that_judge(graph):
+    """Trust in a given graph, and in neighbours beside it, may move further than the rest."""
+    problem = blobs(graph=graph)
+    prepared = prepare(DEFAULT, problem, torch.float64, CPU)
+    edges = starting_distribution(problem, prepared)
+    similar = Similarity(seen(problem.features, prepared.whitening), "auto", 5)
+    direct = starting_edges(similar, graph, 12, torch.float64, CPU)
+    assert torch.equal(edges.probs, direct.probs)
+    deviation = torch.tensor([DEVIATION, DEVIATION])
+    if graph is not None:
+        deviation = torch.tensor([TRUST_DEVIATION, DEVIATION, TRUST_DEVIATION])
+    zero = torch.zeros(60, 1, dtype=torch.float64)
+    away = torch.tensor([0.5, -0.2, 0.1], dtype=torch.float64)[: len(deviation)]
+    edges.restore(edges.state() | {"coefficients": direct.coefficients + away})
+    edges.descend(FactoredGradient((zero,), (zero,)), 0.1)
+    found = edges.state()["moments"][0] / (1 - BETAS[0])
+    n_judges = problem.split.validation.size
+    torch.testing.assert_close(found, away / (deviation.double() ** 2 * n_judges))
+
+
+# Features
+
+
+def with_features(problem: Problem, features) -> Problem:
+    return Problem(features, problem.labels, problem.split, problem.graph)
+
+
+@pytest.fixture(scope="module")
+def words_fit():
+    return fit(problem=words())
+
+
+def test_counts_in_another_unit_a_row_are_the_same_words(words_fit):
+    """Twice as long a document: rows have length 1 for the networks, and cosine for the edges."""
+    problem = words()
+    times = sp.diags_array(np.where(np.arange(60) % 2, 2.0, 1.0))
+    longer = sp.csr_array(times @ problem.features).astype(np.float32)
+    assert_same(fit(problem=with_features(problem, longer)), words_fit)
+
+
+def test_the_unit_of_a_column_that_differs_from_the_others_does_not_matter():
+    problem = in_units()
+    further = problem.features * np.array([1, 1, 8, 1, 1], dtype=np.float32)
+    one, other = fit(problem=problem), fit(problem=with_features(problem, further))
+    np.testing.assert_allclose(one.start.toarray(), other.start.toarray(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-2)
+
+
+def test_integer_counts_are_words_too():
+    problem = words()
+    whole, floats = (
+        fit(problem=with_features(problem, problem.features.astype(kind)))
+        for kind in (np.int64, np.float64)
+    )
+    assert np.array_equal(whole.probabilities, floats.probabilities)
+
+
+def test_sparse_measurements_are_no_words(default_fit):
+    problem = blobs()
+    result = fit(problem=with_features(problem, sp.csr_array(problem.features)))
+    np.testing.assert_allclose(
+        result.start.toarray(), default_fit.start.toarray(), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(result.probabilities, default_fit.probabilities, atol=1e-2)
+
+
+def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labels(
+    alone_fit, words_fit
+):
+    def expected(problem):
+        inputs = FeaturePreparation(problem.features).transform(problem.features)
+        return whitening(inputs, problem.labels, problem.labelled)
+
+    assert torch.equal(alone_fit.params[WHITENING], expected(blobs()))
+    units = in_units()
+    assert torch.equal(fit(ALONE, units).params[WHITENING], expected(units))
+    assert WHITENING not in words_fit.params
+    own = dataclasses.replace(ALONE, metric="cityblock")
+    assert WHITENING not in fit(own).params, "a metric of the user's own is of the features"
+
+
+def test_a_metric_may_be_named(words_fit):
+    """ "auto" on words is the cosine; a named metric is that of features as they come."""
+    by_name = fit(dataclasses.replace(DEFAULT, metric="cosine"), words())
+    assert np.array_equal(by_name.probabilities, words_fit.probabilities)
+    assert repr(by_name.history) == repr(words_fit.history)
+    problem = blobs()
+    named, other = (
+        dataclasses.replace(DEFAULT, metric=name) for name in ("euclidean", "manhattan")
+    )
+    assert not np.array_equal(fit(other).probabilities, fit(named).probabilities)
+    for method in (named, other):
+        edges = starting_distribution(problem, prepare(method, problem, torch.float64, CPU))
+        inputs = FeaturePreparation(problem.features).transform(problem.features)
+        similar = Similarity(inputs, method.metric, 5)
+        direct = starting_edges(similar, None, 12, torch.float64, CPU)
+        assert torch.equal(edges.probs, direct.probs)
+
+
+def test_a_learned_metric_finds_the_direction_in_which_classes_differ():
+    """Two of three directions are noise of more variance; features come as they are."""
+    rng, n = np.random.default_rng(0), 300
+    y = np.arange(n) % 2
+    x = rng.standard_normal((n, 4)) * [3, 2.5, 0.3, 0.1]
+    x[:, 2] += 2 * y
+    split = Split(np.arange(100), np.arange(100, 200), np.arange(200, 220), np.arange(220, n))
+    method = dataclasses.replace(
+        ALONE,
+        metric="euclidean",
+        metric_rank=3,
+        max_inner=60,
+        inner_patience=60,
+        inner_lr=0.05,
+    )
+    problem = Problem(x, y, split)
+    prepared = prepare(method, problem, torch.float32, CPU)
+    edges = starting_distribution(problem, prepared)
+    restarts = restarts_on(edges, method, problem, prepared, seed=0)
+    for _ in range(4):
+        restarts.iterate()
+    learned = dict(zip(edges.names, edges.coefficients.tolist(), strict=True))
+    assert learned["direction 2"] > 0.3
+    assert learned["direction 2"] > max(learned["direction 0"], learned["direction 1"]) + 0.3
+
+
+def test_a_rank_that_features_do_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"^metric_rank must be below .*, \(60, 5\), got 5$"):
+        fit(dataclasses.replace(DEFAULT, metric_rank=5))
+
+
+# Extremes
+
+
+@pytest.mark.parametrize("kind", [blobs, words])
+def test_fewer_rows_than_neighbours_asked_for(kind):
+    rows = kind(60)
+    split = Split(np.arange(3), np.arange(3, 6), np.arange(6, 9), np.arange(9, 12))
+    problem = Problem(rows.features[:12], rows.labels[:12], split)
+    method = Committee(max_inner=10, max_iter=2, refit_steps=4)
+    assert method.n_neighbors > 12
+    result = fit(method, problem)
+    assert result.edges.pairs.n_pairs == 12 * 11 // 2, "every pair is a candidate"
+    assert np.isfinite(result.probabilities).all()
+
+
+@pytest.mark.parametrize("kind", [blobs, words])
+def test_isolated_nodes_and_rows_without_a_word(kind):
+    problem = kind()
+    x = problem.features
+    if kind is words:
+        x = x.tolil()
+        x[50] = 0
+        x = sp.csr_array(x)
+    result = fit(QUICK, Problem(x, problem.labels, problem.split, path()))
+    assert np.isfinite(result.probabilities).all()
+    np.testing.assert_allclose(result.probabilities.sum(1), 1, rtol=1e-5)
+    empty = fit(QUICK, Problem(x, problem.labels, problem.split, sp.csr_array((60, 60))))
+    assert np.isfinite(empty.probabilities).all()
+
+
+def test_a_class_may_lack_in_the_stopping_rows_and_in_the_train_rows():
+    x, y = around_centres()
+    first, last = np.flatnonzero(y != 2), np.flatnonzero(y == 2)
+    split = Split(first[:10], np.concatenate([first[10:16], last[:6]]), first[16:26], last[6:])
+    result = fit(QUICK, Problem(x, y, split))
+    assert result.probabilities.shape == (60, 3)
+    assert np.isfinite(result.probabilities).all()
+    assert result.probabilities[:, 2].max() > 0
+
+
+def test_one_row_a_role_and_class():
+    split = Split(np.array([0, 1]), np.array([3]), np.array([4]), np.arange(6, 60))
+    assert np.isfinite(fit(QUICK, Problem(*around_centres(), split)).probabilities).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"denoising_weight": 1e4},
+        {"label_weight": 1e4},
+        {"agreement": 50.0},
+        {"weight_decay": 10.0},
+        {"outer_lr": 100.0},
+    ],
+    ids=str,
+)
+def test_large_weights_stay_finite(options):
+    result = fit(dataclasses.replace(QUICK, **options), blobs(graph=path()))
+    assert np.isfinite(result.probabilities).all()
+    theta = result.edges.probs
+    assert bool(((theta >= 0) & (theta <= 1)).all())
+
+
+@pytest.mark.parametrize("weight", [1e-9, 0.5, 1.0])
+def test_given_edges_of_any_weight_are_taken(weight):
+    assert np.isfinite(fit(QUICK, blobs(graph=path(weight=weight))).probabilities).all()
+
+
+def test_features_of_one_column_that_does_not_vary():
+    constant = np.ones((60, 1), dtype=np.float32)
+    with pytest.warns(UserWarning, match="the same for every row"):
+        result = fit(QUICK, Problem(constant, around_centres()[1], roles()))
+    assert np.isfinite(result.probabilities).all()

@@ -1,0 +1,78 @@
+"""How the default method predicts rows that were not in the fit."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from lds._random import mix, replayed
+from lds.edges.logistic import MIDDLE_KERNEL, SLOPE
+from lds.graphs.similarity import Similarity
+from lds.nn.ensemble import default_ensemble
+from lds.nn.features import node_features
+from lds.nn.new_nodes import NewEdges
+from lds.nn.preparation import FeaturePreparation
+from lds.nn.whitening import whitened
+from lds.structure.learn import learn
+from lds.structure.methods.committee_run import AGREEMENT, COEFFICIENTS, WHITENING, predict_new
+from lds.structure.seeds import NEW_ROWS
+from tests.structure.blobs import around_centres, blobs, in_units, words
+from tests.structure.small import ALONE, DEFAULT
+
+NEW = around_centres(6, seed=1)[0]
+
+
+def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_members(alone_fit):
+    """By the formula of the edges, then the members' own way with new nodes, draw by draw."""
+    result = dataclasses.replace(alone_fit, seed=3)
+    found = predict_new(ALONE, result, NEW)
+    x, metric = result.problem.features, result.params[WHITENING]
+    prepared = FeaturePreparation(x)
+    x, new = (whitened(prepared.transform(rows), metric) for rows in (x, NEW))
+    near, alike = Similarity(x, "auto", 5).of_new(new)
+    beta = result.params[COEFFICIENTS].double().numpy()
+    logit = beta[0] + beta[1] * SLOPE * (alike - MIDDLE_KERNEL)
+    weight = torch.from_numpy(1 / (1 + np.exp(-logit))).float()
+    with replayed(mix(3, NEW_ROWS)):
+        graph = result.edges.draw(ALONE.n_draws)
+    network = default_ensemble(5, ALONE.hidden_channels, 3, ALONE.dropout)
+    logits = network.attach(
+        result.params,
+        node_features(x),
+        graph,
+        node_features(new),
+        NewEdges(torch.from_numpy(near), weight),
+    )
+    torch.testing.assert_close(found, logits.exp().mean(0), rtol=1e-4, atol=1e-6)  # float32
+
+
+@pytest.mark.parametrize("kind", [blobs, words, in_units])
+@pytest.mark.parametrize(
+    "options", [{}, {"agreement": 0.0}, {"metric_rank": 3}], ids=["default", "alone", "rank 3"]
+)
+def test_rows_of_the_fit_taken_for_new_come_out_as_they_did(kind, options):
+    method = dataclasses.replace(DEFAULT, refit_steps=30, **options)
+    problem = kind()
+    result = learn(problem, method)
+    found = predict_new(method, result, problem.features)
+    assert (found.argmax(1).numpy() == result.probabilities.argmax(1)).mean() >= 0.95
+    np.testing.assert_allclose(found.sum(1).numpy(), 1, rtol=1e-5)
+
+
+def test_agreement_that_was_refused_is_not_used_for_new_nodes(default_fit):
+    def found(params, method):
+        return predict_new(method, dataclasses.replace(default_fit, params=params), NEW)
+
+    refused = default_fit.params | {AGREEMENT: torch.tensor(0.0)}
+    half = dataclasses.replace(DEFAULT, agreement=0.5)  # what counts is what was learned with
+    assert torch.equal(found(refused, DEFAULT), found(refused, half))
+    assert not torch.equal(found(refused, DEFAULT), found(default_fit.params, DEFAULT))
+
+
+def test_predictions_of_new_nodes_follow_the_seed(default_fit):
+    one, again, other = (
+        predict_new(DEFAULT, dataclasses.replace(default_fit, seed=seed), NEW) for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)

@@ -1,0 +1,300 @@
+"""The refit, part by part: weights of members, harm, temperatures, training, expected graphs."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.optimize import minimize_scalar
+from torch.nn.functional import cross_entropy
+
+import lds.structure.training
+from lds.bilevel.checks import NonFiniteError
+from lds.edges.logistic import LogisticEdges, starting_edges
+from lds.graphs.similarity import Similarity
+from lds.nn.discriminant import Discriminant
+from lds.nn.ensemble import Ensemble, default_ensemble
+from lds.nn.gcn import GCN
+from lds.nn.label_pagerank import LabelPageRank
+from lds.structure.methods import refit
+from lds.structure.methods.refit import (
+    Member,
+    Refit,
+    calibrated,
+    expected_graph,
+    fit_member,
+    harms,
+    train_member,
+    weigh,
+)
+from lds.structure.predict import score
+from lds.structure.task import Task, task_on
+from tests.structure import dense
+from tests.structure.blobs import around_centres
+from tests.structure.small import ALONE, DEFAULT, KINDS, NETWORKS, REFITS
+
+N, C = 60, 3
+CPU, DOUBLE = torch.device("cpu"), torch.float64
+TRAIN, STOPPING = torch.arange(24), torch.arange(24, 36)
+X, LABELS = around_centres(N)
+TRUTH = torch.from_numpy(LABELS)
+
+
+def distribution() -> LogisticEdges:
+    return starting_edges(Similarity(X, "auto", 5), None, 12, DOUBLE, CPU)
+
+
+def ensemble(n_times: int = 1) -> Ensemble:
+    return default_ensemble(5, 4, C, 0.5, n_times)
+
+
+def task_of(network) -> Task:
+    decay = DEFAULT.weight_decay
+    return task_on(X, LABELS, lambda *_: network, weight_decay=decay, dtype=DOUBLE, device=CPU)
+
+
+def by_hand(seed: int = 0) -> list[Member]:
+    """A member of each kind, with weights that nothing has trained."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, dtype=DOUBLE, generator=generator)
+
+    members = []
+    for network in ensemble().kinds:
+        params = network.init(generator, DOUBLE, CPU)
+        if isinstance(network, Discriminant):
+            params = {"W": 0.3 * normal(5, C), "b": normal(C), "beliefs": normal(N, C).softmax(1)}
+            coupling = 2.0 if network.neighbors else 0.0
+            params["coupling"] = torch.tensor(coupling, dtype=DOUBLE)
+        elif isinstance(network, LabelPageRank):
+            params["labels"] = torch.zeros(N, C, dtype=DOUBLE)
+            params["labels"][TRAIN, TRUTH[TRAIN]] = 1 / 8
+            params["sharpness"] = torch.tensor(0.7, dtype=DOUBLE)
+        members.append(Member(network, params, 0))
+    return members
+
+
+def train_all(method=ALONE, stopping=STOPPING) -> list[Member]:
+    """A member of each kind, trained or fitted."""
+    edges = distribution()
+    expected, members = expected_graph(edges), []
+    for k, network in enumerate(ensemble().kinds):
+        task = task_of(network)
+        if k < NETWORKS:
+            arguments = (edges, expected, TRAIN, stopping, method, k)
+            members.append(train_member(task, network, *arguments))
+        else:
+            members.append(fit_member(task, network, expected, TRAIN, stopping))
+    return members
+
+
+@pytest.fixture(scope="module")
+def trained() -> list[Member]:
+    return train_all(dataclasses.replace(ALONE, refit_steps=100))
+
+
+def probabilities_of(members, edges) -> torch.Tensor:
+    """On the expected graph, dense: `(n_members, n_nodes, n_classes)`."""
+    row, col = edges.pairs.pairs(edges.pairs.positions())
+    theta = torch.zeros(N, N, dtype=DOUBLE)
+    theta[row, col] = edges.probs[: len(row)]
+    a_hat = dense.normalize(theta + theta.T)
+    x, each = torch.from_numpy(X).double(), []
+    for member in members:
+        network, w = member.network, member.params
+        if isinstance(network, Discriminant):
+            logits = x @ w["W"] + w["b"] + w["coupling"] * (a_hat @ w["beliefs"])
+        elif isinstance(network, LabelPageRank):
+            mass = dense.walk(a_hat, w["labels"], alpha=0.1, n_hops=10)
+            logits = w["sharpness"] * (mass + 1e-3 * mass.mean()).log()
+        elif isinstance(network, GCN):
+            logits = dense.gcn(a_hat, x, w)
+        else:
+            logits = dense.pagerank(a_hat, x, w, alpha=network.teleport, n_hops=network.n_hops)
+        each.append(logits.softmax(1))
+    return torch.stack(each)
+
+
+# Weights
+
+
+def assert_weights(members, stopping) -> None:
+    """Weights proportional to exp(-√n · mean loss): within each family, and of the wholes."""
+    edges = distribution()
+    log_weights, probabilities = weigh(task_of(None), members, expected_graph(edges), stopping)
+    each, truth = probabilities_of(members, edges), TRUTH[stopping]
+    losses = -each[:, stopping].gather(2, truth.expand(KINDS, -1).unsqueeze(2)).log().mean((1, 2))
+    root = math.sqrt(len(stopping))
+    shares, wholes = [], []
+    families = (slice(NETWORKS), slice(NETWORKS, KINDS - 1), slice(KINDS - 1, KINDS))
+    for family in families:
+        shares.append(torch.softmax(-root * losses[family], 0))
+        together = (shares[-1][:, None, None] * each[family]).sum(0)[stopping]
+        wholes.append(-root * -together.gather(1, truth.unsqueeze(1)).log().mean())
+    of_family = torch.stack(wholes).softmax(0)
+    expected = torch.cat([a * b for a, b in zip(of_family, shares, strict=True)])
+    torch.testing.assert_close(log_weights.exp(), expected, rtol=1e-9, atol=0)
+    mean = (expected[:, None, None] * each).sum(0)
+    torch.testing.assert_close(probabilities, mean, rtol=1e-9, atol=1e-12)
+    assert float(expected.max()) > 1.5 * float(expected.min()), "the weights must differ"
+
+
+@pytest.mark.parametrize("n_stopping", [1, 12, 36])
+def test_members_count_by_their_loss_on_the_stopping_rows(n_stopping, trained):
+    stopping = torch.arange(24, 24 + n_stopping)
+    assert_weights(by_hand(), stopping)
+    assert_weights(trained, stopping)
+
+
+# Harm
+
+
+@pytest.mark.parametrize("grown", [0.9, 1.1])
+def test_harm_is_a_growth_of_the_loss_by_three_standard_errors(grown):
+    rng = np.random.default_rng(0)
+    labels = torch.arange(50) % 3
+    before = rng.dirichlet(np.ones(3), 50)
+    own = before[np.arange(50), labels]
+    noise = rng.normal(size=30)
+    noise -= noise.mean()
+    # Losses of the first 30 rows grow so that their paired t statistic is 3 · grown.
+    lost = noise + 3 * grown * noise.std(ddof=1) / 30**0.5
+    own[:30] *= np.exp(-0.05 * lost)
+    after = before.copy()
+    after[np.arange(50), labels] = own
+    rows = torch.arange(30)
+    t = stats.ttest_rel(-np.log(own[:30]), -np.log(before[np.arange(30), labels[:30]])).statistic
+    assert t == pytest.approx(3 * grown)
+    arguments = (torch.from_numpy(before), torch.from_numpy(after), labels)
+    assert harms(*arguments, rows) == (grown > 1)
+    assert not harms(*arguments, rows[:1])
+
+
+# Temperatures
+
+
+@pytest.mark.parametrize("n_stopping", [3, 36])
+@pytest.mark.parametrize("kind", ["by hand", "trained"])
+def test_members_are_as_sure_as_the_stopping_rows_justify(n_stopping, kind, trained):
+    """The temperature against scipy's minimum."""
+    stopping = torch.from_numpy(np.random.default_rng(0).permutation(N)[:n_stopping])
+    truth, graph = TRUTH[stopping], expected_graph(distribution())
+    for member in by_hand() if kind == "by hand" else trained:
+        task = task_of(member.network)
+        z = member.network(member.params, task.features, graph, training=False)[0]
+
+        def cost(log_tau, z=z):
+            loss = cross_entropy(z[stopping] / math.exp(log_tau), truth)
+            return n_stopping * float(loss) + 2 * log_tau**2
+
+        tau = math.exp(minimize_scalar(cost, bounds=(-0.65, 1.6), method="bounded").x)
+        found = calibrated(task, member, graph, stopping)
+        scaled = member.network(found.params, task.features, graph, training=False)[0]
+        ratio = float((z * scaled).sum() / scaled.square().sum())
+        assert ratio == pytest.approx(tau, rel=0.06), "temperatures are 10 % apart"
+        torch.testing.assert_close(z, ratio * scaled, rtol=1e-9, atol=1e-9)
+
+
+# Training
+
+
+def test_a_member_takes_the_steps_of_the_option():
+    members = train_all(dataclasses.replace(ALONE, refit_steps=20))
+    assert [member.steps for member in members] == NETWORKS * [20] + (KINDS - NETWORKS) * [0]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_last_step_has_a_score_whatever_the_number_of_steps(steps):
+    members = train_all(dataclasses.replace(ALONE, refit_steps=steps))
+    assert [member.steps for member in members[:NETWORKS]] == NETWORKS * [steps]
+
+
+def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
+    """Run for longer, it meets the same scores: the best of all of them is what it keeps."""
+    seen = []
+
+    def noted(probabilities, labels, rows):
+        found = score(probabilities, labels, rows)
+        seen.append((found.accuracy, -found.loss))
+        return found
+
+    monkeypatch.setattr(refit, "PATIENCE", 10)
+    monkeypatch.setattr(lds.structure.training, "score", noted)
+    monkeypatch.setattr(refit, "calibrated", lambda task, member, *_: member)
+    networks = train_all(dataclasses.replace(ALONE, refit_steps=400))[:NETWORKS]
+    at = 0
+    for member, probs in zip(networks, probabilities_of(networks, distribution()), strict=True):
+        scores = seen[at : at + member.steps // 2]
+        at += len(scores)
+        best = max(range(len(scores)), key=scores.__getitem__)
+        found = score(probs, TRUTH, STOPPING)
+        assert found.accuracy == scores[best][0]
+        assert found.loss == pytest.approx(-scores[best][1], rel=1e-9)
+        assert len(scores) - 1 - best == 10 // 2, "ten steps without a better score end it"
+    assert at == len(seen)
+
+
+def test_training_a_member_does_not_change_the_distribution_and_follows_its_seed():
+    edges, fresh = distribution(), distribution()
+    network = ensemble().kinds[0]
+    arguments = (task_of(network), network, edges, expected_graph(edges), TRAIN, STOPPING, ALONE)
+    one, two, other = (train_member(*arguments, seed) for seed in (3, 3, 4))
+    assert torch.equal(edges.probs, fresh.probs)
+    assert all(torch.equal(one.params[name], two.params[name]) for name in one.params)
+    assert not torch.equal(one.params["W1"], other.params["W1"])
+
+
+def test_a_member_without_a_finite_loss_is_an_error(monkeypatch):
+    monkeypatch.setattr(refit, "train", lambda *_, **__: None)
+    with pytest.raises(NonFiniteError, match="no finite loss; try a smaller inner_lr"):
+        train_all()
+
+
+def test_members_in_closed_form_do_not_depend_on_a_seed():
+    one, two = train_all(), train_all()
+    for member, again in zip(one, two, strict=True):
+        assert all(torch.equal(member.params[k], again.params[k]) for k in member.params)
+
+
+def test_the_expected_graph_is_theta_normalised():
+    edges = distribution()
+    theta = edges.to_csr().toarray()
+    graph = expected_graph(edges)
+    looped = theta + np.eye(N)
+    scale = 1 / np.sqrt(looped.sum(1))
+    expected = scale[:, None] * looped * scale
+    np.testing.assert_allclose(graph.matrix.to_dense().numpy(), expected, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(graph.scale.numpy(), scale, rtol=1e-12)
+    assert (graph.n_draws, graph.n_nodes) == (1, N)
+
+
+# The refit as a whole, with members that cost nothing
+
+
+@pytest.fixture
+def cheap(monkeypatch) -> None:
+    """Members are made by hand, another set at every turn."""
+    turns = [by_hand(seed) for seed in range(REFITS)]
+    made = iter([member for turn in turns for member in turn])
+    monkeypatch.setattr(refit, "train_member", lambda *_: next(made))
+    monkeypatch.setattr(refit, "fit_member", lambda *_: next(made))
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize("harmful", [True, False])
+def test_agreement_is_refused_where_it_harms_and_all_members_stay(harmful, monkeypatch):
+    monkeypatch.setattr(refit, "harms", lambda *_: harmful)
+    network, edges, reports = ensemble(REFITS), distribution(), []
+
+    def report(done, total):
+        reports.append((done, total))
+
+    found = Refit(task_of(network), network, TRAIN, STOPPING, DEFAULT, 0, report)(edges)
+    assert len(found.members) == len(found.log_weights) == KINDS * REFITS
+    assert float(found.log_weights.exp().sum()) == pytest.approx(1, rel=1e-12)
+    assert found.agreement == (0.0 if harmful else DEFAULT.agreement)
+    assert (found.edges is edges) == harmful
+    assert reports == [(k, KINDS * REFITS) for k in range(KINDS * REFITS + 1)]
