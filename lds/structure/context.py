@@ -13,8 +13,6 @@ OnMember = Callable[[int, int], None]
 
 CPU = torch.device("cpu")
 
-CPU = torch.device("cpu")
-
 
 @dataclass(frozen=True)
 class RunContext:
