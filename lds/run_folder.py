@@ -133,10 +133,8 @@ def save_run(
     else:
         dense = {"features": np.asarray(features)}
         write_atomically(folder / FEATURES, lambda file: _savez(file, dense))
-    if encoding is not None:
-        write_atomically(folder / ENCODING, lambda file: _savez(file, encoding))
-    if preparation:
-        write_atomically(folder / PREPARATION, lambda file: _savez(file, preparation))
+    _write_or_delete(folder / ENCODING, encoding)
+    _write_or_delete(folder / PREPARATION, preparation)
     write_json(folder / "summary.json", run.summary)
 
 
@@ -221,6 +219,14 @@ def as_run(source: Any) -> Run:
         found: Run = source.as_run()
         return found
     return load_run(source)
+
+
+def _write_or_delete(path: Path, arrays: dict[str, NDArray[Any]] | None) -> None:
+    """Write arrays; without any, delete what an earlier run left in their place."""
+    if arrays:
+        write_atomically(path, lambda file: _savez(file, arrays))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_graph(path: Path, graph: sp.csr_array) -> None:

@@ -1,4 +1,4 @@
-"""What all tests share: data sets that are not part of the project, short refits, scripts."""
+"""Fixtures of all tests: data sets that are not part of the project, a saved run, scripts."""
 
 import os
 import runpy
@@ -16,20 +16,20 @@ import torch
 
 
 def data_root() -> Path:
-    """The folder LDS_DATA names, or `shared/data` beside the repository."""
+    """Find the data sets: LDS_DATA, or `shared/data` beside the repository."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     return Path(os.environ.get("LDS_DATA") or beside)
 
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """That folder, whatever it holds."""
+    """The folder of the data sets, whatever it holds."""
     return data_root()
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """That folder; tests that need it are skipped where it is absent."""
+    """The folder of the data sets; tests that need it are skipped where it is absent."""
     root = data_root()
     parts = ("planetoid/Cora/raw", "planetoid/CiteSeer/raw", "20news10/20news10_tfidf.npz")
     missing = [part for part in parts if not (root / part).exists()]
@@ -52,7 +52,7 @@ def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def run_script(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., str]]:
-    """What a script prints, run as from a shell but in this process: torch is there already."""
+    """Run a script in this process, which has imported torch, and return what it prints."""
     threads = torch.get_num_threads()
 
     def run(script: Path, options: str, *more: str | Path) -> str:

@@ -8,8 +8,12 @@ from typing import Any
 
 from hypothesis import HealthCheck
 
-OPEN: dict[str, Any] = {"deadline": None, "database": None, "derandomize": True,
-                        "suppress_health_check": list(HealthCheck)}  # fmt: skip
+OPEN: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "derandomize": True,
+    "suppress_health_check": list(HealthCheck),
+}
 """Settings of a fuzz: the same cases in every run."""
 
 DOCUMENTED = (TypeError, ValueError, ArithmeticError, OSError, ImportError)

@@ -9,22 +9,26 @@ import torch
 
 from lds.run_folder import (
     FILES,
+    Run,
+    as_run,
     begin_run,
     load_encoding,
     load_features,
+    load_preparation,
     load_run,
     load_settings,
     save_run,
     write_json,
 )
 
+FEATURES = np.arange(6, dtype=np.float32).reshape(3, 2)
+
 
 @pytest.fixture
 def folder(tmp_path):
     edges = sp.csr_array(np.array([[0, 0.25, 0], [0.25, 0, 1], [0, 1, 0]], dtype=np.float32))
-    save_run(
-        tmp_path / "run",
-        settings={"data": "toy", "options": {"seed": 3}},
+    run = Run(
+        settings={"data": "toy", "seed": 3, "options": {"dropout": 0.5}},
         metrics=[{"iteration": 0, "outer_loss": float("nan")}, {"iteration": 1, "outer_loss": 0.5}],
         summary={"reason": "patience"},
         start=sp.csr_array((3, 3), dtype=np.float32),
@@ -32,6 +36,7 @@ def folder(tmp_path):
         weights={"W1": torch.arange(6.0).view(2, 3).t()},
         predictions={"probabilities": np.eye(3), "labels": np.array([0, 1, -1])},
     )
+    save_run(tmp_path / "run", run, features=FEATURES)
     return tmp_path / "run"
 
 
@@ -48,7 +53,19 @@ def test_round_trip(folder):
     assert run.edge_probs.toarray()[1].tolist() == [0.25, 0, 1]
     assert torch.equal(run.weights["W1"], torch.arange(6.0).view(2, 3).t())
     assert run.predictions["labels"].tolist() == [0, 1, -1]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "features.npz"])
+
+
+def test_whatever_holds_a_record_gives_it(folder):
+    run = load_run(folder)
+    assert as_run(run) is run
+    assert as_run(str(folder)).metrics == run.metrics
+
+    class Fit:
+        def as_run(self):
+            return run
+
+    assert as_run(Fit()) is run
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -68,11 +85,12 @@ def test_a_damaged_file_is_named(folder, name):
 
 def test_another_format_is_refused(folder):
     write_json(folder / "settings.json", {"format": 99})
-    with pytest.raises(ValueError, match=r"run format 2, written by `lds fit`, got 99$"):
+    with pytest.raises(ValueError, match=r"run format 3, written by `lds fit`, got 99$"):
         load_run(folder)
-    write_json(folder / "settings.json", {"format": 1})
-    with pytest.raises(ValueError, match="got 1, of an earlier version of lds; fit again"):
-        load_run(folder)
+    for older in (1, 2):
+        write_json(folder / "settings.json", {"format": older})
+        with pytest.raises(ValueError, match=f"got {older}, of an earlier version of lds; fit ag"):
+            load_run(folder)
 
 
 def test_pickled_arrays_are_never_loaded(folder):
@@ -93,8 +111,8 @@ def test_an_interrupted_write_leaves_the_old_file(folder):
 
 
 def test_a_run_that_begins_has_settings_and_nothing_of_an_earlier_one(folder):
-    (folder / "features.npz").write_bytes(b"old")
-    (folder / "encoding.npz").write_bytes(b"old")
+    for name in ("features.npz", "encoding.npz", "preparation.npz"):
+        (folder / name).write_bytes(b"old")
     (folder / "mine.txt").write_text("x")
     begin_run(folder, {"data": "other"})
     assert {path.name for path in folder.iterdir()} == {"settings.json", "mine.txt"}
@@ -105,23 +123,27 @@ def test_a_run_that_begins_has_settings_and_nothing_of_an_earlier_one(folder):
         load_settings(folder / "gone")
 
 
-def test_an_encoding_is_kept_where_it_is_given(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no encoding\.npz"):
+def test_an_encoding_and_a_preparation_are_kept_where_they_are_given(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no encoding\.npz: only a run on a table"):
         load_encoding(folder)
-    again = {name: value for name, value in vars(load_run(folder)).items() if name != "settings"}
+    assert load_preparation(folder) == {}
+    run, again = load_run(folder), tmp_path / "again"
     encoding = {"encoding": np.arange(3, dtype=np.uint8), "weights 0": np.ones(2)}
-    save_run(tmp_path / "again", settings={"data": "toy"}, encoding=encoding, **again)
-    found = load_encoding(tmp_path / "again")
-    assert {name: array.tolist() for name, array in found.items()} == {
-        "encoding": [0, 1, 2], "weights 0": [1, 1],
-    }  # fmt: skip
+    preparation = {"features/powers": np.ones(3)}
+    save_run(again, run, features=FEATURES, encoding=encoding, preparation=preparation)
+    found = {name: array.tolist() for name, array in load_encoding(again).items()}
+    assert found == {"encoding": [0, 1, 2], "weights 0": [1, 1]}
+    assert load_preparation(again)["features/powers"].tolist() == [1, 1, 1]
+    save_run(again, run, features=FEATURES)  # a run without them over one with them
+    assert sorted(path.name for path in again.iterdir()) == sorted([*FILES, "features.npz"])
 
 
-def test_features_are_kept_where_they_are_given(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no features\.npz"):
-        load_features(folder)
-    run = load_run(folder)
-    features = np.arange(6, dtype=np.float32).reshape(3, 2)
-    again = {name: value for name, value in vars(run).items() if name != "settings"}
-    save_run(tmp_path / "again", settings={"data": "toy"}, features=features, **again)
-    assert np.array_equal(load_features(tmp_path / "again"), features)
+@pytest.mark.parametrize("features", [FEATURES, sp.csr_array(FEATURES)], ids=["dense", "sparse"])
+def test_features_are_kept(folder, tmp_path, features):
+    save_run(tmp_path / "again", load_run(folder), features=features)
+    found = load_features(tmp_path / "again")
+    assert sp.issparse(found) == sp.issparse(features)
+    assert np.array_equal(found.toarray() if sp.issparse(found) else found, FEATURES)
+    (tmp_path / "again" / "features.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no features\.npz: the run has not ended"):
+        load_features(tmp_path / "again")

@@ -1,4 +1,4 @@
-"""The `lds` command: one file a subcommand, and what is heavy imported where it is needed."""
+"""The `lds` command, a file for each subcommand. Heavy packages are imported in functions."""
 
 import sys
 import warnings
@@ -65,10 +65,10 @@ for _name, _command, _examples in (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point: see `EXIT_CODES`.
+    """Run the command and exit with one of `EXIT_CODES`.
 
     Arguments:
-        arguments: of the command; None takes the process's own.
+        arguments: of the command; None takes those of the process.
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -80,5 +80,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """One line, as of errors."""
+    """Print a warning on one line."""
     err.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

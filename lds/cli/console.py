@@ -1,4 +1,4 @@
-"""What every command shares: where text goes, and `--json`."""
+"""Output of all commands: consoles, `--json`, progress bars."""
 
 import sys
 from collections.abc import Iterable
@@ -18,29 +18,29 @@ Json = Annotated[
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output; numbers that are not finite become null."""
+    """Print one JSON document; numbers that are not finite become null."""
     sys.stdout.write(f"{dumps(value, indent=2)}\n")
 
 
 def print_path(what: str, path: Any) -> None:
-    """Where something was written, on one line however long."""
+    """Print where something was written, on one line however long it is."""
     out.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def say_found(path: Any, found: Iterable[str], quiet: bool) -> None:
-    """What was found out about a table, on one line."""
+    """Print what was guessed about a table, on one line."""
     text = "; ".join(found)
     if text and not quiet:
         err.print(f"{path}: {text}", soft_wrap=True, highlight=False, markup=False)
 
 
 def percent(value: float) -> str:
-    """A share as people say it."""
+    """Format a share as a percentage."""
     return f"{100 * value:.1f} %"
 
 
 def bar(quiet: bool) -> Progress:
-    """On a terminal, what long work has come to: its tasks have a field `state`."""
+    """Make a progress bar for terminals; its tasks have a field `state`."""
     return Progress(
         TextColumn("{task.completed}/{task.total}"),
         BarColumn(bar_width=10),
@@ -52,6 +52,6 @@ def bar(quiet: bool) -> Progress:
 
 
 def log(text: str, quiet: bool) -> None:
-    """Where there is no terminal for a bar, such as in a log file, a line."""
+    """Print a line where there is no terminal for a bar, such as in a log file."""
     if not (quiet or err.is_terminal):
         err.print(text, soft_wrap=True, highlight=False, markup=False)

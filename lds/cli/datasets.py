@@ -7,7 +7,7 @@ EXAMPLES = "lds datasets\n\nlds fit wine"
 
 
 def datasets(as_json: Json = False) -> None:
-    """List the data sets `lds fit` knows by name. Any table (.csv and others) is one, too."""
+    """List the data sets that have a name. `lds fit` takes any table (.csv and others), too."""
     if as_json:
         print_json([{"name": name, "has_graph": s.has_graph} for name, s in REGISTRY.items()])
         return

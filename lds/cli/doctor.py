@@ -18,19 +18,20 @@ OPTIONAL = {
     "pandas": "table",
     "pyarrow": "table",
 }
-"""Packages that are not needed always, and the extra each comes with."""
+"""Optional packages, and the extra that installs each."""
 
 
 def doctor(
     n_nodes: Annotated[
-        list[int] | None, typer.Argument(help="Sizes of graphs; some usual ones without any.")
+        list[int] | None,
+        typer.Argument(help="Numbers of nodes; default: six sizes from 1,000 to 1,000,000."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what is installed, what there is to compute with, and which support fits which graph.
+    """Show versions, devices and memory, and which support fits a graph of each size.
 
-    All pairs of N nodes keep N²/2 probabilities twice (now, and the best so far); a sparse support
-    keeps its candidate pairs alone.
+    `support=all` stores N²/2 probabilities of N nodes twice (the current and the best ones);
+    `support=sparse` stores those of its candidate pairs.
     """
     sizes = n_nodes or list(SIZES)
     if min(sizes) < 2:
@@ -43,7 +44,7 @@ def doctor(
 
 
 def _versions() -> dict[str, str | None]:
-    """Of Python, lds and its packages; None: not installed."""
+    """Find the versions of Python, lds and its packages; None: not installed."""
     import platform
     from importlib import metadata
 
@@ -89,7 +90,7 @@ def _data() -> dict[str, Any]:
 
 
 def _support(sizes: list[int]) -> list[dict[str, Any]]:
-    """For each size: what all pairs need, whether that fits, and what "auto" would choose."""
+    """For each size, compute the memory of both supports and what "auto" chooses."""
     import torch
 
     from lds.edges.memory import all_pairs_bytes, keeps_all_pairs, sparse_bytes
@@ -132,10 +133,8 @@ def _print(found: dict[str, Any]) -> None:
     for column in ("nodes", "all pairs", "fits", "sparse", "auto"):
         table.add_column(column, justify="right")
     for line in found["support"]:
-        table.add_row(
-            f"{line['n_nodes']:,}", gigabytes(line["all_pairs_bytes"]),
-            "yes" if line["all_pairs_fit"] else "no", gigabytes(line["sparse_bytes"]),
-            line["auto"],
-        )  # fmt: skip
+        all_pairs, sparse = (gigabytes(line[f"{name}_bytes"]) for name in ("all_pairs", "sparse"))
+        fits = "yes" if line["all_pairs_fit"] else "no"
+        table.add_row(f"{line['n_nodes']:,}", all_pairs, fits, sparse, line["auto"])
     out.print(table)
     out.print("all pairs, sparse: bytes of edge probabilities; features and network come on top")

@@ -20,15 +20,19 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder of `lds fit`.")],
     path: Annotated[Path, typer.Argument(help="A .graphml, .gexf, .csv or .npz file to write.")],
     threshold: Annotated[
-        float | None, typer.Option(help="Edges at least as probable, in (0, 1].")
+        float | None, typer.Option(help="Keep edges of at least this probability, in (0, 1].")
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(help="Edges among the k most probable of either node.")
+        int | None, typer.Option(help="Keep an edge among the k most probable of one of its nodes.")
     ] = None,
-    n_edges: Annotated[int | None, typer.Option(help="So many edges, the most probable.")] = None,
+    n_edges: Annotated[
+        int | None, typer.Option(help="Keep this many edges, the most probable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the learned graph as a file, by its suffix; all edges without a rule.
+    """Write the learned graph to a file; its suffix chooses the format.
+
+    Without a rule all stored edges are written.
 
     GraphML and GEXF carry each node's label, prediction, confidence, split, entropy and mutual
     information, and each edge's probability.
@@ -47,11 +51,11 @@ def export(
     stored = load_run(run)
     found = stored.predictions
     split = Split(*(found[f"{role}_rows"] for role in ("train", "validation", "stopping", "test")))
-    nodes = node_attributes(
-        found["labels"], found["probabilities"], split, stored.settings["classes"],
-        entropy=found["entropy"], mutual_information=found["mutual_information"],
-        **({"id": found["identifiers"].tolist()} if "identifiers" in found else {}),
-    )  # fmt: skip
+    more = {name: found[name] for name in ("entropy", "mutual_information")}
+    if "identifiers" in found:
+        more["id"] = found["identifiers"].tolist()
+    classes = stored.settings["classes"]
+    nodes = node_attributes(found["labels"], found["probabilities"], split, classes, **more)
     kept = select_edges(stored.edge_probs, threshold, top_k, n_edges)
     save_graph(path, kept, nodes)
     counts = {"nodes": int(kept.shape[0]), "edges": int(np.count_nonzero(kept.data)) // 2}

@@ -1,4 +1,4 @@
-"""`lds fit`: begin a run, or go on with one."""
+"""`lds fit`: begin a run, or resume one."""
 
 import itertools
 import os
@@ -45,7 +45,7 @@ EXAMPLES = (
 )
 
 MAY_CHANGE = ("max_iter", "patience", "device", "controls", "quiet", "as_json", "resume")
-"""What may be given beside --resume; everything else stays as the run was begun."""
+"""Parameters that --resume may change; all others stay as the run was begun."""
 
 
 @with_method_options
@@ -67,18 +67,18 @@ def fit(
         list[str] | None,
         typer.Option(
             metavar="TEXT",
-            help="Text in the target that means no label, besides a blank cell; repeat it. With "
-            "'' alone all other text is the name of a class.",
+            help="Text in the target that means no label, besides a blank cell; may be repeated. "
+            "With '' alone, all other text is the name of a class.",
         ),
     ] = None,
     retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Run folder; default runs/NAME-SEED.")
+        Path | None, typer.Option("--out", help="Run folder; default: runs/NAME-SEED.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Write over an existing run folder.")] = False,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run of this folder, to the same result.")
+        Path | None, typer.Option(help="Continue the run of this folder, to the same result.")
     ] = None,
     checkpoint: Annotated[
         bool, typer.Option(help="Keep the state after every outer iteration.")
@@ -91,11 +91,11 @@ def fit(
     seed: Annotated[int, typer.Option(help="Of the split and everything random.")] = 0,
     **options: Any,
 ) -> None:
-    """Learn a graph and classify, with three honest controls on the same split and seed.
+    """Learn a graph and classify the rows; train three controls on the same split and seed.
 
-    A run folder keeps all of it: settings, history, probabilities of edges, weights, predictions,
-    and the state after every outer iteration, from which `--resume` comes to the result of a run
-    that was never interrupted, on a CPU bit for bit.
+    The run folder keeps settings, history, edge probabilities, weights, predictions, and the state
+    after every outer iteration. `--resume` continues from that state; on a CPU its result is equal,
+    bit for bit, to that of a run without interruption.
     """
     given = locals() | options
     if out_folder is not None:
@@ -107,7 +107,7 @@ def fit(
     from lds._labels import counted
     from lds.datasets.registry import load
 
-    data = load(**source)  # what is wrong with it is said before torch takes seconds to import
+    data = load(**source)  # before torch, which takes seconds to import
     if data.file is not None:
         n_labelled = int((data.labels >= 0).sum())
         labelled = f"{n_labelled:,} of {data.n_nodes:,} rows have a label"
@@ -142,13 +142,13 @@ def fit(
 
         def iterated(record: "Iteration") -> None:
             nonlocal begun
-            if not begun:  # what is wrong with the input has been said by now
+            if not begun:  # the input has been checked by now
                 begin_run(folder, settings)
                 begun = True
             shown.iteration(record)
 
         def learned(report: "FitReport") -> None:
-            save(folder, report, settings)  # an interrupt during the controls loses nothing
+            save(folder, report, settings)  # before the controls, which may be interrupted
             if plan["controls"]:
                 shown.controls()
 
@@ -188,7 +188,7 @@ def fit(
 
 
 def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """What a run that begins is made of."""
+    """Collect what a new run is made of."""
     if given["name"] is None:
         raise ValueError(
             "NAME must be a data set by name or a file, got none; `lds datasets` lists them, and "
@@ -215,7 +215,7 @@ def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What a run that goes on was made of, but for what may change."""
+    """Read what an earlier run was made of, with the changes that `MAY_CHANGE` allows."""
     explicit = {
         name
         for name in given
@@ -245,7 +245,7 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
 
 
 def _check_empty(folder: Path, force: bool) -> None:
-    """Refuse a folder that holds something, unless it may be written over."""
+    """Refuse a folder that is not empty, unless it may be written over."""
     if folder.exists() and any(folder.iterdir()) and not force:
         raise ValueError(
             f"--out {folder} is not empty; name another folder, or add --force; --resume "
@@ -254,16 +254,14 @@ def _check_empty(folder: Path, force: bool) -> None:
 
 
 def _run_folder(data: "NodeDataset", seed: int, force: bool) -> Path:
-    """A folder by the data's name that holds no run yet, unless it may be written over."""
+    """Choose a folder by the name of the data: a new one, unless it may be written over."""
     base = Path("runs") / f"{stem(data.name)}-{seed}"
     if force or not base.exists():
         return base
     tries = (base.with_name(f"{base.name}-{k}") for k in itertools.count(2))
     folder = next(one for one in tries if not one.exists())
-    err.print(
-        f"{base} holds a run; this one goes to {folder}",
-        soft_wrap=True, highlight=False, markup=False,
-    )  # fmt: skip
+    text = f"{base} holds a run; this one goes to {folder}"
+    err.print(text, soft_wrap=True, highlight=False, markup=False)
     return folder
 
 

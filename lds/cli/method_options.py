@@ -1,4 +1,4 @@
-"""Flags of the options of all methods, made from their records."""
+"""Flags for the options of all methods, from their records."""
 
 import inspect
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Method = Annotated[
 
 
 def with_method_options(command: F) -> F:
-    """Give a command, which takes `**options`, a flag for every option of every method.
+    """Add a flag for every option of every method to a command that takes `**options`.
 
     A flag that is not given is None; `--help` shows the default of each method.
     """
@@ -40,7 +40,7 @@ def with_method_options(command: F) -> F:
 
 
 def method_options() -> dict[str, "Field[Any]"]:
-    """The options of all methods by name, those of the default method first."""
+    """Collect the options of all methods by name: those of every method first."""
     found: dict[str, Field[Any]] = {}
     for name in sorted(METHODS, key=lambda name: name != DEFAULT):
         found = option_fields(METHODS[name]) | found
@@ -49,7 +49,7 @@ def method_options() -> dict[str, "Field[Any]"]:
 
 
 def chosen_method(name: str, options: dict[str, Any]) -> Any:
-    """The method of `--method` with the flags that were given.
+    """Make the record of `--method` with the flags that were given.
 
     Raises:
         TypeError, ValueError: an option is not of this method, or outside its range.
@@ -75,12 +75,12 @@ def _flags() -> dict[str, Any]:
 
 
 def _owners(name: str) -> list[str]:
-    """Methods that have an option."""
+    """Find the methods that have an option."""
     return [method for method, record in METHODS.items() if name in option_fields(record)]
 
 
 def _defaults(name: str) -> str:
-    """The default of each method that has the option, as `--help` shows it."""
+    """Format the default of each method that has an option, for `--help`."""
     values = {method: option_fields(METHODS[method])[name].default for method in _owners(name)}
     if len(set(map(repr, values.values()))) == 1:
         return f"[default: {_shown(next(iter(values.values())))}]"

@@ -1,4 +1,4 @@
-"""`--config FILE`: options of a command from a TOML or YAML file, under those of the command line.
+"""`--config FILE`: options of a command from a TOML or YAML file; flags override them.
 
 ```toml
 n-neighbors = 20
@@ -17,11 +17,11 @@ import yaml
 
 
 def take_options(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the options of a file the defaults of a command; called before it reads its own.
+    """Make the options of a file the defaults of a command, before its flags are read.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or names what is no option of the command.
+        FileNotFoundError: the file does not exist.
+        ValueError: it cannot be read, or names an option that the command does not have.
     """
     if path is None:
         return None
@@ -45,11 +45,11 @@ def take_options(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """The table of a .toml, .yaml or .yml file.
+    """Read the names and values of a .toml, .yaml or .yml file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: another suffix, or not a table of that format.
+        FileNotFoundError: the file does not exist.
+        ValueError: it has another suffix, or does not hold names and values.
     """
     parse = _PARSERS.get(path.suffix.lower())
     if parse is None:
@@ -69,12 +69,12 @@ def read_options(path: Path) -> dict[str, Any]:
 
 
 def write_options(path: Path, options: dict[str, Any]) -> None:
-    """Options as a YAML file that `--config` takes."""
+    """Write options to a YAML file that `--config` takes."""
     path.write_text(yaml.safe_dump(options, sort_keys=True), encoding="utf-8")
 
 
 def _as_typed(path: Path, key: Any, value: Any) -> Any:
-    """A value as one would type it, to be parsed as strictly as a flag (1.5 is no integer)."""
+    """Convert a value to text, so that it is parsed as strictly as a flag (1.5 is no integer)."""
     if isinstance(value, list):
         return [_as_typed(path, key, entry) for entry in value]
     if not isinstance(value, bool | int | float | str):
@@ -92,7 +92,7 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="A .toml or .yaml file of options by name; flags go over it.",
+        help="A .toml or .yaml file of options by name; flags override it.",
         callback=take_options,
         is_eager=True,
     ),

@@ -18,22 +18,22 @@ EXAMPLES = (
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="The run folder of a fit on a table.")],
-    rows: Annotated[Path, typer.Argument(help="A table with its columns.")],
+    run: Annotated[Path, typer.Argument(help="The folder of a run on a table.")],
+    rows: Annotated[Path, typer.Argument(help="A table with the columns of the fit.")],
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="CSV file to write; none prints the rows.")
+        Path | None, typer.Option("--out", help="CSV file to write; default: the rows are printed.")
     ] = None,
     separator: Separator = None,
     encoding: Encoding = None,
     header: Header = None,
-    quiet: Annotated[bool, typer.Option(help="Do not say how the table is read.")] = False,
+    quiet: Annotated[bool, typer.Option(help="Do not print how the table is read.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Classify rows that were not in the table of a fit.
+    """Classify rows that were not in the fit.
 
-    Each is encoded with the fit's own means and values, joined to its nearest rows of the fit in
-    graphs drawn from what was learned, and classified by the trained network. A row equal to one of
-    the fit gets the answer it got there. The table itself is not needed. Columns are found by name,
+    Each row is encoded with the means and categories of the fit, gets edges to its nearest rows of
+    the fit in drawn graphs, and is classified by the trained network. A row equal to a row of the
+    fit gets the answer it got there. The table of the fit is not needed. Columns are found by name,
     or by position where neither file has a header.
     """
     check_finished(run)  # a wrong path is refused before what takes seconds to import
@@ -67,7 +67,5 @@ def predict(
     else:
         for line in named:
             name = line.get("id") or line["row"]
-            out.print(
-                f"{name}: {line['prediction']} ({line['probability']:.3f})",
-                highlight=False, markup=False, soft_wrap=True,
-            )  # fmt: skip
+            text = f"{name}: {line['prediction']} ({line['probability']:.3f})"
+            out.print(text, highlight=False, markup=False, soft_wrap=True)

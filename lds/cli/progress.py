@@ -1,4 +1,4 @@
-"""How far a fit is: on a bar in a terminal, line by line in a log."""
+"""Progress of a fit: a bar in a terminal, lines in a log."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class FitProgress:
-    """What the progress bar of a fit says, and the log where there is no terminal.
+    """Update the progress bar of a fit; where there is no terminal, print lines.
 
     Arguments:
         progress, task: the bar.
-        quiet: log nothing.
+        quiet: True prints no lines.
     """
 
     def __init__(self, progress: Progress, task: Any, quiet: bool) -> None:
@@ -23,7 +23,7 @@ class FitProgress:
         self.best: float | None = None
 
     def iteration(self, record: "Iteration") -> None:
-        """After an outer iteration."""
+        """Show a finished outer iteration."""
         if record.improved:
             self.best = record.stopping_accuracy
         best = "" if self.best is None else f" (best {100 * self.best:.1f})"
@@ -36,12 +36,12 @@ class FitProgress:
         log(f"{record.iteration + 1}: {state}", self.quiet)
 
     def member(self, done: int, total: int) -> None:
-        """Before each member of a refit, and after the last."""
+        """Show how many members of a refit are trained."""
         state = f"refit, {done} of {total} members trained"
         self.progress.update(self.task, completed=done, total=total, state=state)
         log(state, self.quiet)
 
     def controls(self) -> None:
-        """Before the controls."""
+        """Show that the controls run."""
         self.progress.update(self.task, state="running the controls")
         log("running the controls", self.quiet)

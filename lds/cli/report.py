@@ -15,11 +15,11 @@ EXAMPLES = "lds report runs/wine-0\n\nlds report runs/cora50 --out cora50.html"
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder of `lds fit`.")],
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="HTML file; default report.html in the folder.")
+        Path | None, typer.Option("--out", help="HTML file; default: report.html in the folder.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run as one HTML page: accuracy, pictures, settings, and any node's likely edges."""
+    """Write one HTML page of a run: accuracy, pictures, settings, and the edges of any node."""
     path = run / "report.html" if out_file is None else out_file
     check_finished(run)  # a wrong path is refused before what takes seconds to import
     check_output_file(path, "--out")

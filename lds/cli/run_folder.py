@@ -1,4 +1,4 @@
-"""What `lds fit` writes of a report, see `lds.run_folder` for the files."""
+"""Write the run folder of `lds fit`; `lds.run_folder` lists the files."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ from lds.experiments.fit import FitReport
 
 
 def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str, Any]:
-    """Write a run, or write it again with more in it.
+    """Write a run; called again, add the controls.
 
     Arguments:
         folder: of the run.
-        report: what the fit came to.
-        settings: what it was made of.
+        report: of the fit.
+        settings: of the run: data, options, seed, device.
 
     Returns:
         The summary, as in the folder.

@@ -46,19 +46,23 @@ def search(
     method: Method = DEFAULT,
     tried: Annotated[
         list[str] | None,
-        typer.Option("--try", help="OPTION=VALUE,VALUE,...; repeat it for each option."),
+        typer.Option("--try", help="OPTION=VALUE,VALUE,...; once for each option."),
     ] = None,
     fixed: Annotated[
-        list[str] | None, typer.Option("--set", help="OPTION=VALUE for every trial; repeat it.")
+        list[str] | None,
+        typer.Option("--set", help="OPTION=VALUE for every trial; once for each option."),
     ] = None,
     n_iter: Annotated[
-        int | None, typer.Option(help="Settings drawn at random; the whole grid without it.")
+        int | None,
+        typer.Option(help="Number of settings drawn at random; default: the whole grid."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="One trial of a setting for each: 0,1,2.")] = "0,1,2",
-    jobs: Annotated[int, typer.Option(help="Trials at a time, each a process.")] = 1,
+    seeds: Annotated[
+        str, typer.Option(help="Seeds; each setting has one trial for each seed.")
+    ] = "0,1,2",
+    jobs: Annotated[int, typer.Option(help="Processes; each runs one trial at a time.")] = 1,
     batch: Annotated[
         int,
-        typer.Option(help="Trials that a process runs side by side, for a GPU."),
+        typer.Option(help="Trials that one process runs side by side, for a GPU."),
     ] = 1,
     target: Target = None,
     separator: Separator = None,
@@ -69,23 +73,23 @@ def search(
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
     unlabelled: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="Text in the target that means no label; see lds fit."),
+        typer.Option(metavar="TEXT", help="Text in the target that means no label; as of lds fit."),
     ] = None,
     retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split, and of --n-iter.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split, and of the settings drawn.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Default searches/NAME-SEED.")
+        Path | None, typer.Option("--out", help="Folder; default: searches/NAME-SEED.")
     ] = None,
     quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Choose options as the thesis does: on early-stopping accuracy, over seeds.
+    """Choose options as the thesis does: by the mean early-stopping accuracy over seeds.
 
-    Labels of test rows play no part. Finished trials are kept in the folder and never run twice, so
-    a search that was killed goes on where it was. `best.yaml` there is for `lds fit --config`.
+    Labels of test rows are not read. The folder keeps finished trials, so a search that was killed
+    continues where it was. `lds fit --config` takes its file `best.yaml`.
     """
     options = reading(locals())
     check_source(name)
@@ -105,10 +109,8 @@ def search(
 
     from lds.datasets.registry import load
 
-    data = load(
-        name, seed=seed, root=root, retain=retain, test_size=test_size,
-        unlabelled=unlabelled or None, **options,
-    )  # fmt: skip
+    options |= {"test_size": test_size, "unlabelled": unlabelled or None}
+    data = load(name, seed=seed, root=root, retain=retain, **options)
     if data.file is not None:
         say_found(data.name, data.file.found, quiet)
 
@@ -120,25 +122,26 @@ def search(
     x: Any = data.features
     y = np.full(data.n_nodes, -1, dtype=np.int64)
     y[seen] = data.labels[seen]
+    given_roles = {"validation": split.validation, "stopping": split.stopping}
     with bar(quiet) as progress:
         found = LDSSearch(
-            space, classifier_of(method)(device=device, **base), n_iter=n_iter, seeds=numbers,
-            folder=folder, n_jobs=jobs, batch=batch, refit=False, random_state=seed,
+            space,
+            classifier_of(method)(device=device, **base),
+            n_iter=n_iter,
+            seeds=numbers,
+            folder=folder,
+            n_jobs=jobs,
+            batch=batch,
+            refit=False,
+            random_state=seed,
             verbose=_shown(progress, quiet),
-        ).fit(
-            x, y, adjacency=data.adjacency, validation=split.validation,
-            stopping=split.stopping,
-        )  # fmt: skip
+        ).fit(x, y, adjacency=data.adjacency, **given_roles)
     best = folder / "best.yaml"
     write_options(best, {"method": method, **base, **found.best_params_})
     lines = _lines(found, len(numbers))
     if as_json:
-        print_json(
-            {
-                "best": found.best_params_, "score": found.best_score_, "path": str(best),
-                "settings": lines,
-            }
-        )  # fmt: skip
+        chosen = {"best": found.best_params_, "score": found.best_score_}
+        print_json({**chosen, "path": str(best), "settings": lines})
         return
     table = Table(title=f"{data.name}: early-stopping rows, mean of {len(numbers)} seeds")
     table.add_column("options")
@@ -159,19 +162,19 @@ def search(
 
 
 def _shown(progress: "Progress", quiet: bool) -> "Callable[[Trial | None, int, int], None]":
-    """Tells of trials: a bar on a terminal, in a log file a line each."""
-    task = progress.add_task("", visible=False, state="")  # until the search is found right
+    """Make a function that shows finished trials: on a bar, or in a log on a line each."""
+    task = progress.add_task("", visible=False, state="")  # until the search is checked
 
-    def told(trial: "Trial | None", n_done: int, n_trials: int) -> None:
+    def show(trial: "Trial | None", n_done: int, n_trials: int) -> None:
         state = "finished before" if trial is None else str(trial)
         progress.update(task, completed=n_done, total=n_trials, state=state, visible=True)
         log(f"{n_done} of {n_trials}: {state}", quiet)
 
-    return told
+    return show
 
 
 def _lines(found: "LDSSearch", n_seeds: int) -> list[dict[str, Any]]:
-    """One line a setting: the means over its seeds."""
+    """Compute the means over seeds of each setting."""
     lines = []
     for first in range(0, len(found.trials_), n_seeds):
         group = found.trials_[first : first + n_seeds]
@@ -187,7 +190,7 @@ def _lines(found: "LDSSearch", n_seeds: int) -> list[dict[str, Any]]:
 
 
 def _pair(flag: str, text: str) -> tuple[str, str]:
-    """An option of LDS by name, and what is said of it."""
+    """Split OPTION=VALUE into the option's name and the text of its value."""
     key, equals, value = text.partition("=")
     key = key.strip().replace("-", "_")
     known = list(method_options())
@@ -199,7 +202,7 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
 
 
 def _value(key: str, text: str) -> Any:
-    """A value of an option, of the option's kind."""
+    """Convert the text of a value to the type of its option."""
     kind = method_options()[key].type
     if kind is bool:
         if text.strip().lower() not in ("true", "false"):

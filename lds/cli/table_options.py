@@ -1,4 +1,4 @@
-"""Options that say how a table is read."""
+"""Options of the commands that read a table."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,39 +9,44 @@ from lds._sources import COMPRESSED, is_a_table
 
 Target = Annotated[
     str | None,
-    typer.Option(help="Label column of a table: its name, or its position (0 first, -1 last)."),
+    typer.Option(help="Label column of a table, by name or by position (0 first, -1 last)."),
 ]
 Separator = Annotated[
-    str | None, typer.Option("--sep", help="Between a table's cells: ';', tab, space; found out.")
+    str | None,
+    typer.Option("--sep", help="Separator of a table's cells: ';', tab, space; default: detected."),
 ]
 Encoding = Annotated[
-    str | None, typer.Option(help="Of a table's text: utf-8, cp1252, utf-16, ...; found out.")
+    str | None,
+    typer.Option(help="Encoding of a table's text: utf-8, cp1252, ...; default: detected."),
 ]
 Header = Annotated[
     bool | None,
-    typer.Option("--header/--no-header", help="A table's first line has names; found out."),
+    typer.Option(
+        "--header/--no-header",
+        help="Whether a table's first line names its columns; default: detected.",
+    ),
 ]
 Drop = Annotated[
     list[str] | None,
-    typer.Option(help="Column of a table to leave out, or several: a,b; repeat it."),
+    typer.Option(help="Columns of a table to leave out, a or a,b; may be repeated."),
 ]
 Identifier = Annotated[
-    str | None, typer.Option("--id", help="Column that names a table's rows; no feature.")
+    str | None, typer.Option("--id", help="Column that names a table's rows; it is no feature.")
 ]
 
 
 def reading(given: dict[str, Any]) -> dict[str, Any]:
-    """The options above as `lds.datasets.load` takes them."""
+    """Select the options above, as `lds.datasets.registry.load` takes them."""
     names = ("target", "separator", "encoding", "header", "identifier")
     return {name: given[name] for name in names} | {"drop": list(given["drop"] or ())}
 
 
 def absolute(name: str) -> str:
-    """A table's path from the root, so that a run finds it from any folder."""
+    """Make the path of a table absolute, so that a run finds it from any folder."""
     return str(Path(name).resolve()) if is_a_table(name) else name
 
 
 def stem(name: str) -> str:
-    """The name of a data set, or of a table without its suffixes."""
+    """Remove the suffixes of a table's path; the name of a data set stays as it is."""
     path = Path(name)
     return Path(path.stem).stem if path.suffix.lower() in COMPRESSED else path.stem

@@ -1,1 +1,1 @@
-"""The faces of LDS that scikit-learn and PyTorch Geometric users know."""
+"""LDS for users of scikit-learn and of PyTorch Geometric."""

@@ -1,4 +1,4 @@
-"""What the two classifiers share: fitting, predicting, the learned graph, saving."""
+"""The base of the two classifiers: fit, predict, export the learned graph, save."""
 
 import inspect
 import warnings
@@ -16,12 +16,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from lds._labels import encode_labels
 from lds._random import mix
+from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.frames import check_index, fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.verbose import print_iteration, print_member
 from lds.graphs.export import node_attributes, save_graph
 from lds.graphs.interop import as_adjacency, select_edges, to_networkx
+from lds.nn.preparation import as_array
 from lds.run_folder import Run
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
@@ -33,7 +35,7 @@ from lds.structure.seeds import MARGINALS
 
 
 class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
-    """Base of the classifiers, which differ in their method alone."""
+    """Base class of the classifiers, which differ only in their method."""
 
     method: ClassVar[type[Any]]
     """The method's record of options."""
@@ -47,10 +49,10 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
     verbose: bool
 
     def __new__(cls, *arguments: Any, **parameters: Any) -> Self:
-        """Refuse the parameters of the other classifier by name.
+        """Refuse a parameter that this class does not have.
 
         Raises:
-            TypeError: a parameter that this class does not have.
+            TypeError: with the name of the class that has the parameter, or with all parameters.
         """
         mine = _parameters(cls)
         for name in parameters:
@@ -80,25 +82,26 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
         Arguments:
             X: `(n_rows, n_features)` numbers, dense with NaN where missing, or sparse; or a data
                 frame of pandas or polars, with numbers, categories, text, dates, booleans and
-                missing values in its columns (see `lds.datasets.encoding`). Dense numbers that are
-                all there are used as they are.
+                missing values in its columns (see `lds.datasets.encoding`). A dense array without
+                missing values is used as it is.
             y: `(n_rows,)` strings, integers or booleans; -1, None, NaN and NA are unlabelled.
                 At least 4 rows, of two classes or more, are labelled.
             adjacency: a graph of the rows, whose weights are starting probabilities of edges:
                 `(n_rows, n_rows)`, dense or sparse, of NumPy, scipy or torch; integers
                 `(2, n_edges)`; or a networkx graph of the row numbers. Edges in one direction and
                 weights above 1, which are divided by the largest, are reported in a warning.
-                As metadata it passes through a `Pipeline` (`ldsclassifier__adjacency=`), not
-                through cross-validation, which would take its rows and leave its columns.
-            validation, stopping: labelled rows (numbers or a mask) that judge the edges and that
-                decide when to stop; the other labelled rows train. Given together; None deals the
-                labelled rows to the three roles at random, class by class.
+                A `Pipeline` passes it on as metadata (`ldsclassifier__adjacency=`);
+                cross-validation cannot, because it selects rows and keeps all columns.
+            validation, stopping: labelled rows (numbers or a mask): the outer objective is the
+                loss on validation rows, early stopping reads the stopping rows, and the other
+                labelled rows train. Both or neither; None divides the labelled rows into the three
+                roles at random, class by class.
 
         Raises:
-            TypeError: an argument is of a kind that cannot be used.
-            ValueError: X holds infinite numbers, y is of another length, holds text that means no
-                label or shows too few labels or classes, a graph or a role does not fit, an option
-                is out of range, or what is to be resumed is damaged or of another fit.
+            TypeError: an argument has a type that cannot be used.
+            ValueError: X holds infinite numbers; y has another length, holds text that means no
+                label, or shows too few labels or classes; a graph or a role does not fit; an option
+                is outside its range; or the checkpoint to resume is damaged or of another fit.
         """
         check_index(X, y)
         x, encoding = fitted_features(self, X)
@@ -133,13 +136,13 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most likely class of rows not seen in `fit`, `(n_new,)`; see the class."""
+        """Predict the most likely class of each row, `(n_new,)`; see the class for new rows."""
         probabilities = self.predict_proba(X)
         classes: NDArray[Any] = self.classes_[probabilities.argmax(1)]
         return classes
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
-        """Class probabilities of rows not seen in `fit`, `(n_new, n_classes)`; see the class."""
+        """Compute class probabilities, `(n_new, n_classes)`; see the class for new rows."""
         check_is_fitted(self)
         fitted = self.learned_.problem.features
         x = later_features(self, X, self._encoding, fitted)
@@ -148,12 +151,12 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
         return self.learned_.predict_new(x)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Accuracy of `predict` on the labelled rows; rows without a label do not count.
+        """Compute the accuracy of `predict` on the labelled rows.
 
         Arguments:
             X: as for `predict`.
-            y: `(n_rows,)`, as for `fit`, but one labelled row will do.
-            sample_weight: `(n_rows,)`, at least 0; None counts rows alike.
+            y: `(n_rows,)`, as for `fit`, with at least one labelled row.
+            sample_weight: `(n_rows,)`, at least 0; None gives all rows the same weight.
 
         Raises:
             TypeError, ValueError: y or the weights cannot be used, or no row is labelled.
@@ -161,7 +164,7 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
         return accuracy(self.predict(X), y, sample_weight)
 
     def edge_marginals(self, n_draws: int = 1000) -> EdgeMarginals:
-        """How many of `n_draws` drawn graphs have each edge, and the number of draws."""
+        """Draw graphs from the learned distribution and count each edge."""
         check_is_fitted(self)
         learned = self.learned_
         return edge_marginals(learned.edges, n_draws, mix(learned.seed, MARGINALS))
@@ -173,16 +176,18 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
         top_k: int | None = None,
         n_edges: int | None = None,
     ) -> nx.Graph:
-        """The learned graph.
+        """Convert the learned graph to a networkx graph.
+
+        At most one rule selects edges; without one it is `threshold=0.5`.
 
         Arguments:
-            threshold: in (0, 1]: edges at least as probable; 0.5 where no other rule is given.
-            top_k: edges among the k most probable of either of their rows.
-            n_edges: so many edges, the most probable.
+            threshold: in (0, 1]: keep edges of at least this probability.
+            top_k: keep an edge if it is among the k most probable of one of its two rows.
+            n_edges: keep this many edges, the most probable.
 
         Returns:
-            All rows as nodes with the attributes "label" (where known), "prediction", "confidence",
-            "split", "entropy" and "mutual_information"; edges with "probability".
+            A node for every row, with the attributes "label" (where known), "prediction",
+            "confidence", "split", "entropy" and "mutual_information"; edges with "probability".
         """
         nodes = self._nodes()
         if top_k is None and n_edges is None and threshold is None:
@@ -197,33 +202,37 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
         top_k: int | None = None,
         n_edges: int | None = None,
     ) -> None:
-        """Write the learned graph as .graphml, .gexf (Gephi), .csv or .npz, by the suffix.
+        """Write the learned graph to a .graphml, .gexf (Gephi), .csv or .npz file.
 
         Arguments:
-            path: of the file.
-            threshold, top_k, n_edges: as for `to_networkx`; all edges of `edge_probabilities_`
-                without a rule.
+            path: of the file; its suffix chooses the format.
+            threshold, top_k, n_edges: as for `to_networkx`; without a rule all edges of
+                `edge_probabilities_` are written.
         """
         kept = select_edges(self.edge_probabilities_, threshold, top_k, n_edges)
         save_graph(path, kept, self._nodes())
 
     def as_run(self) -> Run:
-        """The record of the fit, for `lds.plots` and `lds.report`."""
+        """Make the record of the fit that `lds.plots` and `lds.report` read."""
         check_is_fitted(self)
         return self.learned_.as_run(**self._names())
 
     def save(self, folder: str | Path) -> None:
         """Write the fit to a folder as `lds fit` does, without pickle.
 
-        `lds predict`, `lds report` and `lds export` take the folder; `lds.structure.result.Learned`
-        loads it.
+        `lds report` and `lds export` take the folder, and `lds predict` unless X was sparse;
+        `lds.structure.result.Learned` loads it. A fit on the table, seed and roles of a run of
+        `lds fit` saves the same predictions.
 
         Arguments:
             folder: made if need be; an earlier run there is written over.
         """
         check_is_fitted(self)
-        encoding = None if self._encoding is None else self._encoding.to_arrays()
-        self.learned_.save(folder, encoding=encoding, **self._names())
+        encoding, features = self._encoding, self.learned_.problem.features
+        if encoding is None and not sp.issparse(features):
+            encoding = TableEncoding.unchanged(as_array(features))
+        arrays = None if encoding is None else encoding.to_arrays()
+        self.learned_.save(folder, encoding=arrays, **self._names())
 
     def _names(self) -> dict[str, Any]:
         table = {} if self._encoding is None else {"table": self._encoding.summary()}
@@ -241,7 +250,7 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def _method(self) -> Method:
-        """The method with the options that the parameters say."""
+        """Make the record of options from the parameters."""
         options = {name: getattr(self, name) for name in option_fields(self.method)}
         found: Method = self.method(**options)
         return found
@@ -259,7 +268,7 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _warn_of_ending(result: Learned) -> None:
-    """Warn of a fit that ended before it converged."""
+    """Warn if a fit ended before it converged."""
     if result.reason == "max_iter" and not result.method.fixed_length:
         options = result.method.to_dict()
         warnings.warn(

@@ -16,17 +16,18 @@ class LDSClassifier(BaseLDSClassifier):
     """Learn a graph of the rows and classify them on it.
 
     Hypergradients learn a few coefficients, shared by all edges, and a committee of networks trains
-    on graphs drawn from them (see `lds.structure.methods.committee`). `ThesisLDSClassifier` is LDS
-    to the letter.
+    on graphs drawn from them (see `lds.structure.methods.committee`). `ThesisLDSClassifier` follows
+    the thesis to the letter.
 
-    Labelled rows take three roles: train (the network's weights), validation (the edges) and
-    stopping. Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them,
-    `score` leaves them out, `LabelledKFold` cross-validates with them.
+    A labelled row has one of three roles: train rows train the network, validation rows the edges,
+    and stopping rows decide when to stop. Rows labelled -1, None or NaN are unlabelled (see
+    `lds._labels`): `fit` predicts them, `score` leaves them out, and `LabelledKFold`
+    cross-validates with them.
 
-    `fit` predicts the rows it saw (`transduction_`). `predict` takes further rows, a related but
-    different question: a new row has edges to its `n_neighbors` nearest rows of `fit`, by the
-    learned coefficients, and the trained networks classify it, on `n_draws` drawn graphs. New rows
-    do not see each other. A row equal to a row of `fit` gets the answer `fit` gave.
+    `fit` predicts its own rows (`transduction_`). `predict` classifies new rows: the learned
+    coefficients give the edges of a new row to its `n_neighbors` nearest rows of `fit`, and the
+    trained networks classify it on `n_draws` drawn graphs. New rows have no edges to each other. A
+    row equal to a row of `fit` gets the answer that `fit` gave.
 
     References:
         Franceschi, Niepert, Pontil and He, 2019, https://arxiv.org/abs/1903.11960;
@@ -34,14 +35,14 @@ class LDSClassifier(BaseLDSClassifier):
 
     Arguments:
         categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
-            names, their places, or a mask; "from_dtype" are those of pandas' dtype category.
-        random_state: None, an int or a RandomState; an int makes fits repeatable bit for bit.
-        checkpoint: folder that keeps the state of a fit after every outer iteration; None keeps
-            none. One folder is for one fit: one that holds an earlier fit is refused, unless that
-            is resumed.
-        resume: True goes on from what is kept there, on a CPU to bitwise the same result as without
-            the interruption; where nothing is, `fit` begins. Data, options and an int
-            `random_state` must be the same, but for max_iter and patience.
+            names, their positions, or a mask; "from_dtype": the columns with pandas' dtype
+            category; None: no column.
+        random_state: None, an int or a RandomState; with an int, fits repeat bit for bit.
+        checkpoint: folder for the state after every outer iteration; None keeps none. A folder
+            with the state of an earlier fit is refused, unless that fit is resumed.
+        resume: True continues from the state in the folder; without one, `fit` begins. On a CPU the
+            result is equal, bit for bit, to that of a fit without interruption. Data, options and
+            an int `random_state` must be the same; max_iter and patience may differ.
         device: "cpu", "cuda", ...
         verbose: True prints a line after each outer iteration, and before each member of
             the committee is trained.
@@ -49,17 +50,17 @@ class LDSClassifier(BaseLDSClassifier):
     Attributes:
         classes_: `(n_classes,)`.
         transduction_: `(n_rows,)`, the predicted class of every row of `fit`.
-        label_distributions_: `(n_rows, n_classes)`, rows sum to 1: the mean over drawn graphs.
-        entropy_: `(n_rows,)`, nats, of `label_distributions_`: how unsure a prediction is in all.
-        mutual_information_: `(n_rows,)`, nats: the part of it that comes from not knowing the
-            graph (see `lds.structure.metrics.mutual_information`).
+        label_distributions_: `(n_rows, n_classes)`, class probabilities: means over drawn graphs.
+        entropy_: `(n_rows,)`, nats, of `label_distributions_`: the whole uncertainty of a row.
+        mutual_information_: `(n_rows,)`, nats: the part of the entropy that the uncertainty of the
+            graph causes (see `lds.structure.metrics.mutual_information`).
         edge_probabilities_: symmetric CSR `(n_rows, n_rows)`; entries <= 1e-4 are dropped.
-        dropped_probability_: the sum of what was dropped, in expected undirected edges.
-        learned_: the whole result, see `lds.structure.result.Learned`.
+        dropped_probability_: the sum of the dropped entries, in expected undirected edges.
+        learned_: the result, see `lds.structure.result.Learned`.
         split_: the roles of the labelled rows.
-        history_: one record an outer iteration, and one more for the refit.
+        history_: one record for each outer iteration, and one for the refit.
         n_iter_: records in `history_`.
-        n_features_in_: columns of X; `feature_names_in_`: their names, where X has names.
+        n_features_in_: number of columns of X; `feature_names_in_`: their names, if X has names.
 
     Examples:
         >>> import numpy as np

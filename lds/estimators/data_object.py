@@ -1,4 +1,4 @@
-"""A graph in one object, PyG's or networkx's."""
+"""Read a graph that one object holds: of PyG or of networkx."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ from lds.graphs.interop import edges_of
 
 
 def as_data(given: Any) -> Data:
-    """A PyG data object; a networkx graph becomes one.
+    """Convert a networkx graph to a PyG data object; return a data object as it is.
 
     Of networkx, the attributes "x" (a number or a vector), "y" (a class number; no label without),
     "train_mask" and "val_mask" of nodes and "weight" of edges are read. Node i of the data is node
     i of the graph where the nodes are the numbers 0 to n - 1, else the i-th of `list(graph)`.
 
     Raises:
-        TypeError: another kind of object.
-        ValueError: a networkx graph without "y", or with "x" at some nodes only.
+        TypeError: it is neither.
+        ValueError: a networkx graph has no "y", or "x" at some nodes only.
     """
     if isinstance(given, Data):
         return given
@@ -101,10 +101,10 @@ def _stacked(rows: list[Any], nodes: list[Any]) -> NDArray[np.float64]:
 
 
 def tensor_of(data: Data, name: str) -> Tensor | None:
-    """A field of a data object, dense but for "x"; None where it is not there.
+    """Get a field of a data object, as a dense tensor unless it is "x"; None if it is missing.
 
     Raises:
-        TypeError: it is no tensor.
+        TypeError: it is not a tensor.
     """
     value = getattr(data, name, None)
     if value is not None and not isinstance(value, Tensor):
@@ -118,5 +118,5 @@ def tensor_of(data: Data, name: str) -> Tensor | None:
 
 
 def dense(values: Tensor) -> Tensor:
-    """A tensor as a dense one."""
+    """Convert a tensor to a dense one."""
     return values if values.layout == torch.strided else values.to_dense()

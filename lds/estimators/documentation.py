@@ -1,4 +1,4 @@
-"""Docstrings of the classifiers: the options of a method, from its record."""
+"""Add the options of a method to the docstring of its classifier."""
 
 import textwrap
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from lds.structure.options import Options, option_fields
 T = TypeVar("T", bound=type[Any])
 
 WIDTH = 100
-"""Letters of a line."""
+"""Width of a line, in characters."""
 
 
 def documented(method: type[Options]) -> Callable[[T], T]:
-    """Put the options of a method at the head of the arguments in a class's docstring."""
+    """Make a decorator that inserts the options of a method in the docstring of a class."""
 
     def decorate(cls: T) -> T:
         head, arguments, rest = (cls.__doc__ or "").partition("    Arguments:\n")

@@ -12,17 +12,17 @@ from lds._labels import counted, numbered, read_labels
 
 
 class LabelledKFold(BaseCrossValidator):
-    """Fold the labelled rows, class by class; rows without a label are in every fit.
+    """Divide the labelled rows into folds, class by class; unlabelled rows train in every fold.
 
-    Scikit-learn's splitters take "no label" for a class of its own: they score rows whose class
-    nobody knows, and keep a part of the unlabelled rows from every fit. Here each labelled row is
-    in one test set, and the train sets are all other rows. On labels without gaps the folds are
-    those of `StratifiedKFold`.
+    Scikit-learn's splitters treat "no label" as a class: they score rows whose class is unknown,
+    and leave unlabelled rows out of each fit. Here each labelled row is in one test set, and all
+    other rows are in its train set. If every row has a label, the folds are those of
+    `StratifiedKFold`.
 
     Arguments:
-        n_splits: folds, at least 2.
-        shuffle: True deals the rows of a class at random; False takes them in their order.
-        random_state: None, an int or a RandomState, of the deal.
+        n_splits: number of folds, at least 2.
+        shuffle: True shuffles the rows of a class; False keeps their order.
+        random_state: None, an int or a RandomState, of the shuffling.
 
     Examples:
         >>> import numpy as np
@@ -48,7 +48,7 @@ class LabelledKFold(BaseCrossValidator):
     def _iter_test_indices(
         self, X: ArrayLike | None = None, y: ArrayLike | None = None, groups: Any = None
     ) -> Iterator[NDArray[np.int64]]:
-        """The labelled rows of each fold; `split` of the base class trains on all others."""
+        """Yield the labelled rows of each fold; `split` of the base class trains on all others."""
         if y is None:
             raise ValueError("y must be given to LabelledKFold.split, got None")
         codes, classes = numbered(read_labels(y, _num_samples(y if X is None else X)))
@@ -65,5 +65,5 @@ class LabelledKFold(BaseCrossValidator):
             yield labelled[test]
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """How many folds there are."""
+        """Return the number of folds."""
         return self.n_splits

@@ -1,4 +1,4 @@
-"""X as users give it: arrays, sparse matrices and data frames, as features of the fit."""
+"""Convert X (arrays, sparse matrices, data frames) to the features of a fit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ FROM_DTYPE = "from_dtype"
 
 
 def is_frame(X: Any) -> bool:
-    """Whether X is a data frame, of pandas, polars or pyarrow, that is no sparse matrix."""
+    """Return whether X is a frame of pandas, polars or pyarrow, but not one of sparse columns."""
     columns = hasattr(X, "columns") or hasattr(X, "collect_schema")
     if not columns or not (hasattr(X, "iloc") or hasattr(X, "to_pandas") or hasattr(X, "collect")):
         return False
@@ -26,15 +26,15 @@ def is_frame(X: Any) -> bool:
 
 
 def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | None]:
-    """The features of the rows of a fit, and how they came about.
+    """Make the features of the rows of a fit, and their encoding.
 
     Arguments:
         estimator: gets `n_features_in_` and `feature_names_in_`; has `categorical_features`.
         X: see `LDSClassifier.fit`.
 
     Returns:
-        float64 `(n_rows, n_features)`, dense or CSR; None where X is of plain finite numbers, which
-        are passed on as they are.
+        float64 `(n_rows, n_features)`, dense or CSR, and the encoding; None if X holds finite
+        numbers only, which are the features as they are.
 
     Raises:
         TypeError, ValueError: X cannot be used.
@@ -62,13 +62,13 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
 
 
 def check_index(X: Any, y: Any) -> None:
-    """Refuse labels that have the index of X in another order: rows are taken by position.
+    """Refuse labels with the index of X in another order, because rows go by position.
 
     Arguments:
-        X, y: of pandas, or anything else, which has no index.
+        X, y: of pandas, or of another kind, which has no index.
 
     Raises:
-        ValueError: the same index, in another order.
+        ValueError: y has the index of X in another order.
     """
     if not (hasattr(X, "iloc") and hasattr(y, "iloc")) or X.index.equals(y.index):
         return
@@ -82,7 +82,7 @@ def check_index(X: Any, y: Any) -> None:
 def later_features(
     estimator: Any, X: ArrayLike, encoding: TableEncoding | None, fitted: Any
 ) -> Any:
-    """The features of further rows.
+    """Make the features of new rows.
 
     Arguments:
         estimator, X: as for `fitted_features`.
@@ -128,11 +128,16 @@ def _checked_frame(estimator: Any, X: Any, *, reset: bool) -> Any:
 
 
 def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
-    """Numbers, NaN where missing; a sparse matrix has none missing."""
+    """Check numbers, NaN where missing; a sparse matrix must have none missing."""
     x: Any = validate_data(
-        estimator, X, reset=reset, accept_sparse="csr", dtype=np.float64, ensure_all_finite=False,
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr",
+        dtype=np.float64,
+        ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
-    )  # fmt: skip
+    )
     rows: NDArray[Any]
     columns: NDArray[Any]
     if sp.issparse(x):
@@ -165,7 +170,7 @@ def _holds_objects(X: Any) -> bool:
 
 
 def _chosen(categorical: Any, names: Sequence[str]) -> list[str] | None:
-    """Names of the columns of categories; None: by their dtype."""
+    """Find the names of the columns of categories; None: their dtype decides."""
     if categorical is None:
         return []
     if isinstance(categorical, str):

@@ -1,4 +1,4 @@
-"""What people have as a graph with features, labels and masks, as `learn` takes it."""
+"""Convert a graph with features, labels and masks to a `Problem`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,16 +25,16 @@ from lds.nn.features import SPARSE_BELOW
 from lds.structure.problem import Problem
 
 LARGEST = float(torch.finfo(torch.float32).max)
-"""Networks compute in float32."""
+"""Largest absolute value of a feature: networks compute in float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class GraphInput:
-    """A data object as a problem to learn from.
+    """A data object and the problem it poses.
 
     Attributes:
-        data: as given; made from a networkx graph.
-        problem: with labels as numbers in `classes` at the rows of the split, -1 elsewhere.
+        data: as given, or made from a networkx graph.
+        problem: its labels are positions in `classes` at the rows of the split, -1 elsewhere.
         classes: int64 `(n_classes,)`, the user's class numbers, ascending.
         home: device of the tensors of `data`.
     """
@@ -54,7 +54,7 @@ def graph_input(
 ) -> GraphInput:
     """Check a data object and make a problem of it; see `learn_structure` for the arguments.
 
-    `metric`, of the neighbour search, decides whether features may be stored sparse.
+    `metric` is that of the neighbour search: features are stored sparse only if it takes them.
     """
     data = as_data(data)
     y = tensor_of(data, "y")
@@ -68,7 +68,7 @@ def graph_input(
     roles = _split(train, val, labels, seed)
     features = None if x is None else _stored(_features(x), metric)
     graph = _graph(data, n_nodes, edge_weight)
-    features = _telling(features, graph)
+    features = _distinct(features, graph)
     home = y.device if x is None else x.device
     return GraphInput(data, Problem(features, labels, roles, graph), classes, home)
 
@@ -85,7 +85,7 @@ def _count_nodes(data: Data, x: Tensor | None, y: Tensor) -> int:
 
 
 def _class_numbers(y: Tensor, n_nodes: int) -> NDArray[np.float64 | np.int64]:
-    """One number a node; NaN or -1 is no label."""
+    """Read one number for each node; NaN or -1 is no label."""
     shape = tuple(y.shape)
     if shape not in {(n_nodes,), (n_nodes, 1)}:
         way = ""
@@ -106,7 +106,7 @@ def _class_numbers(y: Tensor, n_nodes: int) -> NDArray[np.float64 | np.int64]:
 def _labels(
     values: NDArray[Any], train: NDArray[np.int64], val: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Codes of the labels at the given nodes, -1 elsewhere, and the user's class numbers."""
+    """Encode the labels at the given nodes, -1 elsewhere; also return the user's class numbers."""
     rows = np.concatenate([train, val])
     read = values[rows]
     odd = ~(np.isfinite(read) & (read == np.round(read)))
@@ -143,7 +143,7 @@ def _split(
 
 
 def _features(x: Tensor) -> Features:
-    """X on the CPU, in the precision it has; integers and half precision in a wider one."""
+    """Move x to the CPU; widen integers to float64 and half precision to float32."""
     x = x.cpu()
     if x.is_complex():
         raise TypeError(f"data.x must hold real numbers, got {x.dtype}")
@@ -179,8 +179,8 @@ def _check_finite(values: NDArray[Any], row: NDArray[Any], col: NDArray[Any]) ->
     )
 
 
-def _telling(features: Features | None, graph: sp.csr_array | None) -> Features:
-    """The features, or, where they tell no node from another, some of the graph."""
+def _distinct(features: Features | None, graph: sp.csr_array | None) -> Features:
+    """Return the features; if all nodes have the same ones, make some from the graph."""
     if features is None:
         why = "data has no x"
     elif not features.shape[1]:
@@ -208,7 +208,7 @@ def _all_equal(features: Features) -> bool:
 
 
 def _stored(features: Features, metric: str) -> Features:
-    """As CSR where that is smaller and the metric takes it."""
+    """Store features as CSR if that is smaller and the metric takes it."""
     if sp.issparse(features):
         return features
     dense = np.asarray(features)
@@ -217,7 +217,7 @@ def _stored(features: Features, metric: str) -> Features:
 
 
 def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_array | None:
-    """The graph of a data object; None where it has no edge."""
+    """Read the graph of a data object; None if it has no edge."""
     edge_index = tensor_of(data, "edge_index")
     if edge_index is None and getattr(data, "adj_t", None) is not None:
         graph = as_adjacency(data.adj_t, n_nodes, weights=edge_weight, name="data.adj_t")
@@ -226,9 +226,13 @@ def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_arra
     else:
         name, weight = _edge_weight(data, edge_weight)
         graph = from_edge_index(
-            edge_index.cpu().numpy(), weight, n_nodes, weights=edge_weight,
-            name="data.edge_index", weight_name=name,
-        )  # fmt: skip
+            edge_index.cpu().numpy(),
+            weight,
+            n_nodes,
+            weights=edge_weight,
+            name="data.edge_index",
+            weight_name=name,
+        )
     if graph.nnz:
         return graph
     say("data has no edge of a weight above 0 between two nodes: it is taken as without a graph")
@@ -236,7 +240,7 @@ def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_arra
 
 
 def _edge_weight(data: Data, choice: Weights | None) -> tuple[str, NDArray[Any] | None]:
-    """What weights are called, and the weights; None where there are none."""
+    """Find the field with the weights of edges, and the weights; None if there are none."""
     weight = tensor_of(data, "edge_weight")
     name = "data.edge_weight"
     attr = getattr(data, "edge_attr", None)
@@ -261,7 +265,7 @@ def _edge_weight(data: Data, choice: Weights | None) -> tuple[str, NDArray[Any] 
 
 
 def _n_columns(attr: Any) -> int | None:
-    """Of edge attributes; None where they are no matrix of numbers."""
+    """Count the columns of edge attributes; None if they are not a matrix of numbers."""
     if not isinstance(attr, Tensor) or attr.dim() > 2 or attr.is_complex():
         return None
     return 1 if attr.dim() < 2 else int(attr.shape[1])

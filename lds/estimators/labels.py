@@ -1,4 +1,4 @@
-"""The roles of labelled rows, given as masks or row numbers, and accuracy on labelled rows."""
+"""Divide labelled rows into roles, and compute the accuracy on labelled rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,17 +19,17 @@ def split_roles(
     stopping: ArrayLike | None,
     seed: int,
 ) -> Split:
-    """The roles of labelled rows: those asked for, or a third each.
+    """Divide labelled rows into roles: the given ones, or a third each.
 
     Arguments:
         codes: `(n_rows,)`, -1 where unlabelled.
         classes: class c has the name classes[c].
-        validation, stopping: row numbers or masks, both or neither; the other labelled rows train.
-        seed: of the division in three where neither is given.
+        validation, stopping: row numbers or masks, both or neither; all other labelled rows train.
+        seed: of the random division, if neither is given.
 
     Raises:
-        ValueError: only one of them, a row out of range, unlabelled or in both, or rows of fewer
-            than two classes left to train on.
+        ValueError: only one of them is given; a row is out of range, unlabelled or in both; or
+            the other labelled rows are of fewer than two classes.
     """
     labelled = np.flatnonzero(codes >= 0)
     none = labelled[:0]
@@ -69,15 +69,15 @@ def _rows(rows: ArrayLike, name: str, codes: NDArray[np.int64]) -> NDArray[np.in
 def accuracy(
     predicted: NDArray[Any], y: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> float:
-    """The share of labelled rows, by weight, whose class was predicted.
+    """Compute the weighted share of labelled rows whose class was predicted.
 
     Arguments:
         predicted: `(n_rows,)`, classes.
         y: `(n_rows,)`, see `lds._labels.encode_labels`; rows without a label do not count.
-        sample_weight: `(n_rows,)`, at least 0; None counts rows alike.
+        sample_weight: `(n_rows,)`, at least 0; None gives all rows the same weight.
 
     Raises:
-        TypeError: y holds strings where classes are numbers, or the other way round.
+        TypeError: y holds strings and the classes are numbers, or the other way round.
         ValueError: y or the weights cannot be used, or no row is labelled.
     """
     labels = read_labels(y, predicted.size)

@@ -1,4 +1,4 @@
-"""Which nodes of a data object train and which validate, however its masks say so."""
+"""Read from masks, columns of masks or lists which nodes train and which validate."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,25 +14,25 @@ from torch_geometric.data import Data
 from lds.estimators.data_object import dense, tensor_of
 
 SplitChoice = int | Mapping[str, Any]
-"""A column of the masks, or nodes by role, as OGB's `get_idx_split` has them."""
+"""A column of the masks, or nodes by role, as OGB's `get_idx_split` returns them."""
 
 
 def masked_nodes(
     data: Data, split: SplitChoice | None, values: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nodes of the train and of the validation mask; none of the latter where there is no mask.
+    """Find the train and the validation nodes; without a validation mask there are none.
 
     Arguments:
         data: its test_mask is not read.
-        split: a column of the masks, or nodes by "train" and "valid", in the place of the masks.
-        values: `(n_nodes,)` labels; NaN or -1 is none.
+        split: a column of the masks, or nodes by "train" and "valid" instead of the masks.
+        values: `(n_nodes,)` labels; NaN or -1 is no label.
 
     Returns:
         Two ascending int64 arrays of node numbers, disjoint and labelled.
 
     Raises:
-        TypeError: a mask that is no tensor.
-        ValueError: masks that do not say which nodes, share nodes, or hold unlabelled ones.
+        TypeError: a mask is not a tensor.
+        ValueError: masks are no masks of the nodes, share nodes, or hold unlabelled nodes.
     """
     n_nodes = values.size
     check_split(split)
@@ -84,11 +84,11 @@ def masked_nodes(
 
 
 def check_split(split: object) -> None:
-    """Refuse what chooses no split.
+    """Refuse a choice of a split that is not valid.
 
     Raises:
-        TypeError: neither None, an integer nor a mapping.
-        ValueError: a mapping without "train".
+        TypeError: it is neither None, an integer nor a mapping.
+        ValueError: it is a mapping without "train".
     """
     if isinstance(split, Mapping):
         if "train" not in split:
@@ -116,7 +116,7 @@ def _n_splits(mask: Tensor | None) -> int | None:
 
 
 def _nodes(mask: Tensor, name: str, n_nodes: int, column: int | None) -> NDArray[np.int64]:
-    """The nodes of a mask, or of a list of nodes."""
+    """Read the nodes of a mask, or of a list of nodes."""
     n_splits = _n_splits(mask)
     if n_splits == 1:
         mask = mask.squeeze(1)
@@ -150,5 +150,5 @@ def _nodes(mask: Tensor, name: str, n_nodes: int, column: int | None) -> NDArray
 
 
 def say(text: str) -> None:
-    """Tell of what was guessed."""
+    """Warn of what was guessed."""
     warnings.warn(text, UserWarning, stacklevel=3)

@@ -31,17 +31,17 @@ from lds.structure.result import EDGE_CUTOFF, Learned
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LearnedStructure:
-    """What `learn_structure` found; its tensors lie where `data.x` does.
+    """The result of `learn_structure`; its tensors are on the device of `data.x`.
 
     Attributes:
-        data: as given; made from a networkx graph.
+        data: as given, or made from a networkx graph.
         edge_index: int64 `(2, n_entries)`, both directions of every edge with probability > 1e-4.
         edge_probs: float32 `(n_entries,)`, in (0, 1].
         predictions: int64 `(n_nodes,)`, the most likely class, numbered as in `data.y`.
         probabilities: float32 `(n_nodes, n_classes)`, mean over drawn graphs (eq. 9.7).
-        classes: int64 `(n_classes,)`, ascending: the class of each column of `probabilities`, among
-            those that the labels which were read show.
-        learned: the whole result: weights, distribution and history.
+        classes: int64 `(n_classes,)`, ascending: the class of each column of `probabilities`. They
+            are the classes of the train and validation nodes.
+        learned: the result with weights, distribution and history.
     """
 
     data: Data
@@ -58,7 +58,7 @@ class LearnedStructure:
         return f"LearnedStructure({edges},\n  {self.learned!r})"
 
     def as_run(self) -> Run:
-        """The record of the run, for `lds.plots` and `lds.report`."""
+        """Make the record of the run that `lds.plots` and `lds.report` read."""
         return self.learned.as_run(classes=self.classes.tolist(), settings={"data": "PyG data"})
 
     def save(self, folder: str | Path) -> None:
@@ -73,15 +73,14 @@ class LearnedStructure:
 
     @property
     def history(self) -> list[Iteration]:
-        """One record an outer iteration."""
+        """One record for each outer iteration; the default method adds one for the refit."""
         return self.learned.history
 
     def sample(self, seed: int | None = None) -> Tensor:
-        """One graph drawn from the distribution: `edge_index` `(2, n_entries)`, both directions.
+        """Draw one graph from the distribution: `edge_index` `(2, n_entries)`, both directions.
 
         Arguments:
-            seed: which graph; None takes one number from torch's random state, so that every call
-                draws anew.
+            seed: of the graph; None draws a seed from torch's random state.
         """
         with replayed(int(torch.randint(1 << 62, ())) if seed is None else seed):
             _, row, col = self.learned.edges.draw().edges()
@@ -92,17 +91,17 @@ class LearnedStructure:
 
     @property
     def entropy(self) -> Tensor:
-        """`(n_nodes,)`, nats, of `probabilities`: how unsure a prediction is in all."""
+        """`(n_nodes,)`, nats, of `probabilities`: the whole uncertainty of a node."""
         found = torch.from_numpy(entropy(self.learned.probabilities))
         return found.to(self.probabilities)
 
     @property
     def mutual_information(self) -> Tensor:
-        """`(n_nodes,)`, nats: the part of the entropy that comes from not knowing the graph."""
+        """`(n_nodes,)`, nats: the part of the entropy that the uncertainty of the graph causes."""
         return torch.from_numpy(self.learned.mutual_information).to(self.probabilities)
 
     def edge_marginals(self, n_draws: int = 1000, seed: int = 0) -> EdgeMarginals:
-        """How many of `n_draws` drawn graphs have each edge, and the number of draws."""
+        """Draw graphs from the learned distribution and count each edge."""
         return edge_marginals(self.learned.edges, n_draws, seed)
 
     def to_data(
@@ -112,16 +111,18 @@ class LearnedStructure:
         top_k: int | None = None,
         n_edges: int | None = None,
     ) -> Data:
-        """A copy of the data with the learned graph in the place of its own.
+        """Copy the data and replace its graph by the learned one.
+
+        At most one rule selects edges; without one it is `threshold=0.5`.
 
         Arguments:
-            threshold: in (0, 1]: edges at least as probable; 0.5 where no other rule is given.
-            top_k: edges among the k most probable of either of their nodes.
-            n_edges: so many undirected edges, the most probable.
+            threshold: in (0, 1]: keep edges of at least this probability.
+            top_k: keep an edge if it is among the k most probable of one of its two nodes.
+            n_edges: keep this many undirected edges, the most probable.
 
         Returns:
-            `edge_index` and `edge_weight` (the probability) replace what was there; other
-            attributes of the former edges, such as `edge_attr`, are left out.
+            The copy, with a new `edge_index` and `edge_weight` (the probability). It lacks other
+            attributes of the former edges, such as `edge_attr`.
         """
         if threshold is None and top_k is None and n_edges is None:
             threshold = 0.5
@@ -142,19 +143,14 @@ class LearnedStructure:
 
 
 class LearnStructure(BaseTransform):
-    """A PyG transform that swaps a data object's graph for the learned one.
+    """Replace the graph of a data object by a learned one, as a PyG transform.
 
-    It takes as long as a fit. As the `pre_transform` of a data set it does so once; in a `Compose`
-    it goes where the graph is to be replaced.
+    It takes as long as a fit. As the `pre_transform` of a data set it runs once.
 
     Arguments:
-        threshold, top_k, n_edges: which edges, as for `LearnedStructure.to_data`: those of
-            probability >= 0.5 without a rule.
-        split, edge_weight: as for `learn_structure`.
-        device: where to compute.
-        method: "default" or "thesis".
-        seed: of everything random.
-        options: those of the method, by name.
+        threshold, top_k, n_edges: as for `LearnedStructure.to_data`.
+        split, edge_weight, method, seed, device: as for `learn_structure`.
+        options: of the method, by name.
 
     Raises:
         TypeError: an unknown option, or one of another kind.
@@ -194,7 +190,7 @@ class LearnStructure(BaseTransform):
         self.method, self.seed, self.options = method, seed, options
 
     def forward(self, data: Data) -> Data:
-        """A copy of `data` with `edge_index` and `edge_weight` learned; see `learn_structure`."""
+        """Copy `data` with the learned `edge_index` and `edge_weight`; see `learn_structure`."""
         learned = learn_structure(
             data,
             split=self.split,
@@ -231,44 +227,45 @@ def learn_structure(
     """Learn the graph of a PyG data object.
 
     Arguments:
-        data: with y and masks, x, and a graph or none. It is not changed. A networkx graph is read
-            as `lds.estimators.data_object.as_data` says.
+        data: with y, masks, x and perhaps a graph; it is not changed. For a networkx graph see
+            `lds.estimators.data_object.as_data`.
 
             - y `(n_nodes,)`: class numbers, any integers (whole floats, booleans). It is read at
               the nodes of the two masks only, where -1 and NaN, no label, are refused.
             - train_mask, val_mask: boolean `(n_nodes,)` or `(n_nodes, n_splits)`, or node numbers.
-              The validation nodes are halved at random by the seed: one half judges the edges, the
-              other stops the run. Without val_mask the training nodes are divided in three, class
-              by class; without train_mask all labelled nodes train, where some have no label.
-              test_mask is never read.
-            - x `(n_nodes, n_features)`: dense or sparse real numbers, finite. Where it is missing
-              or the same for every node, features are made from the graph (see
+              The seed divides the validation nodes into two halves: one for the outer objective,
+              one for early stopping. Without val_mask the training nodes are divided in three,
+              class by class. Without train_mask all labelled nodes train, if some nodes have no
+              label. test_mask is not read.
+            - x `(n_nodes, n_features)`: dense or sparse real numbers, finite. If it is missing, or
+              the same for every node, features are made from the graph (see
               `lds.graphs.structural`).
             - edge_index `(2, n_edges)` or adj_t: the graph, each edge in one direction or in both;
               loops and repeated edges change nothing. Without it the graph starts from nearest
               neighbours.
             - edge_weight `(n_edges,)`: starting probabilities; without it, edge_attr of one column.
-        split: which column of the masks; or a mapping from "train" and "valid" to nodes, as OGB's
-            `get_idx_split` gives it.
+        split: the column of the masks; or a mapping from "train" and "valid" to nodes, as OGB's
+            `get_idx_split` returns it.
         edge_weight: "given": weights are probabilities and must be in [0, 1]; "scale": each is
-            divided by the largest; "ignore": all edges count alike; None: "given", or, where a
-            weight is above 1, "scale" with a warning.
+            divided by the largest; "ignore": all are 1; None: "given", or "scale" with a warning if
+            a weight is above 1.
         method: "default", or "thesis" (Algorithm 7 to the letter).
         seed: of everything random.
         device: where to compute.
         on_iteration: called after each outer iteration.
-        checkpoint: folder in which the state is kept after every outer iteration; None keeps none.
-            One that holds an earlier run's is refused, unless that is resumed.
-        resume: True goes on from there, on a CPU to bitwise the same result as without the
-            interruption; where nothing is, it begins.
-        options: those of the method, by name, see `lds.structure.methods`.
+        checkpoint: folder for the state after every outer iteration; None keeps none. A folder
+            with the state of an earlier run is refused, unless that run is resumed.
+        resume: True continues from the state in the folder; without one, the run begins. On a CPU
+            the result is equal, bit for bit, to that of a run without interruption.
+        options: of the method, by name, see `lds.structure.methods`; None is the default.
 
     Raises:
-        TypeError: an unknown option, another kind of object, or a field of another kind.
-        ValueError: data lacks a field, or cannot be learned from.
+        TypeError: an option is unknown, or data or one of its fields has a type that cannot be
+            used.
+        ValueError: data lacks a field, or has a field that cannot be used.
 
-    Whatever had to be guessed is said in a `UserWarning`: edges in one direction only, weights that
-    were scaled, features that were made, validation nodes that were dealt.
+    A `UserWarning` names what was guessed: edges in one direction only, weights that were scaled,
+    features that were made, training nodes that were divided into roles.
     """
     chosen = _method(method, options)
     check_weights(edge_weight)
@@ -299,7 +296,7 @@ def learn_structure(
 
 
 def _method(name: str, options: dict[str, Any]) -> Method:
-    """A method with options; those that are None have its defaults.
+    """Make a method with options; an option that is None has its default.
 
     Raises:
         TypeError, ValueError: as of `registry.method_of`.

@@ -1,4 +1,4 @@
-"""Settings chosen as the thesis does: on early-stopping accuracy, over seeds, on many machines."""
+"""Choose settings by the accuracy on the early-stopping rows, over seeds and in many processes."""
 
 import hashlib
 import json
@@ -28,55 +28,56 @@ from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
 from lds.graphs.interop import as_adjacency
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
-"""How Dask and Ray call it, which need not be installed; loky's is a `BrokenExecutor`."""
+"""Names of the errors of Dask and Ray for a lost worker; that of loky is a `BrokenExecutor`."""
 
 FIT_PARAMS = ("adjacency", "validation", "stopping")
 
-Told = Callable[[Trial | None, int, int], None]
-"""Called with a trial when it is finished, how many are, and how many there are in all; before the
-first one with None."""
+OnTrial = Callable[[Trial | None, int, int], None]
+"""Called after each trial with the trial, the number of finished ones and the number of all; before
+the first with None in place of a trial."""
 
 
 class LDSSearch(ClassifierMixin, BaseEstimator):
-    """Choose the settings of a classifier (§9.4.2), a trial a process.
+    """Choose the settings of a classifier by trials (§9.4.2).
 
-    A trial is one setting with one seed. A setting's score is its mean accuracy on the
-    early-stopping rows over the seeds, ties decided by the mean loss there; test labels play no
-    part. Trials run on `joblib`, so that `joblib.parallel_config(backend="loky" | "dask" | "ray")`
-    around `fit` decides where, and they come to the same on every backend. (Within one process
-    they take turns.)
+    A trial is one setting with one seed. The score of a setting is its mean accuracy on the
+    early-stopping rows over the seeds; the mean loss there decides ties. Test labels are not read.
+    Trials run on `joblib`: `joblib.parallel_config(backend="loky" | "dask" | "ray")` around `fit`
+    chooses where. Results are the same on every backend. Trials in threads of one process run one
+    after the other.
 
-    With a `folder`, a finished trial is a file there, written by who ran it and in one step; what
-    is found there is not run again, in this search or another on the same data. A killed worker
-    costs the trials it was running: those start again.
+    With a `folder`, the process that ran a trial writes it to a file there, in one step. A trial
+    found there is not run again, in this search or in another on the same data. The trials of a
+    killed worker start again.
 
     References:
         Franceschi, 2021, §9.4.2.
 
     Arguments:
-        param_space: parameters of the classifier by name, with the values to try; with `n_iter`,
-            scipy distributions too.
+        param_space: values to try, by parameter of the classifier; with `n_iter` also scipy
+            distributions.
         estimator: an `LDSClassifier` or `ThesisLDSClassifier` with the other parameters; None is
             `LDSClassifier()`.
-        n_iter: settings drawn at random; None tries the whole grid.
-        seeds: one trial of a setting for each.
-        folder: where finished trials are kept, made if need be; None keeps none.
-        n_jobs: as joblib has it; None follows `joblib.parallel_config`, 1 where there is none.
-        batch: trials that a process runs side by side, with weights, graphs and inner steps in one
-            batch: for small data on a GPU. Each comes to what it comes to alone, but for rounding.
-            Settings that differ in `hidden_channels`, `truncation` or `support` are batched apart,
-            and those that a batch does not know (see `lds.structure.side_by_side.runs`) run alone.
-        max_retries: how often lost workers are made up for before the search gives up.
-        refit: fit the best setting with the first seed on all of X and y.
+        n_iter: number of settings drawn at random; None tries the whole grid.
+        seeds: each setting has one trial for each seed.
+        folder: for finished trials, made if need be; None keeps none.
+        n_jobs: as of joblib; None follows `joblib.parallel_config`, and is 1 without it.
+        batch: number of trials that a process runs side by side in one batch, for small data on a
+            GPU; results differ from those of single trials by rounding only. Settings that differ
+            in `hidden_channels`, `truncation` or `support` go to different batches. Settings that a
+            batch does not support, and those of the default method, run alone (see
+            `lds.structure.methods.thesis.BATCH_NEEDS`).
+        max_retries: number of times that lost workers are replaced before the search fails.
+        refit: True fits the best setting with the first seed on all of X and y.
         random_state: of the settings drawn.
-        verbose: True prints a line for each trial when it is finished; a function is called
-            instead, see `Told`.
+        verbose: True prints a line after each trial; a function is called instead, see `OnTrial`.
 
     Attributes:
         trials_: all trials, setting by setting, seed by seed.
         best_params_: the best setting.
         best_score_: its mean early-stopping accuracy.
-        best_estimator_: fitted with it, if `refit`; `predict` and `predict_proba` are its.
+        best_estimator_: fitted with the best setting, if `refit`; `predict` and `predict_proba`
+            use it.
         classes_: `(n_classes,)`.
 
     Examples:
@@ -103,7 +104,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         max_retries: int = 3,
         refit: bool = True,
         random_state: int | np.random.RandomState | None = 0,
-        verbose: bool | Told = False,
+        verbose: bool | OnTrial = False,
     ) -> None:
         self.param_space = param_space
         self.estimator = estimator
@@ -122,11 +123,11 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
 
         Arguments:
             X, y: as for `LDSClassifier.fit`.
-            fit_params: its `adjacency`, `validation` and `stopping`; without roles each seed deals
-                its own.
+            fit_params: `adjacency`, `validation` and `stopping` of `LDSClassifier.fit`; without
+                roles each seed divides the labelled rows.
 
         Raises:
-            TypeError, ValueError: a parameter or the data cannot be used; no trial has run then.
+            TypeError, ValueError: a parameter or the data cannot be used. No trial has run.
             RuntimeError: workers were lost more than `max_retries` times, or every trial failed.
         """
         estimator = LDSClassifier() if self.estimator is None else self.estimator
@@ -152,25 +153,25 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """`LDSClassifier.predict` of the best setting."""
+        """Predict with the best setting, see `LDSClassifier.predict`."""
         check_is_fitted(self, "best_estimator_")
         classes: NDArray[Any] = self.best_estimator_.predict(X)
         return classes
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """`LDSClassifier.score` of the best setting."""
+        """Compute the accuracy of the best setting, see `LDSClassifier.score`."""
         check_is_fitted(self, "best_estimator_")
         found: float = self.best_estimator_.score(X, y, sample_weight)
         return found
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
-        """`LDSClassifier.predict_proba` of the best setting."""
+        """Compute probabilities with the best setting, see `LDSClassifier.predict_proba`."""
         check_is_fitted(self, "best_estimator_")
         found: NDArray[np.floating[Any]] = self.best_estimator_.predict_proba(X)
         return found
 
     def _settings(self, estimator: BaseLDSClassifier) -> list[dict[str, Any]]:
-        """The settings to try, each once, checked before anything runs."""
+        """List the settings to try, each once; check all of them before a trial runs."""
         if self.n_iter is None:
             points = ParameterGrid(self.param_space)
         else:
@@ -184,7 +185,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
             setting = {name: _plain(name, value) for name, value in sorted(point.items())}
             if "random_state" in setting:
                 raise ValueError("param_space must not hold random_state; seeds= has the seeds")
-            clone(estimator).set_params(**setting)._method()  # raises what an option is not
+            clone(estimator).set_params(**setting)._method()  # checks the options
             settings[json.dumps(setting)] = setting
         if not settings:
             raise ValueError("param_space must hold at least one setting, got none")
@@ -199,12 +200,12 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         y: ArrayLike,
         fit_params: dict[str, Any],
     ) -> dict[str, Trial]:
-        """All trials by key: the finished ones, then the others, again where workers die."""
+        """Run all jobs that are not finished; run jobs again if their worker was lost."""
         finished = _stored(folder, set(jobs))
-        tell: Told = _print_trial if self.verbose else _say_nothing
+        report: OnTrial = _print_trial if self.verbose else _ignore_trial
         if callable(self.verbose):
-            tell = self.verbose
-        tell(None, len(finished), len(jobs))
+            report = self.verbose
+        report(None, len(finished), len(jobs))
         losses = 0
         while True:
             missing = {key: job for key, job in jobs.items() if key not in finished}
@@ -219,7 +220,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
                         finished[key] = trial
                         if folder is not None:  # a worker elsewhere may not see the folder
                             store(folder, key, trial)
-                        tell(trial, len(finished), len(jobs))
+                        report(trial, len(finished), len(jobs))
             except Exception as error:
                 if not _lost_a_worker(error):
                     raise
@@ -239,24 +240,24 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
 
 
 def classifier_of(method: str) -> type[BaseLDSClassifier]:
-    """The classifier of a method by name."""
+    """Find the class of the classifier of a method."""
     return {c.method.name: c for c in (LDSClassifier, ThesisLDSClassifier)}[method]
 
 
 def _print_trial(trial: Trial | None, n_done: int, n_trials: int) -> None:
-    """A line on standard output."""
+    """Print a trial on a line."""
     text = "finished before" if trial is None else trial
     print(f"{n_done} of {n_trials}: {text}", flush=True)
 
 
-def _say_nothing(trial: Trial | None, n_done: int, n_trials: int) -> None:
-    """Of a search that is not verbose."""
+def _ignore_trial(trial: Trial | None, n_done: int, n_trials: int) -> None:
+    """Print nothing."""
 
 
 def _groups(
     jobs: dict[str, tuple[dict[str, Any], int]], estimator: BaseLDSClassifier, batch: int
 ) -> list[dict[str, tuple[dict[str, Any], int]]]:
-    """The jobs that run side by side, at most `batch` in one group."""
+    """Group the jobs that run side by side, at most `batch` in a group."""
     kinds: dict[Any, list[str]] = {}
     for key, (setting, _) in jobs.items():
         shared = clone(estimator).set_params(**setting)._method().batch_key()
@@ -272,7 +273,7 @@ def _groups(
 def _call(
     jobs: dict[str, tuple[dict[str, Any], int]], estimator: BaseLDSClassifier, *arguments: Any
 ) -> Any:
-    """What joblib is to run: one trial, or several side by side."""
+    """Make the call for joblib: one trial, or several side by side."""
     if len(jobs) > 1:
         return delayed(run_batch)(estimator, jobs, *arguments)
     ((key, (setting, seed)),) = jobs.items()
@@ -280,7 +281,7 @@ def _call(
 
 
 def _scores(trials: list[Trial], n_seeds: int) -> list[tuple[float, float]]:
-    """(mean accuracy, -mean loss) of each setting; one failed seed fails a setting."""
+    """Compute (mean accuracy, -mean loss) of each setting; one failed seed fails a setting."""
     scores = []
     for first in range(0, len(trials), n_seeds):
         group = trials[first : first + n_seeds]
@@ -297,7 +298,7 @@ def _lost_a_worker(error: Exception) -> bool:
 
 
 def _stored(folder: Path | None, keys: set[str]) -> dict[str, Trial]:
-    """The finished trials among `keys`; a file that is no trial is none, and is written anew."""
+    """Read the finished trials among `keys`; delete files that are damaged."""
     found = {}
     for key in keys if folder is not None else ():
         path = folder / f"{key}.json"  # type: ignore[operator]
@@ -314,7 +315,7 @@ def _stored(folder: Path | None, keys: set[str]) -> dict[str, Trial]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A parameter as JSON has it, so that a trial has one name on every machine."""
+    """Convert a parameter to a JSON value, so that a trial has one key on every machine."""
     value = value.item() if isinstance(value, np.generic) else value
     if value is not None and not isinstance(value, bool | int | float | str):
         raise TypeError(f"param_space[{name!r}] must hold numbers or strings, got {value!r}")
@@ -322,7 +323,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _key(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed: int) -> str:
-    """What a trial's outcome follows from, as a name: data, all parameters, seed and version."""
+    """Make the key of a trial: a digest of data, all parameters, seed and version."""
     options = {
         name: _plain(name, value)
         for name, value in (estimator.get_params() | setting).items()
@@ -335,7 +336,7 @@ def _key(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed:
 def _digest(
     estimator: BaseLDSClassifier, X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]
 ) -> str:
-    """A name of the data that is the same in whatever form they lie; refuses what `fit` would."""
+    """Make a digest of the data, the same for every container; refuse what `fit` would."""
     if unknown := sorted(fit_params.keys() - FIT_PARAMS):
         raise TypeError(f"fit takes {', '.join(FIT_PARAMS)}, got {unknown[0]!r}")
     x, _ = fitted_features(clone(estimator), X)

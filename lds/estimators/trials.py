@@ -1,4 +1,4 @@
-"""Trials of a search: one fitted in its process, or several side by side in one batch."""
+"""Run trials of a search: one alone, or several side by side in one batch."""
 
 import math
 import threading
@@ -29,7 +29,7 @@ from lds.structure.methods.thesis import Thesis
 from lds.structure.problem import Problem
 
 ALONE = {"verbose": False, "checkpoint": None, "resume": False}
-"""Parameters that trials, which run side by side, do not take from the estimator."""
+"""Parameters of the estimator that trials replace, because several run at a time."""
 
 _one_at_a_time = threading.Lock()  # trials share torch's random state with their process
 
@@ -39,13 +39,13 @@ class Trial:
     """One setting fitted with one seed.
 
     Attributes:
-        setting: what differs from the estimator's own parameters.
-        seed: its random_state.
-        accuracy: on the early-stopping rows, of the best outer iteration; -1 where the fit failed.
-        loss: there, nats; infinite where the fit failed.
-        n_iter: outer iterations.
-        seconds: the fit took.
-        error: why it failed; None where it did not.
+        setting: parameters that differ from those of the estimator.
+        seed: random_state of the fit.
+        accuracy: of the best outer iteration on the early-stopping rows; -1 if the fit failed.
+        loss: there, nats; infinite if the fit failed.
+        n_iter: records in the history.
+        seconds: duration of the fit.
+        error: why the fit failed; None if it did not.
     """
 
     setting: dict[str, Any]
@@ -58,12 +58,12 @@ class Trial:
 
     def __str__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.setting.items())
-        came = (
+        outcome = (
             f"stopping {100 * self.accuracy:.1f} %, loss {self.loss:.3f}"
             if self.error is None
             else f"failed, {self.error}"
         )
-        return f"{options}, seed {self.seed}: {came} ({self.seconds:.1f} s)"
+        return f"{options}, seed {self.seed}: {outcome} ({self.seconds:.1f} s)"
 
 
 def run_trial(
@@ -76,9 +76,9 @@ def run_trial(
     folder: Path | None,
     key: str,
 ) -> tuple[str, Trial]:
-    """Fit one setting with one seed and keep the outcome, on whatever machine this is.
+    """Fit one setting with one seed, and write the trial to the folder.
 
-    One thread, everywhere: sums in another order could come to another result.
+    The fit has one thread on every machine, because the order of sums changes their rounding.
     """
     with _one_thread():
         started = time.perf_counter()
@@ -102,10 +102,10 @@ def run_batch(
     fit_params: dict[str, Any],
     folder: Path | None,
 ) -> list[tuple[str, Trial]]:
-    """Fit several settings and seeds side by side, see `learn_many`, and keep the outcomes.
+    """Fit several settings and seeds side by side (see `learn_many`), and write the trials.
 
-    A trial's seconds are its share of the batch's. Where they cannot run side by side (memory), or
-    one of them cannot run at all, each runs alone.
+    The seconds of a trial are those of the batch divided by its size. If the batch needs too much
+    memory, or one trial cannot run at all, each trial runs alone.
     """
     started = time.perf_counter()
     try:
@@ -140,7 +140,7 @@ def _runs(
     validation: ArrayLike | None = None,
     stopping: ArrayLike | None = None,
 ) -> list[Run]:
-    """What `fit` learns from, for each job; equal neighbour graphs are made once."""
+    """Make the run of each job as `fit` would; equal neighbour graphs are made once."""
     x, _ = fitted_features(clone(estimator), X)
     codes, classes = encode_labels(y, x.shape[0])
     graph = None if adjacency is None else as_adjacency(adjacency, x.shape[0])
@@ -162,7 +162,7 @@ def _runs(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """No other trial in this process, one thread and no warnings in the block."""
+    """Run a block with one thread, without warnings, and with no other trial in this process."""
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         n_threads = torch.get_num_threads()
@@ -185,7 +185,7 @@ def _failed(setting: dict[str, Any], seed: int, seconds: float, error: Exception
 
 
 def store(folder: Path, key: str, trial: Trial) -> None:
-    """Keep a finished trial, in one step, unless it is kept already."""
+    """Write a finished trial to its file, in one step, unless the file exists."""
     path = folder / f"{key}.json"
     if not path.exists():
         write_json(path, asdict(trial))

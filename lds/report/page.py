@@ -177,7 +177,7 @@ def _settings(run: Run) -> str:
     return "".join(
         f'<tr><th scope="row">{escape(str(key))}</th><td>{escape(str(value))}</td></tr>'
         for key, value in shown.items()
-        if key != "n_metrics"
+        if key not in ("format", "n_metrics")  # of the folder, not of the run
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from lds.run_folder import load_run
 
-QUICK = ["--max-iter", "1", "--max-inner", "10", "--no-controls", "--agreement", "0"]
+SHORT = ["--max-iter", "1", "--max-inner", "10", "--refit-steps", "4"]
+QUICK = [*SHORT, "--no-controls", "--agreement", "0"]
 
 
 def write(path, labels):
@@ -45,9 +46,10 @@ def test_minus_one_as_a_class_is_named(lds, tmp_path):
 
 def test_a_search_takes_the_option(lds, tmp_path):
     path = write(tmp_path / "table.csv", ["ant", "bee", "?"] * 10)
-    search = ["search", path, "--target", "y", "--try", "n-neighbors=3", "--seeds", "0",
-              "--set", "max-iter=1", "--set", "max-inner=10", "--set", "agreement=0",
-              "--out", tmp_path / "found"]  # fmt: skip
+    fixed = ("max-iter=1", "max-inner=10", "agreement=0", "refit-steps=4")
+    every = [word for option in fixed for word in ("--set", option)]
+    tried = ["--target", "y", "--try", "n-neighbors=3", "--seeds", "0", *every]
+    search = ["search", path, *tried, "--out", tmp_path / "found"]
     code, _, err = lds(*search)
     assert code == 2
     assert "has the label '?'" in err
@@ -106,10 +108,8 @@ def test_a_bad_path_is_refused_before_torch_is_imported(tmp_path, arguments):
         "try:\n    main(sys.argv[1:])\n"
         "except SystemExit as stop:\n    print(stop.code, 'torch' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True, text=True, cwd=tmp_path, check=True,
-    )  # fmt: skip
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.split() == ["2", "False"], done.stderr
 
 

@@ -10,47 +10,44 @@ import torch
 
 from lds.run_folder import load_run
 
-QUICK = ["--max-iter", "2", "--max-inner", "10", "--quiet"]
-
+SHORT = ["--max-inner", "10", "--refit-steps", "4"]
+QUICK = [*SHORT, "--max-iter", "2", "--quiet"]
 
 AS_A_USER = [sys.executable, "-m", "lds"]
-SHORT = """
+INTERRUPTED = """
 import runpy, signal
-from lds.structure import committee
-committee.MAX_STEPS = 4
 signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("lds", run_name="__main__")
 """
-SHORTER = [sys.executable, "-c", SHORT]
-"""Members of a committee train for few steps; it heeds interrupts as from a terminal, which what a
-shell starts in the background does not."""
+HEEDS_INTERRUPTS = [sys.executable, "-c", INTERRUPTED]
+"""As from a terminal; a process that a shell starts in the background ignores them."""
 
 
-def launched(*arguments, cwd=None, launch=SHORTER):
-    command = [*launch, *map(str, arguments)]
+def launched(*arguments, cwd=None):
+    command = [*AS_A_USER, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
-@pytest.mark.parametrize(("method", "launch"), [("committee", SHORTER), ("lds", AS_A_USER)])
-def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method, launch):
-    options = [*QUICK, "--seed", 1, "--method", method]
-    result = launched("fit", "iris", *options, cwd=tmp_path, launch=launch)
+@pytest.mark.parametrize("method", ["default", "thesis"])
+def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
+    options = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--seed", 1, "--method", method]
+    short = ["--refit-steps", "4"] if method == "default" else []
+    result = launched("fit", "iris", *options, *short, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
-    ours = {"committee": "LDS, the default", "lds": "LDS of the thesis"}[method]
-    for text in (ours, "(a) GCN", "(b) GCN", "(c) LDS's schedule", "expected edges"):
+    ours = {"default": "LDS, the default", "thesis": "LDS of the thesis"}[method]
+    for text in (ours, "(a) GCN", "(b) GCN", "(c) the run's", "expected edges"):
         assert text in result.stdout
     run = load_run(tmp_path / "runs" / "iris-1")
-    assert set(run.summary["test_accuracy"]) == {
-        "lds", "gcn_train", "gcn_train_validation", "frozen"
-    }  # fmt: skip
+    measured = set(run.summary["test_accuracy"])
+    assert measured == {"lds", "gcn_train", "gcn_train_validation", "frozen"}
     assert set(run.summary["test_quality"]) == set(run.summary["test_accuracy"])
     assert set(run.summary["test_quality"]["lds"]) == {"accuracy", "nll", "ece"}
     assert "NLL" in result.stdout
     assert "ECE" in result.stdout
     assert run.predictions["mutual_information"].shape == run.predictions["entropy"].shape == (150,)
-    assert len(run.metrics) == 2 + (method == "committee")
-    assert run.settings["options"]["seed"] == 1
+    assert len(run.metrics) == 2 + (method == "default")
+    assert run.settings["seed"] == 1
     test = run.predictions["test_rows"]
     right = run.predictions["probabilities"][test].argmax(1) == run.predictions["labels"][test]
     assert run.summary["test_accuracy"]["lds"] == pytest.approx(right.mean())
@@ -66,8 +63,8 @@ def test_the_same_seed_in_two_processes_is_bitwise_the_same(lds, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
 def test_interrupt_saves_the_best_model_so_far(tmp_path):
-    options = "--max-inner 5 --max-iter 100000 --patience 100000 --agreement 0"
-    command = [*SHORTER, "fit", "wine", *options.split()]
+    options = "--max-inner 5 --max-iter 100000 --patience 100000 --agreement 0 --refit-steps 4"
+    command = [*HEEDS_INTERRUPTS, "fit", "wine", *options.split()]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -100,9 +97,9 @@ def assert_same_run(one, two):
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_killed_and_resumed_is_the_run_left_alone(lds, tmp_path):
     """Killed after its second outer iteration, then gone on with in another process."""
-    options = ["--max-inner", "10", "--max-iter", "5", "--seed", "2", "--no-controls"]
+    options = [*SHORT, "--max-iter", "5", "--seed", "2", "--no-controls"]
     assert lds("fit", "wine", *options, "--quiet", "--out", tmp_path / "whole")[0] == 0
-    command = [*SHORTER, "fit", "wine", *options, "--out", str(tmp_path / "run")]
+    command = [*AS_A_USER, "fit", "wine", *options, "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert b"stopping" in process.stderr.readline()
     assert b"stopping" in process.stderr.readline()
@@ -118,6 +115,6 @@ def test_killed_and_resumed_is_the_run_left_alone(lds, tmp_path):
 
 
 def test_a_users_error_has_no_traceback(tmp_path):
-    result = launched("fit", "iris", "--dropout", "1.5", cwd=tmp_path, launch=AS_A_USER)
+    result = launched("fit", "iris", "--dropout", "1.5", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == "error: dropout must be in [0, 1), got 1.5\n"

@@ -1,4 +1,4 @@
-"""LDSClassifier: the scikit-learn face."""
+"""LDSClassifier and ThesisLDSClassifier: fits, predictions, the learned graph, refusals."""
 
 import networkx as nx
 import numpy as np
@@ -13,12 +13,12 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lds import LDSClassifier
-from tests.estimators.options import THESIS_ONLY
+from lds import LDSClassifier, ThesisLDSClassifier
+from tests.estimators.options import CLASSIFIERS, classifier
 
 QUICK = {"n_neighbors": 4, "max_inner": 40, "patience": 2, "random_state": 0}
 
-both_methods = pytest.mark.parametrize("method", ["committee", "lds"])
+both_methods = pytest.mark.parametrize("method", CLASSIFIERS)
 
 
 def blobs(n=90, labelled=45, seed=0):
@@ -30,10 +30,15 @@ def blobs(n=90, labelled=45, seed=0):
     return x, y, truth
 
 
-@pytest.fixture(scope="module", params=["committee", "lds"])
+def quick(**parameters):
+    """The default classifier with a short refit."""
+    return classifier("default", **QUICK | parameters)
+
+
+@pytest.fixture(scope="module", params=CLASSIFIERS)
 def fitted(request):
     x, y, truth = blobs()
-    return LDSClassifier(**QUICK, method=request.param).fit(x, y), x, y, truth
+    return classifier(request.param, **QUICK).fit(x, y), x, y, truth
 
 
 def test_rows_of_fit_are_classified(fitted):
@@ -66,10 +71,10 @@ def test_a_new_row_of_the_thesiss_method_reads_as_its_neighbours_do_by_the_netwo
     # With the graph frozen at 0/1 every draw is the starting graph, and a new row's output can be
     # written down: the rows of A of its neighbours, mixed, as its own row of the adjacency.
     x, y, _ = blobs()
-    clf = LDSClassifier.thesis(**QUICK, outer_lr=1e-30).fit(x, y)
+    clf = ThesisLDSClassifier(**QUICK, outer_lr=1e-30).fit(x, y)
     a = clf.edge_probabilities_.toarray() + np.eye(len(x))
     scale = 1 / np.sqrt(a.sum(1))
-    w1, w2 = (clf._result.params[name].double().numpy() for name in ("W1", "W2"))
+    w1, w2 = (clf.learned_.params[name].double().numpy() for name in ("W1", "W2"))
     hidden = np.maximum(scale[:, None] * a * scale @ (x.astype(np.float32) @ w1), 0)
     new = np.random.default_rng(5).standard_normal((3, 4)).astype(np.float32)
     similarity = cosine_similarity(new, x.astype(np.float32))
@@ -90,7 +95,7 @@ def test_known_rows_keep_their_answer_where_many_rows_are_equally_near(method):
     # All cosine distances of one positive column are 0: the row itself need not be among the k.
     x, y, _ = blobs(n=30, labelled=15)
     column = np.abs(x[:, :1])
-    clf = LDSClassifier(**QUICK, method=method).fit(column, y)
+    clf = classifier(method, **QUICK).fit(column, y)
     assert np.array_equal(clf.predict_proba(column), clf.label_distributions_)
 
 
@@ -160,7 +165,7 @@ def test_data_frames_string_labels_and_blanks():
     names[y < 0] = None
     names[-1] = np.nan
     frame = pd.DataFrame(x, columns=["a", "b", "c", "d"])
-    clf = LDSClassifier(**QUICK).fit(frame, names)
+    clf = quick().fit(frame, names)
     assert clf.feature_names_in_.tolist() == ["a", "b", "c", "d"]
     assert clf.classes_.tolist() == ["ant", "bee", "cow"]
     right = np.array(["ant", "bee", "cow"])[truth]
@@ -183,7 +188,7 @@ def test_a_given_graph_and_given_roles_are_used():
     np.fill_diagonal(same, 0)
     noise = np.random.default_rng(0).standard_normal(x.shape)
     rows = np.flatnonzero(y >= 0)
-    clf = LDSClassifier(**QUICK).fit(
+    clf = quick().fit(
         noise, y, adjacency=same, validation=rows[15:30], stopping=np.isin(np.arange(90), rows[30:])
     )
     assert clf.split_.train.tolist() == rows[:15].tolist()
@@ -194,22 +199,22 @@ def test_a_given_graph_and_given_roles_are_used():
 
 def test_a_verbose_fit_tells_of_outer_iterations_and_the_refit(capsys):
     x, y, _ = blobs()
-    LDSClassifier(**QUICK, max_iter=2, verbose=True).fit(x, y)
+    quick(max_iter=2, verbose=True).fit(x, y)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["1", "2"]
     assert lines[2:] == [f"refit, {done} of 21 members trained" for done in range(22)]
-    LDSClassifier(**QUICK, max_iter=1).fit(x, y)
+    quick(max_iter=1).fit(x, y)
     assert not capsys.readouterr().out
 
 
 def test_too_few_outer_iterations_warn():
     x, y, _ = blobs()
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):
-        LDSClassifier.thesis(**QUICK, max_iter=1).fit(x, y)
+        ThesisLDSClassifier(**QUICK, max_iter=1).fit(x, y)
 
 
 def test_a_committee_is_made_for_so_many_outer_iterations_as_it_is_given():
-    clf = LDSClassifier(**QUICK, max_iter=1).fit(*blobs()[:2])  # a warning would be an error
+    clf = quick(max_iter=1).fit(*blobs()[:2])  # a warning would be an error
     assert [record.improved for record in clf.history_] == [True, True]
     assert clf.n_iter_ == 2, "one, and the refit"
 
@@ -240,7 +245,7 @@ HALF = np.triu(np.ones((30, 30)), 1)
         (bad(y=Y30[:-1]), r"y must have one label a row of X, \(30,\), got \(29,\)"),
         (bad(fit={"adjacency": np.ones((29, 29))}), r"adjacency must have shape \(30, 30\)"),
         (bad(fit={"adjacency": -HALF}), "adjacency weight must be finite and 0 or more"),
-        (bad(options={"n_neighbors": 30}), "n_neighbors must be at least 1 and below"),
+        (bad(options={"n_neighbors": 31}), "n_neighbors must be at least 1 and below"),
         (bad(X=X30[:1], y=Y30[:1]), "minimum of 2 is required"),
         (bad(options={"metric": "fancy"}), "metric must be one of"),
         (bad(options={"dropout": 1.0}), r"dropout must be in \[0, 1\)"),
@@ -265,41 +270,42 @@ HALF = np.triu(np.ones((30, 30)), 1)
 )
 @both_methods
 def test_bad_input_is_one_clear_sentence(case, message, method):
-    clf = LDSClassifier(**{**QUICK, **case["options"]}, method=method)
+    clf = classifier(method, **QUICK | case["options"])
     with pytest.raises(ValueError, match=message):
         clf.fit(case["X"], case["y"], **case["fit"])
 
 
+def test_more_neighbours_than_other_rows_are_refused_unless_they_are_the_default():
+    with pytest.raises(ValueError, match=r"n_neighbors must be .* below the number of rows \(30\)"):
+        ThesisLDSClassifier(**QUICK | {"n_neighbors": 30}).fit(X30, Y30)
+    with pytest.raises(ValueError, match=r"n_neighbors must be .* below the number of rows \(30\)"):
+        quick(n_neighbors=31).fit(X30, Y30)
+    quick(n_neighbors=30).fit(X30, Y30)  # the default: cut to the 29 other rows
+
+
 def test_three_labels_a_class_suffice_and_fewer_warn():
     x, y, _ = blobs(labelled=9)
-    LDSClassifier(**QUICK).fit(x, y)
+    quick().fit(x, y)
     x, y, _ = blobs(labelled=8)
     with pytest.warns(UserWarning, match="cannot be split by class"):
-        LDSClassifier(**QUICK).fit(x, y)
+        quick().fit(x, y)
 
 
 def test_all_pairs_that_do_not_fit_name_the_way_out(monkeypatch):
     memory = psutil.virtual_memory()._replace(available=1000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     with pytest.raises(ValueError, match="support='sparse'"):
-        LDSClassifier.thesis(**QUICK).fit(*blobs()[:2])
+        ThesisLDSClassifier(**QUICK).fit(*blobs()[:2])
 
 
-@pytest.mark.parametrize("option", THESIS_ONLY, ids=str)
-def test_an_option_of_the_thesiss_method_alone_names_the_way_out(option):
-    (name,) = option
-    with pytest.raises(ValueError, match=rf"^{name} must be .*; method='lds' takes it$"):
-        LDSClassifier(**QUICK, **option).fit(*blobs()[:2])
-
-
-def test_the_thesiss_method_by_one_name():
-    clf = LDSClassifier.thesis(n_neighbors=4, random_state=3)
-    assert (
-        clf.get_params() == LDSClassifier(n_neighbors=4, random_state=3, method="lds").get_params()
-    )
-    assert clone(clf).method == "lds"
-    with pytest.raises(ValueError, match="method must be one of 'committee', 'lds', got 'magic'"):
-        LDSClassifier(method="magic").fit(*blobs()[:2])
+@both_methods
+def test_each_classifier_fits_its_own_method(method):
+    clf = CLASSIFIERS[method](n_neighbors=4, random_state=3)
+    assert clf._method().name == method
+    assert clf._method().n_neighbors == 4
+    assert clf._seed() == 3
+    assert type(clone(clf)) is CLASSIFIERS[method]
+    assert clone(clf).get_params() == clf.get_params()
 
 
 def test_predict_before_fit_is_refused():
@@ -327,9 +333,8 @@ def test_the_graph_as_a_file(fitted, tmp_path):
     assert graph.nodes[0]["given_label"] == y[0]
     assert "given_label" not in graph.nodes[89], "it is unlabelled"
     assert graph.nodes[89]["prediction"] == clf.transduction_[89]
-    assert {graph.nodes[k]["split"] for k in graph} == {
-        "train", "validation", "stopping", "unlabelled"
-    }  # fmt: skip
+    roles = {graph.nodes[k]["split"] for k in graph}
+    assert roles == {"train", "validation", "stopping", "unlabelled"}
     clf.save_graph(tmp_path / "graph.npz")
     assert (sp.load_npz(tmp_path / "graph.npz") - clf.edge_probabilities_).nnz == 0
 
@@ -344,14 +349,14 @@ def test_another_network_on_connected_graphs_predicts_new_rows():
         "connected": True,
         "support": "sparse",
     }
-    clf = LDSClassifier.thesis(**options).fit(x, y)
+    clf = ThesisLDSClassifier(**options).fit(x, y)
     new, _, truth = blobs(n=15, seed=1)
     assert (clf.predict(new) == truth).mean() >= 0.9
     assert np.array_equal(clf.predict(x), clf.transduction_)
     one = nx.from_scipy_sparse_array(clf.edge_marginals(n_draws=1).counts)
     assert nx.is_connected(one)
     with pytest.raises(ValueError, match="needs connected=True"):
-        LDSClassifier.thesis(**{**options, "connected": False}).fit(x, y)
+        ThesisLDSClassifier(**{**options, "connected": False}).fit(x, y)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -359,10 +364,10 @@ def test_another_network_on_connected_graphs_predicts_new_rows():
 def test_a_fit_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, method):
     X, y = load_iris(return_X_y=True)
     y = np.where(np.arange(150) % 2, y, -1)
-    quick = {"max_inner": 10, "patience": 9, "random_state": 0, "method": method}
+    quick = {"max_inner": 10, "patience": 9, "random_state": 0}
 
     def fitted(**options):
-        return LDSClassifier(**quick, **options).fit(X, y)
+        return classifier(method, **quick, **options).fit(X, y)
 
     whole = fitted(max_iter=4)
     fitted(max_iter=2, checkpoint=tmp_path)
@@ -370,8 +375,8 @@ def test_a_fit_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, method):
     assert repr(resumed.history_) == repr(whole.history_), "a loss may be nan"
     assert np.array_equal(resumed.label_distributions_, whole.label_distributions_)
     assert (resumed.edge_probabilities_ != whole.edge_probabilities_).nnz == 0
-    other = LDSClassifier(**quick, checkpoint=tmp_path, resume=True, dropout=0.4)
+    other = classifier(method, **quick, checkpoint=tmp_path, resume=True, dropout=0.4)
     with pytest.raises(ValueError, match=r"is of another run .*dropout: 0\.5 there, 0\.4 here"):
         other.fit(X, y)
     with pytest.raises(ValueError, match="resume=True needs checkpoint="):
-        LDSClassifier(**quick, resume=True).fit(X, y)
+        classifier(method, **quick, resume=True).fit(X, y)

@@ -15,8 +15,15 @@ from lds import LDSClassifier
 from lds.datasets.encoding import TableEncoding
 from lds.estimators.frames import check_index, fitted_features, later_features
 
-QUICK = {"max_inner": 20, "max_iter": 1, "n_draws": 4, "hidden_channels": 4, "random_state": 0,
-         "agreement": 0.0}  # fmt: skip
+QUICK = {
+    "max_inner": 20,
+    "max_iter": 1,
+    "n_draws": 4,
+    "hidden_channels": 4,
+    "random_state": 0,
+    "agreement": 0.0,
+    "refit_steps": 4,
+}
 N = 40
 
 
@@ -85,8 +92,11 @@ def test_missing_numbers_of_an_array_are_the_median_with_an_indicator():
     x[3, 0] = np.nan
     there = np.delete(x[:, 0], 3)
     filled = np.where(np.isnan(x[:, 0]), np.median(there), x[:, 0])
-    wanted = [(filled - there.mean()) / there.std(), np.arange(N) == 3,
-              (x[:, 1] - x[:, 1].mean()) / x[:, 1].std()]  # fmt: skip
+    wanted = [
+        (filled - there.mean()) / there.std(),
+        np.arange(N) == 3,
+        (x[:, 1] - x[:, 1].mean()) / x[:, 1].std(),
+    ]
     np.testing.assert_allclose(features(x), np.column_stack(wanted), atol=1e-12)
     assert np.array_equal(features(x.astype(object)), features(x))
     assert np.array_equal(features(pd.DataFrame(x, columns=["a", "b"])), features(x))
@@ -161,8 +171,11 @@ def test_from_dtype_and_none_read_categories_as_such_or_as_what_they_hold():
     frame = pd.DataFrame({"code": pd.Categorical(["3", "1", "3", "1"]), "x": [0.5, 1, 2, 4]})
     assert features(frame).shape == (4, 3)
     assert features(frame, categorical_features=None).tolist() == [
-        [3, 0.5], [1, 1], [3, 2], [1, 4],
-    ]  # fmt: skip
+        [3, 0.5],
+        [1, 1],
+        [3, 2],
+        [1, 4],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +228,7 @@ def test_labels_with_the_index_of_x_in_another_order_are_refused():
     y = pd.Series(np.repeat(["u", "v"], 10), index=X.index)
     shuffled = y.sample(frac=1, random_state=0)
     with pytest.raises(ValueError, match=r"index of X .* y.loc\[X.index\] brings it in line"):
-        LDSClassifier(max_iter=1, max_inner=5).fit(X, shuffled)
+        LDSClassifier(max_iter=1, max_inner=5, refit_steps=4).fit(X, shuffled)
     check_index(X, y)
     check_index(X, shuffled.to_numpy())
     check_index(X, y.set_axis(range(100, 120)))
@@ -224,6 +237,8 @@ def test_labels_with_the_index_of_x_in_another_order_are_refused():
 def test_columns_without_text_for_names_must_come_in_the_order_of_the_fit():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(np.repeat([[0.0], [5.0]], 10, axis=0) + rng.random((20, 3)))
-    clf = LDSClassifier(n_neighbors=3, max_iter=1, max_inner=5).fit(X, np.repeat([0, 1], 10))
+    clf = LDSClassifier(n_neighbors=3, max_iter=1, max_inner=5, refit_steps=4).fit(
+        X, np.repeat([0, 1], 10)
+    )
     with pytest.raises(ValueError, match="in the order of fit, 0, 1, 2, got 2, 0, 1"):
         clf.predict(X[[2, 0, 1]])

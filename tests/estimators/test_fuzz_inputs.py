@@ -19,28 +19,68 @@ from hypothesis import strategies as st
 from torch_geometric.data import Data, HeteroData
 
 from lds._labels import encode_labels
-from lds.config import LDSConfig
 from lds.datasets.labels import encode_column
 from lds.estimators.graph_input import graph_input
 from lds.graphs.interop import as_adjacency
+from lds.structure.methods.committee import Committee
+from lds.structure.methods.thesis import Thesis
 from tests.endings import OPEN, ends_well
 
 CASES, MANY = 300, 3000
 
 # Labels
 
-BLANK = [None, np.nan, pd.NA, pd.NaT, -1, -1.0, np.float32("nan"), Decimal("NaN"), Decimal("sNaN"),
-         np.datetime64("NaT"), Decimal(-1), np.int8(-1)]  # fmt: skip
+BLANK = [
+    None,
+    np.nan,
+    pd.NA,
+    pd.NaT,
+    -1,
+    -1.0,
+    np.float32("nan"),
+    Decimal("NaN"),
+    Decimal("sNaN"),
+    np.datetime64("NaT"),
+    Decimal(-1),
+    np.int8(-1),
+]
 MARKS = ["", "-1", "?", "nan", "None", "NA", " ", "-", "unknown", "\u200b"]
-CLASSES = [["a", "b"], [0, 1], [1, 2, 3], [-1, 1], [True, False], ["Yes", "yes", "YES "], [1,
-           1.0, 2],
-           [1.5, 2.5], [2**70, 1], [np.int64(3), np.uint8(1)], ["1", 1], [b"x", b"y"],
-            [b"\xff", b"z"],
-           [1j, 2], [Decimal(1), Decimal(2)], [Decimal("1.5"), 1], [(1,), (2,)], [[0], [1]],
-           [np.zeros(2), 1], [{}, 1], [dt.date(2020, 1, 1), dt.date(2021, 1, 1)], ["+", "-"],
-           ["1.0", "1"], ["1.5", "2.5"], ["inf", "1"], [np.inf, 1], [np.str_("a"), "b"],
-           ["\ud800", "x"], [np.bool_(True), False], ["a"], [len, int], [2**63, 2], [0, 10**6],
-           [-5, -7]]  # fmt: skip
+CLASSES = [
+    ["a", "b"],
+    [0, 1],
+    [1, 2, 3],
+    [-1, 1],
+    [True, False],
+    ["Yes", "yes", "YES "],
+    [1, 1.0, 2],
+    [1.5, 2.5],
+    [2**70, 1],
+    [np.int64(3), np.uint8(1)],
+    ["1", 1],
+    [b"x", b"y"],
+    [b"\xff", b"z"],
+    [1j, 2],
+    [Decimal(1), Decimal(2)],
+    [Decimal("1.5"), 1],
+    [(1,), (2,)],
+    [[0], [1]],
+    [np.zeros(2), 1],
+    [{}, 1],
+    [dt.date(2020, 1, 1), dt.date(2021, 1, 1)],
+    ["+", "-"],
+    ["1.0", "1"],
+    ["1.5", "2.5"],
+    ["inf", "1"],
+    [np.inf, 1],
+    [np.str_("a"), "b"],
+    ["\ud800", "x"],
+    [np.bool_(True), False],
+    ["a"],
+    [len, int],
+    [2**63, 2],
+    [0, 10**6],
+    [-5, -7],
+]
 
 
 def _objects(values):
@@ -51,16 +91,29 @@ def _objects(values):
 
 
 CONTAINERS = {
-    "list": list, "tuple": tuple, "objects": _objects, "series": pd.Series,
-    "array": np.array, "frame": lambda v: pd.DataFrame({"y": v}), "index": pd.Index,
-    "wide": lambda v: np.stack([_objects(v)] * 2, 1), "column": lambda v: _objects(v)[:, None],
-    "category": pd.Categorical, "tensor": lambda v: torch.tensor(v), "generator": iter,
-    "string": lambda v: pd.Series(v, dtype="string"), "Int64": lambda v: pd.array(v, dtype="Int64"),
-    "floats": lambda v: np.array(v, dtype=float), "text": lambda v: np.array(list(map(str, v))),
+    "list": list,
+    "tuple": tuple,
+    "objects": _objects,
+    "series": pd.Series,
+    "array": np.array,
+    "frame": lambda v: pd.DataFrame({"y": v}),
+    "index": pd.Index,
+    "wide": lambda v: np.stack([_objects(v)] * 2, 1),
+    "column": lambda v: _objects(v)[:, None],
+    "category": pd.Categorical,
+    "tensor": lambda v: torch.tensor(v),
+    "generator": iter,
+    "string": lambda v: pd.Series(v, dtype="string"),
+    "Int64": lambda v: pd.array(v, dtype="Int64"),
+    "floats": lambda v: np.array(v, dtype=float),
+    "text": lambda v: np.array(list(map(str, v))),
     "masked": lambda v: np.ma.array(np.array(v), mask=np.arange(len(v)) % 3 == 0),
-    "dict": lambda v: dict(enumerate(v)), "set": set, "sparse": lambda v: sp.csr_array([v]),
-    "dates": lambda v: pd.to_datetime(v), "half": lambda v: np.array(v, dtype=np.float16),
-}  # fmt: skip
+    "dict": lambda v: dict(enumerate(v)),
+    "set": set,
+    "sparse": lambda v: sp.csr_array([v]),
+    "dates": lambda v: pd.to_datetime(v),
+    "half": lambda v: np.array(v, dtype=np.float16),
+}
 
 
 PLAIN = ["list", "objects", "series", "array"]
@@ -133,42 +186,68 @@ def adjacencies(draw):
         )
     )
     a = {
-        "both": a + a.T, "one way": a, "loops": a + a.T + np.eye(n), "weights": (a + a.T) * 0.3,
-        "conflict": a + 0.5 * a.T, "large": 1e300 * (a + a.T), "negative": a - 0.5 * a.T,
-        "nan": np.where(a > 0, np.nan, 0), "inf": np.where(a > 0, np.inf, 0), "tiny": a * 1e-320,
-        "empty": 0 * a, "beyond": np.pad(a, (0, 2), constant_values=1), "short": a[:-1],
-    }[kind]  # fmt: skip
+        "both": a + a.T,
+        "one way": a,
+        "loops": a + a.T + np.eye(n),
+        "weights": (a + a.T) * 0.3,
+        "conflict": a + 0.5 * a.T,
+        "large": 1e300 * (a + a.T),
+        "negative": a - 0.5 * a.T,
+        "nan": np.where(a > 0, np.nan, 0),
+        "inf": np.where(a > 0, np.inf, 0),
+        "tiny": a * 1e-320,
+        "empty": 0 * a,
+        "beyond": np.pad(a, (0, 2), constant_values=1),
+        "short": a[:-1],
+    }[kind]
     square = a.shape[:1] == a.shape[1:]
     row, col = np.nonzero(a)
     forms = {
-        "array": lambda: a, "float32": lambda: a.astype(np.float32), "list": a.tolist,
-        "int": lambda: np.nan_to_num(a).clip(-9, 9).astype(int), "bool": lambda: a > 0,
-        "object": lambda: a.astype(object), "text": lambda: a.astype(str),
+        "array": lambda: a,
+        "float32": lambda: a.astype(np.float32),
+        "list": a.tolist,
+        "int": lambda: np.nan_to_num(a).clip(-9, 9).astype(int),
+        "bool": lambda: a > 0,
+        "object": lambda: a.astype(object),
+        "text": lambda: a.astype(str),
         "complex": lambda: a + 0j,
-        "csr": lambda: sp.csr_matrix(a), "coo": lambda: sp.coo_array(a),
-        "lil": lambda: sp.lil_array(a), "dia": lambda: sp.dia_array(a),
-        "twice": lambda: sp.coo_array((np.r_[a[row, col], a[row, col]],
-                                       (np.r_[row, row], np.r_[col, col])), a.shape),
-        "matrix": lambda: np.asmatrix(a), "frame": lambda: pd.DataFrame(a),
-        "tensor": lambda: torch.tensor(a), "half": lambda: torch.tensor(a).half(),
+        "csr": lambda: sp.csr_matrix(a),
+        "coo": lambda: sp.coo_array(a),
+        "lil": lambda: sp.lil_array(a),
+        "dia": lambda: sp.dia_array(a),
+        "twice": lambda: sp.coo_array(
+            (np.r_[a[row, col], a[row, col]], (np.r_[row, row], np.r_[col, col])), a.shape
+        ),
+        "matrix": lambda: np.asmatrix(a),
+        "frame": lambda: pd.DataFrame(a),
+        "tensor": lambda: torch.tensor(a),
+        "half": lambda: torch.tensor(a).half(),
         "sparse tensor": lambda: torch.tensor(a).to_sparse(),
         "csr tensor": lambda: torch.tensor(a).to_sparse_csr(),
-        "cfloat": lambda: torch.tensor(a).to(torch.cfloat), "grad": lambda: torch.ones(n, n,
-                                                                                     requires_grad=True),
+        "cfloat": lambda: torch.tensor(a).to(torch.cfloat),
+        "grad": lambda: torch.ones(n, n, requires_grad=True),
         "nx": lambda: nx.from_numpy_array(a, create_using=nx.DiGraph if square else None),
         "nx names": lambda: nx.relabel_nodes(nx.from_numpy_array(a), str),
         "multi": lambda: nx.MultiGraph([(0, 1), (0, 1), (1, 0)]),
-        "nx text": lambda: nx.Graph([(0, 1, {"weight": "x"})]), "nx part": lambda: nx.path_graph(3),
+        "nx text": lambda: nx.Graph([(0, 1, {"weight": "x"})]),
+        "nx part": lambda: nx.path_graph(3),
         "index": lambda: np.stack([row, col]),
         "index tensor": lambda: torch.tensor(np.stack([row, col])),
-        "turned": lambda: np.stack([row, col], 1), "index below": lambda: np.stack([row, col]) - 1,
-        "index floats": lambda: np.stack([row, col]).astype(float), "flat": lambda: a.ravel(),
-        "cube": lambda: a[None], "word": lambda: "graph", "number": lambda: 3.0,
+        "turned": lambda: np.stack([row, col], 1),
+        "index below": lambda: np.stack([row, col]) - 1,
+        "index floats": lambda: np.stack([row, col]).astype(float),
+        "flat": lambda: a.ravel(),
+        "cube": lambda: a[None],
+        "word": lambda: "graph",
+        "number": lambda: 3.0,
         "set": lambda: {1, 2},
-        "ragged": lambda: [[1.0], [1.0, 2.0]], "dict": lambda: {0: [1]}, "masked": lambda:
-        np.ma.masked_less(a, 0.4), "uint64": lambda: np.full((2, 3), 2**63, dtype=np.uint64),
-        "1d sparse": lambda: sp.coo_array(a.ravel()), "datetime": lambda: np.zeros((n, n), "M8[D]"),
-    }  # fmt: skip
+        "ragged": lambda: [[1.0], [1.0, 2.0]],
+        "dict": lambda: {0: [1]},
+        "masked": lambda: np.ma.masked_less(a, 0.4),
+        "uint64": lambda: np.full((2, 3), 2**63, dtype=np.uint64),
+        "1d sparse": lambda: sp.coo_array(a.ravel()),
+        "datetime": lambda: np.zeros((n, n), "M8[D]"),
+    }
     names = sorted(forms) if square else [f for f in sorted(forms) if not f.startswith("nx")]
     form = forms[draw(st.sampled_from(names))]
     with warnings.catch_warnings(), np.errstate(over="ignore"):
@@ -205,37 +284,143 @@ def _unfit(n, x, y, path, mask):
     numbers = torch.arange(n)
     holes = y.double().masked_fill(numbers > n - 3, torch.nan)
     return {
-        "x": [x.float(), x.bfloat16(), x.int(), x > 0, x[:, 0], x[:, :0], x[:0],
-              x * torch.nan, x / 0,
-              x * 1e300, x.to_sparse(), x.to_sparse_csr(), x.numpy(), None,
-              x.to(torch.cfloat), x * 0,
-              x[:, :1] * 0 + 3, x[None], "x", x.requires_grad_()],
-        "y": [y.float(), y + 0.5, y[:, None], y - 1, y[:-1], y.bool(), y * 0, y.tolist(),
-              None, holes,
-              y[:, None].expand(n, 2), y * 10**6, -y - 2, y.double() / 0, y.to(torch.cfloat),
-              torch.nn.functional.one_hot(y), "y", y.to_sparse(), torch.tensor(1), y.half()],
-        "train_mask": [~mask, ~mask & mask, mask.int(), mask[:-1], None, mask[:, None], numbers[:4],
-                       numbers - 1, mask[:, None].expand(n, 3), mask.float(), numbers[[0, 0]],
-                       mask | True, mask.to_sparse(), mask.numpy(), "mask", numbers == 0],
-        "val_mask": [mask, ~mask & mask, None, None, (~mask).int(), numbers[1::2], numbers == 1,
-                     (~mask)[:, None].expand(n, 3), (~mask)[:, None], numbers + n, mask.tolist()],
-        "edge_index": [None, path[:, : n - 1], path + n, path - 1, path.float(), path.T,
-                       path[:, :0],
-                       path.int(), path[0], path.tolist(), path[:, :2].repeat(1, 2), path[:,
-                       :1] * 0,
-                       path.flip(0), path.repeat(1, 3), torch.stack([numbers, numbers]),
-                       path.numpy(),
-                       torch.zeros(2, 0), path[:, :1].reshape(-1), path.to_sparse()],
-        "edge_weight": [ones, 0.3 * ones, ones[:1], nan, 3 * ones, ramp, -ones, ones[:, None],
-                        ones.int(), ones.tolist(), ones.half(), 1e30 * ramp, ones * 0, 1j * ones,
-                        ones.bool(), ones / 0, ones.to_sparse(), "w"],
-        "edge_attr": [ramp[:, None], ramp, ramp[:, None].expand(-1, 3), ["a"] * len(ramp), ramp[:2],
-                      ramp.long(), ramp.to_sparse(), nan[:, None], ramp.to(torch.cfloat),
-                      torch.zeros(len(ramp), 0)],
-        "adj_t": [torch.eye(n), torch.eye(n).to_sparse(), torch.ones(n, n).to_sparse_csr(),
-                  torch.ones(n, n + 1), "adj"],
+        "x": [
+            x.float(),
+            x.bfloat16(),
+            x.int(),
+            x > 0,
+            x[:, 0],
+            x[:, :0],
+            x[:0],
+            x * torch.nan,
+            x / 0,
+            x * 1e300,
+            x.to_sparse(),
+            x.to_sparse_csr(),
+            x.numpy(),
+            None,
+            x.to(torch.cfloat),
+            x * 0,
+            x[:, :1] * 0 + 3,
+            x[None],
+            "x",
+            x.requires_grad_(),
+        ],
+        "y": [
+            y.float(),
+            y + 0.5,
+            y[:, None],
+            y - 1,
+            y[:-1],
+            y.bool(),
+            y * 0,
+            y.tolist(),
+            None,
+            holes,
+            y[:, None].expand(n, 2),
+            y * 10**6,
+            -y - 2,
+            y.double() / 0,
+            y.to(torch.cfloat),
+            torch.nn.functional.one_hot(y),
+            "y",
+            y.to_sparse(),
+            torch.tensor(1),
+            y.half(),
+        ],
+        "train_mask": [
+            ~mask,
+            ~mask & mask,
+            mask.int(),
+            mask[:-1],
+            None,
+            mask[:, None],
+            numbers[:4],
+            numbers - 1,
+            mask[:, None].expand(n, 3),
+            mask.float(),
+            numbers[[0, 0]],
+            mask | True,
+            mask.to_sparse(),
+            mask.numpy(),
+            "mask",
+            numbers == 0,
+        ],
+        "val_mask": [
+            mask,
+            ~mask & mask,
+            None,
+            None,
+            (~mask).int(),
+            numbers[1::2],
+            numbers == 1,
+            (~mask)[:, None].expand(n, 3),
+            (~mask)[:, None],
+            numbers + n,
+            mask.tolist(),
+        ],
+        "edge_index": [
+            None,
+            path[:, : n - 1],
+            path + n,
+            path - 1,
+            path.float(),
+            path.T,
+            path[:, :0],
+            path.int(),
+            path[0],
+            path.tolist(),
+            path[:, :2].repeat(1, 2),
+            path[:, :1] * 0,
+            path.flip(0),
+            path.repeat(1, 3),
+            torch.stack([numbers, numbers]),
+            path.numpy(),
+            torch.zeros(2, 0),
+            path[:, :1].reshape(-1),
+            path.to_sparse(),
+        ],
+        "edge_weight": [
+            ones,
+            0.3 * ones,
+            ones[:1],
+            nan,
+            3 * ones,
+            ramp,
+            -ones,
+            ones[:, None],
+            ones.int(),
+            ones.tolist(),
+            ones.half(),
+            1e30 * ramp,
+            ones * 0,
+            1j * ones,
+            ones.bool(),
+            ones / 0,
+            ones.to_sparse(),
+            "w",
+        ],
+        "edge_attr": [
+            ramp[:, None],
+            ramp,
+            ramp[:, None].expand(-1, 3),
+            ["a"] * len(ramp),
+            ramp[:2],
+            ramp.long(),
+            ramp.to_sparse(),
+            nan[:, None],
+            ramp.to(torch.cfloat),
+            torch.zeros(len(ramp), 0),
+        ],
+        "adj_t": [
+            torch.eye(n),
+            torch.eye(n).to_sparse(),
+            torch.ones(n, n).to_sparse_csr(),
+            torch.ones(n, n + 1),
+            "adj",
+        ],
         "num_nodes": [n, n + 1, 0, None],
-    }  # fmt: skip
+    }
 
 
 @st.composite
@@ -249,8 +434,11 @@ def data_objects(draw):
         unfit = _unfit(n, x, y, path, mask)
     for name in draw(st.lists(st.sampled_from(sorted(unfit)), max_size=3, unique=True)):
         fields[name] = draw(st.sampled_from(unfit[name]))
-    kind = draw(st.sampled_from(["data"] * 12 + ["hetero", "list", "none", "dict", "tuple", "nx",
-                                                 "nx odd", "x"]))  # fmt: skip
+    kind = draw(
+        st.sampled_from(
+            ["data"] * 12 + ["hetero", "list", "none", "dict", "tuple", "nx", "nx odd", "x"]
+        )
+    )
     if kind in ("hetero", "none", "nx", "nx odd", "x"):
         ring = nx.cycle_graph(n)
         odd = draw(st.sampled_from([None, "a", 0.5, [1], True, float("nan")]))
@@ -264,28 +452,42 @@ def data_objects(draw):
     return {"data": graph, "list": [graph], "dict": fields, "tuple": (graph, graph)}[kind]
 
 
-SPLITS = [None] * 8 + [0, 2, 5, -1, True, "train", 1.5, {"train": [0, 1, 2, 3], "valid": [4, 5, 6]},
-                       {"train": [0]}, {}, {"train": "x"}, {"train": [0.5, 1]},
-                       {"train": torch.arange(4).to_sparse()},
-                       {"train": torch.arange(4), "val": torch.arange(4, 8)},
-                       {"train": None}]  # fmt: skip
+SPLITS = [None] * 8 + [
+    0,
+    2,
+    5,
+    -1,
+    True,
+    "train",
+    1.5,
+    {"train": [0, 1, 2, 3], "valid": [4, 5, 6]},
+    {"train": [0]},
+    {},
+    {"train": "x"},
+    {"train": [0.5, 1]},
+    {"train": torch.arange(4).to_sparse()},
+    {"train": torch.arange(4), "val": torch.arange(4, 8)},
+    {"train": None},
+]
 
 
 def fuzz_data_objects(data):
     graph, split = data.draw(data_objects()), data.draw(st.sampled_from(SPLITS))
     weights = data.draw(st.sampled_from(WEIGHTS))
-    config = LDSConfig.of(n_neighbors=2, method=data.draw(st.sampled_from(["committee", "lds"])))
-    found = ends_well(lambda: graph_input(graph, config, split, weights, "cpu"))
+    metric = data.draw(st.sampled_from([Committee().metric, Thesis().metric]))
+    found = ends_well(lambda: graph_input(graph, metric, 0, split, weights))
     event("read" if found is not None else "refused")
     if found is None:
         return
-    n = len(found.labels)
-    if found.start is not None:
-        assert_graph(found.start, n)
-    assert found.features.shape[0] == n
-    roles = np.concatenate([found.split.train, found.split.validation, found.split.stopping])
-    assert np.array_equal(np.sort(roles), np.flatnonzero(found.labels >= 0))
-    assert set(found.labels[roles].tolist()) == set(range(len(found.classes)))
+    problem = found.problem
+    n = len(problem.labels)
+    if problem.graph is not None:
+        assert_graph(problem.graph, n)
+    assert problem.features.shape[0] == n
+    split = problem.split
+    roles = np.concatenate([split.train, split.validation, split.stopping])
+    assert np.array_equal(np.sort(roles), np.flatnonzero(problem.labels >= 0))
+    assert set(problem.labels[roles].tolist()) == set(range(len(found.classes)))
 
 
 FUZZES = [fuzz_labels, fuzz_adjacency, fuzz_data_objects]

@@ -13,7 +13,6 @@ from torch_geometric.transforms import ToSparseTensor
 from torch_geometric.utils import to_undirected
 
 from lds import LDSClassifier, LearnStructure, learn_structure
-from lds.config import LDSConfig
 from lds.estimators.graph_input import graph_input
 from tests.estimators.test_pyg import blobs
 
@@ -22,7 +21,14 @@ ROWS = torch.arange(N)
 Y = ROWS % 3
 TRAIN, VAL = ROWS < 15, (ROWS >= 15) & (ROWS < 45)
 READ = TRAIN | VAL
-SMALL = {"n_neighbors": 4, "max_inner": 5, "max_iter": 1, "n_draws": 2, "agreement": 0.0}
+SMALL = {
+    "n_neighbors": 4,
+    "max_inner": 5,
+    "max_iter": 1,
+    "n_draws": 2,
+    "agreement": 0.0,
+    "refit_steps": 4,
+}
 
 
 def ring(n=N):
@@ -32,19 +38,20 @@ def ring(n=N):
     return torch.cat([after, after.flip(0)], 1)
 
 
-def prepared(data, split=None, edge_weight=None, **options):
-    return graph_input(data, LDSConfig.of(**options), split, edge_weight, "cpu")
+def prepared(data, split=None, edge_weight=None, seed=0):
+    return graph_input(data, "auto", seed, split, edge_weight)
 
 
-def quietly(data, **options):
+def quietly(data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return prepared(data, **options)
+        return prepared(data)
 
 
 def assert_same(one, other):
-    """What `learn` is given is equal to the bit, and so is what it comes to."""
-    for name in ("features", "start"):
+    """The problems that `learn` is given are equal to the bit, and so is what it returns."""
+    one, other = one.problem, other.problem
+    for name in ("features", "graph"):
         a, b = getattr(one, name), getattr(other, name)
         if a is None or isinstance(a, np.ndarray):
             assert np.array_equal(a, b)
@@ -162,7 +169,7 @@ WEIGHTS = (torch.arange(1, N + 1) / N).repeat(2)
 
 def test_weights_above_one_are_scaled_with_a_word_and_as_told():
     plain = prepared(blobs(edge_index=ring(), edge_weight=WEIGHTS))
-    assert plain.start[0, 1] == pytest.approx(1 / N)
+    assert plain.problem.graph[0, 1] == pytest.approx(1 / N)
     assert_same(prepared(blobs(edge_index=ring(), edge_weight=WEIGHTS), edge_weight="given"), plain)
     large = blobs(edge_index=ring(), edge_weight=4 * WEIGHTS)
     with pytest.warns(UserWarning, match="data.edge_weight goes up to 4; each is divided by that"):
@@ -173,7 +180,7 @@ def test_weights_above_one_are_scaled_with_a_word_and_as_told():
         prepared(large, edge_weight="given")
     small = blobs(edge_index=ring(), edge_weight=WEIGHTS / 4)
     assert_same(prepared(small, edge_weight="scale"), plain)
-    assert prepared(small).start.max() == pytest.approx(0.25)
+    assert prepared(small).problem.graph.max() == pytest.approx(0.25)
 
 
 def test_edge_attr_of_one_column_is_the_weight_and_others_are_left_out_with_a_word():
@@ -201,7 +208,7 @@ def test_edge_attr_of_one_column_is_the_weight_and_others_are_left_out_with_a_wo
 def test_weights_of_zero_leave_no_graph():
     data = blobs(edge_index=ring(), edge_weight=torch.zeros(2 * N))
     with pytest.warns(UserWarning, match="no edge of a weight above 0 .* without a graph"):
-        assert prepared(data).start is None
+        assert prepared(data).problem.graph is None
 
 
 # Nodes to validate on, and to train on
@@ -212,7 +219,7 @@ def test_without_val_mask_the_training_nodes_are_divided_class_by_class():
     for none in (None, torch.zeros(N, dtype=torch.bool)):
         data = blobs(train_mask=labelled, val_mask=none)
         with pytest.warns(UserWarning, match="no validation nodes are marked: .* 15 train") as told:
-            split = prepared(data, seed=3).split
+            split = prepared(data, seed=3).problem.split
         assert len(told) == 1
         roles = [split.train, split.validation, split.stopping]
         assert sorted(np.concatenate(roles)) == list(range(45))
@@ -234,13 +241,15 @@ def test_without_train_mask_the_labelled_nodes_train():
 # Features
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.double, torch.half,
-                                   torch.bfloat16, torch.uint8])  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.int64, torch.int32, torch.double, torch.half, torch.bfloat16, torch.uint8],
+)
 @pytest.mark.parametrize("layout", ["dense", "coo", "csr", "csc"])
 def test_features_of_any_kind_hold_the_same_numbers(dtype, layout):
     few = torch.where(blobs().x > 3, blobs().x.round(), 0).to(dtype)
     given = few if layout == "dense" else getattr(few, f"to_sparse_{layout}")()
-    found = prepared(blobs(x=given)).features
+    found = prepared(blobs(x=given)).problem.features
     dense = found.toarray() if sp.issparse(found) else found
     assert np.array_equal(dense, few.double().numpy())
     exact = dtype in (torch.int64, torch.int32, torch.double)
@@ -249,15 +258,23 @@ def test_features_of_any_kind_hold_the_same_numbers(dtype, layout):
 
 def test_float64_features_are_not_rounded():
     x = blobs().x.double() + 5e8
-    assert np.array_equal(prepared(blobs(x=x)).features, x.numpy())
+    assert np.array_equal(prepared(blobs(x=x)).problem.features, x.numpy())
 
 
-@pytest.mark.parametrize("change", [{"x": None}, {"x": torch.ones(N, 0)}, {"x": torch.ones(N, 2)},
-                                    {"x": torch.ones(N, 2).to_sparse_csr()}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"x": None},
+        {"x": torch.ones(N, 0)},
+        {"x": torch.ones(N, 2)},
+        {"x": torch.ones(N, 2).to_sparse_csr()},
+    ],
+    ids=str,
+)
 def test_without_features_some_are_made_from_the_graph(change):
     with pytest.warns(UserWarning, match="features are made from the graph, 32 eigenvectors and"):
         found = prepared(blobs(edge_index=ring(), **change))
-    assert found.features.shape == (N, 33)
+    assert found.problem.features.shape == (N, 33)
     with pytest.raises(ValueError, match="must have features that tell nodes apart, or edges"):
         prepared(blobs(**change))
 
@@ -342,7 +359,7 @@ def test_another_object_is_refused_with_the_way_out(data, message):
 def test_predictions_are_in_the_users_numbers():
     y = torch.tensor([6, -3, 1000])[Y]
     data = blobs(y=torch.where(READ, y, torch.nan))
-    options = {"n_neighbors": 4, "max_inner": 40, "max_iter": 2, "method": "lds"}
+    options = {"n_neighbors": 4, "max_inner": 40, "max_iter": 2, "method": "thesis"}
     learned = learn_structure(data, **options)
     assert learned.classes.tolist() == [-3, 6, 1000]
     assert learned.probabilities.shape == (N, 3)
@@ -379,12 +396,12 @@ def test_two_blocks_are_found_from_the_graph_alone(x):
     data, rest = two_blocks(0)
     data.x = x
     with pytest.warns(UserWarning, match="made from the graph"):
-        learned = learn_structure(data, method="lds", max_iter=1, max_inner=150)
+        learned = learn_structure(data, method="thesis", max_iter=1, max_inner=150)
     assert (learned.predictions == data.y)[rest].float().mean() >= 0.95
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["committee", "lds"])
+@pytest.mark.parametrize("method", ["default", "thesis"])
 @pytest.mark.parametrize("seed", range(5))
 def test_two_blocks_are_found_from_the_graph_alone_on_every_seed(seed, method):
     data, rest = two_blocks(seed)

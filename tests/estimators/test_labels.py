@@ -114,10 +114,10 @@ def test_scikit_learn_takes_the_folds():
     y = np.repeat(["a", "b"], 20).astype(object)
     X = rng.normal(size=(40, 2)) + 5 * (y == "b")[:, None]
     y[::4] = "c"  # to k neighbours any text is a class, so that the rows of each fit can be counted
-    seen = cross_validate(
-        KNeighborsClassifier(1), X, np.where(y == "c", -1, y == "b").astype(int),
-        cv=LabelledKFold(3, random_state=0), return_indices=True,
-    )["indices"]  # fmt: skip
+    labels = np.where(y == "c", -1, y == "b").astype(int)
+    folds = LabelledKFold(3, random_state=0)
+    found = cross_validate(KNeighborsClassifier(1), X, labels, cv=folds, return_indices=True)
+    seen = found["indices"]
     for train, test in zip(seen["train"], seen["test"], strict=True):
         assert set(np.flatnonzero(y == "c")) <= set(train)
         assert not set(np.flatnonzero(y == "c")) & set(test)
@@ -132,7 +132,7 @@ def test_scikit_learn_takes_the_folds():
         (2, [0, 1, "?"], "one kind"),
         (2, ["a", "b", "?"], "has the label '\\?'"),
     ],
-)  # fmt: skip
+)
 def test_labels_that_cannot_be_folded_are_refused(n_splits, y, message):
     with pytest.raises((ValueError, TypeError), match=message):
         list(LabelledKFold(n_splits).split(np.zeros((5 if y is None else len(y), 1)), y))

@@ -7,9 +7,10 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from lds import LabelledKFold, LDSClassifier, LDSSearch
+from tests.estimators.options import CLASSIFIERS, classifier
 
-TINY = {"n_neighbors": 4, "max_inner": 20, "max_iter": 1, "n_draws": 2, "random_state": 0,
-        "agreement": 0}  # fmt: skip
+BOTH = {"n_neighbors": 4, "max_inner": 20, "max_iter": 1, "n_draws": 2, "random_state": 0}
+TINY = {**BOTH, "agreement": 0, "refit_steps": 4}
 
 
 def blobs(n=48):
@@ -80,11 +81,11 @@ def test_cross_validation_by_labelled_folds_keeps_unlabelled_rows_in_every_fit(m
 
 
 def test_a_grid_search_takes_the_folds():
+    folds = LabelledKFold(2, random_state=0)
     search = GridSearchCV(
-        LDSClassifier(**TINY), {"n_neighbors": [3, 5]}, cv=LabelledKFold(2, random_state=0),
-        error_score="raise",
-    ).fit(X, LABELS)  # fmt: skip
-    assert search.best_score_ == 1
+        LDSClassifier(**TINY), {"n_neighbors": [3, 5]}, cv=folds, error_score="raise"
+    )
+    assert search.fit(X, LABELS).best_score_ == 1
 
 
 def test_a_search_scores_as_its_best_estimator():
@@ -103,14 +104,13 @@ def test_class_numbers_do_not_matter():
 
 
 @pytest.mark.filterwarnings("ignore:the labelled rows cannot be split", "ignore:max_iter=1 outer")
-@pytest.mark.parametrize("method", ["committee", "lds"])
+@pytest.mark.parametrize("method", CLASSIFIERS)
 @pytest.mark.parametrize("rows", [[0, 1, 6, 7], [0, 6, 12, 1], [0, 1, 2, 6]])
 def test_the_least_number_of_labels_is_learned_from(rows, method):
     y = np.full(48, -1)
     y[rows] = TRUTH[rows]
-    options = TINY if method == "committee" else {**TINY, "agreement": None}
+    options = TINY if method == "default" else BOTH
     for seed in (0, 1):
-        clf = LDSClassifier(**{**options, "random_state": seed}, method=method, patience=1)
-        clf.fit(X, y)
+        clf = classifier(method, **options | {"random_state": seed, "patience": 1}).fit(X, y)
         assert np.unique(y[clf.split_.train]).size == 2
         assert np.isfinite(clf.label_distributions_).all()

@@ -11,10 +11,10 @@ from torch_geometric.transforms import Compose, NormalizeFeatures
 from torch_geometric.utils import is_undirected
 
 from lds import LearnStructure, learn_structure
-from tests.estimators.options import THESIS_ONLY
+from tests.estimators.options import SHORT, THESIS_ONLY
 
 QUICK = {"n_neighbors": 4, "max_inner": 40, "max_iter": 3}
-METHODS = ["committee", "lds"]
+METHODS = list(SHORT)
 
 
 def blobs(n=90, **fields):
@@ -32,9 +32,14 @@ def blobs(n=90, **fields):
     return Data(**{**base, **fields})
 
 
+def short(data, method="default", **options):
+    """A learned structure, with a short refit."""
+    return learn_structure(data, method=method, **SHORT[method] | options)
+
+
 @pytest.fixture(scope="module", params=METHODS)
 def learned(request):
-    return learn_structure(blobs(), **QUICK, method=request.param)
+    return short(blobs(), request.param, **QUICK)
 
 
 def test_a_graph_is_learned_without_one(learned):
@@ -45,7 +50,7 @@ def test_a_graph_is_learned_without_one(learned):
     assert learned.edge_probs.max() <= 1
     assert is_undirected(learned.edge_index, learned.edge_probs, num_nodes=90)
     torch.testing.assert_close(learned.probabilities.sum(1), torch.ones(90))
-    assert len(learned.history) == 3 + (learned.result.config.method == "committee")
+    assert len(learned.history) == 3 + (learned.learned.method.name == "default")
 
 
 def test_to_data_keeps_edges_above_the_threshold_and_the_original(learned):
@@ -61,7 +66,7 @@ def test_to_data_keeps_edges_above_the_threshold_and_the_original(learned):
 
 
 def test_samples_follow_the_distribution(learned):
-    dense = torch.from_numpy(learned.result.edges.to_csr().toarray()).double()
+    dense = torch.from_numpy(learned.learned.edges.to_csr().toarray()).double()
     draws = [learned.sample(seed) for seed in range(200)]
     assert torch.equal(draws[3], learned.sample(3))
     assert all(is_undirected(draw, num_nodes=90) for draw in draws)
@@ -74,7 +79,7 @@ def test_without_a_seed_every_sample_is_new_and_follows_torchs_state():
     row, col = torch.triu_indices(90, 90, 1)
     index = torch.stack([torch.cat([row, col]), torch.cat([col, row])])
     data = blobs(edge_index=index, edge_weight=torch.full((index.shape[1],), 0.5))
-    learned = learn_structure(data, outer_lr=1e-30, max_inner=5, max_iter=1)
+    learned = short(data, outer_lr=1e-30, max_inner=5, max_iter=1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         first, second = learned.sample(), learned.sample()
@@ -87,7 +92,7 @@ def test_attributes_of_the_former_edges_do_not_outlive_them():
     index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
     data = blobs(edge_index=index, edge_attr=torch.ones(4, 2), pos=torch.zeros(90, 3))
     with pytest.warns(UserWarning, match="data.edge_attr has 2 columns"):
-        better = learn_structure(data, max_inner=10, max_iter=1).to_data()
+        better = short(data, max_inner=10, max_iter=1).to_data()
     assert "edge_attr" not in better
     assert torch.equal(better.pos, data.pos)
     assert better.validate()
@@ -100,16 +105,16 @@ def test_attributes_of_the_former_edges_do_not_outlive_them():
 def test_sparse_features_give_what_dense_ones_give(layout, method):
     data = blobs()
     few = torch.where(data.x > 3, data.x, 0) + torch.eye(4)[data.y]  # about a third is not 0
-    if method == "committee":  # it takes sparse features without negative ones for words
+    if method == "default":  # it takes sparse features without negative ones for words
         few = -few
-    dense = learn_structure(blobs(x=few), **QUICK, method=method)
-    sparse = learn_structure(blobs(x=getattr(few, layout)()), **QUICK, method=method)
+    dense = short(blobs(x=few), method, **QUICK)
+    sparse = short(blobs(x=getattr(few, layout)()), method, **QUICK)
     assert torch.equal(sparse.predictions, dense.predictions)
 
 
 def test_a_metric_for_dense_features_takes_dense_features_of_zeros_mostly():
     x = torch.eye(90)[:, :20] + torch.eye(90)[:, 20:40] / 2
-    learned = learn_structure(blobs(x=x), metric="chebyshev", max_inner=5, max_iter=1)
+    learned = short(blobs(x=x), metric="chebyshev", max_inner=5, max_iter=1)
     assert learned.predictions.shape == (90,)
 
 
@@ -120,7 +125,7 @@ def test_a_given_graph_starts_the_probabilities_of_the_thesiss_method():
     noise = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
     weight = torch.full((index.shape[1],), 0.5)
     data = blobs(x=noise, edge_index=index, edge_weight=weight)
-    learned = learn_structure(data, method="lds", outer_lr=1e-30, max_inner=150, max_iter=3)
+    learned = learn_structure(data, method="thesis", outer_lr=1e-30, max_inner=150, max_iter=3)
     assert torch.equal(learned.edge_index, index)
     assert torch.equal(learned.edge_probs, weight)
     assert (learned.predictions == data.y).float().mean() >= 0.9
@@ -129,22 +134,22 @@ def test_a_given_graph_starts_the_probabilities_of_the_thesiss_method():
 def test_a_committee_starts_from_a_given_graph_and_near_neighbours():
     index = torch.tensor([[0, 40], [40, 0]])  # two classes: no neighbours
     data = blobs(edge_index=index, edge_weight=torch.full((2,), 0.7))
-    learned = learn_structure(data, **QUICK, update_edges=False, agreement=0.0)
-    found = learned.result.edges.to_csr()
+    learned = short(data, **QUICK, update_edges=False, agreement=0.0)
+    found = learned.learned.edges.to_csr()
     assert found[0, 40] == pytest.approx(0.7, rel=1e-6)
     assert found.nnz > 2
-    alone = learn_structure(blobs(), **QUICK, update_edges=False, agreement=0.0)
-    near = alone.result.edges.to_csr().toarray()
+    alone = short(blobs(), **QUICK, update_edges=False, agreement=0.0)
+    near = alone.learned.edges.to_csr().toarray()
     near[0, 40] = near[40, 0] = found[0, 40]
     assert ((near > 0) == (found.toarray() > 0)).all()
     assert (near >= found.toarray()).all(), "beside a graph, neighbours start lower"
 
 
 def test_labels_outside_the_masks_are_not_read(learned):
-    data, options = blobs(), {**QUICK, "method": learned.result.config.method}
+    data, method = blobs(), learned.learned.method.name
     for other in (0, 9, -1):
         hidden = blobs(y=torch.where(data.train_mask | data.val_mask, data.y, other))
-        found = learn_structure(hidden, **options)
+        found = short(hidden, method, **QUICK)
         assert torch.equal(found.probabilities, learned.probabilities)
 
 
@@ -227,15 +232,18 @@ def test_bad_data_is_refused(change, error, message):
 @pytest.mark.parametrize("option", THESIS_ONLY, ids=str)
 def test_an_option_of_the_thesiss_method_alone_names_the_way_out(option):
     (name,) = option
-    with pytest.raises(ValueError, match=rf"^{name} must be .*; method='lds' takes it$"):
+    way = f"^the method 'default' has no option '{name}'; method 'thesis' has it$"
+    with pytest.raises(TypeError, match=way):
         learn_structure(blobs(), **option)
-    with pytest.raises(ValueError, match=rf"^{name} must be .*; method='lds' takes it$"):
+    with pytest.raises(TypeError, match=way):
         LearnStructure(**option)
 
 
-def test_an_unknown_option_is_refused():
-    with pytest.raises(TypeError, match=r"takes no option 'n_neighbours'; it takes .*n_neighbors"):
+def test_an_unknown_option_or_method_is_refused():
+    with pytest.raises(TypeError, match=r"no option 'n_neighbours'; there are .*n_neighbors"):
         learn_structure(blobs(), n_neighbours=3)
+    with pytest.raises(ValueError, match="method must be one of 'default', 'thesis', got 'magic'"):
+        learn_structure(blobs(), method="magic")
 
 
 def test_uncertainty_and_marginals_of_a_learned_structure(learned):
@@ -289,7 +297,7 @@ def train_stock(data):
 
 def test_a_stock_training_loop_on_a_learned_graph():
     data = blobs()
-    transform = Compose([NormalizeFeatures(), LearnStructure(**QUICK)])
+    transform = Compose([NormalizeFeatures(), LearnStructure(**QUICK, refit_steps=4)])
     new = transform(data)
     assert data.edge_index is None, "the data object is not changed"
     assert new.edge_index.dtype == torch.int64
@@ -297,7 +305,7 @@ def test_a_stock_training_loop_on_a_learned_graph():
     assert bool(((new.edge_weight >= 0.5) & (new.edge_weight <= 1)).all())
     assert is_undirected(new.edge_index, new.edge_weight)
     assert new.validate()
-    learned = learn_structure(NormalizeFeatures()(copy.copy(data)), **QUICK)
+    learned = short(NormalizeFeatures()(copy.copy(data)), **QUICK)
     expected = learned.to_data()
     assert torch.equal(new.edge_index, expected.edge_index)
     assert torch.equal(new.edge_weight, expected.edge_weight)
@@ -309,7 +317,7 @@ def test_a_transform_says_what_it_is_and_refuses_what_is_none():
     assert repr(transform) == "LearnStructure(top_k=3, seed=1)"
     with pytest.raises(ValueError, match=r"threshold .* must be in"):
         LearnStructure(2.0)
-    with pytest.raises(TypeError, match="takes no option 'depth'"):
+    with pytest.raises(TypeError, match="there is no option 'depth'"):
         LearnStructure(depth=2)
     with pytest.raises(ValueError, match="dropout must be"):
         LearnStructure(dropout=1.0)
@@ -318,9 +326,9 @@ def test_a_transform_says_what_it_is_and_refuses_what_is_none():
 @pytest.mark.parametrize("method", METHODS)
 def test_learning_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, method):
     options = {"max_inner": 10, "n_neighbors": 4, "patience": 9, "method": method}
-    whole = learn_structure(blobs(), max_iter=4, **options)
-    learn_structure(blobs(), max_iter=2, checkpoint=tmp_path, **options)
-    resumed = learn_structure(blobs(), max_iter=4, checkpoint=tmp_path, resume=True, **options)
+    whole = short(blobs(), max_iter=4, **options)
+    short(blobs(), max_iter=2, checkpoint=tmp_path, **options)
+    resumed = short(blobs(), max_iter=4, checkpoint=tmp_path, resume=True, **options)
     assert repr(resumed.history) == repr(whole.history), "a loss may be nan"
     assert torch.equal(resumed.probabilities, whole.probabilities)
     assert torch.equal(resumed.edge_index, whole.edge_index)

@@ -14,10 +14,10 @@ import pytest
 from scipy.stats import uniform
 from sklearn.base import clone
 
-from lds import LDSClassifier, LDSSearch
+from lds import LDSSearch, ThesisLDSClassifier
 from lds.estimators import search as module
 
-QUICK = LDSClassifier(method="lds", n_neighbors=4, max_inner=10, max_iter=2, n_draws=4)
+QUICK = ThesisLDSClassifier(n_neighbors=4, max_inner=10, max_iter=2, n_draws=4)
 SPACE = {"n_neighbors": [3, 5], "outer_lr": [0.3, 1.0]}
 ROOT = Path(__file__).parents[2]
 
@@ -68,10 +68,8 @@ def test_the_best_setting_is_fitted_and_predicts(alone):
 
 def test_random_settings_are_drawn_by_the_seed_from_distributions():
     def drawn(seed):
-        search = LDSSearch(
-            {"outer_lr": uniform(0.1, 1), "metric": ["cosine", "euclidean"]},
-            QUICK, n_iter=3, seeds=(0,), refit=False, random_state=seed,
-        )  # fmt: skip
+        space = {"outer_lr": uniform(0.1, 1), "metric": ["cosine", "euclidean"]}
+        search = LDSSearch(space, QUICK, n_iter=3, seeds=(0,), refit=False, random_state=seed)
         return [trial.setting for trial in search.fit(*blobs()).trials_]
 
     first = drawn(0)
@@ -192,13 +190,13 @@ def test_threads_come_to_the_same_though_they_share_a_random_state(alone):
 @pytest.mark.filterwarnings("ignore")  # Dask's own
 def test_a_cluster_of_two_dask_workers_comes_to_the_same(alone, tmp_path):
     distributed = pytest.importorskip("distributed")
+    where = {"host": "127.0.0.1", "local_directory": str(tmp_path / "dask")}
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
-            local_directory=str(tmp_path / "dask"),
+            n_workers=2, threads_per_worker=1, dashboard_address=None, **where
         ) as cluster,
         distributed.Client(cluster) as client,
-    ):  # fmt: skip
+    ):
         assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
         with joblib.parallel_config(backend="dask"):
             search = LDSSearch(
@@ -227,10 +225,8 @@ def test_a_killed_worker_loses_no_finished_trial_and_its_own_starts_again(tmp_pa
     trials = tmp_path / "trials"
     script = tmp_path / "search.py"
     script.write_text(SCRIPT.format(root=str(ROOT), folder=str(trials)))
-    process = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=ROOT,
-    )  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, **pipes)
     deadline = time.monotonic() + 300
     while len(list(trials.glob("*.json"))) < 2:
         assert process.poll() is None, process.communicate()
@@ -294,9 +290,9 @@ def test_trials_side_by_side_come_to_the_same(alone, batch, tmp_path, monkeypatc
         return run_batch(estimator, jobs, *rest)
 
     monkeypatch.setattr(module, "run_batch", noted)
-    search = LDSSearch(
-        SPACE, QUICK, seeds=(0, 1), batch=batch, folder=tmp_path, refit=False
-    ).fit(*blobs())  # fmt: skip
+    search = LDSSearch(SPACE, QUICK, seeds=(0, 1), batch=batch, folder=tmp_path, refit=False).fit(
+        *blobs()
+    )
     assert sizes == ([3, 3, 2] if batch == 3 else [8])
     assert_alike(search, alone)
     assert search.best_params_ == alone.best_params_
@@ -308,9 +304,7 @@ def test_trials_side_by_side_come_to_the_same(alone, batch, tmp_path, monkeypatc
 def test_side_by_side_run_only_trials_that_can(monkeypatch):
     """Others run alone: another network, another width, a setting without a finite loss."""
     x, y = blobs()
-    space = [
-        {"backbone": ["gcn", "GCNConv"]}, {"hidden_channels": [8]}, {"inner_lr": [1e30, 0.02]}
-    ]  # fmt: skip
+    space = [{"backbone": ["gcn", "GCNConv"]}, {"hidden_channels": [8]}, {"inner_lr": [1e30, 0.02]}]
     one, side = (
         LDSSearch(space, QUICK, seeds=(0, 1), batch=batch, refit=False).fit(x, y)
         for batch in (1, 10)
@@ -324,9 +318,10 @@ def test_given_roles_and_a_given_graph_reach_a_batch():
     rng = np.random.default_rng(1)
     upper = np.triu(rng.random((60, 60)) < 0.1, 1)
     given = {
-        "adjacency": (upper + upper.T).astype(float), "validation": np.arange(0, 12),
+        "adjacency": (upper + upper.T).astype(float),
+        "validation": np.arange(0, 12),
         "stopping": np.arange(12, 24),
-    }  # fmt: skip
+    }
     one, side = (
         LDSSearch({"outer_lr": [0.3, 1.0]}, QUICK, seeds=(0,), batch=batch, refit=False).fit(
             x, y, **given
@@ -342,6 +337,6 @@ def test_where_a_batch_does_not_fit_each_trial_runs_alone(monkeypatch, alone):
     def too_much(*_, **__):
         raise ValueError("more memory than there is")
 
-    monkeypatch.setattr(trials, "learn_replicates", too_much)
+    monkeypatch.setattr(trials, "learn_many", too_much)
     search = LDSSearch(SPACE, QUICK, seeds=(0, 1), batch=8, refit=False).fit(*blobs())
     assert outcomes(search) == outcomes(alone)

@@ -1,4 +1,4 @@
-"""LDSClassifier among scikit-learn's own tools: the common checks, pipelines, cross-validation."""
+"""The classifiers among scikit-learn's tools: common checks, pipelines, cross-validation."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from lds import LDSClassifier
+from lds import LDSClassifier, ThesisLDSClassifier
+from tests.estimators.options import CLASSIFIERS, classifier
 
 QUICK = {"max_inner": 40, "max_iter": 3, "patience": 2, "random_state": 0}
+SHORT = {**QUICK, "refit_steps": 4}
 TINY = {"n_neighbors": 3, "max_inner": 20, "max_iter": 1, "n_draws": 4, "random_state": 0}
 
 
@@ -29,7 +31,10 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @parametrize_with_checks(
-    [LDSClassifier(**TINY, hidden_channels=16, agreement=0.0), LDSClassifier.thesis(**TINY)],
+    [
+        LDSClassifier(**TINY, hidden_channels=16, agreement=0.0, refit_steps=4),
+        ThesisLDSClassifier(**TINY),
+    ],
     expected_failed_checks=expected_failures,
 )
 def test_common_checks(estimator, check):
@@ -58,7 +63,7 @@ def table(n_labelled=90, seed=0):
 def test_a_pipeline_on_a_data_frame_with_string_labels():
     frame, labels, truth = table()
     kept = slice(0, 120)  # 30 rows stay outside
-    pipe = make_pipeline(StandardScaler().set_output(transform="pandas"), LDSClassifier(**QUICK))
+    pipe = make_pipeline(StandardScaler().set_output(transform="pandas"), LDSClassifier(**SHORT))
     pipe.fit(frame[kept], labels[kept])
     clf = pipe[-1]
     assert clf.feature_names_in_.tolist() == frame.columns.tolist()
@@ -77,7 +82,7 @@ def test_a_graph_is_metadata_of_fit_and_passes_through_a_pipeline():
     same = truth[:, None] == truth[None, :]
     graph = sp.csr_array((same & ~np.eye(150, dtype=bool)).astype(float))
     noise = np.random.default_rng(0).standard_normal(frame.shape)
-    pipe = make_pipeline(StandardScaler(), LDSClassifier(**QUICK))
+    pipe = make_pipeline(StandardScaler(), LDSClassifier(**SHORT))
     pipe.fit(noise, labels, ldsclassifier__adjacency=graph)
     assert (pipe[-1].transduction_ == truth)[90:].mean() > 0.9, "the classes are in the graph alone"
     request = LDSClassifier().get_metadata_routing().fit.requests
@@ -87,7 +92,7 @@ def test_a_graph_is_metadata_of_fit_and_passes_through_a_pipeline():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_cross_validation_on_labelled_rows_and_a_search_over_settings():
     x, y = load_wine(return_X_y=True)
-    pipe = make_pipeline(StandardScaler(), LDSClassifier(**QUICK, agreement=0.0))
+    pipe = make_pipeline(StandardScaler(), LDSClassifier(**SHORT, agreement=0.0))
     scores = cross_val_score(pipe, x, y, cv=StratifiedKFold(2, shuffle=True, random_state=0))
     assert scores.min() > 0.9
     search = GridSearchCV(pipe, {"ldsclassifier__n_neighbors": [5, 10]}, cv=2).fit(x, y)
@@ -96,13 +101,13 @@ def test_cross_validation_on_labelled_rows_and_a_search_over_settings():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("method", ["committee", "lds"])
+@pytest.mark.parametrize("method", CLASSIFIERS)
 def test_sparse_features_through_a_pipeline(method):
     frame, labels, _ = table()
     x = np.where(frame > frame.median(), frame, 0)
-    if method == "committee":  # it takes sparse features without negative ones for words
+    if method == "default":  # it takes sparse features without negative ones for words
         x = -x
-    pipe = make_pipeline(MaxAbsScaler(), LDSClassifier(**QUICK, method=method))
+    pipe = make_pipeline(MaxAbsScaler(), classifier(method, **QUICK))
     sparse = clone(pipe).fit(sp.csr_array(x), labels)
     dense = clone(pipe).fit(x, labels)
     assert np.array_equal(sparse[-1].transduction_, dense[-1].transduction_)
@@ -110,7 +115,7 @@ def test_sparse_features_through_a_pipeline(method):
 
 
 def test_clone_copies_the_settings_alone():
-    clf = LDSClassifier(n_neighbors=7, support="sparse", random_state=3)
+    clf = ThesisLDSClassifier(n_neighbors=7, support="sparse", random_state=3)
     copy = clone(clf)
     assert copy.get_params() == clf.get_params()
     assert vars(copy) == vars(clf)

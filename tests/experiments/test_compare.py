@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from lds.datasets.registry import load
 from lds.experiments import compare
 from lds.graphs.knn import knn_adjacency
 from lds.nn.preparation import FeaturePreparation
+from lds.structure.methods.committee import Committee
+from lds.structure.restarts import Restarts
+from lds.structure.result import Learned
 
 
 def test_controls_never_read_test_labels() -> None:
@@ -33,11 +37,8 @@ def test_logistic_regression_is_scikit_learns_best_on_the_stopping_rows() -> Non
     data = load("wine", seed=1)
     found = compare.methods(False)["LogisticRegression"](data, 1)
     rows = np.concatenate([data.split.train, data.split.validation])
-    x, y, stop = (
-        FeaturePreparation(data.features).transform(data.features),
-        data.labels,
-        data.split.stopping,
-    )
+    x = FeaturePreparation(data.features).transform(data.features)
+    y, stop = data.labels, data.split.stopping
     fitted = [LogisticRegression(C=c, max_iter=1000).fit(x[rows], y[rows]) for c in compare.CHOICES]
     best = max(range(5), key=lambda k: fitted[k].score(x[stop], y[stop]))
     np.testing.assert_allclose(found, fitted[best].predict_proba(x), rtol=1e-12)
@@ -46,13 +47,11 @@ def test_logistic_regression_is_scikit_learns_best_on_the_stopping_rows() -> Non
 def test_the_table_pairs_seeds() -> None:
     ours, theirs = [0.9, 0.92, 0.97], [0.88, 0.93, 0.9]
     lines = [
-        {
-            "data": "wine", "retain": None, "seed": seed, "method": method,
-            "accuracy": scores[seed], "nll": 0.5, "ece": 0.1, "seconds": 1.0,
-        }
+        {"data": "wine", "retain": None, "seed": seed, "method": method}
+        | {"accuracy": scores[seed], "nll": 0.5, "ece": 0.1, "seconds": 1.0}
         for method, scores in (("lds", ours), ("other", theirs))
         for seed in range(3)
-    ]  # fmt: skip
+    ]
     p = stats.ttest_1samp(np.subtract(theirs, ours), 0).pvalue
     shown = list(compare.table(lines))
     assert "93.0 ± 2.9" in shown[2]
@@ -61,14 +60,18 @@ def test_the_table_pairs_seeds() -> None:
 
 def test_the_overview_sets_methods_against_the_default_of_the_same_seeds() -> None:
     runs = {
-        ("lds", "wine"): [0.9, 0.92, 0.97], ("other", "wine"): [0.88, 0.93, 0.9],
-        ("lds", "cora"): [0.8], ("other", "cora"): [0.85, 0.1], ("alone", "iris"): [0.5],
-    }  # fmt: skip
+        ("lds", "wine"): [0.9, 0.92, 0.97],
+        ("other", "wine"): [0.88, 0.93, 0.9],
+        ("lds", "cora"): [0.8],
+        ("other", "cora"): [0.85, 0.1],
+        ("alone", "iris"): [0.5],
+    }
     lines = [
-        {"data": data, "retain": 0.5 if data == "cora" else None, "seed": seed, "method": method,
-         "accuracy": accuracy}
-        for (method, data), scores in runs.items() for seed, accuracy in enumerate(scores)
-    ]  # fmt: skip
+        {"data": data, "retain": 0.5 if data == "cora" else None}
+        | {"seed": seed, "method": method, "accuracy": accuracy}
+        for (method, data), scores in runs.items()
+        for seed, accuracy in enumerate(scores)
+    ]
     error = stats.sem([-2, 1, -7])
     assert list(compare.overview(lines)) == [
         "| against the default | wine | cora, 50 % of edges | iris |",
@@ -95,12 +98,10 @@ def test_finished_runs_are_not_run_again(
 
 
 def test_parts_change_what_they_say() -> None:
-    from lds.config import LDSConfig
-
-    default = LDSConfig.of().to_dict()
+    default = Committee().to_dict()
     for name, options in compare.PARTS.items():
         assert any(default[key] != value for key, value in options.items()), name
-        LDSConfig.of(**options)
+        Committee(**options)
     others = {"lds", "0/1 edges, frozen", "without discriminants", "without learned metric"}
     others |= {"with metric_rank=8", "refit of one GCN", "without the refit"}
     assert others | set(compare.PARTS) == set(compare.methods(True))
@@ -115,23 +116,21 @@ def test_the_rank_of_a_metric_fits_the_features(
 
 
 @pytest.fixture
-def results(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What committees that the module makes by itself come to."""
-    found: list[Any] = []
+def results(monkeypatch: pytest.MonkeyPatch) -> list[Learned]:
+    """Results of the refits that the module makes by itself; their members train for few steps."""
+    found: list[Learned] = []
+    refitted = compare.refitted
 
-    class Noted(compare.CommitteeLearner):
-        def result(self, reason: str) -> Any:
-            found.append(super().result(reason))
-            return found[-1]
+    def noted(*arguments: Any) -> Learned:
+        found.append(refitted(*arguments))
+        return found[-1]
 
-    monkeypatch.setattr(compare, "CommitteeLearner", Noted)
+    monkeypatch.setattr(compare, "Committee", partial(Committee, refit_steps=10))
+    monkeypatch.setattr(compare, "refitted", noted)
     return found
 
 
-def test_unweighted_edges_are_drawn_every_time(
-    monkeypatch: pytest.MonkeyPatch, results: list[Any]
-) -> None:
-    monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 20)
+def test_unweighted_edges_are_drawn_every_time(results: list[Learned]) -> None:
     data = load("wine", seed=0)
     compare.of_unweighted(data, 0)
     graph = knn_adjacency(data.features, 10, "euclidean")
@@ -142,9 +141,8 @@ def test_unweighted_edges_are_drawn_every_time(
 
 
 def test_without_discriminants_networks_and_the_pagerank_of_labels_are_left(
-    monkeypatch: pytest.MonkeyPatch, results: list[Any]
+    results: list[Learned],
 ) -> None:
-    monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 10)
     found = compare.methods(True)["without discriminants"](load("wine", seed=0), 0)
     params = results[0].params
     assert len(params["log_weights"]) == 3 * 5
@@ -152,32 +150,30 @@ def test_without_discriminants_networks_and_the_pagerank_of_labels_are_left(
     np.testing.assert_array_equal(found, results[0].probabilities)
 
 
-def test_the_refit_may_be_of_one_network(
-    monkeypatch: pytest.MonkeyPatch, results: list[Any]
-) -> None:
-    monkeypatch.setattr("lds.structure.committee.MAX_STEPS", 10)
+def test_the_refit_may_be_of_one_network(results: list[Learned]) -> None:
     compare.of_refitted_gcn(load("wine", seed=0), 0)
     assert results[0].params["log_weights"].tolist() == [0]
     assert {name.split(".")[0] for name in results[0].params if "." in name} == {"0"}
 
 
 def test_without_the_refit_the_best_outer_iteration_decides(
-    monkeypatch: pytest.MonkeyPatch, results: list[Any]
+    monkeypatch: pytest.MonkeyPatch, results: list[Learned]
 ) -> None:
-    seen: list[Any] = []
+    seen: list[Restarts] = []
+    restarts_on = compare.restarts_on
 
-    class Noted(compare.CommitteeLearner):
-        def judge(self, *arguments: Any) -> Any:
-            seen.append(super().judge(*arguments))
-            return seen[-1]
+    def noted(*arguments: Any) -> Restarts:
+        seen.append(restarts_on(*arguments))
+        return seen[-1]
 
-    monkeypatch.setattr(compare, "CommitteeLearner", Noted)
+    monkeypatch.setattr(compare, "restarts_on", noted)
     data = load("wine", seed=0)
     found = compare.of_no_refit(data, 0)
     assert not results  # no refit was made
     rows = data.split.stopping
     loss = -np.log(found[rows, data.labels[rows]]).mean()
-    best = max(seen, key=lambda one: (one.stopping_accuracy, -one.stopping_loss))
+    (restarts,) = seen
+    best = max(restarts.history, key=lambda one: (one.stopping_accuracy, -one.stopping_loss))
     assert loss == pytest.approx(best.stopping_loss, rel=1e-4)  # float32
 
 

@@ -11,21 +11,18 @@ from torch_geometric.data import Data
 
 from lds import learn_structure
 from lds.datasets.registry import load
-from lds.experiments.fit import fit_dataset, quality_on_test, starting_graph
+from lds.experiments.fit import fit_dataset, problem_of, quality_on_test
 from lds.structure.controls import fit_gcn
-
-pytestmark = pytest.mark.usefixtures("whole_refits")
+from lds.structure.methods.committee import Committee
+from lds.structure.methods.thesis import Thesis
 
 
 @pytest.mark.parametrize("name", ["wine", pytest.param("digits", marks=pytest.mark.slow)])
 def test_the_default_is_at_most_two_points_behind_control_b(name):
     data = load(name, seed=0)
-    ours = fit_dataset(data, LDSConfig.of(), controls=False).test_accuracy["lds"]
-    config = LDSConfig(support="auto")
+    ours = fit_dataset(data, Committee(), controls=False).test_accuracy["lds"]
     both = np.concatenate([data.split.train, data.split.validation])
-    gcn = fit_gcn(
-        data.features, data.labels, both, data.split.stopping, starting_graph(data, config), config
-    )
+    gcn = fit_gcn(problem_of(data), both, Thesis(support="auto"))
     control = quality_on_test(gcn.probabilities, data)
     assert ours is not None
     assert control is not None
@@ -45,9 +42,8 @@ def test_a_given_graph_that_joins_other_classes_is_turned_down():
         (np.ones(len(row), dtype=np.float32), (row, col)), shape=2 * (data.n_nodes,)
     )
     graph = sp.csr_array((half + half.T) > 0).astype(np.float32)
-    result = fit_dataset(
-        dataclasses.replace(data, adjacency=sp.csr_array(graph)), LDSConfig.of(), controls=False
-    ).result
+    other = dataclasses.replace(data, adjacency=sp.csr_array(graph))
+    result = fit_dataset(other, Committee(), controls=False).result
     learned = result.params["edge_coefficients"][2] * np.log(0.9 / 0.1)
     accuracy = quality_on_test(result.probabilities, data).accuracy
     print(f"given edges {float(learned.sigmoid()):.2f}, {100 * accuracy:.1f} %")

@@ -9,18 +9,22 @@ from lds.config import LDSConfig
 from sklearn.metrics import log_loss
 
 from lds.datasets.registry import load
-from lds.experiments.fit import fit_dataset, starting_graph
+from lds.experiments.fit import fit_dataset, problem_of
 from lds.experiments.table import Store, run_one, table
 from lds.structure.controls import CONTROLS, fit_gcn
+from lds.structure.methods.committee import Committee
+from lds.structure.methods.registry import METHODS
+from lds.structure.methods.thesis import Thesis
 from lds.structure.metrics import expected_calibration_error
+from tests.estimators.options import SHORT
 
 QUICK = {"max_inner": 5, "max_iter": 2}
 
 
-@pytest.mark.parametrize("method", ["committee", "lds"])
+@pytest.mark.parametrize("method", METHODS)
 def test_nll_and_ece_stand_beside_every_accuracy(method):
     data = load("iris", seed=0)
-    report = fit_dataset(data, LDSConfig.of(method, **QUICK))
+    report = fit_dataset(data, METHODS[method](**QUICK, **SHORT[method]))
     assert list(report.test_quality) == ["lds", *CONTROLS]
     rows = data.split.test
     found = {"lds": report.result, **report.controls}
@@ -37,31 +41,29 @@ def test_nll_and_ece_stand_beside_every_accuracy(method):
 
 def test_controls_of_a_committee_are_gcns_of_the_thesis_and_its_own_schedule_without_updates():
     data = load("iris", seed=0)
-    found = fit_dataset(data, LDSConfig.of(**QUICK)).controls
-    config = LDSConfig(support="auto")
-    start = starting_graph(data, config)
+    found = fit_dataset(data, Committee(**QUICK, refit_steps=4)).controls
     for name, rows in (
         ("gcn_train", data.split.train),
         ("gcn_train_validation", np.concatenate([data.split.train, data.split.validation])),
     ):
-        gcn = fit_gcn(data.features, data.labels, rows, data.split.stopping, start, config)
+        gcn = fit_gcn(problem_of(data), rows, Thesis(support="auto"))
         assert np.array_equal(found[name].probabilities, gcn.probabilities)
-    still = LDSConfig.of(**QUICK | {"max_iter": 1}, update_edges=False, agreement=0.0)
+    once = QUICK | {"max_iter": 1, "refit_steps": 4}
+    still = Committee(**once, update_edges=False, agreement=0.0)
     own = fit_dataset(data, still, controls=False).result
     assert np.array_equal(found["frozen"].probabilities, own.probabilities)
 
 
 def test_uncertainty_of_a_result_is_of_the_graphs_that_made_it():
-    result = fit_dataset(load("iris", seed=0), LDSConfig(**QUICK), controls=False).result
+    data = load("iris", seed=0)
+    result = fit_dataset(data, Thesis(**QUICK), controls=False).result
     information = result.mutual_information
     entropy = -(result.probabilities * np.log(result.probabilities)).sum(1)
     assert information.shape == (150,)
     assert (information >= 0).all()
     assert (information <= entropy + 1e-6).all()
     assert information.max() > 1e-4, "the graphs differ"
-    still = fit_dataset(
-        load("iris", seed=0), LDSConfig(**QUICK, update_edges=False), controls=False
-    ).result
+    still = fit_dataset(data, Thesis(**QUICK, update_edges=False), controls=False).result
     assert still.mutual_information.max() < 1e-6, "every draw of a 0/1 distribution is the same"
 
 
@@ -81,13 +83,12 @@ def test_records_have_the_measures_and_older_records_are_read(tmp_path):
 
 def test_the_table_shows_a_dash_where_a_record_lacks_a_measure(tmp_path, monkeypatch):
     monkeypatch.setattr("lds.experiments.table.grid", lambda name, retain: [QUICK])
-    monkeypatch.setattr("lds.experiments.table.LDSConfig", lambda **o: LDSConfig(**{**QUICK, **o}))
+    monkeypatch.setattr("lds.experiments.table.Thesis", lambda **o: Thesis(**{**QUICK, **o}))
     store = Store(tmp_path / "table.jsonl")
     first = list(table(["iris"], 0.0, range(2), range(2), None, store, 1))
     assert len(first) == 5
-    assert [line.split("|")[4].strip() for line in first[2:]] == [
-        "accuracy, %", "NLL, nats", "ECE, %"
-    ]  # fmt: skip
+    measures = [line.split("|")[4].strip() for line in first[2:]]
+    assert measures == ["accuracy, %", "NLL, nats", "ECE, %"]
     assert not any(cell.strip() == "-" for line in first[2:] for cell in line.split("|"))
     for record in store.records.values():
         if record["what"] == "controls":

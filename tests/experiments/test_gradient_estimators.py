@@ -8,7 +8,7 @@ import torch
 
 from lds.bilevel import GradientDescent, hypergradient
 from lds.discrete import Bernoulli, disarm, imle, score_function
-from lds.experiments import estimators as table
+from lds.experiments import gradient_estimators as table
 from lds.graphs.batch import graph_batch
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
@@ -156,7 +156,7 @@ def test_the_inner_training_is_one_a_row_and_its_slope_a_hypergradient():
 
 
 def test_the_command_prints_the_table(capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["estimators", "--n-draws", "500"])
+    monkeypatch.setattr("sys.argv", ["gradient_estimators", "--n-draws", "500"])
     table.main()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + len(table.FUNCTIONS) * len(table.ESTIMATORS)

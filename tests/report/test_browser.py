@@ -107,7 +107,7 @@ def test_it_is_dark_where_the_reader_wants_it(browser):
 @pytest.mark.data
 def test_cora_opens_in_three_seconds_and_is_under_ten_megabytes(shared_data, tmp_path):
     run, page = tmp_path / "run", tmp_path / "cora.html"
-    options = "--max-iter 3 --max-inner 40 --no-controls --quiet --retain 0.25"
+    options = "--max-iter 3 --max-inner 40 --refit-steps 4 --no-controls --quiet --retain 0.25"
     arguments = ["fit", "cora", "--root", str(shared_data), *options.split(), "--out", str(run)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     write_report(run, page)

@@ -12,10 +12,10 @@ import scipy.sparse as sp
 from typer.testing import CliRunner
 
 from lds.cli import app
-from lds.config import TITLES
 from lds.report.neighbours import UNIT, neighbourhoods, to_script
 from lds.report.page import PICTURES, html, write_report
 from lds.run_folder import load_run
+from lds.structure.methods.registry import METHODS
 from tests.saved_run import NAMES
 
 
@@ -92,7 +92,7 @@ def test_it_holds_the_runs_numbers(text, run):
         assert f"{found['nll']:.3f}" in cells
     for value in run.settings["options"].values():
         assert str(value) in cells
-    assert TITLES[run.settings["options"]["method"]] in text
+    assert METHODS[run.settings["method"]].title in text
 
 
 def test_neighbours_are_the_most_probable_edges(run):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lds._checkpoint import BEFORE, NAME
+from lds._checkpoint import LATEST, PREVIOUS
 from lds.datasets.registry import load
 from lds.structure.learn import learn
 from lds.structure.methods.thesis import Thesis
@@ -87,11 +87,11 @@ def test_without_resume_nothing_is_written_over(tmp_path):
 def test_a_damaged_checkpoint_costs_one_iteration(tmp_path):
     whole = learn(*problem())
     learn(*problem(max_iter=4), checkpoint=tmp_path)
-    raw = bytearray((tmp_path / NAME).read_bytes())
+    raw = bytearray((tmp_path / LATEST).read_bytes())
     raw[len(raw) // 2] ^= 1
-    (tmp_path / NAME).write_bytes(raw)
+    (tmp_path / LATEST).write_bytes(raw)
     seen = []
-    with pytest.warns(UserWarning, match=rf"is damaged .*going on from .*{BEFORE}"):
+    with pytest.warns(UserWarning, match=rf"is damaged .*going on from .*{PREVIOUS}"):
         resumed = learn(*problem(), checkpoint=tmp_path, resume=True, on_iteration=seen.append)
     assert [record.iteration for record in seen] == [3, 4, 5]
     assert_same(resumed, whole)
@@ -110,7 +110,7 @@ def test_a_damaged_checkpoint_costs_one_iteration(tmp_path):
 )
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, options, change, wrong):
     learn(*problem(max_iter=1), checkpoint=tmp_path)
-    kept = (tmp_path / NAME).read_bytes()
+    kept = (tmp_path / LATEST).read_bytes()
     same, method = problem(**options)
     features, labels = same.features.copy(), same.labels.copy()
     if change == "features":
@@ -121,7 +121,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, options, change, wrong
     other = Problem(features, labels, same.split)
     with pytest.raises(ValueError, match=rf"is of another run \(.*{wrong}"):
         learn(other, method, seed=seed, checkpoint=tmp_path, resume=True)
-    assert (tmp_path / NAME).read_bytes() == kept
+    assert (tmp_path / LATEST).read_bytes() == kept
 
 
 def run_in_a_process(folder, started):

@@ -1,0 +1,196 @@
+"""A fit of a classifier in a folder: the commands, the report and the pictures take it."""
+
+import json
+import warnings
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.exceptions import NotFittedError
+from torch_geometric.data import Data
+
+from lds import LDSClassifier, learn_structure, plots
+from lds.cli import main
+from lds.report.page import write_report
+from lds.run_folder import load_run
+from lds.structure.result import Learned
+from tests.estimators.options import CLASSIFIERS, SHORT, classifier
+from tests.saved_run import N_LABELLED, write_table
+
+SEED = 3
+TINY = {"n_neighbors": 5, "max_inner": 20, "max_iter": 2, "metric": "euclidean", "n_draws": 8}
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def lds(capsys):
+    """Runs a command that must succeed, and returns what it prints."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        text = capsys.readouterr()
+        assert stop.value.code == 0, text.err
+        return text.out
+
+    return run
+
+
+@pytest.fixture(scope="module", params=CLASSIFIERS)
+def fitted(request, tmp_path_factory):
+    """A classifier of a data frame, the folder where it is saved, and the file of its table."""
+    folder = tmp_path_factory.mktemp("fit")
+    write_table(folder / "pets.csv")
+    frame = pd.read_csv(folder / "pets.csv")
+    x, y = frame.drop(columns="kind"), frame["kind"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two iterations are few
+        clf = classifier(request.param, **TINY, random_state=SEED).fit(x, y)
+    clf.save(folder / "run")
+    return clf, folder / "run", folder / "pets.csv"
+
+
+@pytest.fixture
+def new_rows(tmp_path):
+    """A file of rows that were not in the fit."""
+    rows = np.random.default_rng(9).standard_normal((6, 3)) + np.eye(3)[[0, 1, 2] * 2]
+    path = tmp_path / "new.csv"
+    pd.DataFrame(rows, columns=list("abc")).to_csv(path, index=False)
+    return path
+
+
+def test_python_and_the_shell_write_the_same_run(lds, fitted, new_rows, tmp_path):
+    """The same table, seed and roles: without test rows both divide the labels alike."""
+    clf, folder, table = fitted
+    method = clf.method.name
+    options = {**TINY, **SHORT[method], "seed": SEED, "test_size": 0, "method": method}
+    flags = [part for k, v in options.items() for part in (f"--{k.replace('_', '-')}", v)]
+    shell = tmp_path / "shell"
+    lds("fit", table, "--target", "kind", "--quiet", "--no-controls", *flags, "--out", shell)
+    ours, theirs = load_run(folder), load_run(shell)
+    assert ours.predictions.keys() == theirs.predictions.keys()
+    for name, array in ours.predictions.items():
+        assert np.array_equal(array, theirs.predictions[name]), name
+    assert (ours.edge_probs != theirs.edge_probs).nnz == (ours.start != theirs.start).nnz == 0
+    assert ours.metrics == theirs.metrics
+    assert ours.weights.keys() == theirs.weights.keys()
+    assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in ours.weights)
+    for name in ("method", "options", "seed", "classes", "table", "versions"):
+        assert ours.settings[name] == theirs.settings[name], name
+    for name, value in ours.summary.items():
+        assert theirs.summary[name] == value, name
+    assert theirs.summary.keys() - ours.summary.keys() == {"seconds"}
+    assert lds("predict", folder, new_rows, "--json") == lds("predict", shell, new_rows, "--json")
+
+
+def test_predict_takes_a_saved_fit_of_a_frame(lds, fitted, new_rows):
+    _, folder, _ = fitted
+    found = json.loads(lds("predict", folder, new_rows, "--json"))
+    wanted = Learned.load(folder).predict_new(pd.read_csv(new_rows).to_numpy())
+    classes = load_run(folder).settings["classes"]
+    assert found["classes"] == classes
+    assert [line["prediction"] for line in found["predictions"]] == [
+        classes[best] for best in wanted.argmax(1)
+    ]
+    each = [list(line["probabilities"].values()) for line in found["predictions"]]
+    np.testing.assert_allclose(each, wanted, atol=1e-6)  # six digits are printed
+
+
+def test_rows_of_the_fit_get_the_answer_they_got(lds, fitted):
+    clf, folder, table = fitted
+    found = json.loads(lds("predict", folder, table, "--json"))
+    predictions = [line["prediction"] for line in found["predictions"]]
+    assert predictions == clf.transduction_.tolist()
+
+
+def test_export_and_report_take_a_saved_fit(lds, fitted, tmp_path):
+    clf, folder, _ = fitted
+    lds("export", folder, tmp_path / "pets.graphml", "--n-edges", 9)
+    graph = nx.read_graphml(tmp_path / "pets.graphml", node_type=int)
+    assert graph.number_of_edges() == 9
+    assert [graph.nodes[k]["prediction"] for k in range(90)] == clf.transduction_.tolist()
+    assert graph.nodes[0]["label"] in clf.classes_
+    assert "label" not in graph.nodes[N_LABELLED], "it is unlabelled"
+    lds("report", folder, "--out", tmp_path / "pets.html")
+    write_report(clf, tmp_path / "clf.html")
+    pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("pets.html", "clf.html")]
+    assert pages[0] == pages[1], "the same fit, the same page"
+    assert f"{type(clf).__name__}, seed {SEED}" in pages[0]
+
+
+def test_pictures_take_a_classifier_its_result_and_its_folder(fitted):
+    clf, folder, _ = fitted
+    # `write_report` above draws the embedding; its t-SNE takes seconds.
+    cheap = [getattr(plots, name) for name in plots.__all__ if name != "embedding"]
+    for source in (clf, clf.learned_, folder, str(folder)):
+        for draw in cheap:
+            assert draw(source).axes
+    curves = [plots.learning_curves(one).axes[0].get_lines()[0] for one in (clf, folder)]
+    np.testing.assert_array_equal(*(curve.get_ydata() for curve in curves))
+
+
+def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
+    for cls in CLASSIFIERS.values():
+        with pytest.raises(NotFittedError):
+            cls().save(tmp_path / "run")
+        with pytest.raises(NotFittedError):
+            plots.learning_curves(cls())
+
+
+X = np.round(np.random.default_rng(0).standard_normal((30, 3)), 3) + 3 * np.eye(3)[[0, 1, 2] * 10]
+Y = np.where(np.arange(30) < 24, np.arange(30) % 3 * 5, -1)
+
+
+def tiny(x, y):
+    clf = LDSClassifier(**TINY, refit_steps=4, agreement=0.0, random_state=0)
+    return clf.fit(x, y)
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_columns_of_an_array_are_found_by_position(lds, tmp_path, header, capsys):
+    clf = tiny(X, Y)
+    clf.save(tmp_path / "run")
+    pd.DataFrame(X, columns=list("uvw")).to_csv(tmp_path / "x.csv", index=False, header=header)
+    found = json.loads(lds("predict", tmp_path / "run", tmp_path / "x.csv", "--json"))
+    assert found["classes"] == [0, 5, 10]
+    assert [line["prediction"] for line in found["predictions"]] == clf.transduction_.tolist()
+    pd.DataFrame(X[:, :2], columns=list("uv")).to_csv(tmp_path / "two.csv", index=False)
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(tmp_path / "run"), str(tmp_path / "two.csv")])
+    assert stop.value.code == 2
+    sentence = "must have the 3 columns of the array of the fit, in their order, got 2 columns"
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, capsys):
+    tiny(X, Y).save(tmp_path / "run")
+    tiny(sp.csr_array(np.abs(X)), Y).save(tmp_path / "run")  # over a dense one
+    lds("export", tmp_path / "run", tmp_path / "g.csv")
+    assert Learned.load(tmp_path / "run").predict_new(sp.csr_array(np.abs(X[:2]))).shape == (2, 3)
+    (tmp_path / "new.csv").write_text("a,b,c\n1,2,3\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(tmp_path / "run"), str(tmp_path / "new.csv")])
+    assert stop.value.code == 2
+    assert "has no encoding.npz: only a run on a table" in capsys.readouterr().err
+
+
+def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path):
+    rows = torch.arange(30)
+    masks = {"train_mask": rows < 12, "val_mask": (rows >= 12) & (rows < 24)}
+    data = Data(x=torch.from_numpy(X), y=rows % 3 * 5, **masks)
+    learned = learn_structure(data, **TINY, refit_steps=4, agreement=0.0)
+    learned.save(tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert run.settings["classes"] == [0, 5, 10]
+    assert np.array_equal(run.predictions["probabilities"], learned.probabilities.numpy())
+    write_report(learned, tmp_path / "a.html")
+    lds("report", tmp_path / "run", "--out", tmp_path / "b.html")
+    pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("a.html", "b.html")]
+    assert pages[0] == pages[1]
+    lds("export", tmp_path / "run", tmp_path / "g.csv")
+    assert plots.expected_edges(learned).axes
+    assert plots.expected_edges(learned.learned).axes
