@@ -30,8 +30,11 @@ from lds import bilevel, discrete
 
 WIDTH = 32
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "none": lambda h: h
-}  # fmt: skip
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "none": lambda h: h,
+}
 Architecture = dict[str, Tensor]
 """activation `(2, 4)` one-hot rows, units `(2, WIDTH)` and skips `(3,)` of 0 and 1."""
 
@@ -56,9 +59,13 @@ def load(data: str, root: Path | None, n_fit: int, seed: int) -> tuple[Rows, Row
 
 def weights(n_features: int, seed: int) -> dict[str, Tensor]:
     sizes = {
-        "in": (n_features, WIDTH), "hidden": (WIDTH, WIDTH), "out": (WIDTH, 10),
-        "skip 1": (n_features, WIDTH), "skip 2": (n_features, 10), "skip 3": (WIDTH, 10),
-    }  # fmt: skip
+        "in": (n_features, WIDTH),
+        "hidden": (WIDTH, WIDTH),
+        "out": (WIDTH, 10),
+        "skip 1": (n_features, WIDTH),
+        "skip 2": (n_features, 10),
+        "skip 3": (WIDTH, 10),
+    }
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(n, m, generator=generator) / n**0.5 for name, (n, m) in sizes.items()}
 

@@ -36,9 +36,15 @@ Halves = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def planted(seed: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """20 informative columns among 200."""
     x, y = make_classification(
-        n, 200, n_informative=20, n_redundant=0, n_clusters_per_class=1, shuffle=False,
-        flip_y=0.01, random_state=seed,
-    )  # fmt: skip
+        n,
+        200,
+        n_informative=20,
+        n_redundant=0,
+        n_clusters_per_class=1,
+        shuffle=False,
+        flip_y=0.01,
+        random_state=seed,
+    )
     return x, y, np.arange(200) < 20
 
 

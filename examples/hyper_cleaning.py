@@ -62,11 +62,16 @@ def clean(x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, bound: float, budg
     # result lies in both.
     box, ball = projections.box(0, 1), projections.l1_ball(bound)
     return bilevel.solve(
-        bilevel.Momentum(training, lr=0.1, momentum=0.9), validation, start(x),
-        ball(torch.ones_like(y, dtype=x.dtype)), budget.n_steps, method=bilevel.Reverse(),
-        n_outer=budget.n_outer, optimizer=functools.partial(torch.optim.Adam, lr=0.1),
+        bilevel.Momentum(training, lr=0.1, momentum=0.9),
+        validation,
+        start(x),
+        ball(torch.ones_like(y, dtype=x.dtype)),
+        budget.n_steps,
+        method=bilevel.Reverse(),
+        n_outer=budget.n_outer,
+        optimizer=functools.partial(torch.optim.Adam, lr=0.1),
         projection=lambda weights: ball(box(weights)),
-    ).hyper  # fmt: skip
+    ).hyper
 
 
 def accuracy(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, n_steps: int = 300) -> float:
@@ -109,16 +114,21 @@ def main() -> None:
     print(f"{'trained on':22s} {'kept':>5s} {'F1':>6s} {'test':>7s} {'with validation':>16s}")
     for name, rows in kept.items():
         row = {
-            "trained on": name, "budget": arguments.budget, "seed": arguments.seed,
-            "kept": int(rows.sum()), "f1": f1(~rows, wrong),
+            "trained on": name,
+            "budget": arguments.budget,
+            "seed": arguments.seed,
+            "kept": int(rows.sum()),
+            "f1": f1(~rows, wrong),
             "test": accuracy(x[rows], y[rows], x_test, y_test) if rows.any() else None,
             "test with validation": accuracy(
                 torch.cat([x[rows], x_val]), torch.cat([y[rows], y_val]), x_test, y_test
             ),
-        }  # fmt: skip
+        }
         alone = "-" if row["test"] is None else f"{row['test']:.2%}"
-        print(f"{name:22s} {row['kept']:5d} {row['f1']:6.3f} {alone:>7s} "
-              f"{row['test with validation']:>16.2%}")  # fmt: skip
+        print(
+            f"{name:22s} {row['kept']:5d} {row['f1']:6.3f} {alone:>7s} "
+            f"{row['test with validation']:>16.2%}"
+        )
         write(row, arguments.out)
 
 

@@ -165,10 +165,16 @@ def learn(
 
     started = time.process_time()
     bilevel.solve(
-        batch, None, learner.start(learner.hyper), learner.hyper, n_steps,
-        n_outer=budget.n_outer, optimizer=functools.partial(torch.optim.Adam, lr=3e-3),
-        keep="last", callback=look,
-    )  # fmt: skip
+        batch,
+        None,
+        learner.start(learner.hyper),
+        learner.hyper,
+        n_steps,
+        n_outer=budget.n_outer,
+        optimizer=functools.partial(torch.optim.Adam, lr=3e-3),
+        keep="last",
+        callback=look,
+    )
     found["cpu_seconds"] = time.process_time() - started
     tasks = episodes(test, budget.n_judged, shots, 15, seed=2)
     right = accuracies(learner, found.pop("hyper"), tasks, n_steps)

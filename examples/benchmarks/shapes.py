@@ -28,7 +28,7 @@ from sklearn.datasets import (
     make_classification,
     make_gaussian_quantiles,
     make_moons,
-)  # fmt: skip
+)
 
 from lds._types import Split
 from lds.datasets.base import NodeDataset

@@ -183,13 +183,20 @@ def ours(problem: Problem, n: int, every: int, method: bilevel.AbstractHypergrad
 
     done: list[bool] = []
     bilevel.solve(
-        bilevel.GradientDescent(problem.inner, lr=problem.lr), problem.outer, problem.w,
-        problem.lam, 1, method=method, n_outer=n, warm_start="state",
+        bilevel.GradientDescent(problem.inner, lr=problem.lr),
+        problem.outer,
+        problem.w,
+        problem.lam,
+        1,
+        method=method,
+        n_outer=n,
+        warm_start="state",
         optimizer=functools.partial(torch.optim.Adam, lr=problem.adam_lr),
         projection=bilevel.projections.box(-10, problem.most),
-        evaluate=look, evaluate_every=every,
+        evaluate=look,
+        evaluate_every=every,
         stopping=lambda history: "goals" if done and done[-1] else None,
-    )  # fmt: skip
+    )
     return clock
 
 

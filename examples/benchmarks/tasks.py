@@ -77,8 +77,11 @@ def measure(arguments: argparse.Namespace, width: int) -> dict[str, float]:
             one = tree_map(lambda images, k=k: images[k], tasks)
             grad = bilevel.hypergradient(
                 bilevel.GradientDescent(lambda w, lam, one=one: inner(w, lam, one), lr=0.4),
-                lambda w, lam, one=one: outer(w, lam, one), first, hyper, arguments.steps,
-            ).grad  # fmt: skip
+                lambda w, lam, one=one: outer(w, lam, one),
+                first,
+                hyper,
+                arguments.steps,
+            ).grad
             summed = tree_map(torch.add, summed, grad)
         return tree_map(lambda leaf: leaf / n, summed)
 
