@@ -1,6 +1,9 @@
 """Every code block of the documentation runs, in the order of its page, on small budgets."""
 
+import importlib.util
 import re
+import runpy
+import sys
 import warnings
 from pathlib import Path
 
@@ -8,20 +11,55 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from typer.testing import CliRunner
 
+from lds._sources import REGISTRY
 from lds.cli import app
+from lds.nn.registry import BACKBONES
+from lds.structure.methods.registry import METHODS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PAGES = sorted((EXAMPLES / "docs" / "pages").glob("*.md"))
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-QUICK = ("--max-iter", "2", "--max-inner", "20", "--quiet")
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+QUICK = ("--max-iter", "2", "--max-inner", "20", "--refit-steps", "40", "--quiet")
+FEW_STEPS = "refit_steps=40, "
+"""Put into calls of the default method: a committee of full length takes half a minute."""
+TAKES_STEPS = re.compile(r"(\b(?:LDSClassifier|Committee)\((?=\w)|\blearn_structure\(\w+, )")
 NOT_RUN = ("pip install ",)
 """Commands that only a new environment can run."""
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each block that is not taken from another file."""
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    """Language, file name and text of each block that is not taken from another file."""
     found = BLOCK.findall(page.read_text(encoding="utf-8"))
-    return [(language, text) for language, text in found if "--8<--" not in text]
+    return [block for block in found if "--8<--" not in block[2]]
+
+
+def shortened(text: str) -> str:
+    """The code of a page with fewer iterations and training steps."""
+    return TAKES_STEPS.sub(rf"\1{FEW_STEPS}", re.sub(r"max_iter=\d+", "max_iter=3", text))
+
+
+def add_module(file: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file of the package into the working folder, and import it by its own name."""
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    name = ".".join(path.with_suffix("").parts)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+
+
+@pytest.fixture
+def registries():
+    """Registries to which a page may add; they are as before when it has run."""
+    before = [(registry, dict(registry)) for registry in (BACKBONES, METHODS, REGISTRY)]
+    yield
+    for registry, entries in before:
+        registry.clear()
+        registry.update(entries)
 
 
 def run_command(line: str) -> None:
@@ -36,21 +74,24 @@ def run_command(line: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("registries")
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for language, text in blocks(page):
+    for language, file, text in blocks(page):
         if language == "sh":
             for line in text.splitlines():
                 run_command(line)
             continue
         assert language == "python", f"a block of {language} that no test runs"
-        quick = re.sub(r"max_iter=\d+", "max_iter=3", text)
+        if file:
+            add_module(file, text, monkeypatch)
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # three iterations are few
             if page.stem == "graphs":  # it shows what is guessed, which is said in warnings
                 warnings.simplefilter("ignore", UserWarning)
-            exec(compile(quick, str(page), "exec"), names)
+            exec(compile(shortened(text), str(page), "exec"), names)
     if page.stem == "three-uses":
         # The best rule is right on 96 % of these, and 40 rows tell 8 % from it.
         assert names["accuracy"] > 0.8
