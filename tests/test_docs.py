@@ -5,13 +5,18 @@ import re
 import runpy
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
+import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 from typer.testing import CliRunner
 
+from lds import LDSClassifier, ThesisLDSClassifier
 from lds._sources import REGISTRY
+from lds.bilevel.reverse import Reverse
 from lds.cli import app
 from lds.nn.registry import BACKBONES
 from lds.structure.methods.registry import METHODS
@@ -128,3 +133,48 @@ def test_the_walkthrough_tells_what_its_page_shows(tmp_path, run_script):
     assert len(right) == 2
     assert min(right) > 80
     assert graph.is_file()
+
+
+def test_the_page_of_options_says_what_the_records_say():
+    script = runpy.run_path(str(EXAMPLES / "docs" / "write_options.py"))
+    now = script["PAGE"].read_text(encoding="utf-8")
+    assert now == script["page"](), "python examples/docs/write_options.py writes it anew"
+
+
+def files_to_the_hypergradient(fit: Callable[[], object]) -> list[str]:
+    """The package's files on the call stack at the first hypergradient, in order, each once."""
+    root, files = EXAMPLES.parent, []
+
+    def note(frame: FrameType | None, event: str, argument: object) -> None:
+        if files or event != "call" or frame.f_code is not Reverse.gradient.__code__:
+            return
+        while frame is not None:
+            path = Path(frame.f_code.co_filename)
+            if path.is_relative_to(root / "lds"):
+                files.append(path.relative_to(root).as_posix())
+            frame = frame.f_back
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        fit()
+    finally:
+        sys.setprofile(before)
+    return list(dict.fromkeys(reversed(files)))
+
+
+@pytest.mark.parametrize("method", ["default", "thesis"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_files_from_fit_to_the_hypergradient(method):
+    page = (EXAMPLES / "docs" / "pages" / "how-it-is-built.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\d+\. `(lds/[\w/]+\.py)`", page, re.MULTILINE)
+    y = np.arange(40) % 2
+    X = np.random.default_rng(0).standard_normal((40, 4)) + 2 * np.eye(2, 4)[y]
+    classifier = LDSClassifier(refit_steps=2, agreement=0.0, max_inner=60, max_iter=1)
+    if method == "thesis":
+        classifier = ThesisLDSClassifier(max_inner=60, max_iter=1)
+        named = [file.replace("committee_run", "thesis_run") for file in named]
+        assert "`lds/structure/methods/thesis_run.py` as the third file" in page
+    found = files_to_the_hypergradient(lambda: classifier.fit(X, y))
+    assert found == named
+    assert len(found) <= 8
