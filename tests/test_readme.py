@@ -41,10 +41,17 @@ def test_readme_shows_the_three_uses():
         assert any(use in block for block in BLOCKS), use
 
 
+def test_readme_is_short_and_names_what_it_must():
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 1300  # tables and code included
+    for name in ("`ThesisLDSClassifier`", "`clf.save(folder)`", "--method thesis"):
+        assert name in README, name
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_readme_example_runs(block):
-    quick = block.replace("max_iter=30", "max_iter=3").replace(
-        "random_state=0)", "random_state=0, patience=2)"
+    quick = block.replace("random_state=0)", "random_state=0, patience=2, refit_steps=40)").replace(
+        "learn_structure(data)", "learn_structure(data, refit_steps=40)"
     )
     space = names_the_reader_has()
     exec(compile(quick, "README.md", "exec"), space)
