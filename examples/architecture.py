@@ -5,12 +5,12 @@
 
 Each hidden layer chooses one of four activations (a Categorical), every unit may be left out (a
 Bernoulli each), and so may three skip connections. All are relaxed by Gumbel-softmax within the
-training of the weights, and moved by the hypergradient of the validation loss. Beside it, random
-search and Optuna's TPE choose the same things, by as many trainings: each a training with its
-validation loss, ours with a hypergradient besides (about four times the work of a training).
+training of the weights, and moved by the hypergradient of the validation loss. Random search and
+Optuna's TPE make the same choices in as many trainings. A training of theirs ends with a validation
+loss, one of ours with a hypergradient too (about four times the work).
 
-What each chose (for ours: the most likely of everything) is trained anew on training and validation
-rows; the accuracy is that on the test rows.
+The architecture that each method chose (ours: the most probable one) is trained again on training
+and validation rows; the accuracy is that on the test rows.
 """
 
 import argparse

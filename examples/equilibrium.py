@@ -5,13 +5,13 @@
 
 Every image x has a state w = tanh(C * w + pool(C' * x) + c) of ten 14x14 maps (eq. 6.16), read by a
 multiclass logistic classifier (V, b). Iterating the map is the inner problem: there is no inner
-loss, Φ is a dynamics of the user's own; C, C', c, V and b are the hyperparameters. Reverse mode,
+loss, Φ is a dynamics of the example's own; C, C', c, V and b are the hyperparameters. Reverse mode,
 the fixed point method and conjugate gradient on the normal equations (∂Φ/∂w is not symmetric) each
 train it, with and without projecting C onto the ball in which Φ contracts.
 
 `rho` is the largest modulus of an eigenvalue of ∂Φ/∂w at the training images' states, `norm` the
-largest singular value of the convolution with C: Φ is sure to contract where it is below 1. All
-runs start there. `seconds` are CPU seconds of the outer loop.
+largest singular value of the convolution with C: below 1, Φ contracts. All runs start there.
+`seconds` are CPU seconds of the outer loop.
 
 References:
     Franceschi, 2021, section 6.3.4, figure 6.5; Grazzi et al., 2020,

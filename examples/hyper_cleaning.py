@@ -1,13 +1,14 @@
-"""Data hyper-cleaning: half the training labels are wrong; which ones, a weight each says.
+"""Data hyper-cleaning: half the training labels are wrong; a weight for each finds which ones.
 
     python examples/hyper_cleaning.py
 
 Softmax regression on MNIST is trained on weighted examples; the weights in [0, 1] are
 hyperparameters, moved by `Reverse` to lower the loss on validation digits whose labels are right.
-Those left at 0 are taken for wrong. A bound on the sum of the weights (--bound) makes them sparse.
+Examples whose weight ends at 0 count as wrong. A bound on the sum of the weights (--bound) makes
+them sparse.
 
-Accuracy is that of regression trained anew on what is kept, alone and together with the validation
-digits: labels used to judge are labels too, so that is the column to compare.
+Accuracy is that of a regression trained again on the examples kept, alone and together with the
+validation digits. The method has used the validation labels, so the second is the one to compare.
 
 References:
     Franceschi et al., 2017, section 5.1, https://arxiv.org/abs/1703.01785

@@ -4,16 +4,16 @@
     python examples/learning_rate_on_the_fly.py --data cifar10
     python examples/learning_rate_on_the_fly.py --data mlp
 
-MARTHE (discount 0.99) beside a fixed rate, exponential decay, hypergradient descent (HD, discount
-0) and real-time hyperparameter optimisation (RTHO, discount 1). An update of the online methods
-looks at a mini-batch of validation rows. Each method has three settings, of which the one with the
-best validation accuracy counts.
+MARTHE (discount 0.99) is compared with a fixed rate, exponential decay, hypergradient descent (HD,
+discount 0) and real-time hyperparameter optimisation (RTHO, discount 1). An update of the online
+methods reads a mini-batch of validation rows. Each method has three settings, of which the one with
+the best validation accuracy counts.
 
 mnist, cifar10: a convolutional network with momentum 0.9, mini-batches of 128; every run has the
 same CPU time, so the cheaper methods take more steps (§8.5). cifar10 is a subset of 5,000 images.
 
 mlp: the network of §8.4 on 7,000 digits, 700 more for validation, T = 512 steps of gradient descent
-for every method, and beside them LRS-OPT, the offline optimum of the whole schedule: T
+for every method, and LRS-OPT, the offline optimum of the whole schedule: T
 hyperparameters, each outer iteration a whole training and one reverse sweep (`--budget full`: 500
 units a layer and 5,000 outer iterations).
 """

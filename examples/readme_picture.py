@@ -1,4 +1,4 @@
-"""Draw README's picture: the default beside the controls, and what its probabilities say.
+"""Draw README's picture: accuracy of the default and the controls, and learned probabilities.
 
     python examples/readme_picture.py --out examples/lds.png
 

@@ -120,16 +120,16 @@ def test_there_are_pages_with_blocks():
     assert sum(len(blocks(page)) for page in PAGES) >= 12
 
 
-def test_the_walkthrough_tells_what_its_page_shows(tmp_path, run_script):
+def test_the_walkthrough_prints_what_its_page_shows(tmp_path, run_script):
     graph = tmp_path / "wine.graphml"
-    told = run_script(EXAMPLES / "tabular_walkthrough.py", "--max-iter 2 --out", graph)
+    printed = run_script(EXAMPLES / "tabular_walkthrough.py", "--max-iter 2 --out", graph)
     shown = (EXAMPLES / "docs" / "walkthrough.txt").read_text(encoding="utf-8")
 
     def headings(text: str) -> list[str]:
         return [line.split(":")[0] for line in text.splitlines() if not line.startswith("  ")]
 
-    assert headings(told)[:-1] == headings(shown)
-    right = [float(x) for x in re.findall(r"([\d.]+)% (?:LDS|logistic)", told)]
+    assert headings(printed)[:-1] == headings(shown)
+    right = [float(x) for x in re.findall(r"([\d.]+)% (?:LDS|logistic)", printed)]
     assert len(right) == 2
     assert min(right) > 80
     assert graph.is_file()

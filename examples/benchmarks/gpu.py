@@ -1,14 +1,14 @@
-"""LDS on a GPU: what is slow there is starting operations, not doing them.
+"""Time LDS on a GPU, where starting an operation takes longer than executing it.
 
     python examples/benchmarks/gpu.py --data cora --root DATA --device cuda
     python examples/benchmarks/gpu.py --parts windows predictions --nodes 300 --device cpu
 
-One JSON object a part, as each is ready:
+It prints one JSON object for each part:
 
-- `windows`: milliseconds of an inner step, its share of drawing and of the hypergradient included,
-  of 1 run and of `--runs` side by side; windows captured as a CUDA graph, in turns with the same
-  ones started kernel by kernel. On a GPU with the kernels it ran for an inner step and the share of
-  the time in which it ran one. (On a CPU nothing is captured.)
+- `windows`: milliseconds of an inner step, with its share of drawing and of the hypergradient, for
+  1 run and for `--runs` side by side; windows recorded as a CUDA graph, in turns with the same
+  windows started kernel by kernel. On a GPU also the number of kernels of an inner step and the
+  share of the time in which a kernel runs. (On a CPU nothing is recorded.)
 - `predictions`: the mean over 16 drawn graphs as one batch and as a loop.
 - `run`: the thesis's method from its kNN graph to the early stop, seed 0: seconds in all.
 - `grid`: the thesis's 16 settings for graphs that are not given (k, metric, tau, eta) on `--seeds`

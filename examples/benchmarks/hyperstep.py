@@ -1,4 +1,4 @@
-"""One hypergradient step of LDS beside dense autograd, in time and memory, on the same work.
+"""Compare one hypergradient step of LDS with dense autograd, in time and memory, on the same work.
 
 A hyperstep is τ inner Adam steps, a fresh graph drawn at each, the hypergradient of θ through all
 of them, and the projected update of θ. Each side runs in a process of its own, in turns:
@@ -6,13 +6,13 @@ of them, and the projected update of θ. Each side runs in a process of its own,
     python examples/benchmarks/hyperstep.py --data cora --root DATA --threads 1
     python examples/benchmarks/hyperstep.py --nodes 4000 --features 500 --classes 5 --degree 10
 
-`seconds` is the median over the repeats; `cpu_seconds` the same of this process's CPU time, which
-another process on the machine disturbs less. `extra_mb` is the peak of resident memory in the steps
-above what the process held when data and θ were in place, `peak_mb` the peak itself.
+`seconds` is the median over the repeats; `cpu_seconds` the same for CPU time, which depends
+less on other processes of the machine. `extra_mb` is the peak of resident memory in the steps
+minus the memory before them, with data and θ in place, `peak_mb` the peak itself.
 
-A sparse support is first grown to its budget. `growth_seconds` is the CPU time that a hyperstep
-that grows takes more than one that does not (the library grows every fifth), and is not part of
-`seconds`. `scaling.py` runs this at several sizes.
+A sparse support is first grown to its budget. `growth_seconds` is the further CPU time of a
+hyperstep that grows the support (every fifth does), and is not part of `seconds`. `scaling.py` runs
+this at several sizes.
 
 Without `--data` the problem is a stochastic block model: of a node's edges seven in ten stay within
 its class; 20 training and 36 validation rows a class; features around class means, dense up to 200

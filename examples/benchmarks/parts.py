@@ -1,11 +1,11 @@
-"""The parts of a hyperstep: what each must do and move at least, and what it takes.
+"""Time the parts of a hyperstep, and compare each with the least that its work can take.
 
     python examples/benchmarks/parts.py --data cora --root DATA --support all
 
 Operations and bytes are counted from the problem's sizes, each operand once per use and every
-result once; the floor of a part is the longer of both at the speed of this machine's one core,
-measured at the start: a float32 matrix product, and a copy of 256 MB. `seconds` of a part leave
-out the parts inside it; they are CPU time, the median of the hypersteps.
+result once; the floor of a part is the longer time of the two on one core of this machine, whose
+speed is measured at the start: a float32 matrix product, and a copy of 256 MB. `seconds` of a part
+leave out the parts inside it; they are CPU time, the median of the hypersteps.
 """
 
 import argparse

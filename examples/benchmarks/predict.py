@@ -1,4 +1,4 @@
-"""S graphs evaluated as one batch beside a loop over S single graphs.
+"""Compare S graphs evaluated as one batch with a loop over S single graphs.
 
     python examples/benchmarks/predict.py --data cora --root DATA --threads 1
 

@@ -1,13 +1,13 @@
-"""R runs side by side in one batch beside a loop over the same R runs.
+"""Compare R runs side by side in one batch with a loop over the same R runs.
 
     python examples/benchmarks/replicates.py --data cora --root DATA --runs 10
     python examples/benchmarks/replicates.py --data iris --runs 80 --support sparse --device cuda
 
 Both sides learn with the seeds 0, 1, ... and step sizes in turn, each run with the same number of
 inner steps, in one process and in turns; seconds and CPU seconds are medians of all that a run
-does, loading the data onto the device and predictions included. `operations` counts what torch
-starts for an inner step of all R runs, its share of a hypergradient included, without what only
-looks at memory in another way: what keeps a GPU waiting when each is small.
+does, with loading the data onto the device and predictions. `operations` is how many operations
+torch starts for an inner step of all R runs, with its share of a hypergradient and without views.
+A GPU that executes small operations waits for them to be started.
 """
 
 import argparse

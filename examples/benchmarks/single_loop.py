@@ -1,4 +1,4 @@
-"""CPU seconds to a validation loss: the core's fast recipes beside single-loop methods by hand.
+"""Compare CPU seconds to a validation loss: the core's fast settings and single-loop methods.
 
 Run:
     python examples/benchmarks/single_loop.py [--budget tiny] [--data mnist.npz]
@@ -6,7 +6,7 @@ Run:
 Two problems on MNIST: logistic regression of even against odd digits with one decay a feature, and
 data cleaning with one weight a training digit, half of whose labels are wrong. SOBA (Dagréou et
 al., 2022), AmIGO (Arbel and Mairal, 2022) and stocBiO (Ji et al., 2021) are written out here from
-their papers. Losses on all validation rows are looked at off the clock.
+their papers. The time to compute losses on all validation rows does not count.
 """
 
 import argparse
