@@ -5,12 +5,12 @@
 
 Each hidden layer chooses one of four activations (a Categorical), every unit may be left out (a
 Bernoulli each), and so may three skip connections. All are relaxed by Gumbel-softmax within the
-training of the weights, and moved by the hypergradient of the validation loss. Beside it, random
-search and Optuna's TPE choose the same things, by as many trainings: each a training with its
-validation loss, ours with a hypergradient besides (about four times the work of a training).
+training of the weights, and moved by the hypergradient of the validation loss. Random search and
+Optuna's TPE make the same choices in as many trainings. A training of theirs ends with a validation
+loss, one of ours with a hypergradient too (about four times the work).
 
-What each chose (for ours: the most likely of everything) is trained anew on training and validation
-rows; the accuracy is that on the test rows.
+The architecture that each method chose (ours: the most probable one) is trained again on training
+and validation rows; the accuracy is that on the test rows.
 """
 
 import argparse
@@ -30,8 +30,11 @@ from lds import bilevel, discrete
 
 WIDTH = 32
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "none": lambda h: h
-}  # fmt: skip
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "none": lambda h: h,
+}
 Architecture = dict[str, Tensor]
 """activation `(2, 4)` one-hot rows, units `(2, WIDTH)` and skips `(3,)` of 0 and 1."""
 
@@ -56,9 +59,13 @@ def load(data: str, root: Path | None, n_fit: int, seed: int) -> tuple[Rows, Row
 
 def weights(n_features: int, seed: int) -> dict[str, Tensor]:
     sizes = {
-        "in": (n_features, WIDTH), "hidden": (WIDTH, WIDTH), "out": (WIDTH, 10),
-        "skip 1": (n_features, WIDTH), "skip 2": (n_features, 10), "skip 3": (WIDTH, 10),
-    }  # fmt: skip
+        "in": (n_features, WIDTH),
+        "hidden": (WIDTH, WIDTH),
+        "out": (WIDTH, 10),
+        "skip 1": (n_features, WIDTH),
+        "skip 2": (n_features, 10),
+        "skip 3": (WIDTH, 10),
+    }
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(n, m, generator=generator) / n**0.5 for name, (n, m) in sizes.items()}
 

@@ -18,9 +18,11 @@ def command_line(doc: str, budgets: Iterable[str]) -> argparse.ArgumentParser:
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(
-        "--root", type=Path, default=Path(os.environ.get("LDS_DATA") or beside),
+        "--root",
+        type=Path,
+        default=Path(os.environ.get("LDS_DATA") or beside),
         help="folder of the data sets (default: LDS_DATA, or ../shared/data)",
-    )  # fmt: skip
+    )
     parser.add_argument("--budget", choices=list(budgets), default="full")
     parser.add_argument("--out", type=Path, help="file to which rows are added as JSON lines")
     return parser

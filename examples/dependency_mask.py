@@ -5,12 +5,12 @@
 Data follow x = Wᵀx + noise with a sparse acyclic W. The inner problem fits all weights to training
 rows by the likelihood of such a model, log|det(I - W)| included, with a penalty on cycles (Ng,
 Ghassami and Zhang, 2020, GOLEM with equal variances), through a mask z ~ Ber(θ) on the directed
-edges. The outer one is the same on other rows plus log(n) / (2n) for every edge kept, the price
-that BIC puts on it.
+edges. The outer problem is the same on other rows, plus log(n) / (2n) for every edge kept, the
+penalty of BIC.
 
-Beside it the graphical lasso by cross-validation, which a person would try first. It finds which
-variables depend on each other given all others, without directions; so it is compared on undirected
-edges, and with the best threshold on its partial correlations as well.
+It is compared with the graphical lasso, chosen by cross-validation: the usual method. That finds
+which variables depend on each other given all others, without directions, so undirected edges are
+compared, and also those of the best threshold on its partial correlations.
 """
 
 import argparse

@@ -5,13 +5,13 @@
 
 Every image x has a state w = tanh(C * w + pool(C' * x) + c) of ten 14x14 maps (eq. 6.16), read by a
 multiclass logistic classifier (V, b). Iterating the map is the inner problem: there is no inner
-loss, Φ is a dynamics of the user's own; C, C', c, V and b are the hyperparameters. Reverse mode,
+loss, Φ is a dynamics of the example's own; C, C', c, V and b are the hyperparameters. Reverse mode,
 the fixed point method and conjugate gradient on the normal equations (∂Φ/∂w is not symmetric) each
 train it, with and without projecting C onto the ball in which Φ contracts.
 
 `rho` is the largest modulus of an eigenvalue of ∂Φ/∂w at the training images' states, `norm` the
-largest singular value of the convolution with C: Φ is sure to contract where it is below 1. All
-runs start there. `seconds` are CPU seconds of the outer loop.
+largest singular value of the convolution with C: below 1, Φ contracts. All runs start there.
+`seconds` are CPU seconds of the outer loop.
 
 References:
     Franceschi, 2021, section 6.3.4, figure 6.5; Grazzi et al., 2020,
@@ -114,20 +114,31 @@ def train(method: str, projected: bool, rate: float, data, seed: int, n_outer: i
     phi, began = equilibrium(x), time.process_time()
     hyper = {name: leaf.to(x.device) for name, leaf in initial(seed).items()}
     solution = bilevel.solve(
-        phi, lambda state, hyper: F.cross_entropy(logits(state, hyper), y), zeros(x), hyper,
-        STEPS, method=METHODS[method], n_outer=n_outer,
+        phi,
+        lambda state, hyper: F.cross_entropy(logits(state, hyper), y),
+        zeros(x),
+        hyper,
+        STEPS,
+        method=METHODS[method],
+        n_outer=n_outer,
         optimizer=functools.partial(torch.optim.SGD, lr=rate, momentum=0.9, nesterov=True),
         projection=(lambda hyper: hyper | {"C": BALL(hyper["C"])}) if projected else None,
-    )  # fmt: skip
+    )
     seconds, hyper = time.process_time() - began, solution.last.hyper
     return {
-        "method": method, "projected": projected, "rate": rate, "seed": seed,
-        "iterations": len(solution.history), "reason": solution.reason,
+        "method": method,
+        "projected": projected,
+        "rate": rate,
+        "seed": seed,
+        "iterations": len(solution.history),
+        "reason": solution.reason,
         "loss": solution.history[-1].value,
-        "validation": accuracy(x_val, y_val, hyper), "test": accuracy(x_test, y_test, hyper),
-        "rho": bilevel.contraction(phi, zeros(x), hyper, STEPS), "norm": norm(hyper["C"]),
+        "validation": accuracy(x_val, y_val, hyper),
+        "test": accuracy(x_test, y_test, hyper),
+        "rho": bilevel.contraction(phi, zeros(x), hyper, STEPS),
+        "norm": norm(hyper["C"]),
         "seconds": seconds,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -144,17 +155,21 @@ def main() -> None:
         for images, labels in mnist(arguments.root, budget.sizes, arguments.seed)
     ]
     warnings.simplefilter("ignore", bilevel.ContractionWarning)  # what rho shows
-    print(f"{'method':12s} {'ball':4s} {'rate':>5s} {'loss':>7s} {'valid':>7s} {'test':>7s} "
-          f"{'rho':>6s} {'norm':>6s} {'seconds':>8s}")  # fmt: skip
+    print(
+        f"{'method':12s} {'ball':4s} {'rate':>5s} {'loss':>7s} {'valid':>7s} {'test':>7s} "
+        f"{'rho':>6s} {'norm':>6s} {'seconds':>8s}"
+    )
     for method in arguments.methods:
         for projected in (True, False):
             for rate in arguments.rates or budget.rates:
                 row = train(method, projected, rate, data, arguments.seed, budget.n_outer)
-                print(f"{method:12s} {'yes' if projected else 'no':4s} {rate:5g} "
-                      f"{row['loss']:7.4f} {row['validation']:7.2%} {row['test']:7.2%} "
-                      f"{row['rho']:6.3f} {row['norm']:6.3f} {row['seconds']:8.1f}"
-                      f"{'' if row['reason'] == 'n_outer' else '  ended: ' + row['reason']}",
-                      flush=True)  # fmt: skip
+                print(
+                    f"{method:12s} {'yes' if projected else 'no':4s} {rate:5g} "
+                    f"{row['loss']:7.4f} {row['validation']:7.2%} {row['test']:7.2%} "
+                    f"{row['rho']:6.3f} {row['norm']:6.3f} {row['seconds']:8.1f}"
+                    f"{'' if row['reason'] == 'n_outer' else '  ended: ' + row['reason']}",
+                    flush=True,
+                )
                 write({"budget": arguments.budget} | row, arguments.out)
 
 

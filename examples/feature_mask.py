@@ -1,12 +1,12 @@
-"""Which features matter: one coin a column, tuned by hypergradients, beside what one would use.
+"""Which features matter: a probability for each column, tuned by hypergradients, and usual methods.
 
     python examples/feature_mask.py
 
 The inner problem is logistic regression on the columns a mask z ~ Ber(θ) leaves; the outer one is
-the validation loss plus log(n) / (2n) for every column kept, the price that BIC puts on it. Masks
+the validation loss plus log(n) / (2n) for every column kept, the penalty of BIC. Masks
 are relaxed by Gumbel-softmax, several at each inner step.
 
-Everyone gets the same rows and about as many trainings. L1 chooses its penalty by 5-fold
+All methods have the same rows and about as many trainings. L1 chooses its penalty by 5-fold
 cross-validation; SelectKBest (mutual information) and RFE choose k on the validation half; the test
 accuracy is that of a logistic regression on the columns chosen.
 """
@@ -36,9 +36,15 @@ Halves = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def planted(seed: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """20 informative columns among 200."""
     x, y = make_classification(
-        n, 200, n_informative=20, n_redundant=0, n_clusters_per_class=1, shuffle=False,
-        flip_y=0.01, random_state=seed,
-    )  # fmt: skip
+        n,
+        200,
+        n_informative=20,
+        n_redundant=0,
+        n_clusters_per_class=1,
+        shuffle=False,
+        flip_y=0.01,
+        random_state=seed,
+    )
     return x, y, np.arange(200) < 20
 
 

@@ -1,13 +1,14 @@
-"""Data hyper-cleaning: half the training labels are wrong; which ones, a weight each says.
+"""Data hyper-cleaning: half the training labels are wrong; a weight for each finds which ones.
 
     python examples/hyper_cleaning.py
 
 Softmax regression on MNIST is trained on weighted examples; the weights in [0, 1] are
 hyperparameters, moved by `Reverse` to lower the loss on validation digits whose labels are right.
-Those left at 0 are taken for wrong. A bound on the sum of the weights (--bound) makes them sparse.
+Examples whose weight ends at 0 count as wrong. A bound on the sum of the weights (--bound) makes
+them sparse.
 
-Accuracy is that of regression trained anew on what is kept, alone and together with the validation
-digits: labels used to judge are labels too, so that is the column to compare.
+Accuracy is that of a regression trained again on the examples kept, alone and together with the
+validation digits. The method has used the validation labels, so the second is the one to compare.
 
 References:
     Franceschi et al., 2017, section 5.1, https://arxiv.org/abs/1703.01785
@@ -62,11 +63,16 @@ def clean(x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, bound: float, budg
     # result lies in both.
     box, ball = projections.box(0, 1), projections.l1_ball(bound)
     return bilevel.solve(
-        bilevel.Momentum(training, lr=0.1, momentum=0.9), validation, start(x),
-        ball(torch.ones_like(y, dtype=x.dtype)), budget.n_steps, method=bilevel.Reverse(),
-        n_outer=budget.n_outer, optimizer=functools.partial(torch.optim.Adam, lr=0.1),
+        bilevel.Momentum(training, lr=0.1, momentum=0.9),
+        validation,
+        start(x),
+        ball(torch.ones_like(y, dtype=x.dtype)),
+        budget.n_steps,
+        method=bilevel.Reverse(),
+        n_outer=budget.n_outer,
+        optimizer=functools.partial(torch.optim.Adam, lr=0.1),
         projection=lambda weights: ball(box(weights)),
-    ).hyper  # fmt: skip
+    ).hyper
 
 
 def accuracy(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, n_steps: int = 300) -> float:
@@ -109,16 +115,21 @@ def main() -> None:
     print(f"{'trained on':22s} {'kept':>5s} {'F1':>6s} {'test':>7s} {'with validation':>16s}")
     for name, rows in kept.items():
         row = {
-            "trained on": name, "budget": arguments.budget, "seed": arguments.seed,
-            "kept": int(rows.sum()), "f1": f1(~rows, wrong),
+            "trained on": name,
+            "budget": arguments.budget,
+            "seed": arguments.seed,
+            "kept": int(rows.sum()),
+            "f1": f1(~rows, wrong),
             "test": accuracy(x[rows], y[rows], x_test, y_test) if rows.any() else None,
             "test with validation": accuracy(
                 torch.cat([x[rows], x_val]), torch.cat([y[rows], y_val]), x_test, y_test
             ),
-        }  # fmt: skip
+        }
         alone = "-" if row["test"] is None else f"{row['test']:.2%}"
-        print(f"{name:22s} {row['kept']:5d} {row['f1']:6.3f} {alone:>7s} "
-              f"{row['test with validation']:>16.2%}")  # fmt: skip
+        print(
+            f"{name:22s} {row['kept']:5d} {row['f1']:6.3f} {alone:>7s} "
+            f"{row['test with validation']:>16.2%}"
+        )
         write(row, arguments.out)
 
 

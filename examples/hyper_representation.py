@@ -1,12 +1,12 @@
-"""Hyper-representation on Omniglot, beside MAML: few-shot learning by hypergradients (§7.2).
+"""Hyper-representation on Omniglot, compared with MAML: few-shot learning by hypergradients (§7.2).
 
     python examples/hyper_representation.py --shots 1 --root DATA
 
 The weights of a convolutional network are hyperparameters λ. The inner problem of an episode trains
 a linear classifier of five characters on top of it, from 0, by T steps of gradient descent on the
-support set; the outer objective is its loss on the query set (Algorithm 5). MAML is the same with
-another inner problem: all weights train, from Φ_0(λ) = λ. Every outer iteration has a fresh batch
-of episodes, all at once by vmap. T and the iteration to stop at are chosen on meta-validation
+support set; the outer objective is its loss on the query set (Algorithm 5). MAML has
+another inner problem: all weights train, from Φ_0(λ) = λ. Every outer iteration has a new batch of
+episodes, all at once by vmap. T and the iteration to stop at are chosen on meta-validation
 (Figure 7.3); the test accuracy is of characters of meta-test, with its 95 % interval.
 
 `--budget full` is of the thesis's size (64 filters, 15 queries a class), for a GPU: `--device
@@ -165,10 +165,16 @@ def learn(
 
     started = time.process_time()
     bilevel.solve(
-        batch, None, learner.start(learner.hyper), learner.hyper, n_steps,
-        n_outer=budget.n_outer, optimizer=functools.partial(torch.optim.Adam, lr=3e-3),
-        keep="last", callback=look,
-    )  # fmt: skip
+        batch,
+        None,
+        learner.start(learner.hyper),
+        learner.hyper,
+        n_steps,
+        n_outer=budget.n_outer,
+        optimizer=functools.partial(torch.optim.Adam, lr=3e-3),
+        keep="last",
+        callback=look,
+    )
     found["cpu_seconds"] = time.process_time() - started
     tasks = episodes(test, budget.n_judged, shots, 15, seed=2)
     right = accuracies(learner, found.pop("hyper"), tasks, n_steps)

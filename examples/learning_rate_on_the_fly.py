@@ -4,16 +4,16 @@
     python examples/learning_rate_on_the_fly.py --data cifar10
     python examples/learning_rate_on_the_fly.py --data mlp
 
-MARTHE (discount 0.99) beside a fixed rate, exponential decay, hypergradient descent (HD, discount
-0) and real-time hyperparameter optimisation (RTHO, discount 1). An update of the online methods
-looks at a mini-batch of validation rows. Each method has three settings, of which the one with the
-best validation accuracy counts.
+MARTHE (discount 0.99) is compared with a fixed rate, exponential decay, hypergradient descent (HD,
+discount 0) and real-time hyperparameter optimisation (RTHO, discount 1). An update of the online
+methods reads a mini-batch of validation rows. Each method has three settings, of which the one with
+the best validation accuracy counts.
 
 mnist, cifar10: a convolutional network with momentum 0.9, mini-batches of 128; every run has the
 same CPU time, so the cheaper methods take more steps (§8.5). cifar10 is a subset of 5,000 images.
 
 mlp: the network of §8.4 on 7,000 digits, 700 more for validation, T = 512 steps of gradient descent
-for every method, and beside them LRS-OPT, the offline optimum of the whole schedule: T
+for every method, and LRS-OPT, the offline optimum of the whole schedule: T
 hyperparameters, each outer iteration a whole training and one reverse sweep (`--budget full`: 500
 units a layer and 5,000 outer iterations).
 """
@@ -113,14 +113,22 @@ def problem(data: str, root: Path, budget: Budget, device: str) -> Problem:
     channels, size = rows["test"][0].shape[1:3]
     if data == "mlp":
         net = nn.Sequential(
-            nn.Flatten(), nn.Linear(784, units), nn.ReLU(), nn.Linear(units, units), nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(784, units),
+            nn.ReLU(),
+            nn.Linear(units, units),
+            nn.ReLU(),
             nn.Linear(units, 10),
-        )  # fmt: skip
+        )
         return Problem(*bilevel.functional(net.to(device)), rows, bilevel.GradientDescent, 100)
     net = nn.Sequential(
-        nn.Conv2d(channels, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(32 * (size // 4) ** 2, 10),
-    )  # fmt: skip
+        nn.Conv2d(channels, 16, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * (size // 4) ** 2, 10),
+    )
     return Problem(*bilevel.functional(net.to(device)), rows, bilevel.Momentum, 128)
 
 
@@ -163,25 +171,36 @@ def given(p: Problem, schedule: Callable[[int], float], until: Until, seed: int)
 def online(p: Problem, discount: float, beta: float, until: Until, seed: int) -> Run:
     """MARTHE, and with discount 0 and 1 its ends (Algorithm 6)."""
     solution = bilevel.solve_online(
-        p.training(lr=lambda hyper: hyper), p.loss("validation", p.batch), p.params,
-        torch.tensor(min(FIXED)).to(p.rows["train"][0].device), n_steps=10**9, discount=discount,
+        p.training(lr=lambda hyper: hyper),
+        p.loss("validation", p.batch),
+        p.params,
+        torch.tensor(min(FIXED)).to(p.rows["train"][0].device),
+        n_steps=10**9,
+        discount=discount,
         optimizer=functools.partial(torch.optim.SGD, lr=beta),
         projection=bilevel.projections.non_negative(),
-        callback=lambda record: until(record.iteration), seed=seed, keep="last",
-    )  # fmt: skip
+        callback=lambda record: until(record.iteration),
+        seed=seed,
+        keep="last",
+    )
     return Run(solution.last.params, [float(record.hyper) for record in solution.history])
 
 
 def offline(p: Problem, budget: Budget, seed: int) -> Run:
     """LRS-OPT: ∇f_T(η) by reverse mode, other mini-batches in each outer iteration (§8.4)."""
     solution = bilevel.solve(
-        p.training(lr=lambda hyper, t: hyper[t]), p.loss("validation"), p.params,
-        torch.full((budget.n_steps,), min(FIXED)).to(p.rows["train"][0].device), budget.n_steps,
-        method=bilevel.Reverse(checkpoint="sqrt"), n_outer=budget.n_outer,
+        p.training(lr=lambda hyper, t: hyper[t]),
+        p.loss("validation"),
+        p.params,
+        torch.full((budget.n_steps,), min(FIXED)).to(p.rows["train"][0].device),
+        budget.n_steps,
+        method=bilevel.Reverse(checkpoint="sqrt"),
+        n_outer=budget.n_outer,
         optimizer=functools.partial(torch.optim.Adam, lr=budget.outer_lr),
-        projection=bilevel.projections.non_negative(), seed=seed,
+        projection=bilevel.projections.non_negative(),
+        seed=seed,
         evaluate=p.loss("validation"),
-    )  # fmt: skip
+    )
     return Run(solution.params, solution.hyper.tolist())
 
 
@@ -212,12 +231,17 @@ def main() -> None:
             limit(float("inf") if mlp else budget.seconds, budget.n_steps if mlp else 10**9)
         )
         row = {
-            "data": arguments.data, "budget": arguments.budget, "seed": arguments.seed,
-            "method": method, "setting": setting, "steps": len(found.schedule),
+            "data": arguments.data,
+            "budget": arguments.budget,
+            "seed": arguments.seed,
+            "method": method,
+            "setting": setting,
+            "steps": len(found.schedule),
             "cpu_seconds": time.process_time() - started,
             "validation": p.accuracy(found.params, "validation"),
-            "test": p.accuracy(found.params, "test"), "schedule": found.schedule,
-        }  # fmt: skip
+            "test": p.accuracy(found.params, "test"),
+            "schedule": found.schedule,
+        }
         if method not in best or row["validation"] > best[method]["validation"]:
             best[method] = row
         if arguments.out:

@@ -4,17 +4,17 @@
     python examples/permutation.py --data digits
 
 Table A has a few labelled rows, table B many, in another order of columns and without their names.
-Both are standardised, so that means and scales tell nothing. The inner problem is softmax
+Both are standardised, so means and scales say nothing about the order. The inner problem is softmax
 regression on B, its columns brought into an order; the outer one is its loss on the labelled rows
-of A. The hyperparameter are the logits of the permutation, met through Gumbel-Sinkhorn.
+of A. The hyperparameters are the logits of the permutation, through Gumbel-Sinkhorn.
 
-Beside it, with the same labels: columns matched by their means in each class, in one assignment;
+Compared on the same labels: columns matched by their means in each class, in one assignment;
 a random order; and the right one, which is not known. The accuracy is that of a model trained on B
 in the order found, on the other rows of A.
 
-On wine the learned order predicts nearly as well as the right one (93.8 % beside 96.0 %, random:
-46.9 %), but only 18 % of its columns are the right ones: to an objective of predictions, columns
-that tell classes apart alike are the same. Means of each class tell them apart (90 %).
+On wine the learned order predicts nearly as well as the right one (93.8 % and 96.0 %, a random
+order 46.9 %), but only 18 % of its columns are the right ones: columns that separate the classes in
+the same way are equally good for predictions. Matching the means of each class finds 90 %.
 """
 
 import argparse

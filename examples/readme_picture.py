@@ -1,4 +1,4 @@
-"""Draw README's picture: the default beside the controls, and what its probabilities say.
+"""Draw README's picture: accuracy of the default and the controls, and learned probabilities.
 
     python examples/readme_picture.py --out examples/lds.png
 
@@ -15,9 +15,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from lds.config import LDSConfig
-from lds.datasets import load
-from lds.structure.learner import learn
+from lds.datasets.registry import load
+from lds.experiments.fit import problem_of
+from lds.structure.learn import learn
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -64,7 +64,7 @@ def dots(axes: Axes, rows: dict[str, dict[str, float]]) -> None:
 def histogram(axes: Axes) -> None:
     """θ of pairs, by whether the classes of their nodes agree."""
     data = load("digits")
-    result = learn(data.features, data.labels, data.split, None, LDSConfig.of())
+    result = learn(problem_of(data))
     theta = result.edges.to_csr().tocoo()
     above = theta.row < theta.col
     same = data.labels[theta.row] == data.labels[theta.col]

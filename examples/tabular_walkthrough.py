@@ -1,4 +1,4 @@
-"""What a learned graph tells about a table: wines, thirteen measurements, few labels.
+"""What a learned graph says about a table: wines, thirteen measurements, few labels.
 
     python examples/tabular_walkthrough.py [--max-iter N] [--out wine.graphml]
 

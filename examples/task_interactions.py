@@ -104,7 +104,8 @@ def methods(n: int, bound: float, rho: float, a: float) -> dict[str, Method]:
     return {
         "STL": Method(lambda h: 0 * apart, {"rho": each}, {"rho": positive}),
         "NMTT": Method(
-            lambda h: h["a"] * apart, {"a": torch.full((n, 1, 1), a), "rho": one},
+            lambda h: h["a"] * apart,
+            {"a": torch.full((n, 1, 1), a), "rho": one},
             {"a": positive, "rho": positive},
         ),
         "HMTT": Method(
@@ -113,7 +114,7 @@ def methods(n: int, bound: float, rho: float, a: float) -> dict[str, Method]:
         "HMTT-S": Method(
             lambda h: h["C"] * apart, {"C": sparse(C), "rho": one}, {"C": sparse, "rho": positive}
         ),
-    }  # fmt: skip
+    }
 
 
 def solve(method: Method, train: Split, validation: Split, budget: Budget, lr: float):
@@ -131,10 +132,14 @@ def solve(method: Method, train: Split, validation: Split, budget: Budget, lr: f
     return bilevel.solve(
         bilevel.Momentum(training, lr=1.0, momentum=0.9),
         lambda params, hyper: error(params, validation),
-        {"W": torch.zeros(n, d, K), "b": torch.zeros(n, 1, K)}, method.hyper, budget.n_steps,
-        method=bilevel.Reverse(), n_outer=budget.n_outer,
-        optimizer=functools.partial(torch.optim.Adam, lr=lr), projection=method.projection,
-    )  # fmt: skip
+        {"W": torch.zeros(n, d, K), "b": torch.zeros(n, 1, K)},
+        method.hyper,
+        budget.n_steps,
+        method=bilevel.Reverse(),
+        n_outer=budget.n_outer,
+        optimizer=functools.partial(torch.optim.Adam, lr=lr),
+        projection=method.projection,
+    )
 
 
 def main() -> None:
@@ -158,17 +163,24 @@ def main() -> None:
         value = solution.value / budget.n_splits
         first = accuracy if first is None else first
         gain, root = accuracy - first, budget.n_splits**0.5
-        print(f"{name:8s} {value:15.4f} {accuracy.mean():7.2%} ± {accuracy.std():.2%} "
-              f"{gain.mean():+8.2%} ± {gain.std() / root:.2%}", flush=True)  # fmt: skip
+        print(
+            f"{name:8s} {value:15.4f} {accuracy.mean():7.2%} ± {accuracy.std():.2%} "
+            f"{gain.mean():+8.2%} ± {gain.std() / root:.2%}",
+            flush=True,
+        )
         learned = method.C(solution.hyper).expand(budget.n_splits, K, K)
         write(
             {
-                "method": name, "budget": arguments.budget, "seed": arguments.seed,
-                "validation loss": value, "test": accuracy.tolist(),
-                "C": learned.mean(0).tolist(), "sums": learned.sum((1, 2)).tolist(),
+                "method": name,
+                "budget": arguments.budget,
+                "seed": arguments.seed,
+                "validation loss": value,
+                "test": accuracy.tolist(),
+                "C": learned.mean(0).tolist(),
+                "sums": learned.sum((1, 2)).tolist(),
             },
             arguments.out,
-        )  # fmt: skip
+        )
     upper = learned.mean(0).triu()
     pairs = [(int(p) // K, int(p) % K) for p in upper.flatten().argsort(descending=True)[:5]]
     print("strongest interactions:", ", ".join(f"{j}-{k}" for j, k in pairs))

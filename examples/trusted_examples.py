@@ -3,11 +3,12 @@
     python examples/trusted_examples.py --data mnist --root DATA    # DATA/mnist/mnist.npz
     python examples/trusted_examples.py                             # scikit-learn's digits
 
-The inner problem is softmax regression in which each training example counts or not, by a coin of
-its own; the outer one is the loss on the clean examples (data hyper-cleaning, Franceschi et al.,
-2017, with a discrete hyperparameter). Beside coins with two gradient estimators: the continuous
-weights of hyper-cleaning, and two that need no hypergradient: to distrust labels that a model
-trained on the clean examples disagrees with, or one trained on the other folds.
+The inner problem is softmax regression in which each training example counts with a probability of
+its own (a coin); the outer one is the loss on the clean examples (data hyper-cleaning, Franceschi
+et al., 2017, with a discrete hyperparameter). Coins with two gradient estimators are compared with
+the continuous weights of hyper-cleaning and with two methods that need no hypergradient: to
+distrust labels that a model trained on the clean examples disagrees with, or one trained on the
+other folds.
 
 F1 is that of finding the wrong labels; the accuracy is that of a model refitted on the trusted and
 the clean examples; a call is one inner training (with its hypergradient, where there is one).

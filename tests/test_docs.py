@@ -1,27 +1,70 @@
 """Every code block of the documentation runs, in the order of its page, on small budgets."""
 
+import importlib.util
 import re
+import runpy
+import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
+import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 from typer.testing import CliRunner
 
+from lds import LDSClassifier, ThesisLDSClassifier
+from lds._sources import REGISTRY
+from lds.bilevel.reverse import Reverse
 from lds.cli import app
+from lds.nn.registry import BACKBONES
+from lds.structure.methods.registry import METHODS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PAGES = sorted((EXAMPLES / "docs" / "pages").glob("*.md"))
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-QUICK = ("--max-iter", "2", "--max-inner", "20", "--quiet")
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+QUICK = ("--max-iter", "2", "--max-inner", "20", "--refit-steps", "40", "--quiet")
+FEW_STEPS = "refit_steps=40, "
+"""Put into calls of the default method: a committee of full length takes half a minute."""
+TAKES_STEPS = re.compile(r"(\b(?:LDSClassifier|Committee)\((?=\w)|\blearn_structure\(\w+, )")
 NOT_RUN = ("pip install ",)
 """Commands that only a new environment can run."""
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each block that is not taken from another file."""
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    """Language, file name and text of each block that is not taken from another file."""
     found = BLOCK.findall(page.read_text(encoding="utf-8"))
-    return [(language, text) for language, text in found if "--8<--" not in text]
+    return [block for block in found if "--8<--" not in block[2]]
+
+
+def shortened(text: str) -> str:
+    """The code of a page with fewer iterations and training steps."""
+    return TAKES_STEPS.sub(rf"\1{FEW_STEPS}", re.sub(r"max_iter=\d+", "max_iter=3", text))
+
+
+def add_module(file: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file of the package into the working folder, and import it by its own name."""
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    name = ".".join(path.with_suffix("").parts)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+
+
+@pytest.fixture
+def registries():
+    """Registries to which a page may add; they are as before when it has run."""
+    before = [(registry, dict(registry)) for registry in (BACKBONES, METHODS, REGISTRY)]
+    yield
+    for registry, entries in before:
+        registry.clear()
+        registry.update(entries)
 
 
 def run_command(line: str) -> None:
@@ -36,21 +79,24 @@ def run_command(line: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("registries")
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for language, text in blocks(page):
+    for language, file, text in blocks(page):
         if language == "sh":
             for line in text.splitlines():
                 run_command(line)
             continue
         assert language == "python", f"a block of {language} that no test runs"
-        quick = re.sub(r"max_iter=\d+", "max_iter=3", text)
+        if file:
+            add_module(file, text, monkeypatch)
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # three iterations are few
             if page.stem == "graphs":  # it shows what is guessed, which is said in warnings
                 warnings.simplefilter("ignore", UserWarning)
-            exec(compile(quick, str(page), "exec"), names)
+            exec(compile(shortened(text), str(page), "exec"), names)
     if page.stem == "three-uses":
         # The best rule is right on 96 % of these, and 40 rows tell 8 % from it.
         assert names["accuracy"] > 0.8
@@ -74,16 +120,61 @@ def test_there_are_pages_with_blocks():
     assert sum(len(blocks(page)) for page in PAGES) >= 12
 
 
-def test_the_walkthrough_tells_what_its_page_shows(tmp_path, run_script):
+def test_the_walkthrough_prints_what_its_page_shows(tmp_path, run_script):
     graph = tmp_path / "wine.graphml"
-    told = run_script(EXAMPLES / "tabular_walkthrough.py", "--max-iter 2 --out", graph)
+    printed = run_script(EXAMPLES / "tabular_walkthrough.py", "--max-iter 2 --out", graph)
     shown = (EXAMPLES / "docs" / "walkthrough.txt").read_text(encoding="utf-8")
 
     def headings(text: str) -> list[str]:
         return [line.split(":")[0] for line in text.splitlines() if not line.startswith("  ")]
 
-    assert headings(told)[:-1] == headings(shown)
-    right = [float(x) for x in re.findall(r"([\d.]+)% (?:LDS|logistic)", told)]
+    assert headings(printed)[:-1] == headings(shown)
+    right = [float(x) for x in re.findall(r"([\d.]+)% (?:LDS|logistic)", printed)]
     assert len(right) == 2
     assert min(right) > 80
     assert graph.is_file()
+
+
+def test_the_page_of_options_says_what_the_records_say():
+    script = runpy.run_path(str(EXAMPLES / "docs" / "write_options.py"))
+    now = script["PAGE"].read_text(encoding="utf-8")
+    assert now == script["page"](), "python examples/docs/write_options.py writes it anew"
+
+
+def files_to_the_hypergradient(fit: Callable[[], object]) -> list[str]:
+    """The package's files on the call stack at the first hypergradient, in order, each once."""
+    root, files = EXAMPLES.parent, []
+
+    def note(frame: FrameType | None, event: str, argument: object) -> None:
+        if files or event != "call" or frame.f_code is not Reverse.gradient.__code__:
+            return
+        while frame is not None:
+            path = Path(frame.f_code.co_filename)
+            if path.is_relative_to(root / "lds"):
+                files.append(path.relative_to(root).as_posix())
+            frame = frame.f_back
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        fit()
+    finally:
+        sys.setprofile(before)
+    return list(dict.fromkeys(reversed(files)))
+
+
+@pytest.mark.parametrize("method", ["default", "thesis"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_files_from_fit_to_the_hypergradient(method):
+    page = (EXAMPLES / "docs" / "pages" / "how-it-is-built.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\d+\. `(lds/[\w/]+\.py)`", page, re.MULTILINE)
+    y = np.arange(40) % 2
+    X = np.random.default_rng(0).standard_normal((40, 4)) + 2 * np.eye(2, 4)[y]
+    classifier = LDSClassifier(refit_steps=2, agreement=0.0, max_inner=60, max_iter=1)
+    if method == "thesis":
+        classifier = ThesisLDSClassifier(max_inner=60, max_iter=1)
+        named = [file.replace("committee_run", "thesis_run") for file in named]
+        assert "`lds/structure/methods/thesis_run.py` as the third file" in page
+    found = files_to_the_hypergradient(lambda: classifier.fit(X, y))
+    assert found == named
+    assert len(found) <= 8

@@ -29,7 +29,7 @@ def test_hyperstep_benchmark_compares_both_sides(support, run_script):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads its memory from /proc")
-def test_scaling_says_how_time_grows_with_a_doubling(run_script):
+def test_scaling_reports_how_time_grows_with_a_doubling(run_script):
     options = (
         "--sizes 200,800 --features 20 --classes 3 --degree 6 --pairs-per-node 8 --rounds 1 "
         "--repeats 1 --json"
@@ -59,7 +59,7 @@ def test_replicates_in_a_batch_are_timed_beside_a_loop_and_come_to_the_same(run_
     assert report["operations"]["batch"] < 0.6 * report["operations"]["loop"]
 
 
-def test_what_a_gpu_is_measured_by_runs_on_a_cpu_too(monkeypatch, capsys):
+def test_the_benchmark_for_a_gpu_runs_on_a_cpu_too(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     options = (
         "--device cpu --nodes 300 --features 40 --classes 3 --degree 6 --runs 3 --repeats 1 "
@@ -70,8 +70,8 @@ def test_what_a_gpu_is_measured_by_runs_on_a_cpu_too(monkeypatch, capsys):
     script["GRID"].clear()
     script["GRID"]["outer_lr"] = (1.0, 0.3)
     script["main"]()
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    report = {name: value for part in told for name, value in part.items()}
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    report = {name: value for part in printed for name, value in part.items()}
     assert report["device"] == "CPU"
     assert set(report["windows"]) == {"1 runs", "3 runs"}
     assert report["predictions"]["ratio"] > 0
@@ -85,7 +85,7 @@ def test_what_a_gpu_is_measured_by_runs_on_a_cpu_too(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("name", "joined"), [("like", 0.8), ("hubs", 0.8), ("unlike", 0.03), ("anybody", 0.25)]
 )
-def test_a_made_up_graph_joins_whom_it_says(name, joined):
+def test_a_made_up_graph_joins_the_classes_it_says(name, joined):
     shapes = runpy.run_path(str(BENCHMARKS / "shapes.py"))
     data = shapes["dataset"](name, 0)
     row, col = data.adjacency.nonzero()

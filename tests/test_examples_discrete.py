@@ -45,8 +45,11 @@ def _mnist(tmp_path_factory) -> Path:
 def test_feature_mask(run):
     rows = run("feature_mask", "--problem", "planted")
     assert set(rows) == {
-        "mask by hypergradients", "L1 by cross-validation", "SelectKBest, mutual information", "RFE"
-    }  # fmt: skip
+        "mask by hypergradients",
+        "L1 by cross-validation",
+        "SelectKBest, mutual information",
+        "RFE",
+    }
     f1, columns, accuracy, _ = rows["mask by hypergradients"]
     assert 0 < f1 <= 1
     assert 0 < columns <= 200

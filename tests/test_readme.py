@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn.datasets import load_iris
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -41,10 +42,48 @@ def test_readme_shows_the_three_uses():
         assert any(use in block for block in BLOCKS), use
 
 
+def test_readme_is_short_and_names_what_it_must():
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 1300  # tables and code included
+    for name in ("`ThesisLDSClassifier`", "`clf.save(folder)`", "--method thesis"):
+        assert name in README, name
+
+
+TERMS = (
+    "GNN",
+    "control",
+    "default",
+    "frozen",
+    "committee",
+    "hyperparameter",
+    "hypergradient",
+    "calibration",
+    "paired test",
+    "coefficients",
+    "k-subset",
+    "gradient estimator",
+    "bilevel",
+    "standard deviation",
+    "logistic regression",
+    "RBF SVM",
+    "random forest",
+    "Optuna",
+)
+"""Terms of README that a reader may not know."""
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_the_glossary_explains_a_term_of_readme(term):
+    glossary = (ROOT / "examples" / "docs" / "pages" / "glossary.md").read_text(encoding="utf-8")
+    rows = [line for line in glossary.splitlines() if line.startswith("| ")]
+    assert term.lower() in README.lower()
+    assert any(term.lower() in row.split("|")[1].lower() for row in rows)
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_readme_example_runs(block):
-    quick = block.replace("max_iter=30", "max_iter=3").replace(
-        "random_state=0)", "random_state=0, patience=2)"
+    quick = block.replace("random_state=0)", "random_state=0, patience=2, refit_steps=40)").replace(
+        "learn_structure(data)", "learn_structure(data, refit_steps=40)"
     )
     space = names_the_reader_has()
     exec(compile(quick, "README.md", "exec"), space)

@@ -1,14 +1,14 @@
-"""LDS on a GPU: what is slow there is starting operations, not doing them.
+"""Time LDS on a GPU, where starting an operation takes longer than executing it.
 
     python examples/benchmarks/gpu.py --data cora --root DATA --device cuda
     python examples/benchmarks/gpu.py --parts windows predictions --nodes 300 --device cpu
 
-One JSON object a part, as each is ready:
+It prints one JSON object for each part:
 
-- `windows`: milliseconds of an inner step, its share of drawing and of the hypergradient included,
-  of 1 run and of `--runs` side by side; windows captured as a CUDA graph, in turns with the same
-  ones started kernel by kernel. On a GPU with the kernels it ran for an inner step and the share of
-  the time in which it ran one. (On a CPU nothing is captured.)
+- `windows`: milliseconds of an inner step, with its share of drawing and of the hypergradient, for
+  1 run and for `--runs` side by side; windows recorded as a CUDA graph, in turns with the same
+  windows started kernel by kernel. On a GPU also the number of kernels of an inner step and the
+  share of the time in which a kernel runs. (On a CPU nothing is recorded.)
 - `predictions`: the mean over 16 drawn graphs as one batch and as a loop.
 - `run`: the thesis's method from its kNN graph to the early stop, seed 0: seconds in all.
 - `grid`: the thesis's 16 settings for graphs that are not given (k, metric, tau, eta) on `--seeds`
@@ -28,9 +28,11 @@ import replicates
 import torch
 
 GRID = {
-    "n_neighbors": (10, 20), "metric": ("cosine", "euclidean"), "truncation": (5, 10),
+    "n_neighbors": (10, 20),
+    "metric": ("cosine", "euclidean"),
+    "truncation": (5, 10),
     "outer_lr": (1.0, 0.3),
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -38,8 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     hyperstep.add_problem_options(parser)
     parts: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-        "windows": windows, "predictions": predictions, "run": run, "grid": grid,
-    }  # fmt: skip
+        "windows": windows,
+        "predictions": predictions,
+        "run": run,
+        "grid": grid,
+    }
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--runs", type=int, default=80, help="side by side in `windows`")
@@ -59,8 +64,8 @@ def windows(arguments: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of an inner step, captured and not."""
     report: dict[str, Any] = {}
     for n_runs in sorted({1, arguments.runs}):
-        given = problem(arguments, n_runs)
-        sides = {name: batch_of(*given, arguments) for name in ("captured", "one by one")}
+        runs = problem(arguments, n_runs)
+        sides = {name: batch_of(runs, arguments) for name in ("captured", "one by one")}
         sides["one by one"]._capture = None
         ms: dict[str, list[float]] = {name: [] for name in sides}
         for turn in range(arguments.repeats + 2):  # the first ones warm up and capture
@@ -77,19 +82,20 @@ def windows(arguments: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def batch_of(features: Any, labels: Any, runs: list[Any], arguments: argparse.Namespace) -> Any:
+def batch_of(runs: list[Any], arguments: argparse.Namespace) -> Any:
     """Runs in one batch, none of which ends."""
-    from lds.structure.learner import Learner
-    from lds.structure.side_by_side.batch import Batch, Slot
-    from lds.structure.task import task_on
+    from lds.structure.methods.thesis_run import restarts_of, thesis_task
+    from lds.structure.side_by_side.batch import Batch, BatchedRun
 
     device = torch.device(arguments.device)
-    task = task_on(features, labels, runs[0].config, torch.float32, device)
-    slots = []
+    task = thesis_task(runs[0].method, runs[0].problem, torch.float32, device)
+    batched = []
     for index, run in enumerate(runs):
-        given = (features, labels, run.split, run.start, run.config, device, torch.float32)
-        slots.append(Slot(index, Learner(*given, task=task), run.split))
-    return Batch(slots)
+        given = (run.method, run.problem, run.problem.graph, run.seed, torch.float32, device)
+        variables = restarts_of(*given, task=task).variables
+        rows = (run.problem.split.train, run.problem.split.validation)
+        batched.append(BatchedRun(index, task, variables, run.method, run.seed, *rows))
+    return Batch(batched)
 
 
 def window(batch: Any) -> None:
@@ -124,19 +130,17 @@ def predictions(arguments: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of the mean over 16 graphs."""
     from lds.structure.predict import predict_proba
 
-    batch = batch_of(*problem(arguments, 1), arguments)
-    learner = batch.slots[0].learner
+    batch = batch_of(problem(arguments, 1), arguments)
+    task, edges = batch.runs[0].task, batch.runs[0].edges
     params = batch._window.weights(batch._state, 0)
-    n_draws = learner.config.n_draws
+    n_draws = batch.runs[0].method.n_draws
 
     def together(seed: int) -> None:
-        predict_proba(learner.task, params, learner.edges, n_draws, seed)
+        predict_proba(task, params, edges, n_draws, seed)
 
     def each(seed: int) -> None:
         graphs = range(n_draws * seed, n_draws * (seed + 1))
-        torch.stack(
-            [predict_proba(learner.task, params, learner.edges, 1, k) for k in graphs]
-        ).mean(0)
+        torch.stack([predict_proba(task, params, edges, 1, k) for k in graphs]).mean(0)
 
     ms: dict[str, list[float]] = {"batch": [], "loop": []}
     for seed in range(arguments.repeats + 1):  # the first one warms up
@@ -150,40 +154,37 @@ def predictions(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """One run, nothing made before it: captures and libraries included."""
-    from lds.structure.learner import learn
+    from lds.structure.learn import learn
 
-    features, labels, (only,) = settings(arguments, [{}], 1)
+    (only,) = settings(arguments, [{}], 1)
     found: dict[str, Any] = {}
 
     def whole() -> None:
-        found["result"] = learn(
-            features, labels, only.split, only.start, only.config, device=arguments.device
-        )
+        found["result"] = learn(only.problem, only.method, seed=only.seed, device=arguments.device)
 
     seconds = timed(whole, arguments.device)
     result = found["result"]
     n_steps = sum(record.inner_steps for record in result.history)
-    right = result.probabilities.argmax(1) == labels
     return {
         "seconds": seconds,
         "outer_iterations": len(result.history),
         "inner_steps": n_steps,
         "ms_an_inner_step": 1000 * seconds / n_steps,
         "reason": result.reason,
-        "test_accuracy": float(right[only.split.test].mean()),
+        "test_accuracy": replicates.mean_accuracy([result], [only]),
     }
 
 
 def grid(arguments: argparse.Namespace) -> dict[str, Any]:
     """All settings and seeds, batches of what can share one."""
-    from lds.structure.side_by_side.runs import learn_replicates
+    from lds.structure.learn_many import learn_many
 
     points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
-    features, labels, runs = settings(arguments, points, arguments.seeds)
+    runs = settings(arguments, points, arguments.seeds)
     found: dict[str, Any] = {}
 
     def whole() -> None:
-        found["results"] = learn_replicates(features, labels, runs, device=arguments.device)
+        found["results"] = learn_many(runs, device=arguments.device)
 
     seconds = timed(whole, arguments.device)
     ended = [
@@ -194,33 +195,39 @@ def grid(arguments: argparse.Namespace) -> dict[str, Any]:
     results, ended_runs = zip(*ended, strict=True)
     n_steps = [sum(record.inner_steps for record in result.history) for result in results]
     return {
-        "runs": len(runs), "not_finite": len(runs) - len(ended), "seconds": seconds,
-        "inner_steps": sum(n_steps), "longest": max(n_steps),
-        "mean_test_accuracy": replicates.mean_accuracy(results, labels, ended_runs),
-    }  # fmt: skip
+        "runs": len(runs),
+        "not_finite": len(runs) - len(ended),
+        "seconds": seconds,
+        "inner_steps": sum(n_steps),
+        "longest": max(n_steps),
+        "mean_test_accuracy": replicates.mean_accuracy(results, ended_runs),
+    }
 
 
 def settings(
     arguments: argparse.Namespace, points: list[dict[str, Any]], n_seeds: int
-) -> tuple[Any, Any, list[Any]]:
-    """Features, labels, and a run to its early stop for each setting and seed."""
-    from lds.config import LDSConfig
+) -> list[Any]:
+    """A run to its early stop for each setting and seed."""
     from lds.graphs.knn import knn_adjacency
-    from lds.structure.side_by_side.runs import Run
+    from lds.structure.learn_many import Run
+    from lds.structure.methods.thesis import Thesis
+    from lds.structure.problem import Problem
 
-    features, labels, seeds = problem(arguments, n_seeds)
+    seeds = problem(arguments, n_seeds)
+    features, labels = seeds[0].problem.features, seeds[0].problem.labels
     limit = {} if arguments.max_iter is None else {"max_iter": arguments.max_iter}
     runs = []
     for point in points:
         options = {"support": arguments.support, "truncation": arguments.truncation} | point | limit
         start = knn_adjacency(features, point.get("n_neighbors", 10), point.get("metric", "cosine"))
         for seed, one in enumerate(seeds):
-            runs.append(Run(one.split, start, LDSConfig(seed=seed, **options)))
-    return features, labels, runs
+            given = Problem(features, labels, one.problem.split, start)
+            runs.append(Run(given, Thesis(**options), seed))
+    return runs
 
 
-def problem(arguments: argparse.Namespace, n_runs: int) -> tuple[Any, Any, list[Any]]:
-    """Features, labels, and runs with the seeds 0, 1, ... whose inner runs do not end."""
+def problem(arguments: argparse.Namespace, n_runs: int) -> list[Any]:
+    """Runs on the same features and labels, seeds 0, 1, ..., whose inner runs do not end."""
     options = vars(arguments) | {"runs": n_runs, "steps": 10**9, "iterations": 1}
     return replicates.problem(argparse.Namespace(**options))
 

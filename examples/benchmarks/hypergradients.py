@@ -1,7 +1,7 @@
-"""Adapters of `lds.bilevel` for a harness that measures hypergradient libraries side by side.
+"""Adapters of `lds.bilevel` for a program that compares libraries of hypergradients.
 
-The harness (`bench_peers.py`, not part of this project) imports this file with --plugin. A problem
-`p` offers weights, losses of (weights, hyper), settings lr(h), mu(h), and fresh hyperparameters;
+The program (`bench_peers.py`, not part of this project) imports this file with --plugin. A problem
+`p` has weights, losses of (weights, hyper), settings lr(h), mu(h), and fresh hyperparameters;
 an adapter returns the gradients by these.
 """
 

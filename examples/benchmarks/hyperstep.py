@@ -1,4 +1,4 @@
-"""One hypergradient step of LDS beside dense autograd, in time and memory, on the same work.
+"""Compare one hypergradient step of LDS with dense autograd, in time and memory, on the same work.
 
 A hyperstep is τ inner Adam steps, a fresh graph drawn at each, the hypergradient of θ through all
 of them, and the projected update of θ. Each side runs in a process of its own, in turns:
@@ -6,13 +6,13 @@ of them, and the projected update of θ. Each side runs in a process of its own,
     python examples/benchmarks/hyperstep.py --data cora --root DATA --threads 1
     python examples/benchmarks/hyperstep.py --nodes 4000 --features 500 --classes 5 --degree 10
 
-`seconds` is the median over the repeats; `cpu_seconds` the same of this process's CPU time, which
-another process on the machine disturbs less. `extra_mb` is the peak of resident memory in the steps
-above what the process held when data and θ were in place, `peak_mb` the peak itself.
+`seconds` is the median over the repeats; `cpu_seconds` the same for CPU time, which depends
+less on other processes of the machine. `extra_mb` is the peak of resident memory in the steps
+minus the memory before them, with data and θ in place, `peak_mb` the peak itself.
 
-A sparse support is first grown to its budget. `growth_seconds` is the CPU time that a hyperstep
-that grows takes more than one that does not (the library grows every fifth), and is not part of
-`seconds`. `scaling.py` runs this at several sizes.
+A sparse support is first grown to its budget. `growth_seconds` is the further CPU time of a
+hyperstep that grows the support (every fifth does), and is not part of `seconds`. `scaling.py` runs
+this at several sizes.
 
 Without `--data` the problem is a stochastic block model: of a node's edges seven in ten stay within
 its class; 20 training and 36 validation rows a class; features around class means, dense up to 200
@@ -123,7 +123,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     make = lds_side if arguments.side == "lds" else dense_side
     hyperstep = make(features, labels, train, validation, start, arguments)
     before = psutil.Process().memory_info().rss
-    growth = getattr(getattr(hyperstep, "__self__", None), "growth", None)
+    restarts = getattr(hyperstep, "restarts", None)
+    growth = getattr(restarts and restarts.variables.edges, "growth", None)
     if growth is not None:
         fill(hyperstep, growth, arguments.repeats + 1)
     reset_peak()
@@ -136,13 +137,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         growing = median_seconds(hyperstep, range(100, 103))
         found["growth_seconds"] = growing["cpu_seconds"] - found["cpu_seconds"]
         found["growth_peak_mb"] = peak_bytes() / 2**20
-        found["pairs"] = hyperstep.__self__.edges.pairs.n_pairs
+        found["pairs"] = restarts.variables.edges.pairs.n_pairs
     return found
 
 
 def fill(hyperstep: Any, growth: Any, seed: int) -> None:
     """Grow at every hyperstep until the support has all the pairs it may have; then no more."""
-    edges = hyperstep.__self__.edges
+    edges = hyperstep.restarts.variables.edges
     growth.every = 1
     for k in range(10):
         if edges.pairs.n_pairs >= growth.budget:
@@ -219,23 +220,35 @@ def problem(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any, Any]:
 def lds_side(
     features: Any, labels: Any, train: Any, validation: Any, start: Any, arguments: Any
 ) -> Any:
-    """The library's own step, as the learner takes it."""
+    """One inner run of the library, of one window: a function of the number of the iteration.
+
+    Its attribute `restarts` has the task and the distribution of edges.
+    """
     import torch
-    from lds.config import LDSConfig
-    from lds.structure.learner import Learner
 
     from lds._types import Split
+    from lds.structure.inner_run import SequentialInnerRun
+    from lds.structure.methods.thesis import Thesis
+    from lds.structure.methods.thesis_run import restarts_of
+    from lds.structure.problem import Problem
 
-    config = LDSConfig(
+    method = Thesis(
         truncation=arguments.truncation,
         max_inner=arguments.truncation,
         support=arguments.support,
         pairs_per_node=arguments.pairs_per_node,
     )
-    split = Split(train, validation, validation[:0], validation[:0])
-    device = torch.device("cpu")
-    learner = Learner(features, labels, split, start, config, device, torch.float32)
-    return learner.inner_run
+    half = len(validation) // 2  # a problem has early-stopping rows; an inner run reads none
+    split = Split(train, validation[:half], validation[half:], validation[:0])
+    given = Problem(features, labels, split, start)
+    restarts = restarts_of(method, given, start, 0, torch.float32, torch.device("cpu"))
+    inner_run = SequentialInnerRun(restarts.task, restarts.variables, method, 0)
+
+    def hyperstep(seed: int) -> Any:
+        return inner_run(seed, train, validation)
+
+    hyperstep.restarts = restarts
+    return hyperstep
 
 
 def dense_side(

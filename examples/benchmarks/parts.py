@@ -1,11 +1,11 @@
-"""The parts of a hyperstep: what each must do and move at least, and what it takes.
+"""Time the parts of a hyperstep, and compare each with the least that its work can take.
 
     python examples/benchmarks/parts.py --data cora --root DATA --support all
 
 Operations and bytes are counted from the problem's sizes, each operand once per use and every
-result once; the floor of a part is the longer of both at the speed of this machine's one core,
-measured at the start: a float32 matrix product, and a copy of 256 MB. `seconds` of a part leave
-out the parts inside it; they are CPU time, the median of the hypersteps.
+result once; the floor of a part is the longer time of the two on one core of this machine, whose
+speed is measured at the start: a float32 matrix product, and a copy of 256 MB. `seconds` of a part
+leave out the parts inside it; they are CPU time, the median of the hypersteps.
 """
 
 import argparse
@@ -64,8 +64,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     problem = hyperstep.problem(arguments)
     run = hyperstep.lds_side(*problem, arguments)
-    learner = run.__self__
-    grow_to_budget(learner, run)
+    restarts = run.restarts
+    grow_to_budget(restarts, run)
     for warm in range(3):
         run(warm)
     clock = watched()
@@ -83,7 +83,7 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|")
     total_floor = total = 0.0
     for name in PARTS:
-        flops, size = needed(name, learner, problem, arguments)
+        flops, size = needed(name, restarts, problem, arguments)
         floor = max(flops / peak, size / bandwidth)
         total_floor, total = total_floor + floor, total + measured[name]
         print(row(name, f"{flops / 1e6:.0f}", f"{size / 1e6:.1f}", floor, measured[name]))
@@ -108,9 +108,9 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def grow_to_budget(learner: Any, run: Callable[[int], Any]) -> None:
+def grow_to_budget(restarts: Any, run: Callable[[int], Any]) -> None:
     """Fill a sparse support, and let it grow no more."""
-    growth = getattr(learner.edges, "growth", None)
+    growth = getattr(restarts.variables.edges, "growth", None)
     if growth is not None:
         growth.every = 1
         run(10_000)
@@ -119,31 +119,25 @@ def grow_to_budget(learner: Any, run: Callable[[int], Any]) -> None:
 
 def watched() -> Clock:
     """A clock on the functions that do each part."""
-    import lds.structure.learner
-
     import lds.edges.recorder
+    import lds.structure.inner_run
     from lds.bilevel.reverse import Reverse
+    from lds.bilevel.step import Step
+    from lds.bilevel.taped import TapedStep
     from lds.edges.free import FreeEdges
     from lds.edges.sampler import EdgeSampler
     from lds.graphs.candidates import AllPairs, PairList
 
     clock = Clock()
-    steps = {
-        vars(lds.structure.learner)[name]
-        for name in ("Step", "TapedStep")
-        if name in vars(lds.structure.learner)
-    }
-    for step in steps:
+    for step in (Step, TapedStep):
         clock.watch(step, "run", "inner steps")
     clock.watch(Reverse, "gradient", "reverse sweep")
-    clock.watch(lds.structure.learner, "evaluate", "reverse sweep")
+    clock.watch(lds.structure.inner_run, "evaluate", "reverse sweep")
     clock.watch(lds.edges.recorder, "factored_gradient", "factors")
     clock.watch(EdgeSampler, "_build", "sampling")
     clock.watch(FreeEdges, "step", "update of θ")
     for kind in (AllPairs, PairList):
-        # Where parts are put side by side first, that is work of the product too.
-        name = "add_products" if hasattr(kind, "add_products") else "add_product"
-        clock.watch(kind, name, "factor product")
+        clock.watch(kind, "add_products", "factor product")
     return clock
 
 
@@ -167,15 +161,16 @@ def best(work: Callable[[], Any]) -> float:
     return min(seconds)
 
 
-def needed(name: str, learner: Any, problem: Any, arguments: Any) -> tuple[float, float]:
+def needed(name: str, restarts: Any, problem: Any, arguments: Any) -> tuple[float, float]:
     """Operations and bytes of a part, over the whole hyperstep."""
     features = problem[0]
     tau = arguments.truncation
-    n, h, c = features.shape[0], learner.config.hidden_channels, int(problem[1].max()) + 1
+    edges, h = restarts.variables.edges, restarts.options.hidden_channels
+    n, c = features.shape[0], int(problem[1].max()) + 1
     nnz_x = int(np.count_nonzero(features.data if hasattr(features, "indptr") else features))
     n_weights = features.shape[1] * h + h * c
-    edges = learner.edges.expected_edges
-    entries = 2 * edges + n
+    n_edges = edges.expected_edges
+    entries = 2 * n_edges + n
     # One product with Â, or with X: its entries (4 + 4 bytes each), thin input and output.
     a_hat = np.array([2 * entries * h, 8 * entries + 8 * n * h])
     a_out = np.array([2 * entries * c, 8 * entries + 8 * n * c])
@@ -187,13 +182,13 @@ def needed(name: str, learner: Any, problem: Any, arguments: Any) -> tuple[float
     masks = np.array([nnz_x + n * h, 8 * (nnz_x + n * h)])
     adam = np.array([12 * n_weights, 28 * n_weights])
     width = 2 * (h + c)
-    stored = learner.edges.probs.numel()
-    pairs = learner.edges.pairs
+    stored = edges.probs.numel()
+    pairs = edges.pairs
     n_pairs = getattr(pairs, "n_pairs", n * (n - 1) // 2)
     rank = 2 * (width * tau + h + c) + 2  # both orders of each factor, and the two of c
     counts = {
         # Uniforms and places of the edges, both directions sorted into CSR, values and degrees.
-        "sampling": (tau + 1) * np.array([3 * entries, 16 * edges + 16 * entries + 8 * n]),
+        "sampling": (tau + 1) * np.array([3 * entries, 16 * n_edges + 16 * entries + 8 * n]),
         "inner steps": tau * (gradient + masks + adam),
         # One derivative of every product and of Adam, and E forward and back.
         "reverse sweep": tau * (gradient + 2 * adam) + gradient,

@@ -1,4 +1,4 @@
-"""S graphs evaluated as one batch beside a loop over S single graphs.
+"""Compare S graphs evaluated as one batch with a loop over S single graphs.
 
     python examples/benchmarks/predict.py --data cora --root DATA --threads 1
 
@@ -26,18 +26,16 @@ def main() -> None:
     from lds.structure.predict import predict_proba
 
     run = hyperstep.lds_side(*hyperstep.problem(arguments), arguments)
-    learner = run.__self__
+    task, edges = run.restarts.task, run.restarts.variables.edges
     for step in range(arguments.hypersteps):
-        params = run(step)[0]
+        params = run(step).params
     s = arguments.n_draws
 
     def batch(seed: int) -> torch.Tensor:
-        return predict_proba(learner.task, params, learner.edges, s, seed)
+        return predict_proba(task, params, edges, s, seed)
 
     def loop(seed: int) -> torch.Tensor:
-        each = [
-            predict_proba(learner.task, params, learner.edges, 1, s * seed + k) for k in range(s)
-        ]
+        each = [predict_proba(task, params, edges, 1, s * seed + k) for k in range(s)]
         return torch.stack(each).mean(0)
 
     seconds: dict[str, list[float]] = {"batch": [], "loop": []}

@@ -1,6 +1,6 @@
-"""Tables as people have them, from the shell, beside scikit-learn pipelines on the same labels.
+"""Compare `lds fit` on raw tables with scikit-learn pipelines on the same labels.
 
-    python examples/benchmarks/raw_tables.py --root ../shared/data/tables --seeds 2
+    python examples/benchmarks/raw_tables.py --root DATA/tables --seeds 2
 
 Each file has no header, "?" for missing and coded text. 60 rows, drawn class by class, keep their
 label; `lds fit FILE --target COLUMN` predicts the others. A data frame of the same cells in

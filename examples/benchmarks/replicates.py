@@ -1,13 +1,13 @@
-"""R runs side by side in one batch beside a loop over the same R runs.
+"""Compare R runs side by side in one batch with a loop over the same R runs.
 
     python examples/benchmarks/replicates.py --data cora --root DATA --runs 10
     python examples/benchmarks/replicates.py --data iris --runs 80 --support sparse --device cuda
 
 Both sides learn with the seeds 0, 1, ... and step sizes in turn, each run with the same number of
 inner steps, in one process and in turns; seconds and CPU seconds are medians of all that a run
-does, loading the data onto the device and predictions included. `operations` counts what torch
-starts for an inner step of all R runs, its share of a hypergradient included, without what only
-looks at memory in another way: what keeps a GPU waiting when each is small.
+does, with loading the data onto the device and predictions. `operations` is how many operations
+torch starts for an inner step of all R runs, with its share of a hypergradient and without views.
+A GPU that executes small operations waits for them to be started.
 """
 
 import argparse
@@ -44,20 +44,17 @@ def main() -> None:
     """Print one JSON object."""
     arguments = parse()
     torch.set_num_threads(arguments.threads)
-    from lds.structure.learner import learn
-    from lds.structure.side_by_side.runs import learn_replicates
+    from lds.structure.learn import learn
+    from lds.structure.learn_many import learn_many
 
-    features, labels, runs = problem(arguments)
+    runs = problem(arguments)
 
     def batch(runs: list[Any]) -> list[Any]:
-        return learn_replicates(
-            features, labels, runs, batch=arguments.batch, device=arguments.device
-        )
+        return learn_many(runs, batch=arguments.batch, device=arguments.device)
 
     def loop(runs: list[Any]) -> list[Any]:
         return [
-            learn(features, labels, run.split, run.start, run.config, device=arguments.device)
-            for run in runs
+            learn(run.problem, run.method, seed=run.seed, device=arguments.device) for run in runs
         ]
 
     sides: dict[str, Callable[[list[Any]], list[Any]]] = {"batch": batch, "loop": loop}
@@ -74,7 +71,7 @@ def main() -> None:
             synchronize(arguments.device)
             wall[name].append(time.perf_counter() - started)
             busy[name].append(time.process_time() - worked)
-            accuracy[name] = mean_accuracy(results, labels, runs)
+            accuracy[name] = mean_accuracy(results, runs)
     report: dict[str, Any] = {"runs": len(runs), "device": arguments.device}
     for key, of in (("", wall), ("cpu_", busy)):
         middle = {name: sorted(values)[len(values) // 2] for name, values in of.items()}
@@ -97,12 +94,12 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def problem(arguments: argparse.Namespace) -> tuple[Any, Any, list[Any]]:
-    """Features, labels, and the runs."""
-    from lds.config import LDSConfig
-    from lds.structure.side_by_side.runs import Run
-
+def problem(arguments: argparse.Namespace) -> list[Any]:
+    """Runs on the same features and labels."""
     from lds._types import Split
+    from lds.structure.learn_many import Run
+    from lds.structure.methods.thesis import Thesis
+    from lds.structure.problem import Problem
 
     if arguments.data:
         from lds.datasets.registry import load
@@ -123,20 +120,23 @@ def problem(arguments: argparse.Namespace) -> tuple[Any, Any, list[Any]]:
         splits = [Split(train, validation[:half], validation[half:], rest)] * arguments.runs
     runs = []
     for seed, split in enumerate(splits):
-        config = LDSConfig(
-            seed=seed, inner_lr=INNER_LRS[seed % 3], truncation=arguments.truncation,
-            support=arguments.support, pairs_per_node=arguments.pairs_per_node,
-            max_inner=arguments.steps, inner_patience=arguments.steps,
+        method = Thesis(
+            inner_lr=INNER_LRS[seed % 3],
+            truncation=arguments.truncation,
+            support=arguments.support,
+            pairs_per_node=arguments.pairs_per_node,
+            max_inner=arguments.steps,
+            inner_patience=arguments.steps,
             max_iter=arguments.iterations,
-        )  # fmt: skip
-        runs.append(Run(split, start, config))
-    return features, labels, runs
+        )
+        runs.append(Run(Problem(features, labels, split, start), method, seed))
+    return runs
 
 
 def with_steps(run: Any, n_steps: int) -> Any:
     """The same run with another number of inner steps, in one outer iteration."""
-    config = dataclasses.replace(run.config, max_inner=max(1, n_steps), max_iter=1)
-    return dataclasses.replace(run, config=config)
+    method = dataclasses.replace(run.method, max_inner=max(1, n_steps), max_iter=1)
+    return dataclasses.replace(run, method=method)
 
 
 def operations(side: Any, runs: list[Any], arguments: argparse.Namespace) -> float:
@@ -149,16 +149,14 @@ def operations(side: Any, runs: list[Any], arguments: argparse.Namespace) -> flo
     return (counts[1] - counts[0]) / (10 * window)
 
 
-def mean_accuracy(results: list[Any], labels: Any, runs: list[Any]) -> float:
+def mean_accuracy(results: list[Any], runs: list[Any]) -> float:
     """Over the runs, on the rows without a role."""
-    return float(
-        np.mean(
-            [
-                (result.probabilities.argmax(1) == labels)[run.split.test].mean()
-                for result, run in zip(results, runs, strict=True)
-            ]
-        )
-    )
+    right = [
+        result.probabilities.argmax(1) == run.problem.labels
+        for result, run in zip(results, runs, strict=True)
+    ]
+    of_runs = zip(right, runs, strict=True)
+    return float(np.mean([rows[run.problem.split.test].mean() for rows, run in of_runs]))
 
 
 def synchronize(device: str) -> None:

@@ -1,8 +1,8 @@
 """How the cost of a hyperstep on a sparse support grows with the number of nodes.
 
 Every size runs `hyperstep.py` in a process of its own, the sizes in turns over several rounds, so
-that a busy machine disturbs all alike. Pairs a node, degree, features and classes stay; of each
-size the least CPU time over the rounds counts, of a hyperstep and of a growth apart.
+that a busy machine slows all sizes alike. Pairs a node, degree, features and classes stay the same.
+The result for each size is its least CPU time over the rounds, for hypersteps and growths apart.
 
     python examples/benchmarks/scaling.py --sizes 20000,40000,80000,160000 --rounds 3
 """

@@ -1,15 +1,15 @@
-"""The default beside its controls on made-up tables and graphs of known shape.
+"""Compare the default with its controls on made-up tables and graphs of known shape.
 
     python examples/benchmarks/shapes.py --seeds 5 --out shapes.jsonl
     python examples/benchmarks/shapes.py like unlike hubs --seeds 3 --out shapes.jsonl
 
-Tables: 500 rows, 60 of them labelled (20 train, 20 judge the edges, 20 stop). Two moons, two rings,
-nested shells of a Gaussian cloud in 4 dimensions, clusters in 20 of which 8 say something, and
-Gaussian classes with a coloured column.
+Tables: 500 rows, 60 of them labelled (20 train, 20 validation, 20 early stopping). Two moons, two
+rings, nested shells of a Gaussian cloud in 4 dimensions, clusters in 20 of which 8 are informative,
+and Gaussian classes with a coloured column.
 
 Graphs: 1,000 nodes of four Gaussian classes in 20 dimensions, 180 of them labelled (60 a role).
 Edges join like nodes (8 in 10), the same with hubs, or unlike nodes (class 0 with 1, 2 with 3), or
-anybody; or they join like nodes whose features say nothing.
+regardless of class (anybody); or they join like nodes whose features are noise.
 
 A run found in the file is not run again. Controls and table as in `lds.experiments.compare`.
 """
@@ -28,7 +28,7 @@ from sklearn.datasets import (
     make_classification,
     make_gaussian_quantiles,
     make_moons,
-)  # fmt: skip
+)
 
 from lds._types import Split
 from lds.datasets.base import NodeDataset

@@ -1,4 +1,4 @@
-"""CPU seconds to a validation loss: the core's fast recipes beside single-loop methods by hand.
+"""Compare CPU seconds to a validation loss: the core's fast settings and single-loop methods.
 
 Run:
     python examples/benchmarks/single_loop.py [--budget tiny] [--data mnist.npz]
@@ -6,7 +6,7 @@ Run:
 Two problems on MNIST: logistic regression of even against odd digits with one decay a feature, and
 data cleaning with one weight a training digit, half of whose labels are wrong. SOBA (Dagréou et
 al., 2022), AmIGO (Arbel and Mairal, 2022) and stocBiO (Ji et al., 2021) are written out here from
-their papers. Losses on all validation rows are looked at off the clock.
+their papers. The time to compute losses on all validation rows does not count.
 """
 
 import argparse
@@ -183,13 +183,20 @@ def ours(problem: Problem, n: int, every: int, method: bilevel.AbstractHypergrad
 
     done: list[bool] = []
     bilevel.solve(
-        bilevel.GradientDescent(problem.inner, lr=problem.lr), problem.outer, problem.w,
-        problem.lam, 1, method=method, n_outer=n, warm_start="state",
+        bilevel.GradientDescent(problem.inner, lr=problem.lr),
+        problem.outer,
+        problem.w,
+        problem.lam,
+        1,
+        method=method,
+        n_outer=n,
+        warm_start="state",
         optimizer=functools.partial(torch.optim.Adam, lr=problem.adam_lr),
         projection=bilevel.projections.box(-10, problem.most),
-        evaluate=look, evaluate_every=every,
+        evaluate=look,
+        evaluate_every=every,
         stopping=lambda history: "goals" if done and done[-1] else None,
-    )  # fmt: skip
+    )
     return clock
 
 

@@ -1,4 +1,4 @@
-"""A batch of few-shot inner problems by vmap, beside a loop over tasks (Algorithm 5).
+"""Compare a batch of few-shot inner problems by vmap with a loop over tasks (Algorithm 5).
 
     python examples/benchmarks/tasks.py
 
@@ -6,8 +6,8 @@ Each problem is the hypergradient of a representation (convolutions of stride 2)
 a linear classifier on the support set of a 5-way episode, averaged over the tasks. Both sides
 compute the same numbers, which is checked in float64; CPU seconds are the least of the repeats, on
 one thread.
-A loop pays the overhead of every operation once a task, so what vmap saves depends on how much work
-an operation has: `--width` (filters) and `--queries` set it. One JSON line a problem.
+A loop has the overhead of every operation once a task, so the time that vmap saves depends on the
+work of an operation: `--width` (filters) and `--queries` set it. One JSON line a problem.
 """
 
 import argparse
@@ -77,8 +77,11 @@ def measure(arguments: argparse.Namespace, width: int) -> dict[str, float]:
             one = tree_map(lambda images, k=k: images[k], tasks)
             grad = bilevel.hypergradient(
                 bilevel.GradientDescent(lambda w, lam, one=one: inner(w, lam, one), lr=0.4),
-                lambda w, lam, one=one: outer(w, lam, one), first, hyper, arguments.steps,
-            ).grad  # fmt: skip
+                lambda w, lam, one=one: outer(w, lam, one),
+                first,
+                hyper,
+                arguments.steps,
+            ).grad
             summed = tree_map(torch.add, summed, grad)
         return tree_map(lambda leaf: leaf / n, summed)
 

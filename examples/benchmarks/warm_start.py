@@ -1,4 +1,4 @@
-"""Products a linear solve takes, started from 0 or from the solution of the outer iteration before.
+"""Count the products of linear solves that start from 0 or from the solution before.
 
     python examples/benchmarks/warm_start.py
 
