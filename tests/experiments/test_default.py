@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from lds.config import LDSConfig
 from torch_geometric.data import Data
 
 from lds import learn_structure

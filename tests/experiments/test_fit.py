@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from lds.config import LDSConfig
 from sklearn.metrics import log_loss
 
 from lds.datasets.registry import load

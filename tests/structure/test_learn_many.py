@@ -14,7 +14,7 @@ from lds.structure.learn_many import learn_many
 from lds.structure.methods.thesis import BATCH_ALIKE, BATCH_NEEDS, Thesis
 from lds.structure.problem import Problem
 from lds.structure.side_by_side.batch import Batch
-from lds.structure.side_by_side.edges import JointAll, JointListed
+from lds.structure.side_by_side.edges import BatchedAllPairs, BatchedLists
 from tests.structure.varied_runs import (
     LABELS,
     N,
@@ -86,7 +86,7 @@ def test_one_hypergradient_of_each_is_that_of_a_separate_run(support, monkeypatc
         joint.extend(product(self.gradient_of(gradient, k)) for k in range(len(lr)))
 
     monkeypatch.setattr(FreeEdges, "descend", note_single)
-    for kind in (JointAll, JointListed):
+    for kind in (BatchedAllPairs, BatchedLists):
         monkeypatch.setattr(kind, "descend", note_joint)
     for run in runs:
         alone(run, dtype=torch.float64)
@@ -141,7 +141,7 @@ def test_a_run_that_is_not_finite_ends_alone(support):
 def test_theta_that_is_not_finite_ends_its_run_alone(monkeypatch):
     """A hypergradient that is no number at the second step of one run."""
     runs = varied(features())
-    descend, calls = JointAll.descend, []
+    descend, calls = BatchedAllPairs.descend, []
 
     def poisoned(self, gradient, lr):
         calls.append(1)
@@ -151,7 +151,7 @@ def test_theta_that_is_not_finite_ends_its_run_alone(monkeypatch):
             gradient = FactoredGradient(left, gradient.right)
         descend(self, gradient, lr)
 
-    monkeypatch.setattr(JointAll, "descend", poisoned)
+    monkeypatch.setattr(BatchedAllPairs, "descend", poisoned)
     results = learn_many(runs, dtype=torch.float64)
     assert "hypergradient of θ" in str(results[2])
     for k in (0, 1, 3):

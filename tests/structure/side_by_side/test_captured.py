@@ -17,7 +17,7 @@ from lds.structure.learn_many import learn_many
 from lds.structure.methods import thesis_run
 from lds.structure.side_by_side.batch import BatchInnerRun
 from lds.structure.side_by_side.captured import ROOM, CapturedWindow, capture_on
-from lds.structure.side_by_side.edges import JointAll
+from lds.structure.side_by_side.edges import BatchedAllPairs
 from tests import recorded
 from tests.elsewhere import elsewhere
 from tests.structure.varied_runs import (
@@ -113,7 +113,7 @@ def test_a_gpu_gets_the_batch_and_a_cpu_the_steps():
 
 def test_graphs_beyond_the_room_are_captured_anew(captures, monkeypatch):
     """A jump of θ to more edges than there is room for."""
-    descend, jumped = JointAll.descend, []
+    descend, jumped = BatchedAllPairs.descend, []
 
     def more(self, gradient: FactoredGradient, lr):
         descend(self, gradient, lr)
@@ -125,7 +125,7 @@ def test_graphs_beyond_the_room_are_captured_anew(captures, monkeypatch):
             self._probs[:, where] = 1
             self._table.refresh()
 
-    monkeypatch.setattr(JointAll, "descend", more)
+    monkeypatch.setattr(BatchedAllPairs, "descend", more)
     x = features()
     (run,) = varied(x)[:1]
     room = []

@@ -6,7 +6,7 @@ import torch
 
 from lds.edges.list_sampler import ListedEntries
 from lds.graphs.candidates import AllPairs, PairList
-from lds.structure.side_by_side.lists import JoinedPairs
+from lds.structure.side_by_side.lists import DisjointPairs
 
 N = 20
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def test_products_at_joined_lists_are_those_of_each_list():
     left, right = torch.randn(2, 2, 3 * N, 4, dtype=torch.float64, generator=generator)
     values = torch.rand(sum(pairs.n_pairs for pairs in parts), dtype=torch.float64)
     mine = values.clone()
-    JoinedPairs(parts, CPU).add_products(mine, list(left), list(right), -0.3)
+    DisjointPairs(parts, CPU).add_products(mine, list(left), list(right), -0.3)
     dense = (left[0] @ right[0].T + left[1] @ right[1].T).numpy()
     expected = values.numpy().copy()
     first = 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lds.graphs.batch import GraphBatch, graph_batch
-from lds.structure.side_by_side.padded import Frames, entries_of_each
+from lds.structure.side_by_side.padded import PaddedGraphs, entries_of_each
 from tests.rounding import of_product
 
 N = 12
@@ -29,7 +29,7 @@ def graphs(seed: int, shares: tuple[float, ...]) -> tuple[GraphBatch, list[Graph
 def test_every_graph_in_a_frame_has_the_products_of_the_graph(shares, spare):
     several, _ = graphs(0, shares)
     counts = entries_of_each(several)
-    frames = Frames(len(shares), N, max(counts) + spare, torch.float64, torch.device("cpu"))
+    frames = PaddedGraphs(len(shares), N, max(counts) + spare, torch.float64, torch.device("cpu"))
     z = torch.randn(N, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     places = [graph.matrix.values().data_ptr() for graph in frames.graphs]
     for seed in (0, 1, 0):  # a second time nothing of the first is left
@@ -57,7 +57,9 @@ def test_entries_are_counted_graph_by_graph():
 def test_spare_room_is_spread_over_the_rows_and_reads_no_other_node():
     several, (single,) = graphs(4, (0.3,))
     spare = 5 * N + 3
-    frames = Frames(1, N, entries_of_each(several)[0] + spare, torch.float64, torch.device("cpu"))
+    frames = PaddedGraphs(
+        1, N, entries_of_each(several)[0] + spare, torch.float64, torch.device("cpu")
+    )
     frames.load(several)
     (mine,) = frames.graphs
     more = mine.matrix.crow_indices().diff() - single.matrix.crow_indices().diff()
