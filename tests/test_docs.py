@@ -21,6 +21,8 @@ from lds.cli import app
 from lds.nn.registry import BACKBONES
 from lds.structure.methods.registry import METHODS
 
+pytestmark = pytest.mark.ci
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PAGES = sorted((EXAMPLES / "docs" / "pages").glob("*.md"))
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)

@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import data_root
 
+pytestmark = pytest.mark.ci
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MNIST, CIFAR = "mnist/mnist.npz", "cifar10_subset/cifar10_subset.npz"
 OMNIGLOT = "omniglot/omniglot28.npz"

@@ -10,6 +10,8 @@ import torch
 
 from lds.run_folder import load_run
 
+pytestmark = pytest.mark.ci
+
 SHORT = ["--max-inner", "10", "--refit-steps", "4"]
 QUICK = [*SHORT, "--max-iter", "2", "--quiet"]
 

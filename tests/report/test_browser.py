@@ -10,6 +10,8 @@ from lds.report.page import write_report
 from lds.run_folder import load_run
 from tests.browser import chromium
 
+pytestmark = pytest.mark.ci
+
 
 @pytest.fixture(scope="module")
 def browser(run_folder, tmp_path_factory):
