@@ -1,8 +1,8 @@
 """A device that is not the CPU, on the CPU: torch's `meta`, with numbers behind its tensors.
 
-What code does on a GPU beside what it does on a CPU runs here too, and tensors of two devices that
-meet in an operation are refused as a GPU would refuse them. It knows neither a GPU's kernels nor
-its random numbers: drawn there is what a CPU draws.
+Code for a GPU runs here too, and an operation on tensors of two devices is refused as a GPU would
+refuse it. The stand-in has neither a GPU's kernels nor its random numbers: it draws what a CPU
+draws.
 """
 
 import contextlib
@@ -39,12 +39,12 @@ class There(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Done on the CPU."""
+        """Run the operation on the CPU."""
         return _do(func, args, kwargs or {})
 
 
 class _Everywhere(TorchDispatchMode):
-    """Sees what makes tensors of no other."""
+    """Runs operations that make tensors without taking any."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _do(func, args, kwargs or {})

@@ -1,6 +1,6 @@
-"""What a CUDA graph does, on any device: operations noted once, then done again on the same memory.
+"""A stand-in for a CUDA graph on any device: record operations once, repeat them in place.
 
-As there, no Python runs again: what a replay computes follows from the tensors it was recorded
+As there, Python does not run again: a replay computes from the tensors it was recorded
 with. What a graph could not hold is refused.
 """
 
@@ -22,10 +22,11 @@ FORBIDDEN = {
     aten.poisson.default, aten.bernoulli.default, aten.native_dropout.default,
     aten._to_copy.default, aten.lift_fresh.default,
 }  # fmt: skip
-"""They read numbers off the device, make sizes of numbers, draw, or come from another device."""
+"""Operations a CUDA graph cannot hold: they read numbers off the device, make sizes of numbers,
+draw random numbers, or copy from another device."""
 
 ASSEMBLED = {aten.sparse_compressed_tensor.comp_plain_value_size}
-"""Their results share the memory of their arguments."""
+"""Operations whose results share the memory of their arguments."""
 
 
 class _Recorder(TorchDispatchMode):

@@ -55,7 +55,7 @@ def fresh(features) -> dict[str, torch.Tensor]:
 
 
 def drawn_of(features, edges, seed: int):
-    """What a call under `seed` draws: the graph, the hidden entries, and other words to tell."""
+    """What a call under `seed` draws: the graph, the hidden entries, and other words."""
     with replayed(seed):
         a = dense.adjacency(edges.draw())
         _, (row, col, truth) = features.hide(MASKED)
@@ -69,11 +69,11 @@ def dense_loss(a_hat, x, w, drawn, sparse: bool) -> torch.Tensor:
     seen = x.clone()
     seen[row, col] = 0
     code = a_hat @ torch.relu(a_hat @ (seen / (1 - MASKED) @ w["encoder"]))
-    told = code @ w["decoder"].T + w["bias"]
+    predicted = code @ w["decoder"].T + w["bias"]
     if not sparse:
         variance = ((x - x.mean(0)) ** 2).mean()
-        return ((told[row, col] - truth) ** 2).mean() / variance
-    logits = torch.cat([told[row, col], told[row.repeat(NEGATIVES), other]])
+        return ((predicted[row, col] - truth) ** 2).mean() / variance
+    logits = torch.cat([predicted[row, col], predicted[row.repeat(NEGATIVES), other]])
     there = torch.cat([torch.ones(len(row)), torch.zeros(len(other))]).double()
     return binary_cross_entropy_with_logits(logits, there)
 
@@ -93,7 +93,7 @@ def test_the_loss_is_the_dense_computation_with_the_same_mask(sparse):
 
 
 @BOTH
-def test_hidden_entries_are_absent_from_the_input_and_told_apart_from_it(sparse):
+def test_hidden_entries_are_absent_from_the_input_and_given_beside_it(sparse):
     features, x, _, _ = problem(sparse)
     torch.manual_seed(0)
     kept, (row, col, truth) = features.hide(0.3)
@@ -139,8 +139,8 @@ def test_what_is_hidden_does_not_reach_its_own_prediction():
     seen = x.clone()
     seen[row, col] = 0
     code = a_hat @ torch.relu(a_hat @ (seen / (1 - MASKED) @ w["encoder"]))
-    told = float((code @ w["decoder"].T + w["bias"])[row[0], col[0]])
-    moved = (told - float(truth[0]) - 3) ** 2 - (told - float(truth[0])) ** 2
+    predicted = float((code @ w["decoder"].T + w["bias"])[row[0], col[0]])
+    moved = (predicted - float(truth[0]) - 3) ** 2 - (predicted - float(truth[0])) ** 2
     assert squares(changed) - squares(x) == pytest.approx(moved, rel=1e-9)
 
 
@@ -189,8 +189,10 @@ def test_the_hypergradient_of_label_and_denoising_losses_equals_dense_autograd(s
 
         def loss(w):
             fit = cross_entropy(dense.gcn(one, x, w)[rows], labels[rows])
-            told = dense_loss(two, x, w, (None, r, c, truth, other), sparse)
-            return weights[0] * fit + weights[1] * told + penalty * 0.5 * w["W1"].square().sum()
+            predicted = dense_loss(two, x, w, (None, r, c, truth, other), sparse)
+            return (
+                weights[0] * fit + weights[1] * predicted + penalty * 0.5 * w["W1"].square().sum()
+            )
 
         return loss
 

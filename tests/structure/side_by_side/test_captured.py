@@ -1,6 +1,6 @@
-"""Windows captured and gone through again, on a stand-in for a CUDA graph, against windows as such.
+"""Captured windows on a stand-in for a CUDA graph against windows run operation by operation.
 
-The stand-in notes the operations of a window once and does them again on the same memory, so what
+The stand-in records the operations of a window once and repeats them on the same memory, so what
 would be wrong with a CUDA graph is wrong with it: numbers that Python computed anew, tensors that
 moved, operations that a graph cannot hold. See `tests.recorded`.
 """
@@ -145,16 +145,16 @@ def test_graphs_beyond_the_room_are_captured_anew(captures, monkeypatch):
     assert_same_run(captured, expected)
 
 
-def test_what_cannot_be_captured_is_told_and_done_step_by_step(monkeypatch):
+def test_what_cannot_be_captured_is_warned_of_and_done_step_by_step(monkeypatch):
     def broken(function):
         raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
     monkeypatch.setattr(lds.structure.side_by_side.batch, "capture_on", lambda device: broken)
     x = features()
     run = varied(x)[0]
-    with pytest.warns(RuntimeWarning, match=r"CUDA graph \(operation not permitted\)") as told:
+    with pytest.warns(RuntimeWarning, match=r"CUDA graph \(operation not permitted\)") as warned:
         (result,) = learn_many([run], dtype=torch.float64)
-    assert len(told) == 1
+    assert len(warned) == 1
     assert_same_run(result, alone(run, dtype=torch.float64))
 
 
