@@ -34,7 +34,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a face when it is asked for: torch_geometric alone takes seconds."""
+    """Import a public name when it is asked for: torch_geometric alone takes seconds."""
     if name not in _HOME:
         raise AttributeError(f"module 'lds' has no attribute {name!r}")
     from importlib import import_module

@@ -187,6 +187,7 @@ def test_threads_come_to_the_same_though_they_share_a_random_state(alone):
     assert outcomes(search) == outcomes(alone)
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("ignore")  # Dask's own
 def test_a_cluster_of_two_dask_workers_comes_to_the_same(alone, tmp_path):
     distributed = pytest.importorskip("distributed")
@@ -220,6 +221,7 @@ if __name__ == "__main__":
 LONGER = clone(QUICK).set_params(max_inner=70, inner_patience=70)
 
 
+@pytest.mark.ci
 def test_a_killed_worker_loses_no_finished_trial_and_its_own_starts_again(tmp_path, monkeypatch):
     """Two loky processes, one of them shot; they come to what one process comes to."""
     trials = tmp_path / "trials"
