@@ -1,4 +1,4 @@
-"""The default method as a whole: what it reads, its refits, its schedule, its extremes."""
+"""The default method as a whole: determinism, resuming, what it reads, its refits."""
 
 import dataclasses
 
@@ -21,21 +21,19 @@ from lds.graphs.product import FactoredGradient
 from lds.graphs.similarity import Similarity
 from lds.nn.ensemble import LOG_WEIGHTS, default_ensemble
 from lds.nn.preparation import FeaturePreparation
-from lds.nn.whitening import whitened, whitening
+from lds.nn.whitening import whitened
 from lds.structure.learn import learn
-from lds.structure.methods.committee import Committee
 from lds.structure.methods.committee_run import (
     AGREEMENT,
     COEFFICIENTS,
     WHITENING,
     prepare,
-    restarts_on,
     starting_distribution,
 )
 from lds.structure.methods.refit import Member, expected_graph, weigh
 from lds.structure.problem import Problem
 from lds.structure.task import Task, task_on
-from tests.structure.blobs import around_centres, blobs, in_units, path, roles, words
+from tests.structure.blobs import blobs, in_units, path, words
 from tests.structure.same import assert_same
 from tests.structure.small import ALONE, DEFAULT, KINDS, NETWORKS, REFITS, THESIS
 
@@ -342,188 +340,3 @@ def test_the_prior_weighs_against_the_rows_that_judge(graph):
     found = edges.state()["moments"][0] / (1 - BETAS[0])
     n_judges = problem.split.validation.size
     torch.testing.assert_close(found, away / (deviation.double() ** 2 * n_judges))
-
-
-# Features
-
-
-def with_features(problem: Problem, features) -> Problem:
-    return Problem(features, problem.labels, problem.split, problem.graph)
-
-
-@pytest.fixture(scope="module")
-def words_fit():
-    return fit(problem=words())
-
-
-def test_counts_in_another_unit_a_row_are_the_same_words(words_fit):
-    """Twice as long a document: rows have length 1 for the networks, and cosine for the edges."""
-    problem = words()
-    times = sp.diags_array(np.where(np.arange(60) % 2, 2.0, 1.0))
-    longer = sp.csr_array(times @ problem.features).astype(np.float32)
-    assert_same(fit(problem=with_features(problem, longer)), words_fit)
-
-
-def test_the_unit_of_a_column_that_differs_from_the_others_does_not_matter():
-    problem = in_units()
-    further = problem.features * np.array([1, 1, 8, 1, 1], dtype=np.float32)
-    one, other = fit(problem=problem), fit(problem=with_features(problem, further))
-    np.testing.assert_allclose(one.start.toarray(), other.start.toarray(), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-2)
-
-
-def test_integer_counts_are_words_too():
-    problem = words()
-    whole, floats = (
-        fit(problem=with_features(problem, problem.features.astype(kind)))
-        for kind in (np.int64, np.float64)
-    )
-    assert np.array_equal(whole.probabilities, floats.probabilities)
-
-
-def test_sparse_measurements_are_no_words(default_fit):
-    problem = blobs()
-    result = fit(problem=with_features(problem, sp.csr_array(problem.features)))
-    np.testing.assert_allclose(
-        result.start.toarray(), default_fit.start.toarray(), rtol=1e-4, atol=1e-6
-    )
-    np.testing.assert_allclose(result.probabilities, default_fit.probabilities, atol=1e-2)
-
-
-def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labels(
-    alone_fit, words_fit
-):
-    def expected(problem):
-        inputs = FeaturePreparation(problem.features).transform(problem.features)
-        return whitening(inputs, problem.labels, problem.labelled)
-
-    assert torch.equal(alone_fit.params[WHITENING], expected(blobs()))
-    units = in_units()
-    assert torch.equal(fit(ALONE, units).params[WHITENING], expected(units))
-    assert WHITENING not in words_fit.params
-    own = dataclasses.replace(ALONE, metric="cityblock")
-    assert WHITENING not in fit(own).params, "a metric of the user's own is of the features"
-
-
-def test_a_metric_may_be_named(words_fit):
-    """ "auto" on words is the cosine; a named metric is that of features as they come."""
-    by_name = fit(dataclasses.replace(DEFAULT, metric="cosine"), words())
-    assert np.array_equal(by_name.probabilities, words_fit.probabilities)
-    assert repr(by_name.history) == repr(words_fit.history)
-    problem = blobs()
-    named, other = (
-        dataclasses.replace(DEFAULT, metric=name) for name in ("euclidean", "manhattan")
-    )
-    assert not np.array_equal(fit(other).probabilities, fit(named).probabilities)
-    for method in (named, other):
-        edges = starting_distribution(problem, prepare(method, problem, torch.float64, CPU))
-        inputs = FeaturePreparation(problem.features).transform(problem.features)
-        similar = Similarity(inputs, method.metric, 5)
-        direct = starting_edges(similar, None, 12, torch.float64, CPU)
-        assert torch.equal(edges.probs, direct.probs)
-
-
-def test_a_learned_metric_finds_the_direction_in_which_classes_differ():
-    """Two of three directions are noise of more variance; features come as they are."""
-    rng, n = np.random.default_rng(0), 300
-    y = np.arange(n) % 2
-    x = rng.standard_normal((n, 4)) * [3, 2.5, 0.3, 0.1]
-    x[:, 2] += 2 * y
-    split = Split(np.arange(100), np.arange(100, 200), np.arange(200, 220), np.arange(220, n))
-    method = dataclasses.replace(
-        ALONE,
-        metric="euclidean",
-        metric_rank=3,
-        max_inner=60,
-        inner_patience=60,
-        inner_lr=0.05,
-    )
-    problem = Problem(x, y, split)
-    prepared = prepare(method, problem, torch.float32, CPU)
-    edges = starting_distribution(problem, prepared)
-    restarts = restarts_on(edges, method, problem, prepared, seed=0)
-    for _ in range(4):
-        restarts.iterate()
-    learned = dict(zip(edges.names, edges.coefficients.tolist(), strict=True))
-    assert learned["direction 2"] > 0.3
-    assert learned["direction 2"] > max(learned["direction 0"], learned["direction 1"]) + 0.3
-
-
-def test_a_rank_that_features_do_not_have_is_refused():
-    with pytest.raises(ValueError, match=r"^metric_rank must be below .*, \(60, 5\), got 5$"):
-        fit(dataclasses.replace(DEFAULT, metric_rank=5))
-
-
-# Extremes
-
-
-@pytest.mark.parametrize("kind", [blobs, words])
-def test_fewer_rows_than_neighbours_asked_for(kind):
-    rows = kind(60)
-    split = Split(np.arange(3), np.arange(3, 6), np.arange(6, 9), np.arange(9, 12))
-    problem = Problem(rows.features[:12], rows.labels[:12], split)
-    method = Committee(max_inner=10, max_iter=2, refit_steps=4)
-    assert method.n_neighbors > 12
-    result = fit(method, problem)
-    assert result.edges.pairs.n_pairs == 12 * 11 // 2, "every pair is a candidate"
-    assert np.isfinite(result.probabilities).all()
-
-
-@pytest.mark.parametrize("kind", [blobs, words])
-def test_isolated_nodes_and_rows_without_a_word(kind):
-    problem = kind()
-    x = problem.features
-    if kind is words:
-        x = x.tolil()
-        x[50] = 0
-        x = sp.csr_array(x)
-    result = fit(QUICK, Problem(x, problem.labels, problem.split, path()))
-    assert np.isfinite(result.probabilities).all()
-    np.testing.assert_allclose(result.probabilities.sum(1), 1, rtol=1e-5)
-    empty = fit(QUICK, Problem(x, problem.labels, problem.split, sp.csr_array((60, 60))))
-    assert np.isfinite(empty.probabilities).all()
-
-
-def test_a_class_may_lack_in_the_stopping_rows_and_in_the_train_rows():
-    x, y = around_centres()
-    first, last = np.flatnonzero(y != 2), np.flatnonzero(y == 2)
-    split = Split(first[:10], np.concatenate([first[10:16], last[:6]]), first[16:26], last[6:])
-    result = fit(QUICK, Problem(x, y, split))
-    assert result.probabilities.shape == (60, 3)
-    assert np.isfinite(result.probabilities).all()
-    assert result.probabilities[:, 2].max() > 0
-
-
-def test_one_row_a_role_and_class():
-    split = Split(np.array([0, 1]), np.array([3]), np.array([4]), np.arange(6, 60))
-    assert np.isfinite(fit(QUICK, Problem(*around_centres(), split)).probabilities).all()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"denoising_weight": 1e4},
-        {"label_weight": 1e4},
-        {"agreement": 50.0},
-        {"weight_decay": 10.0},
-        {"outer_lr": 100.0},
-    ],
-    ids=str,
-)
-def test_large_weights_stay_finite(options):
-    result = fit(dataclasses.replace(QUICK, **options), blobs(graph=path()))
-    assert np.isfinite(result.probabilities).all()
-    theta = result.edges.probs
-    assert bool(((theta >= 0) & (theta <= 1)).all())
-
-
-@pytest.mark.parametrize("weight", [1e-9, 0.5, 1.0])
-def test_given_edges_of_any_weight_are_taken(weight):
-    assert np.isfinite(fit(QUICK, blobs(graph=path(weight=weight))).probabilities).all()
-
-
-def test_features_of_one_column_that_does_not_vary():
-    constant = np.ones((60, 1), dtype=np.float32)
-    with pytest.warns(UserWarning, match="the same for every row"):
-        result = fit(QUICK, Problem(constant, around_centres()[1], roles()))
-    assert np.isfinite(result.probabilities).all()
