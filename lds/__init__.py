@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lds.estimators.pyg import LearnedStructure, LearnStructure, learn_structure
     from lds.estimators.search import LDSSearch
     from lds.estimators.thesis_classifier import ThesisLDSClassifier
+    from lds.estimators.views_classifier import ViewsLDSClassifier
 
 __all__ = [
     "LDSClassifier",
@@ -18,6 +19,7 @@ __all__ = [
     "LearnStructure",
     "LearnedStructure",
     "ThesisLDSClassifier",
+    "ViewsLDSClassifier",
     "__version__",
     "learn_structure",
 ]
@@ -29,6 +31,7 @@ _HOME = {
     "LearnStructure": "lds.estimators.pyg",
     "LearnedStructure": "lds.estimators.pyg",
     "ThesisLDSClassifier": "lds.estimators.thesis_classifier",
+    "ViewsLDSClassifier": "lds.estimators.views_classifier",
     "learn_structure": "lds.estimators.pyg",
 }
 

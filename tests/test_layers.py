@@ -73,6 +73,8 @@ ONLY_PLACES = {
         "graphs.knn",
         "nn.preparation",
         "plots.predictions",
+        "structure.methods.members",
+        "structure.methods.views_run",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
     "networkx": EDGE | {"graphs.interop", "graphs.export"},

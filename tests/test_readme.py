@@ -8,6 +8,8 @@ import pytest
 import torch
 from sklearn.datasets import load_iris
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -25,6 +25,7 @@ from lds.estimators.frames import fitted_features
 from lds.estimators.labels import split_roles
 from lds.estimators.thesis_classifier import ThesisLDSClassifier
 from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
+from lds.estimators.views_classifier import ViewsLDSClassifier
 from lds.graphs.interop import as_adjacency
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
@@ -241,7 +242,9 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
 
 def classifier_of(method: str) -> type[BaseLDSClassifier]:
     """Find the class of the classifier of a method."""
-    return {c.method.name: c for c in (LDSClassifier, ThesisLDSClassifier)}[method]
+    return {c.method.name: c for c in (LDSClassifier, ThesisLDSClassifier, ViewsLDSClassifier)}[
+        method
+    ]
 
 
 def _print_trial(trial: Trial | None, n_done: int, n_trials: int) -> None:

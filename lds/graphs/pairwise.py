@@ -67,6 +67,17 @@ def pair_products(left: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
     return _PairProducts.apply(left, right, pattern)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def weighted_sums(weight: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
+    """Compute Σ_j weight_ij right_j of every left row i, `(pattern.shape[0], width)`.
+
+    Arguments:
+        weight: one number a pair, `(n_pairs,)`.
+        right: `(pattern.shape[1], width)`.
+        pattern: the pairs (i, j).
+    """
+    return _WeightedSums.apply(weight, right, pattern)  # type: ignore[no-any-return, no-untyped-call]
+
+
 class _PairProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, pattern: Pattern) -> Tensor:

@@ -15,6 +15,8 @@ from lds.structure.controls import fit_gcn
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.thesis import Thesis
 
+pytestmark = pytest.mark.ci
+
 
 @pytest.mark.parametrize("name", ["wine", pytest.param("digits", marks=pytest.mark.slow)])
 def test_the_default_is_at_most_two_points_behind_control_b(name):

@@ -162,6 +162,7 @@ def kill_and_resume(tmp_path, n_kills, seed):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.ci
 def test_killed_at_3_random_moments_and_resumed_to_the_same_bits(tmp_path):
     kill_and_resume(tmp_path, 3, seed=0)
 

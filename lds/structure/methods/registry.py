@@ -6,10 +6,12 @@ from typing import Any, cast
 from lds.structure.methods.base import Implementation, Method
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.thesis import Thesis
+from lds.structure.methods.views import Views
 
 METHODS: dict[str, type[Method]] = {
     Committee.name: Committee,
     Thesis.name: Thesis,
+    Views.name: Views,
 }
 
 DEFAULT = Committee.name

@@ -133,7 +133,7 @@ def test_graphs_beyond_the_room_are_captured_anew(captures, monkeypatch):
 
     def noted(self, window, given, graphs, capture):
         begin(self, window, given, graphs, capture)
-        room.append(self._frames.room)
+        room.append(self._padded.room)
 
     monkeypatch.setattr(CapturedWindow, "__init__", noted)
     (captured,) = learn_many([run], dtype=torch.float64)

@@ -1,0 +1,113 @@
+"""Learned views as a scikit-learn classifier, transductive like `LabelPropagation`."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lds.estimators.base import BaseLDSClassifier
+from lds.estimators.documentation import documented
+from lds.structure.methods.views import Views
+
+
+@documented(Views)
+class ViewsLDSClassifier(BaseLDSClassifier):
+    """Learn which likeness of rows their classes follow, and classify by labels along it.
+
+    Labels travel along a weighted graph (PageRank); nothing else is trained. A pair of rows counts
+    by its similarity in several views: the columns, their ranks, a forest that reads no labels, a
+    forest that does, and ranks weighted by that forest's importances; for words, the cosine of
+    their weights and a forest. Hypergradients learn one coefficient a view from labels that were
+    left out, over folds, so every labelled row is both read and judged: `validation` and `stopping`
+    rows of `fit` are labelled rows like all others. For tables with few labels; seconds for a
+    thousand rows.
+
+    Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them. `predict`
+    classifies new rows by one step along their edges to the rows of `fit`. A row equal to a row of
+    `fit` gets the answer that `fit` gave.
+
+    References:
+        Zhou, Bousquet, Lal, Weston and Schölkopf, 2003, "Learning with local and global
+        consistency"; Franceschi, 2021, chapter 5 and Appendix B.
+
+    Arguments:
+        categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
+            names, their positions, or a mask; "from_dtype": the columns with pandas' dtype
+            category; None: no column.
+        random_state: None, an int or a RandomState; with an int, fits repeat bit for bit.
+        checkpoint: folder for the state after every hypergradient; None keeps none. A folder with
+            the state of an earlier fit is refused, unless that fit is resumed.
+        resume: True continues from the state in the folder; without one, `fit` begins. On a CPU the
+            result is equal, bit for bit, to that of a fit without interruption.
+        device: "cpu", "cuda", ...
+        verbose: True prints a line after each hypergradient.
+
+    Attributes:
+        classes_: `(n_classes,)`.
+        transduction_: `(n_rows,)`, the predicted class of every row of `fit`.
+        label_distributions_: `(n_rows, n_classes)`, rows sum to 1.
+        entropy_: `(n_rows,)`, nats, of `label_distributions_`.
+        mutual_information_: zeros: no graph is drawn.
+        edge_probabilities_: symmetric CSR `(n_rows, n_rows)`; entries <= 1e-4 are dropped.
+        dropped_probability_: the sum of what was dropped, in expected undirected edges.
+        view_coefficients_: the learned coefficient of each view, by name.
+        learned_: the whole result, see `lds.structure.result.Learned`.
+        split_: the roles of the labelled rows, which this method does not tell apart.
+        history_: one record a hypergradient; its scores are of labels that were left out.
+        n_iter_: records in `history_`.
+        n_features_in_: columns of X; `feature_names_in_`: their names, where X has names.
+
+    Examples:
+        >>> import numpy as np
+        >>> from lds import ViewsLDSClassifier
+        >>> X = np.repeat(np.eye(2), 10, axis=0) + 0.1 * np.random.default_rng(0).random((20, 2))
+        >>> y = np.repeat(["a", "b"], 10).astype(object)
+        >>> y[[8, 9, 18, 19]] = None
+        >>> clf = ViewsLDSClassifier(n_neighbors=5, n_trees=10, random_state=0).fit(X, y)
+        >>> [str(label) for label in clf.transduction_[[8, 9, 18, 19]]]
+        ['a', 'a', 'b', 'b']
+        >>> list(clf.view_coefficients_)
+        ['any pair', 'columns', 'ranks', 'forest', 'label forest', 'important ranks']
+    """
+
+    method = Views
+
+    def __init__(
+        self,
+        n_neighbors: int = 20,
+        *,
+        n_folds: int = 5,
+        n_hops: int = 15,
+        teleport: float = 0.15,
+        n_trees: int = 100,
+        outer_lr: float = 0.1,
+        max_iter: int = 40,
+        deviation: float = 1.0,
+        categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
+        random_state: int | np.random.RandomState | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        device: str = "cpu",
+        verbose: bool = False,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.n_folds = n_folds
+        self.n_hops = n_hops
+        self.teleport = teleport
+        self.n_trees = n_trees
+        self.outer_lr = outer_lr
+        self.max_iter = max_iter
+        self.deviation = deviation
+        self.categorical_features = categorical_features
+        self.random_state = random_state
+        self.checkpoint = checkpoint
+        self.resume = resume
+        self.device = device
+        self.verbose = verbose
+
+    @property
+    def view_coefficients_(self) -> dict[str, float]:
+        """See the class."""
+        names: tuple[str, ...] = self.learned_.preparation.names
+        return dict(zip(names, self.learned_.params["coefficients"].tolist(), strict=True))

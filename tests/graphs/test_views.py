@@ -1,0 +1,91 @@
+"""Views of likeness against brute force, for rows of a fit and for later rows."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.metrics.pairwise import cosine_similarity
+
+from lds.graphs.similarity import LOCAL_SCALE
+from lds.graphs.views import KernelView, LeafView, WordView
+
+N, N_LATER = 30, 6
+
+
+def kernel():
+    """A view, all similarities by the formula, later rows, and theirs."""
+    rng = np.random.default_rng(0)
+    x, later = rng.standard_normal((N, 3)), rng.standard_normal((N_LATER, 3))
+    apart = np.linalg.norm(x[:, None] - x[None], axis=2)
+    scale = np.sort(apart, axis=1)[:, LOCAL_SCALE]  # itself is the first
+    of_later = np.linalg.norm(later[:, None] - x[None], axis=2)
+    scale_later = np.sort(of_later, axis=1)[:, LOCAL_SCALE - 1]
+    found = np.exp(-(apart**2) / (scale[:, None] * scale[None]))
+    later_found = np.exp(-(of_later**2) / (scale_later[:, None] * scale[None]))
+    return KernelView(x), found, later, later_found
+
+
+def leaves():
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((N + N_LATER, 3)), np.arange(N + N_LATER) % 2
+    every = ExtraTreesClassifier(40, max_depth=3, random_state=0).fit(x[:N], y[:N]).apply(x)
+    shares = (every[:, None] == every[None, :N]).mean(2)
+    return LeafView(every[:N]), shares[:N], every[N:], shares[N:]
+
+
+def words():
+    rng = np.random.default_rng(2)
+    counts = sp.csr_array(rng.poisson(0.3, (N + N_LATER, 40)).astype(np.float64))
+    weigh = TfidfTransformer().fit(counts[:N])
+    cosine = cosine_similarity(weigh.transform(counts), weigh.transform(counts[:N]))
+    return WordView(counts[:N]), cosine[:N], counts[N:], cosine[N:]
+
+
+@pytest.mark.parametrize("make", [kernel, leaves, words])
+def test_similarities_are_those_of_brute_force(make):
+    view, expected, later, expected_later = make()
+    row, col = np.nonzero(~np.eye(N, dtype=bool))
+    np.testing.assert_allclose(view.of_pairs(row, col), expected[row, col], rtol=1e-9, atol=1e-12)
+    row, col = np.nonzero(np.ones((N_LATER, N), dtype=bool))
+    found = view.of_later(later).of_pairs(row, col)
+    np.testing.assert_allclose(found, expected_later[row, col], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [leaves, words])
+def test_the_nearest_rows_are_the_most_similar_ones(make):
+    view, expected, later, expected_later = make()
+    np.fill_diagonal(expected, -1)
+    for found, similar in (
+        (view.near(4), expected),
+        (view.of_later(later).near(4), expected_later),
+    ):
+        mine = np.sort(np.take_along_axis(similar, found, 1), axis=1)
+        np.testing.assert_allclose(mine, np.sort(similar, axis=1)[:, -4:], rtol=1e-9)
+        assert (np.sort(found, axis=1)[:, 1:] > np.sort(found, axis=1)[:, :-1]).all()
+
+
+def test_the_nearest_rows_of_a_kernel_are_the_closest_ones():
+    view, _, later, _ = kernel()
+    x = view._x
+    apart = np.linalg.norm(x[:, None] - x[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert np.array_equal(np.sort(view.near(4), 1), np.sort(apart.argsort(1)[:, :4], 1))
+    of_later = np.linalg.norm(later[:, None] - x[None], axis=2)
+    found = view.of_later(later).near(4)
+    assert np.array_equal(np.sort(found, 1), np.sort(of_later.argsort(1)[:, :4], 1))
+
+
+def test_a_leaf_that_no_row_of_the_fit_has_is_shared_with_none():
+    view = LeafView(np.array([[1, 5], [1, 6], [3, 6]]))
+    later = view.of_later(np.array([[2, 6], [1, 9]]))
+    row, col = np.repeat([0, 1], 3), np.tile([0, 1, 2], 2)
+    assert later.of_pairs(row, col).tolist() == [0, 0.5, 0.5, 0.5, 0.5, 0]
+    assert later.near(2).tolist() == [[1, 2], [0, 1]]
+
+
+def test_equal_rows_are_as_similar_as_can_be():
+    x = np.repeat(np.random.default_rng(0).standard_normal((5, 2)), 10, axis=0)
+    found = KernelView(x).of_pairs(np.array([0, 0]), np.array([1, 20]))
+    assert found[0] == 1
+    assert 0 <= found[1] < 1

@@ -1,0 +1,96 @@
+"""Members beside the PageRank of the labels: their probabilities, temperatures and weights."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+
+from lds.structure.methods.members import (
+    SMALLEST,
+    fit_members,
+    log_loss,
+    models,
+    predicted,
+    stacked,
+    weights_of,
+)
+
+
+def predictions(n=200, sharpness=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, n)
+    scores = rng.standard_normal((n, 3)) + 1.5 * np.eye(3)[truth]
+    return softmax(sharpness * scores, axis=1), truth
+
+
+def test_the_temperature_is_the_best_of_a_fine_search():
+    for sharpness in (0.5, 3.0):
+        found, truth = predictions(sharpness=sharpness)
+        tau = weights_of({"one": found}, truth, [("one",)]).temperature["one"]
+
+        def cost(log_tau, found=found, truth=truth):
+            z = log_softmax(np.log(found.clip(SMALLEST)) / np.exp(log_tau), axis=1)
+            return -z[np.arange(len(truth)), truth].sum() + 2 * log_tau**2
+
+        best = np.exp(minimize_scalar(cost, bounds=(-1.5, 1.8), method="bounded").x)
+        assert abs(np.log(tau / best)) <= np.log(1.1)
+
+
+def test_weights_follow_the_losses():
+    good, truth = predictions()
+    flat = np.full_like(good, 1 / 3)
+    found = weights_of({"good": good, "flat": flat}, truth, [("good", "flat")])
+    losses = [
+        log_loss(softmax(np.log(good.clip(SMALLEST)) / found.temperature["good"], axis=1), truth),
+        np.log(3),
+    ]
+    odds = np.exp(-np.sqrt(len(truth)) * np.array(losses))
+    expected = odds / odds.sum()
+    assert found.weight["good"] == pytest.approx(expected[0], rel=1e-9)
+    mean = found.mean({"good": good, "flat": flat})
+    np.testing.assert_allclose(mean.sum(1), 1, rtol=1e-12)
+    assert log_loss(mean, truth) < losses[1]
+
+
+def test_without_labels_members_count_alike():
+    nothing = np.zeros((0, 3))
+    found = weights_of(
+        dict.fromkeys("abc", nothing), np.zeros(0, dtype=np.int64), [("a",), ("b", "c")]
+    )
+    assert found.weight == {"a": 0.5, "b": 0.25, "c": 0.25}
+    assert set(found.temperature.values()) == {1.1**0}
+
+
+def test_a_family_counts_as_one_however_many_members_it_has():
+    good, truth = predictions()
+    other, _ = predictions(seed=1)
+    one = weights_of({"a": good, "b": other}, truth, [("a",), ("b",)])
+    many = weights_of({"a": good, **dict.fromkeys("bcde", other)}, truth, [("a",), tuple("bcde")])
+    assert many.weight["a"] == pytest.approx(one.weight["a"], rel=1e-12)
+    assert sum(many.weight.values()) == pytest.approx(1, rel=1e-12)
+
+
+def test_a_class_that_was_not_read_has_probability_0():
+    x = np.random.default_rng(0).standard_normal((30, 2))
+    y = np.arange(30) % 2 * 2
+    for model in (LogisticRegression(), SVC()):
+        found = predicted(model.fit(x, y), x, 4)
+        np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)
+        assert not found[:, [1, 3]].any()
+        assert np.array_equal(found.argmax(1), model.predict(x))
+
+
+def test_words_have_linear_members_alone():
+    words = sp.csr_array(np.eye(6))
+    assert list(models(words)) == ["logistic regression"]
+    assert len(models(np.eye(6))) == 3
+    fitted = fit_members(words, np.array([0, 1, 0, 1, 0, 1]), np.arange(4))
+    assert fitted["logistic regression"].classes_.tolist() == [0, 1]
+
+
+def test_folds_are_one_below_the_other():
+    parts = [{"a": np.ones((2, 3))}, {"a": np.zeros((0, 3))}, {"a": 2 * np.ones((1, 3))}]
+    assert stacked(parts)["a"][:, 0].tolist() == [1, 1, 2]
