@@ -74,7 +74,7 @@ ONLY_PLACES = {
         "nn.preparation",
         "plots.predictions",
         "structure.methods.members",
-        "structure.methods.views_run",
+        "structure.methods.views_preparation",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
     "networkx": EDGE | {"graphs.interop", "graphs.export"},

@@ -86,7 +86,8 @@ def weights_of(
     n = max(1, len(truth))
     temperature = {name: _temperature(found, truth) for name, found in members.items()}
     calibrated = {name: tempered(found, temperature[name]) for name, found in members.items()}
-    weight, wholes = {}, []
+    weight: dict[str, float] = {}
+    wholes = []
     for family in families:
         shares = _shares(n, [log_loss(calibrated[name], truth) for name in family])
         weight |= dict(zip(family, shares, strict=True))

@@ -11,9 +11,10 @@ from lds._types import Split
 from lds.bilevel.unroll import hypergradient
 from lds.structure.context import RunContext
 from lds.structure.learn import learn
-from lds.structure.methods import views_run
+from lds.structure.methods import views_preparation, views_run
 from lds.structure.methods.views import Views
-from lds.structure.methods.views_run import along_edges, dealt, prepare, shares
+from lds.structure.methods.views_preparation import dealt, prepare, shares
+from lds.structure.methods.views_run import along_edges
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
 
@@ -112,7 +113,7 @@ def test_a_fold_knows_nothing_of_the_labels_that_judge_it(monkeypatch):
     problem = table()
     rows = np.arange(24)
     folds = [(rows[rows % 4 != k], rows[rows % 4 == k]) for k in range(4)]
-    monkeypatch.setattr(views_run, "dealt", lambda *_: folds)
+    monkeypatch.setattr(views_preparation, "dealt", lambda *_: folds)
     _, prepared = loop_of(problem)
     for number, (_, judged) in enumerate(folds):
         labels = problem.labels.copy()
