@@ -13,6 +13,7 @@ NAMES = [
     "LearnStructure",
     "LearnedStructure",
     "ThesisLDSClassifier",
+    "ViewsLDSClassifier",
     "__version__",
     "learn_structure",
 ]

@@ -17,6 +17,7 @@ from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.graphs.interop import select_edges, to_edge_index
+from lds.graphs.similarity import AUTO
 from lds.graphs.undirected import Weights, check_weights
 from lds.run_folder import Run
 from lds.structure.context import OnIteration
@@ -249,7 +250,8 @@ def learn_structure(
         edge_weight: "given": weights are probabilities and must be in [0, 1]; "scale": each is
             divided by the largest; "ignore": all are 1; None: "given", or "scale" with a warning if
             a weight is above 1.
-        method: "default", or "thesis" (Algorithm 7 to the letter).
+        method: "default", "thesis" (Algorithm 7 to the letter) or "views" (label PageRank along
+            learned views of likeness; it does not read the given graph).
         seed: of everything random.
         device: where to compute.
         on_iteration: called after each outer iteration.
@@ -269,7 +271,7 @@ def learn_structure(
     """
     chosen = _method(method, options)
     check_weights(edge_weight)
-    metric = chosen.to_dict()["metric"]
+    metric = chosen.to_dict().get("metric", AUTO)
     given = graph_input(data, metric, seed, split, edge_weight)
     result = learn(
         given.problem,

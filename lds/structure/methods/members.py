@@ -1,5 +1,6 @@
 """Classifiers of scikit-learn beside the PageRank of the labels, weighted by labels left out."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,8 +131,11 @@ def fit_members(
     columns: Features, labels: NDArray[np.int64], read: NDArray[np.int64]
 ) -> dict[str, Any]:
     """Fit every model to some rows, by name."""
-    fitted = models(columns)
-    return {name: model.fit(columns[read], labels[read]) for name, model in fitted.items()}
+    with warnings.catch_warnings():  # of the covariance of a class with one row, which is 0
+        warnings.filterwarnings("ignore", "Only one sample available")
+        return {
+            name: model.fit(columns[read], labels[read]) for name, model in models(columns).items()
+        }
 
 
 def stacked(parts: Sequence[Mapping[str, Probabilities]]) -> dict[str, Probabilities]:
