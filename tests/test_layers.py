@@ -63,6 +63,7 @@ ONLY_PLACES = {
         "_labels",
         "estimators",
         "experiments.compare",
+        "experiments.tables",
         "datasets.mnist",
         "datasets.newsgroups",
         "datasets.splits",

@@ -1,0 +1,54 @@
+"""The benchmark of tables: its cases, resuming, and its table."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from lds.experiments import tables
+
+pytestmark = pytest.mark.ci
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    x = rng.standard_normal((80, 3)) + 2 * y[:, None]
+    lines = [
+        "a,b,c,class",
+        *(",".join([*map(str, row), f"k{c}"]) for row, c in zip(x, y, strict=True)),
+    ]
+    (folder / "toy.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    return folder
+
+
+def test_a_case_has_so_many_labels_a_class(folder):
+    x, y, rows, test = tables.case(folder / "toy.csv.gz", 10, 0)
+    assert np.bincount(y[rows]).tolist() == [10, 10]
+    assert sorted([*rows, *test]) == list(range(80))
+    np.testing.assert_allclose(x.std(0), 1)
+    again = tables.case(folder / "toy.csv.gz", 10, 0)
+    assert np.array_equal(rows, again[2])
+    assert np.bincount(y[tables.case(folder / "toy.csv.gz", 100, 0)[2]]).tolist() == [24, 24]
+
+
+def test_runs_are_kept_and_not_run_again(folder, tmp_path, monkeypatch):
+    quick = {"logistic regression": tables.RIVALS["logistic regression"]}
+    monkeypatch.setattr(tables, "RIVALS", quick)
+    out = tmp_path / "runs.jsonl"
+    found = tables.collect(out, folder, ["toy"], [10], 1, {"bayes": tables.GaussianNB()})
+    methods = {record["method"] for record in found}
+    assert methods >= {"default", "views", "views, frozen", "bayes", tables.CV_PICK}
+    assert all(0.7 <= record["accuracy"] <= 1 for record in found)
+    picked = {r["method"]: r["accuracy"] for r in found}
+    assert picked[tables.CV_PICK] in (picked["logistic regression"], picked["bayes"])
+    monkeypatch.setattr(tables, "of_ours", lambda seed: pytest.fail("run again") if 0 else {})
+    assert tables.collect(out, folder, ["toy"], [10], 1, {}) == [
+        json.loads(line) for line in out.read_text().splitlines()
+    ]
+    text = "\n".join(tables.overview(found))
+    assert "| mean accuracy of 1 runs, % |" in text
+    assert f"| {tables.CV_PICK} |" in text
