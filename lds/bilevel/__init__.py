@@ -13,6 +13,7 @@ from lds.bilevel.check import Report, check
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.descent import GradientDescent, Momentum
 from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
+from lds.bilevel.distributed import data_parallel
 from lds.bilevel.dynamics import Dynamics, DynamicsOptions
 from lds.bilevel.first_order import FirstOrder
 from lds.bilevel.forward import Forward
@@ -65,6 +66,7 @@ __all__ = [
     "Training",
     "check",
     "contraction",
+    "data_parallel",
     "evaluate",
     "fixed_point_bound",
     "functional",
