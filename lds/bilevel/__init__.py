@@ -29,7 +29,7 @@ from lds.bilevel.reverse import Reverse
 from lds.bilevel.single_loop import SOBA
 from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
-from lds.bilevel.tasks import k_folds, over_tasks, stacked, task_at, weighted_mean
+from lds.bilevel.tasks import k_folds, over_tasks, separate_tasks, stacked, task_at, weighted_mean
 from lds.bilevel.training import Trained, Training, run
 from lds.bilevel.unroll import hypergradient
 
@@ -77,6 +77,7 @@ __all__ = [
     "over_tasks",
     "projections",
     "run",
+    "separate_tasks",
     "solve",
     "solve_black_box",
     "solve_online",

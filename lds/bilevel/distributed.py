@@ -82,7 +82,7 @@ def data_parallel(
                 value = function(here_params, here_hyper, step)
             _average_buffers(into, mine, params, here_params, group)
         if not isinstance(value, Tensor) or value.dim() != 0:
-            return value  # the caller says what is wrong
+            return value  # type: ignore[no-any-return]  # the caller says what is wrong
         if rows is not None:
             value = value * _share(rows(step) if callable(rows) else rows, value, group)
         return _mean([value], group)[0]

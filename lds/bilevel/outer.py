@@ -27,7 +27,6 @@ def default_optimizer(tensors: list[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.Adam(tensors, lr=1e-2, fused=True if n >= LARGE else None)
 
 
-
 class OuterStep:
     """The hyperparameters, with the optimiser that moves them.
 
