@@ -16,7 +16,6 @@ from torch import Tensor
 
 from lds._jobs import in_processes
 from lds._random import mix
-
 from lds.bilevel.buffers import Collected, collect, collecting, split
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.tensors import Tree, leaves, paths, tree_map
