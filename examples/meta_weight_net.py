@@ -106,7 +106,7 @@ def reweighted(
         n_outer=n_steps,
         warm_start="state",
         keep="last",
-        optimizer=functools.partial(torch.optim.Adam, lr=3e-4),
+        optimizer=functools.partial(torch.optim.Adam, lr=1e-4),
     )
     return training, solution.params, functools.partial(weight_of, solution.last.hyper)
 

@@ -22,7 +22,13 @@ import torch
 
 from lds import bilevel
 
-OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
+OPTIMIZERS = {
+    "SGD": torch.optim.SGD,
+    "Adam": torch.optim.Adam,
+    "fused Adam": functools.partial(torch.optim.Adam, fused=True),
+}
+"""The last is the default of `solve` for a million hyperparameters or more."""
+
 METHODS = {
     "Reverse": (bilevel.Reverse(), 3, False),
     "SOBA": (bilevel.SOBA(0.1), 1, "state"),

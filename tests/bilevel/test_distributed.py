@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from lds import bilevel
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
-N, D = 24, 3
+N, D = 12, 3
 HALVES = [slice(0, N // 2), slice(N // 2, N)]
 THIRDS = [slice(0, N // 3), slice(N // 3, N)]
 WHOLE = slice(None)
@@ -77,7 +77,7 @@ def results(rows: slice, wrap) -> dict[str, list[Tensor]]:
     found = {}
     for name, method in METHODS.items():
         phi = bilevel.Momentum(inner, lr=0.3, momentum=0.5)
-        result = bilevel.hypergradient(phi, outer, w, hyper, 8, method)
+        result = bilevel.hypergradient(phi, outer, w, hyper, 5, method)
         found[name] = [result.value, *result.grad.values()]
     solution = bilevel.solve(
         bilevel.Adam(inner, lr=0.05), outer, w, hyper, 3, n_outer=4, warm_start="state"
@@ -88,14 +88,14 @@ def results(rows: slice, wrap) -> dict[str, list[Tensor]]:
 
 
 def of_loaders(rank: int | None) -> list[Tensor]:
-    """A module and loaders: batches of 4 rows in each of two processes, or of 8 in one."""
+    """A module and loaders: batches of 2 rows in each of two processes, or of 4 in one."""
     X, y, X_val, y_val = data()
 
     def loader(*tensors: Tensor) -> DataLoader:
         rows = TensorDataset(*tensors)
         if rank is None:
-            return DataLoader(rows, batch_size=8)
-        return DataLoader(rows, 4, sampler=DistributedSampler(rows, 2, rank, shuffle=False))
+            return DataLoader(rows, batch_size=4)
+        return DataLoader(rows, 2, sampler=DistributedSampler(rows, 2, rank, shuffle=False))
 
     def wrap(objective):
         return objective if rank is None else bilevel.data_parallel(objective)
