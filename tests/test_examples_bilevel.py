@@ -36,6 +36,43 @@ def test_example_writes_a_line_a_run(command, needs, runs, tmp_path, run_script)
     assert all(0 < row["validation"] <= 1 and 0 < row["test"] <= 1 for row in rows)
 
 
+@pytest.mark.parametrize("data", ["noisy", "imbalanced"])
+def test_meta_weight_net_trains_beside_plain_training(data, tmp_path, run_script):
+    rng = np.random.default_rng(0)
+    digits = {
+        f"{kind}_{part}": values
+        for part, n in (("train", 1000), ("test", 500))
+        for kind, values in (
+            ("x", rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)),
+            ("y", rng.integers(0, 10, n)),
+        )
+    }
+    (tmp_path / "mnist").mkdir()
+    np.savez(tmp_path / "mnist" / "mnist.npz", **digits)
+    out, script = tmp_path / "out.jsonl", EXAMPLES / "meta_weight_net.py"
+    run_script(script, f"--budget tiny --data {data}", "--root", tmp_path, "--out", out)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) == 4
+    assert all(0 <= row["test"] <= 1 for row in rows)
+
+
+def test_a_search_in_a_table_spends_its_lookups(tmp_path, run_script):
+    pytest.importorskip("nas_bench_graph")
+    out = tmp_path / "out.jsonl"
+    run_script(EXAMPLES / "architecture_table.py", "--budget tiny", "--out", out)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) == 6
+    assert {row["lookups"] for row in rows} == {20}
+    assert all(0.5 < row["test"] <= row["validation"] + 0.1 for row in rows)
+
+
+def test_memory_is_measured_in_sizes_of_the_hyperparameters(run_script):
+    script = EXAMPLES / "benchmarks" / "many_hyperparameters.py"
+    row = json.loads(run_script(script, "--method SOBA --count 20000 --outer 2"))
+    assert row["method"] == "SOBA"
+    assert row["peak"] >= 0
+
+
 def test_tasks_by_vmap_are_those_of_a_loop(run_script):
     options = "--width 2 --tasks 3 --steps 2 --repeats 1"
     report = json.loads(run_script(EXAMPLES / "benchmarks" / "tasks.py", options))

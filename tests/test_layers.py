@@ -19,6 +19,7 @@ MAX_LINES = 400
 LOW = {
     "_checkpoint",
     "_files",
+    "_jobs",
     "_labels",
     "_memory",
     "_projections",
@@ -34,6 +35,7 @@ EDGE = {"estimators", "experiments", "plots", "report", "cli", "__main__", "__in
 MAY_IMPORT = {
     "_checkpoint": {"_files"},
     "_files": set(),
+    "_jobs": set(),
     "_labels": set(),
     "_memory": set(),
     "_projections": set(),

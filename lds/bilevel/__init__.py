@@ -13,6 +13,7 @@ from lds.bilevel.check import Report, check
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.descent import GradientDescent, Momentum
 from lds.bilevel.diagnostics import Constants, contraction, fixed_point_bound, iterative_bound
+from lds.bilevel.distributed import data_parallel
 from lds.bilevel.dynamics import Dynamics, DynamicsOptions
 from lds.bilevel.first_order import FirstOrder
 from lds.bilevel.forward import Forward
@@ -28,7 +29,7 @@ from lds.bilevel.reverse import Reverse
 from lds.bilevel.single_loop import SOBA
 from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
-from lds.bilevel.tasks import k_folds, over_tasks, stacked, task_at, weighted_mean
+from lds.bilevel.tasks import k_folds, over_tasks, separate_tasks, stacked, task_at, weighted_mean
 from lds.bilevel.training import Trained, Training, run
 from lds.bilevel.unroll import hypergradient
 
@@ -65,6 +66,7 @@ __all__ = [
     "Training",
     "check",
     "contraction",
+    "data_parallel",
     "evaluate",
     "fixed_point_bound",
     "functional",
@@ -75,6 +77,7 @@ __all__ = [
     "over_tasks",
     "projections",
     "run",
+    "separate_tasks",
     "solve",
     "solve_black_box",
     "solve_online",

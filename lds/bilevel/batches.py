@@ -111,7 +111,9 @@ class Batches:
         epoch, place = divmod(step, len(self))
         rows = self._order(epoch)[place]
         data, collate = self._loader.dataset, self._loader.collate_fn
-        with _seeded(mix(self._seed, step, AUGMENTATION)):
+        # Without the function modes of the caller, such as the float64 of `check`: batches are
+        # kept, and worker processes have no such modes, either.
+        with torch._C.DisableTorchFunction(), _seeded(mix(self._seed, step, AUGMENTATION)):
             if self._loader.batch_sampler is None:
                 return collate(data[rows])
             if hasattr(data, "__getitems__"):

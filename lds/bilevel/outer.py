@@ -1,6 +1,5 @@
 """The outer step: an optimiser of `torch.optim` moves λ, a projection and a scheduler follow."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +16,21 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 """(optimiser) to a scheduler of its learning rate."""
 
-default_optimizer: OptimizerFactory = functools.partial(torch.optim.Adam, lr=1e-2)
-"""The optimiser where none is given; the learning rate suits hyperparameters of the size of 1."""
+LARGE = 1_000_000
+"""Number of hyperparameters from which Adam's fused step is taken by default: it makes no temporary
+tensors of their size, of which the other step makes two."""
+
+
+def default_optimizer(tensors: list[Tensor]) -> torch.optim.Optimizer:
+    """Make the optimiser where none is given: Adam, for hyperparameters of the size of 1."""
+    n = sum(tensor.numel() for tensor in tensors)
+    return torch.optim.Adam(tensors, lr=1e-2, fused=True if n >= LARGE else None)
 
 
 class OuterStep:
     """The hyperparameters, with the optimiser that moves them.
+
+    Every step moves them to new memory, so that values handed out before stay as they are.
 
     Arguments:
         hyper: first values, which are copied.
@@ -83,8 +91,8 @@ class OuterStep:
 
     @property
     def hyper(self) -> Tree:
-        """A copy of the current values."""
-        return rebuild(self._like, [leaf.clone() for leaf in self._tensors])
+        """The current values, which later steps leave as they are."""
+        return rebuild(self._like, [leaf.detach() for leaf in self._tensors])
 
     @property
     def description(self) -> str:
@@ -157,17 +165,21 @@ class OuterStep:
             NonFiniteError: a hyperparameter is no longer finite; the values before the step are
                 restored.
         """
-        before = self.hyper
+        before = [mine.detach() for mine in self._tensors]
         for mine, g in zip(self._tensors, leaves(grad), strict=True):
             if mine.is_floating_point():
+                mine.data = mine.detach().clone()
                 mine.grad = g
         self.optimizer.step()
+        for mine in self._tensors:
+            mine.grad = None
         if self._projection is not None:
             self.load(self.projected(self.hyper))
         try:
             check_finite("hyper", rebuild(self._like, self._tensors), "after an outer step")
         except NonFiniteError:
-            self.load(before)
+            for mine, old in zip(self._tensors, before, strict=True):
+                mine.data = old
             raise
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(value)

@@ -7,17 +7,24 @@ objective is the sum over problems, so its gradient by the weights of one proble
 that problem.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lds._jobs import in_processes
+from lds._random import mix
 from lds.bilevel.buffers import Collected, collect, collecting, split
-from lds.bilevel.dynamics import with_step
+from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.tensors import Tree, leaves, paths, tree_map
+from lds.bilevel.unroll import Method, check_method, hypergradient
 
 Objective = Callable[..., Tensor]
+
+Task = tuple[Dynamics, Objective, Tree]
+"""One inner problem: the dynamics, E, and the first weights."""
 
 
 def over_tasks(
@@ -82,6 +89,82 @@ def over_tasks(
         return mapped(outer, params, hyper, step).mean()
 
     return total, mean
+
+
+def separate_tasks(
+    episode: Callable[[int], Sequence[Task]],
+    n_steps: int,
+    *,
+    method: Method = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+) -> Callable[[Tree, int], tuple[Tensor, Tree]]:
+    """Make the mean of E over tasks that are trained one by one, in processes (Algorithm 5).
+
+    For tasks that `over_tasks` cannot stack: weights of different shapes, other numbers of rows,
+    code that vmap refuses; or for more processor cores. The result is what `solve_black_box` takes
+    in the place of an estimate, here exact.
+
+    Arguments:
+        episode: outer iteration to the tasks of that iteration, each (dynamics, outer_objective,
+            params); called in this process.
+        n_steps, method: as for `hypergradient`.
+        seed: seed of the randomness inside Φ, mixed with the outer iteration and the task.
+        n_jobs: number of processes, as for `joblib.Parallel`, or -1 for one a core. None is that of
+            `joblib.parallel_config`, and 1 without one. Results do not depend on it, for a task
+            always computes in one thread. With a backend of threads they are wrong: threads share
+            torch's random numbers.
+
+    Returns:
+        (hyper, outer iteration) to the mean of E and its gradient.
+
+    Raises:
+        ValueError: in use, `episode` returns no task.
+
+    Examples:
+        >>> import functools, torch
+        >>> from lds import bilevel
+        >>> def task(goal):
+        ...     inner = bilevel.GradientDescent(
+        ...         lambda w, lam: 0.5 * (w - goal) ** 2 + 0.5 * lam * w**2, 0.5)
+        ...     return inner, lambda w, lam: (w - goal) ** 2, torch.tensor(0.0)
+        >>> mean = bilevel.separate_tasks(lambda k: [task(1.0), task(3.0)], n_steps=50)
+        >>> mean(torch.tensor(1.0), 0)
+        (tensor(1.2500), tensor(1.2500))
+    """
+    check_method(method)
+
+    def mean(hyper: Tree, k: int) -> tuple[Tensor, Tree]:
+        tasks = list(episode(k))
+        if not tasks:
+            raise ValueError(f"episode must return at least one task, got none at iteration {k}")
+        calls = [
+            (task, hyper, n_steps, method, mix(seed, k, place)) for place, task in enumerate(tasks)
+        ]
+        found = in_processes(_one, calls, n_jobs)
+        values, grads = zip(*found, strict=True)
+        return torch.stack(values).mean(), tree_map(lambda *g: sum(g) / len(g), *grads)
+
+    return mean
+
+
+def _one(task: Task, hyper: Tree, n_steps: int, method: Method, seed: int) -> tuple[Tensor, Tree]:
+    """E of one task and its hypergradient, in one thread."""
+    dynamics, outer_objective, params = task
+    with _one_thread():
+        result = hypergradient(dynamics, outer_objective, params, hyper, n_steps, method, seed)
+    return result.value, result.grad
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: sums in several are ordered otherwise, and rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def stacked(params: Tree, n: int) -> Tree:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lds import bilevel
+from lds._random import mix
 from tests.problems import scalar
 
 # The same float64 sums, batched in another order.
@@ -237,3 +238,53 @@ def test_tasks_draw_for_themselves_and_may_ask_for_the_step():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def drawn_task(k: int, place: int):
+    """A task with its own number of rows, drawn noise in the loss, and its own start."""
+    g = torch.Generator().manual_seed(10 * k + place)
+    X = torch.randn(5 + place, D, generator=g)
+    y = X @ torch.tensor([1.0, -2.0, 0.5]) + torch.randn(5 + place, generator=g)
+
+    def inner(w, lam):
+        noisy = X + 0.1 * torch.randn(X.shape)
+        return (noisy @ w - y).square().mean() + lam["decay"].exp() * w.square().sum()
+
+    def outer(w, lam):
+        return (X @ w - y + lam["shift"]).square().mean()
+
+    return bilevel.Momentum(inner, lr=0.05), outer, torch.randn(D, generator=g)
+
+
+def episode(k: int):
+    return [drawn_task(k, place) for place in range(3)]
+
+
+def test_tasks_in_processes_are_those_in_this_one_bit_for_bit():
+    hyper = {"decay": torch.tensor(-2.0), "shift": torch.tensor([0.3])}
+
+    def solved(n_jobs):
+        mean = bilevel.separate_tasks(episode, 4, seed=3, n_jobs=n_jobs)
+        return bilevel.solve_black_box(mean, hyper, n_outer=3, keep="last")
+
+    one, two = solved(None), solved(2)
+    assert [r.value for r in one.history] == [r.value for r in two.history]
+    for name in hyper:
+        assert torch.equal(one.last.hyper[name], two.last.hyper[name])
+
+
+def test_the_mean_over_separate_tasks_is_that_of_their_hypergradients():
+    hyper = {"decay": torch.tensor(-2.0), "shift": torch.tensor([0.3])}
+    value, grad = bilevel.separate_tasks(episode, 4, seed=3)(hyper, 1)
+    found = [
+        bilevel.hypergradient(*drawn_task(1, place), hyper, 4, seed=mix(3, 1, place))
+        for place in range(3)
+    ]
+    assert value == torch.stack([one.value for one in found]).mean()
+    for name in hyper:
+        torch.testing.assert_close(grad[name], sum(one.grad[name] for one in found) / 3)
+
+
+def test_an_episode_without_tasks_is_refused():
+    with pytest.raises(ValueError, match="at least one task, got none at iteration 2"):
+        bilevel.separate_tasks(lambda k: [], 1)(torch.tensor(0.0), 2)

@@ -326,3 +326,21 @@ def test_run_is_the_inner_run_of_a_hypergradient():
     result = bilevel.hypergradient(dynamics, lambda w, h: w.sum(), w, scalar(2.0), 5, seed=3)
     assert torch.equal(trained.params, result.state["params"])
     assert len(trained.losses) == 5
+
+
+def test_a_check_leaves_the_batches_as_they_are():
+    """`check` computes in float64; batches that it makes are kept for later runs."""
+    rows = TensorDataset(torch.randn(8, 3), torch.randn(8, 1))
+    training = bilevel.Training(
+        nn.Linear(3, 1),
+        F.mse_loss,
+        DataLoader(rows, batch_size=4),
+        functools.partial(bilevel.Momentum, lr=lambda hyper: hyper),
+    )
+    outer = training.judged_by(DataLoader(rows, batch_size=4))
+    given = training.dynamics, outer, training.params, torch.tensor(0.1)
+    before = bilevel.hypergradient(*given, 2)
+    assert bilevel.check(*given).ok
+    after = bilevel.hypergradient(*given, 4)  # of steps, too, that came first in the check
+    assert after.grad.dtype == torch.float32
+    assert torch.equal(before.grad, bilevel.hypergradient(*given, 2).grad)
