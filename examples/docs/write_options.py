@@ -5,7 +5,7 @@ python examples/docs/write_options.py
 
 from pathlib import Path
 
-from lds import LDSClassifier, ThesisLDSClassifier
+from lds import LDSClassifier, ThesisLDSClassifier, ViewsLDSClassifier
 from lds.structure.methods.registry import METHODS
 from lds.structure.options import Options, option_fields
 
@@ -23,7 +23,10 @@ an experiment chose it: a section (§) is one of the thesis. The ablation over 1
 the flags of the shell and the docstrings.
 """
 
-CLASSES = {cls.method.name: cls.__name__ for cls in (LDSClassifier, ThesisLDSClassifier)}
+CLASSES = {
+    cls.method.name: cls.__name__
+    for cls in (LDSClassifier, ThesisLDSClassifier, ViewsLDSClassifier)
+}
 """The classifier of each method that has one."""
 
 KINDS = {bool: "True or False", str: "text", int: "whole number", float: "number"}
