@@ -95,7 +95,7 @@ def decay_a_feature(x: Tensor, odd: Tensor, n: int) -> Problem:
     d = x.shape[1]
     goals = (0.320, 0.312, 0.310)
     first = torch.zeros(d), torch.full((d,), -2.0)
-    steps = (10.0, 30.0, 100.0), (0.03, 0.1, 0.3)
+    steps = (100.0, 300.0, 1000.0), (0.1, 0.3, 1.0)
     return Problem(inner, outer, whole, (n, len(judge[1])), *first, goals, *steps, most=1.0)
 
 

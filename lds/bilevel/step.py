@@ -242,12 +242,19 @@ def evaluate(
     hyper: Tree,
     t: int,
     seed: int | None,
+    *,
+    restore: bool = True,
 ) -> Outer:
-    """Differentiate E(params(state), hyper, t) by state and hyperparameters."""
+    """Differentiate E(params(state), hyper, t) by state and hyperparameters.
+
+    Arguments:
+        restore: as for `Step`.
+    """
+    step = Step(dynamics, state, hyper, t, seed, restore=restore)
     traced_state, traced_hyper = Traced(state), Traced(hyper)
     with (
         explained("the outer objective"),
-        _drawing(seed, dynamics, state, hyper),
+        step.replay(),
         torch.enable_grad(),
         unchanged("the outer objective", state=state, hyper=hyper),
     ):
@@ -258,7 +265,6 @@ def evaluate(
             f"outer_objective must return a scalar tensor of shape (), got {got}; sum or average it"
         )
     adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
-    step = Step(dynamics, state, hyper, t, seed)
     return Outer(value.detach(), adjoint, direct, step, objective)
 
 

@@ -182,7 +182,7 @@ def differentiate_run(
         if not checked:
             check_finite("state", state, f"after step {taken - 1}")
         end = mix(seed, iteration, taken)
-        outer = evaluate(dynamics, objective, state, hyper, taken, end)
+        outer = evaluate(dynamics, objective, state, hyper, taken, end, restore=bool(gpus))
         check_finite("the outer value", outer.value, f"after {taken} steps")
         grads = method.gradient(memory, outer)
         if check_usage:
