@@ -137,6 +137,11 @@ def slopes(loss: Loss, w: Tensor, lam: Tensor) -> Tensor:
     return torch.autograd.grad(loss(w, lam), w)[0]
 
 
+def kept_in(problem: Problem, lam: Tensor) -> Tensor:
+    """The box of all methods."""
+    return lam.clamp(-10.0, problem.most)
+
+
 def soba(problem: Problem, n: int, every: int) -> Clock:
     """Algorithm 1 of Dagréou et al.: three directions at one point, then three steps."""
     w, lam, v, clock = problem.w, problem.lam, torch.zeros_like(problem.w), Clock(problem)
@@ -144,7 +149,7 @@ def soba(problem: Problem, n: int, every: int) -> Clock:
         g, by_w, by_lam = products(problem, w, lam, v)
         b = slopes(problem.outer, w, lam)
         w, v = w - problem.lr * g, v - problem.lr * (by_w - b)
-        lam = lam + problem.outer_lr * by_lam
+        lam = kept_in(problem, lam + problem.outer_lr * by_lam)
         if (k + 1) % every == 0 and clock.look(w):
             break
     return clock
@@ -159,7 +164,8 @@ def amigo(problem: Problem, n: int, every: int, inner: int = 10) -> Clock:
         b = slopes(problem.outer, w, lam)
         for _ in range(inner):
             v = v - problem.lr * (products(problem, w, lam, v)[1] - b)
-        lam = lam + inner * problem.outer_lr * products(problem, w, lam, v)[2]
+        step = inner * problem.outer_lr * products(problem, w, lam, v)[2]
+        lam = kept_in(problem, lam + step)
         if (k + 1) % max(1, every // inner) == 0 and clock.look(w):
             break
     return clock
@@ -176,7 +182,8 @@ def stocbio(problem: Problem, n: int, every: int, inner: int = 10) -> Clock:
         for _ in range(inner):
             term = term - problem.lr * products(problem, w, lam, term)[1]
             v = v + problem.lr * term
-        lam = lam + inner * problem.outer_lr * products(problem, w, lam, v)[2]
+        step = inner * problem.outer_lr * products(problem, w, lam, v)[2]
+        lam = kept_in(problem, lam + step)
         if (k + 1) % max(1, every // inner) == 0 and clock.look(w):
             break
     return clock
@@ -266,14 +273,21 @@ def problems(data: Path, n: int, components: int) -> dict[str, Problem]:
     """Both, on the first digits of a seeded order."""
     with np.load(data) as archive:
         x, y = archive["x_train"], archive["y_train"]
+        x_test, y_test = archive["x_test"], archive["y_test"]
+    m = n // 4  # validation rows of the logistic regression: the first test digits
     order = np.random.default_rng(0).permutation(len(x))[: n + n // 4]
     x = torch.tensor(x[order].reshape(len(order), -1) / 255, dtype=torch.float32)
     y = torch.tensor(y[order].astype(np.int64))
-    centred = x - x[:n].mean(0)
-    axes = torch.linalg.eigh(centred[:n].T @ centred[:n])[1].flip(1)[:, :components]
+    x_judge = torch.tensor(x_test[:m].reshape(-1, x.shape[1]) / 255, dtype=torch.float32)
+    y_judge = torch.tensor(y_test[:m].astype(np.int64))
+    mean = x[:n].mean(0)
+    axes = torch.linalg.eigh((x[:n] - mean).T @ (x[:n] - mean))[1].flip(1)[:, :components]
+    features = (torch.cat([x[:n], x_judge]) - mean) @ axes
+    features = torch.cat([features, torch.ones(len(features), 1)], 1)  # with an intercept
+    odd = (torch.cat([y[:n], y_judge]) % 2).float()
     rng = torch.Generator().manual_seed(0)
     return {
-        "decay a feature": decay_a_feature(centred @ axes, (y % 2).float(), n),
+        "decay a feature": decay_a_feature(features, odd, n),
         "data cleaning": data_cleaning(x, y, 6000 if n > 8000 else n // 2, rng),
     }
 
