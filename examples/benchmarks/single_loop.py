@@ -6,7 +6,7 @@ Run:
 Two problems on MNIST: logistic regression of even against odd digits with one decay a feature, and
 data cleaning with one weight a training digit, half of whose labels are wrong. SOBA (Dagréou et
 al., 2022), AmIGO (Arbel and Mairal, 2022) and stocBiO (Ji et al., 2021) are written out here from
-their papers, with plain steps of λ as there; the core's take Adam's. The step sizes of every method
+their papers, with plain steps of λ as there; the core's take Adam's unless said. The step sizes of every method
 are those of one grid of six that reach the lowest goal first, with another seed. Then all methods
 run in turns, once a seed. Losses on all validation rows are computed off the clock.
 """
@@ -189,7 +189,13 @@ def stocbio(problem: Problem, n: int, every: int, inner: int = 10) -> Clock:
     return clock
 
 
-def ours(problem: Problem, n: int, every: int, make: Callable[..., Any]) -> Clock:
+def ours(
+    problem: Problem,
+    n: int,
+    every: int,
+    make: Callable[..., Any],
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+) -> Clock:
     """The core's loop: a step an iteration, with everything kept from one to the next."""
     clock = Clock(problem)
 
@@ -208,7 +214,7 @@ def ours(problem: Problem, n: int, every: int, make: Callable[..., Any]) -> Cloc
         method=method,
         n_outer=n,
         warm_start="state",
-        optimizer=functools.partial(torch.optim.Adam, lr=problem.outer_lr),
+        optimizer=functools.partial(optimizer, lr=problem.outer_lr),
         projection=bilevel.projections.box(-10, problem.most),
         evaluate=look,
         evaluate_every=every,
@@ -237,6 +243,9 @@ METHODS: dict[str, Callable[[Problem, int, int], Clock]] = {
     "SOBA by hand": soba,
     "AmIGO by hand": amigo,
     "stocBiO by hand": stocbio,
+    "lds SOBA, plain steps of λ": functools.partial(
+        ours, make=drawing(bilevel.SOBA), optimizer=torch.optim.SGD
+    ),
     "lds SOBA": functools.partial(ours, make=drawing(bilevel.SOBA)),
     "lds SABA": functools.partial(ours, make=saba),
     "lds FixedPoint(1)": functools.partial(
@@ -247,7 +256,7 @@ METHODS: dict[str, Callable[[Problem, int, int], Clock]] = {
 
 def chosen(problem: Problem, method: str, n: int) -> Problem:
     """The problem with the step sizes that reach the most goals, and the last of them first."""
-    outer_lrs = problem.adam_lrs if method.startswith("lds") else problem.outer_lrs
+    outer_lrs = problem.outer_lrs if "hand" in method or "plain" in method else problem.adam_lrs
     best, found = (0, 0.0), problem
     for lr in LRS:
         for outer_lr in outer_lrs:
