@@ -6,9 +6,9 @@ Run:
 Two problems on MNIST: logistic regression of even against odd digits with one decay a feature, and
 data cleaning with one weight a training digit, half of whose labels are wrong. SOBA (Dagréou et
 al., 2022), AmIGO (Arbel and Mairal, 2022) and stocBiO (Ji et al., 2021) are written out here from
-their papers, with plain steps of λ as there; the core's take Adam's unless said. The step sizes of every method
-are those of one grid of six that reach the lowest goal first, with another seed. Then all methods
-run in turns, once a seed. Losses on all validation rows are computed off the clock.
+their papers, with plain steps of λ as there; the core's take Adam's unless said. The step sizes of
+every method are those of one grid of six that reach the lowest goal first, with another seed. Then
+all methods run in turns, once a seed. Losses on all validation rows are computed off the clock.
 """
 
 import argparse
