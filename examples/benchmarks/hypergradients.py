@@ -34,6 +34,7 @@ def _implicit(method: Any) -> Any:
 
 
 adapter_lds = _adapter("lds", ("reverse",), bilevel.Reverse())
+adapter_lds_tape = _adapter("lds_tape", ("reverse",), bilevel.Reverse(tape=True))
 adapter_lds_sqrt = _adapter("lds_sqrt", ("reverse",), bilevel.Reverse(checkpoint="sqrt"))
 adapter_lds_forward = _adapter("lds_forward", ("forward",), bilevel.Forward())
 adapter_lds_cg = _implicit(bilevel.ConjugateGradient(n_iter=20))

@@ -32,9 +32,11 @@ from lds.bilevel.step import Outer, Start, Step, evaluate
 from lds.bilevel.tasks import k_folds, over_tasks, separate_tasks, stacked, task_at, weighted_mean
 from lds.bilevel.training import Trained, Training, run
 from lds.bilevel.unroll import hypergradient
+from lds.bilevel.variance_reduced import SABA
 
 __all__ = [
     "F2SA",
+    "SABA",
     "SOBA",
     "AbstractHypergradient",
     "Adam",

@@ -143,6 +143,8 @@ class Collected:
         Raises:
             RuntimeError: other buffers than these changed.
         """
+        if not self._new and not buffers:
+            return []
         known = {id(old) for group in buffers for old in group.values()}
         if not known >= self._new.keys():
             raise RuntimeError(

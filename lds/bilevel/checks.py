@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -73,33 +72,50 @@ def _hint(leaf: Any) -> str:
     return ""
 
 
-@contextmanager
-def unchanged(what: str, **trees: Tree) -> Iterator[None]:
-    """Check that a block changes no tensor of `trees` in place.
+_IN_PLACE = (
+    "in place; it must leave its arguments as they are and return new tensors "
+    "(w - lr * g, not w.sub_(lr * g))"
+)
+
+
+class unchanged:  # noqa: N801 (a context manager, as a class: quick)
+    """Check that a block changes no tensor of some trees in place.
+
+    Arguments:
+        what: name of the block in the message.
+        trees: trees by name.
 
     Raises:
         RuntimeError: it did; the message names the path.
     """
-    before = {name: _versions(tree) for name, tree in trees.items()}
-    advice = (
-        "in place; it must leave its arguments as they are and return new tensors "
-        "(w - lr * g, not w.sub_(lr * g))"
-    )
-    try:
-        yield
-    except RuntimeError as error:  # torch refuses to change a traced argument, without its name
-        if "leaf Variable that requires grad" in str(error):
-            raise RuntimeError(f"{what} changed one of its arguments {advice}") from error
-        raise
-    for name, tree in trees.items():
-        after = _versions(tree)
-        if after != before[name]:
-            k = next(k for k, old in enumerate(before[name]) if after[k] != old)
-            raise RuntimeError(f"{what} changed {name}{paths(tree)[k]} {advice}")
+
+    __slots__ = ("_before", "_trees", "_what")
+
+    def __init__(self, what: str, **trees: Tree) -> None:
+        self._what, self._trees = what, trees
+
+    def __enter__(self) -> None:
+        """Note how often each tensor has been changed."""
+        self._before = [
+            (name, tree, held := leaves(tree), _versions(held))
+            for name, tree in self._trees.items()
+        ]
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        """Compare."""
+        if kind is None:
+            for name, tree, held, before in self._before:
+                after = _versions(held)
+                if after != before:
+                    k = next(k for k, old in enumerate(before) if after[k] != old)
+                    raise RuntimeError(f"{self._what} changed {name}{paths(tree)[k]} {_IN_PLACE}")
+        elif issubclass(kind, RuntimeError) and "leaf Variable that requires grad" in str(error):
+            # torch refuses to change a traced argument, without its name
+            raise RuntimeError(f"{self._what} changed one of its arguments {_IN_PLACE}") from error
 
 
-def _versions(tree: Tree) -> list[int]:
-    return [leaf._version if isinstance(leaf, Tensor) else 0 for leaf in leaves(tree)]
+def _versions(held: list[Any]) -> list[int]:
+    return [leaf._version if isinstance(leaf, Tensor) else 0 for leaf in held]
 
 
 def check_state(new: Tree, old: Tree, t: int) -> None:

@@ -26,7 +26,7 @@ from lds.bilevel.tensors import (
 
 
 @dataclass
-class _Last(Memory):
+class LastStep(Memory):
     """∇_w L of the last step with history, and the weights and λ it was taken at."""
 
     params: Traced | None = None
@@ -64,43 +64,66 @@ class SOBA(AbstractHypergradient):
         if not 0 < self.lr < math.inf:
             raise ValueError(f"SOBA(lr) must be positive and finite, got {self.lr}")
 
-    def start(self, start: Start | None, n_steps: int | None = None) -> _Last:
+    def start(self, start: Start | None, n_steps: int | None = None) -> LastStep:
         """Make a memory for q and the last step."""
-        return _Last()
+        return LastStep()
 
-    def observe(self, memory: _Last, step: Step) -> tuple[Tree, Tensor | None]:
+    def observe(self, memory: LastStep, step: Step) -> tuple[Tree, Tensor | None]:
         """Take the step and keep the graph of its gradient."""
-        phi = step.dynamics
+        self._differentiate(memory, step)
+        return self._move(step, detach(memory.grads)), None
+
+    def gradient(self, memory: LastStep, outer: Outer) -> list[Any]:
+        """Compute ∂E/∂λ - q ∂²L/∂w∂λ, and take a step of q."""
+        w = self._weights(memory)
+        check_fits(memory.solution, w)
+        b = leaves(outer.step.dynamics.params(rebuild(outer.step.state, outer.adjoint)))
+        q = self._first(w, outer) if memory.solution is None else memory.solution
+        by_w, mixed = self._products(memory, w, q)
+        residual = axpy(-1.0, b, by_w)
+        memory.solution = axpy(-self.lr, residual, q)
+        return add(outer.direct, [None if part is None else -part for part in mixed])
+
+    def _differentiate(self, memory: LastStep, step: Step) -> None:
+        """Keep ∇_w L of a step, with history."""
+        name, phi = type(self).__name__, step.dynamics
         if not (isinstance(phi, ObjectiveDynamics) and phi.stationary):
             raise TypeError(
-                "SOBA needs a dynamics made of an inner objective, such as GradientDescent, "
+                f"{name} needs a dynamics made of an inner objective, such as GradientDescent, "
                 "Momentum or Adam, without weight_decay= (put the decay into the objective), "
                 f"got {type(phi).__name__}; or use FixedPoint(1)"
             )
         memory.params, memory.hyper = Traced(phi.params(step.state)), Traced(step.hyper)
         with step.replay(), torch.enable_grad():
             memory.grads = phi.gradient(memory.params.tree, memory.hyper.tree, step.t)
-        with torch.no_grad():
-            return phi.update(step.state, detach(memory.grads), step.hyper, step.t), None
 
-    def gradient(self, memory: _Last, outer: Outer) -> list[Any]:
-        """Compute ∂E/∂λ - q ∂²L/∂w∂λ, and take a step of q."""
-        if memory.grads is None or memory.params is None or memory.hyper is None:
-            raise ValueError("SOBA needs n_steps of at least 1 (one is meant), got 0")
-        w: list[Tensor] = memory.params.inputs()
-        check_fits(memory.solution, w)
-        b = leaves(outer.step.dynamics.params(rebuild(outer.step.state, outer.adjoint)))
-        if memory.solution is None:
-            refuse_settings(outer)
-            q: Columns = [torch.zeros_like(leaf) for leaf in w]
-        else:
-            q = memory.solution
+    def _move(self, step: Step, grads: list[Tensor]) -> Tree:
+        """Compute s_t from a gradient."""
+        assert isinstance(step.dynamics, ObjectiveDynamics)
+        with torch.no_grad():
+            return step.dynamics.update(step.state, grads, step.hyper, step.t)
+
+    def _weights(self, memory: LastStep) -> list[Tensor]:
+        """The weights, leaf by leaf, at which the step was taken."""
+        if memory.params is None:
+            raise ValueError(
+                f"{type(self).__name__} needs n_steps of at least 1 (one is meant), got 0"
+            )
+        return memory.params.inputs()
+
+    def _first(self, w: list[Tensor], outer: Outer) -> Columns:
+        """Return q of the first iteration, 0."""
+        refuse_settings(outer)
+        return [torch.zeros_like(leaf) for leaf in w]
+
+    def _products(self, memory: LastStep, w: list[Tensor], q: Columns) -> tuple[Columns, list[Any]]:
+        """Compute q ∂²L/∂w² and q ∂²L/∂w∂λ, leaf by leaf, and free the graph."""
+        assert memory.grads is not None
+        assert memory.hyper is not None
         h = memory.hyper.inputs()
         wanted = [leaf for leaf in h if leaf.requires_grad]
         found = differentiate(memory.grads, [*w, *wanted], q)
-        residual = axpy(-1.0, b, found[: len(w)])
-        memory.solution = axpy(-self.lr, residual, q)
         rest = iter(found[len(w) :])
         mixed = memory.hyper.gradients([next(rest) if leaf.requires_grad else None for leaf in h])
         memory.grads = None
-        return add(outer.direct, [None if part is None else -part for part in mixed])
+        return found[: len(w)], mixed

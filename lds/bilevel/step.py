@@ -1,5 +1,6 @@
 """One step of a run that can be applied again, and its products with A_t and B_t (eq. 5.13)."""
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds._random import replayed
+from lds._random import mix, replayed
 from lds.bilevel.buffers import split
 from lds.bilevel.checks import check_state, unchanged
 from lds.bilevel.dynamics import Dynamics, Tangents
@@ -35,6 +36,23 @@ def _drawing(seed: int | None, dynamics: Dynamics, *trees: Tree) -> AbstractCont
     return replayed(seed, devices(*trees), dynamics.generators)
 
 
+class _Seeded:
+    """Seed the random numbers for a block, and do not restore their state after it."""
+
+    __slots__ = ("_dynamics", "_seed")
+
+    def __init__(self, seed: int, dynamics: Dynamics) -> None:
+        self._seed, self._dynamics = seed, dynamics
+
+    def __enter__(self) -> None:
+        torch.default_generator.manual_seed(self._seed)
+        for k, generator in enumerate(self._dynamics.generators):
+            generator.manual_seed(mix(self._seed, k))
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
 @dataclass(frozen=True, repr=False)
 class Step:
     """One application of Φ_t that can be repeated: it keeps its arguments and its seed.
@@ -47,6 +65,8 @@ class Step:
         seed: seed of the randomness inside Φ_t, so that a second application draws the same graph
             and the same dropout mask; None if Φ_t draws no random numbers from torch.
         met: the inner loss of the first application, after that application.
+        restore: whether each application restores the state of the random generators; False only
+            inside a run on the CPU that restores it itself.
     """
 
     dynamics: Dynamics
@@ -55,6 +75,7 @@ class Step:
     t: int
     seed: int | None
     met: list[Tensor] = field(default_factory=list, compare=False)
+    restore: bool = field(default=True, compare=False)
 
     def __repr__(self) -> str:
         values = {"dynamics": type(self.dynamics).__name__, "t": self.t, "seed": self.seed}
@@ -72,6 +93,8 @@ class Step:
 
     def replay(self) -> AbstractContextManager[None]:
         """Seed the random numbers for a block that applies this step."""
+        if self.seed is not None and not self.restore:
+            return _Seeded(self.seed, self.dynamics)
         return _drawing(self.seed, self.dynamics, self.state, self.hyper)
 
     def vjp(
@@ -94,6 +117,12 @@ class Step:
             to_state, to_hyper = vjp(leaves(new), adjoint, [state, hyper])
         return to_state, to_hyper
 
+    def at(self, state: Tree) -> "Step":
+        """Make the same step with another copy of its state; the loss it met is shared."""
+        step: Step = copy.copy(self)
+        object.__setattr__(step, "state", state)  # faster than `replace`, for every step kept
+        return step
+
     def other(self, *, seed: int | None, t: int | None = None) -> "Step":
         """Make a step from the same state with another seed or step number."""
         return replace(self, seed=seed, t=self.t if t is None else t, met=[])
@@ -105,6 +134,15 @@ class Step:
             new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
         self._compare(loss)
         return state, hyper, new
+
+    def compare(self, after: Tree) -> None:
+        """Apply Φ_t again, and compare the state after it with `after`.
+
+        Raises:
+            ReplayError: they differ by more than rounding.
+        """
+        new, _ = Step.run(self)
+        check_replay(self.state, after, new, self.t)
 
     def _compare(self, loss: Tensor | None) -> None:
         """Keep the loss of the first application; compare those of later ones with it."""
@@ -204,12 +242,19 @@ def evaluate(
     hyper: Tree,
     t: int,
     seed: int | None,
+    *,
+    restore: bool = True,
 ) -> Outer:
-    """Differentiate E(params(state), hyper, t) by state and hyperparameters."""
+    """Differentiate E(params(state), hyper, t) by state and hyperparameters.
+
+    Arguments:
+        restore: as for `Step`.
+    """
+    step = Step(dynamics, state, hyper, t, seed, restore=restore)
     traced_state, traced_hyper = Traced(state), Traced(hyper)
     with (
         explained("the outer objective"),
-        _drawing(seed, dynamics, state, hyper),
+        step.replay(),
         torch.enable_grad(),
         unchanged("the outer objective", state=state, hyper=hyper),
     ):
@@ -220,7 +265,6 @@ def evaluate(
             f"outer_objective must return a scalar tensor of shape (), got {got}; sum or average it"
         )
     adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
-    step = Step(dynamics, state, hyper, t, seed)
     return Outer(value.detach(), adjoint, direct, step, objective)
 
 

@@ -24,6 +24,11 @@ class TapedStep(Step):
         default_factory=list, init=False, compare=False
     )
 
+    @classmethod
+    def of(cls, step: Step) -> "TapedStep":
+        """Make a step of this kind from a plain one."""
+        return cls(step.dynamics, step.state, step.hyper, step.t, step.seed, restore=step.restore)
+
     def run(self) -> tuple[Tree, Tensor | None]:
         """Apply Φ_t; return s_t and the inner loss at s_{t-1}, both without history."""
         state, hyper = Traced(self.state), Traced(self.hyper)
@@ -35,6 +40,7 @@ class TapedStep(Step):
             new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
         check_state(new, self.state, self.t)
         self._tape[:] = [(new, state, hyper)]
+        self._compare(loss)
         return detach(new), loss
 
     def vjp(

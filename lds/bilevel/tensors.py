@@ -45,6 +45,8 @@ Columns = list[Tensor | None]
 
 def leaves(tree: Tree) -> list[Any]:
     """Return the leaves of `tree`, in the order of `rebuild`."""
+    if type(tree) is Tensor:
+        return [tree]
     found: list[Any] = []
     _collect(tree, found)
     return found
@@ -66,6 +68,8 @@ def _collect(tree: Tree, found: list[Any]) -> None:
 
 def rebuild(tree: Tree, new_leaves: Sequence[Any]) -> Tree:
     """Make a tree of the structure of `tree` with other leaves."""
+    if type(tree) is Tensor and len(new_leaves) == 1:
+        return new_leaves[0]
     rest = iter(new_leaves)
     try:
         rebuilt = _fill(tree, rest)
@@ -174,7 +178,9 @@ class Traced:
     """
 
     def __init__(self, tree: Tree) -> None:
-        self._leaves = [self._fresh(leaf) for leaf in leaves(tree)]
+        given = leaves(tree)
+        self._leaves = [self._fresh(leaf) for leaf in given]
+        self._plain = all(isinstance(leaf, Tensor) for leaf in given)
         self.tree: Tree = rebuild(tree, self._leaves)
 
     @staticmethod
@@ -190,6 +196,8 @@ class Traced:
 
     def inputs(self) -> list[Tensor]:
         """Return all tensors to differentiate by; complete after the function has been applied."""
+        if self._plain:
+            return self._leaves
         found: list[Tensor] = []
         for leaf in self._leaves:
             found += [leaf] if isinstance(leaf, Tensor) else leaf.inputs()
@@ -197,6 +205,8 @@ class Traced:
 
     def gradients(self, grads: Sequence[Tensor | None]) -> list[Any]:
         """Make one gradient a leaf from those of `inputs()`; None for a leaf without influence."""
+        if self._plain:
+            return list(grads)
         result, rest = [], list(grads)
         for leaf in self._leaves:
             n = 1 if isinstance(leaf, Tensor) else len(leaf.inputs())

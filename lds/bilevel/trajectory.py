@@ -5,7 +5,6 @@ computed again, segment by segment.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from lds.bilevel.tensors import Tree, leaves, rebuild
 
 
 class Buffer:
-    """States as rows of one preallocated tensor.
+    """States in one preallocated tensor, leaf by leaf.
 
     Separate tensors would fragment the heap between the freed tensors of the steps, at several
     times the memory of the states themselves.
@@ -30,27 +29,32 @@ class Buffer:
         # Buffers of a module are not copied: they are small, and unchanged ones are shared.
         apart = leaves(like["buffers"]) if isinstance(like, dict) and "buffers" in like else []
         shared = {id(part) for part in apart}
-        self._groups: list[tuple[list[int], Tensor]] = []
+        self._copied: list[int] = []
+        areas: list[tuple[Tensor, ...]] = []
         for kind in dict.fromkeys((part.dtype, part.device) for part in parts):
             mine = [
                 k
                 for k, part in enumerate(parts)
                 if (part.dtype, part.device) == kind and id(part) not in shared
             ]
-            if mine:
-                size = sum(parts[k].numel() for k in mine)
-                self._groups.append((mine, parts[mine[0]].new_empty((n_rows, size))))
+            if not mine:
+                continue
+            sizes = [n_rows * parts[k].numel() for k in mine]
+            with torch.no_grad():  # all views at once: faster than one by one
+                whole = parts[mine[0]].new_empty(sum(sizes))
+                for k, area in zip(mine, whole.split(sizes), strict=True):
+                    areas.append(area.view(n_rows, *parts[k].shape).unbind(0))
+            self._copied += mine
+        self._rows = list(zip(*areas, strict=True))
 
     def keep(self, row: int, state: Tree) -> Tree:
         """Copy `state` into a row; return it as views of that row."""
         parts: list[Tensor] = leaves(state)
-        kept = list(parts)
-        for mine, rows in self._groups:
-            torch.cat([parts[k].reshape(-1) for k in mine], out=rows[row])
-            views = rows[row].split([parts[k].numel() for k in mine])
-            for k, view in zip(mine, views, strict=True):
-                kept[k] = view.view(parts[k].shape)
-        return rebuild(state, kept)
+        if not self._copied:
+            return state
+        for k, view in zip(self._copied, self._rows[row], strict=True):
+            parts[k] = view.copy_(parts[k])
+        return rebuild(state, parts)
 
 
 def bytes_of(state: Tree) -> int:
@@ -91,11 +95,16 @@ class Trajectory:
             self._buffer = Buffer(step.state, -(-self._size // self._stride))
         row, rest = divmod(k, self._stride)
         kept = self._buffer.keep(row, step.state) if rest == 0 else None
-        self._steps.append(replace(step, state=kept))
+        self._steps.append(step.at(kept))
 
     def __len__(self) -> int:
         """Number of steps kept."""
         return len(self._steps)
+
+    @property
+    def last(self) -> Step:
+        """The last step."""
+        return self._steps[-1]
 
     def backwards(self) -> Iterator[Step]:
         """Yield the steps of the window, last first; compute the states that are not kept."""
@@ -109,5 +118,5 @@ class Trajectory:
             state, met = steps[0].state, [steps[0]]
             for row, step in enumerate(steps[1:]):
                 state = segment.keep(row, met[-1].run()[0])
-                met.append(replace(step, state=state))
+                met.append(step.at(state))
             yield from reversed(met)

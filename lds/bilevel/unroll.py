@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
-from lds._random import START, mix
+from lds._random import START, mix, replayed
 from lds.bilevel.auto import choose
 from lds.bilevel.checks import (
     check_count,
@@ -21,7 +21,7 @@ from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree
-from lds.bilevel.tensors import Tree, axpy, detach, leaves, norm
+from lds.bilevel.tensors import Tree, axpy, detach, devices, leaves, norm
 from lds.bilevel.usage import refuse_unused
 
 Method = AbstractHypergradient | Literal["auto"] | None
@@ -148,43 +148,51 @@ def differentiate_run(
     if midway is None:
         check_leaves("params", params)
         keep_freed_pages()
-    start = Start(dynamics, params, hyper, mix(seed, iteration, START))
-    state = start.run() if midway is None else midway.state
-    first = 0 if midway is None else midway.step
-    why: Info = {}
-    if method == "auto":
-        method, reason = choose(state, hyper, n_steps)
-        why = {"method": repr(method), "why": reason}
-    method = Reverse() if method is None else method
-    memory: Memory = method.start(start if midway is None else None, None if inner_tol else n_steps)
-    memory.solution = solution
+    gpus = devices(params, hyper)
+    # Restore the random generators once a run instead of once a step.
+    with replayed(mix(seed, iteration, START), gpus, dynamics.generators):
+        start = Start(dynamics, params, hyper, mix(seed, iteration, START))
+        state = start.run() if midway is None else midway.state
+        first = 0 if midway is None else midway.step
+        why: Info = {}
+        if method == "auto":
+            method, reason = choose(state, hyper, n_steps)
+            why = {"method": repr(method), "why": reason}
+        method = Reverse() if method is None else method
+        memory: Memory = method.start(
+            start if midway is None else None, None if inner_tol else n_steps
+        )
+        memory.solution = solution
 
-    def step_at(state: Tree, t: int) -> Step:
-        return Step(dynamics, state, hyper, t, mix(seed, iteration, t))
+        def step_at(state: Tree, t: int) -> Step:
+            seed_of = mix(seed, iteration, t)
+            return Step(dynamics, state, hyper, t, seed_of, restore=bool(gpus))
 
-    taken, checked = first, False
-    for t in range(first, first + n_steps):
-        step = step_at(state, t)
-        new = method.observe(memory, step)
-        new_state, loss = step.run() if new is None else new
-        check_step(loss, state, new_state, t)
-        checked = loss is None  # then `check_step` checked the new state
-        still = inner_tol > 0 and rests(dynamics, state, new_state, inner_tol)
-        state, taken = new_state, t + 1
-        if still:
-            break
-    if not checked:
-        check_finite("state", state, f"after step {taken - 1}")
-    end = mix(seed, iteration, taken)
-    outer = evaluate(dynamics, objective, state, hyper, taken, end)
-    check_finite("the outer value", outer.value, f"after {taken} steps")
-    grads = method.gradient(memory, outer)
-    if check_usage:
-        refuse_unused(hyper, grads, outer, start, step_at, n_steps, method, start_once=start_once)
-    tree = gradient_tree(hyper, grads)
-    check_finite("the gradient by hyper", tree, f"after {taken} steps")
-    info = memory.info | why
-    return Hypergradient(outer.value, tree, state, info, memory.solution, taken)
+        taken, checked = first, False
+        for t in range(first, first + n_steps):
+            step = step_at(state, t)
+            new = method.observe(memory, step)
+            new_state, loss = step.run() if new is None else new
+            check_step(loss, state, new_state, t)
+            checked = loss is None  # then `check_step` checked the new state
+            still = inner_tol > 0 and rests(dynamics, state, new_state, inner_tol)
+            state, taken = new_state, t + 1
+            if still:
+                break
+        if not checked:
+            check_finite("state", state, f"after step {taken - 1}")
+        end = mix(seed, iteration, taken)
+        outer = evaluate(dynamics, objective, state, hyper, taken, end, restore=bool(gpus))
+        check_finite("the outer value", outer.value, f"after {taken} steps")
+        grads = method.gradient(memory, outer)
+        if check_usage:
+            refuse_unused(
+                hyper, grads, outer, start, step_at, n_steps, method, start_once=start_once
+            )
+        tree = gradient_tree(hyper, grads)
+        check_finite("the gradient by hyper", tree, f"after {taken} steps")
+        info = memory.info | why
+        return Hypergradient(outer.value, tree, state, info, memory.solution, taken)
 
 
 def last_state(
