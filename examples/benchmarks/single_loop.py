@@ -1,4 +1,4 @@
-"""Compare CPU seconds to a validation loss: the core's fast settings and single-loop methods.
+"""CPU seconds to a validation loss: the core's fast recipes beside single-loop methods by hand.
 
 Run:
     python examples/benchmarks/single_loop.py [--budget tiny] [--data mnist.npz]
@@ -6,13 +6,9 @@ Run:
 Two problems on MNIST: logistic regression of even against odd digits with one decay a feature, and
 data cleaning with one weight a training digit, half of whose labels are wrong. SOBA (Dagréou et
 al., 2022), AmIGO (Arbel and Mairal, 2022) and stocBiO (Ji et al., 2021) are written out here from
-<<<<<<< HEAD
-their papers. The time to compute losses on all validation rows does not count.
-=======
 their papers, with plain steps of λ as there; the core's take Adam's unless said. The step sizes of
 every method are those of one grid of six that reach the lowest goal first, with another seed. Then
 all methods run in turns, once a seed. Losses on all validation rows are computed off the clock.
->>>>>>> wt-b1
 """
 
 import argparse
@@ -210,24 +206,15 @@ def ours(
     done: list[bool] = []
     method, inner, outer = make(problem)
     bilevel.solve(
-<<<<<<< HEAD
-        bilevel.GradientDescent(problem.inner, lr=problem.lr),
-        problem.outer,
-=======
         bilevel.GradientDescent(inner, lr=problem.lr),
         outer,
->>>>>>> wt-b1
         problem.w,
         problem.lam,
         1,
         method=method,
         n_outer=n,
         warm_start="state",
-<<<<<<< HEAD
-        optimizer=functools.partial(torch.optim.Adam, lr=problem.adam_lr),
-=======
         optimizer=functools.partial(optimizer, lr=problem.outer_lr),
->>>>>>> wt-b1
         projection=bilevel.projections.box(-10, problem.most),
         evaluate=look,
         evaluate_every=every,
