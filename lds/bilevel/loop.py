@@ -177,6 +177,7 @@ class Run:
                 reason = limits.rule_of(self.history)
                 if limits.callback is not None and limits.callback(record) is True:
                     reason = reason or "callback"
+                del record  # it holds hyperparameters that the next iteration replaces
             except KeyboardInterrupt:
                 if not self.history:
                     raise

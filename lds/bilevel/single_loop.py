@@ -79,10 +79,11 @@ class SOBA(AbstractHypergradient):
         check_fits(memory.solution, w)
         b = leaves(outer.step.dynamics.params(rebuild(outer.step.state, outer.adjoint)))
         q = self._first(w, outer) if memory.solution is None else memory.solution
-        by_w, mixed = self._products(memory, w, q)
-        residual = axpy(-1.0, b, by_w)
+        # Of -q: to negate q takes less memory than to negate a product of the size of λ.
+        by_w, mixed = self._products(memory, w, _negated(q))
+        residual = axpy(-1.0, b, _negated(by_w))
         memory.solution = axpy(-self.lr, residual, q)
-        return add(outer.direct, [None if part is None else -part for part in mixed])
+        return add(outer.direct, mixed)
 
     def _differentiate(self, memory: LastStep, step: Step) -> None:
         """Keep ∇_w L of a step, with history."""
@@ -127,3 +128,7 @@ class SOBA(AbstractHypergradient):
         mixed = memory.hyper.gradients([next(rest) if leaf.requires_grad else None for leaf in h])
         memory.grads = None
         return found[: len(w)], mixed
+
+
+def _negated(columns: Columns) -> Columns:
+    return [None if part is None else -part for part in columns]
