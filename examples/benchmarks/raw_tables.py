@@ -3,10 +3,10 @@
     python examples/benchmarks/raw_tables.py --root DATA/tables --seeds 2
 
 Each file has no header, "?" for missing and coded text. 60 rows, drawn class by class, keep their
-label; `lds fit FILE --target COLUMN` predicts the others. A data frame of the same cells in
-LDSClassifier must give the same predictions. The pipelines impute (median, with an indicator),
-standardise and one-hot encode, and get the same 60 labels; each is the best of its settings by
-cross-validation. ± is two binomial standard errors.
+label; `lds fit FILE --target COLUMN [--method views]` predicts the others. A data frame of the same
+cells in the method's classifier must give the same predictions. The pipelines impute (median, with
+an indicator), standardise and one-hot encode, and get the same 60 labels; each is the best of its
+settings by cross-validation. ± is two binomial standard errors.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from typer.testing import CliRunner
 
-from lds import LDSClassifier
 from lds.cli import app
+from lds.estimators.search import classifier_of
 
 FILES = {"raw-horse-colic": 23, "raw-german": 20, "raw-auto_imports": 6}
 """The column of labels: whether the lesion is surgical, good or bad credit, the body of the car."""
@@ -61,11 +61,14 @@ def number_or_text(column: pd.Series) -> pd.Series:
         return column
 
 
-def from_shell(cells: pd.DataFrame, target: int, seed: int, folder: Path) -> np.ndarray:
+def from_shell(
+    cells: pd.DataFrame, target: int, seed: int, method: str, folder: Path
+) -> np.ndarray:
     """Predictions of `lds fit` for the rows whose label is blank."""
     path, run = folder / "table.csv", folder / f"run{seed}"
     cells.to_csv(path, index=False, header=False)
     command = f"fit {path} --target {target} --no-header --seed {seed} --out {run} --test-size 0"
+    command += f" --method {method}"
     found = CliRunner().invoke(app, [*command.split(), "--no-controls", "--quiet"])
     if found.exit_code:
         raise SystemExit(found.output)
@@ -77,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--method", default="default", choices=("default", "views"))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     for name, target in FILES.items():
@@ -94,8 +98,8 @@ def main() -> None:
             partly = cells.copy()
             partly.loc[test, target] = None
             with tempfile.TemporaryDirectory() as folder:
-                ours = from_shell(partly, target, seed, Path(folder))
-            frame = LDSClassifier(random_state=seed).fit(
+                ours = from_shell(partly, target, seed, options.method, Path(folder))
+            frame = classifier_of(options.method)(random_state=seed).fit(
                 partly.drop(columns=target), partly[target].to_numpy(dtype=object)
             )
             same = (frame.transduction_[test].astype(str) == ours).mean()
