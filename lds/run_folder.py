@@ -67,6 +67,11 @@ class Run:
     weights: dict[str, "Tensor"]
     predictions: dict[str, NDArray[Any]]
 
+    @property
+    def n_iterations(self) -> int:
+        """Outer iterations; the record of a refit does not count."""
+        return sum(not record["refit"] for record in self.metrics)
+
 
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""

@@ -281,13 +281,12 @@ def _print_summary(report: "FitReport", folder: Path) -> None:
         label = f"({letter}) {CONTROLS[name]}"
         table.add_row(label, percent(control.stopping_accuracy), *_cells(test[name]))
     out.print(table)
-    n_done, ending = result.n_restarts, f"best {result.best + 1}"
-    if n_done < len(result.history):
-        ending = "and the refit"
+    out.print(f"{result.ending(report.seconds)}", highlight=False, soft_wrap=True)
     out.print(
-        f"{n_done} outer iterations in {report.seconds:.0f} s, {ending}, ended by "
-        f"{result.reason}; expected edges "
-        f"{result.starting_edges:,.0f} -> {result.expected_edges:,.0f}"
+        f"expected edges (sum of probabilities): {result.starting_edges:,.0f} before learning, "
+        f"{result.expected_edges:,.0f} after it",
+        highlight=False,
+        soft_wrap=True,
     )
     print_path("run folder", folder)
     if result.reason == "interrupted":

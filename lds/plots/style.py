@@ -85,16 +85,20 @@ def class_names(run: Run) -> list[str]:
 
 
 def series(run: Run, name: str) -> np.ndarray:
-    """One number of each outer iteration; NaN where it was not finite."""
+    """Collect one number of each record; NaN where it was not finite."""
     values = (record[name] for record in run.metrics)
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def over_iterations(axes: Axes, run: Run) -> np.ndarray:
-    """Label the axis of outer iterations, mark the best, and return their numbers from 1."""
-    best = run.summary["best_iteration"] + 1
-    axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label="best by stopping rows")
-    axes.set_xlabel("outer iteration")
+    """Label the axis of outer iterations, mark the best, and return their numbers from 1.
+
+    The record of a refit, if there is one, follows the outer iterations.
+    """
+    best, refit = run.summary["best_iteration"], run.n_iterations < len(run.metrics)
+    label = "the refit" if best == run.n_iterations else "best by stopping rows"
+    axes.axvline(best + 1, color=GREY, linewidth=1, linestyle=":", label=label)
+    axes.set_xlabel("outer iteration; the refit is the last point" if refit else "outer iteration")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return np.arange(1, len(run.metrics) + 1)
 

@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lds._files import check_output_file, write_atomically
+from lds._run_words import ending
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
@@ -144,13 +145,16 @@ def _facts(run: Run) -> str:
 
 
 def _ending(run: Run) -> str:
-    """How long the run was, which outer iteration is the best, and why it ended."""
-    summary, n_restarts = run.summary, sum(not record["refit"] for record in run.metrics)
-    took = f" in {summary['seconds']:,.0f} s" if "seconds" in summary else ""
-    best = f"best {summary['best_iteration'] + 1}"
-    if n_restarts < len(run.metrics):
-        best = "and the refit"
-    return f"{n_restarts} outer iterations{took}, {best}, ended by {summary['reason']}"
+    """How long the run was and how it ended."""
+    summary = run.summary
+    return ending(
+        summary["reason"],
+        run.n_iterations,
+        summary["best_iteration"],
+        refit=run.n_iterations < len(run.metrics),
+        fixed_length=METHODS[run.settings["method"]].fixed_length,
+        seconds=summary.get("seconds"),
+    )
 
 
 def _quality(run: Run) -> str:

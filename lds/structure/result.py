@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lds._random import mix
+from lds._run_words import ending
 from lds._types import Features, Split
 from lds._version import __version__
 from lds.edges.base import EdgeDistribution
@@ -236,6 +237,21 @@ class Learned:
             stored=stored or {},
         )
 
+    def ending(self, seconds: float | None = None) -> str:
+        """How long the run was and how it ended, in words.
+
+        Arguments:
+            seconds: that it took; None: unknown.
+        """
+        return ending(
+            self.reason,
+            self.n_restarts,
+            self.best,
+            refit=self.n_restarts < len(self.history),
+            fixed_length=self.method.fixed_length,
+            seconds=seconds,
+        )
+
     def __repr__(self) -> str:
         best = self.history[self.best]
         problem = self.problem
@@ -243,8 +259,8 @@ class Learned:
             f"Learned(method={self.method.name!r}, seed={self.seed}, {problem.n_nodes:,} nodes, "
             f"{self.probabilities.shape[1]} classes,\n"
             f"  edges: {self.starting_edges:,.0f} -> {self.expected_edges:,.0f} expected,\n"
-            f"  {self.n_restarts} outer iterations, ended by {self.reason!r}, best "
-            f"{self.best}: stopping accuracy {best.stopping_accuracy:.3f}, loss "
+            f"  {self.ending()},\n"
+            f"  stopping accuracy {best.stopping_accuracy:.3f}, loss "
             f"{best.stopping_loss:.3f} nats)"
         )
 

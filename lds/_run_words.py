@@ -1,0 +1,49 @@
+"""Sentences about a run for people, from plain values of its folder. Imports nothing heavy."""
+
+ENDINGS = {
+    "patience": "early stopping ended it",
+    "max_iter": "max_iter ended it before early stopping",
+    "interrupted": "it was interrupted",
+}
+"""Why a run ended, by the reason in its summary; other reasons are sentences themselves."""
+
+
+def plural(number: int, noun: str, many: str = "") -> str:
+    """Write a number with its noun, such as "1 row" or "1,200 rows".
+
+    Arguments:
+        number: 0 or more.
+        noun: in the singular.
+        many: in the plural; "" adds an s.
+    """
+    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
+
+
+def ending(
+    reason: str,
+    n_iterations: int,
+    best: int,
+    *,
+    refit: bool,
+    fixed_length: bool,
+    seconds: float | None = None,
+) -> str:
+    """Write how long a run was and how it ended.
+
+    Arguments:
+        reason: "patience", "max_iter", "interrupted" or "non-finite: ...".
+        n_iterations: outer iterations, without the refit.
+        best: number of the best record, from 0.
+        refit: whether a refit followed; its record is then the best one.
+        fixed_length: whether the method usually runs for `max_iter` outer iterations.
+        seconds: that the run took; None: unknown.
+    """
+    took = "" if seconds is None else f" in {seconds:,.0f} s"
+    parts = [plural(n_iterations, "outer iteration") + (" and the refit" if refit else "") + took]
+    if not refit:
+        parts.append(f"the best was number {best + 1}")
+    if reason == "max_iter" and fixed_length:
+        parts.append("complete")
+    else:
+        parts.append(ENDINGS.get(reason, f"it ended early: {reason}"))
+    return "; ".join(parts)

@@ -1,0 +1,62 @@
+"""What a person reads after `lds fit`, beside what the report says of the same run."""
+
+import html
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lds.cli import app
+from lds.report import page
+from lds.run_folder import load_run
+from tests.cli.options import rows
+
+
+class Fit(NamedTuple):
+    """A finished command and its run."""
+
+    folder: Path
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory) -> Fit:
+    """A fit with the controls on a table with identifiers; ten rows have no label."""
+    folder = tmp_path_factory.mktemp("fit")
+    numbers, _, kinds = rows(60, 3)
+    lines = ["who,a,b,kind"]
+    for k, (a, b) in enumerate(numbers):
+        lines.append(f"pet {k},{a:.3f},{b:.3f},{'' if k >= 50 else ['cat', 'dog'][kinds[k]]}")
+    (folder / "pets.csv").write_text("\n".join(lines) + "\n")
+    options = "--target kind --id who --max-iter 1 --max-inner 10 --refit-steps 4 --n-neighbors 5"
+    arguments = ["fit", str(folder / "pets.csv"), *options.split(), "--out", str(folder / "run")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return Fit(folder / "run", result.stdout, result.stderr)
+
+
+@pytest.fixture(scope="module")
+def shown(fit) -> str:
+    """The text of its report."""
+    return html.unescape(page.html(load_run(fit.folder)))
+
+
+def test_edges_before_and_after_are_sums_of_probabilities(fit, shown):
+    run = load_run(fit.folder)
+    before, after = (run.summary[name] for name in ("starting_edges", "expected_edges"))
+    assert before == run.start.sum(dtype=np.float64) / 2
+    said = f"{before:,.0f} before learning, {after:,.0f} after it"
+    assert f"expected edges (sum of probabilities): {said}" in fit.out
+    assert f"{before:,.0f} expected before learning, {after:,.0f} after it" in shown
+
+
+def test_the_shell_and_the_report_count_alike(fit, shown):
+    run = load_run(fit.folder)
+    said = f"1 outer iteration and the refit in {run.summary['seconds']:,.0f} s; complete"
+    assert said in fit.out
+    assert said in shown
+    assert "1 outer iterations" not in fit.out
+    assert "ended by" not in fit.out
