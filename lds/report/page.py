@@ -20,6 +20,7 @@ from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
 from lds.plots.training import expected_edges, group_probabilities, learning_curves
 from lds.report.neighbours import neighbourhoods, to_script
+from lds.report.settings import settings_tables
 from lds.run_folder import Run, as_run
 from lds.structure.controls import CONTROLS
 from lds.structure.methods.registry import METHODS
@@ -94,7 +95,7 @@ def html(run: Run) -> str:
         "most_probable": str(max(b - a for a, b in itertools.pairwise(data["first"]))),
         "last_node": str(len(data["label"]) - 1),
         "pictures": pictures,
-        "settings": _settings(run),
+        "settings": settings_tables(run.settings),
         "data": to_script(data),
         "script": _asset("page.js"),
     }
@@ -168,29 +169,6 @@ def _quality(run: Run) -> str:
         row = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(f'<tr><th scope="row">{escape(names.get(name, name))}</th>{row}</tr>')
     return "".join(rows)
-
-
-def _settings(run: Run) -> str:
-    settings = run.settings
-    apart = ("options", "classes", "table")
-    plain = {key: value for key, value in settings.items() if key not in apart}
-    versions: dict[str, Any] = plain.pop("versions", {})
-    columns = {f"column {c['name']}": _column(c) for c in settings.get("table", ())}
-    shown = plain | columns | settings["options"]
-    shown |= {f"{name} version": v for name, v in versions.items()}
-    return "".join(
-        f'<tr><th scope="row">{escape(str(key))}</th><td>{escape(str(value))}</td></tr>'
-        for key, value in shown.items()
-        if key not in ("format", "n_metrics")  # of the folder, not of the run
-    )
-
-
-def _column(summary: dict[str, Any]) -> str:
-    """What became of a column of the table, see `TableEncoding.summary`."""
-    if not summary["features"]:
-        return str(summary["kind"])
-    parts = [summary["kind"], f"{summary['features']} feature{'s' * (summary['features'] > 1)}"]
-    return ", ".join([*parts, *[f"{summary['missing']} missing"] * (summary["missing"] > 0)])
 
 
 def _asset(name: str) -> str:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from lds.cli import app
 from lds.report import page
+from lds.report.settings import settings_tables
 from lds.run_folder import load_run
 from tests.cli.options import rows
 
@@ -27,9 +28,10 @@ def fit(tmp_path_factory) -> Fit:
     """A fit with the controls on a table with identifiers; ten rows have no label."""
     folder = tmp_path_factory.mktemp("fit")
     numbers, _, kinds = rows(60, 3)
-    lines = ["who,a,b,kind"]
+    lines = ["who,a,b,town,kind"]
     for k, (a, b) in enumerate(numbers):
-        lines.append(f"pet {k},{a:.3f},{b:.3f},{'' if k >= 50 else ['cat', 'dog'][kinds[k]]}")
+        label = "" if k >= 50 else ["cat", "dog"][kinds[k]]
+        lines.append(f"pet {k},{a:.3f},{b:.3f},town{k % 5},{label}")
     (folder / "pets.csv").write_text("\n".join(lines) + "\n")
     options = "--target kind --id who --max-iter 1 --max-inner 10 --refit-steps 4 --n-neighbors 5"
     arguments = ["fit", str(folder / "pets.csv"), *options.split(), "--out", str(folder / "run")]
@@ -60,3 +62,22 @@ def test_the_shell_and_the_report_count_alike(fit, shown):
     assert said in shown
     assert "1 outer iterations" not in fit.out
     assert "ended by" not in fit.out
+
+
+def test_the_report_shows_no_path_and_no_cell_among_the_settings(fit, shown):
+    settings = shown[shown.index('<section id="settings">') : shown.index('id="data"')]
+    assert "pets.csv" in settings
+    for part in (str(fit.folder.parent), "/tmp", "town0", "town4", "pet 1"):
+        assert part not in settings, part
+    assert str(fit.folder.parent) not in shown
+    assert "town1" not in shown
+    assert "7 features of 4 columns" in settings
+    assert "category, 5 features" in settings
+
+
+def test_many_columns_are_counted_and_not_listed(fit):
+    settings = load_run(fit.folder).settings
+    many = [{"name": f"c{k}", "kind": "number", "features": 1, "missing": 0} for k in range(1500)]
+    text = settings_tables(settings | {"table": many})
+    assert "1,500 features of 1,500 columns: 1,500 number" in text
+    assert "c7" not in text

@@ -121,3 +121,21 @@ def test_cora_opens_in_three_seconds_and_is_under_ten_megabytes(shared_data, tmp
         assert time.perf_counter() - begun < 3
         assert driver.get_log("browser") == []
         assert driver.find_element("id", "about").text.startswith("Node ")
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_names_of_settings_stay_whole_on_any_screen(browser, width):
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.execute_script("document.querySelector('#settings details').open = true")
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('#settings tbody th')].map(th => "
+        "[th.textContent, th.getBoundingClientRect().width, th.getBoundingClientRect().height])"
+    )
+    assert len(names) > 20
+    for name, wide, high in names:
+        assert wide >= 100, name
+        assert high <= 90, f"{name} is over three lines"
+    side = "return document.documentElement.scrollWidth <= innerWidth"
+    assert browser.execute_script(side), "nothing sticks out at the side"
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
