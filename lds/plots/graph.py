@@ -72,9 +72,10 @@ def probability_histograms(run: Run, node: int | None = None) -> Figure:
     axes.grid(axis="x", visible=False)
     where = "all pairs" if node is None else f"pairs with node {node}"
     axes.set(
-        xlabel="learned edge probability", ylabel="share of the group's pairs",
+        xlabel="learned edge probability",
+        ylabel="share of the group's pairs",
         title=f"Learned probabilities of {where}",
-    )  # fmt: skip
+    )
     axes.legend()
     return figure
 

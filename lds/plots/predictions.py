@@ -43,9 +43,14 @@ def embedding(run: Run, seed: int = 0) -> Figure:
     figure = Figure(figsize=(6.4, 4.4))
     axes = figure.subplots()
     axes.scatter(
-        x, y, 9, color=colours[shown], linewidths=0, alpha=0.8,
+        x,
+        y,
+        9,
+        color=colours[shown],
+        linewidths=0,
+        alpha=0.8,
         rasterized=len(chosen) > RASTER_FROM,
-    )  # fmt: skip
+    )
     trained = np.isin(chosen, role_rows(run, ["train"]))
     axes.scatter(x[trained], y[trained], 34, facecolors="none", edgecolors=INK, linewidths=0.9)
     wrong = np.isin(chosen, role_rows(run, ["test"])) & (predicted != labels)[chosen]
@@ -97,14 +102,26 @@ def calibration(run: Run) -> Figure:
     figure = Figure(figsize=(6.4, 4.4))
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     edges = np.arange(N_BINS + 1) / N_BINS
-    axes.bar(edges[:-1][filled], accuracy, 1 / N_BINS, align="edge", color=BLUE, alpha=0.55,
-             edgecolor=BLUE, label="accuracy")  # fmt: skip
+    axes.bar(
+        edges[:-1][filled],
+        accuracy,
+        1 / N_BINS,
+        align="edge",
+        color=BLUE,
+        alpha=0.55,
+        edgecolor=BLUE,
+        label="accuracy",
+    )
     axes.plot(mean, accuracy, "o", color=BLUE, markersize=4)
     axes.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="calibrated")
     ece = expected_calibration_error(probabilities, truth)
     n_rows = f"{rows.size:,} {role} row{'s' * (rows.size > 1)}"
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy",
-             title=f"Calibration on {n_rows}, ECE {100 * ece:.1f} %")  # fmt: skip
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        ylabel="accuracy",
+        title=f"Calibration on {n_rows}, ECE {100 * ece:.1f} %",
+    )
     axes.legend(loc="upper left")
     below.bar(edges[:-1], counts, 1 / N_BINS, align="edge", color=RED, alpha=0.6)
     below.set(xlabel="confidence", ylabel="rows")

@@ -17,9 +17,17 @@ INK = "#2e3440"
 """Colour of text and axes; the report puts the page's own in its place."""
 
 PALETTE = (
-    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee",
-    "#aa3377", "#8c6d5a", "#ee8833", "#44aa99", "#9988dd",
-)  # fmt: skip
+    "#4477aa",
+    "#ee6677",
+    "#228833",
+    "#ccbb44",
+    "#66ccee",
+    "#aa3377",
+    "#8c6d5a",
+    "#ee8833",
+    "#44aa99",
+    "#9988dd",
+)
 """Colours of classes: told apart by most eyes, on white and on black (after Paul Tol's)."""
 
 BLUE, RED, GREEN, GREY = PALETTE[0], PALETTE[1], PALETTE[2], "#8a8f98"
@@ -41,11 +49,18 @@ _STYLE: Any = {
     "text.parse_math": False,  # a class may be called $x$
     "axes.unicode_minus": False,
     **dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor",
-         "xtick.color", "ytick.color", "grid.color"),
+        (
+            "text.color",
+            "axes.edgecolor",
+            "axes.labelcolor",
+            "axes.titlecolor",
+            "xtick.color",
+            "ytick.color",
+            "grid.color",
+        ),
         INK,
     ),
-}  # fmt: skip
+}
 
 P = ParamSpec("P")
 

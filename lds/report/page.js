@@ -34,11 +34,15 @@
     return `${value < 10 ? value.toFixed(2) : value.toFixed(0)} %`;
   }
 
+  // Its probability before and after learning.
+  const change = (edge) =>
+    `${edge.start > 0 ? percent(edge.start) : "0"} → ${percent(edge.parts)}`;
+
   function edgesOf(i) {
     const found = [];
     for (let e = data.first[i]; e < data.first[i + 1]; e++) {
       const p = data.probability[e];
-      found.push({ to: data.to[e], parts: p, p: p / data.unit, given: data.given[e] === 1 });
+      found.push({ to: data.to[e], parts: p, p: p / data.unit, start: data.start[e] });
     }
     return found;
   }
@@ -100,7 +104,7 @@
     for (const edge of edges) {
       const { x, y } = places.get(edge.to);
       element(lines, "path", {
-        class: edge.given ? "link" : "link new",
+        class: edge.start > 0 ? "link" : "link new",
         d: `M${WIDTH / 2} ${HEIGHT / 2}L${x} ${y}`,
         "stroke-width": 1 + 5 * edge.p,
         "stroke-opacity": 0.35 + 0.65 * edge.p,
@@ -111,7 +115,7 @@
       const group = node(picture, edge.to, x, y, 13, -18);
       group.setAttribute("role", "button");
       group.setAttribute("tabindex", "0");
-      const label = `Node ${nodeName(edge.to)}, ${className(shownClass(edge.to))}, edge ${percent(edge.parts)}`;
+      const label = `Node ${nodeName(edge.to)}, ${className(shownClass(edge.to))}, edge ${change(edge)}`;
       group.setAttribute("aria-label", label);
       element(group, "title", {}, label);
       group.addEventListener("click", () => show(edge.to));
@@ -150,10 +154,9 @@
       const cell = element(row, "td", { class: "short" });
       const bar = element(cell, "span", { class: "bar", "aria-hidden": "true" });
       bar.style.width = `${3 * edge.p}rem`;
-      cell.append(percent(edge.parts));
+      cell.append(change(edge));
       classCell(row, data.label[edge.to], false);
       classCell(row, data.prediction[edge.to], isWrong(edge.to));
-      element(row, "td", { class: "short" }, edge.given ? "given" : "learned");
     }
   }
 

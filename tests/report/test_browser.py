@@ -62,6 +62,10 @@ def test_the_search_finds_a_node_and_the_picture_changes(browser, run):
     rows = browser.find_elements("css selector", "#edges tbody tr")
     assert len(rows) == min(16, (likely > 0).sum())
     assert int(rows[0].find_element("tag name", "button").text) == likely.argmax()
+    before, after = rows[0].find_elements("tag name", "td")[1].text.split(" → ")
+    assert float(after.rstrip(" %")) == pytest.approx(100 * likely.max(), abs=0.5)
+    start = run.start[[40]].toarray()[0][likely.argmax()]
+    assert float(before.rstrip(" %")) == pytest.approx(100 * start, abs=0.5)
     assert browser.get_log("browser") == []
 
 

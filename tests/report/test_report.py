@@ -105,13 +105,21 @@ def test_neighbours_are_the_most_probable_edges(run):
         np.testing.assert_allclose(
             np.array(found["probability"][mine]) / UNIT, theta[i, likely], atol=1 / UNIT
         )
-        assert found["given"][mine] == (start[i, likely] > 0).astype(int).tolist()
+        np.testing.assert_allclose(
+            np.array(found["start"][mine]) / UNIT, start[i, likely], atol=1 / UNIT
+        )
+        assert [part > 0 for part in found["start"][mine]] == (start[i, likely] > 0).tolist()
         assert found["edges"][i] == np.count_nonzero(theta[i])
     roles = [found["roles"][k] for k in found["role"]]
     for role in ("train", "validation", "stopping", "test"):
         rows = [i for i, name in enumerate(roles) if name == role]
         assert rows == sorted(run.predictions[f"{role}_rows"].tolist())
     assert roles.count("no role") == (run.predictions["labels"] < 0).sum()
+
+
+def test_an_edge_shows_its_probability_before_and_after_learning(text):
+    assert "Start → learned" in text
+    assert '"given"' not in text, "no graph was given"
 
 
 def test_a_run_without_test_rows_or_edges_is_told_too(run):
