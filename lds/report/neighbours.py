@@ -29,8 +29,8 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
         unknown), "prediction", "confidence" (parts of `UNIT`), "role" (index into "roles"),
         "degree" (expected, of all stored edges) and "edges" (how many are stored: those above
         "cutoff"). Its most probable edges, most probable first, are entries first[i] to
-        first[i + 1] of "to", "probability" (parts of `UNIT`, at least 1) and "start", its probability
-        before learning (likewise; 0: none).
+        first[i + 1] of "to", "probability" (parts of `UNIT`, at least 1) and "start", the
+        probability before learning (likewise; 0: none).
     """
     n_nodes = run.edge_probs.shape[0]
     each = max(FEWEST, min(SHOWN, MOST_EDGES // n_nodes))
