@@ -22,9 +22,9 @@ def print_json(value: Any) -> None:
     sys.stdout.write(f"{dumps(value, indent=2)}\n")
 
 
-def print_path(what: str, path: Any) -> None:
+def print_path(what: str, path: Any, console: Console = out) -> None:
     """Print where something was written, on one line however long it is."""
-    out.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def say_found(path: Any, found: Iterable[str], quiet: bool) -> None:

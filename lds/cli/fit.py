@@ -12,6 +12,7 @@ from lds._files import check_output_folder
 from lds._run_files import check_run
 from lds._sources import check_source
 from lds.cli.console import Json, bar, err, out, percent, print_json, print_path, say_found
+from lds.cli.interrupt import Interrupts, StopNow
 from lds.cli.method_options import Method, chosen_method, with_method_options
 from lds.cli.options_file import Config
 from lds.cli.progress import FitProgress
@@ -135,56 +136,70 @@ def fit(
         "device": plan["device"],
     }
 
-    with bar(quiet) as progress:
+    begun, done = resume is not None, None
+    interrupts = Interrupts(folder, checkpoint, chosen.name == DEFAULT)
+    with bar(quiet) as progress, interrupts:
         task = progress.add_task("", total=chosen.to_dict()["max_iter"], state="")
         shown = FitProgress(progress, task, quiet)
-        begun = resume is not None
 
         def iterated(record: "Iteration") -> None:
             nonlocal begun
             if not begun:  # the input has been checked by now
                 begin_run(folder, settings)
                 begun = True
+            interrupts.phase = "learn"
             shown.iteration(record)
 
+        def trained(n_done: int, n_members: int) -> None:
+            interrupts.phase = "refit"
+            shown.member(n_done, n_members)
+
         def learned(report: "FitReport") -> None:
+            nonlocal done
             save(folder, report, settings)  # before the controls, which may be interrupted
-            if plan["controls"]:
+            done, interrupts.phase = report, "controls"
+            if plan["controls"] and report.result.reason != "interrupted":
                 shown.controls()
 
         if force:
             discard_checkpoints(folder)
         try:
-            report = fit_dataset(
+            done = fit_dataset(
                 data,
                 chosen,
                 seed=seed,
                 controls=plan["controls"],
                 device=plan["device"],
                 on_iteration=iterated,
-                on_member=shown.member,
+                on_member=trained,
                 on_learned=learned,
                 checkpoint=folder if checkpoint else None,
                 resume=resume is not None,
             )
-        except KeyboardInterrupt:
-            if begun and checkpoint:
-                kept = f"its outer iterations are kept; to go on: lds fit --resume {folder}"
-                err.print(
-                    f"interrupted before there was a result; {kept}",
-                    soft_wrap=True,
-                    highlight=False,
-                )
-            else:
-                err.print("interrupted before there was a result: nothing to save")
-            raise typer.Exit(130) from None
-    summary = save(folder, report, settings)
+        except (KeyboardInterrupt, StopNow):
+            if done is None:
+                _say_unfinished(interrupts, begun)
+                raise typer.Exit(130) from None
+    summary = save(folder, done, settings)
     if as_json:
         print_json({"folder": str(folder), "data": data.name, **summary})
     else:
-        _print_summary(report, folder)
-    if report.result.reason == "interrupted":
+        _print_summary(done, folder)
+    if interrupts.count or done.result.reason == "interrupted":
+        if interrupts.kept:
+            print_path("interrupted; to continue", interrupts.way_on, err)
         raise typer.Exit(130)
+
+
+def _say_unfinished(interrupts: Interrupts, begun: bool) -> None:
+    """Say what is kept of a run that was interrupted before its result."""
+    text = "interrupted before there was a result: nothing to save"
+    if begun and interrupts.kept:
+        text = (
+            "interrupted before there was a result; its outer iterations are kept; to continue: "
+            f"{interrupts.way_on}"
+        )
+    err.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -289,8 +304,6 @@ def _print_summary(report: "FitReport", folder: Path) -> None:
         soft_wrap=True,
     )
     print_path("run folder", folder)
-    if result.reason == "interrupted":
-        print_path("to go on", f"lds fit --resume {folder}")
 
 
 def _cells(found: "Quality | None") -> tuple[str, str, str]:

@@ -159,7 +159,7 @@ def test_an_interrupt_in_the_refit_tells_how_to_go_on(lds, tmp_path, monkeypatch
         patch.setattr("lds.structure.methods.refit.train_member", interrupted)
         code, _, err = lds("fit", "iris", *QUICK, "--out", tmp_path / "run")
         assert code == 130
-        assert f"are kept; to go on: lds fit --resume {tmp_path / 'run'}\n" in err
+        assert f"are kept; to continue: lds fit --resume {tmp_path / 'run'}\n" in err
         nothing = lds("fit", "iris", *QUICK, "--no-checkpoint", "--out", tmp_path / "other")
         assert "nothing to save" in nothing[2]
     assert lds("fit", "--resume", tmp_path / "run", "--quiet")[0] == 0
