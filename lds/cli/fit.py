@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from lds._files import check_output_folder
 from lds._run_files import check_run
 from lds._sources import check_source
-from lds.cli.console import Json, bar, err, out, percent, print_json, print_path, say_found
+from lds.cli.console import Json, bar, err, print_json, print_path, say_found
+from lds.cli.fit_output import print_next, print_summary
 from lds.cli.interrupt import Interrupts, StopNow
 from lds.cli.method_options import Method, chosen_method, with_method_options
 from lds.cli.options_file import Config
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
     from lds.experiments.fit import FitReport
     from lds.structure.iteration import Iteration
-    from lds.structure.metrics import Quality
 
 EXAMPLES = (
     "lds fit digits\n\n"
@@ -118,7 +117,7 @@ def fit(
 
     import torch
 
-    from lds.cli.run_folder import save
+    from lds.cli.run_folder import PREDICTIONS, save
     from lds.experiments.fit import discard_checkpoints, fit_dataset
     from lds.run_folder import begin_run
 
@@ -182,9 +181,12 @@ def fit(
                 raise typer.Exit(130) from None
     summary = save(folder, done, settings)
     if as_json:
-        print_json({"folder": str(folder), "data": data.name, **summary})
+        written = folder / PREDICTIONS
+        predictions = {"predictions": str(written) if written.exists() else None}
+        print_json({"folder": str(folder), "data": data.name, **predictions, **summary})
     else:
-        _print_summary(done, folder)
+        print_summary(done)
+        print_next(data, folder, folder / PREDICTIONS)
     if interrupts.count or done.result.reason == "interrupted":
         if interrupts.kept:
             print_path("interrupted; to continue", interrupts.way_on, err)
@@ -278,35 +280,3 @@ def _run_folder(data: "NodeDataset", seed: int, force: bool) -> Path:
     text = f"{base} holds a run; this one goes to {folder}"
     err.print(text, soft_wrap=True, highlight=False, markup=False)
     return folder
-
-
-def _print_summary(report: "FitReport", folder: Path) -> None:
-    from lds.structure.controls import CONTROLS
-
-    result, test = report.result, report.test_quality
-    best = result.history[result.best]
-    table = Table(title=f"{Path(report.dataset.name).name}, seed {result.seed}")
-    table.add_column("method")
-    table.add_column("early-stopping rows", justify="right")
-    for column in ("test rows", "NLL, nats", "ECE"):
-        table.add_column(column, justify="right")
-    mine = (result.method.title, percent(best.stopping_accuracy), *_cells(test["lds"]))
-    table.add_row(*mine, style="bold")
-    for letter, (name, control) in zip("abc", report.controls.items(), strict=False):
-        label = f"({letter}) {CONTROLS[name]}"
-        table.add_row(label, percent(control.stopping_accuracy), *_cells(test[name]))
-    out.print(table)
-    out.print(f"{result.ending(report.seconds)}", highlight=False, soft_wrap=True)
-    out.print(
-        f"expected edges (sum of probabilities): {result.starting_edges:,.0f} before learning, "
-        f"{result.expected_edges:,.0f} after it",
-        highlight=False,
-        soft_wrap=True,
-    )
-    print_path("run folder", folder)
-
-
-def _cells(found: "Quality | None") -> tuple[str, str, str]:
-    if found is None:
-        return ("-", "-", "-")
-    return percent(found.accuracy), f"{found.nll:.3f}", percent(found.ece)

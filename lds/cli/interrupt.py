@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from shlex import quote
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
@@ -54,7 +55,7 @@ class Interrupts:
     @property
     def way_on(self) -> str:
         """Say how to continue; "" if nothing is kept."""
-        return f"lds fit --resume {self.folder}" if self.kept else ""
+        return f"lds fit --resume {quote(str(self.folder))}" if self.kept else ""
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

@@ -8,6 +8,9 @@ import numpy as np
 from lds.datasets.table import write_predictions
 from lds.experiments.fit import FitReport
 
+PREDICTIONS = "predictions.csv"
+"""Name of the file with the predictions of rows without a label."""
+
 
 def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str, Any]:
     """Write a run; called again, add the controls.
@@ -40,7 +43,9 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
     )
     blank = np.flatnonzero(data.labels < 0)
     if blank.size:
-        path = folder / "predictions.csv"
         found = result.probabilities[blank]
+        path = folder / PREDICTIONS
         write_predictions(path, blank.tolist(), found, data.classes, data.identifiers)
+    else:
+        (folder / PREDICTIONS).unlink(missing_ok=True)  # of an earlier run there
     return run.summary

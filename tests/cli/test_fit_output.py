@@ -1,6 +1,7 @@
 """What a person reads after `lds fit`, beside what the report says of the same run."""
 
 import html
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from lds.cli import app
 from lds.report import page
 from lds.report.settings import settings_tables
 from lds.run_folder import load_run
-from tests.cli.options import rows
+from tests.cli.options import QUICK, rows
 
 
 class Fit(NamedTuple):
@@ -71,7 +72,7 @@ def test_the_report_shows_no_path_and_no_cell_among_the_settings(fit, shown):
         assert part not in settings, part
     assert str(fit.folder.parent) not in shown
     assert "town1" not in shown
-    assert "7 features of 4 columns" in settings
+    assert "7 features of 3 columns" in settings
     assert "category, 5 features" in settings
 
 
@@ -81,3 +82,32 @@ def test_many_columns_are_counted_and_not_listed(fit):
     text = settings_tables(settings | {"table": many})
     assert "1,500 features of 1,500 columns: 1,500 number" in text
     assert "c7" not in text
+
+
+def test_it_says_which_files_there_are_and_what_comes_next(fit):
+    predictions = fit.folder / "predictions.csv"
+    sentence = "predictions of 10 rows without a label, with class probabilities"
+    assert f"{sentence}: {predictions}\n" in fit.out
+    assert f"lds report {fit.folder}\n" in fit.out
+    assert f"lds predict {fit.folder} NEW_ROWS.csv\n" in fit.out
+    lines = predictions.read_text().splitlines()
+    assert lines[0] == "id,row,prediction,probability,probability_cat,probability_dog"
+    assert len(lines) == 11
+    assert "--id" not in fit.out, "the rows have identifiers"
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_left_out_identifier_is_offered_and_no_file_of_another_run_is_named(lds, fit, tmp_path):
+    table, run = fit.folder.parent / "pets.csv", tmp_path / "run"
+    options = [*QUICK, "--max-iter", "1", "--out", run]
+    assert (
+        "rows are numbered there; --id 'who' adds the column"
+        in (lds("fit", table, "--target", "kind", *options)[1])
+    )
+    code, out, _ = lds("fit", "iris", *options, "--force")
+    assert code == 0
+    assert "predictions of" not in out
+    assert "lds predict" not in out, "it takes tables"
+    assert not (run / "predictions.csv").exists()
+    code, out, _ = lds("fit", "--resume", run, "--quiet", "--json")
+    assert json.loads(out)["predictions"] is None
