@@ -143,7 +143,7 @@ def search(
         chosen = {"best": found.best_params_, "score": found.best_score_}
         print_json({**chosen, "path": str(best), "settings": lines})
         return
-    table = Table(title=f"{data.name}: early-stopping rows, mean of {len(numbers)} seeds")
+    table = Table(title=f"{data.name}: early-stopping rows, {_of_seeds(len(numbers))}")
     table.add_column("options")
     for column in ("accuracy", "loss, nats"):
         table.add_column(column, justify="right")
@@ -159,6 +159,10 @@ def search(
         )
     out.print(table)
     print_path("best options", best)
+
+
+def _of_seeds(number: int) -> str:
+    return "1 seed" if number == 1 else f"mean of {number} seeds"
 
 
 def _shown(progress: "Progress", quiet: bool) -> "Callable[[Trial | None, int, int], None]":

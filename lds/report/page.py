@@ -73,9 +73,9 @@ def write_report(run: Any, path: str | Path) -> None:
     Raises:
         FileNotFoundError, ValueError: the folder does not hold a whole run, or `path` cannot be.
     """
-    path = Path(path)
+    path, found = Path(path), as_run(run)
     check_output_file(path, "the report's file", (".html",))
-    page = html(as_run(run))
+    page = html(found)
     write_atomically(path, lambda file: file.write(page.encode()))
 
 

@@ -74,6 +74,9 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     _, out, err = lds(*arguments, "--quiet")
     assert not err
     assert json.loads(out) == found
+    assert "iris: early-stopping rows, 1 seed" in " ".join(
+        lds(*arguments[:-1], "--quiet")[1].split()
+    )
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.json")} == times
 
 
