@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from lds._run_words import plural
+from lds._words import plural
 from lds.cli.console import out, percent, print_path
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from lds._files import check_output_folder
 from lds._sources import check_source
+from lds._words import nearest
 from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
-from lds.cli.method_options import Method, method_options
+from lds.cli.method_options import Method, check_method, method_options
 from lds.cli.options_file import Config, write_options
 from lds.cli.table_options import (
     Drop,
@@ -95,11 +96,10 @@ def search(
     check_source(name)
     if out_folder is not None:
         check_output_folder(out_folder, "--out")
+    check_method(method)
     given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
-    if method not in METHODS:
-        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {method!r}")
     check_names(METHODS[method], {**base, **space})
     if both := sorted(space.keys() & base.keys()):
         raise ValueError(f"--try and --set must name different options, got {both[0]} in both")
@@ -199,8 +199,9 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
     key = key.strip().replace("-", "_")
     known = list(method_options())
     if not equals or key not in known:
+        near = "" if key in known else nearest(key, known)
         raise ValueError(
-            f"{flag} must be OPTION=VALUE, OPTION one of {', '.join(known)}, got {text!r}"
+            f"{flag} must be OPTION=VALUE, OPTION one of {', '.join(known)}, got {text!r}{near}"
         )
     return key, value
 

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from lds._labels import encode_labels
 from lds._random import mix
+from lds._words import nearest
 from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.frames import check_index, fitted_features, later_features
@@ -65,6 +66,7 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
                 )
             raise TypeError(
                 f"{cls.__name__} has no parameter {name!r}; it has {', '.join(sorted(mine))}"
+                f"{nearest(name, mine)}"
             )
         made: Self = super().__new__(cls)
         return made

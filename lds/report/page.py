@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lds._files import check_output_file, write_atomically
-from lds._run_words import ending
+from lds._words import ending
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK

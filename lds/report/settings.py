@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lds._run_words import plural
+from lds._words import plural
 from lds.structure.methods.registry import METHODS
 
 MOST_COLUMNS = 60

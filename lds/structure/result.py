@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from lds._random import mix
-from lds._run_words import ending
 from lds._types import Features, Split
 from lds._version import __version__
+from lds._words import ending
 from lds.edges.base import EdgeDistribution
 from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList

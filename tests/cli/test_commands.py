@@ -22,6 +22,7 @@ from tests.cli.options import QUICK, THESIS
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
+        ("o.toml", "n-neigbors = 5", "got 'n-neigbors'; the nearest is 'n_neighbors'"),
         ("o.toml", "speed = 5", "may hold the options of `lds fit`, agreement, backbone, "),
         ("o.yaml", "n-neighbors: 5.5", "Invalid value for '--n-neighbors'"),
         ("o.yaml", "dropout: [1, 2]", "Invalid value for '--dropout'"),
@@ -84,6 +85,8 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     ("arguments", "sentence"),
     [
         (["--try", "speed=1"], "--try must be OPTION=VALUE, OPTION one of n_neighbors, metric"),
+        (["--try", "n-neigbors=5"], "got 'n-neigbors=5'; the nearest is 'n_neighbors'"),
+        (["--method", "thesi"], "got 'thesi'; the nearest is 'thesis'"),
         (["--try", "n-neighbors"], "--try must be OPTION=VALUE"),
         (["--try", "n-neighbors=5,x"], "n_neighbors must be an integer, got 'x'"),
         (["--set", "connected=maybe"], "connected must be true or false, got 'maybe'"),
@@ -189,6 +192,9 @@ OF_DEFAULT = "the method 'thesis' has no option '{}'; method 'default' has it"
         (["fit", "nothing"], "data set must be one of iris, wine"),
         (["fit", "iris", "--method", "magic"], "method must be one of 'default', 'thesis', got"),
         (["fit", "iris", "--dropout", "1.5"], "dropout must be in [0, 1), got 1.5"),
+        (["fit", "iris", "--method", "defualt"], "got 'defualt'; the nearest is 'default'"),
+        (["fit", "iris", "--n-neigbors", "3"], "--n-neighbors"),
+        (["fti", "iris"], "Did you mean 'fit'?"),
         (["fit", "iris", "--metric", "fancy"], "metric must be one of"),
         (["fit", "iris", "--n-neighbors", "150", "--method", "thesis"], "n_neighbors must be"),
         (["fit", "iris", "--support", "all"], OF_THESIS.format("support")),

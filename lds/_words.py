@@ -1,4 +1,7 @@
-"""Sentences about a run for people, from plain values of its folder. Imports nothing heavy."""
+"""Words for people: numbers, names that were meant, how a run ended. Imports nothing heavy."""
+
+import difflib
+from collections.abc import Iterable
 
 ENDINGS = {
     "patience": "early stopping ended it",
@@ -17,6 +20,25 @@ def plural(number: int, noun: str, many: str = "") -> str:
         many: in the plural; "" adds an s.
     """
     return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Write the known name that is most like an unknown one, such as "; the nearest is 'wine'".
+
+    Arguments:
+        name: that is unknown; upper case, "-" and "_" do not matter.
+        known: names.
+
+    Returns:
+        The end of a sentence; "" where no name is like it.
+    """
+    plain = {_plain(one): one for one in known}
+    near = difflib.get_close_matches(_plain(name), plain, 1)
+    return f"; the nearest is {plain[near[0]]!r}" if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").strip("_ ")
 
 
 def ending(

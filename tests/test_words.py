@@ -2,7 +2,7 @@
 
 import pytest
 
-from lds._run_words import ending, plural
+from lds._words import ending, nearest, plural
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,15 @@ def test_plural(number, noun, text):
 )
 def test_ending(reason, n, refit, fixed, text):
     assert ending(reason, n, 1, refit=refit, fixed_length=fixed, seconds=3.2) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("wnie", "; the nearest is 'wine'"),
+        ("N-Neigbors", "; the nearest is 'n_neighbors'"),
+        ("zebra", ""),
+    ],
+)
+def test_nearest(name, end):
+    assert nearest(name, ["wine", "n_neighbors", "iris"]) == end
