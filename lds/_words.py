@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from html import escape
 
 ENDINGS = {
     "patience": "early stopping ended it",
@@ -39,6 +40,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _plain(name: str) -> str:
     return name.lower().replace("-", "_").strip("_ ")
+
+
+def facts_html(title: str, facts: dict[str, str]) -> str:
+    """Make a small HTML table for notebooks.
+
+    Arguments:
+        title: of the table.
+        facts: by name.
+    """
+    cells = "".join(
+        f'<tr><th style="text-align:left">{escape(name)}</th>'
+        f'<td style="text-align:left">{escape(fact)}</td></tr>'
+        for name, fact in facts.items()
+    )
+    caption = f'<caption style="text-align:left"><b>{escape(title)}</b></caption>'
+    return f"<table>{caption}<tbody>{cells}</tbody></table>"
 
 
 def ending(

@@ -102,6 +102,18 @@ def load_settings(folder: str | Path) -> dict[str, Any]:
     return known
 
 
+def load_summary(folder: str | Path) -> dict[str, Any]:
+    """Read the summary of a run: accuracies, reason, edges.
+
+    Raises:
+        FileNotFoundError: the folder is not that of a finished run.
+        ValueError: the file is damaged.
+    """
+    check_finished(folder)
+    found: dict[str, Any] = _read(Path(folder) / "summary.json", json.loads)
+    return found
+
+
 def save_run(
     folder: Path,
     run: Run,
@@ -200,7 +212,7 @@ def load_run(folder: str | Path) -> Run:
     return Run(
         settings,
         metrics,
-        _read(folder / "summary.json", json.loads),
+        load_summary(folder),
         _read_graph(folder / "start.npz"),
         _read_graph(folder / "edge_probs.npz"),
         _read(folder / "weights.safetensors", load_tensors),

@@ -32,9 +32,7 @@ def embedding(run: Run, seed: int = 0) -> Figure:
     """
     hidden, labels = run.predictions["hidden"], run.predictions["labels"]
     predicted = run.predictions["probabilities"].argmax(1)
-    chosen = np.arange(len(labels))
-    if len(chosen) > MOST_POINTS:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MOST_POINTS, replace=False))
+    chosen = chosen_nodes(run, seed)
     x, y = tsne(hidden[chosen], seed).T
     shown = np.where(labels >= 0, labels, predicted)[chosen]
     names = class_names(run)
@@ -57,12 +55,20 @@ def embedding(run: Run, seed: int = 0) -> Figure:
     axes.scatter(x[wrong], y[wrong], 16, color=INK, marker="x", linewidths=0.7, alpha=0.7)
     axes.set(xticks=[], yticks=[], title="Hidden layer, t-SNE")
     axes.spines[:].set_visible(False)
-    keys = [_key("o", colour, name) for colour, name in zip(colours, names, strict=True)]
+    keys = [class_key("o", colour, name) for colour, name in zip(colours, names, strict=True)]
     keys.append(Line2D([], [], marker="o", color="none", markeredgecolor=INK, label="train row"))
     if wrong.any():
-        keys.append(_key("x", INK, "test row, wrong"))
+        keys.append(class_key("x", INK, "test row, wrong"))
     axes.legend(handles=keys, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def chosen_nodes(run: Run, seed: int = 0) -> NDArray[np.int64]:
+    """Choose the nodes of a picture: all, or `MOST_POINTS` at random."""
+    chosen = np.arange(len(run.predictions["labels"]))
+    if len(chosen) <= MOST_POINTS:
+        return chosen
+    return np.sort(np.random.default_rng(seed).choice(chosen, MOST_POINTS, replace=False))
 
 
 def tsne(hidden: NDArray[np.floating], seed: int = 0) -> NDArray[np.floating]:
@@ -128,5 +134,6 @@ def calibration(run: Run) -> Figure:
     return figure
 
 
-def _key(marker: str, colour: str, label: str) -> Line2D:
+def class_key(marker: str, colour: str, label: str) -> Line2D:
+    """Make an entry of a legend."""
     return Line2D([], [], marker=marker, color=colour, linestyle="", label=label)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lds._random import mix
 from lds._types import Features, Split
 from lds._version import __version__
-from lds._words import ending
+from lds._words import ending, facts_html, plural
 from lds.edges.base import EdgeDistribution
 from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
@@ -251,6 +251,27 @@ class Learned:
             fixed_length=self.method.fixed_length,
             seconds=seconds,
         )
+
+    def facts(self) -> dict[str, str]:
+        """What a person asks first: sizes, edges, how the run ended, accuracies."""
+        best, problem, test = self.history[self.best], self.problem, self.test_quality
+        rows = {role: getattr(problem.split, role).size for role in ROLES}
+        found = {
+            "rows": f"{problem.n_nodes:,}: " + ", ".join(f"{n:,} {r}" for r, n in rows.items()),
+            "classes": f"{self.probabilities.shape[1]}",
+            "expected edges": f"{self.starting_edges:,.0f} before learning, "
+            f"{self.expected_edges:,.0f} after it",
+            "run": self.ending(),
+            "early-stopping accuracy": f"{100 * best.stopping_accuracy:.1f} % of "
+            f"{plural(rows['stopping'], 'row')}",
+        }
+        if test is not None:
+            share = f"{100 * test.accuracy:.1f} % of {plural(rows['test'], 'row')}"
+            found["test accuracy"] = share
+        return found
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"{self.method.title}, seed {self.seed}", self.facts())
 
     def __repr__(self) -> str:
         best = self.history[self.best]
