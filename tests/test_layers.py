@@ -27,6 +27,7 @@ LOW = {
     "_words",
     "_sources",
     "_types",
+    "_verdict",
     "_version",
     "run_folder",
 }
@@ -43,6 +44,7 @@ MAY_IMPORT = {
     "_words": set(),
     "_sources": {"_files"},
     "_types": set(),
+    "_verdict": {"_words"},
     "_version": set(),
     "run_folder": {"_files", "_run_files", "_types"},
     "bilevel": LOW,

@@ -10,6 +10,7 @@ import typer
 from lds._files import check_output_folder
 from lds._run_files import check_run
 from lds._sources import check_source
+from lds._verdict import verdict
 from lds.cli.console import Json, bar, err, print_json, print_path, say_found
 from lds.cli.fit_output import print_next, print_summary
 from lds.cli.interrupt import Interrupts, StopNow
@@ -183,9 +184,10 @@ def fit(
     if as_json:
         written = folder / PREDICTIONS
         predictions = {"predictions": str(written) if written.exists() else None}
-        print_json({"folder": str(folder), "data": data.name, **predictions, **summary})
+        found = {"verdict": verdict(summary), **summary}
+        print_json({"folder": str(folder), "data": data.name, **predictions, **found})
     else:
-        print_summary(done)
+        print_summary(done, summary)
         print_next(data, folder, folder / PREDICTIONS)
     if interrupts.count or done.result.reason == "interrupted":
         if interrupts.kept:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from lds._verdict import best_of, verdict
 from lds._words import plural
 from lds.cli.console import out, percent, print_path
 
@@ -15,23 +16,32 @@ if TYPE_CHECKING:
     from lds.structure.metrics import Quality
 
 
-def print_summary(report: "FitReport") -> None:
-    """Print the table of the method and its controls, how the run ended, and the edges."""
+def print_summary(report: "FitReport", summary: dict[str, Any]) -> None:
+    """Print the table of the method and its controls, the verdict, and how the run ended.
+
+    The best number of a column is bold.
+    """
     from lds.structure.controls import CONTROLS
 
     result, test = report.result, report.test_quality
-    best = result.history[result.best]
+    split = result.problem.split
     table = Table(title=f"{Path(report.dataset.name).name}, seed {result.seed}")
     table.add_column("method")
-    table.add_column("early-stopping rows", justify="right")
-    for column in ("test rows", "NLL, nats", "ECE"):
+    stopping, tested = plural(split.stopping.size, "row"), plural(split.test.size, "row")
+    for column in (f"early stopping, {stopping}", f"test, {tested}", "NLL, nats", "ECE"):
         table.add_column(column, justify="right")
-    mine = (result.method.title, percent(best.stopping_accuracy), *_cells(test["lds"]))
-    table.add_row(*mine, style="bold")
-    for letter, (name, control) in zip("abc", report.controls.items(), strict=False):
-        label = f"({letter}) {CONTROLS[name]}"
-        table.add_row(label, percent(control.stopping_accuracy), *_cells(test[name]))
+    found = {"lds": result.history[result.best].stopping_accuracy}
+    found |= {name: control.stopping_accuracy for name, control in report.controls.items()}
+    letters = dict(zip(report.controls, "abc", strict=False))
+    best = best_of(test)
+    for name, accuracy in found.items():
+        title = f"({letters[name]}) {CONTROLS[name]}" if name in letters else result.method.title
+        shown = percent(accuracy)
+        if len(found) > 1 and accuracy == max(found.values()):
+            shown = f"[bold]{shown}[/bold]"
+        table.add_row(title, shown, *_cells(test[name], best))
     out.print(table)
+    out.print(verdict(summary), highlight=False, soft_wrap=True)
     out.print(f"{result.ending(report.seconds)}", highlight=False, soft_wrap=True)
     out.print(
         f"expected edges (sum of probabilities): {result.starting_edges:,.0f} before learning, "
@@ -60,7 +70,13 @@ def print_next(data: "NodeDataset", folder: Path, written: Path) -> None:
         )
 
 
-def _cells(found: "Quality | None") -> tuple[str, str, str]:
+def _cells(found: "Quality | None", best: dict[str, float]) -> list[str]:
     if found is None:
-        return ("-", "-", "-")
-    return percent(found.accuracy), f"{found.nll:.3f}", percent(found.ece)
+        return ["-", "-", "-"]
+    each = found.to_dict()
+    texts = {name: percent(each[name]) for name in ("accuracy", "ece")}
+    texts["nll"] = f"{found.nll:.3f}"
+    return [
+        f"[bold]{texts[name]}[/bold]" if each[name] == best.get(name) else texts[name]
+        for name in ("accuracy", "nll", "ece")
+    ]

@@ -12,6 +12,22 @@ PREDICTIONS = "predictions.csv"
 """Name of the file with the predictions of rows without a label."""
 
 
+def paired(report: FitReport) -> dict[str, tuple[int, int]]:
+    """Count the test rows on which the method and each control differ.
+
+    Returns:
+        For each control the rows that only the method has right, and those that only the control
+        has right.
+    """
+    rows, labels = report.dataset.split.test, report.dataset.labels
+    right = report.result.probabilities[rows].argmax(1) == labels[rows]
+    found = {}
+    for name, control in report.controls.items():
+        theirs = control.probabilities[rows].argmax(1) == labels[rows]
+        found[name] = (int((right & ~theirs).sum()), int((theirs & ~right).sum()))
+    return found
+
+
 def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str, Any]:
     """Write a run; called again, add the controls.
 
@@ -36,6 +52,7 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
         summary={
             "test_accuracy": report.test_accuracy,
             "test_quality": {name: q and q.to_dict() for name, q in report.test_quality.items()},
+            **({"paired": paired(report)} if report.controls else {}),
             "seconds": report.seconds,
         },
         classes=data.classes,

@@ -14,7 +14,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lds._files import check_output_file, write_atomically
-from lds._words import ending
+from lds._verdict import best_of, verdict
+from lds._words import ending, plural
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
@@ -90,6 +91,8 @@ def html(run: Run) -> str:
     parts = {
         "title": escape(_title(run)),
         "css": _asset("page.css"),
+        "verdict": escape(verdict(run.summary)),
+        "n_test": plural(run.predictions["test_rows"].size, "test row"),
         "facts": _facts(run),
         "quality": _quality(run),
         "most_probable": str(max(b - a for a, b in itertools.pairwise(data["first"]))),
@@ -160,14 +163,18 @@ def _ending(run: Run) -> str:
 
 def _quality(run: Run) -> str:
     names = {"lds": METHODS[run.settings["method"]].title, **CONTROLS}
-    rows = []
-    for name, found in run.summary["test_quality"].items():
-        cells = ("-", "-", "-")
-        if found is not None:
-            accuracy, ece = (f"{100 * found[key]:.1f} %" for key in ("accuracy", "ece"))
-            cells = (accuracy, f"{found['nll']:.3f}", ece)
-        row = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f'<tr><th scope="row">{escape(names.get(name, name))}</th>{row}</tr>')
+    found, rows = run.summary["test_quality"], []
+    best = best_of(found)
+    for name, quality in found.items():
+        cells = "<td>-</td>" * 3
+        if quality is not None:
+            texts = {key: f"{100 * quality[key]:.1f} %" for key in ("accuracy", "ece")}
+            texts["nll"] = f"{quality['nll']:.3f}"
+            cells = "".join(
+                f"<td{' class=best' if quality[key] == best.get(key) else ''}>{texts[key]}</td>"
+                for key in ("accuracy", "nll", "ece")
+            )
+        rows.append(f'<tr><th scope="row">{escape(names.get(name, name))}</th>{cells}</tr>')
     return "".join(rows)
 
 

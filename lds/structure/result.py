@@ -144,6 +144,8 @@ class Learned:
             metrics=[asdict(record) for record in self.history],
             summary={
                 "reason": self.reason,
+                "outer_iterations": self.n_restarts,
+                "rows": {role: int(getattr(problem.split, role).size) for role in ROLES},
                 "best_iteration": self.best,
                 "stopping_accuracy": best.stopping_accuracy,
                 "test_accuracy": {"lds": test.accuracy if test else None},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from lds._verdict import verdict
 from lds.cli import app
 from lds.report import page
 from lds.report.settings import settings_tables
@@ -111,3 +112,27 @@ def test_a_left_out_identifier_is_offered_and_no_file_of_another_run_is_named(ld
     assert not (run / "predictions.csv").exists()
     code, out, _ = lds("fit", "--resume", run, "--quiet", "--json")
     assert json.loads(out)["predictions"] is None
+
+
+def test_the_verdict_is_the_same_everywhere_and_counts_rows(fit, shown):
+    run = load_run(fit.folder)
+    sentence = verdict(run.summary)
+    assert sentence in fit.out
+    assert sentence in shown
+    assert "on 10 test rows (95 % interval" in sentence
+    right = {}
+    for name in ("lds", "frozen"):
+        right[name] = round(10 * run.summary["test_accuracy"][name])
+    gained, lost = run.summary["paired"]["frozen"]
+    assert gained - lost == right["lds"] - right["frozen"]
+    assert "test, 10 rows" in fit.out
+    assert f"early stopping, {run.summary['rows']['stopping']} rows" in fit.out
+    assert "On 10 test rows, beside the controls" in shown
+
+
+def test_the_best_of_each_column_is_bold(fit, shown):
+    found = load_run(fit.folder).summary["test_quality"]
+    best = min(each["nll"] for each in found.values())
+    worst = max(each["nll"] for each in found.values())
+    assert f"<td class=best>{best:.3f}</td>" in shown
+    assert f"<td>{worst:.3f}</td>" in shown
