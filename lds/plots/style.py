@@ -3,6 +3,7 @@
 import colorsys
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec
 
 import matplotlib as mpl
@@ -73,7 +74,7 @@ def styled(draw: Callable[Concatenate[Run, P], Figure]) -> Callable[Concatenate[
 
     @functools.wraps(draw)
     def drawn(run: Any, /, *args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(_STYLE):
+        with styled_figure():
             figure = draw(as_run(run), *args, **kwargs)
             for axes in figure.axes:
                 for axis in (axes.xaxis, axes.yaxis):  # their first tick is the others' model
@@ -82,6 +83,11 @@ def styled(draw: Callable[Concatenate[Run, P], Figure]) -> Callable[Concatenate[
             return figure
 
     return drawn
+
+
+def styled_figure() -> AbstractContextManager[None]:
+    """Draw in the style above within a `with` block."""
+    return mpl.rc_context(_STYLE)
 
 
 def class_colours(n_classes: int) -> list[str]:

@@ -90,7 +90,6 @@ def html(run: Run) -> str:
     data = neighbourhoods(run)
     parts = {
         "title": escape(_title(run)),
-        "css": _asset("page.css"),
         "verdict": escape(verdict(run.summary)),
         "n_test": plural(run.predictions["test_rows"].size, "test row"),
         "facts": _facts(run),
@@ -102,8 +101,20 @@ def html(run: Run) -> str:
         "data": to_script(data),
         "script": _asset("page.js"),
     }
-    # In one pass: what was put in is not searched for further places.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+    return filled("page.html", parts)
+
+
+def filled(template: str, parts: dict[str, str]) -> str:
+    """Put parts and the style sheet into the places of a template.
+
+    In one pass: what was put in is not searched for further places.
+
+    Arguments:
+        template: name of its file.
+        parts: HTML by name of the place.
+    """
+    known = {"css": _asset("page.css"), **parts}
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: known[found[1]], _asset(template))
 
 
 def svg(figure: Figure, name: str) -> str:

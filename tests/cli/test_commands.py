@@ -129,7 +129,7 @@ def test_datasets_for_machines(lds):
 
 
 @pytest.mark.parametrize(
-    "command", ["fit", "predict", "search", "report", "export", "datasets", "doctor"]
+    "command", ["fit", "predict", "search", "report", "runs", "export", "datasets", "doctor"]
 )
 def test_help_teaches(lds, command):
     code, out, _ = lds(command, "--help")
@@ -268,6 +268,8 @@ def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
         (["search", "gone.csv"], "there is no table at gone.csv"),
         (["predict", "gone", "t.csv"], "gone is not the folder of a run"),
         (["report", "gone"], "gone is not the folder of a run"),
+        (["report", "gone", "gone2"], "gone is not the folder of a run"),
+        (["runs", "gone"], "there is no folder gone of runs"),
         (["export", "gone", "g.csv"], "gone is not the folder of a run"),
     ],
 )
