@@ -22,6 +22,7 @@ from lds.cli.table_options import (
     Encoding,
     Header,
     Identifier,
+    Root,
     Separator,
     Target,
     absolute,
@@ -72,8 +73,10 @@ def fit(
             "With '' alone, all other text is the name of a class.",
         ),
     ] = None,
-    retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
+    retain: Annotated[
+        float | None, typer.Option(help="Share of a graph's edges kept; default: all edges.")
+    ] = None,
+    root: Root = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Run folder; default: runs/NAME-SEED.")
     ] = None,

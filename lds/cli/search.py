@@ -18,6 +18,7 @@ from lds.cli.table_options import (
     Encoding,
     Header,
     Identifier,
+    Root,
     Separator,
     Target,
     reading,
@@ -76,8 +77,10 @@ def search(
         list[str] | None,
         typer.Option(metavar="TEXT", help="Text in the target that means no label; as of lds fit."),
     ] = None,
-    retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
+    retain: Annotated[
+        float | None, typer.Option(help="Share of a graph's edges kept; default: all edges.")
+    ] = None,
+    root: Root = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, and of the settings drawn.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     out_folder: Annotated[

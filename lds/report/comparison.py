@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lds._files import check_output_file, write_atomically
 from lds._verdict import best_of, gain_interval, n_test, points
 from lds._words import plural
-from lds.plots.style import GREY, beside, class_colours, series, styled_figure
+from lds.plots.style import beside, class_colours, series, styled_figure
 from lds.report.page import filled, svg
 from lds.run_folder import Run, as_run
 from lds.structure.methods.registry import METHODS
@@ -141,7 +142,7 @@ def stopping_curves(runs: Sequence[Run], names: Sequence[str]) -> Figure:
             axes.plot(t, values, color=colour, label=name, marker="o", markersize=3)
         axes.set(xlabel="outer iteration, and the refit", ylabel="accuracy, %")
         axes.set_title("Accuracy on the stopping rows")
-        axes.axhline(100, color=GREY, linewidth=0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         beside(axes)
         return figure
 

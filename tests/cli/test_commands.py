@@ -240,7 +240,8 @@ def test_an_existing_folder_is_kept_unless_forced(lds, tmp_path):
 
 def test_version_and_names(lds):
     assert lds("--version")[1].strip() == __version__
-    assert lds("datasets")[1].split()[:3] == ["iris", "wine", "breast_cancer"]
+    names = [line.split()[0] for line in lds("datasets")[1].splitlines()]
+    assert names[1:4] == ["iris", "wine", "breast_cancer"]
 
 
 def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
