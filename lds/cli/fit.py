@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lds._files import check_output_folder
-from lds._run_files import check_run
+from lds._run_files import PREDICTIONS, check_run
 from lds._sources import check_source
 from lds._verdict import verdict
 from lds.cli.console import Json, bar, err, print_json, print_path, say_found
@@ -106,7 +106,38 @@ def fit(
         check_output_folder(out_folder, "--out")
         _check_empty(out_folder, force)
     plan = _new(given, options) if resume is None else _resumed(context, given, resume)
-    chosen, seed, source = plan["method"], plan["seed"], plan["source"]
+    with bar(quiet) as progress:
+        run, done, summary = _fit(plan, given, FitProgress(progress, quiet))
+    written = run.folder / PREDICTIONS
+    if as_json:
+        predictions = {"predictions": str(written) if written.exists() else None}
+        found = {"verdict": verdict(summary), **summary}
+        print_json({"folder": str(run.folder), "data": done.dataset.name, **predictions, **found})
+    else:
+        print_summary(done, summary)
+        print_next(done.dataset, run.folder, written)
+    if run.count or done.result.reason == "interrupted":
+        if run.kept:
+            print_path("interrupted; to continue", run.way_on, err)
+        raise typer.Exit(130)
+
+
+def _fit(
+    plan: dict[str, Any], given: dict[str, Any], shown: FitProgress
+) -> tuple[Interrupts, "FitReport", dict[str, Any]]:
+    """Read the data, learn, run the controls and save.
+
+    Arguments:
+        plan: of `_new` or `_resumed`.
+        given: parameters of the command.
+        shown: says what is done.
+
+    Returns:
+        How it was interrupted and in which folder; the report; the summary in the folder.
+    """
+    chosen, seed, source, quiet = plan["method"], plan["seed"], plan["source"], given["quiet"]
+    resume, force = given["resume"], given["force"]
+    shown.say(f"reading {Path(source['name']).name}")
 
     from lds._labels import counted
     from lds.datasets.registry import load
@@ -117,11 +148,12 @@ def fit(
         labelled = f"{n_labelled:,} of {data.n_nodes:,} rows have a label"
         shares = counted(data.labels, data.classes)
         say_found(data.name, [*data.file.found, f"{labelled}, {shares}"], quiet)
-    folder = resume or out_folder or _run_folder(data, seed, force)
+    folder = resume or given["out_folder"] or _run_folder(data, seed, force)
+    shown.say("loading torch")
 
     import torch
 
-    from lds.cli.run_folder import PREDICTIONS, save
+    from lds.cli.run_folder import save
     from lds.experiments.fit import discard_checkpoints, fit_dataset
     from lds.run_folder import begin_run
 
@@ -138,34 +170,33 @@ def fit(
         "controls": plan["controls"],
         "device": plan["device"],
     }
-
     begun, done = resume is not None, None
-    interrupts = Interrupts(folder, checkpoint, chosen.name == DEFAULT)
-    with bar(quiet) as progress, interrupts:
-        task = progress.add_task("", total=chosen.to_dict()["max_iter"], state="")
-        shown = FitProgress(progress, task, quiet)
+    checkpoint = folder if given["checkpoint"] else None
+    interrupts = Interrupts(folder, checkpoint is not None, chosen.name == DEFAULT)
 
-        def iterated(record: "Iteration") -> None:
-            nonlocal begun
-            if not begun:  # the input has been checked by now
-                begin_run(folder, settings)
-                begun = True
-            interrupts.phase = "learn"
-            shown.iteration(record)
+    def iterated(record: "Iteration") -> None:
+        nonlocal begun
+        if not begun:  # the input has been checked by now
+            begin_run(folder, settings)
+            begun = True
+        interrupts.phase = "learn"
+        shown.iteration(record)
 
-        def trained(n_done: int, n_members: int) -> None:
-            interrupts.phase = "refit"
-            shown.member(n_done, n_members)
+    def trained(n_done: int, n_members: int) -> None:
+        interrupts.phase = "refit"
+        shown.member(n_done, n_members)
 
-        def learned(report: "FitReport") -> None:
-            nonlocal done
-            save(folder, report, settings)  # before the controls, which may be interrupted
-            done, interrupts.phase = report, "controls"
-            if plan["controls"] and report.result.reason != "interrupted":
-                shown.controls()
+    def learned(report: "FitReport") -> None:
+        nonlocal done
+        save(folder, report, settings)  # before the controls, which may be interrupted
+        done, interrupts.phase = report, "controls"
+        if plan["controls"] and report.result.reason != "interrupted":
+            shown.controls()
 
-        if force:
-            discard_checkpoints(folder)
+    if force:
+        discard_checkpoints(folder)
+    shown.count("starting graph and first outer iteration", chosen.to_dict()["max_iter"])
+    with interrupts:
         try:
             done = fit_dataset(
                 data,
@@ -176,26 +207,14 @@ def fit(
                 on_iteration=iterated,
                 on_member=trained,
                 on_learned=learned,
-                checkpoint=folder if checkpoint else None,
+                checkpoint=checkpoint,
                 resume=resume is not None,
             )
         except (KeyboardInterrupt, StopNow):
             if done is None:
                 _say_unfinished(interrupts, begun)
                 raise typer.Exit(130) from None
-    summary = save(folder, done, settings)
-    if as_json:
-        written = folder / PREDICTIONS
-        predictions = {"predictions": str(written) if written.exists() else None}
-        found = {"verdict": verdict(summary), **summary}
-        print_json({"folder": str(folder), "data": data.name, **predictions, **found})
-    else:
-        print_summary(done, summary)
-        print_next(data, folder, folder / PREDICTIONS)
-    if interrupts.count or done.result.reason == "interrupted":
-        if interrupts.kept:
-            print_path("interrupted; to continue", interrupts.way_on, err)
-        raise typer.Exit(130)
+        return interrupts, done, save(folder, done, settings)
 
 
 def _say_unfinished(interrupts: Interrupts, begun: bool) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from pathlib import Path
 from shlex import quote
 from types import FrameType, TracebackType
 from typing import Literal, Self
@@ -30,7 +31,7 @@ class Interrupts:
         refits: whether the method trains a committee after its outer iterations.
     """
 
-    def __init__(self, folder: object, kept: bool, refits: bool) -> None:
+    def __init__(self, folder: Path, kept: bool, refits: bool) -> None:
         self.folder, self.kept, self.refits = folder, kept, refits
         self.phase: Phase = "begin"
         self.count = 0

@@ -8,7 +8,7 @@ import typer
 
 from lds._files import check_output_file
 from lds._run_files import check_finished
-from lds.cli.console import Json, out, print_json, print_path
+from lds.cli.console import Json, bar, out, print_json, print_path
 
 EXAMPLES = (
     "lds report runs/wine-0\n\n"
@@ -28,6 +28,7 @@ def report(
             help="HTML file; default: report.html in the folder, or comparison.html here.",
         ),
     ] = None,
+    quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write one HTML page of a run: verdict, pictures, settings, and the edges of any node.
@@ -44,9 +45,15 @@ def report(
         _compare(runs, path, as_json)
         return
 
-    from lds.report.page import write_report  # matplotlib is an extra
+    with bar(quiet or as_json) as progress:
+        task = progress.add_task("", total=None, state="loading matplotlib")
 
-    write_report(only, path)
+        from lds.report.page import write_report  # matplotlib is an extra
+
+        def drawing(name: str, done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, state=f"drawing: {name}")
+
+        write_report(only, path, on_picture=drawing)
     if as_json:
         print_json({"path": str(path), "bytes": path.stat().st_size})
     else:

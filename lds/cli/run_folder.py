@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lds._run_files import PREDICTIONS
 from lds.datasets.table import write_predictions
 from lds.experiments.fit import FitReport
-
-PREDICTIONS = "predictions.csv"
-"""Name of the file with the predictions of rows without a label."""
 
 
 def paired(report: FitReport) -> dict[str, tuple[int, int]]:

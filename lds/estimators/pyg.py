@@ -20,10 +20,11 @@ from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.estimators.pictures import FitPictures
+from lds.estimators.verbose import print_iteration, print_member
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.undirected import Weights, check_weights
 from lds.run_folder import Run, load_settings
-from lds.structure.context import OnIteration
+from lds.structure.context import OnIteration, OnMember
 from lds.structure.iteration import Iteration
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
@@ -252,6 +253,8 @@ def learn_structure(
     seed: int = 0,
     device: torch.device | str = "cpu",
     on_iteration: OnIteration | None = None,
+    on_member: OnMember | None = None,
+    verbose: bool = False,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     **options: Any,
@@ -285,6 +288,9 @@ def learn_structure(
         seed: of everything random.
         device: where to compute.
         on_iteration: called after each outer iteration.
+        on_member: called by the default method before it trains each member of its committee, and
+            after the last, with how many are trained and how many there will be.
+        verbose: True prints a line where these functions would be called and are None.
         checkpoint: folder for the state after every outer iteration; None keeps none. A folder
             with the state of an earlier run is refused, unless that run is resumed.
         resume: True continues from the state in the folder; without one, the run begins. On a CPU
@@ -308,7 +314,8 @@ def learn_structure(
         chosen,
         seed=seed,
         device=device,
-        on_iteration=on_iteration,
+        on_iteration=on_iteration or (print_iteration if verbose else None),
+        on_member=on_member or (print_member if verbose else None),
         checkpoint=checkpoint,
         resume=resume,
     )

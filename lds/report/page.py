@@ -60,7 +60,9 @@ PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
 }
 
 
-def write_report(run: Any, path: str | Path) -> None:
+def write_report(
+    run: Any, path: str | Path, *, on_picture: Callable[[str, int, int], None] | None = None
+) -> None:
     """Write the page; the file is complete or not there.
 
     It holds the accuracy beside the controls, the pictures of `lds.plots`, the settings, and a view
@@ -70,23 +72,27 @@ def write_report(run: Any, path: str | Path) -> None:
         run: a run folder, a fitted classifier, a `LearnedStructure` or a `Learned`, or what
             `load_run` read.
         path: of the file, .html.
+        on_picture: called before each picture is drawn with its name, how many are drawn, and how
+            many there are.
 
     Raises:
         FileNotFoundError, ValueError: the folder does not hold a whole run, or `path` cannot be.
     """
     path, found = Path(path), as_run(run)
     check_output_file(path, "the report's file", (".html",))
-    page = html(found)
+    page = html(found, on_picture)
     write_atomically(path, lambda file: file.write(page.encode()))
 
 
-def html(run: Run) -> str:
-    """The page as text."""
-    pictures = "".join(
-        f'<figure id="{name}">{svg(draw(run), name)}<figcaption>{escape(caption)}</figcaption>'
-        "</figure>"
-        for name, (draw, caption) in PICTURES.items()
-    )
+def html(run: Run, on_picture: Callable[[str, int, int], None] | None = None) -> str:
+    """Make the page as text; see `write_report`."""
+    pictures = ""
+    for k, (name, (draw, caption)) in enumerate(PICTURES.items()):
+        if on_picture is not None:
+            on_picture(name, k, len(PICTURES))
+        drawn = svg(draw(run), name)
+        text = escape(caption)
+        pictures += f'<figure id="{name}">{drawn}<figcaption>{text}</figcaption></figure>'
     data = neighbourhoods(run)
     parts = {
         "title": escape(_title(run)),

@@ -1,6 +1,7 @@
 """Ctrl-C during a fit: what is said, what stops, what is kept."""
 
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def at(function, number):
 
 @ctrl_c
 def test_the_first_ends_in_order_and_the_second_at_once(capsys):
-    with Interrupts("runs/a", True, True) as interrupts:
+    with Interrupts(Path("runs/a"), True, True) as interrupts:
         interrupts.phase = "learn"
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -46,7 +47,7 @@ def test_the_first_ends_in_order_and_the_second_at_once(capsys):
 @ctrl_c
 @pytest.mark.parametrize("phase", ["begin", "refit", "controls"])
 def test_outside_the_outer_iterations_one_is_enough(phase):
-    with Interrupts("runs/a", True, True) as interrupts:
+    with Interrupts(Path("runs/a"), True, True) as interrupts:
         interrupts.phase = phase
         with pytest.raises(StopNow):
             signal.raise_signal(signal.SIGINT)
@@ -55,7 +56,7 @@ def test_outside_the_outer_iterations_one_is_enough(phase):
 def test_a_process_that_ignores_it_still_does():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Interrupts("runs/a", True, True):
+        with Interrupts(Path("runs/a"), True, True):
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

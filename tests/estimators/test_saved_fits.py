@@ -243,11 +243,15 @@ def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, ca
     assert "has no encoding.npz: only a run on a table" in capsys.readouterr().err
 
 
-def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path):
+def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     rows = torch.arange(30)
     masks = {"train_mask": rows < 12, "val_mask": (rows >= 12) & (rows < 24)}
     data = Data(x=torch.from_numpy(X), y=rows % 3 * 5, **masks)
-    learned = learn_structure(data, **TINY, refit_steps=4, agreement=0.0)
+    learned = learn_structure(data, **TINY, refit_steps=4, agreement=0.0, verbose=True)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said[:2]] == ["1", "2"]
+    assert said[-1].startswith("refit, ")
+    assert said[-1].endswith(" members trained")
     learned.save(tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert run.settings["classes"] == [0, 5, 10]

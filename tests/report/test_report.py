@@ -117,6 +117,14 @@ def test_neighbours_are_the_most_probable_edges(run):
     assert roles.count("no role") == (run.predictions["labels"] < 0).sum()
 
 
+def test_it_says_what_it_draws(run, monkeypatch):
+    two = dict(list(PICTURES.items())[:2])
+    monkeypatch.setattr("lds.report.page.PICTURES", two)
+    calls = []
+    html(run, lambda *call: calls.append(call))
+    assert calls == [("learning", 0, 2), ("edges", 1, 2)]
+
+
 def test_an_edge_shows_its_probability_before_and_after_learning(text):
     assert "Start → learned" in text
     assert '"given"' not in text, "no graph was given"
