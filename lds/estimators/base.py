@@ -19,6 +19,7 @@ from lds._random import mix
 from lds._words import facts_html, nearest
 from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import check_index, fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
@@ -277,6 +278,24 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
             encoding = TableEncoding.unchanged(as_array(features))
         arrays = None if encoding is None else encoding.to_arrays()
         self.learned_.save(folder, encoding=arrays, **self._names())
+
+    def explain(self, row: int, n_neighbors: int = 10) -> Explanation:
+        """Say why a row of the fit got its class.
+
+        Arguments:
+            row: number of the row.
+            n_neighbors: most neighbours listed.
+
+        Returns:
+            Its neighbours with edge probabilities before and after learning, the votes of its edges
+            for each class, and the features in which it differs from its neighbours. Features are
+            as the fit has them, after encoding.
+        """
+        check_is_fitted(self)
+        features, names = self.learned_.problem.features, getattr(self, "feature_names_in_", None)
+        if names is not None and len(names) != features.shape[1]:
+            names = None  # a column may become several features
+        return explain(self.as_run(), features, row, n_neighbors=n_neighbors, names=names)
 
     def _html_repr(self) -> str:
         """Show the parameters in a notebook, and above them what a fit found."""

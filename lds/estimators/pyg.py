@@ -17,6 +17,7 @@ from torch_geometric.transforms import BaseTransform
 from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.estimators.pictures import FitPictures
@@ -100,6 +101,11 @@ class LearnedStructure(FitPictures):
         elif data.num_nodes != n_nodes:
             raise ValueError(f"data must have the {n_nodes} nodes of the run, got {data.num_nodes}")
         return _structure(data, learned, classes, torch.device("cpu"))
+
+    def explain(self, node: int, n_neighbors: int = 10) -> Explanation:
+        """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
+        features = self.learned.problem.features
+        return explain(self.as_run(), features, node, n_neighbors=n_neighbors)
 
     def _repr_html_(self) -> str:
         return facts_html("LearnedStructure", self.learned.facts())

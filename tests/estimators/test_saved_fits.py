@@ -198,6 +198,34 @@ def test_a_notebook_shows_what_a_fit_found(fitted):
     assert "early-stopping accuracy" not in type(clf)()._repr_mimebundle_()["text/html"]
 
 
+def test_a_row_is_explained_by_its_edges(fitted):
+    clf, folder, _ = fitted
+    row = 4
+    found = clf.explain(row, n_neighbors=3)
+    theta, start = clf.edge_probabilities_.toarray()[row], load_run(folder).start.toarray()[row]
+    likely = sorted(np.flatnonzero(theta), key=lambda j: (-theta[j], j))[:3]
+    assert [each.row for each in found.neighbours] == likely
+    assert [each.learned for each in found.neighbours] == theta[likely].tolist()
+    assert [each.start for each in found.neighbours] == start[likely].tolist()
+    assert found.prediction == clf.transduction_[row]
+    names = np.where(clf.learned_.problem.labels >= 0, clf.learned_.problem.labels, -1)
+    classes = np.where(names >= 0, names, clf.label_distributions_.argmax(1))
+    for k, name in enumerate(clf.classes_):
+        share = theta[classes == k].sum() / theta.sum()
+        assert found.votes[name] == pytest.approx(share, abs=1e-6)
+    x = clf.learned_.problem.features
+    gap = (x[row] - theta @ x / theta.sum()) / x.std(0)
+    first = found.differences[0]
+    assert first.name == "abc"[np.abs(gap).argmax()]
+    assert first.deviations == pytest.approx(gap[np.abs(gap).argmax()], abs=1e-6)
+    assert "neighbour" in repr(found)
+    assert "<table>" in found._repr_html_()
+    with pytest.raises(ValueError, match="row must be from 0 to 89, got 90"):
+        clf.explain(90)
+    again = type(clf).load(folder).explain(row, n_neighbors=3)
+    assert again.votes == pytest.approx(found.votes)
+
+
 def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
     for cls in CLASSIFIERS.values():
         with pytest.raises(NotFittedError):
@@ -236,6 +264,11 @@ def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, ca
     tiny(sp.csr_array(np.abs(X)), Y).save(tmp_path / "run")  # over a dense one
     lds("export", tmp_path / "run", tmp_path / "g.csv")
     assert Learned.load(tmp_path / "run").predict_new(sp.csr_array(np.abs(X[:2]))).shape == (2, 3)
+    loaded = LDSClassifier.load(tmp_path / "run")
+    dense = tiny(np.abs(X), Y).learned_.problem.features.std(0)
+    first = loaded.explain(0).differences[0]
+    gap = first.value - first.mean
+    assert first.deviations == pytest.approx(gap / dense[int(first.name)], rel=1e-4)
     (tmp_path / "new.csv").write_text("a,b,c\n1,2,3\n")
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(tmp_path / "run"), str(tmp_path / "new.csv")])
@@ -263,6 +296,7 @@ def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     lds("export", tmp_path / "run", tmp_path / "g.csv")
     assert plots.expected_edges(learned).axes
     assert learned.plot_edges().axes
+    assert learned.explain(2).prediction == int(learned.predictions[2])
     assert "early-stopping accuracy" in learned._repr_html_()
     loaded = LearnedStructure.load(tmp_path / "run")
     assert torch.equal(loaded.probabilities, learned.probabilities)
