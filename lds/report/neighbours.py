@@ -18,6 +18,9 @@ SHOWN, FEWEST = 16, 4
 UNIT = 10_000
 """Probabilities are whole numbers of these parts."""
 
+UNSURE = 50
+"""Rows of least confidence in the list of a page, at most."""
+
 ROLES = ("train", "validation", "stopping", "test")
 
 
@@ -25,12 +28,12 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
     """Collect what the page's picture of a node needs, as plain lists.
 
     Returns:
-        "classes" and "colours" by class; by node: "id" (identifiers, or null), "label" (-1
-        unknown), "prediction", "confidence" (parts of `UNIT`), "role" (index into "roles"),
-        "degree" (expected, of all stored edges) and "edges" (how many are stored: those above
-        "cutoff"). Its most probable edges, most probable first, are entries first[i] to
-        first[i + 1] of "to", "probability" (parts of `UNIT`, at least 1) and "start", the
-        probability before learning (likewise; 0: none).
+        "classes" and "colours" by class; "unsure", how many rows of least confidence are listed; by
+        node: "id" (identifiers, or null), "label" (-1 unknown), "prediction", "confidence" (parts
+        of `UNIT`), "role" (index into "roles"), "degree" (expected, of all stored edges) and
+        "edges" (how many are stored: those above "cutoff"). Its most probable edges, most probable
+        first, are entries first[i] to first[i + 1] of "to", "probability" (parts of `UNIT`, at
+        least 1) and "start", the probability before learning (likewise; 0: none).
     """
     n_nodes = run.edge_probs.shape[0]
     each = max(FEWEST, min(SHOWN, MOST_EDGES // n_nodes))
@@ -53,6 +56,7 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
         "colours": class_colours(len(classes)),
         "roles": [*ROLES, "no role"],
         "unit": UNIT,
+        "unsure": min(UNSURE, n_nodes),
         "cutoff": run.summary["edge_cutoff"],
         "label": run.predictions["labels"].tolist(),
         "id": run.predictions["identifiers"].tolist() if "identifiers" in run.predictions else None,

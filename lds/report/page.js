@@ -7,6 +7,7 @@
   const visited = [];
   let current = -1;
   let lastWrong = -1;
+  let shownOnce = false; // the address names a row once the reader has chosen one
 
   const WIDTH = 620, HEIGHT = 560;
   const NEAR = 115, FAR = 235; // distance of a certain edge from the centre, and of one near 0
@@ -170,15 +171,24 @@
     byId("back").disabled = visited.length === 0;
     byId("about").textContent = describe(i);
     byId("picture").dataset.node = String(i);
+    const link = `#row=${encodeURIComponent(data.id ? data.id[i] : i)}`;
+    if (shownOnce) history.replaceState(null, "", link);
+    shownOnce = true;
     draw(i, edges);
     list(edges);
+  }
+
+  // Node numbers go before identifiers; -1 where there is no such node.
+  function find(asked) {
+    const number = Number(asked);
+    if (/^\d+$/.test(asked) && number < n) return number;
+    return data.id ? data.id.indexOf(asked) : -1;
   }
 
   byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
     const asked = byId("node").value.trim();
-    const number = Number(asked);
-    const i = /^\d+$/.test(asked) && number < n ? number : data.id ? data.id.indexOf(asked) : -1;
+    const i = find(asked);
     if (i >= 0) {
       show(i);
     } else {
@@ -201,7 +211,63 @@
     item.append(name);
   });
 
-  // A node with edges to start with.
+  // Rows of least confidence, in the order of a column.
+  const unsure = data.confidence.map((_, i) => i)
+    .sort((a, b) => data.confidence[a] - data.confidence[b]).slice(0, data.unsure);
+  let order = { key: "confidence", up: true };
+
+  function listUnsure() {
+    const value = (i) => (order.key === "row" ? i : data[order.key][i]);
+    const sign = order.up ? 1 : -1;
+    const body = byId("unsure-rows").tBodies[0];
+    body.replaceChildren();
+    for (const i of [...unsure].sort((a, b) => sign * (value(a) - value(b)) || a - b)) {
+      const row = element(body, "tr");
+      const button = element(element(row, "td"), "button", { type: "button" }, nodeName(i));
+      button.addEventListener("click", () => {
+        show(i);
+        byId("explorer").scrollIntoView();
+      });
+      element(row, "td", { class: "short" }, percent(data.confidence[i]));
+      classCell(row, data.prediction[i], isWrong(i));
+      classCell(row, data.label[i], false);
+      element(row, "td", {}, data.roles[data.role[i]]);
+      element(row, "td", { class: "short" }, String(data.degree[i]));
+    }
+    for (const button of byId("unsure-rows").querySelectorAll("thead button")) {
+      const mine = button.dataset.key === order.key;
+      button.parentElement.setAttribute(
+        "aria-sort", mine ? (order.up ? "ascending" : "descending") : "none",
+      );
+    }
+  }
+
+  for (const button of byId("unsure-rows").querySelectorAll("thead button")) {
+    button.addEventListener("click", () => {
+      const key = button.dataset.key;
+      order = { key, up: key === order.key ? !order.up : true };
+      listUnsure();
+    });
+  }
+  listUnsure();
+
+  // A link to a row ends in #row= and its identifier or number.
+  function linked() {
+    const asked = location.hash.startsWith("#row=") ? location.hash.slice(5) : "";
+    try {
+      return asked ? find(decodeURIComponent(asked)) : -1;
+    } catch {
+      return -1;
+    }
+  }
+  addEventListener("hashchange", () => {
+    if (linked() >= 0) show(linked());
+  });
+
+  // The linked node, else one with edges to start with.
   const degrees = data.first.slice(1).map((end, i) => end - data.first[i]);
-  show(Math.max(0, degrees.findIndex((degree) => degree > 2)));
+  const first = Math.max(0, degrees.findIndex((degree) => degree > 2));
+  const asked = linked();
+  show(asked >= 0 ? asked : first);
+  if (asked >= 0) byId("explorer").scrollIntoView();
 })();

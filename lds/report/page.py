@@ -101,7 +101,9 @@ def html(run: Run, on_picture: Callable[[str, int, int], None] | None = None) ->
         "facts": _facts(run),
         "quality": _quality(run),
         "most_probable": str(max(b - a for a, b in itertools.pairwise(data["first"]))),
-        "last_node": str(len(data["label"]) - 1),
+        "n_unsure": str(data["unsure"]),
+        "search_label": f"Node, 0 to {len(data['label']) - 1}"
+        + ("" if data["id"] is None else ", or identifier"),
         "pictures": pictures,
         "settings": settings_tables(run.settings),
         "data": to_script(data),

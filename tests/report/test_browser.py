@@ -109,6 +109,33 @@ def test_it_is_dark_where_the_reader_wants_it(browser):
     assert title == looks["dark"][1], "the pictures' text follows the page"
 
 
+def test_a_link_opens_its_row_and_the_address_follows(browser):
+    search(browser, 17)
+    assert browser.current_url.endswith("#row=17")
+    browser.get(browser.current_url.replace("#row=17", "#row=41"))
+    assert text(browser, "#about").startswith("Node 41,")
+    browser.refresh()
+    assert text(browser, "#about").startswith("Node 41,")
+
+
+def test_unsure_rows_are_listed_sorted_and_opened(browser, run):
+    confidence = run.predictions["probabilities"].max(1)
+    rows = browser.find_elements("css selector", "#unsure-rows tbody tr")
+    assert len(rows) == 50
+    first = rows[0].find_element("tag name", "button")
+    least = int(first.get_attribute("textContent"))
+    assert confidence[least] == pytest.approx(confidence.min(), abs=1e-4)
+    first.click()
+    assert text(browser, "#about").startswith(f"Node {least},")
+    by_row = browser.find_element("css selector", "#unsure-rows [data-key=row]")
+    for descending in (False, True):
+        by_row.click()
+        cells = browser.find_elements("css selector", "#unsure-rows tbody button")
+        numbers = [int(cell.get_attribute("textContent")) for cell in cells]
+        assert numbers == sorted(numbers, reverse=descending)
+    assert browser.get_log("browser") == []
+
+
 @pytest.mark.slow
 @pytest.mark.data
 def test_cora_opens_in_three_seconds_and_is_under_ten_megabytes(shared_data, tmp_path):
