@@ -3,6 +3,9 @@
 from pathlib import Path
 
 SETTINGS = "settings.json"
+PREDICTIONS = "predictions.csv"
+"""The predictions of rows without a label, which `lds fit` writes for people and programs."""
+
 FILES = (
     SETTINGS,
     "metrics.jsonl",

@@ -67,6 +67,11 @@ class Run:
     weights: dict[str, "Tensor"]
     predictions: dict[str, NDArray[Any]]
 
+    @property
+    def n_iterations(self) -> int:
+        """Outer iterations; the record of a refit does not count."""
+        return sum(not record["refit"] for record in self.metrics)
+
 
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""
@@ -95,6 +100,18 @@ def load_settings(folder: str | Path) -> dict[str, Any]:
         )
     known: dict[str, Any] = settings
     return known
+
+
+def load_summary(folder: str | Path) -> dict[str, Any]:
+    """Read the summary of a run: accuracies, reason, edges.
+
+    Raises:
+        FileNotFoundError: the folder is not that of a finished run.
+        ValueError: the file is damaged.
+    """
+    check_finished(folder)
+    found: dict[str, Any] = _read(Path(folder) / "summary.json", json.loads)
+    return found
 
 
 def save_run(
@@ -195,7 +212,7 @@ def load_run(folder: str | Path) -> Run:
     return Run(
         settings,
         metrics,
-        _read(folder / "summary.json", json.loads),
+        load_summary(folder),
         _read_graph(folder / "start.npz"),
         _read_graph(folder / "edge_probs.npz"),
         _read(folder / "weights.safetensors", load_tensors),

@@ -20,6 +20,8 @@ from lds.cli.predict import EXAMPLES as PREDICT
 from lds.cli.predict import predict
 from lds.cli.report import EXAMPLES as REPORT
 from lds.cli.report import report
+from lds.cli.runs import EXAMPLES as RUNS
+from lds.cli.runs import runs
 from lds.cli.search import EXAMPLES as SEARCH
 from lds.cli.search import search
 
@@ -57,6 +59,7 @@ for _name, _command, _examples in (
     ("predict", predict, PREDICT),
     ("search", search, SEARCH),
     ("report", report, REPORT),
+    ("runs", runs, RUNS),
     ("export", export, EXPORT),
     ("datasets", datasets, DATASETS),
     ("doctor", doctor, DOCTOR),

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from lds._files import dumps
 
@@ -22,9 +31,9 @@ def print_json(value: Any) -> None:
     sys.stdout.write(f"{dumps(value, indent=2)}\n")
 
 
-def print_path(what: str, path: Any) -> None:
+def print_path(what: str, path: Any, console: Console = out) -> None:
     """Print where something was written, on one line however long it is."""
-    out.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def say_found(path: Any, found: Iterable[str], quiet: bool) -> None:
@@ -39,13 +48,26 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+class _Count(ProgressColumn):
+    """Steps done of all steps; nothing where their number is not known yet."""
+
+    def render(self, task: Task) -> Text:
+        """Write the numbers."""
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
+
+
 def bar(quiet: bool) -> Progress:
-    """Make a progress bar for terminals; its tasks have a field `state`."""
+    """Make a progress bar for terminals; its tasks have a field `state`.
+
+    It shows the time that a task took so far and an estimate of the time left.
+    """
     return Progress(
-        TextColumn("{task.completed}/{task.total}"),
+        _Count(),
         BarColumn(bar_width=10),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[state]}", markup=False),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
         console=err,
         disable=quiet or not err.is_terminal,
     )

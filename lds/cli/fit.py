@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from lds._files import check_output_folder
-from lds._run_files import check_run
+from lds._run_files import PREDICTIONS, check_run
 from lds._sources import check_source
-from lds.cli.console import Json, bar, err, out, percent, print_json, print_path, say_found
+from lds._verdict import verdict
+from lds.cli.console import Json, bar, err, print_json, print_path, say_found
+from lds.cli.fit_output import print_next, print_summary
+from lds.cli.interrupt import Interrupts, StopNow
 from lds.cli.method_options import Method, chosen_method, with_method_options
 from lds.cli.options_file import Config
 from lds.cli.progress import FitProgress
@@ -20,6 +22,7 @@ from lds.cli.table_options import (
     Encoding,
     Header,
     Identifier,
+    Root,
     Separator,
     Target,
     absolute,
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
     from lds.experiments.fit import FitReport
     from lds.structure.iteration import Iteration
-    from lds.structure.metrics import Quality
 
 EXAMPLES = (
     "lds fit digits\n\n"
@@ -71,8 +73,10 @@ def fit(
             "With '' alone, all other text is the name of a class.",
         ),
     ] = None,
-    retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
+    retain: Annotated[
+        float | None, typer.Option(help="Share of a graph's edges kept; default: all edges.")
+    ] = None,
+    root: Root = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Run folder; default: runs/NAME-SEED.")
     ] = None,
@@ -102,7 +106,38 @@ def fit(
         check_output_folder(out_folder, "--out")
         _check_empty(out_folder, force)
     plan = _new(given, options) if resume is None else _resumed(context, given, resume)
-    chosen, seed, source = plan["method"], plan["seed"], plan["source"]
+    with bar(quiet) as progress:
+        run, done, summary = _fit(plan, given, FitProgress(progress, quiet))
+    written = run.folder / PREDICTIONS
+    if as_json:
+        predictions = {"predictions": str(written) if written.exists() else None}
+        found = {"verdict": verdict(summary), **summary}
+        print_json({"folder": str(run.folder), "data": done.dataset.name, **predictions, **found})
+    else:
+        print_summary(done, summary)
+        print_next(done.dataset, run.folder, written)
+    if run.count or done.result.reason == "interrupted":
+        if run.kept:
+            print_path("interrupted; to continue", run.way_on, err)
+        raise typer.Exit(130)
+
+
+def _fit(
+    plan: dict[str, Any], given: dict[str, Any], shown: FitProgress
+) -> tuple[Interrupts, "FitReport", dict[str, Any]]:
+    """Read the data, learn, run the controls and save.
+
+    Arguments:
+        plan: of `_new` or `_resumed`.
+        given: parameters of the command.
+        shown: says what is done.
+
+    Returns:
+        How it was interrupted and in which folder; the report; the summary in the folder.
+    """
+    chosen, seed, source, quiet = plan["method"], plan["seed"], plan["source"], given["quiet"]
+    resume, force = given["resume"], given["force"]
+    shown.say(f"reading {Path(source['name']).name}")
 
     from lds._labels import counted
     from lds.datasets.registry import load
@@ -113,7 +148,8 @@ def fit(
         labelled = f"{n_labelled:,} of {data.n_nodes:,} rows have a label"
         shares = counted(data.labels, data.classes)
         say_found(data.name, [*data.file.found, f"{labelled}, {shares}"], quiet)
-    folder = resume or out_folder or _run_folder(data, seed, force)
+    folder = resume or given["out_folder"] or _run_folder(data, seed, force)
+    shown.say("loading torch")
 
     import torch
 
@@ -134,57 +170,62 @@ def fit(
         "controls": plan["controls"],
         "device": plan["device"],
     }
+    begun, done = resume is not None, None
+    checkpoint = folder if given["checkpoint"] else None
+    interrupts = Interrupts(folder, checkpoint is not None, chosen.name == DEFAULT)
 
-    with bar(quiet) as progress:
-        task = progress.add_task("", total=chosen.to_dict()["max_iter"], state="")
-        shown = FitProgress(progress, task, quiet)
-        begun = resume is not None
+    def iterated(record: "Iteration") -> None:
+        nonlocal begun
+        if not begun:  # the input has been checked by now
+            begin_run(folder, settings)
+            begun = True
+        interrupts.phase = "learn"
+        shown.iteration(record)
 
-        def iterated(record: "Iteration") -> None:
-            nonlocal begun
-            if not begun:  # the input has been checked by now
-                begin_run(folder, settings)
-                begun = True
-            shown.iteration(record)
+    def trained(n_done: int, n_members: int) -> None:
+        interrupts.phase = "refit"
+        shown.member(n_done, n_members)
 
-        def learned(report: "FitReport") -> None:
-            save(folder, report, settings)  # before the controls, which may be interrupted
-            if plan["controls"]:
-                shown.controls()
+    def learned(report: "FitReport") -> None:
+        nonlocal done
+        save(folder, report, settings)  # before the controls, which may be interrupted
+        done, interrupts.phase = report, "controls"
+        if plan["controls"] and report.result.reason != "interrupted":
+            shown.controls()
 
-        if force:
-            discard_checkpoints(folder)
+    if force:
+        discard_checkpoints(folder)
+    shown.count("starting graph and first outer iteration", chosen.to_dict()["max_iter"])
+    with interrupts:
         try:
-            report = fit_dataset(
+            done = fit_dataset(
                 data,
                 chosen,
                 seed=seed,
                 controls=plan["controls"],
                 device=plan["device"],
                 on_iteration=iterated,
-                on_member=shown.member,
+                on_member=trained,
                 on_learned=learned,
-                checkpoint=folder if checkpoint else None,
+                checkpoint=checkpoint,
                 resume=resume is not None,
             )
-        except KeyboardInterrupt:
-            if begun and checkpoint:
-                kept = f"its outer iterations are kept; to go on: lds fit --resume {folder}"
-                err.print(
-                    f"interrupted before there was a result; {kept}",
-                    soft_wrap=True,
-                    highlight=False,
-                )
-            else:
-                err.print("interrupted before there was a result: nothing to save")
-            raise typer.Exit(130) from None
-    summary = save(folder, report, settings)
-    if as_json:
-        print_json({"folder": str(folder), "data": data.name, **summary})
-    else:
-        _print_summary(report, folder)
-    if report.result.reason == "interrupted":
-        raise typer.Exit(130)
+        except (KeyboardInterrupt, StopNow):
+            if done is None:
+                _say_unfinished(interrupts, begun)
+                raise typer.Exit(130) from None
+        return interrupts, done, save(folder, done, settings)
+
+
+def _say_unfinished(interrupts: Interrupts, begun: bool) -> None:
+    """Say what is kept of a run that was interrupted before its result."""
+    text = "interrupted before there was a result: nothing to save"
+    if begun and interrupts.kept:
+        text = (
+            "interrupted before there was a result; its outer iterations are kept; to continue: "
+            f"{interrupts.way_on}"
+        )
+    err.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -263,38 +304,3 @@ def _run_folder(data: "NodeDataset", seed: int, force: bool) -> Path:
     text = f"{base} holds a run; this one goes to {folder}"
     err.print(text, soft_wrap=True, highlight=False, markup=False)
     return folder
-
-
-def _print_summary(report: "FitReport", folder: Path) -> None:
-    from lds.structure.controls import CONTROLS
-
-    result, test = report.result, report.test_quality
-    best = result.history[result.best]
-    table = Table(title=f"{Path(report.dataset.name).name}, seed {result.seed}")
-    table.add_column("method")
-    table.add_column("early-stopping rows", justify="right")
-    for column in ("test rows", "NLL, nats", "ECE"):
-        table.add_column(column, justify="right")
-    mine = (result.method.title, percent(best.stopping_accuracy), *_cells(test["lds"]))
-    table.add_row(*mine, style="bold")
-    for letter, (name, control) in zip("abc", report.controls.items(), strict=False):
-        label = f"({letter}) {CONTROLS[name]}"
-        table.add_row(label, percent(control.stopping_accuracy), *_cells(test[name]))
-    out.print(table)
-    n_done, ending = result.n_restarts, f"best {result.best + 1}"
-    if n_done < len(result.history):
-        ending = "and the refit"
-    out.print(
-        f"{n_done} outer iterations in {report.seconds:.0f} s, {ending}, ended by "
-        f"{result.reason}; expected edges "
-        f"{result.starting_edges:,.0f} -> {result.expected_edges:,.0f}"
-    )
-    print_path("run folder", folder)
-    if result.reason == "interrupted":
-        print_path("to go on", f"lds fit --resume {folder}")
-
-
-def _cells(found: "Quality | None") -> tuple[str, str, str]:
-    if found is None:
-        return ("-", "-", "-")
-    return percent(found.accuracy), f"{found.nll:.3f}", percent(found.ece)

@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from lds._words import nearest
+
 
 def take_options(context: typer.Context, path: Path | None) -> Path | None:
     """Make the options of a file the defaults of a command, before its flags are read.
@@ -37,7 +39,7 @@ def take_options(context: typer.Context, path: Path | None) -> Path | None:
         if name is None:
             raise ValueError(
                 f"--config {path} may hold the options of `lds {context.info_name}`, "
-                f"{', '.join(sorted(names))}, got {key!r}"
+                f"{', '.join(sorted(names))}, got {key!r}{nearest(str(key), names)}"
             )
         defaults[name] = _as_typed(path, key, value)
     context.default_map = defaults

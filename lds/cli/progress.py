@@ -1,6 +1,6 @@
 """Progress of a fit: a bar in a terminal, lines in a log."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.progress import Progress
 
@@ -14,13 +14,25 @@ class FitProgress:
     """Update the progress bar of a fit; where there is no terminal, print lines.
 
     Arguments:
-        progress, task: the bar.
+        progress: the bar.
         quiet: True prints no lines.
     """
 
-    def __init__(self, progress: Progress, task: Any, quiet: bool) -> None:
-        self.progress, self.task, self.quiet = progress, task, quiet
+    def __init__(self, progress: Progress, quiet: bool) -> None:
+        self.progress, self.quiet = progress, quiet
+        self.task = progress.add_task("", total=None, state="")
         self.best: float | None = None
+
+    def say(self, state: str) -> None:
+        """Show what is done now, where it has no steps to count."""
+        self.progress.reset(self.task, total=None, state=state)
+        self.progress.refresh()
+        log(state, self.quiet)
+
+    def count(self, state: str, total: int) -> None:
+        """Show what is done now, in a number of steps."""
+        self.progress.reset(self.task, total=total, state=state)
+        log(state, self.quiet)
 
     def iteration(self, record: "Iteration") -> None:
         """Show a finished outer iteration."""
@@ -38,10 +50,11 @@ class FitProgress:
     def member(self, done: int, total: int) -> None:
         """Show how many members of a refit are trained."""
         state = f"refit, {done} of {total} members trained"
-        self.progress.update(self.task, completed=done, total=total, state=state)
+        if not done:
+            self.progress.reset(self.task, total=total)
+        self.progress.update(self.task, completed=done, state=state)
         log(state, self.quiet)
 
     def controls(self) -> None:
         """Show that the controls run."""
-        self.progress.update(self.task, state="running the controls")
-        log("running the controls", self.quiet)
+        self.say("running the controls")

@@ -5,8 +5,25 @@ from typing import Any
 
 import numpy as np
 
+from lds._run_files import PREDICTIONS
 from lds.datasets.table import write_predictions
 from lds.experiments.fit import FitReport
+
+
+def paired(report: FitReport) -> dict[str, tuple[int, int]]:
+    """Count the test rows on which the method and each control differ.
+
+    Returns:
+        For each control the rows that only the method has right, and those that only the control
+        has right.
+    """
+    rows, labels = report.dataset.split.test, report.dataset.labels
+    right = report.result.probabilities[rows].argmax(1) == labels[rows]
+    found = {}
+    for name, control in report.controls.items():
+        theirs = control.probabilities[rows].argmax(1) == labels[rows]
+        found[name] = (int((right & ~theirs).sum()), int((theirs & ~right).sum()))
+    return found
 
 
 def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +50,7 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
         summary={
             "test_accuracy": report.test_accuracy,
             "test_quality": {name: q and q.to_dict() for name, q in report.test_quality.items()},
+            **({"paired": paired(report)} if report.controls else {}),
             "seconds": report.seconds,
         },
         classes=data.classes,
@@ -40,7 +58,9 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
     )
     blank = np.flatnonzero(data.labels < 0)
     if blank.size:
-        path = folder / "predictions.csv"
         found = result.probabilities[blank]
+        path = folder / PREDICTIONS
         write_predictions(path, blank.tolist(), found, data.classes, data.identifiers)
+    else:
+        (folder / PREDICTIONS).unlink(missing_ok=True)  # of an earlier run there
     return run.summary

@@ -9,14 +9,16 @@ from rich.table import Table
 
 from lds._files import check_output_folder
 from lds._sources import check_source
+from lds._words import nearest
 from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
-from lds.cli.method_options import Method, method_options
+from lds.cli.method_options import Method, check_method, method_options
 from lds.cli.options_file import Config, write_options
 from lds.cli.table_options import (
     Drop,
     Encoding,
     Header,
     Identifier,
+    Root,
     Separator,
     Target,
     reading,
@@ -75,8 +77,10 @@ def search(
         list[str] | None,
         typer.Option(metavar="TEXT", help="Text in the target that means no label; as of lds fit."),
     ] = None,
-    retain: Annotated[float | None, typer.Option(help="Share of a graph's edges kept.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of downloaded data.")] = None,
+    retain: Annotated[
+        float | None, typer.Option(help="Share of a graph's edges kept; default: all edges.")
+    ] = None,
+    root: Root = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, and of the settings drawn.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     out_folder: Annotated[
@@ -95,11 +99,10 @@ def search(
     check_source(name)
     if out_folder is not None:
         check_output_folder(out_folder, "--out")
+    check_method(method)
     given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
-    if method not in METHODS:
-        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {method!r}")
     check_names(METHODS[method], {**base, **space})
     if both := sorted(space.keys() & base.keys()):
         raise ValueError(f"--try and --set must name different options, got {both[0]} in both")
@@ -143,7 +146,7 @@ def search(
         chosen = {"best": found.best_params_, "score": found.best_score_}
         print_json({**chosen, "path": str(best), "settings": lines})
         return
-    table = Table(title=f"{data.name}: early-stopping rows, mean of {len(numbers)} seeds")
+    table = Table(title=f"{data.name}: early-stopping rows, {_of_seeds(len(numbers))}")
     table.add_column("options")
     for column in ("accuracy", "loss, nats"):
         table.add_column(column, justify="right")
@@ -159,6 +162,10 @@ def search(
         )
     out.print(table)
     print_path("best options", best)
+
+
+def _of_seeds(number: int) -> str:
+    return "1 seed" if number == 1 else f"mean of {number} seeds"
 
 
 def _shown(progress: "Progress", quiet: bool) -> "Callable[[Trial | None, int, int], None]":
@@ -195,8 +202,9 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
     key = key.strip().replace("-", "_")
     known = list(method_options())
     if not equals or key not in known:
+        near = "" if key in known else nearest(key, known)
         raise ValueError(
-            f"{flag} must be OPTION=VALUE, OPTION one of {', '.join(known)}, got {text!r}"
+            f"{flag} must be OPTION=VALUE, OPTION one of {', '.join(known)}, got {text!r}{near}"
         )
     return key, value
 

@@ -9,7 +9,9 @@ from lds._sources import COMPRESSED, is_a_table
 
 Target = Annotated[
     str | None,
-    typer.Option(help="Label column of a table, by name or by position (0 first, -1 last)."),
+    typer.Option(
+        help="Label column, by name or by position (0 first, -1 last); required for a table."
+    ),
 ]
 Separator = Annotated[
     str | None,
@@ -28,10 +30,16 @@ Header = Annotated[
 ]
 Drop = Annotated[
     list[str] | None,
-    typer.Option(help="Columns of a table to leave out, a or a,b; may be repeated."),
+    typer.Option(help="Columns of a table to leave out, a or a,b; may be repeated; default: none."),
 ]
 Identifier = Annotated[
-    str | None, typer.Option("--id", help="Column that names a table's rows; it is no feature.")
+    str | None,
+    typer.Option("--id", help="Column that names a table's rows; no feature; default: none."),
+]
+
+Root = Annotated[
+    Path | None,
+    typer.Option(help="Folder of downloaded data; default: LDS_DATA, else ~/.cache/lds."),
 ]
 
 

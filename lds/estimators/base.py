@@ -11,20 +11,23 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
 from lds._labels import encode_labels
 from lds._random import mix
+from lds._words import facts_html, nearest
 from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import check_index, fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
+from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import print_iteration, print_member
 from lds.graphs.export import node_attributes, save_graph
 from lds.graphs.interop import as_adjacency, select_edges, to_networkx
 from lds.nn.preparation import as_array
-from lds.run_folder import Run
+from lds.run_folder import Run, load_encoding, load_settings, load_summary
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.metrics import entropy
@@ -34,7 +37,7 @@ from lds.structure.result import EDGE_CUTOFF, Learned
 from lds.structure.seeds import MARGINALS
 
 
-class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
+class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
     """Base class of the classifiers, which differ only in their method."""
 
     method: ClassVar[type[Any]]
@@ -65,6 +68,7 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
                 )
             raise TypeError(
                 f"{cls.__name__} has no parameter {name!r}; it has {', '.join(sorted(mine))}"
+                f"{nearest(name, mine)}"
             )
         made: Self = super().__new__(cls)
         return made
@@ -121,8 +125,50 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
             on_member=print_member if self.verbose else None,
         )
         _warn_of_ending(result)
+        self._take(result, encoding, classes)
+        return self
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read back a fit from the folder that `save` or `lds fit` wrote, without pickle.
+
+        Parameters that a folder does not hold (`categorical_features`, `checkpoint`, `device`,
+        `verbose`) have their defaults. Edges of probability <= 1e-4 are not kept in a folder.
+
+        Arguments:
+            folder: of the run.
+
+        Raises:
+            FileNotFoundError: the folder is not that of a finished run.
+            ValueError: a file is damaged or of another format, or the run is of another method,
+                which the message names with its class.
+        """
+        settings = load_settings(folder)
+        if settings["method"] != cls.method.name:
+            others = (c for c in BaseLDSClassifier.__subclasses__() if c is not cls)
+            names = [c.__name__ for c in others if c.method.name == settings["method"]]
+            raise ValueError(
+                f"{folder} is of method {settings['method']!r}"
+                + (f"; {names[0]}.load reads it" if names else "")
+            )
+        result = Learned.load(folder)
+        options = {name: settings["options"][name] for name in option_fields(cls.method)}
+        loaded = cls(**options, random_state=settings["seed"])
+        encoding = None
+        loaded.n_features_in_ = result.problem.features.shape[1]
+        if "table" in settings:
+            encoding = TableEncoding.from_arrays(load_encoding(folder))
+            loaded.n_features_in_ = len(encoding.names)
+            if encoding.names != tuple(map(str, range(len(encoding.names)))):  # not of an array
+                loaded.feature_names_in_ = np.array(encoding.names, dtype=object)
+        loaded._take(result, encoding, np.array(settings["classes"]))
+        loaded.dropped_probability_ = load_summary(folder)["expected_edges_below_cutoff"]
+        return loaded
+
+    def _take(self, result: Learned, encoding: TableEncoding | None, classes: NDArray[Any]) -> None:
+        """Set the attributes of a fit."""
         self.learned_, self._encoding = result, encoding
-        self.split_ = split
+        self.split_ = result.problem.split
         self.classes_ = classes
         self.label_distributions_ = result.probabilities
         self.transduction_ = self.classes_[result.probabilities.argmax(1)]
@@ -133,7 +179,6 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
         self.dropped_probability_ = max(0.0, result.edges.expected_edges - kept)
         self.history_ = result.history
         self.n_iter_ = len(result.history)
-        return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict the most likely class of each row, `(n_new,)`; see the class for new rows."""
@@ -220,8 +265,8 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
     def save(self, folder: str | Path) -> None:
         """Write the fit to a folder as `lds fit` does, without pickle.
 
-        `lds report` and `lds export` take the folder, and `lds predict` unless X was sparse;
-        `lds.structure.result.Learned` loads it. A fit on the table, seed and roles of a run of
+        `load` reads it back. `lds report` and `lds export` take the folder, and `lds predict`
+        unless X was sparse. A fit on the table, seed and roles of a run of
         `lds fit` saves the same predictions.
 
         Arguments:
@@ -233,6 +278,32 @@ class BaseLDSClassifier(ClassifierMixin, BaseEstimator):
             encoding = TableEncoding.unchanged(as_array(features))
         arrays = None if encoding is None else encoding.to_arrays()
         self.learned_.save(folder, encoding=arrays, **self._names())
+
+    def explain(self, row: int, n_neighbors: int = 10) -> Explanation:
+        """Say why a row of the fit got its class.
+
+        Arguments:
+            row: number of the row.
+            n_neighbors: most neighbours listed.
+
+        Returns:
+            Its neighbours with edge probabilities before and after learning, the votes of its edges
+            for each class, and the features in which it differs from its neighbours. Features are
+            as the fit has them, after encoding.
+        """
+        check_is_fitted(self)
+        features, names = self.learned_.problem.features, getattr(self, "feature_names_in_", None)
+        if names is not None and len(names) != features.shape[1]:
+            names = None  # a column may become several features
+        return explain(self.as_run(), features, row, n_neighbors=n_neighbors, names=names)
+
+    def _html_repr(self) -> str:
+        """Show the parameters in a notebook, and above them what a fit found."""
+        parameters: str = estimator_html_repr(self)
+        if not hasattr(self, "learned_"):
+            return parameters
+        facts = facts_html(type(self).__name__, self.learned_.facts())
+        return f"<div>{facts}{parameters}</div>"
 
     def _names(self) -> dict[str, Any]:
         table = {} if self._encoding is None else {"table": self._encoding.summary()}

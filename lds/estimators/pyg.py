@@ -6,21 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from lds._random import replayed
+from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
+from lds.estimators.pictures import FitPictures
+from lds.estimators.verbose import print_iteration, print_member
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.similarity import AUTO
 from lds.graphs.undirected import Weights, check_weights
-from lds.run_folder import Run
-from lds.structure.context import OnIteration
+from lds.run_folder import Run, load_settings
+from lds.structure.context import OnIteration, OnMember
 from lds.structure.iteration import Iteration
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
@@ -31,7 +37,7 @@ from lds.structure.result import EDGE_CUTOFF, Learned
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LearnedStructure:
+class LearnedStructure(FitPictures):
     """The result of `learn_structure`; its tensors are on the device of `data.x`.
 
     Attributes:
@@ -65,12 +71,45 @@ class LearnedStructure:
     def save(self, folder: str | Path) -> None:
         """Write the run to a folder as `lds fit` does, without pickle.
 
-        `lds report` and `lds export` take the folder; `lds.structure.result.Learned` loads it.
+        `load` reads it back; `lds report` and `lds export` take the folder.
 
         Arguments:
             folder: made if need be; an earlier run there is written over.
         """
         self.learned.save(folder, classes=self.classes.tolist(), settings={"data": "PyG data"})
+
+    @classmethod
+    def load(cls, folder: str | Path, data: Data | None = None) -> "LearnedStructure":
+        """Read a run back from the folder that `save` or `lds fit` wrote.
+
+        Arguments:
+            folder: of the run.
+            data: that was learned from; None makes a data object of the features, labels and
+                roles in the folder. It has no graph.
+
+        Raises:
+            FileNotFoundError: the folder is not that of a finished run.
+            ValueError: a file is damaged or of another format, or data has another number of
+                nodes.
+        """
+        learned = Learned.load(folder)
+        names = load_settings(folder)["classes"]
+        numbers = all(isinstance(name, int) for name in names)  # those of `lds fit` are texts
+        classes = np.array(names if numbers else range(len(names)), dtype=np.int64)
+        n_nodes = learned.problem.n_nodes
+        if data is None:
+            data = _stored_data(learned, classes)
+        elif data.num_nodes != n_nodes:
+            raise ValueError(f"data must have the {n_nodes} nodes of the run, got {data.num_nodes}")
+        return _structure(data, learned, classes, torch.device("cpu"))
+
+    def explain(self, node: int, n_neighbors: int = 10) -> Explanation:
+        """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
+        features = self.learned.problem.features
+        return explain(self.as_run(), features, node, n_neighbors=n_neighbors)
+
+    def _repr_html_(self) -> str:
+        return facts_html("LearnedStructure", self.learned.facts())
 
     @property
     def history(self) -> list[Iteration]:
@@ -221,6 +260,8 @@ def learn_structure(
     seed: int = 0,
     device: torch.device | str = "cpu",
     on_iteration: OnIteration | None = None,
+    on_member: OnMember | None = None,
+    verbose: bool = False,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     **options: Any,
@@ -255,6 +296,9 @@ def learn_structure(
         seed: of everything random.
         device: where to compute.
         on_iteration: called after each outer iteration.
+        on_member: called by the default method before it trains each member of its committee, and
+            after the last, with how many are trained and how many there will be.
+        verbose: True prints a line where these functions would be called and are None.
         checkpoint: folder for the state after every outer iteration; None keeps none. A folder
             with the state of an earlier run is refused, unless that run is resumed.
         resume: True continues from the state in the folder; without one, the run begins. On a CPU
@@ -278,16 +322,23 @@ def learn_structure(
         chosen,
         seed=seed,
         device=device,
-        on_iteration=on_iteration,
+        on_iteration=on_iteration or (print_iteration if verbose else None),
+        on_member=on_member or (print_member if verbose else None),
         checkpoint=checkpoint,
         resume=resume,
     )
+    return _structure(given.data, result, given.classes, given.home)
+
+
+def _structure(
+    data: Data, result: Learned, numbers: NDArray[np.int64], home: torch.device
+) -> LearnedStructure:
+    """Make tensors of a result, on the device `home`."""
     index, probs = to_edge_index(result.edges.to_csr(EDGE_CUTOFF))
-    home = given.home
     probabilities = torch.from_numpy(result.probabilities).to(home)
-    classes = torch.from_numpy(given.classes).to(home)
+    classes = torch.from_numpy(numbers).to(home)
     return LearnedStructure(
-        given.data,
+        data,
         torch.from_numpy(index).to(home),
         torch.from_numpy(probs).to(home),
         classes[probabilities.argmax(1)],
@@ -295,6 +346,21 @@ def learn_structure(
         classes,
         result,
     )
+
+
+def _stored_data(learned: Learned, classes: NDArray[np.int64]) -> Data:
+    """Make a data object of what a run was learned from."""
+    problem = learned.problem
+    x = problem.features
+    dense = torch.from_numpy(x.toarray() if sp.issparse(x) else np.asarray(x))
+    y = np.where(problem.labels < 0, -1, classes[problem.labels])
+    masks = {}
+    for name, roles in (("train", ["train"]), ("val", ["validation", "stopping"])):
+        mask = torch.zeros(problem.n_nodes, dtype=torch.bool)
+        for role in roles:
+            mask[torch.from_numpy(getattr(problem.split, role))] = True
+        masks[f"{name}_mask"] = mask
+    return Data(x=dense.float(), y=torch.from_numpy(y), **masks)
 
 
 def _method(name: str, options: dict[str, Any]) -> Method:

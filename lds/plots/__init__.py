@@ -8,7 +8,7 @@ from importlib.util import find_spec
 if find_spec("matplotlib") is None:
     raise ImportError("pictures are drawn with matplotlib: pip install 'lds[plot]'")
 
-from lds.plots.graph import degrees_and_homophily, probability_histograms
+from lds.plots.graph import degrees_and_homophily, learned_graph, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.training import expected_edges, group_probabilities, learning_curves
 
@@ -18,6 +18,7 @@ __all__ = [
     "embedding",
     "expected_edges",
     "group_probabilities",
+    "learned_graph",
     "learning_curves",
     "probability_histograms",
 ]

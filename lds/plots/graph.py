@@ -2,11 +2,14 @@
 
 import numpy as np
 import scipy.sparse as sp
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from lds.graphs.metrics import class_homophily, homophily
-from lds.plots.style import BLUE, GREY, RED, class_names, log_axis, styled
+from lds.plots.predictions import chosen_nodes, class_key, tsne
+from lds.plots.style import BLUE, GREY, RED, class_colours, class_names, log_axis, styled
 from lds.run_folder import Run
 
 LEVELS = (1e-3, 1e-2, 1e-1, 0.5, 1.0)
@@ -72,10 +75,59 @@ def probability_histograms(run: Run, node: int | None = None) -> Figure:
     axes.grid(axis="x", visible=False)
     where = "all pairs" if node is None else f"pairs with node {node}"
     axes.set(
-        xlabel="learned edge probability", ylabel="share of the group's pairs",
+        xlabel="learned edge probability",
+        ylabel="share of the group's pairs",
         title=f"Learned probabilities of {where}",
-    )  # fmt: skip
+    )
     axes.legend()
+    return figure
+
+
+@styled
+def learned_graph(run: Run, n_edges: int | None = None, seed: int = 0) -> Figure:
+    """Draw the nodes by class, and the most probable edges between them.
+
+    Nodes have the places of `predictions.embedding`: near each other, they look alike to the
+    network. A darker line is more probable; lines between two classes are red. Colours are classes,
+    of the prediction where the label is unknown.
+
+    Arguments:
+        run: a saved run.
+        n_edges: edges drawn, the most probable; None: twice as many as nodes.
+        seed: of the places.
+
+    Raises:
+        ValueError: `n_edges` is below 0.
+    """
+    if n_edges is not None and n_edges < 0:
+        raise ValueError(f"n_edges must be None or 0 or more, got {n_edges}")
+    labels, chosen = run.predictions["labels"], chosen_nodes(run, seed)
+    shown = np.where(labels >= 0, labels, run.predictions["probabilities"].argmax(1))
+    places = np.full((len(labels), 2), np.nan)
+    places[chosen] = tsne(run.predictions["hidden"][chosen], seed)
+    edges = sp.triu(run.edge_probs, k=1).tocoo()
+    there = np.isin(edges.row, chosen) & np.isin(edges.col, chosen)
+    row, col, theta = edges.row[there], edges.col[there], edges.data[there]
+    kept = np.argsort(-theta, kind="stable")[: 2 * len(chosen) if n_edges is None else n_edges]
+    row, col, theta = row[kept], col[kept], theta[kept]
+
+    figure = Figure(figsize=(6.4, 4.8))
+    axes = figure.subplots()
+    colours = [RED if differs else GREY for differs in shown[row] != shown[col]]
+    lines = np.stack([places[row], places[col]], axis=1)
+    axes.add_collection(
+        LineCollection(list(lines), colors=colours, alpha=np.clip(theta, 0.08, 1), linewidths=0.8)
+    )
+    names = class_names(run)
+    palette = np.array(class_colours(len(names)))
+    x, y = places[chosen].T
+    axes.scatter(x, y, 12, color=palette[shown[chosen]], linewidths=0, zorder=3)
+    title = f"{len(kept):,} most probable of {run.edge_probs.nnz // 2:,} possible edges"
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.spines[:].set_visible(False)
+    keys = [class_key("o", colour, name) for colour, name in zip(palette, names, strict=True)]
+    keys.append(Line2D([], [], color=RED, label="edge between classes"))
+    axes.legend(handles=keys, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -3,6 +3,7 @@
 import colorsys
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec
 
 import matplotlib as mpl
@@ -17,9 +18,17 @@ INK = "#2e3440"
 """Colour of text and axes; the report puts the page's own in its place."""
 
 PALETTE = (
-    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee",
-    "#aa3377", "#8c6d5a", "#ee8833", "#44aa99", "#9988dd",
-)  # fmt: skip
+    "#4477aa",
+    "#ee6677",
+    "#228833",
+    "#ccbb44",
+    "#66ccee",
+    "#aa3377",
+    "#8c6d5a",
+    "#ee8833",
+    "#44aa99",
+    "#9988dd",
+)
 """Colours of classes: told apart by most eyes, on white and on black (after Paul Tol's)."""
 
 BLUE, RED, GREEN, GREY = PALETTE[0], PALETTE[1], PALETTE[2], "#8a8f98"
@@ -41,11 +50,18 @@ _STYLE: Any = {
     "text.parse_math": False,  # a class may be called $x$
     "axes.unicode_minus": False,
     **dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor",
-         "xtick.color", "ytick.color", "grid.color"),
+        (
+            "text.color",
+            "axes.edgecolor",
+            "axes.labelcolor",
+            "axes.titlecolor",
+            "xtick.color",
+            "ytick.color",
+            "grid.color",
+        ),
         INK,
     ),
-}  # fmt: skip
+}
 
 P = ParamSpec("P")
 
@@ -58,7 +74,7 @@ def styled(draw: Callable[Concatenate[Run, P], Figure]) -> Callable[Concatenate[
 
     @functools.wraps(draw)
     def drawn(run: Any, /, *args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(_STYLE):
+        with styled_figure():
             figure = draw(as_run(run), *args, **kwargs)
             for axes in figure.axes:
                 for axis in (axes.xaxis, axes.yaxis):  # their first tick is the others' model
@@ -67,6 +83,11 @@ def styled(draw: Callable[Concatenate[Run, P], Figure]) -> Callable[Concatenate[
             return figure
 
     return drawn
+
+
+def styled_figure() -> AbstractContextManager[None]:
+    """Draw in the style above within a `with` block."""
+    return mpl.rc_context(_STYLE)
 
 
 def class_colours(n_classes: int) -> list[str]:
@@ -85,16 +106,20 @@ def class_names(run: Run) -> list[str]:
 
 
 def series(run: Run, name: str) -> np.ndarray:
-    """One number of each outer iteration; NaN where it was not finite."""
+    """Collect one number of each record; NaN where it was not finite."""
     values = (record[name] for record in run.metrics)
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def over_iterations(axes: Axes, run: Run) -> np.ndarray:
-    """Label the axis of outer iterations, mark the best, and return their numbers from 1."""
-    best = run.summary["best_iteration"] + 1
-    axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label="best by stopping rows")
-    axes.set_xlabel("outer iteration")
+    """Label the axis of outer iterations, mark the best, and return their numbers from 1.
+
+    The record of a refit, if there is one, follows the outer iterations.
+    """
+    best, refit = run.summary["best_iteration"], run.n_iterations < len(run.metrics)
+    label = "the refit" if best == run.n_iterations else "best by stopping rows"
+    axes.axvline(best + 1, color=GREY, linewidth=1, linestyle=":", label=label)
+    axes.set_xlabel("outer iteration; the refit is the last point" if refit else "outer iteration")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return np.arange(1, len(run.metrics) + 1)
 

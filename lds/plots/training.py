@@ -25,7 +25,7 @@ def learning_curves(run: Run) -> Figure:
     """Inner, outer and stopping loss (nats), and accuracy on the stopping rows.
 
     The inner loss is that of the last inner step and includes the penalty on the weights; inner and
-    outer loss are each on one drawn graph, so they jump.
+    outer loss are each on one drawn graph, so they jump. A refit has neither.
     """
     figure = Figure(figsize=(6.4, 5))
     losses, accuracy = figure.subplots(2, 1, sharex=True)
@@ -36,7 +36,10 @@ def learning_curves(run: Run) -> Figure:
         ("stopping_loss", "stopping rows", RED),
     )
     for name, label, colour in curves:
-        losses.plot(t, series(run, name), label=label, color=colour, marker=_dot(t))
+        values = series(run, name)
+        if name != "stopping_loss":
+            values[run.n_iterations :] = np.nan
+        losses.plot(t, values, label=label, color=colour, marker=_dot(t))
     losses.set(ylabel="loss, nats", title="Losses", ylim=(0, None))
     over_iterations(accuracy, run)
     values = 100 * series(run, "stopping_accuracy")
@@ -52,7 +55,7 @@ def learning_curves(run: Run) -> Figure:
 
 @styled
 def expected_edges(run: Run) -> Figure:
-    """Σ θ, the expected number of undirected edges of a drawn graph, over time."""
+    """Draw Σθ, the expected number of edges of a drawn graph; 0 is before the first iteration."""
     figure = Figure()
     axes = figure.subplots()
     t = over_iterations(axes, run)
@@ -60,7 +63,7 @@ def expected_edges(run: Run) -> Figure:
     axes.plot(
         np.append(0, t), np.append(start, series(run, "expected_edges")), color=BLUE, marker=_dot(t)
     )
-    axes.axhline(start, color=GREY, linewidth=1, label="starting edges")
+    axes.axhline(start, color=GREY, linewidth=1, label="before learning")
     axes.set(ylabel="expected edges", title="Expected edges of a drawn graph", ylim=(0, None))
     beside(axes)
     return figure

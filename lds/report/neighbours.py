@@ -18,19 +18,22 @@ SHOWN, FEWEST = 16, 4
 UNIT = 10_000
 """Probabilities are whole numbers of these parts."""
 
+UNSURE = 50
+"""Rows of least confidence in the list of a page, at most."""
+
 ROLES = ("train", "validation", "stopping", "test")
 
 
 def neighbourhoods(run: Run) -> dict[str, Any]:
-    """What the page's picture of a node needs, as plain lists.
+    """Collect what the page's picture of a node needs, as plain lists.
 
     Returns:
-        "classes" and "colours" by class; by node: "id" (identifiers, or null), "label" (-1
-        unknown), "prediction", "confidence" (parts of `UNIT`), "role" (index into "roles"),
-        "degree" (expected, of all stored edges) and "edges" (how many are stored: those above
-        "cutoff"). Its most probable edges, most probable first, are entries first[i] to
-        first[i + 1] of "to", "probability" (parts of `UNIT`, at least 1) and "given" (1: an edge of
-        the starting graph).
+        "classes" and "colours" by class; "unsure", how many rows of least confidence are listed; by
+        node: "id" (identifiers, or null), "label" (-1 unknown), "prediction", "confidence" (parts
+        of `UNIT`), "role" (index into "roles"), "degree" (expected, of all stored edges) and
+        "edges" (how many are stored: those above "cutoff"). Its most probable edges, most probable
+        first, are entries first[i] to first[i + 1] of "to", "probability" (parts of `UNIT`, at
+        least 1) and "start", the probability before learning (likewise; 0: none).
     """
     n_nodes = run.edge_probs.shape[0]
     each = max(FEWEST, min(SHOWN, MOST_EDGES // n_nodes))
@@ -40,7 +43,7 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
     rank = np.arange(row.size) - np.searchsorted(row, row)
     row, col, theta = row[rank < each], col[rank < each], theta[rank < each]
     first = np.searchsorted(row, np.arange(n_nodes + 1))
-    given = _stored(run.start, row, col)
+    start = _probabilities(run.start, row, col)
 
     probabilities = run.predictions["probabilities"]
     role = np.full(n_nodes, len(ROLES))
@@ -53,6 +56,7 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
         "colours": class_colours(len(classes)),
         "roles": [*ROLES, "no role"],
         "unit": UNIT,
+        "unsure": min(UNSURE, n_nodes),
         "cutoff": run.summary["edge_cutoff"],
         "label": run.predictions["labels"].tolist(),
         "id": run.predictions["identifiers"].tolist() if "identifiers" in run.predictions else None,
@@ -64,12 +68,12 @@ def neighbourhoods(run: Run) -> dict[str, Any]:
         "first": first.tolist(),
         "to": col.tolist(),
         "probability": _parts(theta),
-        "given": given.astype(int).tolist(),
+        "start": np.where(start > 0, _parts(start), 0).tolist(),
     }
 
 
 def to_script(value: Any) -> str:
-    """JSON that cannot end the <script> it stands in, whatever its strings hold."""
+    """Convert to JSON that cannot end the <script> around it, whatever its strings hold."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -79,9 +83,12 @@ def _parts(values: np.ndarray) -> list[int]:
     return whole
 
 
-def _stored(graph: sp.csr_array, row: np.ndarray, col: np.ndarray) -> np.ndarray:
-    """Whether each entry of a graph is above 0."""
+def _probabilities(graph: sp.csr_array, row: np.ndarray, col: np.ndarray) -> np.ndarray:
+    """Look up entries of a graph; 0 where it stores none."""
     n, entries = graph.shape[0], graph.tocoo()
-    there = entries.data > 0
-    keys = entries.row[there].astype(np.int64) * n + entries.col[there]
-    return np.isin(row.astype(np.int64) * n + col, keys)
+    keys = entries.row.astype(np.int64) * n + entries.col
+    order = np.argsort(keys)
+    keys, values = np.append(keys[order], -1), np.append(entries.data[order], 0)
+    wanted = row.astype(np.int64) * n + col
+    place = np.searchsorted(keys[:-1], wanted)
+    return np.where(keys[place] == wanted, values[place], 0)

@@ -7,6 +7,7 @@
   const visited = [];
   let current = -1;
   let lastWrong = -1;
+  let shownOnce = false; // the address names a row once the reader has chosen one
 
   const WIDTH = 620, HEIGHT = 560;
   const NEAR = 115, FAR = 235; // distance of a certain edge from the centre, and of one near 0
@@ -34,11 +35,15 @@
     return `${value < 10 ? value.toFixed(2) : value.toFixed(0)} %`;
   }
 
+  // Its probability before and after learning.
+  const change = (edge) =>
+    `${edge.start > 0 ? percent(edge.start) : "0"} → ${percent(edge.parts)}`;
+
   function edgesOf(i) {
     const found = [];
     for (let e = data.first[i]; e < data.first[i + 1]; e++) {
       const p = data.probability[e];
-      found.push({ to: data.to[e], parts: p, p: p / data.unit, given: data.given[e] === 1 });
+      found.push({ to: data.to[e], parts: p, p: p / data.unit, start: data.start[e] });
     }
     return found;
   }
@@ -100,7 +105,7 @@
     for (const edge of edges) {
       const { x, y } = places.get(edge.to);
       element(lines, "path", {
-        class: edge.given ? "link" : "link new",
+        class: edge.start > 0 ? "link" : "link new",
         d: `M${WIDTH / 2} ${HEIGHT / 2}L${x} ${y}`,
         "stroke-width": 1 + 5 * edge.p,
         "stroke-opacity": 0.35 + 0.65 * edge.p,
@@ -111,7 +116,7 @@
       const group = node(picture, edge.to, x, y, 13, -18);
       group.setAttribute("role", "button");
       group.setAttribute("tabindex", "0");
-      const label = `Node ${nodeName(edge.to)}, ${className(shownClass(edge.to))}, edge ${percent(edge.parts)}`;
+      const label = `Node ${nodeName(edge.to)}, ${className(shownClass(edge.to))}, edge ${change(edge)}`;
       group.setAttribute("aria-label", label);
       element(group, "title", {}, label);
       group.addEventListener("click", () => show(edge.to));
@@ -150,10 +155,9 @@
       const cell = element(row, "td", { class: "short" });
       const bar = element(cell, "span", { class: "bar", "aria-hidden": "true" });
       bar.style.width = `${3 * edge.p}rem`;
-      cell.append(percent(edge.parts));
+      cell.append(change(edge));
       classCell(row, data.label[edge.to], false);
       classCell(row, data.prediction[edge.to], isWrong(edge.to));
-      element(row, "td", { class: "short" }, edge.given ? "given" : "learned");
     }
   }
 
@@ -167,15 +171,24 @@
     byId("back").disabled = visited.length === 0;
     byId("about").textContent = describe(i);
     byId("picture").dataset.node = String(i);
+    const link = `#row=${encodeURIComponent(data.id ? data.id[i] : i)}`;
+    if (shownOnce) history.replaceState(null, "", link);
+    shownOnce = true;
     draw(i, edges);
     list(edges);
+  }
+
+  // Node numbers go before identifiers; -1 where there is no such node.
+  function find(asked) {
+    const number = Number(asked);
+    if (/^\d+$/.test(asked) && number < n) return number;
+    return data.id ? data.id.indexOf(asked) : -1;
   }
 
   byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
     const asked = byId("node").value.trim();
-    const number = Number(asked);
-    const i = /^\d+$/.test(asked) && number < n ? number : data.id ? data.id.indexOf(asked) : -1;
+    const i = find(asked);
     if (i >= 0) {
       show(i);
     } else {
@@ -198,7 +211,63 @@
     item.append(name);
   });
 
-  // A node with edges to start with.
+  // Rows of least confidence, in the order of a column.
+  const unsure = data.confidence.map((_, i) => i)
+    .sort((a, b) => data.confidence[a] - data.confidence[b]).slice(0, data.unsure);
+  let order = { key: "confidence", up: true };
+
+  function listUnsure() {
+    const value = (i) => (order.key === "row" ? i : data[order.key][i]);
+    const sign = order.up ? 1 : -1;
+    const body = byId("unsure-rows").tBodies[0];
+    body.replaceChildren();
+    for (const i of [...unsure].sort((a, b) => sign * (value(a) - value(b)) || a - b)) {
+      const row = element(body, "tr");
+      const button = element(element(row, "td"), "button", { type: "button" }, nodeName(i));
+      button.addEventListener("click", () => {
+        show(i);
+        byId("explorer").scrollIntoView();
+      });
+      element(row, "td", { class: "short" }, percent(data.confidence[i]));
+      classCell(row, data.prediction[i], isWrong(i));
+      classCell(row, data.label[i], false);
+      element(row, "td", {}, data.roles[data.role[i]]);
+      element(row, "td", { class: "short" }, String(data.degree[i]));
+    }
+    for (const button of byId("unsure-rows").querySelectorAll("thead button")) {
+      const mine = button.dataset.key === order.key;
+      button.parentElement.setAttribute(
+        "aria-sort", mine ? (order.up ? "ascending" : "descending") : "none",
+      );
+    }
+  }
+
+  for (const button of byId("unsure-rows").querySelectorAll("thead button")) {
+    button.addEventListener("click", () => {
+      const key = button.dataset.key;
+      order = { key, up: key === order.key ? !order.up : true };
+      listUnsure();
+    });
+  }
+  listUnsure();
+
+  // A link to a row ends in #row= and its identifier or number.
+  function linked() {
+    const asked = location.hash.startsWith("#row=") ? location.hash.slice(5) : "";
+    try {
+      return asked ? find(decodeURIComponent(asked)) : -1;
+    } catch {
+      return -1;
+    }
+  }
+  addEventListener("hashchange", () => {
+    if (linked() >= 0) show(linked());
+  });
+
+  // The linked node, else one with edges to start with.
   const degrees = data.first.slice(1).map((end, i) => end - data.first[i]);
-  show(Math.max(0, degrees.findIndex((degree) => degree > 2)));
+  const first = Math.max(0, degrees.findIndex((degree) => degree > 2));
+  const asked = linked();
+  show(asked >= 0 ? asked : first);
+  if (asked >= 0) byId("explorer").scrollIntoView();
 })();

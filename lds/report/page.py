@@ -14,11 +14,14 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lds._files import check_output_file, write_atomically
+from lds._verdict import best_of, verdict
+from lds._words import ending, plural
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
 from lds.plots.training import expected_edges, group_probabilities, learning_curves
 from lds.report.neighbours import neighbourhoods, to_script
+from lds.report.settings import settings_tables
 from lds.run_folder import Run, as_run
 from lds.structure.controls import CONTROLS
 from lds.structure.methods.registry import METHODS
@@ -57,7 +60,9 @@ PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
 }
 
 
-def write_report(run: Any, path: str | Path) -> None:
+def write_report(
+    run: Any, path: str | Path, *, on_picture: Callable[[str, int, int], None] | None = None
+) -> None:
     """Write the page; the file is complete or not there.
 
     It holds the accuracy beside the controls, the pictures of `lds.plots`, the settings, and a view
@@ -67,38 +72,57 @@ def write_report(run: Any, path: str | Path) -> None:
         run: a run folder, a fitted classifier, a `LearnedStructure` or a `Learned`, or what
             `load_run` read.
         path: of the file, .html.
+        on_picture: called before each picture is drawn with its name, how many are drawn, and how
+            many there are.
 
     Raises:
         FileNotFoundError, ValueError: the folder does not hold a whole run, or `path` cannot be.
     """
-    path = Path(path)
+    path, found = Path(path), as_run(run)
     check_output_file(path, "the report's file", (".html",))
-    page = html(as_run(run))
+    page = html(found, on_picture)
     write_atomically(path, lambda file: file.write(page.encode()))
 
 
-def html(run: Run) -> str:
-    """The page as text."""
-    pictures = "".join(
-        f'<figure id="{name}">{svg(draw(run), name)}<figcaption>{escape(caption)}</figcaption>'
-        "</figure>"
-        for name, (draw, caption) in PICTURES.items()
-    )
+def html(run: Run, on_picture: Callable[[str, int, int], None] | None = None) -> str:
+    """Make the page as text; see `write_report`."""
+    pictures = ""
+    for k, (name, (draw, caption)) in enumerate(PICTURES.items()):
+        if on_picture is not None:
+            on_picture(name, k, len(PICTURES))
+        drawn = svg(draw(run), name)
+        text = escape(caption)
+        pictures += f'<figure id="{name}">{drawn}<figcaption>{text}</figcaption></figure>'
     data = neighbourhoods(run)
     parts = {
         "title": escape(_title(run)),
-        "css": _asset("page.css"),
+        "verdict": escape(verdict(run.summary)),
+        "n_test": plural(run.predictions["test_rows"].size, "test row"),
         "facts": _facts(run),
         "quality": _quality(run),
         "most_probable": str(max(b - a for a, b in itertools.pairwise(data["first"]))),
-        "last_node": str(len(data["label"]) - 1),
+        "n_unsure": str(data["unsure"]),
+        "search_label": f"Node, 0 to {len(data['label']) - 1}"
+        + ("" if data["id"] is None else ", or identifier"),
         "pictures": pictures,
-        "settings": _settings(run),
+        "settings": settings_tables(run.settings),
         "data": to_script(data),
         "script": _asset("page.js"),
     }
-    # In one pass: what was put in is not searched for further places.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+    return filled("page.html", parts)
+
+
+def filled(template: str, parts: dict[str, str]) -> str:
+    """Put parts and the style sheet into the places of a template.
+
+    In one pass: what was put in is not searched for further places.
+
+    Arguments:
+        template: name of its file.
+        parts: HTML by name of the place.
+    """
+    known = {"css": _asset("page.css"), **parts}
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: known[found[1]], _asset(template))
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -144,49 +168,33 @@ def _facts(run: Run) -> str:
 
 
 def _ending(run: Run) -> str:
-    """How long the run was, which outer iteration is the best, and why it ended."""
-    summary, n_restarts = run.summary, sum(not record["refit"] for record in run.metrics)
-    took = f" in {summary['seconds']:,.0f} s" if "seconds" in summary else ""
-    best = f"best {summary['best_iteration'] + 1}"
-    if n_restarts < len(run.metrics):
-        best = "and the refit"
-    return f"{n_restarts} outer iterations{took}, {best}, ended by {summary['reason']}"
+    """How long the run was and how it ended."""
+    summary = run.summary
+    return ending(
+        summary["reason"],
+        run.n_iterations,
+        summary["best_iteration"],
+        refit=run.n_iterations < len(run.metrics),
+        fixed_length=METHODS[run.settings["method"]].fixed_length,
+        seconds=summary.get("seconds"),
+    )
 
 
 def _quality(run: Run) -> str:
     names = {"lds": METHODS[run.settings["method"]].title, **CONTROLS}
-    rows = []
-    for name, found in run.summary["test_quality"].items():
-        cells = ("-", "-", "-")
-        if found is not None:
-            accuracy, ece = (f"{100 * found[key]:.1f} %" for key in ("accuracy", "ece"))
-            cells = (accuracy, f"{found['nll']:.3f}", ece)
-        row = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f'<tr><th scope="row">{escape(names.get(name, name))}</th>{row}</tr>')
+    found, rows = run.summary["test_quality"], []
+    best = best_of(found)
+    for name, quality in found.items():
+        cells = "<td>-</td>" * 3
+        if quality is not None:
+            texts = {key: f"{100 * quality[key]:.1f} %" for key in ("accuracy", "ece")}
+            texts["nll"] = f"{quality['nll']:.3f}"
+            cells = "".join(
+                f"<td{' class=best' if quality[key] == best.get(key) else ''}>{texts[key]}</td>"
+                for key in ("accuracy", "nll", "ece")
+            )
+        rows.append(f'<tr><th scope="row">{escape(names.get(name, name))}</th>{cells}</tr>')
     return "".join(rows)
-
-
-def _settings(run: Run) -> str:
-    settings = run.settings
-    apart = ("options", "classes", "table")
-    plain = {key: value for key, value in settings.items() if key not in apart}
-    versions: dict[str, Any] = plain.pop("versions", {})
-    columns = {f"column {c['name']}": _column(c) for c in settings.get("table", ())}
-    shown = plain | columns | settings["options"]
-    shown |= {f"{name} version": v for name, v in versions.items()}
-    return "".join(
-        f'<tr><th scope="row">{escape(str(key))}</th><td>{escape(str(value))}</td></tr>'
-        for key, value in shown.items()
-        if key not in ("format", "n_metrics")  # of the folder, not of the run
-    )
-
-
-def _column(summary: dict[str, Any]) -> str:
-    """What became of a column of the table, see `TableEncoding.summary`."""
-    if not summary["features"]:
-        return str(summary["kind"])
-    parts = [summary["kind"], f"{summary['features']} feature{'s' * (summary['features'] > 1)}"]
-    return ", ".join([*parts, *[f"{summary['missing']} missing"] * (summary["missing"] > 0)])
 
 
 def _asset(name: str) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lds._random import mix
 from lds._types import Features, Split
 from lds._version import __version__
+from lds._words import ending, facts_html, plural
 from lds.edges.base import EdgeDistribution
 from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
@@ -143,6 +144,8 @@ class Learned:
             metrics=[asdict(record) for record in self.history],
             summary={
                 "reason": self.reason,
+                "outer_iterations": self.n_restarts,
+                "rows": {role: int(getattr(problem.split, role).size) for role in ROLES},
                 "best_iteration": self.best,
                 "stopping_accuracy": best.stopping_accuracy,
                 "test_accuracy": {"lds": test.accuracy if test else None},
@@ -236,6 +239,42 @@ class Learned:
             stored=stored or {},
         )
 
+    def ending(self, seconds: float | None = None) -> str:
+        """How long the run was and how it ended, in words.
+
+        Arguments:
+            seconds: that it took; None: unknown.
+        """
+        return ending(
+            self.reason,
+            self.n_restarts,
+            self.best,
+            refit=self.n_restarts < len(self.history),
+            fixed_length=self.method.fixed_length,
+            seconds=seconds,
+        )
+
+    def facts(self) -> dict[str, str]:
+        """What a person asks first: sizes, edges, how the run ended, accuracies."""
+        best, problem, test = self.history[self.best], self.problem, self.test_quality
+        rows = {role: getattr(problem.split, role).size for role in ROLES}
+        found = {
+            "rows": f"{problem.n_nodes:,}: " + ", ".join(f"{n:,} {r}" for r, n in rows.items()),
+            "classes": f"{self.probabilities.shape[1]}",
+            "expected edges": f"{self.starting_edges:,.0f} before learning, "
+            f"{self.expected_edges:,.0f} after it",
+            "run": self.ending(),
+            "early-stopping accuracy": f"{100 * best.stopping_accuracy:.1f} % of "
+            f"{plural(rows['stopping'], 'row')}",
+        }
+        if test is not None:
+            share = f"{100 * test.accuracy:.1f} % of {plural(rows['test'], 'row')}"
+            found["test accuracy"] = share
+        return found
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"{self.method.title}, seed {self.seed}", self.facts())
+
     def __repr__(self) -> str:
         best = self.history[self.best]
         problem = self.problem
@@ -243,8 +282,8 @@ class Learned:
             f"Learned(method={self.method.name!r}, seed={self.seed}, {problem.n_nodes:,} nodes, "
             f"{self.probabilities.shape[1]} classes,\n"
             f"  edges: {self.starting_edges:,.0f} -> {self.expected_edges:,.0f} expected,\n"
-            f"  {self.n_restarts} outer iterations, ended by {self.reason!r}, best "
-            f"{self.best}: stopping accuracy {best.stopping_accuracy:.3f}, loss "
+            f"  {self.ending()},\n"
+            f"  stopping accuracy {best.stopping_accuracy:.3f}, loss "
             f"{best.stopping_loss:.3f} nats)"
         )
 

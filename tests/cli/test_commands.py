@@ -22,6 +22,7 @@ from tests.cli.options import QUICK, THESIS
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
+        ("o.toml", "n-neigbors = 5", "got 'n-neigbors'; the nearest is 'n_neighbors'"),
         ("o.toml", "speed = 5", "may hold the options of `lds fit`, agreement, backbone, "),
         ("o.yaml", "n-neighbors: 5.5", "Invalid value for '--n-neighbors'"),
         ("o.yaml", "dropout: [1, 2]", "Invalid value for '--dropout'"),
@@ -74,6 +75,9 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     _, out, err = lds(*arguments, "--quiet")
     assert not err
     assert json.loads(out) == found
+    assert "iris: early-stopping rows, 1 seed" in " ".join(
+        lds(*arguments[:-1], "--quiet")[1].split()
+    )
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.json")} == times
 
 
@@ -81,6 +85,8 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     ("arguments", "sentence"),
     [
         (["--try", "speed=1"], "--try must be OPTION=VALUE, OPTION one of n_neighbors, metric"),
+        (["--try", "n-neigbors=5"], "got 'n-neigbors=5'; the nearest is 'n_neighbors'"),
+        (["--method", "thesi"], "got 'thesi'; the nearest is 'thesis'"),
         (["--try", "n-neighbors"], "--try must be OPTION=VALUE"),
         (["--try", "n-neighbors=5,x"], "n_neighbors must be an integer, got 'x'"),
         (["--set", "connected=maybe"], "connected must be true or false, got 'maybe'"),
@@ -123,7 +129,7 @@ def test_datasets_for_machines(lds):
 
 
 @pytest.mark.parametrize(
-    "command", ["fit", "predict", "search", "report", "export", "datasets", "doctor"]
+    "command", ["fit", "predict", "search", "report", "runs", "export", "datasets", "doctor"]
 )
 def test_help_teaches(lds, command):
     code, out, _ = lds(command, "--help")
@@ -159,7 +165,7 @@ def test_an_interrupt_in_the_refit_tells_how_to_go_on(lds, tmp_path, monkeypatch
         patch.setattr("lds.structure.methods.refit.train_member", interrupted)
         code, _, err = lds("fit", "iris", *QUICK, "--out", tmp_path / "run")
         assert code == 130
-        assert f"are kept; to go on: lds fit --resume {tmp_path / 'run'}\n" in err
+        assert f"are kept; to continue: lds fit --resume {tmp_path / 'run'}\n" in err
         nothing = lds("fit", "iris", *QUICK, "--no-checkpoint", "--out", tmp_path / "other")
         assert "nothing to save" in nothing[2]
     assert lds("fit", "--resume", tmp_path / "run", "--quiet")[0] == 0
@@ -186,6 +192,9 @@ OF_DEFAULT = "the method 'thesis' has no option '{}'; method 'default' has it"
         (["fit", "nothing"], "data set must be one of iris, wine"),
         (["fit", "iris", "--method", "magic"], "method must be one of 'default', 'thesis', got"),
         (["fit", "iris", "--dropout", "1.5"], "dropout must be in [0, 1), got 1.5"),
+        (["fit", "iris", "--method", "defualt"], "got 'defualt'; the nearest is 'default'"),
+        (["fit", "iris", "--n-neigbors", "3"], "--n-neighbors"),
+        (["fti", "iris"], "Did you mean 'fit'?"),
         (["fit", "iris", "--metric", "fancy"], "metric must be one of"),
         (["fit", "iris", "--n-neighbors", "150", "--method", "thesis"], "n_neighbors must be"),
         (["fit", "iris", "--support", "all"], OF_THESIS.format("support")),
@@ -231,7 +240,8 @@ def test_an_existing_folder_is_kept_unless_forced(lds, tmp_path):
 
 def test_version_and_names(lds):
     assert lds("--version")[1].strip() == __version__
-    assert lds("datasets")[1].split()[:3] == ["iris", "wine", "breast_cancer"]
+    names = [line.split()[0] for line in lds("datasets")[1].splitlines()]
+    assert names[1:4] == ["iris", "wine", "breast_cancer"]
 
 
 def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
@@ -259,6 +269,8 @@ def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
         (["search", "gone.csv"], "there is no table at gone.csv"),
         (["predict", "gone", "t.csv"], "gone is not the folder of a run"),
         (["report", "gone"], "gone is not the folder of a run"),
+        (["report", "gone", "gone2"], "gone is not the folder of a run"),
+        (["runs", "gone"], "there is no folder gone of runs"),
         (["export", "gone", "g.csv"], "gone is not the folder of a run"),
     ],
 )

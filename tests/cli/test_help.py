@@ -1,6 +1,8 @@
 """`lds fit --help`: a flag for every option, with the default of each method that has it."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -58,3 +60,16 @@ def test_the_default_of_the_method_is_shown(shown):
     assert f"[default: {DEFAULT}]" in line
     for name, record in METHODS.items():
         assert f"{name}: {record.title}" in line
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from lds.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'scipy', 'sklearn', 'numpy', 'pandas', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -1,8 +1,10 @@
 """The `lds` command, in processes of its own as a user runs it."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +33,12 @@ def launched(*arguments, cwd=None):
 
 
 @pytest.mark.parametrize("method", ["default", "thesis"])
+def until_stopping(process):
+    """Read lines until one reports an outer iteration."""
+    while b"stopping" not in (line := process.stderr.readline()):
+        assert line, "the command ended before"
+
+
 def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     options = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--seed", 1, "--method", method]
     short = ["--refit-steps", "4"] if method == "default" else []
@@ -70,7 +78,7 @@ def test_interrupt_saves_the_best_model_so_far(tmp_path):
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert b"stopping" in process.stderr.readline(), "a line after the first outer iteration"
+    until_stopping(process)  # a line after the first outer iteration
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=300)  # it trains the committee on what it has
     assert process.returncode == 130
@@ -103,8 +111,8 @@ def test_killed_and_resumed_is_the_run_left_alone(lds, tmp_path):
     assert lds("fit", "wine", *options, "--quiet", "--out", tmp_path / "whole")[0] == 0
     command = [*AS_A_USER, "fit", "wine", *options, "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    assert b"stopping" in process.stderr.readline()
-    assert b"stopping" in process.stderr.readline()
+    until_stopping(process)
+    until_stopping(process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -112,7 +120,8 @@ def test_killed_and_resumed_is_the_run_left_alone(lds, tmp_path):
         load_run(tmp_path / "run")
     resumed = launched("fit", "--resume", tmp_path / "run")
     assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stderr.startswith(("2: ", "3: ")), "what was kept is not run again"
+    first = next(line for line in resumed.stderr.splitlines() if "stopping" in line)
+    assert first.startswith(("2: ", "3: ")), "what was kept is not run again"
     assert_same_run(load_run(tmp_path / "run"), load_run(tmp_path / "whole"))
 
 
@@ -120,3 +129,28 @@ def test_a_users_error_has_no_traceback(tmp_path):
     result = launched("fit", "iris", "--dropout", "1.5", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == "error: dropout must be in [0, 1), got 1.5\n"
+
+
+def test_the_first_line_of_a_fit_comes_before_anything_heavy_is_imported(tmp_path):
+    """Within 2 s of CPU; the command is then ended."""
+    command = [*AS_A_USER, "fit", "wine", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stderr.readline() == b"reading wine\n"
+    used = Path(f"/proc/{process.pid}/stat")
+    if used.exists():
+        user, system = (int(ticks) for ticks in used.read_text().rpartition(")")[2].split()[11:13])
+        assert (user + system) / os.sysconf("SC_CLK_TCK") < 2
+    process.kill()
+    process.communicate()
+
+
+def test_help_takes_half_a_second():
+    code = (
+        "import time\n"
+        "from lds.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert time.process_time() < 0.8, time.process_time()\n"  # 0.34 s on an idle machine
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

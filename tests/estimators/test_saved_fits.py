@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from torch_geometric.data import Data
 
-from lds import LDSClassifier, learn_structure, plots
+from lds import LDSClassifier, LearnedStructure, learn_structure, plots
 from lds.cli import main
 from lds.report.page import write_report
 from lds.run_folder import load_run
@@ -125,12 +126,104 @@ def test_export_and_report_take_a_saved_fit(lds, fitted, tmp_path):
 def test_pictures_take_a_classifier_its_result_and_its_folder(fitted):
     clf, folder, _ = fitted
     # `write_report` above draws the embedding; its t-SNE takes seconds.
-    cheap = [getattr(plots, name) for name in plots.__all__ if name != "embedding"]
+    slow = {"embedding", "learned_graph"}
+    cheap = [getattr(plots, name) for name in plots.__all__ if name not in slow]
     for source in (clf, clf.learned_, folder, str(folder)):
         for draw in cheap:
             assert draw(source).axes
     curves = [plots.learning_curves(one).axes[0].get_lines()[0] for one in (clf, folder)]
     np.testing.assert_array_equal(*(curve.get_ydata() for curve in curves))
+
+
+def test_a_saved_fit_is_loaded_as_its_classifier(fitted, new_rows, tmp_path):
+    clf, folder, table = fitted
+    loaded = type(clf).load(folder)
+    x = pd.read_csv(table).drop(columns="kind")
+    assert np.array_equal(loaded.predict_proba(x), clf.predict_proba(x)), "rows of the fit"
+    assert loaded.classes_.tolist() == clf.classes_.tolist()
+    assert loaded.transduction_.tolist() == clf.transduction_.tolist()
+    assert loaded.feature_names_in_.tolist() == list("abc")
+    assert loaded.get_params()["random_state"] == SEED
+    fixed = {"random_state", "categorical_features", "checkpoint", "resume", "device", "verbose"}
+    options = clf.get_params()
+    for name in options.keys() - fixed:
+        assert loaded.get_params()[name] == options[name], name
+    assert (loaded.edge_probabilities_ != clf.edge_probabilities_).nnz == 0
+    dropped = pytest.approx(clf.dropped_probability_, abs=1e-4)  # a float32 sum of all edges
+    assert loaded.dropped_probability_ == dropped
+    new = pd.read_csv(new_rows)
+    wanted = Learned.load(folder).predict_new(new.to_numpy())
+    np.testing.assert_allclose(loaded.predict_proba(new), wanted, atol=1e-6)
+    loaded.save(tmp_path / "again")
+    again = load_run(tmp_path / "again")
+    assert np.array_equal(again.predictions["probabilities"], clf.label_distributions_)
+    other = next(cls for name, cls in CLASSIFIERS.items() if name != clf.method.name)
+    with pytest.raises(ValueError, match=f"{type(clf).__name__}.load reads it"):
+        other.load(folder)
+    with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
+        type(clf).load(tmp_path)
+
+
+def test_a_run_of_the_shell_is_loaded(lds, tmp_path):
+    options = ["--max-iter", "1", "--max-inner", "10", "--refit-steps", "4", "--quiet"]
+    lds("fit", "iris", *options, "--no-controls", "--out", tmp_path / "run")
+    clf = LDSClassifier.load(tmp_path / "run")
+    x, y = load_iris(return_X_y=True)
+    assert clf.predict(x).shape == y.shape
+    test = load_run(tmp_path / "run").summary["test_accuracy"]["lds"]
+    rows = clf.split_.test
+    assert np.mean(clf.transduction_[rows] == load_iris().target_names[y[rows]]) == test
+
+
+def test_a_fit_draws_its_pictures_and_writes_its_report(fitted, tmp_path, monkeypatch):
+    clf, _, _ = fitted
+    for name in ("probabilities", "degrees", "calibration", "learning", "edges", "groups"):
+        assert getattr(clf, f"plot_{name}")().axes
+    (axes,) = clf.plot_graph(n_edges=7).axes
+    assert len(axes.collections[0].get_segments()) == 7
+    assert clf.plot_probabilities(3).axes[0].get_title().endswith("pairs with node 3")
+    monkeypatch.setattr("lds.report.page.PICTURES", {})  # t-SNE takes seconds
+    assert clf.report(tmp_path / "clf.html") == tmp_path / "clf.html"
+    assert "</html>" in (tmp_path / "clf.html").read_text(encoding="utf-8")
+
+
+def test_a_notebook_shows_what_a_fit_found(fitted):
+    clf, _, _ = fitted
+    shown = clf._repr_mimebundle_()["text/html"]
+    for text in (type(clf).__name__, "early-stopping accuracy", "before learning", "max_inner"):
+        assert text in shown
+    facts = clf.learned_._repr_html_()
+    assert len(facts) < 2000
+    assert "2 outer iterations" in facts
+    assert "early-stopping accuracy" not in type(clf)()._repr_mimebundle_()["text/html"]
+
+
+def test_a_row_is_explained_by_its_edges(fitted):
+    clf, folder, _ = fitted
+    row = 4
+    found = clf.explain(row, n_neighbors=3)
+    theta, start = clf.edge_probabilities_.toarray()[row], load_run(folder).start.toarray()[row]
+    likely = sorted(np.flatnonzero(theta), key=lambda j: (-theta[j], j))[:3]
+    assert [each.row for each in found.neighbours] == likely
+    assert [each.learned for each in found.neighbours] == theta[likely].tolist()
+    assert [each.start for each in found.neighbours] == start[likely].tolist()
+    assert found.prediction == clf.transduction_[row]
+    names = np.where(clf.learned_.problem.labels >= 0, clf.learned_.problem.labels, -1)
+    classes = np.where(names >= 0, names, clf.label_distributions_.argmax(1))
+    for k, name in enumerate(clf.classes_):
+        share = theta[classes == k].sum() / theta.sum()
+        assert found.votes[name] == pytest.approx(share, abs=1e-6)
+    x = clf.learned_.problem.features
+    gap = (x[row] - theta @ x / theta.sum()) / x.std(0)
+    first = found.differences[0]
+    assert first.name == "abc"[np.abs(gap).argmax()]
+    assert first.deviations == pytest.approx(gap[np.abs(gap).argmax()], abs=1e-6)
+    assert "neighbour" in repr(found)
+    assert "<table>" in found._repr_html_()
+    with pytest.raises(ValueError, match="row must be from 0 to 89, got 90"):
+        clf.explain(90)
+    again = type(clf).load(folder).explain(row, n_neighbors=3)
+    assert again.votes == pytest.approx(found.votes)
 
 
 def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
@@ -171,6 +264,11 @@ def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, ca
     tiny(sp.csr_array(np.abs(X)), Y).save(tmp_path / "run")  # over a dense one
     lds("export", tmp_path / "run", tmp_path / "g.csv")
     assert Learned.load(tmp_path / "run").predict_new(sp.csr_array(np.abs(X[:2]))).shape == (2, 3)
+    loaded = LDSClassifier.load(tmp_path / "run")
+    dense = tiny(np.abs(X), Y).learned_.problem.features.std(0)
+    first = loaded.explain(0).differences[0]
+    gap = first.value - first.mean
+    assert first.deviations == pytest.approx(gap / dense[int(first.name)], rel=1e-4)
     (tmp_path / "new.csv").write_text("a,b,c\n1,2,3\n")
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(tmp_path / "run"), str(tmp_path / "new.csv")])
@@ -178,11 +276,15 @@ def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, ca
     assert "has no encoding.npz: only a run on a table" in capsys.readouterr().err
 
 
-def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path):
+def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     rows = torch.arange(30)
     masks = {"train_mask": rows < 12, "val_mask": (rows >= 12) & (rows < 24)}
     data = Data(x=torch.from_numpy(X), y=rows % 3 * 5, **masks)
-    learned = learn_structure(data, **TINY, refit_steps=4, agreement=0.0)
+    learned = learn_structure(data, **TINY, refit_steps=4, agreement=0.0, verbose=True)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said[:2]] == ["1", "2"]
+    assert said[-1].startswith("refit, ")
+    assert said[-1].endswith(" members trained")
     learned.save(tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert run.settings["classes"] == [0, 5, 10]
@@ -193,4 +295,19 @@ def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path):
     assert pages[0] == pages[1]
     lds("export", tmp_path / "run", tmp_path / "g.csv")
     assert plots.expected_edges(learned).axes
+    assert learned.plot_edges().axes
+    assert learned.explain(2).prediction == int(learned.predictions[2])
+    assert "early-stopping accuracy" in learned._repr_html_()
+    loaded = LearnedStructure.load(tmp_path / "run")
+    assert torch.equal(loaded.probabilities, learned.probabilities)
+    assert torch.equal(loaded.predictions, learned.predictions)
+    assert torch.equal(loaded.edge_index, learned.edge_index)
+    assert loaded.classes.tolist() == [0, 5, 10]
+    assert torch.equal(loaded.data.y[rows < 24], data.y[rows < 24])
+    assert loaded.data.train_mask.sum() == 12
+    new = loaded.to_data()
+    assert new.edge_index.shape[1] == learned.to_data().edge_index.shape[1]
+    assert LearnedStructure.load(tmp_path / "run", data).data is data
+    with pytest.raises(ValueError, match="data must have the 30 nodes of the run, got 2"):
+        LearnedStructure.load(tmp_path / "run", Data(x=torch.zeros(2, 3)))
     assert plots.expected_edges(learned.learned).axes

@@ -1,5 +1,7 @@
 """The pictures show the numbers of the run: what is drawn is read back from the figures."""
 
+from math import nan
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -38,12 +40,35 @@ def test_every_picture_is_a_figure_that_leaves_matplotlib_alone(run, name, tmp_p
 def test_learning_curves_are_the_history(run):
     losses, accuracy = plots.learning_curves(run).axes
     drawn = curves(losses)
-    for label, name in (("inner: train rows", "inner_loss"), ("stopping rows", "stopping_loss")):
-        np.testing.assert_array_equal(drawn[label], [record[name] for record in run.metrics])
+    names = {
+        "inner: train rows": "inner_loss",
+        "outer: validation rows": "outer_loss",
+        "stopping rows": "stopping_loss",
+    }
+    for label, name in names.items():
+        stored = [nan if record[name] is None else record[name] for record in run.metrics]
+        if name != "stopping_loss":
+            stored = [nan if r["refit"] else v for r, v in zip(run.metrics, stored, strict=True)]
+        np.testing.assert_array_equal(drawn[label], stored)
     drawn = curves(accuracy)
     expected = [100 * record["stopping_accuracy"] for record in run.metrics]
     np.testing.assert_allclose(drawn["stopping rows"], expected)
     assert drawn["test rows, of the best"][0] == 100 * run.summary["test_accuracy"]["lds"]
+
+
+def test_the_refit_is_no_outer_iteration(run):
+    (axes,) = plots.expected_edges(run).axes
+    refit = run.settings["method"] == "default"
+    assert ("refit" in axes.get_xlabel()) is refit
+    assert ("the refit" in curves(axes)) is refit
+    assert run.n_iterations == 3
+
+
+def test_expected_edges_have_no_cliff_at_the_start(run):
+    """Both numbers are sums of probabilities, and no probability has changed much by then."""
+    (axes,) = plots.expected_edges(run).axes
+    drawn = next(line for line in axes.get_lines() if len(line.get_ydata()) > 2).get_ydata()
+    assert drawn[1] == pytest.approx(drawn[0], rel=0.2)
 
 
 def test_expected_edges_begin_with_the_starting_graph(run):

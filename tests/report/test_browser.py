@@ -62,6 +62,10 @@ def test_the_search_finds_a_node_and_the_picture_changes(browser, run):
     rows = browser.find_elements("css selector", "#edges tbody tr")
     assert len(rows) == min(16, (likely > 0).sum())
     assert int(rows[0].find_element("tag name", "button").text) == likely.argmax()
+    before, after = rows[0].find_elements("tag name", "td")[1].text.split(" → ")
+    assert float(after.rstrip(" %")) == pytest.approx(100 * likely.max(), abs=0.5)
+    start = run.start[[40]].toarray()[0][likely.argmax()]
+    assert float(before.rstrip(" %")) == pytest.approx(100 * start, abs=0.5)
     assert browser.get_log("browser") == []
 
 
@@ -105,6 +109,33 @@ def test_it_is_dark_where_the_reader_wants_it(browser):
     assert title == looks["dark"][1], "the pictures' text follows the page"
 
 
+def test_a_link_opens_its_row_and_the_address_follows(browser):
+    search(browser, 17)
+    assert browser.current_url.endswith("#row=17")
+    browser.get(browser.current_url.replace("#row=17", "#row=41"))
+    assert text(browser, "#about").startswith("Node 41,")
+    browser.refresh()
+    assert text(browser, "#about").startswith("Node 41,")
+
+
+def test_unsure_rows_are_listed_sorted_and_opened(browser, run):
+    confidence = run.predictions["probabilities"].max(1)
+    rows = browser.find_elements("css selector", "#unsure-rows tbody tr")
+    assert len(rows) == 50
+    first = rows[0].find_element("tag name", "button")
+    least = int(first.get_attribute("textContent"))
+    assert confidence[least] == pytest.approx(confidence.min(), abs=1e-4)
+    first.click()
+    assert text(browser, "#about").startswith(f"Node {least},")
+    by_row = browser.find_element("css selector", "#unsure-rows [data-key=row]")
+    for descending in (False, True):
+        by_row.click()
+        cells = browser.find_elements("css selector", "#unsure-rows tbody button")
+        numbers = [int(cell.get_attribute("textContent")) for cell in cells]
+        assert numbers == sorted(numbers, reverse=descending)
+    assert browser.get_log("browser") == []
+
+
 @pytest.mark.slow
 @pytest.mark.data
 def test_cora_opens_in_three_seconds_and_is_under_ten_megabytes(shared_data, tmp_path):
@@ -121,3 +152,21 @@ def test_cora_opens_in_three_seconds_and_is_under_ten_megabytes(shared_data, tmp
         assert time.perf_counter() - begun < 3
         assert driver.get_log("browser") == []
         assert driver.find_element("id", "about").text.startswith("Node ")
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_names_of_settings_stay_whole_on_any_screen(browser, width):
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.execute_script("document.querySelector('#settings details').open = true")
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('#settings tbody th')].map(th => "
+        "[th.textContent, th.getBoundingClientRect().width, th.getBoundingClientRect().height])"
+    )
+    assert len(names) > 20
+    for name, wide, high in names:
+        assert wide >= 100, name
+        assert high <= 90, f"{name} is over three lines"
+    side = "return document.documentElement.scrollWidth <= innerWidth"
+    assert browser.execute_script(side), "nothing sticks out at the side"
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

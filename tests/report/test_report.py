@@ -105,13 +105,29 @@ def test_neighbours_are_the_most_probable_edges(run):
         np.testing.assert_allclose(
             np.array(found["probability"][mine]) / UNIT, theta[i, likely], atol=1 / UNIT
         )
-        assert found["given"][mine] == (start[i, likely] > 0).astype(int).tolist()
+        np.testing.assert_allclose(
+            np.array(found["start"][mine]) / UNIT, start[i, likely], atol=1 / UNIT
+        )
+        assert [part > 0 for part in found["start"][mine]] == (start[i, likely] > 0).tolist()
         assert found["edges"][i] == np.count_nonzero(theta[i])
     roles = [found["roles"][k] for k in found["role"]]
     for role in ("train", "validation", "stopping", "test"):
         rows = [i for i, name in enumerate(roles) if name == role]
         assert rows == sorted(run.predictions[f"{role}_rows"].tolist())
     assert roles.count("no role") == (run.predictions["labels"] < 0).sum()
+
+
+def test_it_says_what_it_draws(run, monkeypatch):
+    two = dict(list(PICTURES.items())[:2])
+    monkeypatch.setattr("lds.report.page.PICTURES", two)
+    calls = []
+    html(run, lambda *call: calls.append(call))
+    assert calls == [("learning", 0, 2), ("edges", 1, 2)]
+
+
+def test_an_edge_shows_its_probability_before_and_after_learning(text):
+    assert "Start → learned" in text
+    assert '"given"' not in text, "no graph was given"
 
 
 def test_a_run_without_test_rows_or_edges_is_told_too(run):
@@ -142,6 +158,8 @@ def test_the_file_must_be_a_page_in_a_folder(run_folder, tmp_path):
         write_report(run_folder, tmp_path / "gone" / "run.html")
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
         write_report(tmp_path, tmp_path / "run.html")
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+        write_report(tmp_path / "gone", tmp_path / "gone" / "run.html")
     assert not list(Path(tmp_path).iterdir())
 
 

@@ -1,0 +1,82 @@
+"""What `lds fit` prints of a finished run."""
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from lds._verdict import best_of, verdict
+from lds._words import plural
+from lds.cli.console import out, percent, print_path
+
+if TYPE_CHECKING:
+    from lds.datasets.base import NodeDataset
+    from lds.experiments.fit import FitReport
+    from lds.structure.metrics import Quality
+
+
+def print_summary(report: "FitReport", summary: dict[str, Any]) -> None:
+    """Print the table of the method and its controls, the verdict, and how the run ended.
+
+    The best number of a column is bold.
+    """
+    from lds.structure.controls import CONTROLS
+
+    result, test = report.result, report.test_quality
+    split = result.problem.split
+    table = Table(title=f"{Path(report.dataset.name).name}, seed {result.seed}")
+    table.add_column("method")
+    stopping, tested = plural(split.stopping.size, "row"), plural(split.test.size, "row")
+    for column in (f"early stopping, {stopping}", f"test, {tested}", "NLL, nats", "ECE"):
+        table.add_column(column, justify="right")
+    found = {"lds": result.history[result.best].stopping_accuracy}
+    found |= {name: control.stopping_accuracy for name, control in report.controls.items()}
+    letters = dict(zip(report.controls, "abc", strict=False))
+    best = best_of(test)
+    for name, accuracy in found.items():
+        title = f"({letters[name]}) {CONTROLS[name]}" if name in letters else result.method.title
+        shown = percent(accuracy)
+        if len(found) > 1 and accuracy == max(found.values()):
+            shown = f"[bold]{shown}[/bold]"
+        table.add_row(title, shown, *_cells(test[name], best))
+    out.print(table)
+    out.print(verdict(summary), highlight=False, soft_wrap=True)
+    out.print(f"{result.ending(report.seconds)}", highlight=False, soft_wrap=True)
+    out.print(
+        f"expected edges (sum of probabilities): {result.starting_edges:,.0f} before learning, "
+        f"{result.expected_edges:,.0f} after it",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_next(data: "NodeDataset", folder: Path, written: Path) -> None:
+    """Print which files there are and which commands take them."""
+    print_path("run folder", folder)
+    if written.exists():
+        n_rows = plural(int((data.labels < 0).sum()), "row")
+        print_path(f"predictions of {n_rows} without a label, with class probabilities", written)
+        if data.encoding is not None and data.identifiers is None:
+            columns = data.encoding.summary()
+            names = [c["name"] for c in columns if c["kind"] == "left out: identifier"]
+            if names:
+                hint = f"rows are numbered there; --id {names[0]!r} adds the column to it"
+                out.print(hint, soft_wrap=True, highlight=False, markup=False)
+    print_path("pictures and the edges of any row", f"lds report {quote(str(folder))}")
+    if data.encoding is not None:
+        print_path(
+            "predictions for a file of new rows", f"lds predict {quote(str(folder))} NEW_ROWS.csv"
+        )
+
+
+def _cells(found: "Quality | None", best: dict[str, float]) -> list[str]:
+    if found is None:
+        return ["-", "-", "-"]
+    each = found.to_dict()
+    texts = {name: percent(each[name]) for name in ("accuracy", "ece")}
+    texts["nll"] = f"{found.nll:.3f}"
+    return [
+        f"[bold]{texts[name]}[/bold]" if each[name] == best.get(name) else texts[name]
+        for name in ("accuracy", "nll", "ece")
+    ]
