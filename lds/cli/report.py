@@ -40,7 +40,7 @@ def report(
     path = out_file or (Path("comparison.html") if only is None else only / "report.html")
     for run in runs:
         check_finished(run)  # a wrong path is refused before what takes seconds to import
-    check_output_file(path, "--out", (".html",))
+    check_output_file(path, "the report's file", (".html",))
     if only is None:
         _compare(runs, path, as_json)
         return

@@ -279,12 +279,12 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         arrays = None if encoding is None else encoding.to_arrays()
         self.learned_.save(folder, encoding=arrays, **self._names())
 
-    def explain(self, row: int, n_neighbors: int = 10) -> Explanation:
+    def explain(self, row: int, most: int = 10) -> Explanation:
         """Say why a row of the fit got its class.
 
         Arguments:
             row: number of the row.
-            n_neighbors: most neighbours listed.
+            most: number of neighbours listed, the most probable.
 
         Returns:
             Its neighbours with edge probabilities before and after learning, the votes of its edges
@@ -295,7 +295,7 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         features, names = self.learned_.problem.features, getattr(self, "feature_names_in_", None)
         if names is not None and len(names) != features.shape[1]:
             names = None  # a column may become several features
-        return explain(self.as_run(), features, row, n_neighbors=n_neighbors, names=names)
+        return explain(self.as_run(), features, row, n_neighbors=most, names=names)
 
     def _html_repr(self) -> str:
         """Show the parameters in a notebook, and above them what a fit found."""

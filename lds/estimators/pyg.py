@@ -103,10 +103,10 @@ class LearnedStructure(FitPictures):
             raise ValueError(f"data must have the {n_nodes} nodes of the run, got {data.num_nodes}")
         return _structure(data, learned, classes, torch.device("cpu"))
 
-    def explain(self, node: int, n_neighbors: int = 10) -> Explanation:
+    def explain(self, node: int, most: int = 10) -> Explanation:
         """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
         features = self.learned.problem.features
-        return explain(self.as_run(), features, node, n_neighbors=n_neighbors)
+        return explain(self.as_run(), features, node, n_neighbors=most)
 
     def _repr_html_(self) -> str:
         return facts_html("LearnedStructure", self.learned.facts())

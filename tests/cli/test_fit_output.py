@@ -37,7 +37,9 @@ def fit(tmp_path_factory) -> Fit:
     (folder / "pets.csv").write_text("\n".join(lines) + "\n")
     options = "--target kind --id who --max-iter 1 --max-inner 10 --refit-steps 4 --n-neighbors 5"
     arguments = ["fit", str(folder / "pets.csv"), *options.split(), "--out", str(folder / "run")]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lds.cli.console.out._width", 200)  # a wide terminal breaks no line
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return Fit(folder / "run", result.stdout, result.stderr)
 

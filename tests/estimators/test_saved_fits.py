@@ -201,7 +201,7 @@ def test_a_notebook_shows_what_a_fit_found(fitted):
 def test_a_row_is_explained_by_its_edges(fitted):
     clf, folder, _ = fitted
     row = 4
-    found = clf.explain(row, n_neighbors=3)
+    found = clf.explain(row, most=3)
     theta, start = clf.edge_probabilities_.toarray()[row], load_run(folder).start.toarray()[row]
     likely = sorted(np.flatnonzero(theta), key=lambda j: (-theta[j], j))[:3]
     assert [each.row for each in found.neighbours] == likely
@@ -222,7 +222,7 @@ def test_a_row_is_explained_by_its_edges(fitted):
     assert "<table>" in found._repr_html_()
     with pytest.raises(ValueError, match="row must be from 0 to 89, got 90"):
         clf.explain(90)
-    again = type(clf).load(folder).explain(row, n_neighbors=3)
+    again = type(clf).load(folder).explain(row, most=3)
     assert again.votes == pytest.approx(found.votes)
 
 
