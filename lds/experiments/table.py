@@ -128,7 +128,7 @@ def _outcome(result: Learned, data: NodeDataset) -> dict[str, Any]:
         "stopping_accuracy": best.stopping_accuracy,
         "stopping_loss": best.stopping_loss,
         "iterations": len(result.history),
-        "starting_edges": result.start.nnz // 2,
+        "starting_edges": result.starting_edges,
         "expected_edges": best.expected_edges,
     }
 
