@@ -45,8 +45,7 @@ def method_options() -> dict[str, "Field[Any]"]:
     found: dict[str, Field[Any]] = {}
     for name in sorted(METHODS, key=lambda name: name != DEFAULT):
         found = option_fields(METHODS[name]) | found
-    shared = [name for name in found if len(_owners(name)) == len(METHODS)]
-    return {name: found[name] for name in [*shared, *(n for n in found if n not in shared)]}
+    return dict(sorted(found.items(), key=lambda item: -len(_owners(item[0]))))
 
 
 def check_method(name: str) -> None:
@@ -75,7 +74,8 @@ def _flags() -> dict[str, Any]:
     found = {}
     for name, each in method_options().items():
         owners = _owners(name)
-        panel = ALL_METHODS if len(owners) == len(METHODS) else f"Options of --method {owners[0]}"
+        of_some = f"Options of --method {' and '.join(owners)}"
+        panel = ALL_METHODS if len(owners) == len(METHODS) else of_some
         sentence = each.metadata["help"]
         if sentence[0].isascii():
             sentence = sentence[0].upper() + sentence[1:]

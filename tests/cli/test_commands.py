@@ -84,7 +84,7 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--try", "speed=1"], "--try must be OPTION=VALUE, OPTION one of n_neighbors, metric"),
+        (["--try", "speed=1"], "--try must be OPTION=VALUE, OPTION one of n_neighbors, outer_lr"),
         (["--try", "n-neigbors=5"], "got 'n-neigbors=5'; the nearest is 'n_neighbors'"),
         (["--method", "thesi"], "got 'thesi'; the nearest is 'thesis'"),
         (["--try", "n-neighbors"], "--try must be OPTION=VALUE"),
@@ -190,7 +190,10 @@ OF_DEFAULT = "the method 'thesis' has no option '{}'; method 'default' has it"
     ("arguments", "sentence"),
     [
         (["fit", "nothing"], "data set must be one of iris, wine"),
-        (["fit", "iris", "--method", "magic"], "method must be one of 'default', 'thesis', got"),
+        (
+            ["fit", "iris", "--method", "magic"],
+            "method must be one of 'default', 'thesis', 'views', got",
+        ),
         (["fit", "iris", "--dropout", "1.5"], "dropout must be in [0, 1), got 1.5"),
         (["fit", "iris", "--method", "defualt"], "got 'defualt'; the nearest is 'default'"),
         (["fit", "iris", "--n-neigbors", "3"], "--n-neighbors"),

@@ -53,7 +53,7 @@ def test_it_says_whether_files_are_there(lds, tmp_path):
         ("--target", "required for a table"),
         ("--id", "default: none"),
         ("--drop", "default: none"),
-        ("--n-neighbors", "[default: 30; thesis: 10]"),
+        ("--n-neighbors", "[default: 30; thesis: 10; views: 20]"),
     ],
 )
 def test_help_shows_the_default(flag, words):

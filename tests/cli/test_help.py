@@ -51,7 +51,7 @@ def test_a_flag_shows_the_default_of_each_method_that_has_the_option(shown, name
         assert read(others.get(method, first), field.type) == field.default
     assert others.keys() <= fields.keys() - {DEFAULT}
     assert next(iter(fields.values())).metadata["help"][1:] in line
-    one = f"Options of --method {next(iter(fields))}"
+    one = f"Options of --method {' and '.join(fields)}"
     assert heading == ("Options of every method" if len(fields) == len(METHODS) else one)
 
 

@@ -19,7 +19,7 @@ from tests.cli.options import QUICK, rows
 from tests.estimators.options import CLASSIFIERS, SHORT
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=SHORT)
 def table(request, tmp_path_factory) -> Path:
     """The run folder of a fit on a table, by options from a file; the table is gone."""
     folder = tmp_path_factory.mktemp("table")

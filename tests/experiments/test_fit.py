@@ -20,7 +20,7 @@ from tests.estimators.options import SHORT
 QUICK = {"max_inner": 5, "max_iter": 2}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SHORT)
 def test_nll_and_ece_stand_beside_every_accuracy(method):
     data = load("iris", seed=0)
     report = fit_dataset(data, METHODS[method](**QUICK, **SHORT[method]))
