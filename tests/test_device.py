@@ -19,7 +19,10 @@ from tests import recorded
 from tests.elsewhere import elsewhere
 from tests.structure.varied_runs import LABELS, N, changed, features, varied
 
-pytestmark = pytest.mark.filterwarnings("ignore:max_iter=:sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.ci,
+    pytest.mark.filterwarnings("ignore:max_iter=:sklearn.exceptions.ConvergenceWarning"),
+]
 
 DENSE, SPARSE = features(), features(sparse=True)
 TARGET = np.where(np.arange(N) < 30, LABELS, -1)

@@ -27,6 +27,7 @@ def expected_failures(estimator):
     }
 
 
+@pytest.mark.ci
 # Some checks fit ten rows: too few labels for three roles by class, and no time to converge.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")

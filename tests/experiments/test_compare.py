@@ -20,6 +20,8 @@ from lds.structure.methods.committee import Committee
 from lds.structure.restarts import Restarts
 from lds.structure.result import Learned
 
+pytestmark = pytest.mark.ci
+
 
 def test_controls_never_read_test_labels() -> None:
     data = load("wine", seed=0)

@@ -1,7 +1,11 @@
 """The comparison of estimators on edges: every one of them, on one small run."""
 
+import pytest
+
 from lds.experiments import edge_estimators
 from lds.structure.methods.thesis import ESTIMATORS
+
+pytestmark = pytest.mark.ci
 
 
 def test_every_estimator_has_a_line(capsys, monkeypatch):

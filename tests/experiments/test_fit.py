@@ -17,6 +17,8 @@ from lds.structure.methods.thesis import Thesis
 from lds.structure.metrics import expected_calibration_error
 from tests.estimators.options import SHORT
 
+pytestmark = pytest.mark.ci
+
 QUICK = {"max_inner": 5, "max_iter": 2}
 
 

@@ -13,6 +13,8 @@ from lds.graphs.batch import graph_batch
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
 
+pytestmark = pytest.mark.ci
+
 F64 = torch.float64
 ALWAYS = {"score_function(n_draws=2)", "disarm(n_draws=1)", "rebar(0.5, n_draws=1)"}
 EXACT = {  # what is claimed to be without bias

@@ -4,6 +4,8 @@ import pytest
 
 from lds.experiments import table
 
+pytestmark = pytest.mark.ci
+
 QUICK = {"max_iter": 2, "max_inner": 25}
 JOBS = [
     ("iris", 0.0, seed, {**QUICK, **setting}, what, None)

@@ -30,6 +30,8 @@ from tests.structure.varied_runs import (
     varied_alone,
 )
 
+pytestmark = pytest.mark.ci
+
 
 class Count(TorchDispatchMode):
     """Counts operations, without what only looks at memory in another way."""
