@@ -68,7 +68,6 @@ TERMS = (
     "standard deviation",
     "logistic regression",
     "RBF SVM",
-    "random forest",
     "Optuna",
 )
 """Terms of README that a reader may not know."""

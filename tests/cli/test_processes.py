@@ -39,6 +39,7 @@ def until_stopping(process):
         assert line, "the command ended before"
 
 
+@pytest.mark.parametrize("method", ["default", "thesis"])
 def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     options = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--seed", 1, "--method", method]
     short = ["--refit-steps", "4"] if method == "default" else []
