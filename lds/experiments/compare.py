@@ -224,7 +224,8 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
             data,
             [
                 LabelSpreading(kernel="knn", n_neighbors=k, alpha=a, max_iter=1000)
-                for k in (5, 10, 20) for a in (0.2, 0.8)
+                for k in (5, 10, 20)
+                for a in (0.2, 0.8)
             ],
             spreading=True,
         ),
@@ -232,7 +233,7 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
             data, [LogisticRegression(C=c, max_iter=1000) for c in CHOICES]
         ),
         "RBF SVM": lambda data, seed: of_sklearn(data, [SVC(C=c) for c in CHOICES[2:]]),
-    }  # fmt: skip
+    }
 
 
 def collect(out: Path, cases: Iterable[Case], parts: bool) -> list[dict[str, Any]]:
@@ -257,9 +258,13 @@ def collect(out: Path, cases: Iterable[Case], parts: bool) -> list[dict[str, Any
             quality = quality_on_test(run(data, seed), data)
             assert quality is not None
             record = {
-                "data": name, "retain": retain, "seed": seed, "method": method,
-                **quality.to_dict(), "seconds": time.process_time() - started,
-            }  # fmt: skip
+                "data": name,
+                "retain": retain,
+                "seed": seed,
+                "method": method,
+                **quality.to_dict(),
+                "seconds": time.process_time() - started,
+            }
             with out.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             print(json.dumps(record), flush=True)
