@@ -30,6 +30,7 @@ from lds.cli.table_options import (
     stem,
 )
 from lds.structure.methods.registry import DEFAULT, method_of
+from lds.structure.options import check_seed
 
 if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
@@ -236,6 +237,7 @@ def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
             "--resume goes on with a run"
         )
     chosen = chosen_method(given["method"], options)
+    check_seed(given["seed"], "--seed")
     check_source(given["name"])
     source = {
         "name": absolute(given["name"]),

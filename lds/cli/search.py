@@ -25,7 +25,7 @@ from lds.cli.table_options import (
     stem,
 )
 from lds.structure.methods.registry import DEFAULT, METHODS
-from lds.structure.options import check_names
+from lds.structure.options import check_names, check_seed
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -107,6 +107,9 @@ def search(
     if both := sorted(space.keys() & base.keys()):
         raise ValueError(f"--try and --set must name different options, got {both[0]} in both")
     numbers = [_as(int, "--seeds", text) for text in seeds.split(",")]
+    for number in numbers:
+        check_seed(number, "--seeds")
+    check_seed(seed, "--seed")
 
     import numpy as np
 

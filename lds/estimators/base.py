@@ -31,7 +31,7 @@ from lds.run_folder import Run, load_encoding, load_settings, load_summary
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.metrics import entropy
-from lds.structure.options import option_fields
+from lds.structure.options import check_seed, option_fields
 from lds.structure.problem import Problem
 from lds.structure.result import EDGE_CUTOFF, Learned
 from lds.structure.seeds import MARGINALS
@@ -328,6 +328,7 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
+            check_seed(self.random_state, "random_state")
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 

@@ -32,7 +32,7 @@ from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.methods.registry import DEFAULT, METHODS, method_of
 from lds.structure.metrics import entropy
-from lds.structure.options import check_names
+from lds.structure.options import check_names, check_seed
 from lds.structure.result import EDGE_CUTOFF, Learned
 
 
@@ -315,6 +315,7 @@ def learn_structure(
     """
     chosen = _method(method, options)
     check_weights(edge_weight)
+    check_seed(seed)
     metric = chosen.to_dict().get("metric", AUTO)
     given = graph_input(data, metric, seed, split, edge_weight)
     result = learn(

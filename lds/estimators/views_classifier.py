@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.documentation import documented
 from lds.structure.methods.views import Views
+from lds.structure.methods.views_run import preparation_of
 
 
 @documented(Views)
@@ -109,5 +110,5 @@ class ViewsLDSClassifier(BaseLDSClassifier):
     @property
     def view_coefficients_(self) -> dict[str, float]:
         """See the class."""
-        names: tuple[str, ...] = self.learned_.preparation.names
+        names = preparation_of(self.learned_).names
         return dict(zip(names, self.learned_.params["coefficients"].tolist(), strict=True))

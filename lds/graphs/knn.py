@@ -59,6 +59,11 @@ def check_neighbors(n_nodes: int, n_neighbors: int, metric: str, *, sparse: bool
         )
 
 
+def allowed_neighbors(n_neighbors: int, default: int, n_nodes: int) -> int:
+    """Cut a default k to the rows there are; a k of the user's own is for `check_neighbors`."""
+    return min(n_neighbors, n_nodes - 1) if n_neighbors == default else n_neighbors
+
+
 def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") -> sp.csr_array:
     """Connect nodes i and j if either is among the other's k nearest.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from lds.structure.iteration import Iteration
+from lds.structure.options import check_seed
 
 OnIteration = Callable[[Iteration], None]
 OnMember = Callable[[int, int], None]
@@ -28,9 +29,6 @@ class RunContext:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise TypeError(f"seed must be an integer, got {self.seed!r}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, got {self.seed!r}")
+        check_seed(self.seed)
         if self.resume and self.checkpoint is None:
             raise ValueError("resume=True needs checkpoint=, the folder to go on from")

@@ -84,6 +84,19 @@ def option_fields(method: type[Options], *, user: bool = True) -> dict[str, "Fie
     return {name: each for name, each in found.items() if each.metadata["user"] or not user}
 
 
+def check_seed(seed: Any, name: str = "seed") -> None:
+    """Refuse what is no seed, before anything is drawn from it.
+
+    Raises:
+        TypeError: it is not an integer.
+        ValueError: it is negative.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"{name} must be an integer, got {seed!r}")
+    if seed < 0:
+        raise ValueError(f"{name} must be 0 or more, got {seed!r}")
+
+
 def check_value(each: "Field[Any]", value: Any) -> None:
     """Refuse a value of an option.
 

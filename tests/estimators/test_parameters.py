@@ -137,3 +137,10 @@ def test_help_has_a_line_for_every_parameter(cls):
             assert f"{field.metadata['help']} ({field.metadata['within'].words})." in text
     for name in AROUND:
         assert sum(line.startswith(f"{name}: ") for line in lines) >= 1, name
+
+
+@pytest.mark.parametrize("method", CLASSIFIERS)
+def test_a_negative_random_state_is_named_before_any_work(method):
+    x, y = [[float(k), float(k % 3)] for k in range(20)], [k % 2 for k in range(20)]
+    with pytest.raises(ValueError, match="random_state must be 0 or more, got -1"):
+        CLASSIFIERS[method](random_state=-1).fit(x, y)

@@ -110,3 +110,28 @@ def test_columns_of_text_and_gaps():
 )
 def test_common_checks(estimator, check):
     check(estimator)
+
+
+def test_a_given_graph_is_left_out_with_a_word():
+    frame, y, _ = wine()
+    ring = np.roll(np.eye(178), 1, axis=1)
+    with pytest.warns(UserWarning, match="'views' reads features alone and leaves the given graph"):
+        ViewsLDSClassifier(**QUICK).fit(frame, y, adjacency=ring + ring.T)
+
+
+def test_coefficients_of_a_loaded_fit(fitted, tmp_path):
+    fitted.save(tmp_path)
+    assert ViewsLDSClassifier.load(tmp_path).view_coefficients_ == fitted.view_coefficients_
+
+
+def test_a_k_of_ones_own_is_not_cut():
+    frame, y, _ = wine()
+    with pytest.raises(ValueError, match=r"n_neighbors must be .* rows \(178\)"):
+        ViewsLDSClassifier(**{**QUICK, "n_neighbors": 178}).fit(frame, y)
+    few = np.concatenate([np.flatnonzero(y == name)[:6] for name in sorted(set(y[:45]))])
+    ViewsLDSClassifier(**{**QUICK, "n_neighbors": 20}).fit(frame.iloc[few], y[few])
+
+
+def test_equal_rows_are_told_of():
+    with pytest.warns(UserWarning, match="the same for every row"):
+        ViewsLDSClassifier(**QUICK).fit(np.ones((20, 2)), np.arange(20) % 2)

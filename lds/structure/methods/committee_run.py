@@ -11,6 +11,7 @@ from lds._random import mix
 from lds._types import Features
 from lds.edges.logistic import LogisticEdges, new_edges, starting_edges
 from lds.graphs.directions import Directions
+from lds.graphs.knn import allowed_neighbors
 from lds.graphs.similarity import AUTO, Similarity
 from lds.nn.ensemble import Ensemble, default_ensemble
 from lds.nn.new_nodes import NewEdges
@@ -112,7 +113,8 @@ def _prepared(
     device: torch.device,
 ) -> Preparation:
     ensemble, task = _networks(method, problem, inputs, dtype, device)
-    similar = Similarity(inputs, method.metric, _neighbors(method, problem.n_nodes))
+    k = allowed_neighbors(method.n_neighbors, Committee().n_neighbors, problem.n_nodes)
+    similar = Similarity(inputs, method.metric, k)
     directions = Directions(inputs, method.metric_rank) if method.metric_rank else None
     return Preparation(prepared, transform, similar, directions, task, ensemble)
 
@@ -137,13 +139,6 @@ def _networks(
         device=device,
     )
     return ensemble, task
-
-
-def _neighbors(method: Committee, n_nodes: int) -> int:
-    """K of the neighbour search: the default is cut to the rows there are, a user's k is not."""
-    if method.n_neighbors == Committee().n_neighbors:
-        return min(method.n_neighbors, n_nodes - 1)
-    return method.n_neighbors
 
 
 def starting_distribution(problem: Problem, prepared: Preparation) -> LogisticEdges:

@@ -14,6 +14,7 @@ from lds._random import mix
 from lds._types import Features
 from lds.edges.logistic import LogisticEdges
 from lds.graphs.candidates import PairList
+from lds.graphs.knn import allowed_neighbors, check_neighbors
 from lds.graphs.pairwise import Pattern, weighted_sums
 from lds.graphs.views import KernelView, LeafView, View, WordView
 from lds.nn.preparation import FeaturePreparation, as_array
@@ -142,7 +143,8 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     rows = Rows(problem.features, method.n_trees, run.seed)
     split = problem.split
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
-    k = min(method.n_neighbors, problem.n_nodes - 1)
+    k = allowed_neighbors(method.n_neighbors, Views().n_neighbors, problem.n_nodes)
+    check_neighbors(problem.n_nodes, k, "euclidean")
     shared = rows.views()
     near = [view.near(k) for view in shared.values()]
     folds, predictions, n_classes = [], [], problem.n_classes

@@ -1,8 +1,9 @@
 """How learned views are found: label PageRank inside, one coefficient a view outside."""
 
 import math
+import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.unroll import hypergradient
 from lds.edges.groups import PairGroups
 from lds.edges.logistic import LogisticEdges
+from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.fingerprint import fingerprint
 from lds.structure.iteration import Iteration
@@ -33,6 +35,14 @@ from lds.structure.result import Learned
 
 def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     """Learn the coefficients of the views, then weigh members; see `lds.structure.learn.learn`."""
+    if problem.graph is not None:
+        warnings.warn(
+            "the method 'views' reads features alone and leaves the given graph out; the default "
+            "method reads it",
+            UserWarning,
+            stacklevel=4,
+        )
+    warn_of_features(problem.features, run.dtype, centred=True)
     prepared = prepare(method, problem, run)
     loop = _Coefficients(method, problem, prepared, run)
     reason = loop.learn(run)
@@ -73,10 +83,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
 def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
     """Class probabilities `(n_new, n_classes)`, the weighted mean of the members'."""
     params, like = learned.params, learned.params["mass"]
-    if learned.preparation is None:
-        context = RunContext(learned.seed, like.device, like.dtype)
-        learned.preparation = prepare(method, learned.problem, context)
-    prepared: Preparation = learned.preparation
+    prepared = preparation_of(learned)
     names = (LABELS, *prepared.members)
     weighing = Weights(
         dict(zip(names, params["temperatures"].tolist(), strict=True)),
@@ -87,8 +94,18 @@ def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
     return torch.as_tensor(found, dtype=like.dtype, device=like.device)
 
 
+def preparation_of(learned: Learned) -> Preparation:
+    """The preparation of a result; that of one read from a folder is made once, when needed."""
+    if learned.preparation is None:
+        like = learned.params["mass"]
+        context = RunContext(learned.seed, like.device, like.dtype)
+        learned.preparation = prepare(cast(Views, learned.method), learned.problem, context)
+    found: Preparation = learned.preparation
+    return found
+
+
 def along_edges(
-    method: Views, prepared: "Preparation", params: dict[str, Tensor], new: Features
+    method: Views, prepared: Preparation, params: dict[str, Tensor], new: Features
 ) -> Tensor:
     """Class probabilities of new rows by one step of the PageRank along their edges.
 
