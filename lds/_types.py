@@ -1,6 +1,6 @@
 """Types that every layer may name."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 Features = NDArray[np.floating[Any]] | sp.csr_array
 """X, `(n_nodes, n_features)`: dense, or CSR where most entries are 0."""
+
+
+ROLES = ("train", "validation", "stopping", "test")
+"""Roles of rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +24,8 @@ class Split:
         validation: labels of the outer objective; (A) in §9.4.2.
         stopping: labels of early stopping; (B) in §9.4.2.
         test: labels nobody sees before the final accuracy.
+        dealt: True where the first three roles were dealt at random and stand for nothing: a
+            method may give a row several of them.
 
     Raises:
         ValueError: a role is not a one-dimensional int64 array, holds a negative index, or shares a
@@ -30,10 +36,11 @@ class Split:
     validation: NDArray[np.int64]
     stopping: NDArray[np.int64]
     test: NDArray[np.int64]
+    dealt: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         seen: dict[int, str] = {}
-        for role in (field.name for field in fields(self)):
+        for role in ROLES:
             rows = getattr(self, role)
             if not isinstance(rows, np.ndarray) or rows.dtype != np.int64 or rows.ndim != 1:
                 raise ValueError(

@@ -83,7 +83,7 @@ ONLY_PLACES = {
         "nn.preparation",
         "plots.predictions",
         "structure.methods.members",
-        "structure.methods.views_preparation",
+        "structure.methods.views_rows",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
     "networkx": EDGE | {"graphs.interop", "graphs.export"},

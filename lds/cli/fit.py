@@ -155,12 +155,13 @@ def _fit(
     import torch
 
     from lds.cli.run_folder import save
-    from lds.experiments.fit import discard_checkpoints, fit_dataset
+    from lds.experiments.fit import discard_checkpoints, fit_dataset, problem_of
     from lds.run_folder import begin_run
 
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
         torch.set_num_threads(1)
 
+    chosen = chosen.for_problem(problem_of(data))
     settings = {
         "data": data.name,
         "source": source,

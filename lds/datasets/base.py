@@ -1,12 +1,12 @@
 """One form for every data set: nodes with features, labels, roles and perhaps a graph."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from lds._types import Features, Split
+from lds._types import ROLES, Features, Split
 from lds.datasets.encoding import TableEncoding
 from lds.datasets.reading import FileFormat
 
@@ -65,7 +65,7 @@ class NodeDataset:
                 f"labels must be -1 or number the {len(self.classes)} classes from 0, "
                 f"got {labels.min()} to {labels.max()}"
             )
-        for role in (field.name for field in fields(self.split)):
+        for role in ROLES:
             rows = getattr(self.split, role)
             if rows.size and rows.max() >= n_nodes:
                 raise ValueError(

@@ -87,7 +87,7 @@ def load(
         )
     fitted, test = _hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
     _raise(path, faults)
-    split = Split(*three_way(labels, fitted, seed), test)
+    split = Split(*three_way(labels, fitted, seed), test, dealt=True)
     return NodeDataset(
         str(path),
         features,

@@ -144,7 +144,8 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
                 which the message names with its class.
         """
         settings = load_settings(folder)
-        if settings["method"] != cls.method.name:
+        options = cls._options_of(settings["method"], settings["options"])
+        if options is None:
             others = (c for c in BaseLDSClassifier.__subclasses__() if c is not cls)
             names = [c.__name__ for c in others if c.method.name == settings["method"]]
             raise ValueError(
@@ -152,7 +153,6 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
                 + (f"; {names[0]}.load reads it" if names else "")
             )
         result = Learned.load(folder)
-        options = {name: settings["options"][name] for name in option_fields(cls.method)}
         loaded = cls(**options, random_state=settings["seed"])
         encoding = None
         loaded.n_features_in_ = result.problem.features.shape[1]
@@ -164,6 +164,13 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         loaded._take(result, encoding, np.array(settings["classes"]))
         loaded.dropped_probability_ = load_summary(folder)["expected_edges_below_cutoff"]
         return loaded
+
+    @classmethod
+    def _options_of(cls, method: str, options: dict[str, Any]) -> dict[str, Any] | None:
+        """Find the parameters whose fit is of a method with options; None: there are none."""
+        if method == cls.method.name:
+            return {name: options[name] for name in option_fields(cls.method)}
+        return None
 
     def _take(self, result: Learned, encoding: TableEncoding | None, classes: NDArray[Any]) -> None:
         """Set the attributes of a fit."""

@@ -136,7 +136,7 @@ def _split(
             f"no validation nodes are marked: the {train.size:,} training ones are divided, "
             f"{roles[0].size:,} train, {roles[1].size:,} judge the edges and {roles[2].size:,} stop"
         )
-        return Split(*roles, train[:0])
+        return Split(*roles, train[:0], dealt=True)
     val = np.random.default_rng(seed).permutation(val)
     half = val.size // 2
     return Split(train, np.sort(val[:half]), np.sort(val[half:]), train[:0])

@@ -34,7 +34,7 @@ def split_roles(
     labelled = np.flatnonzero(codes >= 0)
     none = labelled[:0]
     if validation is None and stopping is None:
-        return Split(*three_way(codes, labelled, seed), none)
+        return Split(*three_way(codes, labelled, seed), none, dealt=True)
     if validation is None or stopping is None:
         raise ValueError("validation and stopping must be given together, got only one of them")
     judge, stop = _rows(validation, "validation", codes), _rows(stopping, "stopping", codes)

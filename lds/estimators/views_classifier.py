@@ -68,8 +68,8 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         >>> clf = ViewsLDSClassifier(n_neighbors=5, n_trees=10, random_state=0).fit(X, y)
         >>> [str(label) for label in clf.transduction_[[8, 9, 18, 19]]]
         ['a', 'a', 'b', 'b']
-        >>> list(clf.view_coefficients_)
-        ['any pair', 'columns', 'ranks', 'forest', 'label forest', 'important ranks']
+        >>> list(clf.view_coefficients_)[:4]
+        ['any pair', 'columns', 'ranks', 'forest']
     """
 
     method = Views
@@ -82,8 +82,8 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         n_hops: int = 15,
         teleport: float = 0.15,
         n_trees: int = 100,
-        outer_lr: float = 0.1,
-        max_iter: int = 40,
+        outer_lr: float = 0.2,
+        max_iter: int = 20,
         deviation: float = 1.0,
         categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
         random_state: int | np.random.RandomState | None = None,

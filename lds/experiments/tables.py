@@ -1,12 +1,16 @@
 """Tables at equal labels: the classifiers beside what a practitioner would use.
 
     python -m lds.experiments.tables DATA/tables --per 10 30 --seeds 3 --out tables.jsonl
+    python -m lds.experiments.tables DATA/tables --noise 40 --ours --out noise.jsonl
 
 Each run is one table, a number of labels a class (at most 60 % of a class) and a seed. Every method
 gets the same labels and all features, standardised. `cv_pick` is the rival with the best accuracy
-in 3-fold cross-validation on the same labels. Every finished run is a line of the output file; a
-run found there is not run again. Larger tables are cut to 4,000 rows. TabPFN and TabICL, which many
-would try first, are not among the rivals; `--rival module:Class` adds any classifier.
+in 3-fold cross-validation on the same labels. NLL and ECE of a rival are those of its probabilities
+after sigmoid calibration by 3-fold cross-validation. "later rows" is `predict` on half of the test
+rows, which that fit has not seen, and "same rows" what the default says of them when it has. Every
+finished run is a line of the output file; a run found there is not run again. Larger tables are cut
+to 4,000 rows. TabPFN and TabICL, which many would try first, are not among the rivals, because
+their weights cannot be had everywhere; `--rival module:Class` adds any classifier.
 """
 
 import argparse
@@ -14,6 +18,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,7 +28,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.stats import ttest_rel
-from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -31,6 +36,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -40,11 +46,13 @@ from sklearn.svm import SVC
 
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import split_roles
-from lds.estimators.views_classifier import ViewsLDSClassifier
 from lds.structure.learn import learn
+from lds.structure.methods.committee import Committee
 from lds.structure.methods.views import Views
+from lds.structure.methods.views_run import without_graph
 from lds.structure.metrics import quality
 from lds.structure.problem import Problem
+from lds.structure.result import Learned
 
 MOST_ROWS = 4000
 """Rows of a table that are used."""
@@ -76,8 +84,17 @@ def read(path: Path) -> tuple[NDArray[np.float64], Labels]:
     return frame.drop(columns=target).to_numpy(np.float64), classes.astype(np.int64)
 
 
-def case(path: Path, per: int, seed: int) -> tuple[NDArray[np.float64], Labels, Labels, Labels]:
-    """Standardised features, classes, labelled rows and test rows."""
+def case(
+    path: Path, per: int, seed: int, noise: int = 0
+) -> tuple[NDArray[np.float64], Labels, Labels, Labels]:
+    """Standardised features, classes, labelled rows and test rows.
+
+    Arguments:
+        path: of the table.
+        per: labels a class.
+        seed: of the labelled rows, and of the columns of noise.
+        noise: columns of standard normal noise that are added.
+    """
     x, y = read(path)
     rng = np.random.RandomState(seed)
     if len(y) > MOST_ROWS:
@@ -88,35 +105,44 @@ def case(path: Path, per: int, seed: int) -> tuple[NDArray[np.float64], Labels, 
         for c in np.unique(y)
     ]
     rows = np.concatenate(labelled)
+    x = np.hstack([x, rng.standard_normal((len(x), noise))])
     return StandardScaler().fit_transform(x), y, rows, np.setdiff1d(np.arange(len(y)), rows)
 
 
-def of_classifier(classifier: Any, x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
-    """Accuracy, NLL and ECE of a transductive classifier on the test rows."""
-    known = np.full(len(y), -1)
-    known[rows] = y[rows]
-    found = classifier.fit(x, known)
-    mine = quality(found.label_distributions_, np.searchsorted(found.classes_, y), test)
-    return mine.to_dict() if mine else {}
+def scores_of(probabilities: Any, y: Labels, rows: Labels) -> dict[str, float]:
+    """Accuracy, balanced accuracy, NLL and ECE of class probabilities on some rows."""
+    found = quality(probabilities, y, rows)
+    assert found is not None
+    balanced = balanced_accuracy_score(y[rows], probabilities[rows].argmax(1))
+    return {**found.to_dict(), "balanced": float(balanced), "n_rows": len(rows)}
 
 
 def of_rivals(
     x: Any, y: Labels, rows: Labels, test: Labels, more: dict[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Accuracy of every rival, and of the one that cross-validation picks."""
+    """Scores of every rival, and the accuracy of the one that cross-validation picks."""
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    scores: dict[str, tuple[float, float]] = {}
+    picked: dict[str, tuple[float, float]] = {}
     for name, (model, grid) in (RIVALS | {n: (m, {}) for n, m in more.items()}).items():
         search = GridSearchCV(model, grid, cv=folds, error_score=0.0)
+        scores: dict[str, float] = {"n_rows": len(test)}
         try:
             search.fit(x[rows], y[rows])
-            scores[name] = float(search.best_score_), float(search.score(x[test], y[test]))
+            says = search.predict(x[test])
+            best = float(search.best_score_)
+            calibrated = CalibratedClassifierCV(search.best_estimator_, method="sigmoid", cv=folds)
+            probabilities = calibrated.fit(x[rows], y[rows]).predict_proba(x)
+            scores |= {
+                k: v for k, v in scores_of(probabilities, y, test).items() if k in ("nll", "ece")
+            }
         except (ValueError, np.linalg.LinAlgError):  # too few rows for it: it guesses
-            scores[name] = 0.0, float((y[test] == np.bincount(y[rows]).argmax()).mean())
-        yield name, {"accuracy": scores[name][1]}
-    yield CV_PICK, {"accuracy": max(scores.values())[1]}
-    known = np.full(len(y), -1)
-    known[rows] = y[rows]
+            best, says = 0.0, np.full(len(test), np.bincount(y[rows]).argmax())
+        scores["accuracy"] = float((says == y[test]).mean())
+        scores["balanced"] = float(balanced_accuracy_score(y[test], says))
+        picked[name] = best, scores["accuracy"]
+        yield name, scores
+    yield CV_PICK, {"accuracy": max(picked.values())[1], "n_rows": len(test)}
+    known = unlabelled_but(y, rows)
     spread = LabelSpreading(kernel="knn", n_neighbors=7, max_iter=100).fit(x, known)
     yield "label spreading", {"accuracy": float((spread.transduction_[test] == y[test]).mean())}
     base = RandomForestClassifier(100, random_state=0)
@@ -124,36 +150,80 @@ def of_rivals(
     yield "self-training", {"accuracy": float(trained.score(x[test], y[test]))}
 
 
+def unlabelled_but(y: Labels, rows: Labels) -> Labels:
+    """Labels with -1 everywhere but at some rows."""
+    known = np.full(len(y), -1, dtype=np.int64)
+    known[rows] = y[rows]
+    return known
+
+
 def of_ours(seed: int) -> dict[str, Callable[..., dict[str, Any]]]:
-    """The library's classifiers by name, and learned views that are not learned."""
+    """The default by name, it without learning and without a graph, and on rows it has not seen."""
+    fits: dict[bool, Learned] = {}
+
+    def fitted(update: bool, x: Any, y: Labels, rows: Labels) -> Learned:
+        if update not in fits:
+            known = unlabelled_but(y, rows)
+            split = split_roles(known, np.unique(y), None, None, seed)
+            method = Views() if update else Views().frozen()
+            fits[update] = learn(Problem(x, known, split), method, seed=seed)
+        return fits[update]
+
+    def learned(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
+        return scores_of(fitted(True, x, y, rows).probabilities, y, test)
 
     def frozen(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
-        known = np.full(len(y), -1, dtype=np.int64)
-        known[rows] = y[rows]
-        split = split_roles(known, np.unique(y), None, None, seed)
-        found = learn(Problem(x, known, split), Views().frozen(), seed=seed)
-        mine = quality(found.probabilities, y, test)
-        return mine.to_dict() if mine else {}
+        return scores_of(fitted(False, x, y, rows).probabilities, y, test)
 
-    def of(classifier: Any) -> Callable[..., dict[str, Any]]:
-        return lambda *data: of_classifier(clone(classifier), *data)
+    def alone(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
+        return scores_of(without_graph(fitted(True, x, y, rows)), y, test)
+
+    def halves(y: Labels, test: Labels) -> tuple[Labels, Labels]:
+        later = np.random.default_rng(seed).permutation(test)[: len(test) // 2]
+        return np.setdiff1d(np.arange(len(y)), later), np.sort(later)
+
+    def later_rows(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
+        seen, later = halves(y, test)
+        classifier = LDSClassifier(random_state=seed).fit(x[seen], unlabelled_but(y, rows)[seen])
+        return scores_of(classifier.predict_proba(x[later]), y[later], np.arange(len(later)))
+
+    def same_rows(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
+        return scores_of(fitted(True, x, y, rows).probabilities, y, halves(y, test)[1])
+
+    def committee(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
+        known = unlabelled_but(y, rows)
+        split = replace(split_roles(known, np.unique(y), None, None, seed), dealt=False)
+        found = learn(Problem(x, known, split), Committee(), seed=seed)
+        return scores_of(found.probabilities, y, test)
 
     return {
-        "default": of(LDSClassifier(random_state=seed)),
-        "views": of(ViewsLDSClassifier(random_state=seed)),
-        "views, frozen": frozen,
+        "default": learned,
+        "default, frozen": frozen,
+        "default, no graph": alone,
+        "default, later rows": later_rows,
+        "default, same rows": same_rows,
+        "committee": committee,
     }
 
 
 def collect(
-    out: Path, folder: Path, names: Sequence[str], per: Sequence[int], seeds: int, more: Any
+    out: Path,
+    folder: Path,
+    names: Sequence[str],
+    per: Sequence[int],
+    seeds: int,
+    more: dict[str, Any],
+    *,
+    noise: int = 0,
+    rivals: bool = True,
+    leave: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One record a run and method, those of the file before; new ones are added to it."""
     found = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
     done = {(r["table"], r["per"], r["seed"], r["method"]) for r in found}
     keys = [(name, k, seed) for seed in range(seeds) for k in per for name in names]
     for name, k, seed in keys:
-        x, y, rows, test = case(folder / f"{name}.csv.gz", k, seed)
+        x, y, rows, test = case(folder / f"{name}.csv.gz", k, seed, noise)
         where = {"table": name, "per": k, "seed": seed, "rows": len(y)}
 
         def keep(method: str, scores: dict[str, Any], seconds: float, where: Any = where) -> None:
@@ -165,32 +235,65 @@ def collect(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for method, run in of_ours(seed).items():
-                if (name, k, seed, method) not in done:
+                if (name, k, seed, method) not in done and method not in leave:
                     started = time.process_time()
                     scores = run(x, y, rows, test)
                     keep(method, scores, time.process_time() - started)
-            if (name, k, seed, CV_PICK) not in done:
+            if rivals and (name, k, seed, CV_PICK) not in done:
                 started = time.process_time()
                 for method, scores in of_rivals(x, y, rows, test, more):
                     keep(method, scores, time.process_time() - started)
     return found
 
 
+PAIRS = (
+    ("default", "default, frozen"),
+    ("default", "default, no graph"),
+    ("default, later rows", "default, same rows"),
+)
+"""Pairs of methods compared on all runs that both have."""
+
+
 def overview(found: list[dict[str, Any]]) -> Iterator[str]:
-    """Markdown: mean accuracy of each method over the runs that all have, and paired tests."""
-    scores: dict[str, dict[Any, float]] = {}
+    """Markdown: means of each method over the runs that all have, paired tests, single tables."""
+    by_method: dict[str, dict[Any, dict[str, Any]]] = {}
     for r in found:
-        by_run = scores.setdefault(r["method"], {})
-        by_run[r["table"], r["per"], r["seed"]] = 100 * r["accuracy"]
-    shared = sorted(set.intersection(*(set(runs) for runs in scores.values())))
-    yield f"| method | mean accuracy of {len(shared)} runs, % | against {CV_PICK} (p, paired t) |"
-    yield "|---|--:|--:|"
-    picked = np.array([scores[CV_PICK][run] for run in shared])
-    means = {method: np.array([runs[run] for run in shared]) for method, runs in scores.items()}
-    for method, values in sorted(means.items(), key=lambda item: -item[1].mean()):
-        apart = values - picked
-        p = float(ttest_rel(values, picked)[1]) if apart.any() and len(apart) > 1 else 1.0
-        yield f"| {method} | {values.mean():.1f} | {apart.mean():+.1f} (p = {p:.3f}) |"
+        by_method.setdefault(r["method"], {})[r["table"], r["per"], r["seed"]] = r
+    shared = sorted(set.intersection(*(set(runs) for runs in by_method.values())))
+    against = CV_PICK if CV_PICK in by_method else "default"
+
+    def values(method: str, name: str = "accuracy") -> NDArray[np.float64]:
+        runs = by_method[method]
+        return np.array([100 * runs[run].get(name, np.nan) for run in shared])
+
+    yield f"| method | accuracy, % | against {against} | balanced, % | NLL, nats | ECE, % |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for method in sorted(by_method, key=lambda method: -values(method).mean()):
+        apart = difference(values(method), values(against))
+        cells = (values(method, n).mean() for n in ("accuracy", "balanced", "nll", "ece"))
+        accuracy, balanced, nll, ece = (f"{v:.1f}" if np.isfinite(v) else "" for v in cells)
+        nll = nll and f"{float(values(method, 'nll').mean()) / 100:.3f}"
+        yield f"| {method} | {accuracy} | {apart} | {balanced} | {nll} | {ece} |"
+    yield f"\nMeans over {len(shared)} runs; p of a paired t-test.\n"
+    for one, other in PAIRS:
+        if one in by_method and other in by_method:
+            yield f"{one} against {other}: {difference(values(one), values(other))}\n"
+    if against != CV_PICK:
+        return
+    yield f"| table | default | {CV_PICK} | difference |"
+    yield "|---|--:|--:|--:|"
+    mine, theirs = values("default"), values(CV_PICK)
+    for table in dict.fromkeys(run[0] for run in shared):
+        of = np.array([run[0] == table for run in shared])
+        a, b = mine[of].mean(), theirs[of].mean()
+        yield f"| {table} | {a:.1f} | {b:.1f} | {a - b:+.1f} |"
+
+
+def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
+    """Format the mean difference of paired values and its p."""
+    apart = ours - theirs
+    p = float(ttest_rel(ours, theirs)[1]) if apart.any() and len(apart) > 1 else 1.0
+    return f"{apart.mean():+.2f} (p = {p:.3f})"
 
 
 def main() -> None:
@@ -200,6 +303,9 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", help="names; all of the folder without it")
     parser.add_argument("--per", type=int, nargs="+", default=[10, 30], help="labels a class")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--noise", type=int, default=0, help="columns of noise that are added")
+    parser.add_argument("--ours", action="store_true", help="leave the rivals out")
+    parser.add_argument("--leave", nargs="*", default=[], help="methods of ours to leave out")
     parser.add_argument("--rival", action="append", default=[], help="module:Class")
     parser.add_argument("--out", type=Path, required=True, help="file of records, JSON lines")
     arguments = parser.parse_args()
@@ -210,7 +316,17 @@ def main() -> None:
         module, _, name = text.partition(":")
         more[name] = getattr(import_module(module), name)()
     per, seeds = arguments.per, arguments.seeds
-    found = collect(arguments.out, arguments.folder, names, per, seeds, more)
+    found = collect(
+        arguments.out,
+        arguments.folder,
+        names,
+        per,
+        seeds,
+        more,
+        noise=arguments.noise,
+        rivals=not arguments.ours,
+        leave=arguments.leave,
+    )
     print("\n".join(overview(found)))
 
 

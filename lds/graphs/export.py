@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lds._files import check_output_file, write_atomically
-from lds._types import Split
+from lds._types import ROLES, Split
 from lds.graphs.interop import select_edges, to_networkx
 
 FORBIDDEN = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -94,8 +94,8 @@ def node_attributes(
     n_classes = max(probabilities.shape[1], int(labels.max(initial=-1)) + 1)
     plain = np.arange(n_classes).tolist() if classes is None else np.asarray(classes).tolist()
     role = np.full(len(labels), "unlabelled", dtype=object)
-    for name, rows in vars(split).items():
-        role[rows] = name
+    for name in ROLES:
+        role[getattr(split, name)] = name
     return {
         "label": [plain[label] if label >= 0 else None for label in labels.tolist()],
         "prediction": [plain[c] for c in probabilities.argmax(1).tolist()],

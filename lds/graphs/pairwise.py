@@ -111,9 +111,12 @@ class _WeightedSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (weight, right), pattern, grad = ctx.saved_tensors, ctx.pattern, grads[0]
-        to_weight = pair_products(grad, right, pattern)
-        by_column = weight.index_select(0, pattern.order)
-        to_right = _WeightedSums.apply(by_column, grad, pattern.transposed())  # type: ignore[no-untyped-call]
+        to_weight = to_right = None
+        if ctx.needs_input_grad[0]:
+            to_weight = pair_products(grad, right, pattern)
+        if ctx.needs_input_grad[1]:
+            by_column = weight.index_select(0, pattern.order)
+            to_right = _WeightedSums.apply(by_column, grad, pattern.transposed())  # type: ignore[no-untyped-call]
         return to_weight, to_right, None
 
 

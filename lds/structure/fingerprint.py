@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from lds._types import ROLES
 from lds._version import __version__
 from lds.edges.base import EdgeDistribution
 from lds.graphs.candidates import AllPairs
@@ -36,7 +37,7 @@ def fingerprint(
     return {
         "features": _digest(problem.features),
         "labels": _digest(problem.labels),
-        **{f"{role} rows": _digest(rows) for role, rows in vars(problem.split).items()},
+        **{f"{role} rows": _digest(getattr(problem.split, role)) for role in ROLES},
         "starting graph": "none" if start is None else _digest(start),
         "dtype": str(edges.probs.dtype),
         "method": options.name,

@@ -29,7 +29,8 @@ def learn(
 
     Arguments:
         problem: features, labels, roles, and perhaps a graph.
-        method: with its options; None is the default, `methods.committee.Committee()`.
+        method: with its options; None is the default, `methods.committee.Committee()`. It may leave
+            the problem to another (`Method.for_problem`); the result names the one that learned.
         seed: 0 or more; everything random follows from it.
         device, dtype: where and in what precision networks compute.
         on_iteration: called after each outer iteration, before its checkpoint is written.
@@ -61,5 +62,5 @@ def learn(
     context = RunContext(
         seed, check_device(device), dtype, on_iteration, on_member, checkpoint, resume
     )
-    chosen = Committee() if method is None else method
+    chosen = (Committee() if method is None else method).for_problem(problem)
     return implementation(chosen).learn(chosen, problem, context)

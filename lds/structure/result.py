@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lds._random import mix
-from lds._types import Features, Split
+from lds._types import ROLES, Features, Split
 from lds._version import __version__
 from lds._words import ending, facts_html, plural
 from lds.edges.base import EdgeDistribution
@@ -31,8 +31,6 @@ from lds.structure.task import Params, Task
 
 EDGE_CUTOFF = 1e-4
 """Edge probabilities at or below this are not kept in a folder; their sum is."""
-
-ROLES = ("train", "validation", "stopping", "test")
 
 
 @dataclass(eq=False, repr=False)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Method(Options, ABC):
     """An immutable record of the options of a method.
 
-    Two instances: the thesis's (`methods.thesis`), with a free probability for every pair, and the
-    default (`methods.committee`), with few shared coefficients and a committee of networks.
+    Three instances: the thesis's (`methods.thesis`), with a free probability for every pair; the
+    default (`methods.committee`), with few shared coefficients and a committee of networks; and
+    learned views (`methods.views`), to which the default leaves tables.
 
     Attributes:
         name: for `--method`.
@@ -34,6 +35,14 @@ class Method(Options, ABC):
     title: ClassVar[str]
     home: ClassVar[str | None] = None
     fixed_length: ClassVar[bool] = False
+
+    def for_problem(self, problem: "Problem") -> "Method":
+        """Choose the method that learns from a problem: this one, unless it leaves it to another.
+
+        Arguments:
+            problem: as `learn` gets it.
+        """
+        return self
 
     @abstractmethod
     def frozen(self) -> "Method":

@@ -17,11 +17,15 @@ A few coefficients cannot memorise.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lds.structure.methods.base import Method
 from lds.structure.methods.thesis import Thesis
+from lds.structure.methods.views import Views
 from lds.structure.options import AT_LEAST_1, NOT_NEGATIVE, RestartOptions, option, with_default
+
+if TYPE_CHECKING:
+    from lds.structure.problem import Problem
 
 ABLATION = "ablation over 13 rows, examples/benchmarks/results"
 
@@ -73,6 +77,18 @@ class Committee(RestartOptions, Method):
         source=ABLATION,
     )
     refit_steps: int = option(300, "most training steps of a member in a refit", AT_LEAST_1)
+
+    def for_problem(self, problem: "Problem") -> Method:
+        """Leave a table to learned views: no graph, and roles that the caller did not give.
+
+        Only where no option was set: whoever sets one of the committee's gets the committee.
+        """
+        if problem.graph is None and problem.split.dealt:
+            if self == type(self)():
+                return Views()
+            if self == type(self)().frozen():
+                return Views().frozen()
+        return self
 
     def frozen(self) -> "Committee":
         """The method with a distribution that is never updated: control (c).

@@ -2,13 +2,13 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
@@ -23,21 +23,74 @@ TEMPERATURES = tuple(1.1**k for k in range(-12, 18))
 """Temperatures tried for the log-probabilities of a member, 0.3 to 5."""
 
 
-def models(columns: Features) -> dict[str, Any]:
-    """Unfitted classifiers by name: linear ones, and a kernel machine for measurements."""
-    found: dict[str, Any] = {"logistic regression": LogisticRegression(max_iter=500)}
-    if not sp.issparse(columns):
+COLUMNS, RANKS = "columns", "ranks"
+"""Forms of rows that members read: prepared columns, and their ranks."""
+
+FOREST = "extra trees"
+"""Name of the member whose leaves and importances are views."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fitted classifier.
+
+    Attributes:
+        model: of scikit-learn.
+        form: the form of rows that it reads.
+    """
+
+    model: Any
+    form: str
+
+
+Members = Mapping[str, Member]
+Forms = Mapping[str, Features]
+
+
+def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
+    """Unfitted classifiers by name: a forest, linear ones, and kernel machines for measurements.
+
+    Two strengths of a penalty, columns and their ranks, and products of columns: which of them a
+    table wants is left to the labels that judge.
+    """
+    found = {
+        FOREST: Member(ExtraTreesClassifier(n_trees, random_state=seed % 2**32), COLUMNS),
+        "logistic regression": Member(LogisticRegression(max_iter=500), COLUMNS),
+        "logistic regression, C = 10": Member(LogisticRegression(C=10.0, max_iter=500), COLUMNS),
+    }
+    if RANKS in forms:
         shrunk = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-        found |= {"linear discriminant": shrunk, "kernel machine": SVC(C=3.0)}
+        products = SVC(C=3.0, kernel="poly", degree=2, coef0=1.0)
+        found |= {
+            "linear discriminant": Member(shrunk, COLUMNS),
+            "kernel machine": Member(SVC(C=10.0), COLUMNS),
+            "kernel machine on ranks": Member(SVC(C=10.0), RANKS),
+            "products of columns": Member(products, COLUMNS),
+        }
     return found
 
 
-def predicted(model: Any, rows: Features, n_classes: int) -> Probabilities:
-    """Class probabilities of a fitted classifier, `(n_rows, n_classes)`.
+def fit_members(
+    forms: Forms, labels: NDArray[np.int64], read: NDArray[np.int64], n_trees: int, seed: int
+) -> Members:
+    """Fit every model to some rows, by name."""
+    with warnings.catch_warnings():  # of the covariance of a class with one row, which is 0
+        warnings.filterwarnings("ignore", "Only one sample available")
+        return {
+            name: replace(one, model=one.model.fit(forms[one.form][read], labels[read]))
+            for name, one in models(forms, n_trees, seed).items()
+        }
+
+
+def predicted(member: Member, forms: Forms, n_classes: int) -> Probabilities:
+    """Class probabilities of a member, `(n_rows, n_classes)`.
 
     Scores of a kernel machine count as log-odds; temperatures calibrate them. Classes that it was
     not fitted to have probability 0.
     """
+    model, rows = member.model, forms[member.form]
+    if not rows.shape[0]:
+        return np.zeros((0, n_classes))
     if hasattr(model, "predict_proba"):
         known = model.predict_proba(rows)
     else:
@@ -48,6 +101,12 @@ def predicted(model: Any, rows: Features, n_classes: int) -> Probabilities:
     found = np.zeros((len(known), n_classes))
     found[:, model.classes_] = known
     return found
+
+
+def mean_of(members: Members, forms: Forms, n_classes: int) -> Probabilities:
+    """The mean of the members' class probabilities, `(n_rows, n_classes)`."""
+    parts = [tempered(predicted(one, forms, n_classes), 1.0) for one in members.values()]
+    return np.asarray(np.mean(parts, axis=0))
 
 
 @dataclass(frozen=True)
@@ -125,17 +184,6 @@ def log_loss(probabilities: Probabilities, truth: NDArray[np.int64]) -> float:
 def tempered(probabilities: Probabilities, temperature: float) -> Probabilities:
     """Probabilities whose logarithms are divided by a temperature."""
     return _softmax(np.log(probabilities.clip(SMALLEST)) / temperature)
-
-
-def fit_members(
-    columns: Features, labels: NDArray[np.int64], read: NDArray[np.int64]
-) -> dict[str, Any]:
-    """Fit every model to some rows, by name."""
-    with warnings.catch_warnings():  # of the covariance of a class with one row, which is 0
-        warnings.filterwarnings("ignore", "Only one sample available")
-        return {
-            name: model.fit(columns[read], labels[read]) for name, model in models(columns).items()
-        }
 
 
 def stacked(parts: Sequence[Mapping[str, Probabilities]]) -> dict[str, Probabilities]:

@@ -41,8 +41,8 @@ class Views(Method):
         0.15, "share of a row's own label in each step of the PageRank", FACTOR
     )
     n_trees: int = option(100, "trees of each forest", AT_LEAST_1)
-    outer_lr: float = option(0.1, "step size of Adam on the coefficients", POSITIVE)
-    max_iter: int = option(40, "hypergradients", AT_LEAST_1)
+    outer_lr: float = option(0.2, "step size of Adam on the coefficients", POSITIVE)
+    max_iter: int = option(20, "hypergradients", AT_LEAST_1)
     deviation: float = option(
         1.0, "standard deviation of the prior on a coefficient around its start", POSITIVE
     )

@@ -14,6 +14,8 @@ from lds._checkpoint import Checkpoint
 from lds._types import Features
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.dynamics import Dynamics
+from lds.bilevel.implicit import FixedPoint
+from lds.bilevel.method import Hypergradient
 from lds.bilevel.unroll import hypergradient
 from lds.edges.groups import PairGroups
 from lds.edges.logistic import LogisticEdges
@@ -24,6 +26,7 @@ from lds.structure.iteration import Iteration
 from lds.structure.methods.members import (
     Weights,
     log_loss,
+    predicted,
     stacked,
     weights_of,
 )
@@ -54,7 +57,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     with torch.no_grad():
         before, mass = prepared.whole.masses(edges.coefficients, method)
     of_labels = shares(mass).double().cpu().numpy()
-    found = prepared.mean(weighing, of_labels, prepared.rows.columns)
+    found = prepared.mean(weighing, of_labels, prepared.rows.forms)
     history = [*loop.history, loop.last_record(weighing.mean(out_of_fold), truth.cpu().numpy())]
     like: dict[str, Any] = {"dtype": run.dtype, "device": run.device}
     params = {
@@ -80,6 +83,22 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     )
 
 
+def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
+    """Compute what the members that read no graph say, weighted without the one that does.
+
+    Arguments:
+        learned: of learned views.
+
+    Returns:
+        Class probabilities of the rows of the fit, `(n_nodes, n_classes)`.
+    """
+    prepared, n_classes = preparation_of(learned), learned.problem.n_classes
+    out_of_fold, forms = stacked(prepared.judged), prepared.rows.forms
+    truth = prepared.folds.truth.cpu().numpy()
+    weighing = weights_of(out_of_fold, truth, [tuple(prepared.members)])
+    return weighing.mean({n: predicted(m, forms, n_classes) for n, m in prepared.members.items()})
+
+
 def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
     """Class probabilities `(n_new, n_classes)`, the weighted mean of the members'."""
     params, like = learned.params, learned.params["mass"]
@@ -90,7 +109,7 @@ def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
         dict(zip(names, params["weights"].tolist(), strict=True)),
     )
     of_labels = along_edges(method, prepared, params, new).double().cpu().numpy()
-    found = prepared.mean(weighing, of_labels, prepared.rows.transform(new))
+    found = prepared.mean(weighing, of_labels, prepared.rows.of(new))
     return torch.as_tensor(found, dtype=like.dtype, device=like.device)
 
 
@@ -141,15 +160,14 @@ class _Coefficients:
         self._method, self._problem, self._prepared = method, problem, prepared
         self._seed = run.seed
         self._beta = prepared.start.clone().requires_grad_()
-        self._optimizer = torch.optim.Adam([self._beta], lr=method.outer_lr)
+        self._sharpness = torch.zeros_like(self._beta[0]).requires_grad_()
+        self._optimizer = torch.optim.Adam([self._beta, self._sharpness], lr=method.outer_lr)
         self._groups = PairGroups(problem.labels, problem.split, problem.held_out)
-        folds = prepared.folds
+        folds, teleport = prepared.folds, method.teleport
         self._dynamics = Dynamics(
-            start=lambda params, beta: [fold.start(beta) for fold in folds],
-            step=lambda states, beta, t: [
-                fold.step(state, method.teleport) for fold, state in zip(folds, states, strict=True)
-            ],
-            params=lambda states: [state["mass"] for state in states],
+            start=lambda mass, hyper: mass,
+            step=lambda mass, hyper, t: folds.step(mass, hyper["graph"], teleport),
+            params=lambda mass: mass,
         )
         self.history: list[Iteration] = []
 
@@ -180,16 +198,21 @@ class _Coefficients:
             return "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
         return "max_iter"
 
-    def objective(self, masses: list[Tensor], beta: Tensor) -> Tensor:
-        """Mean log loss of judged rows, nats, and the prior of the coefficients."""
+    def objective(self, mass: Tensor, hyper: dict[str, Tensor]) -> Tensor:
+        """Compute the mean log loss of judged rows, nats.
+
+        Probabilities are raised to the power exp(sharpness) before: how sure the PageRank is, is
+        not what the coefficients are for.
+        """
         folds = self._prepared.folds
-        losses = [
-            -shares(mass)[fold.judged, fold.truth].log()
-            for fold, mass in zip(folds, masses, strict=True)
-        ]
-        each = torch.cat(losses)
-        away = ((beta - self._prepared.start) / self._method.deviation).square().sum()
-        return (each.sum() + 0.5 * away) / max(1, len(each))
+        odds = shares(mass)[folds.judged].log() * hyper["sharpness"].exp()
+        return torch.nn.functional.cross_entropy(odds, folds.truth)
+
+    def prior(self) -> Tensor:
+        """Compute the negative log-density of coefficients and sharpness, a row that judges."""
+        away = (self._beta - self._prepared.start).square().sum() + self._sharpness.square()
+        n = max(1, len(self._prepared.folds.truth))
+        return away / (2 * n * self._method.deviation**2)
 
     def last_record(
         self, probabilities: NDArray[np.float64], truth: NDArray[np.int64]
@@ -207,34 +230,55 @@ class _Coefficients:
 
     @torch.no_grad()
     def out_of_fold(self) -> tuple[Tensor, Tensor]:
-        """Class probabilities of the judged rows of all folds, and their classes."""
-        beta, folds = self._beta.detach(), self._prepared.folds
-        found = [shares(fold.masses(beta, self._method)[1])[fold.judged] for fold in folds]
-        return torch.cat(found), torch.cat([fold.truth for fold in folds])
+        """Compute class probabilities of the judged rows of all folds; their classes too."""
+        folds = self._prepared.folds
+        if not len(folds.truth):
+            return folds.labels[folds.judged], folds.truth
+        return shares(folds.masses(self._beta, self._method)[1])[folds.judged], folds.truth
+
+    def differentiate(self) -> Hypergradient:
+        """Set the gradients of coefficients and sharpness: hypergradient and prior.
+
+        The PageRank is taken as its fixed point (§5.4.3): nothing of its steps is kept.
+
+        Returns:
+            The hypergradient by the entries of S and the sharpness, with F and the loss.
+        """
+        graph, n_hops = self._prepared.folds.graph(self._beta), self._method.n_hops
+        result = hypergradient(
+            self._dynamics,
+            self.objective,
+            self._prepared.folds.labels,
+            {"graph": graph.detach(), "sharpness": self._sharpness.detach()},
+            n_steps=n_hops,
+            method=FixedPoint(n_hops),
+            seed=self._seed,
+        )
+        self._optimizer.zero_grad()
+        # Chain rule: from the entries of the graph to the coefficients behind them.
+        ((graph * result.grad["graph"]).sum() + self.prior()).backward()
+        assert self._sharpness.grad is not None  # by the prior
+        self._sharpness.grad += result.grad["sharpness"]
+        return result
 
     def _iterate(self) -> Iteration:
-        method, beta = self._method, self._beta
-        if method.update_edges:
-            result = hypergradient(
-                self._dynamics,
-                self.objective,
-                [fold.labels for fold in self._prepared.folds],
-                beta.detach(),
-                n_steps=method.n_hops,
-                seed=self._seed,
-            )
-            beta.grad = result.grad
+        method, folds = self._method, self._prepared.folds
+        probabilities, truth = folds.labels[folds.judged], folds.truth
+        if method.update_edges and len(truth):
+            result = self.differentiate()
             self._optimizer.step()
-        probabilities, truth = self.out_of_fold()
+            with torch.no_grad():
+                probabilities, mean = shares(result.state)[folds.judged], float(result.value)
+        else:
+            probabilities, truth = self.out_of_fold()
+            found = probabilities.double().cpu().numpy()
+            mean = log_loss(found, truth.cpu().numpy()) if len(truth) else math.nan
         right = probabilities.argmax(1) == truth
-        rows = torch.arange(len(truth), device=truth.device)
-        loss = -probabilities[rows, truth].double().log()
-        mean = float(loss.mean()) if len(truth) else math.nan
         edges = self.edges
         best = min((r.stopping_loss for r in self.history), default=math.inf)
         record = Iteration(
             iteration=len(self.history),
-            inner_steps=method.n_hops * len(self._prepared.folds),
+            inner_steps=method.n_hops,
             inner_loss=math.nan,
             outer_loss=mean,
             stopping_accuracy=float(right.double().mean()) if len(truth) else math.nan,
@@ -251,6 +295,7 @@ class _Coefficients:
     def _state(self) -> dict[str, Any]:
         return {
             "beta": self._beta.detach().cpu(),
+            "sharpness": self._sharpness.detach().cpu(),
             "optimizer": self._optimizer.state_dict(),
             "history": [vars(record) for record in self.history],
         }
@@ -258,5 +303,6 @@ class _Coefficients:
     def _restore(self, state: dict[str, Any]) -> None:
         with torch.no_grad():
             self._beta.copy_(state["beta"])
+            self._sharpness.copy_(state["sharpness"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.history = [Iteration(**record) for record in state["history"]]

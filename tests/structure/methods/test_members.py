@@ -9,9 +9,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
 from lds.structure.methods.members import (
+    COLUMNS,
+    FOREST,
+    RANKS,
     SMALLEST,
+    Member,
     fit_members,
     log_loss,
+    mean_of,
     models,
     predicted,
     stacked,
@@ -77,18 +82,34 @@ def test_a_class_that_was_not_read_has_probability_0():
     x = np.random.default_rng(0).standard_normal((30, 2))
     y = np.arange(30) % 2 * 2
     for model in (LogisticRegression(), SVC()):
-        found = predicted(model.fit(x, y), x, 4)
+        member = Member(model.fit(x, y), COLUMNS)
+        found = predicted(member, {COLUMNS: x}, 4)
         np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)
         assert not found[:, [1, 3]].any()
         assert np.array_equal(found.argmax(1), model.predict(x))
+        assert predicted(member, {COLUMNS: x[:0]}, 4).shape == (0, 4)
 
 
-def test_words_have_linear_members_alone():
-    words = sp.csr_array(np.eye(6))
-    assert list(models(words)) == ["logistic regression"]
-    assert len(models(np.eye(6))) == 3
-    fitted = fit_members(words, np.array([0, 1, 0, 1, 0, 1]), np.arange(4))
-    assert fitted["logistic regression"].classes_.tolist() == [0, 1]
+def test_words_have_a_forest_and_linear_members():
+    words = {COLUMNS: sp.csr_array(np.eye(6))}
+    names = [FOREST, "logistic regression", "logistic regression, C = 10"]
+    assert list(models(words, 5, 0)) == names
+    assert len(models({COLUMNS: np.eye(6), RANKS: np.eye(6)}, 5, 0)) == 7
+    fitted = fit_members(words, np.array([0, 1, 0, 1, 0, 1]), np.arange(4), 5, 0)
+    assert fitted["logistic regression"].model.classes_.tolist() == [0, 1]
+
+
+def test_products_of_columns_are_known():
+    """Classes by the sign of a product of two columns, which no sum over columns knows."""
+    x = np.random.default_rng(0).standard_normal((300, 2))
+    forms = {COLUMNS: x, RANKS: x.argsort(0).argsort(0) / 300}
+    y = (x.prod(1) > 0).astype(np.int64)
+    fitted = fit_members(forms, y, np.arange(150), 20, 0)
+    right = {n: (predicted(m, forms, 2).argmax(1) == y)[150:].mean() for n, m in fitted.items()}
+    assert right["products of columns"] >= 0.9 > 0.65 >= right["logistic regression"]
+    parts = [predicted(m, forms, 2).clip(SMALLEST) for m in fitted.values()]
+    expected = np.mean([p / p.sum(1, keepdims=True) for p in parts], axis=0)
+    np.testing.assert_allclose(mean_of(fitted, forms, 2), expected, rtol=1e-12)
 
 
 def test_folds_are_one_below_the_other():

@@ -1,0 +1,105 @@
+"""Features in the forms that members and views of likeness read, for the fit and for later rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesClassifier, RandomTreesEmbedding
+
+from lds._types import Features
+from lds.graphs.views import KernelView, LeafView, View, WordView
+from lds.nn.preparation import FeaturePreparation, as_array
+from lds.structure.methods.members import COLUMNS, FOREST, RANKS, Member, Members, mean_of
+
+DEPTH = 6
+"""Depth of the trees that do not read labels."""
+
+AGREEMENT = "members agree"
+"""Name of the view in which rows are alike to which the members give like class probabilities."""
+
+
+class Rows:
+    """Features in the forms that members and views read.
+
+    Arguments:
+        features: of the fit, `(n_nodes, n_features)`.
+        n_trees: of the forest that reads no labels.
+        seed: of that forest.
+    """
+
+    def __init__(self, features: Features, n_trees: int, seed: int) -> None:
+        self._prepared = FeaturePreparation(features)
+        self._features, self._measured = features, self._prepared.measured
+        if self._measured:
+            self._ascending = np.sort(np.asarray(as_array(features), dtype=np.float64), axis=0)
+        self.forms = self.of(features)
+        if self._measured:
+            self._trees = RandomTreesEmbedding(
+                n_trees, max_depth=DEPTH, random_state=seed % 2**32
+            ).fit(self.forms[RANKS])
+
+    def of(self, rows: Features) -> dict[str, Features]:
+        """Rows in all forms, by name: prepared columns and, of measurements, ranks.
+
+        A rank is the share of the rows of the fit below a value, in [0, 1]; ties count by half.
+        """
+        columns = self._prepared.transform(rows)
+        if not self._measured:
+            return {COLUMNS: columns}
+        x = np.asarray(as_array(rows), dtype=np.float64)
+        ranks = np.empty(x.shape)
+        for j, (column, known) in enumerate(zip(x.T, self._ascending.T, strict=True)):
+            below = np.searchsorted(known, column) + np.searchsorted(known, column, "right")
+            ranks[:, j] = below / (2 * len(known))
+        return {COLUMNS: as_array(columns), RANKS: ranks}
+
+    def views(self) -> dict[str, View]:
+        """The views that read no labels."""
+        if not self._measured:
+            return {"words": WordView(self._features)}
+        return {
+            "columns": KernelView(as_array(self.forms[COLUMNS])),
+            "ranks": KernelView(as_array(self.forms[RANKS])),
+            "forest": LeafView(self._trees.apply(self.forms[RANKS])),
+        }
+
+    def label_views(self, members: Members, n_classes: int) -> dict[str, View]:
+        """The views of members that were fitted to labels."""
+        seen = self._by_members(self.forms, members, n_classes)
+        return {
+            name: LeafView(rows) if rows.dtype.kind in "iu" else KernelView(rows)
+            for name, rows in seen.items()
+        }
+
+    def of_later(self, new: Features, members: Members, n_classes: int) -> dict[str, Any]:
+        """Later rows as each view takes them, by its name."""
+        forms = self.of(new)
+        seen = self._by_members(forms, members, n_classes)
+        if not self._measured:
+            return {"words": new, **seen}
+        ranks = forms[RANKS]
+        return {
+            "columns": forms[COLUMNS],
+            "ranks": ranks,
+            "forest": self._trees.apply(ranks),
+            **seen,
+        }
+
+    def _by_members(
+        self, forms: Mapping[str, Features], members: Members, n_classes: int
+    ) -> dict[str, NDArray[Any]]:
+        """Leaves, ranks weighted by importances, and coordinates of agreement of rows."""
+        forest: Member = members[FOREST]
+        found = {"label forest": forest.model.apply(forms[COLUMNS])}
+        if self._measured:
+            found["important ranks"] = forms[RANKS] * _importance(forest.model)
+        # Distances of roots of probabilities are Hellinger's.
+        found[AGREEMENT] = np.sqrt(mean_of(members, forms, n_classes))
+        return found
+
+
+def _importance(forest: ExtraTreesClassifier) -> NDArray[np.float64]:
+    """Roots of a forest's importances of columns, the largest 1."""
+    found: NDArray[np.float64] = forest.feature_importances_
+    return np.sqrt(found / max(float(found.max()), 1e-12))
