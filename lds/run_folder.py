@@ -194,15 +194,17 @@ def load_preparation(folder: str | Path) -> dict[str, NDArray[Any]]:
     return _read_arrays(path, ()) if path.is_file() else {}
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path, *, weights: bool = True) -> Run:
     """Read a run back.
+
+    Arguments:
+        folder: of the run.
+        weights: False leaves the network's weights out, and does not import torch.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
         ValueError: a file is damaged, or of another format.
     """
-    from safetensors.torch import load as load_tensors
-
     folder = Path(folder)
     check_finished(folder)
     settings = load_settings(folder)
@@ -215,13 +217,22 @@ def load_run(folder: str | Path) -> Run:
         load_summary(folder),
         _read_graph(folder / "start.npz"),
         _read_graph(folder / "edge_probs.npz"),
-        _read(folder / "weights.safetensors", load_tensors),
+        _weights(folder / "weights.safetensors") if weights else {},
         _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
     )
 
 
+def _weights(path: Path) -> "dict[str, Tensor]":
+    from safetensors.torch import load
+
+    found: dict[str, Tensor] = _read(path, load)
+    return found
+
+
 def as_run(source: Any) -> Run:
-    """The record of a run, from whatever holds one.
+    """The record of a run, from whatever holds one, for pictures and reports.
+
+    A record that is read from a folder is without the network's weights.
 
     Arguments:
         source: a record, the folder of a run, or an object with `as_run()`: a fitted classifier, a
@@ -235,7 +246,7 @@ def as_run(source: Any) -> Run:
     if hasattr(source, "as_run"):
         found: Run = source.as_run()
         return found
-    return load_run(source)
+    return load_run(source, weights=False)
 
 
 def _write_or_delete(path: Path, arrays: dict[str, NDArray[Any]] | None) -> None:

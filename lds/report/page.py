@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from lds._files import check_output_file, write_atomically
 from lds._verdict import best_of, verdict
-from lds._words import ending, plural
+from lds._words import CONTROLS, ending, plural
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
@@ -23,7 +24,6 @@ from lds.plots.training import expected_edges, group_probabilities, learning_cur
 from lds.report.neighbours import neighbourhoods, to_script
 from lds.report.settings import settings_tables
 from lds.run_folder import Run, as_run
-from lds.structure.controls import CONTROLS
 from lds.structure.methods.registry import METHODS
 
 PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
@@ -132,7 +132,10 @@ def svg(figure: Figure, name: str) -> str:
     with mpl.rc_context(options), warnings.catch_warnings():
         # The browser has letters that matplotlib's font has not.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, dpi=150)
+        for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+            patch.set_visible(False)  # the page's own colour shows
+        # `figure.savefig` would draw the figure once more, for its layout alone.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
