@@ -11,6 +11,7 @@
 | predictions.npz | class probabilities, their uncertainty, hidden layer, labels, roles' rows |
 | features.npz | the rows as they were learned from, to predict further ones |
 | preparation.npz | of the default method: what it fitted on the features |
+| account.npz | what members of the method predict, and coefficients before and after learning |
 | encoding.npz | of a table: how its columns became features, see `lds.datasets.encoding` |
 | checkpoint.pt | where `lds fit --resume` goes on (see `lds._checkpoint`) |
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and settings are read withou
 
 FORMAT = 3
 FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
+ACCOUNT = "account.npz"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Run:
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, FEATURES, ENCODING, PREPARATION):
+    for name in (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT):
         (folder / name).unlink(missing_ok=True)
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
@@ -121,6 +123,7 @@ def save_run(
     features: NDArray[Any] | sp.csr_array,
     encoding: dict[str, NDArray[Any]] | None = None,
     preparation: dict[str, NDArray[Any]] | None = None,
+    account: dict[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write a run; each file is complete or not there.
 
@@ -130,6 +133,7 @@ def save_run(
         features: `(n_nodes, n_features)`, dense or CSR, see `load_features`.
         encoding: of a table's columns, as arrays, see `load_encoding`.
         preparation: what the method fitted on the features, as arrays, see `load_preparation`.
+        account: what its members say, as arrays, see `load_account`.
     """
     from safetensors.torch import save as save_tensors
 
@@ -152,6 +156,7 @@ def save_run(
         write_atomically(folder / FEATURES, lambda file: _savez(file, dense))
     _write_or_delete(folder / ENCODING, encoding)
     _write_or_delete(folder / PREPARATION, preparation)
+    _write_or_delete(folder / ACCOUNT, account)
     write_json(folder / "summary.json", run.summary)
 
 
@@ -191,6 +196,16 @@ def load_preparation(folder: str | Path) -> dict[str, NDArray[Any]]:
         ValueError: the file is damaged.
     """
     path = Path(folder) / PREPARATION
+    return _read_arrays(path, ()) if path.is_file() else {}
+
+
+def load_account(folder: str | Path) -> dict[str, NDArray[Any]]:
+    """What the members of the method say, as arrays; empty where it has none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(folder) / ACCOUNT
     return _read_arrays(path, ()) if path.is_file() else {}
 
 
