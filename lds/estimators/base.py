@@ -19,6 +19,7 @@ from lds._random import mix
 from lds._words import facts_html, nearest
 from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import check_index, fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
@@ -287,15 +288,12 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
             most: number of neighbours listed, the most probable.
 
         Returns:
-            Its neighbours with edge probabilities before and after learning, the votes of its edges
-            for each class, and the features in which it differs from its neighbours. Features are
-            as the fit has them, after encoding.
+            Its cells, its neighbours with edge probabilities before and after learning, the votes
+            of its edges for each class, what each member of the committee predicts, and the
+            features in which it differs from its neighbours.
         """
         check_is_fitted(self)
-        features, names = self.learned_.problem.features, getattr(self, "feature_names_in_", None)
-        if names is not None and len(names) != features.shape[1]:
-            names = None  # a column may become several features
-        return explain(self.as_run(), features, row, n_neighbors=most, names=names)
+        return explain(self.as_run(), evidence_of(self), row, n_neighbors=most)
 
     def _html_repr(self) -> str:
         """Show the parameters in a notebook, and above them what a fit found."""

@@ -17,6 +17,7 @@ from torch_geometric.transforms import BaseTransform
 from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
@@ -105,8 +106,7 @@ class LearnedStructure(FitPictures):
 
     def explain(self, node: int, most: int = 10) -> Explanation:
         """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
-        features = self.learned.problem.features
-        return explain(self.as_run(), features, node, n_neighbors=most)
+        return explain(self.as_run(), evidence_of(self), node, n_neighbors=most)
 
     def _repr_html_(self) -> str:
         return facts_html("LearnedStructure", self.learned.facts())
