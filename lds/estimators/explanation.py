@@ -14,7 +14,6 @@ from lds.estimators.cells import row_cells, units
 from lds.estimators.evidence import Evidence
 from lds.run_folder import Run
 
-
 MOST_CELLS = 30
 """Cells that the text of an explanation shows."""
 

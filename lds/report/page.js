@@ -196,8 +196,10 @@
     if (!cells) return [];
     if (cells.first) {
       const found = [];
+      let column = 0;
       for (let e = cells.first[i]; e < cells.first[i + 1]; e++) {
-        found.push([cells.names[cells.column[e]], String(cells.value[e])]);
+        column += cells.gap[e];
+        found.push([String(column), String(cells.known[cells.codes[e]])]);
       }
       return found;
     }

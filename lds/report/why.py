@@ -39,8 +39,9 @@ def reasons(run: Run, evidence: Evidence, values: bool) -> dict[str, Any]:
         - "differences": "names" and "spreads" of features, and "of": n times `DIFFERENCES` triples
           of a feature's number (-1: none), the row's value and the mean of its neighbours;
         - "cells": "names" of columns and "columns", each either "values", n of them, or "known"
-          values and their n "codes" (-1: missing); or for sparse features "names", and "first",
-          "column" and "value" of the entries that are not 0, as in CSR.
+          values and their n "codes" (-1: missing); or for sparse features the entries that are not
+          0: "first" as in CSR, "gap" to the column of the entry before (the first of a row: its
+          column), and "known" values with the "codes" of the entries.
     """
     labels, probabilities = run.predictions["labels"], run.predictions["probabilities"]
     shown = np.where(labels >= 0, labels, probabilities.argmax(1))
@@ -104,7 +105,7 @@ def _differences(run: Run, evidence: Evidence, features: Features) -> dict[str, 
         for i, features_of_row in enumerate(most):
             for k in features_of_row.tolist():
                 if degree[first + i] > 0 and gap[i, k] > 0:
-                    pair = (v[i, k] * scale[k] + centre[k] for v in (value, mean))
+                    pair = [v[i, k] * scale[k] + centre[k] for v in (value, mean)]
                     found += [k, *(_short(number) for number in pair)]
                 else:
                     found += [-1, 0, 0]
@@ -126,11 +127,16 @@ def _cells(features: Features, evidence: Evidence) -> dict[str, Any] | None:
         if features.nnz > MOST:
             return None
         entries = sp.csr_array(features)
+        entries.sort_indices()
+        gap = np.diff(entries.indices, prepend=0)
+        starts = entries.indptr[:-1][np.diff(entries.indptr) > 0]
+        gap[starts] = entries.indices[starts]
+        known, codes = np.unique(entries.data, return_inverse=True)
         return {
-            "names": [str(k) for k in range(features.shape[1])],
             "first": entries.indptr.tolist(),
-            "column": entries.indices.tolist(),
-            "value": [_short(float(value)) for value in entries.data],
+            "gap": gap.tolist(),
+            "known": [_short(float(value)) for value in known],
+            "codes": codes.tolist(),
         }
     n_columns = features.shape[1] if encoding is None else len(encoding.columns)
     if n_rows * n_columns > MOST:
