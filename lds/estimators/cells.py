@@ -66,7 +66,8 @@ def row_cells(
         of_row = features[[row]].tocoo()
         chosen = names if names is not None else [str(k) for k in range(features.shape[1])]
         values = _numbers(of_row.data)
-        return {str(chosen[k]): v for k, v in zip(of_row.coords[1], values, strict=True)}
+        columns = of_row.coords[1].tolist()
+        return {str(chosen[k]): v for k, v in zip(columns, values, strict=True)}
     return {name: column[0] for name, column in cells(features[[row]], encoding, names).items()}
 
 

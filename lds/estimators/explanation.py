@@ -221,7 +221,8 @@ def _members(evidence: Evidence, row: int, classes: Sequence[Any]) -> list[Membe
 def spreads(features: Features) -> NDArray[np.float64]:
     """Standard deviation of each feature over all rows, `(n_features,)`."""
     if not sp.issparse(features):
-        return np.asarray(features, dtype=np.float64).std(0)
+        dense: NDArray[np.float64] = np.asarray(features, dtype=np.float64).std(axis=0)
+        return dense
     second = np.asarray(features.multiply(features).mean(axis=0)).ravel()
     centre = np.asarray(features.mean(axis=0)).ravel()
     variance: NDArray[np.float64] = np.maximum(second - centre**2, 0)

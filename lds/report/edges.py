@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from html import escape
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -40,7 +41,7 @@ def edge_tables(run: Run, evidence: Evidence, identifiers: list[str] | None) -> 
     expected = float(across.data.sum(dtype=np.float64))
     between = float(across.data[differ].sum(dtype=np.float64)) / max(expected, 1e-12)
 
-    def listed(title: str, row: NDArray[np.int64], col: NDArray[np.int64]) -> str:
+    def listed(title: str, row: NDArray[Any], col: NDArray[Any]) -> str:
         return _edges(run, title, row, col, lambda i: _node(run, identifiers, i))
 
     up = np.argsort(-change_of, kind="stable")[:LISTED]
@@ -66,8 +67,8 @@ def edge_tables(run: Run, evidence: Evidence, identifiers: list[str] | None) -> 
 def _edges(
     run: Run,
     title: str,
-    row: NDArray[np.int64],
-    col: NDArray[np.int64],
+    row: NDArray[Any],
+    col: NDArray[Any],
     node: Callable[[int], str],
 ) -> str:
     lines = []
@@ -106,7 +107,7 @@ def _against_neighbours(run: Run, evidence: Evidence) -> str:
         "before learning": run.start,
         "learned": run.edge_probs,
     }
-    pattern, rows = near != 0, ""
+    pattern, rows = near.astype(bool), ""
     for name, graph in graphs.items():
         weight = float(graph.sum(dtype=np.float64))
         shared = float(graph.multiply(pattern).sum(dtype=np.float64)) / max(weight, 1e-12)
