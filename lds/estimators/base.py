@@ -24,7 +24,7 @@ from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import check_index, fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
-from lds.estimators.verbose import print_iteration, print_member
+from lds.estimators.verbose import fit_progress
 from lds.graphs.export import node_attributes, save_graph
 from lds.graphs.interop import as_adjacency, select_edges, to_networkx
 from lds.nn.preparation import as_array
@@ -115,16 +115,18 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         method, seed = self._method(), self._seed()
         graph = None if adjacency is None else as_adjacency(adjacency, n_rows)
         split = split_roles(codes, classes, validation, stopping, seed)
-        result = learn(
-            Problem(x, codes, split, graph),
-            method,
-            seed=seed,
-            device=self.device,
-            checkpoint=self.checkpoint,
-            resume=self.resume,
-            on_iteration=print_iteration if self.verbose else None,
-            on_member=print_member if self.verbose else None,
-        )
+        problem = Problem(x, codes, split, graph)
+        with fit_progress(self.verbose, method.to_dict()["max_iter"]) as shown:
+            result = learn(
+                problem,
+                method,
+                seed=seed,
+                device=self.device,
+                checkpoint=self.checkpoint,
+                resume=self.resume,
+                on_iteration=shown.on_iteration,
+                on_member=shown.on_member,
+            )
         _warn_of_ending(result)
         self._take(result, encoding, classes)
         return self

@@ -1,4 +1,4 @@
-"""What the report says about a row and about the edges: against loops that share none of its code."""
+"""What the report says about a row and the edges, against loops that share no code with it."""
 
 import json
 import re
