@@ -1,93 +1,114 @@
-"""Draw README's picture: accuracy of the default and the controls, and learned probabilities.
+"""Draw README's picture: where learning the edges matters, and why.
 
-    python examples/readme_picture.py --out examples/lds.png
+    LDS_DATA=DATA python examples/readme_picture.py --out examples/lds.png
 
-Left: the runs in examples/benchmarks/results/compare.jsonl. Right: the edges learned on digits,
-pairs of one class against pairs of two.
+Left: test accuracy on an attacked graph, of the run of examples/gallery/attacked_graph.py, and on
+incomplete ones, of the runs in examples/benchmarks/results/compare.jsonl. Right: what the attacked
+run learned about true edges and about the attacker's.
 """
 
 import argparse
 import json
+import runpy
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-
-from lds.datasets.registry import load
-from lds.experiments.fit import problem_of
-from lds.structure.learn import learn
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
 
-RESULTS = Path(__file__).parent / "benchmarks" / "results" / "compare.jsonl"
-COLUMNS = {
-    "LabelSpreading": ("LabelSpreading", "#e8e8e8"),
-    "LogisticRegression": ("logistic regression", "#cccccc"),
-    "RBF SVM": ("RBF SVM", "#aaaaaa"),
-    "(b) GCN": ("(b) GCN", "#666666"),
-    "(c) frozen": ("(c) default, edges frozen", "#8fb9d9"),
+HERE = Path(__file__).parent
+RESULTS = HERE / "benchmarks" / "results" / "compare.jsonl"
+METHODS = {
+    "LogisticRegression": ("logistic regression", "#c9c9c9"),
+    "(b) GCN": ("GCN on the given graph", "#777777"),
     "lds": ("lds, default", "#c23b22"),
+}
+CASES = {
+    ("cora", 0.25): "Cora,\n25 % of\nits edges",
+    ("citeseer", 0.5): "CiteSeer,\n50 % of\nits edges",
+    ("cora_without_graph", None): "Cora,\nno graph",
+    ("digits", None): "digits,\na table",
 }
 
 
 def accuracies(path: Path) -> dict[str, dict[str, float]]:
-    """Mean test accuracy in percent by data set and method, over the seeds in the file."""
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    """Mean test accuracy in percent by case and method, over the seeds in the file."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        share = "" if record["retain"] is None else f"\n{record['retain']:.0%}"
-        name = record["data"].replace("_", "\n") + share
-        found[name][record["method"]].append(100 * record["accuracy"])
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        case = CASES.get((record["data"], record["retain"]))
+        if case is not None:
+            found[case][record["method"]].append(100 * record["accuracy"])
     return {
-        name: {method: float(np.mean(values)) for method, values in row.items()}
-        for name, row in found.items()
+        case: {method: float(np.mean(values)) for method, values in found[case].items()}
+        for case in CASES.values()
+        if case in found
     }
 
 
 def dots(axes: Axes, rows: dict[str, dict[str, float]]) -> None:
-    """One column a data set, one dot a method (bars would have to start at 0)."""
-    for k, (column, (label, colour)) in enumerate(COLUMNS.items()):
-        heights = [row.get(column, np.nan) for row in rows.values()]
-        place = np.arange(len(rows)) + 0.1 * (k - 2.5)
-        axes.scatter(
-            place, heights, 32, label=label, color=colour, edgecolor="black", linewidth=0.5
-        )
-    axes.set_xticks(np.arange(len(rows)), rows, fontsize=6)
-    axes.set_ylabel("test accuracy, %")
+    """One column a case, one dot a method (bars would have to start at 0)."""
+    place = np.arange(len(rows))
+    for method, (label, colour) in METHODS.items():
+        heights = [row.get(method, np.nan) for row in rows.values()]
+        axes.scatter(place, heights, 60, label=label, color=colour, zorder=3)
+        if method == "lds":
+            for x, y in zip(place, heights, strict=True):
+                axes.annotate(f"{y:.0f}", (x, y), (0, 7), textcoords="offset points", ha="center")
+    axes.set_xticks(place, list(rows), fontsize=8)
+    axes.set(ylabel="test accuracy, %", ylim=(35, 104), xlim=(-0.5, len(rows) - 0.5))
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    axes.legend(fontsize=8, loc="lower right", frameon=False)
 
 
-def histogram(axes: Axes) -> None:
-    """θ of pairs, by whether the classes of their nodes agree."""
-    data = load("digits")
-    result = learn(problem_of(data))
-    theta = result.edges.to_csr().tocoo()
-    above = theta.row < theta.col
-    same = data.labels[theta.row] == data.labels[theta.col]
+def histogram(axes: Axes, run: dict[str, Any]) -> None:
+    """Shares of the edges of the attacked graph by learned probability."""
+    probability, true = run["probability"], run["true"]
     bins = np.linspace(0, 1, 21)
-    for keep, label, colour in ((same, "one class", "#c23b22"), (~same, "two classes", "#888888")):
-        counts, _ = np.histogram(theta.data[above & keep], bins)
-        axes.stairs(counts, bins, label=label, color=colour, linewidth=1.5)
-    axes.set_xlabel("learned probability of an edge")
-    axes.set_ylabel("pairs of near neighbours")
-    axes.set_title("digits", fontsize=8)
-    axes.legend(fontsize=8)
+    kinds = ((true, "true edges", "#4477aa"), (~true, "the attacker's edges", "#c23b22"))
+    for kind, label, colour in kinds:
+        share = np.full(int(kind.sum()), 100 / kind.sum())
+        axes.hist(
+            probability[kind],
+            bins,
+            weights=share,
+            histtype="step",
+            label=label,
+            color=colour,
+            linewidth=2,
+        )
+    axes.set(xlabel="learned probability of an edge", ylabel="share of the edges, %")
+    axes.legend(fontsize=8, loc="upper left", frameon=False)
+
+
+def draw(run: dict[str, Any], out: Path) -> None:
+    """Draw the picture.
+
+    Arguments:
+        run: the names that examples/gallery/attacked_graph.py leaves.
+        out: the file.
+    """
+    attacked = {"(b) GCN": 100 * float(run["plain"]), "lds": 100 * float(run["learned"])}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=[3, 2])
+    dots(left, {"Cora,\n1 edge in 5\nan attacker's": attacked, **accuracies(RESULTS)})
+    histogram(right, run)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("lds.png"))
     arguments = parser.parse_args()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=[3, 2])
-    dots(left, accuracies(RESULTS))
-    histogram(right)
-    figure.tight_layout()
-    figure.savefig(arguments.out, dpi=110)
+    draw(runpy.run_path(str(HERE / "gallery" / "attacked_graph.py")), arguments.out)
     print(f"wrote {arguments.out}")
 
 

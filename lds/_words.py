@@ -11,6 +11,21 @@ ENDINGS = {
 }
 """Why a run ended, by the reason in its summary; other reasons are sentences themselves."""
 
+CONTROLS = {
+    "gcn_train": "GCN, starting graph, train labels",
+    "gcn_train_validation": "GCN, starting graph, train + validation (A) labels",
+    "frozen": "the run's schedule, graph never updated",
+}
+"""Names of the controls of a run, and their titles in tables."""
+
+GROUPS = {
+    "same": "one class",
+    "different": "two classes",
+    "unknown": "a class unknown",
+    "held_out": "held-out edges",
+}
+"""Groups of pairs of nodes, and their names in plots."""
+
 
 def plural(number: int, noun: str, many: str = "") -> str:
     """Write a number with its noun, such as "1 row" or "1,200 rows".

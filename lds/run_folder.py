@@ -11,6 +11,7 @@
 | predictions.npz | class probabilities, their uncertainty, hidden layer, labels, roles' rows |
 | features.npz | the rows as they were learned from, to predict further ones |
 | preparation.npz | of the default method: what it fitted on the features |
+| account.npz | what members of the method predict, and coefficients before and after learning |
 | encoding.npz | of a table: how its columns became features, see `lds.datasets.encoding` |
 | checkpoint.pt | where `lds fit --resume` goes on (see `lds._checkpoint`) |
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and settings are read withou
 
 FORMAT = 3
 FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
+ACCOUNT = "account.npz"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Run:
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, FEATURES, ENCODING, PREPARATION):
+    for name in (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT):
         (folder / name).unlink(missing_ok=True)
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
@@ -121,6 +123,7 @@ def save_run(
     features: NDArray[Any] | sp.csr_array,
     encoding: dict[str, NDArray[Any]] | None = None,
     preparation: dict[str, NDArray[Any]] | None = None,
+    account: dict[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write a run; each file is complete or not there.
 
@@ -130,6 +133,7 @@ def save_run(
         features: `(n_nodes, n_features)`, dense or CSR, see `load_features`.
         encoding: of a table's columns, as arrays, see `load_encoding`.
         preparation: what the method fitted on the features, as arrays, see `load_preparation`.
+        account: what its members say, as arrays, see `load_account`.
     """
     from safetensors.torch import save as save_tensors
 
@@ -152,6 +156,7 @@ def save_run(
         write_atomically(folder / FEATURES, lambda file: _savez(file, dense))
     _write_or_delete(folder / ENCODING, encoding)
     _write_or_delete(folder / PREPARATION, preparation)
+    _write_or_delete(folder / ACCOUNT, account)
     write_json(folder / "summary.json", run.summary)
 
 
@@ -194,15 +199,27 @@ def load_preparation(folder: str | Path) -> dict[str, NDArray[Any]]:
     return _read_arrays(path, ()) if path.is_file() else {}
 
 
-def load_run(folder: str | Path) -> Run:
+def load_account(folder: str | Path) -> dict[str, NDArray[Any]]:
+    """What the members of the method say, as arrays; empty where it has none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(folder) / ACCOUNT
+    return _read_arrays(path, ()) if path.is_file() else {}
+
+
+def load_run(folder: str | Path, *, weights: bool = True) -> Run:
     """Read a run back.
+
+    Arguments:
+        folder: of the run.
+        weights: False leaves the network's weights out, and does not import torch.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
         ValueError: a file is damaged, or of another format.
     """
-    from safetensors.torch import load as load_tensors
-
     folder = Path(folder)
     check_finished(folder)
     settings = load_settings(folder)
@@ -215,13 +232,22 @@ def load_run(folder: str | Path) -> Run:
         load_summary(folder),
         _read_graph(folder / "start.npz"),
         _read_graph(folder / "edge_probs.npz"),
-        _read(folder / "weights.safetensors", load_tensors),
+        _weights(folder / "weights.safetensors") if weights else {},
         _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
     )
 
 
+def _weights(path: Path) -> "dict[str, Tensor]":
+    from safetensors.torch import load
+
+    found: dict[str, Tensor] = _read(path, load)
+    return found
+
+
 def as_run(source: Any) -> Run:
-    """The record of a run, from whatever holds one.
+    """The record of a run, from whatever holds one, for pictures and reports.
+
+    A record that is read from a folder is without the network's weights.
 
     Arguments:
         source: a record, the folder of a run, or an object with `as_run()`: a fitted classifier, a
@@ -235,7 +261,7 @@ def as_run(source: Any) -> Run:
     if hasattr(source, "as_run"):
         found: Run = source.as_run()
         return found
-    return load_run(source)
+    return load_run(source, weights=False)
 
 
 def _write_or_delete(path: Path, arrays: dict[str, NDArray[Any]] | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from lds._verdict import best_of, verdict
-from lds._words import plural
+from lds._words import CONTROLS, plural
 from lds.cli.console import out, percent, print_path
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ def print_summary(report: "FitReport", summary: dict[str, Any]) -> None:
 
     The best number of a column is bold.
     """
-    from lds.structure.controls import CONTROLS
-
     result, test = report.result, report.test_quality
     split = result.problem.split
     table = Table(title=f"{Path(report.dataset.name).name}, seed {result.seed}")

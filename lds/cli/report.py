@@ -12,7 +12,7 @@ from lds.cli.console import Json, bar, out, print_json, print_path
 
 EXAMPLES = (
     "lds report runs/wine-0\n\n"
-    "lds report runs/cora50 --out cora50.html\n\n"
+    "lds report runs/cora50 --out cora50.html --no-values\n\n"
     "lds report runs/wine-0 runs/wine-1 --out wine.html    (compares)"
 )
 
@@ -28,11 +28,19 @@ def report(
             help="HTML file; default: report.html in the folder, or comparison.html here.",
         ),
     ] = None,
+    values: Annotated[
+        bool,
+        typer.Option(
+            "--values/--no-values",
+            help="Whether the page of a run holds the cells of its rows and their identifiers.",
+        ),
+    ] = True,
     quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write one HTML page of a run: verdict, pictures, settings, and the edges of any node.
+    """Write one HTML page of a run: verdict, pictures, settings, edges, why a row got its class.
 
+    The page of a run holds cells of its table; --no-values leaves them out of a page to be shared.
     Of several runs, the page compares their numbers and options, and the predictions of each with
     those of the first one.
     """
@@ -53,7 +61,7 @@ def report(
         def drawing(name: str, done: int, total: int) -> None:
             progress.update(task, completed=done, total=total, state=f"drawing: {name}")
 
-        write_report(only, path, on_picture=drawing)
+        write_report(only, path, values=values, on_picture=drawing)
     if as_json:
         print_json({"path": str(path), "bytes": path.stat().st_size})
     else:

@@ -13,6 +13,7 @@ from lds._words import nearest
 from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
 from lds.cli.method_options import Method, check_method, method_options
 from lds.cli.options_file import Config, write_options
+from lds.cli.progress import FitProgress
 from lds.cli.table_options import (
     Drop,
     Encoding,
@@ -28,8 +29,6 @@ from lds.structure.methods.registry import DEFAULT, METHODS
 from lds.structure.options import check_names, check_seed
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from lds.estimators.search import LDSSearch
     from lds.estimators.trials import Trial
 
@@ -111,25 +110,29 @@ def search(
         check_seed(number, "--seeds")
     check_seed(seed, "--seed")
 
-    import numpy as np
-
-    from lds.datasets.registry import load
-
-    options |= {"test_size": test_size, "unlabelled": unlabelled or None}
-    data = load(name, seed=seed, root=root, retain=retain, **options)
-    if data.file is not None:
-        say_found(data.name, data.file.found, quiet)
-
-    from lds.estimators.search import LDSSearch, classifier_of
-
-    folder = out_folder or Path("searches") / f"{stem(data.name)}-{seed}"
-    split = data.split
-    seen = np.concatenate([split.train, split.validation, split.stopping])
-    x: Any = data.features
-    y = np.full(data.n_nodes, -1, dtype=np.int64)
-    y[seen] = data.labels[seen]
-    given_roles = {"validation": split.validation, "stopping": split.stopping}
     with bar(quiet) as progress:
+        shown = FitProgress(progress, quiet)
+        shown.say(f"reading {Path(name).name}")
+
+        import numpy as np
+
+        from lds.datasets.registry import load
+
+        options |= {"test_size": test_size, "unlabelled": unlabelled or None}
+        data = load(name, seed=seed, root=root, retain=retain, **options)
+        if data.file is not None:
+            say_found(data.name, data.file.found, quiet)
+        shown.say("loading torch")
+
+        from lds.estimators.search import LDSSearch, classifier_of
+
+        folder = out_folder or Path("searches") / f"{stem(data.name)}-{seed}"
+        split = data.split
+        seen = np.concatenate([split.train, split.validation, split.stopping])
+        x: Any = data.features
+        y = np.full(data.n_nodes, -1, dtype=np.int64)
+        y[seen] = data.labels[seen]
+        given_roles = {"validation": split.validation, "stopping": split.stopping}
         found = LDSSearch(
             space,
             classifier_of(method)(device=device, **base),
@@ -140,7 +143,7 @@ def search(
             batch=batch,
             refit=False,
             random_state=seed,
-            verbose=_shown(progress, quiet),
+            verbose=_shown(shown),
         ).fit(x, y, adjacency=data.adjacency, **given_roles)
     best = folder / "best.yaml"
     write_options(best, {"method": method, **base, **found.best_params_})
@@ -171,14 +174,16 @@ def _of_seeds(number: int) -> str:
     return "1 seed" if number == 1 else f"mean of {number} seeds"
 
 
-def _shown(progress: "Progress", quiet: bool) -> "Callable[[Trial | None, int, int], None]":
+def _shown(shown: FitProgress) -> "Callable[[Trial | None, int, int], None]":
     """Make a function that shows finished trials: on a bar, or in a log on a line each."""
-    task = progress.add_task("", visible=False, state="")  # until the search is checked
 
     def show(trial: "Trial | None", n_done: int, n_trials: int) -> None:
-        state = "finished before" if trial is None else str(trial)
-        progress.update(task, completed=n_done, total=n_trials, state=state, visible=True)
-        log(f"{n_done} of {n_trials}: {state}", quiet)
+        state = str(trial)
+        if trial is None:  # before the first
+            state = "finished before" if n_done else "the first trials run"
+            shown.progress.reset(shown.task, total=n_trials)
+        shown.progress.update(shown.task, completed=n_done, state=state)
+        log(f"{n_done} of {n_trials}: {state}", shown.quiet)
 
     return show
 

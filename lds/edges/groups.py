@@ -9,14 +9,6 @@ from lds._types import Split
 from lds.edges.base import EdgeDistribution
 from lds.graphs.candidates import PairList
 
-GROUPS = {
-    "same": "one class",
-    "different": "two classes",
-    "unknown": "a class unknown",
-    "held_out": "held-out edges",
-}
-"""Groups of pairs, and their names in plots."""
-
 
 class PairGroups:
     """Group the pairs of nodes: one class, two classes, a class unknown, held-out edges.
@@ -50,7 +42,7 @@ class PairGroups:
         self._held_out = PairList.of(held_out) if held_out is not None else None
 
     def means(self, edges: EdgeDistribution) -> dict[str, float]:
-        """Compute the mean θ of each group of `GROUPS` that has pairs.
+        """Compute the mean θ of each group of `lds._words.GROUPS` that has pairs.
 
         A pair that is no candidate counts as 0. Takes one pass over θ and no memory of its size.
         """

@@ -19,11 +19,12 @@ from lds._random import mix
 from lds._words import facts_html, nearest
 from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import check_index, fitted_features, later_features
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
-from lds.estimators.verbose import print_iteration, print_member
+from lds.estimators.verbose import fit_progress
 from lds.graphs.export import node_attributes, save_graph
 from lds.graphs.interop import as_adjacency, select_edges, to_networkx
 from lds.nn.preparation import as_array
@@ -114,16 +115,18 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         method, seed = self._method(), self._seed()
         graph = None if adjacency is None else as_adjacency(adjacency, n_rows)
         split = split_roles(codes, classes, validation, stopping, seed)
-        result = learn(
-            Problem(x, codes, split, graph),
-            method,
-            seed=seed,
-            device=self.device,
-            checkpoint=self.checkpoint,
-            resume=self.resume,
-            on_iteration=print_iteration if self.verbose else None,
-            on_member=print_member if self.verbose else None,
-        )
+        problem = Problem(x, codes, split, graph)
+        with fit_progress(self.verbose, method.to_dict()["max_iter"]) as shown:
+            result = learn(
+                problem,
+                method,
+                seed=seed,
+                device=self.device,
+                checkpoint=self.checkpoint,
+                resume=self.resume,
+                on_iteration=shown.on_iteration,
+                on_member=shown.on_member,
+            )
         _warn_of_ending(result)
         self._take(result, encoding, classes)
         return self
@@ -294,15 +297,12 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
             most: number of neighbours listed, the most probable.
 
         Returns:
-            Its neighbours with edge probabilities before and after learning, the votes of its edges
-            for each class, and the features in which it differs from its neighbours. Features are
-            as the fit has them, after encoding.
+            Its cells, its neighbours with edge probabilities before and after learning, the votes
+            of its edges for each class, what each member of the committee predicts, and the
+            features in which it differs from its neighbours.
         """
         check_is_fitted(self)
-        features, names = self.learned_.problem.features, getattr(self, "feature_names_in_", None)
-        if names is not None and len(names) != features.shape[1]:
-            names = None  # a column may become several features
-        return explain(self.as_run(), features, row, n_neighbors=most, names=names)
+        return explain(self.as_run(), evidence_of(self), row, n_neighbors=most)
 
     def _html_repr(self) -> str:
         """Show the parameters in a notebook, and above them what a fit found."""

@@ -1,15 +1,21 @@
 """Why a row got its class: its neighbours, their votes, and how they differ from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from lds._types import Features
 from lds._words import facts_html
+from lds.estimators.cells import row_cells, units
+from lds.estimators.evidence import Evidence
 from lds.run_folder import Run
+
+MOST_CELLS = 30
+"""Cells that the text of an explanation shows."""
 
 
 class Neighbour(NamedTuple):
@@ -45,6 +51,22 @@ class FeatureDifference(NamedTuple):
     deviations: float
 
 
+class MemberVote(NamedTuple):
+    """What a member of the method's committee predicts for a row.
+
+    Arguments:
+        name: of the member.
+        weight: its share of the prediction; the weights sum to 1.
+        prediction: the class that it gives the row.
+        probability: of that class.
+    """
+
+    name: str
+    weight: float
+    prediction: Any
+    probability: float
+
+
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """Why a row got its class.
@@ -59,6 +81,12 @@ class Explanation:
         starting_votes: the same on the graph before learning.
         neighbours: the most probable first.
         differences: the features in which the row and its neighbours differ most.
+        members: what each member of the committee predicts, the heaviest first; empty where the
+            method has no members.
+        identifier: name of the row; None: it has none.
+        cells: by column, the cells of the row, read back from its features: numbers have six
+            digits, and columns of long text are not among them. Of sparse features those that
+            are not 0.
     """
 
     row: int
@@ -69,6 +97,13 @@ class Explanation:
     starting_votes: dict[Any, float]
     neighbours: list[Neighbour]
     differences: list[FeatureDifference]
+    members: list[MemberVote] = field(default_factory=list)
+    identifier: str | None = None
+    cells: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def _title(self) -> str:
+        return f"row {self.row}" + ("" if self.identifier is None else f" ({self.identifier})")
 
     def _facts(self) -> dict[str, str]:
         known = "unknown" if self.label is None else f"{self.label}"
@@ -85,23 +120,32 @@ class Explanation:
             found[f"neighbour {each.row}"] = (
                 f"edge {each.start:.2f} -> {each.learned:.2f}{label}, predicted {each.prediction}"
             )
+        for vote in self.members:
+            found[f"member {vote.name}"] = (
+                f"{vote.prediction}, {100 * vote.probability:.0f} %, weight "
+                f"{100 * vote.weight:.0f} %"
+            )
         for one in self.differences:
             found[f"feature {one.name}"] = (
                 f"{one.value:.3g}, its neighbours {one.mean:.3g} ({one.deviations:+.1f} "
                 "standard deviations)"
             )
+        shown = list(self.cells.items())[:MOST_CELLS]
+        found |= {f"cell {name}": "missing" if v is None else f"{v}" for name, v in shown}
+        if len(self.cells) > MOST_CELLS:
+            found["further cells"] = f"{len(self.cells) - MOST_CELLS:,}, in the attribute `cells`"
         return found
 
     def __repr__(self) -> str:
-        return "\n".join([f"row {self.row}", *(f"  {k}: {v}" for k, v in self._facts().items())])
+        return "\n".join([self._title, *(f"  {k}: {v}" for k, v in self._facts().items())])
 
     def _repr_html_(self) -> str:
-        return facts_html(f"row {self.row}", self._facts())
+        return facts_html(self._title, self._facts())
 
 
 def explain(
     run: Run,
-    features: Features,
+    evidence: Evidence,
     row: int,
     *,
     n_neighbors: int = 10,
@@ -112,11 +156,11 @@ def explain(
 
     Arguments:
         run: the record of the fit.
-        features: `(n_rows, n_features)`.
+        evidence: features, their encoding and the members.
         row: number of the row.
         n_neighbors: most neighbours listed; votes and means count all of them.
         n_features: most features listed.
-        names: of the features; None numbers them.
+        names: of features that are not encoded; None numbers them.
 
     Raises:
         ValueError: there is no such row.
@@ -148,7 +192,12 @@ def explain(
             for j in order
             if learned[j] > 0
         ],
-        _differences(features, row, learned, n_features, names),
+        _differences(evidence, row, learned, n_features, names),
+        _members(evidence, row, classes),
+        str(run.predictions["identifiers"][row]) if "identifiers" in run.predictions else None,
+        {}
+        if evidence.features is None
+        else row_cells(evidence.features, row, evidence.encoding, names),
     )
 
 
@@ -161,24 +210,46 @@ def _votes(theta: Any, shown: Any, classes: Sequence[Any]) -> dict[Any, float]:
     return {name: float(weight) for name, weight in zip(classes, weights, strict=True)}
 
 
+def _members(evidence: Evidence, row: int, classes: Sequence[Any]) -> list[MemberVote]:
+    found = []
+    for name, (weight, each) in evidence.account.members.items():
+        best = int(each[row].argmax())
+        found.append(MemberVote(name, float(weight), classes[best], float(each[row, best])))
+    return sorted(found, key=lambda vote: -vote.weight)
+
+
+def spreads(features: Features) -> NDArray[np.float64]:
+    """Standard deviation of each feature over all rows, `(n_features,)`."""
+    if not sp.issparse(features):
+        dense: NDArray[np.float64] = np.asarray(features, dtype=np.float64).std(axis=0)
+        return dense
+    second = np.asarray(features.multiply(features).mean(axis=0)).ravel()
+    centre = np.asarray(features.mean(axis=0)).ravel()
+    variance: NDArray[np.float64] = np.maximum(second - centre**2, 0)
+    return np.sqrt(variance)
+
+
 def _differences(
-    features: Features, row: int, theta: Any, n_features: int, names: Sequence[str] | None
+    evidence: Evidence, row: int, theta: Any, n_features: int, names: Sequence[str] | None
 ) -> list[FeatureDifference]:
-    """Find the features in which a row differs most from the weighted mean of its neighbours."""
-    if not theta.any():
+    """Find the features in which a row differs most from the weighted mean of its neighbours.
+
+    Numbers of a table are in the units of their columns.
+    """
+    features = evidence.features
+    if features is None or not theta.any():
         return []
     weights = theta / theta.sum()
     value = features[[row]]
     value = np.asarray(value.toarray() if sp.issparse(value) else value, dtype=np.float64)[0]
     mean = np.asarray(weights @ features, dtype=np.float64).ravel()
-    if sp.issparse(features):
-        second = np.asarray(features.multiply(features).mean(axis=0)).ravel()
-        centre = np.asarray(features.mean(axis=0)).ravel()
-        spread = np.sqrt(np.maximum(second - centre**2, 0))
-    else:
-        spread = np.asarray(features, dtype=np.float64).std(0)
+    spread = spreads(features)
     scaled = np.divide(value - mean, spread, out=np.zeros_like(mean), where=spread > 0)
     order = np.argsort(-np.abs(scaled), kind="stable")[:n_features]
+    if evidence.encoding is not None:
+        scale, centre = units(evidence.encoding)
+        value, mean = value * scale + centre, mean * scale + centre
+        names = evidence.encoding.feature_names
     return [
         FeatureDifference(
             str(k) if names is None else str(names[k]),

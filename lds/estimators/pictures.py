@@ -19,18 +19,19 @@ class FitPictures:
         """Make the record of the fit."""
         raise NotImplementedError
 
-    def report(self, path: str | Path) -> Path:
-        """Write one HTML page: accuracy, pictures, settings, and the edges of any row.
+    def report(self, path: str | Path, *, values: bool = True) -> Path:
+        """Write one HTML page: accuracy, pictures, settings, edges, and why any row got its class.
 
         Arguments:
             path: of the file, .html.
+            values: False leaves out the cells of the rows and their identifiers.
 
         Returns:
             The path.
         """
         from lds.report.page import write_report
 
-        write_report(self.as_run(), path)
+        write_report(self, path, values=values)
         return Path(path)
 
     def plot_graph(self, n_edges: int | None = None, seed: int = 0) -> "Figure":

@@ -17,11 +17,12 @@ from torch_geometric.transforms import BaseTransform
 from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.estimators.pictures import FitPictures
-from lds.estimators.verbose import print_iteration, print_member
+from lds.estimators.verbose import fit_progress
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.similarity import AUTO
 from lds.graphs.undirected import Weights, check_weights
@@ -105,8 +106,7 @@ class LearnedStructure(FitPictures):
 
     def explain(self, node: int, most: int = 10) -> Explanation:
         """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
-        features = self.learned.problem.features
-        return explain(self.as_run(), features, node, n_neighbors=most)
+        return explain(self.as_run(), evidence_of(self), node, n_neighbors=most)
 
     def _repr_html_(self) -> str:
         return facts_html("LearnedStructure", self.learned.facts())
@@ -298,7 +298,8 @@ def learn_structure(
         on_iteration: called after each outer iteration.
         on_member: called by the default method before it trains each member of its committee, and
             after the last, with how many are trained and how many there will be.
-        verbose: True prints a line where these functions would be called and are None.
+        verbose: True shows progress and an estimate of the time left where these functions would
+            be called and are None: a bar in terminals and notebooks, elsewhere a line each time.
         checkpoint: folder for the state after every outer iteration; None keeps none. A folder
             with the state of an earlier run is refused, unless that run is resumed.
         resume: True continues from the state in the folder; without one, the run begins. On a CPU
@@ -318,16 +319,17 @@ def learn_structure(
     check_seed(seed)
     metric = chosen.to_dict().get("metric", AUTO)
     given = graph_input(data, metric, seed, split, edge_weight)
-    result = learn(
-        given.problem,
-        chosen,
-        seed=seed,
-        device=device,
-        on_iteration=on_iteration or (print_iteration if verbose else None),
-        on_member=on_member or (print_member if verbose else None),
-        checkpoint=checkpoint,
-        resume=resume,
-    )
+    with fit_progress(verbose, chosen.to_dict()["max_iter"]) as shown:
+        result = learn(
+            given.problem,
+            chosen,
+            seed=seed,
+            device=device,
+            on_iteration=on_iteration or shown.on_iteration,
+            on_member=on_member or shown.on_member,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
     return _structure(given.data, result, given.classes, given.home)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import VALID_METRICS, VALID_METRICS_SPARSE, NearestNeighbors
 
 from lds._types import Features
+from lds._words import nearest
 
 # These need more than a name: a matrix, a function, coordinates on a sphere, or missing values.
 _NEED_MORE = {
@@ -51,7 +52,8 @@ def check_neighbors(n_nodes: int, n_neighbors: int, metric: str, *, sparse: bool
             f"got {n_neighbors}"
         )
     if metric not in metrics():
-        raise ValueError(f"metric must be one of {', '.join(metrics())}, got {metric!r}")
+        near = nearest(str(metric), metrics())
+        raise ValueError(f"metric must be one of {', '.join(metrics())}, got {metric!r}{near}")
     if sparse and metric not in metrics(sparse=True):
         raise ValueError(
             f"metric on sparse features must be one of {', '.join(metrics(sparse=True))}, "

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lds._words import nearest
+
 if TYPE_CHECKING:
     from lds.nn.base import Backbone
 
@@ -74,7 +76,8 @@ def check_backbone(name: str, connected: bool) -> None:
             graphs need not be connected.
     """
     if name not in BACKBONES:
-        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {name!r}")
+        near = nearest(str(name), BACKBONES)
+        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {name!r}{near}")
     if BACKBONES[name].needs_connected and not connected:
         raise ValueError(
             f"backbone={name!r} needs connected=True: its normalisation has no derivative at a "

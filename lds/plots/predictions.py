@@ -73,17 +73,23 @@ def chosen_nodes(run: Run, seed: int = 0) -> NDArray[np.int64]:
 
 
 def tsne(hidden: NDArray[np.floating], seed: int = 0) -> NDArray[np.floating]:
-    """Two coordinates for each row, `(n_rows, 2)`."""
+    """Compute two coordinates for each row, `(n_rows, 2)`, on one thread.
+
+    So few rows keep no second thread busy; on a machine at work, threads wait for each other.
+    """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     n_rows = len(hidden)
     if n_rows < 4:  # too few for a neighbourhood
         return np.stack([np.arange(n_rows), np.zeros(n_rows)], axis=1)
     spread = hidden.std(0) > 0
     init = "pca" if spread.sum() >= 2 else "random"
-    found: NDArray[np.floating] = TSNE(
+    embedding = TSNE(
         perplexity=min(30.0, (n_rows - 1) / 3), max_iter=300, init=init, random_state=seed
-    ).fit_transform(hidden)
+    )
+    with threadpool_limits(1):
+        found: NDArray[np.floating] = embedding.fit_transform(hidden)
     return found
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from lds.edges.groups import GROUPS
+from lds._words import GROUPS
 from lds.plots.style import (
     BLUE,
     GREEN,

@@ -14,7 +14,7 @@ from lds._files import check_output_file, write_atomically
 from lds._verdict import best_of, gain_interval, n_test, points
 from lds._words import plural
 from lds.plots.style import beside, class_colours, series, styled_figure
-from lds.report.page import filled, svg
+from lds.report.page import framed, svg
 from lds.run_folder import Run, as_run
 from lds.structure.methods.registry import METHODS
 
@@ -119,8 +119,9 @@ def write_comparison(folders: Sequence[str | Path], path: str | Path) -> None:
 
 def comparison_html(runs: Sequence[Run], names: Sequence[str]) -> str:
     """Make the page as text."""
-    return filled(
+    return framed(
         "comparison.html",
+        "Comparison of runs",
         {
             "title": escape(", ".join(names)),
             "numbers": _numbers(runs, names),

@@ -176,6 +176,69 @@
     shownOnce = true;
     draw(i, edges);
     list(edges);
+    explain(i);
+  }
+
+  // A table of the section "Why"; without lines it is hidden.
+  function fill(id, lines) {
+    const body = byId(id).tBodies[0];
+    body.replaceChildren();
+    byId(`${id}-box`).hidden = !lines.length;
+    for (const [name, ...cells] of lines) {
+      const row = element(body, "tr");
+      element(row, "th", { scope: "row" }, name);
+      for (const cell of cells) element(row, "td", {}, cell);
+    }
+  }
+
+  function cellsOf(i) {
+    const cells = data.why.cells;
+    if (!cells) return [];
+    if (cells.first) {
+      const found = [];
+      let column = 0;
+      for (let e = cells.first[i]; e < cells.first[i + 1]; e++) {
+        column += cells.gap[e];
+        found.push([String(column), String(cells.known[cells.codes[e]])]);
+      }
+      return found;
+    }
+    return cells.columns.map((column, k) => {
+      const value = column.known ? column.known[column.codes[i]] : column.values[i];
+      return [cells.names[k], value === null || value === undefined ? "missing" : String(value)];
+    });
+  }
+
+  function differencesOf(i) {
+    const all = data.why.differences;
+    if (!all) return [];
+    const found = [];
+    const each = all.of.length / n;
+    for (let k = i * each; k < (i + 1) * each; k += 3) {
+      const [feature, value, mean] = all.of.slice(k, k + 3);
+      if (feature < 0) continue;
+      const gap = (value - mean) / all.spreads[feature];
+      const sign = gap > 0 ? "+" : "";
+      found.push([all.names[feature], String(value), String(mean), sign + gap.toFixed(1)]);
+    }
+    return found;
+  }
+
+  function explain(i) {
+    const { votes, members } = data.why;
+    const c = data.classes.length;
+    byId("why-of").textContent = `Node ${nodeName(i)}: predicted ` +
+      `${className(data.prediction[i])} with ${percent(data.confidence[i])}.`;
+    fill("votes", votes ? data.classes
+      .map((name, k) => [name, votes.start[i * c + k], votes.learned[i * c + k]])
+      .filter(([, start, learned]) => start || learned)
+      .map(([name, start, learned]) => [name, `${start} %`, `${learned} %`]) : []);
+    fill("members", members ? members.names.map((name, m) => {
+      const says = members.says[m][i];
+      return [name, `${members.weights[m]} %`, className(Math.floor(says / 101)), `${says % 101} %`];
+    }) : []);
+    fill("differences", differencesOf(i));
+    fill("cells", cellsOf(i));
   }
 
   // Node numbers go before identifiers; -1 where there is no such node.
@@ -196,6 +259,12 @@
       byId("node").setAttribute("aria-invalid", "true");
     }
   });
+  for (const button of document.querySelectorAll("#changes [data-node]")) {
+    button.addEventListener("click", () => {
+      show(Number(button.dataset.node));
+      byId("explorer").scrollIntoView();
+    });
+  }
   byId("back").addEventListener("click", () => show(visited.pop(), true));
 
   const wrong = data.label.map((_, i) => i).filter((i) => data.role[i] === 3 && isWrong(i));

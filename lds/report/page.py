@@ -5,25 +5,29 @@ import itertools
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from lds._files import check_output_file, write_atomically
 from lds._verdict import best_of, verdict
-from lds._words import ending, plural
+from lds._words import CONTROLS, ending, plural
+from lds.estimators.evidence import Evidence, evidence_of
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
 from lds.plots.style import INK
 from lds.plots.training import expected_edges, group_probabilities, learning_curves
+from lds.report.edges import edge_tables
 from lds.report.neighbours import neighbourhoods, to_script
 from lds.report.settings import settings_tables
+from lds.report.why import reasons
 from lds.run_folder import Run, as_run
-from lds.structure.controls import CONTROLS
 from lds.structure.methods.registry import METHODS
 
 PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
@@ -59,19 +63,37 @@ PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
     ),
 }
 
+_SECTIONS = {
+    "result": "Result",
+    "explorer": "Neighbourhoods",
+    "why": "Why this class?",
+    "changes": "Edges",
+    "unsure": "Unsure rows",
+    "pictures": "Pictures",
+    "settings": "Settings",
+}
+_LINKS = "".join(f'<a href="#{name}">{title}</a>' for name, title in _SECTIONS.items())
+_NAV = f'<nav aria-label="Sections">{_LINKS}</nav>\n'
+
 
 def write_report(
-    run: Any, path: str | Path, *, on_picture: Callable[[str, int, int], None] | None = None
+    run: Any,
+    path: str | Path,
+    *,
+    values: bool = True,
+    on_picture: Callable[[str, int, int], None] | None = None,
 ) -> None:
     """Write the page; the file is complete or not there.
 
-    It holds the accuracy beside the controls, the pictures of `lds.plots`, the settings, and a view
-    of any node's most probable edges. t-SNE takes seconds; the rest is fast.
+    It holds the accuracy beside the controls, the pictures of `lds.plots`, the settings, what
+    learning did to the edges, and for any node its most probable edges and why it got its class.
 
     Arguments:
         run: a run folder, a fitted classifier, a `LearnedStructure` or a `Learned`, or what
             `load_run` read.
         path: of the file, .html.
+        values: False leaves out the cells of the rows, their identifiers, and the features in which
+            rows differ. Settings never hold cells.
         on_picture: called before each picture is drawn with its name, how many are drawn, and how
             many there are.
 
@@ -80,12 +102,22 @@ def write_report(
     """
     path, found = Path(path), as_run(run)
     check_output_file(path, "the report's file", (".html",))
-    page = html(found, on_picture)
+    page = html(found, evidence_of(run), values=values, on_picture=on_picture)
     write_atomically(path, lambda file: file.write(page.encode()))
 
 
-def html(run: Run, on_picture: Callable[[str, int, int], None] | None = None) -> str:
+def html(
+    run: Run,
+    evidence: Evidence | None = None,
+    *,
+    values: bool = True,
+    on_picture: Callable[[str, int, int], None] | None = None,
+) -> str:
     """Make the page as text; see `write_report`."""
+    evidence = evidence or Evidence()
+    if not values:
+        known = {k: v for k, v in run.predictions.items() if k != "identifiers"}
+        run = replace(run, predictions=known)
     pictures = ""
     for k, (name, (draw, caption)) in enumerate(PICTURES.items()):
         if on_picture is not None:
@@ -93,7 +125,7 @@ def html(run: Run, on_picture: Callable[[str, int, int], None] | None = None) ->
         drawn = svg(draw(run), name)
         text = escape(caption)
         pictures += f'<figure id="{name}">{drawn}<figcaption>{text}</figcaption></figure>'
-    data = neighbourhoods(run)
+    data = neighbourhoods(run) | {"why": (why := reasons(run, evidence, values))}
     parts = {
         "title": escape(_title(run)),
         "verdict": escape(verdict(run.summary)),
@@ -104,25 +136,49 @@ def html(run: Run, on_picture: Callable[[str, int, int], None] | None = None) ->
         "n_unsure": str(data["unsure"]),
         "search_label": f"Node, 0 to {len(data['label']) - 1}"
         + ("" if data["id"] is None else ", or identifier"),
+        "left_out": _left_out(why, evidence, values),
+        "edge_tables": edge_tables(run, evidence, data["id"]),
         "pictures": pictures,
         "settings": settings_tables(run.settings),
-        "data": to_script(data),
-        "script": _asset("page.js"),
+        "nav": _NAV,
+        "scripts": f'<script type="application/json" id="data">{to_script(data)}</script>\n'
+        f"<script>\n{_asset('page.js')}\n</script>\n",
     }
-    return filled("page.html", parts)
+    return framed("page.html", "Learned graph", parts)
 
 
-def filled(template: str, parts: dict[str, str]) -> str:
-    """Put parts and the style sheet into the places of a template.
+def _left_out(why: dict[str, Any], evidence: Evidence, values: bool) -> str:
+    """Say which parts of the section on a node the page lacks; "" where it lacks none."""
+    if not values:
+        return '<p class="lead">The values of the rows were left out on request.</p>\n'
+    held = {"votes": True, "members": bool(evidence.account.members)}
+    held |= dict.fromkeys(("differences", "cells"), evidence.features is not None)
+    names = [name for name in held if held[name] and why[name] is None]
+    if not names:
+        return ""
+    listed = ", ".join(names)
+    return f'<p class="lead">Left out, being too many for a page: {listed}.</p>\n'
 
-    In one pass: what was put in is not searched for further places.
+
+def framed(template: str, kind: str, parts: dict[str, str]) -> str:
+    """Make a page: the frame of all pages around a template.
 
     Arguments:
-        template: name of its file.
-        parts: HTML by name of the place.
+        template: name of the file of the main part.
+        kind: of the page, above its title.
+        parts: HTML by name of the place, in the template or in the frame.
     """
-    known = {"css": _asset("page.css"), **parts}
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: known[found[1]], _asset(template))
+    main = _filled(template, parts)
+    frame = {"css": _asset("page.css"), "kind": escape(kind), "nav": "", "scripts": ""}
+    return _filled("frame.html", frame | parts | {"main": main})
+
+
+def _filled(template: str, parts: dict[str, str]) -> str:
+    """Put parts into the places of a template.
+
+    In one pass: what was put in is not searched for further places.
+    """
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset(template))
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -132,7 +188,10 @@ def svg(figure: Figure, name: str) -> str:
     with mpl.rc_context(options), warnings.catch_warnings():
         # The browser has letters that matplotlib's font has not.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, dpi=150)
+        for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+            patch.set_visible(False)  # the page's own colour shows
+        # `figure.savefig` would draw the figure once more, for its layout alone.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lds._random import mix
+from lds._words import CONTROLS as CONTROLS
 from lds.edges.free import FreeEdges
 from lds.structure.checks import check_device
 from lds.structure.context import OnIteration
@@ -32,12 +33,6 @@ GCN_PATIENCE = 50
 
 GCN_MAX_STEPS = 400
 """Most training steps of a control GCN."""
-
-CONTROLS = {
-    "gcn_train": "GCN, starting graph, train labels",
-    "gcn_train_validation": "GCN, starting graph, train + validation (A) labels",
-    "frozen": "the run's schedule, graph never updated",
-}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
+from lds._words import nearest
+
 
 @dataclass(frozen=True)
 class Range:
@@ -18,10 +20,12 @@ class Range:
     Arguments:
         words: as messages and tables say it.
         holds: whether a value is in it.
+        names: all values, where they are names.
     """
 
     words: str
     holds: Callable[[Any], bool]
+    names: tuple[str, ...] = ()
 
 
 AT_LEAST_1 = Range("at least 1", lambda value: value >= 1)
@@ -33,7 +37,7 @@ FACTOR = Range("in (0, 1]", lambda value: 0 < value <= 1)
 
 def one_of(*names: str) -> Range:
     """One of several names."""
-    return Range(f"one of {', '.join(map(repr, names))}", lambda value: value in names)
+    return Range(f"one of {', '.join(map(repr, names))}", lambda value: value in names, names)
 
 
 def option(
@@ -115,7 +119,8 @@ def check_value(each: "Field[Any]", value: Any) -> None:
             raise TypeError(f"{each.name} must be {words}, got {value!r}")
     within = each.metadata["within"]
     if within is not None and not within.holds(value):
-        raise ValueError(f"{each.name} must be {within.words}, got {value!r}")
+        near = nearest(str(value), within.names)
+        raise ValueError(f"{each.name} must be {within.words}, got {value!r}{near}")
 
 
 def check_names(method: type[Options], options: Mapping[str, Any]) -> None:
@@ -133,7 +138,8 @@ def check_names(method: type[Options], options: Mapping[str, Any]) -> None:
             raise TypeError(
                 f"the method {method.name!r} has no option {name!r}; method {others[0]!r} has it"
             )
-        raise TypeError(f"there is no option {name!r}; there are {', '.join(sorted(mine))}")
+        known = ", ".join(sorted(mine))
+        raise TypeError(f"there is no option {name!r}; there are {known}{nearest(name, mine)}")
 
 
 def _all_methods() -> Iterator[type[Options]]:

@@ -19,6 +19,7 @@ from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import starting_tree
 from lds.run_folder import Run, load_features, load_preparation, load_run, save_run
+from lds.structure.account import account
 from lds.structure.iteration import Iteration
 from lds.structure.known_rows import known_rows
 from lds.structure.methods.base import Method
@@ -190,6 +191,7 @@ class Learned:
             features=self.problem.features,
             encoding=encoding,
             preparation=implementation(self.method).preparation_arrays(self),
+            account=account(self).to_arrays(),
         )
         return run
 

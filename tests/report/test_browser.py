@@ -2,10 +2,13 @@
 
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from lds.cli import app
+from lds.estimators.evidence import evidence_of
 from lds.report.page import write_report
 from lds.run_folder import load_run
 from tests.browser import chromium
@@ -170,3 +173,86 @@ def test_names_of_settings_stay_whole_on_any_screen(browser, width):
     side = "return document.documentElement.scrollWidth <= innerWidth"
     assert browser.execute_script(side), "nothing sticks out at the side"
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def cells_of(browser, table):
+    script = (
+        f"return [...document.querySelectorAll('#{table} tbody tr')]"
+        ".map(row => [...row.children].map(cell => cell.textContent))"
+    )
+    return browser.execute_script(script)
+
+
+def test_a_row_says_why_it_got_its_class(browser, run, run_folder):
+    search(browser, 40)
+    assert text(browser, "#why-of").startswith("Node 40: predicted ")
+    labels, predicted = run.predictions["labels"], run.predictions["probabilities"].argmax(1)
+    shown = np.where(labels >= 0, labels, predicted)
+    theta = run.edge_probs[[40]].toarray()[0]
+    for name, start, learned in cells_of(browser, "votes"):
+        c = run.settings["classes"].index(name)
+        assert int(learned.rstrip(" %")) == pytest.approx(
+            100 * theta[shown == c].sum() / theta.sum(), abs=0.51
+        )
+        assert start.endswith(" %")
+    members = evidence_of(run_folder).account.members
+    lines = cells_of(browser, "members")
+    assert [line[0] for line in lines] == sorted(members, key=lambda name: -members[name][0])
+    for name, _, kind, _ in lines:
+        assert kind == run.settings["classes"][members[name][1][40].argmax()]
+    assert browser.find_element("id", "members-box").is_displayed() == bool(members)
+    assert len(cells_of(browser, "differences")) == 3
+    values = dict(cells_of(browser, "cells"))
+    table = pd.read_csv(run_folder.parent / "pets.csv")
+    assert {name: float(value) for name, value in values.items()} == pytest.approx(
+        table.loc[40, ["a", "b", "c"]].to_dict(), rel=1e-5
+    )
+    assert browser.get_log("browser") == []
+
+
+def test_an_edge_of_the_whole_graph_opens_its_node(browser):
+    button = browser.find_element("css selector", "#changes [data-node]")
+    node = button.get_attribute("data-node")
+    button.click()
+    assert text(browser, "#about").startswith(f"Node {node},")
+    assert len(browser.find_elements("css selector", "#changes table")) >= 4
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_new_sections_fit_any_screen(browser, width, scheme):
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    side = "return document.documentElement.scrollWidth <= innerWidth"
+    assert browser.execute_script(side), "nothing sticks out at the side"
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('#why table, #changes table')]"
+        ".filter(t => t.offsetParent).map(t => t.getBoundingClientRect().width)"
+    )
+    assert sizes
+    assert min(sizes) > 200
+    colours = browser.execute_script(
+        "const s = getComputedStyle(document.querySelector('#why td'));"
+        "return [s.color, getComputedStyle(document.querySelector('#why')).backgroundColor]"
+    )
+    assert colours[0] != colours[1]
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_rows_are_found_by_identifier_and_linked_by_it(tmp_path):
+    lines = [f"P-{k:03},{k % 2 + k / 100},{'ab'[k % 2]}" for k in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["who,size,kind", *lines]), encoding="utf-8")
+    options = "--target kind --id who --max-iter 1 --max-inner 5 --refit-steps 2 --n-neighbors 4"
+    where = ["--no-controls", "--quiet", "--out", str(tmp_path / "run")]
+    arguments = ["fit", str(tmp_path / "t.csv"), *options.split(), *where]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    write_report(tmp_path / "run", tmp_path / "page.html")
+    with chromium(tmp_path / "profile") as driver:
+        driver.get((tmp_path / "page.html").as_uri() + "#row=P-017")
+        assert text(driver, "#about").startswith("Node 17 (P-017),")
+        search(driver, "P-023")
+        assert text(driver, "#about").startswith("Node 23 (P-023),")
+        assert driver.current_url.endswith("#row=P-023")
+        assert driver.get_log("browser") == []

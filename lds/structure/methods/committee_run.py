@@ -1,7 +1,7 @@
 """How the default method learns: coefficients of edges by hypergradients, then a committee."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
@@ -17,12 +17,14 @@ from lds.nn.ensemble import Ensemble, default_ensemble
 from lds.nn.new_nodes import NewEdges
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
+from lds.structure.account import Coefficients, Members
 from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.denoising import Denoiser
 from lds.structure.fingerprint import fingerprint
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.methods.committee import Committee
+from lds.structure.methods.committee_says import coefficients_of, members_of
 from lds.structure.methods.refit import Refit
 from lds.structure.outer_variables import OuterVariables
 from lds.structure.predict import predict_proba_new, score
@@ -236,6 +238,22 @@ def predict_new(method: Committee, learned: Learned, new: Features) -> Tensor:
         prepared.similar, inputs, beta, known, classify, agreement, prepared.directions
     )
     return classify(attached)
+
+
+def members_say(learned: Learned) -> Members:
+    """What each kind of member predicts, see `structure.account`."""
+    if learned.preparation is None:
+        dtype, device = learned.edges.probs.dtype, learned.edges.probs.device
+        learned.preparation = _prepared_again(
+            cast(Committee, learned.method), learned, dtype, device
+        )
+    prepared: Preparation = learned.preparation
+    return members_of(learned, prepared.ensemble, prepared.task)
+
+
+def coefficients(learned: Learned) -> Coefficients:
+    """The coefficients of edges before and after learning, see `structure.account`."""
+    return coefficients_of(learned, (COEFFICIENTS, AGREEMENT))
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any, cast
 
+from lds._words import nearest
 from lds.structure.methods.base import Implementation, Method
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.thesis import Thesis
@@ -37,5 +38,6 @@ def method_of(name: str = DEFAULT, **options: Any) -> Method:
     """
     if name not in METHODS:
         known = ", ".join(map(repr, METHODS))
-        raise ValueError(f"method must be one of {known}, got {name!r}")
+        near = nearest(str(name), METHODS)
+        raise ValueError(f"method must be one of {known}, got {name!r}{near}")
     return METHODS[name](**options)

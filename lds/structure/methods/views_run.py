@@ -19,6 +19,7 @@ from lds.bilevel.method import Hypergradient
 from lds.bilevel.unroll import hypergradient
 from lds.edges.groups import PairGroups
 from lds.edges.logistic import LogisticEdges
+from lds.structure.account import Coefficients, Members
 from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.fingerprint import fingerprint
@@ -28,6 +29,7 @@ from lds.structure.methods.members import (
     log_loss,
     predicted,
     stacked,
+    tempered,
     weights_of,
 )
 from lds.structure.methods.views import Views
@@ -102,12 +104,7 @@ def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
 def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
     """Class probabilities `(n_new, n_classes)`, the weighted mean of the members'."""
     params, like = learned.params, learned.params["mass"]
-    prepared = preparation_of(learned)
-    names = (LABELS, *prepared.members)
-    weighing = Weights(
-        dict(zip(names, params["temperatures"].tolist(), strict=True)),
-        dict(zip(names, params["weights"].tolist(), strict=True)),
-    )
+    prepared, weighing = preparation_of(learned), _weighing(learned)
     of_labels = along_edges(method, prepared, params, new).double().cpu().numpy()
     found = prepared.mean(weighing, of_labels, prepared.rows.of(new))
     return torch.as_tensor(found, dtype=like.dtype, device=like.device)
@@ -139,6 +136,36 @@ def along_edges(
     sums = mass.new_zeros(new.shape[0], mass.shape[1]).index_add_(0, index, weight * near)
     degree = mass.new_zeros(new.shape[0], 1).index_add_(0, index, weight)
     return shares(sums / degree.clamp_min(1e-12))
+
+
+def members_say(learned: Learned) -> Members:
+    """What each member predicts, see `structure.account`."""
+    prepared, weighing = preparation_of(learned), _weighing(learned)
+    mass = torch.from_numpy(np.asarray(learned.hidden))
+    found = {LABELS: shares(mass).double().numpy()}
+    columns, n_classes = prepared.rows.columns, found[LABELS].shape[1]
+    found |= {n: predicted(m, columns, n_classes) for n, m in prepared.members.items()}
+    return {
+        name: (weighing.weight[name], tempered(each, weighing.temperature[name]))
+        for name, each in found.items()
+    }
+
+
+def coefficients(learned: Learned) -> Coefficients:
+    """The coefficients of the views before and after learning, see `structure.account`."""
+    prepared = preparation_of(learned)
+    values = zip(prepared.start.tolist(), learned.params["coefficients"].tolist(), strict=True)
+    return dict(zip(prepared.names, values, strict=True))
+
+
+def _weighing(learned: Learned) -> Weights:
+    """The weights and temperatures of the members of a result."""
+    params = learned.params
+    names = (LABELS, *preparation_of(learned).members)
+    return Weights(
+        dict(zip(names, params["temperatures"].tolist(), strict=True)),
+        dict(zip(names, params["weights"].tolist(), strict=True)),
+    )
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,56 @@
+"""What a fit leaves beside its record: features, their encoding, what its members say."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lds._types import Features
+from lds.datasets.encoding import TableEncoding
+from lds.run_folder import (
+    ENCODING,
+    FEATURES,
+    Run,
+    load_account,
+    load_encoding,
+    load_features,
+)
+from lds.structure.account import Account, account
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What explains the predictions of a fit.
+
+    Attributes:
+        features: `(n_rows, n_features)`; None: unknown.
+        encoding: how the columns of a table became features; None: they were features.
+        account: what the members of the method say, and its coefficients.
+    """
+
+    features: Features | None = None
+    encoding: TableEncoding | None = None
+    account: Account = field(default_factory=Account)
+
+
+def evidence_of(source: Any) -> Evidence:
+    """Collect the evidence of a run, from whatever holds one.
+
+    Arguments:
+        source: a run folder, a fitted classifier, a `LearnedStructure` or a `Learned`. A `Run` has
+            none: the evidence is empty.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    if isinstance(source, Run):
+        return Evidence()
+    learned = getattr(source, "learned_", getattr(source, "learned", source))
+    if hasattr(learned, "problem"):
+        encoding = getattr(source, "_encoding", None)
+        return Evidence(learned.problem.features, encoding, account(learned))
+    folder = Path(source)
+    return Evidence(
+        load_features(folder) if (folder / FEATURES).is_file() else None,
+        TableEncoding.from_arrays(load_encoding(folder)) if (folder / ENCODING).is_file() else None,
+        Account.from_arrays(load_account(folder)),
+    )

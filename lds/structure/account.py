@@ -1,0 +1,72 @@
+"""What the parts of a result say: each member of a committee, and each learned coefficient.
+
+A method with members or coefficients has one or both of these functions in its module
+(`Method.home`):
+
+    members_say(learned) -> {name: (weight, class probabilities (n_nodes, n_classes))}
+    coefficients(learned) -> {name: (start, learned)}
+
+The weighted mean of the members' probabilities is the prediction, or near it where the prediction
+is a mean over drawn graphs.
+"""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lds.structure.result import Learned
+
+Members = dict[str, tuple[float, NDArray[np.floating[Any]]]]
+Coefficients = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """What the parts of a result say; empty where the method has no such parts.
+
+    Attributes:
+        members: by name, weight and class probabilities `(n_nodes, n_classes)` of each.
+        coefficients: by name, the value before learning and after it.
+    """
+
+    members: Members = field(default_factory=dict)
+    coefficients: Coefficients = field(default_factory=dict)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Store it in arrays without objects; probabilities keep three digits."""
+        arrays: dict[str, NDArray[Any]] = {}
+        if self.members:
+            arrays["members"] = np.array(list(self.members))
+            arrays["weights"] = np.array([weight for weight, _ in self.members.values()])
+            stacked = np.stack([found for _, found in self.members.values()])
+            arrays["probabilities"] = stacked.astype(np.float16)
+        if self.coefficients:
+            arrays["coefficients"] = np.array(list(self.coefficients))
+            arrays["values"] = np.array(list(self.coefficients.values()), dtype=np.float64)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> "Account":
+        """Make the account that `to_arrays` stored; without arrays an empty one."""
+        members: Members = {}
+        if "members" in arrays:
+            names, weights = arrays["members"].tolist(), arrays["weights"].tolist()
+            each = arrays["probabilities"].astype(np.float32)
+            members = dict(zip(names, zip(weights, each, strict=True), strict=True))
+        coefficients: Coefficients = {}
+        if "coefficients" in arrays:
+            values = (tuple(pair) for pair in arrays["values"].tolist())
+            coefficients = dict(zip(arrays["coefficients"].tolist(), values, strict=True))
+        return cls(members, coefficients)
+
+
+def account(learned: "Learned") -> Account:
+    """Ask the method of a result what its members say and what it learned."""
+    method = learned.method
+    module = import_module(method.home or type(method).__module__)
+    parts = [getattr(module, name, None) for name in ("members_say", "coefficients")]
+    return Account(*({} if part is None else part(learned) for part in parts))
