@@ -114,7 +114,7 @@ def setting(
 
         def checked(hyper: Tree, t: int) -> Any:
             got = function(hyper, t)
-            if isinstance(got, (Tensor, Real)) or (groups and isinstance(got, Mapping)):
+            if isinstance(got, (Tensor, float, Real)) or (groups and isinstance(got, Mapping)):
                 return got
             raise TypeError(
                 f"{name}(hyper, step) must return {wanted} or a tensor, got {type(got).__name__}"
@@ -282,26 +282,35 @@ class ObjectiveDynamics(Dynamics):
     ) -> tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]:
         """Compute L, ∇_w L and the new buffers, with history if a leaf requires grad."""
         given = leaves(params)
+        traced = [leaf.requires_grad for leaf in given]
         # Keep the history of ∇L only if somebody can differentiate by it.
-        differentiable = torch.is_grad_enabled() and any(
-            isinstance(leaf, Tensor) and leaf.requires_grad
-            for leaf in [*given, *leaves(hyper), *leaves(buffers)]
+        differentiable = torch.is_grad_enabled() and (
+            any(traced)
+            or any(
+                isinstance(leaf, Tensor) and leaf.requires_grad
+                for leaf in [*leaves(hyper), *leaves(buffers)]
+            )
         )
-        w = [
-            leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
-            for leaf in given
-        ]
-        at = rebuild(params, w)
+        if differentiable and all(traced):
+            w, at = given, params
+        else:
+            w = [
+                leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
+                for leaf in given
+            ]
+            at = rebuild(params, w)
         with torch.enable_grad(), collect(Collected()) as collected:
             loss = self.loss(joined(at, buffers) if buffers else at, hyper, t)
             collected.constant = True
-            grads = torch.autograd.grad(
-                loss, w, create_graph=differentiable, materialize_grads=True
-            )
+            found = torch.autograd.grad(loss, w, create_graph=differentiable, allow_unused=True)
             collected.constant = False
+        grads = [
+            torch.zeros_like(leaf, requires_grad=differentiable) if grad is None else grad
+            for leaf, grad in zip(w, found, strict=True)
+        ]
         _refuse_sparse(params, grads)
         buffers = collected.follow(buffers)
-        return loss, list(grads), buffers if differentiable else detach(buffers)
+        return loss, grads, buffers if differentiable or not buffers else detach(buffers)
 
     def gradient(self, params: Tree, hyper: Tree, t: int) -> list[Tensor]:
         """∇_w L(w, λ), leaf by leaf, with history if a leaf requires grad."""

@@ -28,10 +28,13 @@ class Memory:
     Attributes:
         solution: q of an implicit method, from which the next solve may start; else None.
         info: what the method reports.
+        notes: what the method found out in earlier hypergradients of one outer loop, by name; empty
+            in the first.
     """
 
     solution: Columns | None = None
     info: Info = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)

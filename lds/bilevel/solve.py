@@ -139,6 +139,7 @@ def solve(
         if warm_start == "state":
             midway = Midway(unpacked(run.resumed["state"], None, outer.hyper), taken)
     before: At | None = None
+    notes: dict[str, Any] = {}
 
     def saved() -> dict[str, Any]:
         return {"step": taken} | ({} if midway is None else {"state": packed(midway.state)})
@@ -163,6 +164,7 @@ def solve(
             midway=midway,
             start_once=warm_start == "state",
             inner_tol=inner_tol,
+            notes=notes,
         )
         weights = phi.params(result.state)
         record = Record(k, float(result.value), norm(leaves(result.grad)), at, result.info)

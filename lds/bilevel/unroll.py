@@ -132,6 +132,7 @@ def differentiate_run(
     midway: Midway | None = None,
     start_once: bool = False,
     inner_tol: float = 0.0,
+    notes: dict[str, Any] | None = None,
 ) -> Hypergradient:
     """Run outer iteration `iteration` and compute its hypergradient; see `hypergradient`.
 
@@ -143,6 +144,7 @@ def differentiate_run(
         check_usage: refuse a hyperparameter that nothing uses.
         midway: where to continue, with the step count; None starts with Φ_0.
         start_once: whether later outer iterations continue midway.
+        notes: of the method, from earlier outer iterations; added to.
     """
     check_mode()
     if midway is None:
@@ -163,6 +165,7 @@ def differentiate_run(
             start if midway is None else None, None if inner_tol else n_steps
         )
         memory.solution = solution
+        memory.notes = {} if notes is None else notes
 
         def step_at(state: Tree, t: int) -> Step:
             seed_of = mix(seed, iteration, t)
