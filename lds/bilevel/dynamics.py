@@ -27,7 +27,9 @@ from lds.bilevel.tensors import (
     paths,
     pushforward,
     rebuild,
+    requires_grad,
 )
+from lds.bilevel.twice import examine
 
 Setting = float | Mapping[str, float] | Callable[..., Any]
 """An optimiser setting: a number, or a function of (hyper[, step]) such as a schedule.
@@ -285,11 +287,7 @@ class ObjectiveDynamics(Dynamics):
         traced = [leaf.requires_grad for leaf in given]
         # Keep the history of ∇L only if somebody can differentiate by it.
         differentiable = torch.is_grad_enabled() and (
-            any(traced)
-            or any(
-                isinstance(leaf, Tensor) and leaf.requires_grad
-                for leaf in [*leaves(hyper), *leaves(buffers)]
-            )
+            any(traced) or any(map(requires_grad, [*leaves(hyper), *leaves(buffers)]))
         )
         if differentiable and all(traced):
             w, at = given, params
@@ -302,6 +300,8 @@ class ObjectiveDynamics(Dynamics):
         with torch.enable_grad(), collect(Collected()) as collected:
             loss = self.loss(joined(at, buffers) if buffers else at, hyper, t)
             collected.constant = True
+            if differentiable:
+                examine(loss, w, t)
             found = torch.autograd.grad(loss, w, create_graph=differentiable, allow_unused=True)
             collected.constant = False
         grads = [
@@ -327,6 +327,7 @@ class ObjectiveDynamics(Dynamics):
             return super().tangents(state, hyper, t)
         w, h = leaves(state["params"]), leaves(hyper)
         loss = self.loss(state["params"], hyper, t)
+        examine(loss, w, t)
         inputs = [leaf for leaf in [*w, *h] if leaf.requires_grad]
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lds.bilevel.checks import check_adjoint
+from lds.bilevel.checks import all_finite, check_adjoint
+from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.tape import Tape
-from lds.bilevel.tensors import Tree, add, norm
+from lds.bilevel.tensors import Tree, add
 from lds.bilevel.trajectory import Trajectory
 
 
@@ -154,6 +155,10 @@ class Reverse(AbstractHypergradient):
     def observe(self, memory: _Kept, step: Step) -> tuple[Tree, Tensor | None] | None:
         """Keep the step, and its tape; drop the oldest beyond the truncation."""
         taken = memory.trajectory.n_steps
+        taped = memory.undecided or memory.tape is not None
+        begins = taped and taken == memory.first and "compared" not in memory.notes
+        if begins and not isinstance(step.dynamics, ObjectiveDynamics):
+            step.run()  # refuses autograd.grad in a step, which a tape would take for constant
         if memory.undecided and taken == memory.first:
             memory.undecided = False
             tape = Tape()
@@ -181,7 +186,8 @@ class Reverse(AbstractHypergradient):
             trajectory.last.compare(outer.step.state)
             memory.notes["compared"] = True
         alpha, g = self._swept(trajectory, tape, outer)
-        if not math.isfinite(norm(alpha)):  # rare: sweep again to find the step
+        formed = [a for a in alpha if a is not None and a.is_floating_point()]
+        if not all_finite(formed):  # rare: sweep again to find the step
             alpha = outer.adjoint
             for step in trajectory.backwards():
                 alpha, _ = step.vjp(alpha)

@@ -70,7 +70,8 @@ def saved_bytes(outputs: Sequence[Tensor]) -> int:
     seen = set(nodes)
     while nodes:
         node = nodes.pop()
-        kept = [getattr(node, name) for name in _saved(type(node))]
+        kind: Any = type(node)
+        kept = [getattr(node, name) for name in _saved(kind)]
         kept += getattr(node, "saved_tensors", ())  # of a function of the user's
         for value in kept:
             for tensor in value if isinstance(value, (list, tuple)) else (value,):

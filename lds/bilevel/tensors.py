@@ -100,6 +100,11 @@ def _fill(tree: Tree, rest: Iterator[Any]) -> Tree:
     return pytree.tree_unflatten([next(rest) for _ in range(spec.num_leaves)], spec)
 
 
+def requires_grad(leaf: Any) -> bool:
+    """Whether a leaf is a tensor that requires grad."""
+    return isinstance(leaf, Tensor) and leaf.requires_grad
+
+
 def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """Apply `function` leaf by leaf to trees of one structure."""
     if not others:
