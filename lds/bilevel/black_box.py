@@ -31,6 +31,7 @@ def solve_black_box(
     evaluate_every: int = 1,
     stopping: Rule | Sequence[Rule] = (),
     callback: Callback | None = None,
+    verbose: bool = False,
     time_limit: float | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -47,7 +48,7 @@ def solve_black_box(
         evaluate: evaluate(hyper) -> a number, lower is better; None judges by the value that
             `estimate` returns.
         n_outer, optimizer, scheduler, projection, keep, evaluate_every, stopping, callback,
-            time_limit, checkpoint, resume: as for `solve`. The second iteration calls
+            verbose, time_limit, checkpoint, resume: as for `solve`. The second iteration calls
             `estimate` twice, to see whether its value is noisy.
 
     Returns:
@@ -77,7 +78,7 @@ def solve_black_box(
     check_count("n_outer", n_outer, 1)
     judge = None if evaluate is None else lambda params, at: evaluate(at)
     keeper = Keeper(keep, judge, evaluate_every, seed=0)
-    limits = Limits(stopping, callback, time_limit)
+    limits = Limits(stopping, callback, time_limit, verbose, n_outer)
     outer = OuterStep(hyper, optimizer, projection, scheduler)
     run = Run(outer, {}, checkpoint, resume, {"loop": "solve_black_box"}, keeper)
 

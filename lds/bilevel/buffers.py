@@ -121,13 +121,19 @@ class Collected:
     Attributes:
         constant: whether derivatives computed now treat buffers as constants. Training does so in
             ∇L; the derivative of the next state does not.
-        whole: the evaluation that this one is a part of, or itself.
+        outside: as above.
     """
 
+    __slots__ = ("_new", "constant", "outside")
+
     def __init__(self, outside: "Collected | None" = None) -> None:
-        self.constant = False
-        self.whole: Collected = self if outside is None else outside.whole
+        self.constant, self.outside = False, outside
         self._new: dict[int, tuple[Tensor, Tensor]] = {}  # the old one is kept with its id
+
+    @property
+    def whole(self) -> "Collected":
+        """The evaluation that this one is a part of, or itself."""
+        return self if self.outside is None else self.outside.whole
 
     def current(self, old: Tensor) -> Tensor:
         """Return the latest value of the buffer `old`."""

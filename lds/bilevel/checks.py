@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
+from lds.bilevel.tensors import Traced, Tree, leaves, norm, paths, same_structure
 
 DIVERGED = 1e4
 """Absolute value of a weight above which a loss that is not finite means that the run diverges."""
+
+FEW = 8
+"""Number of tensors up to which it is faster to check them one by one, on the CPU."""
 
 
 class NonFiniteError(ArithmeticError):
@@ -83,7 +86,7 @@ class unchanged:  # noqa: N801 (a context manager, as a class: quick)
 
     Arguments:
         what: name of the block in the message.
-        trees: trees by name.
+        trees: trees by name, or what traces them.
 
     Raises:
         RuntimeError: it did; the message names the path.
@@ -91,14 +94,15 @@ class unchanged:  # noqa: N801 (a context manager, as a class: quick)
 
     __slots__ = ("_before", "_trees", "_what")
 
-    def __init__(self, what: str, **trees: Tree) -> None:
+    def __init__(self, what: str, **trees: Tree | Traced) -> None:
         self._what, self._trees = what, trees
 
     def __enter__(self) -> None:
         """Note how often each tensor has been changed."""
         self._before = [
-            (name, tree, held := leaves(tree), _versions(held))
+            (name, tree, held, _versions(held))
             for name, tree in self._trees.items()
+            for held in [tree.given if type(tree) is Traced else leaves(tree)]
         ]
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
@@ -108,7 +112,8 @@ class unchanged:  # noqa: N801 (a context manager, as a class: quick)
                 after = _versions(held)
                 if after != before:
                     k = next(k for k, old in enumerate(before) if after[k] != old)
-                    raise RuntimeError(f"{self._what} changed {name}{paths(tree)[k]} {_IN_PLACE}")
+                    path = paths(tree.tree if type(tree) is Traced else tree)[k]
+                    raise RuntimeError(f"{self._what} changed {name}{path} {_IN_PLACE}")
         elif issubclass(kind, RuntimeError) and "leaf Variable that requires grad" in str(error):
             # torch refuses to change a traced argument, without its name
             raise RuntimeError(f"{self._what} changed one of its arguments {_IN_PLACE}") from error
@@ -118,8 +123,8 @@ def _versions(held: list[Any]) -> list[int]:
     return [leaf._version if isinstance(leaf, Tensor) else 0 for leaf in held]
 
 
-def check_state(new: Tree, old: Tree, t: int) -> None:
-    """Check that Φ_t returned a state like the one it got.
+def check_state(new: Tree, old: Tree, t: int) -> list[Tensor]:
+    """Check that Φ_t returned a state like the one it got; return its leaves.
 
     Raises:
         ValueError: it has another structure, shape or dtype; the message names the path.
@@ -129,7 +134,8 @@ def check_state(new: Tree, old: Tree, t: int) -> None:
             f"the dynamics must return a state of the structure it was given, got {paths(new)} "
             f"instead of {paths(old)} at step {t}"
         )
-    for k, (a, b) in enumerate(zip(leaves(new), leaves(old), strict=True)):
+    found = leaves(new)
+    for k, (a, b) in enumerate(zip(found, leaves(old), strict=True)):
         if not isinstance(a, Tensor):
             raise TypeError(
                 f"every leaf of a state must be a tensor, got {type(a).__name__} at "
@@ -140,6 +146,7 @@ def check_state(new: Tree, old: Tree, t: int) -> None:
                 f"the dynamics must keep the shape and dtype of state{paths(new)[k]}, "
                 f"{tuple(b.shape)} {b.dtype}, got {tuple(a.shape)} {a.dtype} after step {t}"
             )
+    return found
 
 
 def check_step(loss: Tensor | None, old: Tree, new: Tree, t: int) -> None:
@@ -182,11 +189,7 @@ def check_finite(name: str, tree: Tree, when: str) -> None:
     Raises:
         NonFiniteError: one is not; the message names the path of the leaf.
     """
-    if type(tree) is Tensor and tree.dim() == 0:
-        finite = math.isfinite(float(tree.detach()))
-    else:
-        finite = math.isfinite(norm([leaf for leaf in leaves(tree) if _is_float(leaf)]))
-    if finite:
+    if all_finite([leaf for leaf in leaves(tree) if _is_float(leaf)]):
         return
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         if _is_float(leaf) and not bool(torch.isfinite(leaf).all()):
@@ -195,6 +198,16 @@ def check_finite(name: str, tree: Tree, when: str) -> None:
                 f"{name}{path} holds {float(bad)} {when}; a smaller step size of the inner or "
                 "outer loop may help"
             )
+
+
+def all_finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether the norms of floating point tensors are finite; False says to look closer."""
+    if len(tensors) > FEW or any(tensor.device.type != "cpu" for tensor in tensors):
+        return math.isfinite(norm(tensors))
+    return all(
+        math.isfinite(tensor.item() if tensor.dim() == 0 else torch.linalg.vector_norm(tensor))
+        for tensor in (tensor.detach() for tensor in tensors)
+    )
 
 
 def check_adjoint(adjoint: Sequence[Any], state: Tree, t: int) -> None:

@@ -27,7 +27,9 @@ from lds.bilevel.tensors import (
     paths,
     pushforward,
     rebuild,
+    requires_grad,
 )
+from lds.bilevel.twice import examine
 
 Setting = float | Mapping[str, float] | Callable[..., Any]
 """An optimiser setting: a number, or a function of (hyper[, step]) such as a schedule.
@@ -114,7 +116,7 @@ def setting(
 
         def checked(hyper: Tree, t: int) -> Any:
             got = function(hyper, t)
-            if isinstance(got, (Tensor, Real)) or (groups and isinstance(got, Mapping)):
+            if isinstance(got, (Tensor, float, Real)) or (groups and isinstance(got, Mapping)):
                 return got
             raise TypeError(
                 f"{name}(hyper, step) must return {wanted} or a tensor, got {type(got).__name__}"
@@ -282,26 +284,33 @@ class ObjectiveDynamics(Dynamics):
     ) -> tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]:
         """Compute L, ∇_w L and the new buffers, with history if a leaf requires grad."""
         given = leaves(params)
+        traced = [leaf.requires_grad for leaf in given]
         # Keep the history of ∇L only if somebody can differentiate by it.
-        differentiable = torch.is_grad_enabled() and any(
-            isinstance(leaf, Tensor) and leaf.requires_grad
-            for leaf in [*given, *leaves(hyper), *leaves(buffers)]
+        differentiable = torch.is_grad_enabled() and (
+            any(traced) or any(map(requires_grad, [*leaves(hyper), *leaves(buffers)]))
         )
-        w = [
-            leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
-            for leaf in given
-        ]
-        at = rebuild(params, w)
+        if differentiable and all(traced):
+            w, at = given, params
+        else:
+            w = [
+                leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
+                for leaf in given
+            ]
+            at = rebuild(params, w)
         with torch.enable_grad(), collect(Collected()) as collected:
             loss = self.loss(joined(at, buffers) if buffers else at, hyper, t)
             collected.constant = True
-            grads = torch.autograd.grad(
-                loss, w, create_graph=differentiable, materialize_grads=True
-            )
+            if differentiable:
+                examine(loss, w, t)
+            found = torch.autograd.grad(loss, w, create_graph=differentiable, allow_unused=True)
             collected.constant = False
+        grads = [
+            torch.zeros_like(leaf, requires_grad=differentiable) if grad is None else grad
+            for leaf, grad in zip(w, found, strict=True)
+        ]
         _refuse_sparse(params, grads)
         buffers = collected.follow(buffers)
-        return loss, list(grads), buffers if differentiable else detach(buffers)
+        return loss, grads, buffers if differentiable or not buffers else detach(buffers)
 
     def gradient(self, params: Tree, hyper: Tree, t: int) -> list[Tensor]:
         """∇_w L(w, λ), leaf by leaf, with history if a leaf requires grad."""
@@ -318,6 +327,7 @@ class ObjectiveDynamics(Dynamics):
             return super().tangents(state, hyper, t)
         w, h = leaves(state["params"]), leaves(hyper)
         loss = self.loss(state["params"], hyper, t)
+        examine(loss, w, t)
         inputs = [leaf for leaf in [*w, *h] if leaf.requires_grad]
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}

@@ -33,7 +33,8 @@ EXPLANATIONS = (
     (
         "once_differentiable",
         "a custom autograd function is differentiable once only; write its backward with "
-        "differentiable operations and without once_differentiable",
+        "differentiable operations and without once_differentiable, or take a method without "
+        "second derivatives: FirstOrder(), F2SA(...), ConjugateGradient(..., differences=True)",
     ),
     (
         "is not implemented",

@@ -13,9 +13,8 @@ def by_leaf(name: str, value: Any, params: Tree) -> list[Any]:
     Raises:
         ValueError: a group names no weight, or a weight is in no group.
     """
-    given = leaves(params)
-    if not isinstance(value, Mapping):
-        return [value] * len(given)
+    if isinstance(value, float) or not isinstance(value, Mapping):
+        return [value] * len(leaves(params))
     names = tuple(_dotted(path) for path in paths(params))
     return [value[key] for key in _groups(name, tuple(value), names)]
 

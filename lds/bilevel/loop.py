@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lds._checkpoint import Checkpoint
+from lds._progress import Shown
 from lds._random import replayed
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.history import Last, Record, Solution
@@ -55,6 +57,8 @@ class Limits:
         callback: called with each record; returning True ends the loop.
         time_limit: seconds since the start of this call after which no iteration begins; None for
             no limit.
+        verbose: whether to show progress.
+        total: largest number of records.
 
     Raises:
         ValueError: `time_limit` is not positive.
@@ -63,12 +67,18 @@ class Limits:
     stopping: Rule | Sequence[Rule]
     callback: Callback | None
     time_limit: float | None
+    verbose: bool
+    total: int
 
     def __post_init__(self) -> None:
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError(
                 f"time_limit must be a positive number of seconds or None, got {self.time_limit}"
             )
+
+    def shown(self, done: int) -> Shown | nullcontext[None]:
+        """The progress of a loop that has made `done` records; None if it is not shown."""
+        return Shown(self.total, done) if self.verbose else nullcontext()
 
     def rule_of(self, history: Sequence[Record]) -> str | None:
         """The reason to stop that a rule gives, or None."""
@@ -166,6 +176,16 @@ class Run:
             limits: what else ends the loop.
             finished: the reason when `unfinished` returns False.
         """
+        with limits.shown(self.done) as shown:
+            return self._loop(iterate, unfinished, limits, shown) or finished
+
+    def _loop(
+        self,
+        iterate: Callable[[], Record | None],
+        unfinished: Callable[[], bool],
+        limits: Limits,
+        shown: Shown | None,
+    ) -> str | None:
         start, reason = monotonic(), limits.rule_of(self.history)
         while reason is None and unfinished():
             try:
@@ -174,6 +194,8 @@ class Run:
                     continue
                 if self.done % self._save_every == 0:
                     self.save()
+                if shown is not None:
+                    shown.update(self.done, _described(record, self.keeper))
                 reason = limits.rule_of(self.history)
                 if limits.callback is not None and limits.callback(record) is True:
                     reason = reason or "callback"
@@ -189,7 +211,7 @@ class Run:
             late = limits.time_limit is not None and monotonic() - start >= limits.time_limit
             if late and reason is None and unfinished():
                 reason = "time_limit"
-        return reason or finished
+        return reason
 
     def save(self) -> None:
         """Write the checkpoint, if there is to be one."""
@@ -264,6 +286,14 @@ class Run:
             value = float(value_at(params, hyper))
         last = Last(self.outer.hyper, self.params)
         return Solution(hyper, params, value, self.history, reason, last, keeper.keep)
+
+
+def _described(record: Record, keeper: Keeper) -> str:
+    """A record in a few words: E, the value of `evaluate`, and the lowest of them so far."""
+    value = f"outer loss {record.value:.4g}"
+    if "evaluate" in record.info:
+        value += f", evaluated {record.info['evaluate']:.4g}"
+    return f"{value} (best {keeper.value:.4g})" if keeper.keep == "best" else value
 
 
 def packed(tree: Tree) -> list[Any]:

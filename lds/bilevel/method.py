@@ -7,6 +7,7 @@
 The memory is a separate value, so that a run can be saved and resumed.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -28,10 +29,13 @@ class Memory:
     Attributes:
         solution: q of an implicit method, from which the next solve may start; else None.
         info: what the method reports.
+        notes: what the method found out in earlier hypergradients of one outer loop, by name; empty
+            in the first.
     """
 
     solution: Columns | None = None
     info: Info = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,6 +52,7 @@ class Hypergradient:
         solution: q of an implicit method; the next call starts its solve there if this result is
             its `previous`.
         step: T, the number of steps before `state`.
+        grad_norm: Euclidean norm of `grad` over its tensors.
     """
 
     value: Tensor
@@ -56,6 +61,7 @@ class Hypergradient:
     info: Info = field(default_factory=dict)
     solution: Columns | None = None
     step: int = 0
+    grad_norm: float = math.nan
 
     def __repr__(self) -> str:
         values: dict[str, Any] = {"value": self.value, "step": self.step}

@@ -46,6 +46,7 @@ def solve_online(
     evaluate_every: int = 1,
     stopping: Rule | Sequence[Rule] = (),
     callback: Callback | None = None,
+    verbose: bool = False,
     time_limit: float | None = None,
     checkpoint: str | Path | None = None,
     save_every: int = 100,
@@ -77,8 +78,8 @@ def solve_online(
             ``functools.partial(torch.optim.SGD, lr=β)``.
         projection: as for `solve`; `projections.non_negative()` is the max of Algorithm 6, which
             lets a learning rate reach 0 (`stopping.at_zero()` then ends the run).
-        scheduler, keep, evaluate, evaluate_every, stopping, callback, time_limit: as for `solve`;
-            an update of λ is an outer iteration.
+        scheduler, keep, evaluate, evaluate_every, stopping, callback, verbose, time_limit: as for
+            `solve`; an update of λ is an outer iteration.
         checkpoint: folder in which the state of the run is saved every `save_every` updates.
         save_every: updates from one checkpoint to the next.
         resume: True continues from the last checkpoint, to the same result.
@@ -105,7 +106,7 @@ def solve_online(
             "method must be None or Forward(): online hypergradients go forward, "
             f"got {type(method).__name__}"
         )
-    limits = Limits(stopping, callback, time_limit)
+    limits = Limits(stopping, callback, time_limit, verbose, n_steps // interval)
     params = detach(params)
     check_leaves("params", params)
     objective = with_step(outer_objective, 2)

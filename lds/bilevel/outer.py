@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lds.bilevel.checks import NonFiniteError, check_finite
+from lds.bilevel.checks import NonFiniteError, all_finite, check_finite
 from lds.bilevel.tensors import Tree, leaves, paths, rebuild, same_structure, tree_map
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -61,6 +61,7 @@ class OuterStep:
         self._tensors: list[Tensor] = [leaf.detach().clone() for leaf in leaves(hyper)]
         self._like = hyper
         moving = [leaf for leaf in self._tensors if leaf.is_floating_point()]
+        self._moving = moving
         if not moving:
             raise ValueError("hyper must hold a floating point tensor to be tuned, got none")
         made = optimizer(moving) if callable(optimizer) else optimizer
@@ -175,12 +176,13 @@ class OuterStep:
             mine.grad = None
         if self._projection is not None:
             self.load(self.projected(self.hyper))
-        try:
-            check_finite("hyper", rebuild(self._like, self._tensors), "after an outer step")
-        except NonFiniteError:
-            for mine, old in zip(self._tensors, before, strict=True):
-                mine.data = old
-            raise
+        if not all_finite(self._moving):
+            try:
+                check_finite("hyper", rebuild(self._like, self._tensors), "after an outer step")
+            except NonFiniteError:
+                for mine, old in zip(self._tensors, before, strict=True):
+                    mine.data = old
+                raise
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(value)
         elif self._scheduler is not None:

@@ -15,7 +15,7 @@ from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Limits, Run, packed, unpacked
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.stopping import Rule
-from lds.bilevel.tensors import Tree, detach, leaves, norm
+from lds.bilevel.tensors import Tree, detach
 from lds.bilevel.unroll import Method, Midway, check_method, differentiate_run, last_state
 
 Episode = Callable[[int], tuple[Dynamics, Callable[..., Tensor]]]
@@ -44,6 +44,7 @@ def solve(
     evaluate_every: int = 1,
     stopping: Rule | Sequence[Rule] = (),
     callback: Callback | None = None,
+    verbose: bool = False,
     time_limit: float | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -80,8 +81,10 @@ def solve(
             in every iteration for "best", once at the end for "last" and "averaged".
         evaluate_every: for "best", iterations from one evaluation to the next.
         stopping: a rule, or several (see `bilevel.stopping`).
-        callback: called with each `Record`; returning True ends the loop. ``callback=print`` shows
-            progress, a line an iteration.
+        callback: called with each `Record`; returning True ends the loop.
+        verbose: True shows progress on the standard error stream: iterations, the outer loss, and
+            an estimate of the time left. A bar in terminals and notebooks; elsewhere a line about
+            once a second.
         time_limit: seconds after which no further iteration begins, counted from this call; None
             for no limit. An iteration that has begun is finished.
         checkpoint: folder in which the state of the loop is saved after every outer iteration. A
@@ -118,7 +121,7 @@ def solve(
             f"its momentum, moments and step count), got {warm_start!r}"
         )
     check_tol(inner_tol)
-    limits = Limits(stopping, callback, time_limit)
+    limits = Limits(stopping, callback, time_limit, verbose, n_outer)
     episode = _episode(dynamics, outer_objective)
     params = detach(params)
     outer = OuterStep(hyper, optimizer, projection, scheduler)
@@ -139,6 +142,7 @@ def solve(
         if warm_start == "state":
             midway = Midway(unpacked(run.resumed["state"], None, outer.hyper), taken)
     before: At | None = None
+    notes: dict[str, Any] = {}
 
     def saved() -> dict[str, Any]:
         return {"step": taken} | ({} if midway is None else {"state": packed(midway.state)})
@@ -163,9 +167,10 @@ def solve(
             midway=midway,
             start_once=warm_start == "state",
             inner_tol=inner_tol,
+            notes=notes,
         )
         weights = phi.params(result.state)
-        record = Record(k, float(result.value), norm(leaves(result.grad)), at, result.info)
+        record = Record(k, float(result.value), result.grad_norm, at, result.info)
         if before is not None:
             keeper.compare(record.value, functools.partial(before, weights, at))
         taken = result.step

@@ -85,10 +85,10 @@ class Step:
         """Apply Φ_t; return s_t and the inner loss at s_{t-1}, or None if the dynamics has none."""
         with self._explained(), self.replay(), torch.no_grad(), self._unchanged():
             new, loss = self.dynamics.advance(self.state, self.hyper, self.t)
-        check_state(new, self.state, self.t)
-        if any(leaf.requires_grad for leaf in leaves(new)):  # a step that turns grad mode on
+        found = check_state(new, self.state, self.t)
+        if any(leaf.requires_grad for leaf in found):  # a step that turns grad mode on
             new = detach(new)
-        self._compare(loss)
+        self.compare_loss(loss)
         return new, loss
 
     def replay(self) -> AbstractContextManager[None]:
@@ -132,7 +132,7 @@ class Step:
         state, hyper = Traced(self.state), Traced(self.hyper)
         with self._explained(), self.replay(), torch.enable_grad():
             new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
-        self._compare(loss)
+        self.compare_loss(loss)
         return state, hyper, new
 
     def compare(self, after: Tree) -> None:
@@ -144,7 +144,7 @@ class Step:
         new, _ = Step.run(self)
         check_replay(self.state, after, new, self.t)
 
-    def _compare(self, loss: Tensor | None) -> None:
+    def compare_loss(self, loss: Tensor | None) -> None:
         """Keep the loss of the first application; compare those of later ones with it."""
         if loss is None:
             return
@@ -256,7 +256,7 @@ def evaluate(
         explained("the outer objective"),
         step.replay(),
         torch.enable_grad(),
-        unchanged("the outer objective", state=state, hyper=hyper),
+        unchanged("the outer objective", state=traced_state, hyper=traced_hyper),
     ):
         value = objective(dynamics.params(traced_state.tree), traced_hyper.tree, t)
     if not isinstance(value, Tensor) or value.dim() != 0:

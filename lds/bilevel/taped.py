@@ -24,23 +24,18 @@ class TapedStep(Step):
         default_factory=list, init=False, compare=False
     )
 
-    @classmethod
-    def of(cls, step: Step) -> "TapedStep":
-        """Make a step of this kind from a plain one."""
-        return cls(step.dynamics, step.state, step.hyper, step.t, step.seed, restore=step.restore)
-
     def run(self) -> tuple[Tree, Tensor | None]:
         """Apply Φ_t; return s_t and the inner loss at s_{t-1}, both without history."""
         state, hyper = Traced(self.state), Traced(self.hyper)
         with (
             self.replay(),
             torch.enable_grad(),
-            unchanged(f"step {self.t} of the dynamics", state=self.state, hyper=self.hyper),
+            unchanged(f"step {self.t} of the dynamics", state=state, hyper=hyper),
         ):
             new, loss = self.dynamics.advance(state.tree, hyper.tree, self.t)
         check_state(new, self.state, self.t)
         self._tape[:] = [(new, state, hyper)]
-        self._compare(loss)
+        self.compare_loss(loss)
         return detach(new), loss
 
     def vjp(

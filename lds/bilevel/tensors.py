@@ -54,16 +54,18 @@ def leaves(tree: Tree) -> list[Any]:
 
 def _collect(tree: Tree, found: list[Any]) -> None:
     kind = type(tree)
-    if kind is Tensor:
-        found.append(tree)
-    elif kind is dict:  # the usual containers by hand: several times faster than the registry
-        for child in tree.values():
-            _collect(child, found)
+    if kind is dict:  # the usual containers by hand: several times faster than the registry
+        children: Any = tree.values()
     elif kind is list or kind is tuple:
-        for child in tree:
-            _collect(child, found)
+        children = tree
     else:
-        found.extend(pytree.tree_leaves(tree))
+        found.extend([tree] if kind is Tensor else pytree.tree_leaves(tree))
+        return
+    for child in children:
+        if type(child) is Tensor:
+            found.append(child)
+        else:
+            _collect(child, found)
 
 
 def rebuild(tree: Tree, new_leaves: Sequence[Any]) -> Tree:
@@ -87,13 +89,20 @@ def _fill(tree: Tree, rest: Iterator[Any]) -> Tree:
     if kind is Tensor:
         return next(rest)
     if kind is dict:
-        return {name: _fill(child, rest) for name, child in tree.items()}
-    if kind is list:
-        return [_fill(child, rest) for child in tree]
-    if kind is tuple:
-        return tuple([_fill(child, rest) for child in tree])  # a generator would hide the end
+        return {
+            name: next(rest) if type(child) is Tensor else _fill(child, rest)
+            for name, child in tree.items()
+        }
+    if kind is list or kind is tuple:  # a generator would hide the end
+        filled = [next(rest) if type(child) is Tensor else _fill(child, rest) for child in tree]
+        return filled if kind is list else tuple(filled)
     spec = pytree.tree_structure(tree)
     return pytree.tree_unflatten([next(rest) for _ in range(spec.num_leaves)], spec)
+
+
+def requires_grad(leaf: Any) -> bool:
+    """Whether a leaf is a tensor that requires grad."""
+    return isinstance(leaf, Tensor) and leaf.requires_grad
 
 
 def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
@@ -178,10 +187,14 @@ class Traced:
     """
 
     def __init__(self, tree: Tree) -> None:
-        given = leaves(tree)
-        self._leaves = [self._fresh(leaf) for leaf in given]
-        self._plain = all(isinstance(leaf, Tensor) for leaf in given)
+        self._leaves = [self._fresh(leaf) for leaf in leaves(tree)]
+        self._plain = all(isinstance(leaf, Tensor) for leaf in self._leaves)
         self.tree: Tree = rebuild(tree, self._leaves)
+
+    @property
+    def given(self) -> list[Any]:
+        """The leaves of `tree`; a tensor shares its memory and version with the one given."""
+        return self._leaves
 
     @staticmethod
     def _fresh(leaf: Any) -> Any:
@@ -228,16 +241,15 @@ def vjp(
         if cot is not None and out.requires_grad
     ]
     inputs = [tree.inputs() for tree in traced]
-    flat = [tensor for group in inputs for tensor in group]
-    wanted = [tensor for tensor in flat if tensor.requires_grad]
-    found: dict[int, Tensor | None] = {}
+    wanted = [tensor for group in inputs for tensor in group if tensor.requires_grad]
+    grads: Sequence[Tensor | None] = [None] * len(wanted)
     if pairs and wanted:
         grads = torch.autograd.grad(
             [out for out, _ in pairs], wanted, [cot for _, cot in pairs], allow_unused=True
         )
-        found = {id(tensor): grad for tensor, grad in zip(wanted, grads, strict=True)}
+    rest = iter(grads)
     return [
-        tree.gradients([found.get(id(tensor)) for tensor in group])
+        tree.gradients([next(rest) if tensor.requires_grad else None for tensor in group])
         for tree, group in zip(traced, inputs, strict=True)
     ]
 

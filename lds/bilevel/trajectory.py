@@ -70,10 +70,13 @@ class Trajectory:
         n_steps: number of steps of the run; None if it is not known, which keeps every state of
             the window, uncopied.
         stride: steps from one kept state to the next.
+        taken: steps of the run before the first one that `observe` adds.
     """
 
-    def __init__(self, window: int | None, n_steps: int | None, stride: int = 1) -> None:
-        self.n_steps = 0
+    def __init__(
+        self, window: int | None, n_steps: int | None, stride: int = 1, taken: int = 0
+    ) -> None:
+        self.n_steps = taken
         self._first = 0 if window is None or n_steps is None else max(0, n_steps - window)
         self._size = None if n_steps is None else n_steps - self._first
         self._window, self._stride = window, stride

@@ -1,5 +1,6 @@
 """One hypergradient: run the dynamics while a method observes it, then compute the gradient."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memor
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree
 from lds.bilevel.tensors import Tree, axpy, detach, devices, leaves, norm
+from lds.bilevel.twice import examined
 from lds.bilevel.usage import refuse_unused
 
 Method = AbstractHypergradient | Literal["auto"] | None
@@ -132,6 +134,7 @@ def differentiate_run(
     midway: Midway | None = None,
     start_once: bool = False,
     inner_tol: float = 0.0,
+    notes: dict[str, Any] | None = None,
 ) -> Hypergradient:
     """Run outer iteration `iteration` and compute its hypergradient; see `hypergradient`.
 
@@ -143,6 +146,7 @@ def differentiate_run(
         check_usage: refuse a hyperparameter that nothing uses.
         midway: where to continue, with the step count; None starts with Φ_0.
         start_once: whether later outer iterations continue midway.
+        notes: of the method, from earlier outer iterations; added to.
     """
     check_mode()
     if midway is None:
@@ -150,7 +154,7 @@ def differentiate_run(
         keep_freed_pages()
     gpus = devices(params, hyper)
     # Restore the random generators once a run instead of once a step.
-    with replayed(mix(seed, iteration, START), gpus, dynamics.generators):
+    with replayed(mix(seed, iteration, START), gpus, dynamics.generators), examined(check_usage):
         start = Start(dynamics, params, hyper, mix(seed, iteration, START))
         state = start.run() if midway is None else midway.state
         first = 0 if midway is None else midway.step
@@ -163,6 +167,7 @@ def differentiate_run(
             start if midway is None else None, None if inner_tol else n_steps
         )
         memory.solution = solution
+        memory.notes = {} if notes is None else notes
 
         def step_at(state: Tree, t: int) -> Step:
             seed_of = mix(seed, iteration, t)
@@ -190,9 +195,11 @@ def differentiate_run(
                 hyper, grads, outer, start, step_at, n_steps, method, start_once=start_once
             )
         tree = gradient_tree(hyper, grads)
-        check_finite("the gradient by hyper", tree, f"after {taken} steps")
+        size = norm([leaf for leaf in leaves(tree) if isinstance(leaf, Tensor)])
+        if not math.isfinite(size):
+            check_finite("the gradient by hyper", tree, f"after {taken} steps")
         info = memory.info | why
-        return Hypergradient(outer.value, tree, state, info, memory.solution, taken)
+        return Hypergradient(outer.value, tree, state, info, memory.solution, taken, size)
 
 
 def last_state(

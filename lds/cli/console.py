@@ -6,18 +6,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import Progress
 
 from lds._files import dumps
+from lds._progress import bar as progress_bar
 
 out, err = Console(), Console(stderr=True)
 
@@ -48,29 +40,9 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-class _Count(ProgressColumn):
-    """Steps done of all steps; nothing where their number is not known yet."""
-
-    def render(self, task: Task) -> Text:
-        """Write the numbers."""
-        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
-
-
 def bar(quiet: bool) -> Progress:
-    """Make a progress bar for terminals; its tasks have a field `state`.
-
-    It shows the time that a task took so far and an estimate of the time left.
-    """
-    return Progress(
-        _Count(),
-        BarColumn(bar_width=10),
-        TextColumn("{task.fields[state]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=err,
-        disable=quiet or not err.is_terminal,
-    )
+    """Make a progress bar for terminals; its tasks have a field `state`."""
+    return progress_bar(err, disable=quiet or not err.is_terminal)
 
 
 def log(text: str, quiet: bool) -> None:

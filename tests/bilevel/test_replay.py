@@ -13,6 +13,7 @@ from tests.problems import scalar
 X = torch.linspace(-1, 2, 120).view(40, 3).double().cos()
 REPEATING = {
     "reverse": bilevel.Reverse(),
+    "no tape": bilevel.Reverse(tape=False),
     "sqrt": bilevel.Reverse(checkpoint="sqrt"),
     "truncated": bilevel.Reverse(2),
 }
@@ -71,7 +72,7 @@ def test_other_data_on_the_way_back(fault, method):
         run(rows_of(FAULTS[fault]()), REPEATING[method])
 
 
-def test_a_fault_of_one_step_in_the_middle_is_met_through_its_loss():
+def faulty_in_the_middle():
     seen = set()
 
     def draw(step):
@@ -79,8 +80,23 @@ def test_a_fault_of_one_step_in_the_middle_is_met_through_its_loss():
         seen.add(step)
         return torch.arange(7) + (20 if other else 0)
 
+    return rows_of(draw)
+
+
+def test_a_fault_of_one_step_in_the_middle_is_met_through_its_loss():
     with pytest.raises(bilevel.ReplayError, match=r"step 2 .* its inner loss was"):
-        run(rows_of(draw))
+        run(faulty_in_the_middle(), bilevel.Reverse(tape=False))
+
+
+def test_a_fault_of_one_step_in_the_middle_does_not_matter_to_a_tape():
+    """Each step is applied once, to the rows it met: the gradient of a loop written out."""
+    w, decay = torch.ones(3, dtype=torch.float64), scalar(0.3).requires_grad_()
+    for _ in range(6):
+        w = w - 0.1 * (2 * X[:7].T @ (X[:7] @ w - 1) / 7 + 2 * decay * w)
+    (expected,) = torch.autograd.grad((w**2).sum(), decay)
+    for method in (None, bilevel.Reverse(), bilevel.Reverse(tape=True)):
+        found = run(faulty_in_the_middle(), method).grad
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
 def test_a_step_of_ones_own_is_compared_by_its_state():

@@ -355,6 +355,7 @@ def test_each_step_meets_another_mask_and_both_passes_the_same():
         torch.ones(50, dtype=torch.float64),
         scalar(1.0),
         4,
+        method=bilevel.Reverse(tape=False),
     )
     forward, backward = seen[:4], seen[4:]
     assert all(torch.equal(a, b) for a, b in zip(forward, reversed(backward), strict=True))

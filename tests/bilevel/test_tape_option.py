@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lds import bilevel
+from lds.bilevel.tape import saved_bytes
 from tests.problems import PROBLEMS
 
 
@@ -14,7 +15,7 @@ from tests.problems import PROBLEMS
 def test_the_same_bits(name, truncation):
     problem = PROBLEMS[name]()
     found = []
-    for method in (bilevel.Reverse(truncation), bilevel.Reverse(truncation, tape=True)):
+    for method in (bilevel.Reverse(truncation, tape=tape) for tape in (False, True, None)):
         result = bilevel.hypergradient(
             problem.dynamics,
             problem.outer,
@@ -24,7 +25,64 @@ def test_the_same_bits(name, truncation):
             method=method,
         )
         found.append(torch.cat([leaf.reshape(-1) for leaf in bilevel.tensors.leaves(result.grad)]))
-    assert torch.equal(*found)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def counted(method, n_steps=4, n_weights=3, rows=1, **options):
+    """The steps at which the inner loss is applied, with intermediate values of `rows` rows."""
+    seen = []
+    data = torch.ones(rows, n_weights)
+
+    def inner(w, decay, step):
+        seen.append(step)
+        return decay * ((data @ w).sin() ** 2).mean()
+
+    args = (lambda w, decay: w.sum(), torch.ones(n_weights), torch.tensor(0.3), n_steps)
+    if options:
+        bilevel.solve(bilevel.GradientDescent(inner, 0.1), *args, method=method, **options)
+    else:
+        bilevel.hypergradient(bilevel.GradientDescent(inner, 0.1), *args, method=method)
+    return seen
+
+
+@pytest.mark.parametrize("method", [None, bilevel.Reverse()])
+def test_the_default_keeps_a_small_tape_and_no_large_one(method):
+    assert counted(method) == [0, 1, 2, 3, 3]
+    # A step keeps the rows and two vectors of intermediate values: 4 (3 + 2) bytes a row.
+    assert counted(method, rows=300_000) == [0, 1, 2, 3, 3, 2, 1, 0]
+    assert counted(method, rows=1_000_000, n_steps=1) == [0, 0]  # one step: a tape in any case
+
+
+@pytest.mark.parametrize(
+    ("method", "steps"),
+    [
+        (bilevel.Reverse(tape=False), [0, 1, 2, 3, 3, 2, 1, 0]),
+        (bilevel.Reverse(truncation=2), [0, 1, 2, 3, 3]),
+        (bilevel.Reverse(truncation=2, tape=True), [0, 1, 2, 3, 3]),
+        (bilevel.Reverse(truncation=2, tape=False), [0, 1, 2, 3, 3, 2]),
+        (bilevel.Reverse(check=True), [0, 1, 2, 3, 3, 2, 1, 0]),
+        (bilevel.Reverse(checkpoint=4), [0, 1, 2, 3, 3, 2, 1, 0]),
+    ],
+)
+def test_the_steps_that_are_applied_again(method, steps):
+    assert counted(method) == steps
+
+
+def test_an_outer_loop_compares_once():
+    options = {"n_outer": 3, "keep": "last"}
+    assert counted(None, n_steps=2, **options) == [0, 1, 1, 0, 1, 0, 1]
+
+
+def test_the_bytes_of_a_tape():
+    """Of sums and products whose kept tensors are known: each once, whoever shares it."""
+    a, b = torch.ones(1000, requires_grad=True), torch.ones(1000, requires_grad=True)
+    product = a * b  # keeps a and b
+    assert saved_bytes([product]) == 8000
+    assert saved_bytes([(product * product).sum()]) == 12000  # and the product
+    assert saved_bytes([product.exp()]) == 12000  # its result
+    assert saved_bytes([a + b]) == 0
+    assert saved_bytes([torch.ones(3)]) == 0
 
 
 def test_every_step_is_applied_once_and_the_last_again():

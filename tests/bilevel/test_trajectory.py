@@ -83,8 +83,8 @@ def kept_rows(method: bilevel.Reverse, n: int) -> int:
 
 @pytest.mark.parametrize("n", [1, 4, 10, 50])
 def test_as_many_states_are_kept_as_is_said(n):
-    assert kept_rows(bilevel.Reverse(), n) == n
-    assert kept_rows(bilevel.Reverse(truncation=3), n) == min(3, n)
+    assert kept_rows(bilevel.Reverse(tape=False), n) == n
+    assert kept_rows(bilevel.Reverse(truncation=3, tape=False), n) == min(3, n)
     assert kept_rows(bilevel.Reverse(checkpoint="sqrt"), n) <= math.isqrt(n)
     assert kept_rows(bilevel.Reverse(checkpoint=4), n) <= 4
     assert kept_rows(bilevel.Reverse(truncation=9, checkpoint="sqrt"), n) <= 3
