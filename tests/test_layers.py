@@ -71,6 +71,7 @@ ONLY_PLACES = {
         "_labels",
         "estimators",
         "experiments.compare",
+        "experiments.graphs",
         "experiments.tables",
         "datasets.mnist",
         "datasets.newsgroups",
