@@ -87,7 +87,7 @@ ONLY_PLACES = {
         "structure.methods.views_preparation",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
-    "networkx": EDGE | {"graphs.interop", "graphs.export"},
+    "networkx": EDGE | {"datasets.graph_file", "graphs.interop", "graphs.export"},
 }
 
 
