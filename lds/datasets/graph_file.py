@@ -24,8 +24,8 @@ from lds.graphs.undirected import undirected
 NODE = "id"
 """Name of the column with the identifiers of the nodes of a file."""
 
-DRAWN = ("viz", "x", "y", "z", "color", "size", "position")
-"""Attributes with which Gephi draws a node; they are no features."""
+DRAWN = ("viz", "label")
+"""Attributes with which GEXF draws a node; they are no features."""
 
 
 def load_with_edges(
@@ -110,10 +110,10 @@ def load_graph(
         for option, given in (("target", target), ("drop", drop), ("unlabelled", unlabelled)):
             if given:
                 raise ValueError(
-                    f"{option} is for tables, GraphML and GEXF, got {given!r} for {path}"
+                    f"{option} is for a table, GraphML or GEXF, got {given!r} for {path}"
                 )
         return _of_arrays(path, seed, test_size)
-    graph, frame = _of_xml(path)
+    graph, frame = _of_xml(path, target)
     columns = tuple(str(name) for name in frame.columns)
     found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes"]
     how = FileFormat(None, None, True, None, "", columns, tuple(found))
@@ -144,7 +144,7 @@ def _of_arrays(path: Path, seed: int, test_size: float) -> NodeDataset:
     return replace(data, split=Split(*three_way(labels, fitted, seed), test))
 
 
-def _of_xml(path: Path) -> tuple[sp.csr_array, Any]:
+def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     """Read GraphML or GEXF as an adjacency and a frame of the nodes' attributes, as text."""
     import pandas as pd  # of the extra lds[table]
 
@@ -157,7 +157,7 @@ def _of_xml(path: Path) -> tuple[sp.csr_array, Any]:
     number = {node: k for k, node in enumerate(nodes)}
     names = list(dict.fromkeys(key for _, found in graph.nodes(data=True) for key in found))
     gexf = path.suffix.lower() == ".gexf"
-    kept = [n for n in names if n != NODE and not (gexf and n in (*DRAWN, "label"))]
+    kept = [n for n in names if n != NODE and not (gexf and n in DRAWN and n != target)]
     columns = {n: [_text(graph.nodes[node].get(n)) for node in nodes] for n in kept}
     frame = pd.DataFrame({NODE: [str(node) for node in nodes], **columns}, dtype=object)
     triples = list(graph.edges(data="weight", default=1.0))

@@ -126,7 +126,7 @@ class Surrogate:
             h = scale[:, None] * (weights @ h + h)
         known = h[self.rows]
         gram = known.t() @ known
-        ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram))
+        ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
         w = torch.linalg.solve(gram + ridge, known.t() @ self.truth)
         # Regression scores lie around 0 and 1; a factor makes a right answer a confident one.
         return F.cross_entropy(5 * (h[self.others] @ w), self.targets)
