@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from sklearn.neighbors import kneighbors_graph
 from torch_geometric.nn import GCNConv, SAGEConv
 
 from lds.experiments import graphs, graphs_cases, graphs_rivals
@@ -95,9 +96,8 @@ def test_layers_are_those_of_pyg(case, kind, sparse):
 
 
 def test_jaccard_by_networkx(case):
-    words = nx.from_scipy_sparse_array(
-        sp.block_array([[None, case.features], [case.features.T, None]])
-    )
+    x = case.features
+    words = nx.from_scipy_sparse_array(sp.block_array([[None, x], [x.T, None]]))
     upper = sp.triu(case.graph, 1).tocoo()
     pairs = [(int(i), int(j)) for i, j in zip(upper.row, upper.col, strict=True)]
     threshold = 0.15
@@ -135,7 +135,9 @@ def test_without_a_graph(case):
     bare = replace(case, graph=None)
     found = graphs_rivals.rivals("labels", graph=False)
     assert set(found) == {"GCN on the kNN graph", "MLP, tuned"}
-    assert graphs.score(bare, found["GCN on the kNN graph"](bare, 0)) > 0.6
+    near = kneighbors_graph(case.features, 20, metric="cosine")
+    expected = graphs_rivals.train(bare, "gcn", KIPF, 0, sp.csr_array(near.maximum(near.T)))[1]
+    np.testing.assert_allclose(found["GCN on the kNN graph"](bare, 0), expected, atol=1e-5)
 
 
 def test_auc_is_the_share_of_pairs_in_order(case):
