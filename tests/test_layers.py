@@ -73,6 +73,7 @@ ONLY_PLACES = {
         "_labels",
         "estimators",
         "experiments.compare",
+        "experiments.graphs",
         "experiments.tables",
         "datasets.mnist",
         "datasets.newsgroups",
@@ -88,7 +89,7 @@ ONLY_PLACES = {
         "structure.methods.views_rows",
     },
     "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
-    "networkx": EDGE | {"graphs.interop", "graphs.export"},
+    "networkx": EDGE | {"datasets.graph_file", "graphs.interop", "graphs.export"},
 }
 
 

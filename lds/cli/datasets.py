@@ -1,7 +1,7 @@
 """`lds datasets`."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.table import Table
 
@@ -12,52 +12,14 @@ from lds.cli.table_options import Root
 EXAMPLES = "lds datasets\n\nlds fit wine"
 
 
-class Facts(NamedTuple):
-    """The size, licence and files of a data set; `data/README.md` has its source.
-
-    Arguments:
-        rows, features, classes: numbers of each.
-        edges: undirected edges of its graph; 0: it has no graph.
-        licence: that its source states.
-        files: paths under the root, one of which is enough; (): scikit-learn has the data set.
-    """
-
-    rows: int
-    features: int
-    classes: int
-    edges: int
-    licence: str
-    files: tuple[str, ...] = ()
-
-
-FACTS = {
-    "iris": Facts(150, 4, 3, 0, "CC BY 4.0"),
-    "wine": Facts(178, 13, 3, 0, "CC BY 4.0"),
-    "breast_cancer": Facts(569, 30, 2, 0, "CC BY 4.0"),
-    "digits": Facts(1797, 64, 10, 0, "CC BY 4.0"),
-    "20news10": Facts(
-        9607,
-        236,
-        10,
-        0,
-        "none stated",
-        ("20news10/20news10_tfidf.npz", "20news-bydate_py3.pkz"),
-    ),
-    "mnist": Facts(5000, 784, 10, 0, "none stated", ("mnist/mnist.npz", "openml")),
-    "cora": Facts(2708, 1433, 7, 5278, "MIT", ("planetoid/Cora/raw", "Cora/raw")),
-    "citeseer": Facts(3327, 3703, 6, 4552, "MIT", ("planetoid/CiteSeer/raw", "CiteSeer/raw")),
-    "pubmed": Facts(19717, 500, 3, 44324, "MIT", ("planetoid/PubMed/raw", "PubMed/raw")),
-}
-"""Facts of the data sets by name."""
-
-
 def datasets(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
     """List the data sets that have a name: sizes, licences, and whether their files are there.
 
-    Missing files are downloaded by the first fit. `lds fit` takes any table (.csv and others), too.
+    Missing files are downloaded by the first fit. `lds fit` takes any table (.csv and others)
+    and graph, too.
     """
     from lds.datasets.registry import data_root
 
@@ -81,15 +43,14 @@ def datasets(
 
 
 def _described(name: str, root: Path) -> dict[str, Any]:
-    known = FACTS.get(name)
-    described: dict[str, Any] = {"name": name, "has_graph": REGISTRY[name].has_graph}
-    if known is None:
-        unknown = dict.fromkeys(("rows", "features", "classes", "edges", "licence"))
-        return {**described, **unknown, "files": "unknown"}
-    if not known.files:
+    source = REGISTRY[name]
+    facts = {key: value for key, value in source._asdict().items() if key != "module"}
+    if source.licence is None:
+        files = "unknown"
+    elif not source.files:
         files = "in scikit-learn"
-    elif any((root / file).exists() for file in known.files):
+    elif any((root / file).exists() for file in source.files):
         files = "there"
     else:
         files = "to download"
-    return {**described, **known._asdict(), "files": files}
+    return {"name": name, "has_graph": source.has_graph, **facts, "files": files}

@@ -19,6 +19,7 @@ from lds.cli.options_file import Config
 from lds.cli.progress import FitProgress
 from lds.cli.table_options import (
     Drop,
+    Edges,
     Encoding,
     Header,
     Identifier,
@@ -41,6 +42,7 @@ EXAMPLES = (
     "lds fit digits\n\n"
     "lds fit cora --retain 0.5 --root data --seed 1 --out runs/cora50\n\n"
     "lds fit table.csv --target label    (rows with a blank label get predicted)\n\n"
+    "lds fit nodes.csv --edges edges.csv --target label    (also .graphml, .gexf, .npz)\n\n"
     "lds fit raw.data --target -1 --id 0    (no header: columns by position)\n\n"
     "lds fit wine --config options.toml --seed 2\n\n"
     "lds fit --resume runs/cora50    (after a crash, a kill or Ctrl-C)\n\n"
@@ -56,7 +58,7 @@ def fit(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A data set by name, or the path of a table."),
+        typer.Argument(metavar="NAME", help="A data set by name, or the path of a table or graph."),
     ] = None,
     method: Method = DEFAULT,
     target: Target = None,
@@ -65,6 +67,7 @@ def fit(
     header: Header = None,
     drop: Drop = None,
     identifier: Identifier = None,
+    edges: Edges = None,
     test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
     unlabelled: Annotated[
         list[str] | None,
@@ -248,6 +251,7 @@ def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         "test_size": given["test_size"],
         **reading(given),
         "unlabelled": given["unlabelled"] or None,
+        "edges": None if given["edges"] is None else str(given["edges"].resolve()),
     }
     return {
         "method": chosen,

@@ -36,6 +36,12 @@ Identifier = Annotated[
     str | None,
     typer.Option("--id", help="Column that names a table's rows; no feature; default: none."),
 ]
+Edges = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of the edges between a table's rows: source, target, weight; default: none."
+    ),
+]
 
 Root = Annotated[
     Path | None,

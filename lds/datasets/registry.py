@@ -1,4 +1,4 @@
-"""Load a data set by its name, or a table of the user's own by its path.
+"""Load a data set by its name, or a table or graph of the user's own by its path.
 
 The names stand in `lds._sources.REGISTRY`, one line for each data set. To add one, write a module
 with a function `load(name, seed, root)` and add its line there. The shell reads that list before
@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import scipy.sparse as sp
 
-from lds._sources import REGISTRY, check_source, is_a_table, registered
+from lds._sources import REGISTRY, check_source, check_table, is_a_graph, is_a_table, registered
 from lds.datasets.base import NodeDataset
+from lds.datasets.graph_file import load_graph, load_with_edges
 from lds.datasets.table import load as load_table
 from lds.graphs.adjacency import keep_edges
 
@@ -48,12 +50,14 @@ def load(
     drop: Sequence[str] = (),
     identifier: str | int | None = None,
     unlabelled: Sequence[str] | None = None,
+    edges: str | Path | None = None,
 ) -> NodeDataset:
-    """Load a data set by name, or a table of the user's own by path.
+    """Load a data set by name, or a table or graph of the user's own by path.
 
     Arguments:
         name: one of `names()` (upper or lower case; "cancer" is "breast_cancer"), or the path of a
-            table: a text file or a parquet file (see `reading.read_table`).
+            table: a text file or a parquet file (see `reading.read_table`); or of a graph with
+            attributes of its nodes: .graphml, .gexf or .npz (see `graph_file.load_graph`).
         seed: of the split, and of the edges that `retain` keeps.
         root: folder of downloaded data, see `data_root`; missing files are downloaded into it.
         retain: share in [0, 1] of the undirected edges kept, for data sets with a graph; 0 keeps
@@ -68,6 +72,7 @@ def load(
         unlabelled: for tables, text in the target that marks a row without a label, besides a
             blank cell; if given, even as ("",), any other text is the name of a class. None
             refuses text that often means a missing label, such as "?".
+        edges: for tables, a file of edges between the rows (see `edge_list.EdgeList`).
 
     Raises:
         ValueError: the name or the file extension is unknown, an option does not apply, or the
@@ -83,19 +88,40 @@ def load(
     if retain is not None:
         _check_retain(name, key, retain)
     check_source(name)
-    if key is None:
-        return load_table(
-            Path(name),
-            target=target,
-            test_size=test_size,
-            seed=seed,
+    if key is None and is_a_graph(name):
+        _refuse(
+            f"a table, got it for the graph {str(name)!r}",
             separator=separator,
             encoding=encoding,
             header=header,
-            drop=drop,
             identifier=identifier,
+            edges=edges,
+        )
+        column = None if target is None else str(target)
+        return load_graph(
+            Path(name),
+            target=column,
+            seed=seed,
+            test_size=test_size,
+            drop=drop,
             unlabelled=unlabelled,
         )
+    if key is None:
+        options: dict[str, Any] = {
+            "target": target,
+            "test_size": test_size,
+            "seed": seed,
+            "separator": separator,
+            "encoding": encoding,
+            "header": header,
+            "drop": drop,
+            "identifier": identifier,
+            "unlabelled": unlabelled,
+        }
+        if edges is None:
+            return load_table(Path(name), **options)
+        check_table(Path(edges))
+        return load_with_edges(Path(name), Path(edges), **options)
     for option, given in (
         ("target", target),
         ("separator", separator),
@@ -104,6 +130,7 @@ def load(
         ("drop", drop or None),
         ("identifier", identifier),
         ("unlabelled", unlabelled),
+        ("edges", edges),
     ):
         if given is not None:
             raise ValueError(
@@ -112,6 +139,13 @@ def load(
     loader: Callable[[str, int, Path], NodeDataset] = import_module(REGISTRY[key].module).load
     dataset = loader(key, seed, data_root(root))
     return dataset if retain is None else _without_edges(dataset, retain, seed)
+
+
+def _refuse(what: str, **options: Any) -> None:
+    """Refuse the options that are given."""
+    for name, given in options.items():
+        if given is not None:
+            raise ValueError(f"{name} is for {what}; leave it out")
 
 
 def _check_retain(name: str | Path, key: str | None, retain: float) -> None:

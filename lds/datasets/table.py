@@ -67,11 +67,48 @@ def load(
             a column does not exist, no column is left for features, a column cannot be encoded, or
             no classifier can learn from the labels.
     """
+    check_test_size(test_size)
+    frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
+    return of_frame(
+        path,
+        frame,
+        how,
+        target=target,
+        test_size=test_size,
+        seed=seed,
+        drop=drop,
+        identifier=identifier,
+        unlabelled=unlabelled,
+    )
+
+
+def check_test_size(test_size: float) -> None:
+    """Refuse a share of test rows outside [0, 1)."""
     if not 0 <= test_size < 1:
         raise ValueError(
             f"test_size (share of the labelled rows) must be in [0, 1), got {test_size}"
         )
-    frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
+
+
+def of_frame(
+    path: Path,
+    frame: Any,
+    how: FileFormat,
+    *,
+    target: str | int | None,
+    test_size: float,
+    seed: int,
+    drop: Sequence[str] = (),
+    identifier: str | int | None = None,
+    unlabelled: Sequence[str] | None = None,
+) -> NodeDataset:
+    """Encode and split the frame of a file; see `load` for the other arguments.
+
+    Arguments:
+        path: of the file, for messages.
+        frame: as `reading.read_table` returns it.
+        how: the file was read.
+    """
     _check_rows(path, frame, how)
     faults: list[str] = []
     roles = Roles.of(how.columns, target, drop, identifier, faults)
@@ -85,7 +122,7 @@ def load(
         table, features = TableEncoding.fit(
             frame, exclude=roles.no_features, decimal=how.decimal or "."
         )
-    fitted, test = _hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
+    fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
     _raise(path, faults)
     split = Split(*three_way(labels, fitted, seed), test, dealt=True)
     return NodeDataset(
@@ -250,7 +287,7 @@ def _objects(column: Any) -> list[Any]:
     return values
 
 
-def _hold_out(
+def hold_out(
     labels: NDArray[np.int64], rows: NDArray[np.int64], test_size: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divide labelled rows into rows to learn from and test rows."""

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from lds._sources import REGISTRY
 from lds.cli import app
-from lds.cli.datasets import FACTS
 from lds.datasets.registry import load
 
 
 def assert_facts(name, root=None):
-    data, facts = load(name, root=root), FACTS[name]
-    assert (*data.features.shape, len(data.classes)) == facts[:3]
+    data, facts = load(name, root=root), REGISTRY[name]
+    sizes = (facts.rows, facts.features, facts.classes)
+    assert (*data.features.shape, len(data.classes)) == sizes
     edges = 0 if data.adjacency is None else np.count_nonzero(data.adjacency.data) // 2
     assert edges == facts.edges
 
@@ -24,7 +25,13 @@ def test_sizes_of_the_tables(name):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["cora", "citeseer", "20news10"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cora", "citeseer", "20news10", "texas", "wisconsin"),
+        *("chameleon_filtered", "minesweeper"),
+    ],
+)
 def test_sizes_of_the_downloaded(name, shared_data):
     assert_facts(name, shared_data)
 

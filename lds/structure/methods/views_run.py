@@ -143,8 +143,8 @@ def members_say(learned: Learned) -> Members:
     prepared, weighing = preparation_of(learned), _weighing(learned)
     mass = torch.from_numpy(np.asarray(learned.hidden))
     found = {LABELS: shares(mass).double().numpy()}
-    columns, n_classes = prepared.rows.columns, found[LABELS].shape[1]
-    found |= {n: predicted(m, columns, n_classes) for n, m in prepared.members.items()}
+    forms, n_classes = prepared.rows.forms, found[LABELS].shape[1]
+    found |= {n: predicted(m, forms, n_classes) for n, m in prepared.members.items()}
     return {
         name: (weighing.weight[name], tempered(each, weighing.temperature[name]))
         for name, each in found.items()

@@ -1,0 +1,171 @@
+"""Read the .npz files in which collections of graphs are published, without pickle.
+
+Three layouts of arrays:
+
+- heterophilous-graphs: `node_features`, `node_labels`, `edges` `(n_edges, 2)`, `train_masks` and
+  others `(n_splits, n_nodes)`;
+- gnn-benchmark, and PyG's Amazon and Coauthor: CSR matrices as `attr_data`, `attr_indices`,
+  `attr_indptr`, `attr_shape` and `adj_data`, ...; `labels`;
+- GraphData: the same with `x_data`, ... and `y`.
+
+References:
+    Platonov et al., 2023, https://arxiv.org/abs/2302.11640;
+    Shchur et al., 2018, https://arxiv.org/abs/1811.05868.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from lds._types import Features, Split
+from lds.datasets.base import NodeDataset
+from lds.graphs.undirected import undirected
+
+FEATURES, LABELS = ("node_features", "attr", "x"), ("node_labels", "labels", "y")
+"""Names of arrays, or of the four arrays of a CSR matrix without their ends."""
+
+PER_CLASS = 20, 30
+"""Train and validation rows a class where no split is published (Shchur et al., 2018)."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class GraphArrays:
+    """A graph as arrays.
+
+    Arguments:
+        features: X, `(n_nodes, n_features)` float32, dense or CSR.
+        labels: int64 `(n_nodes,)`, -1 where unknown.
+        adjacency: symmetric 0/1 CSR float32 without loops.
+        masks: of train, validation and test, bool `(n_nodes, n_splits)` each; None: none are
+            published.
+    """
+
+    features: Features
+    labels: Rows
+    adjacency: sp.csr_array
+    masks: tuple[NDArray[np.bool_], ...] | None
+
+    def dataset(self, name: str, seed: int) -> NodeDataset:
+        """Make a data set; the seed chooses the split, or draws it, and halves the validation rows.
+
+        Split seed % n_splits is taken where there are some. Otherwise `PER_CLASS` rows of a class
+        are drawn, and at most a third of the class for each.
+        """
+        classes = tuple(str(c) for c in range(int(self.labels.max()) + 1))
+        rng = np.random.default_rng(seed)
+        if self.masks is None:
+            train, validation, test = _drawn(self.labels, rng)
+        else:
+            train, validation, test = (
+                np.flatnonzero(mask[:, seed % mask.shape[1]]) for mask in self.masks
+            )
+        halves = rng.permutation(validation)
+        half = halves.size // 2
+        split = Split(train, np.sort(halves[:half]), np.sort(halves[half:]), test)
+        return NodeDataset(name, self.features, self.labels, classes, split, self.adjacency)
+
+
+def read_arrays(path: Path) -> GraphArrays:
+    """Read an .npz file of one of the three layouts.
+
+    Raises:
+        ValueError: the file is damaged, needs pickle, has none of the layouts, or its arrays do not
+            fit one another.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names = set(stored.files)
+            wanted = {name for name in names if name.split("_")[0] not in ("node", "idx")}
+            wanted |= {"node_features", "node_labels"} & names
+            wanted -= {name for name in names if name.endswith(("_names", "_to_idx"))}
+            arrays = {name: stored[name] for name in sorted(wanted)}
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own
+        raise ValueError(
+            f"{path} cannot be read as a graph: it must be an .npz file of plain arrays ({error})"
+        ) from error
+    given = (_matrix(arrays, name) for name in FEATURES)
+    features = next((found for found in given if found is not None), None)
+    labels = next((arrays[name] for name in LABELS if name in arrays), None)
+    if features is None or labels is None:
+        raise ValueError(
+            f"{path} must have features ({', '.join(FEATURES)}) and labels ({', '.join(LABELS)}) "
+            f"of nodes, got the arrays {', '.join(sorted(names))}"
+        )
+    n_nodes = features.shape[0]
+    if labels.shape != (n_nodes,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{path} must have one class number a node, ({n_nodes},), got {labels.dtype} of shape "
+            f"{labels.shape}"
+        )
+    return GraphArrays(
+        _floats(features),
+        labels.astype(np.int64),
+        _adjacency(path, arrays, n_nodes),
+        _masks(arrays, n_nodes),
+    )
+
+
+def symmetric(row: Rows, col: Rows, n_nodes: int) -> sp.csr_array:
+    """Make a symmetric 0/1 matrix without loops of edges listed in one direction or both."""
+    ends = np.concatenate([row, col]), np.concatenate([col, row])
+    return undirected(*ends, None, n_nodes)
+
+
+def _matrix(arrays: dict[str, NDArray[Any]], name: str) -> Any:
+    """Return an array, or the CSR matrix of its four parts; None: neither is there."""
+    parts = [f"{name}_{part}" for part in ("data", "indices", "indptr", "shape")]
+    if all(part in arrays for part in parts):
+        data, indices, indptr, shape = (arrays[part] for part in parts)
+        return sp.csr_array((data, indices, indptr), shape=tuple(shape.tolist()))
+    return arrays.get(f"{name}_matrix", arrays.get(name))
+
+
+def _floats(features: Any) -> Features:
+    if sp.issparse(features):
+        sparse: Any = features
+        return sp.csr_array(sparse.astype(np.float32))
+    return np.asarray(features, dtype=np.float32)
+
+
+def _adjacency(path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int) -> sp.csr_array:
+    found = _matrix(arrays, "adj")
+    if found is not None:
+        entries = sp.coo_array(found)
+        if entries.shape != (n_nodes, n_nodes):
+            raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {entries.shape}")
+        kept = entries.data != 0
+        row, col = entries.row[kept], entries.col[kept]
+    elif "edges" in arrays:
+        row, col = arrays["edges"].reshape(-1, 2).T
+    else:
+        raise ValueError(f"{path} must have edges or adj, got {', '.join(sorted(arrays))}")
+    if row.size and not 0 <= min(row.min(), col.min()) <= max(row.max(), col.max()) < n_nodes:
+        raise ValueError(f"{path} must number nodes from 0 to {n_nodes - 1} in its edges")
+    return symmetric(row.astype(np.int64), col.astype(np.int64), n_nodes)
+
+
+def _masks(arrays: dict[str, NDArray[Any]], n_nodes: int) -> tuple[NDArray[np.bool_], ...] | None:
+    """Return masks `(n_nodes, n_splits)`; the collections store `(n_splits, n_nodes)`."""
+    names = ("train", "val", "test")
+    found = [arrays.get(f"{n}_masks", arrays.get(f"{n}_mask")) for n in names]
+    if any(mask is None for mask in found):
+        return None
+    return tuple(np.asarray(mask, dtype=bool).reshape(-1, n_nodes).T for mask in found)
+
+
+def _drawn(labels: Rows, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:
+    train, validation = list[Rows](), list[Rows]()
+    for c in np.unique(labels[labels >= 0]):
+        rows = rng.permutation(np.flatnonzero(labels == c))
+        first, second = (min(size, max(1, rows.size // 3)) for size in PER_CLASS)
+        train.append(rows[:first])
+        validation.append(rows[first : first + second])
+    one, two = np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
+    known = np.flatnonzero(labels >= 0)
+    return one, two, np.setdiff1d(known, np.concatenate([one, two]))

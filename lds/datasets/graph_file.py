@@ -1,0 +1,199 @@
+"""Load the user's own graph: a table of nodes with a file of edges, GraphML, GEXF, or .npz."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+
+from lds._types import Split
+from lds.datasets.base import NodeDataset
+from lds.datasets.edge_list import EdgeList, identifier_column
+from lds.datasets.graph_arrays import read_arrays
+from lds.datasets.labels import encode_column
+from lds.datasets.reading import FileFormat, read_table
+from lds.datasets.roles import find_column
+from lds.datasets.splits import three_way
+from lds.datasets.table import check_test_size, hold_out, of_frame
+from lds.graphs.structural import structural_features
+from lds.graphs.undirected import undirected
+
+NODE = "id"
+"""Name of the column with the identifiers of the nodes of a file."""
+
+DRAWN = ("viz", "label")
+"""Attributes with which GEXF draws a node; they are no features."""
+
+
+def load_with_edges(
+    path: Path,
+    edges: Path,
+    *,
+    identifier: str | int | None,
+    seed: int,
+    test_size: float,
+    target: str | int | None,
+    drop: Sequence[str] = (),
+    unlabelled: Sequence[str] | None = None,
+    separator: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+) -> NodeDataset:
+    """Load a table of nodes and a file of the edges between them.
+
+    Arguments:
+        path: of the table, see `table.load` for the other arguments.
+        edges: of the edges, see `edge_list.EdgeList`.
+        identifier: the column by whose cells the edges name nodes; None takes the first column that
+            has all ends and no cell twice, and else the row numbers from 0.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: as of `table.load` and `EdgeList`.
+    """
+    check_test_size(test_size)
+    listed = EdgeList(edges)
+    frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
+    found = list(how.found)
+    if identifier is None:
+        named = find_column(how.columns, target)
+        others = frame.drop(columns=[] if named is None else [named])
+        identifier = identifier_column(others, listed.nodes)
+        if identifier is not None:
+            found.append(f"edges name nodes by the column {identifier!r}")
+    data = of_frame(
+        path,
+        frame,
+        how,
+        target=target,
+        test_size=test_size,
+        seed=seed,
+        drop=drop,
+        identifier=identifier,
+        unlabelled=unlabelled,
+    )
+    names = data.identifiers or tuple(map(str, range(data.n_nodes)))
+    graph = listed.adjacency(names)
+    assert data.file is not None
+    found = [*found, *data.file.found[len(how.found) :], f"{graph.nnz // 2:,} edges between nodes"]
+    return replace(data, adjacency=graph, file=replace(data.file, found=tuple(found)))
+
+
+def load_graph(
+    path: Path,
+    *,
+    target: str | None,
+    seed: int,
+    test_size: float,
+    drop: Sequence[str] = (),
+    unlabelled: Sequence[str] | None = None,
+) -> NodeDataset:
+    """Load a file that holds a graph and its nodes.
+
+    GraphML and GEXF: the attributes of nodes are the columns of a table, and `target` is one of
+    them; a graph without other attributes gets features from its structure. An .npz file has one of
+    the layouts of `graph_arrays`; if it holds splits, the seed chooses one of them.
+
+    Arguments:
+        path: ends in .graphml, .gexf or .npz.
+        target, seed, test_size, drop, unlabelled: as for `table.load`; an .npz file has labels, and
+            target, drop and unlabelled must be None or empty.
+
+    Raises:
+        ValueError: the file cannot be read, `target` is no attribute or is missing, or as for
+            `table.load`.
+    """
+    check_test_size(test_size)
+    if path.suffix.lower() == ".npz":
+        for option, given in (("target", target), ("drop", drop), ("unlabelled", unlabelled)):
+            if given:
+                raise ValueError(
+                    f"{option} is for a table, GraphML or GEXF, got {given!r} for {path}"
+                )
+        return _of_arrays(path, seed, test_size)
+    graph, frame = _of_xml(path, target)
+    columns = tuple(str(name) for name in frame.columns)
+    found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes"]
+    how = FileFormat(None, None, True, None, "", columns, tuple(found))
+    plain = [name for name in columns if name not in (NODE, target, *drop)]
+    if find_column(columns, target) and not plain:
+        return _without_features(path, graph, frame, how, str(target), seed, test_size, unlabelled)
+    data = of_frame(
+        path,
+        frame,
+        how,
+        target=target,
+        test_size=test_size,
+        seed=seed,
+        drop=drop,
+        identifier=NODE,
+        unlabelled=unlabelled,
+    )
+    return replace(data, adjacency=graph)
+
+
+def _of_arrays(path: Path, seed: int, test_size: float) -> NodeDataset:
+    arrays = read_arrays(path)
+    data = replace(arrays.dataset(str(path), seed), name=str(path))
+    if arrays.masks is not None:
+        return data
+    labels = arrays.labels
+    fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
+    return replace(data, split=Split(*three_way(labels, fitted, seed), test))
+
+
+def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
+    """Read GraphML or GEXF as an adjacency and a frame of the nodes' attributes, as text."""
+    import pandas as pd  # of the extra lds[table]
+
+    read = nx.read_graphml if path.suffix.lower() == ".graphml" else nx.read_gexf
+    try:
+        graph = nx.Graph(read(path))
+    except Exception as error:  # networkx and the XML parser raise many kinds
+        raise ValueError(f"{path} cannot be read as a graph ({error})") from error
+    nodes = list(graph)
+    number = {node: k for k, node in enumerate(nodes)}
+    names = list(dict.fromkeys(key for _, found in graph.nodes(data=True) for key in found))
+    gexf = path.suffix.lower() == ".gexf"
+    kept = [n for n in names if n != NODE and not (gexf and n in DRAWN and n != target)]
+    columns = {n: [_text(graph.nodes[node].get(n)) for node in nodes] for n in kept}
+    frame = pd.DataFrame({NODE: [str(node) for node in nodes], **columns}, dtype=object)
+    triples = list(graph.edges(data="weight", default=1.0))
+    row, col = (np.array([number[t[k]] for t in triples], dtype=np.int64) for k in (0, 1))
+    weight = np.array([float(t[2]) for t in triples])
+    both = np.concatenate([row, col]), np.concatenate([col, row])
+    adjacency = undirected(
+        *both, np.tile(weight, 2), len(nodes), name=str(path), weight_name=f"{path} weight"
+    )
+    return adjacency, frame
+
+
+def _without_features(
+    path: Path,
+    graph: sp.csr_array,
+    frame: Any,
+    how: FileFormat,
+    target: str,
+    seed: int,
+    test_size: float,
+    unlabelled: Sequence[str] | None,
+) -> NodeDataset:
+    labels, classes = encode_column(frame[target], target, unlabelled, test_size)
+    fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
+    why = "nodes have no other attribute: features are made from the graph"
+    return NodeDataset(
+        str(path),
+        structural_features(graph),
+        labels,
+        classes,
+        Split(*three_way(labels, fitted, seed), test),
+        graph,
+        file=replace(how, found=(*how.found, why)),
+        identifiers=tuple(frame[NODE]),
+    )
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
