@@ -1,0 +1,24 @@
+"""All entries by name. Imports nothing heavy."""
+
+import difflib
+
+from lds.experiments.reproduce import chapter9
+from lds.experiments.reproduce.entry import Entry
+
+ENTRIES: dict[str, Entry] = {
+    entry.name: entry for chapter in (chapter9,) for entry in chapter.ENTRIES
+}
+"""Every table and figure that can be run, in the order of the thesis."""
+
+
+def entry_of(name: str) -> Entry:
+    """Return the entry of a name.
+
+    Raises:
+        ValueError: there is none; the message has the nearest.
+    """
+    if name in ENTRIES:
+        return ENTRIES[name]
+    near = difflib.get_close_matches(name, ENTRIES, 1)
+    hint = f"; the nearest is {near[0]!r}" if near else ""
+    raise ValueError(f"NAME must be one of {', '.join(ENTRIES)}, or all, got {name!r}{hint}")
