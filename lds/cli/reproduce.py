@@ -65,7 +65,9 @@ def reproduce(
             if isinstance(record, str):
                 lacking.add(record)
             else:
-                log(f"{_row_text(row)}: {record['value']:.4g} in {record['seconds']:.0f} s", as_json)
+                log(
+                    f"{_row_text(row)}: {record['value']:.4g} in {record['seconds']:.0f} s", as_json
+                )
 
         for _ in run_entry(entry, budget, folder, store, wanted=wanted, on_row=on_row):
             pass

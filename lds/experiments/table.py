@@ -36,6 +36,7 @@ Records = list[dict[str, Any]]
 KEYS = ("data", "retain", "seed", "setting", "what")
 """What identifies a run."""
 
+
 def run_one(
     name: str, retain: float, seed: int, setting: Settings, what: str, root: str | None
 ) -> dict[str, Any]:

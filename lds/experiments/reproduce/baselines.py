@@ -150,9 +150,7 @@ def _all_classes(scores: Any, seen: Any, n_classes: int) -> Scores:
 def _of_classifier(make: Callable[[Settings, int], Any], method: str) -> Fit:
     """A classifier of scikit-learn on the features alone."""
 
-    def fit(
-        data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int
-    ) -> Scores:
+    def fit(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int) -> Scores:
         x = sp.csr_matrix(data.features) if sp.issparse(data.features) else data.features
         model = make({k: v for k, v in setting.items() if k != "max_steps"}, seed)
         model.fit(x[rows], data.labels[rows])
@@ -162,9 +160,7 @@ def _of_classifier(make: Callable[[Settings, int], Any], method: str) -> Fit:
     return fit
 
 
-def _propagate(
-    data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int
-) -> Scores:
+def _propagate(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int) -> Scores:
     """Label propagation on the k nearest neighbours (Zhu et al., 2003)."""
     x = data.features
     if setting["metric"] == "cosine":  # at unit length the nearest are those of least angle
@@ -188,9 +184,7 @@ def kernel_of(data: NodeDataset, scale: float) -> NDArray[np.floating[Any]]:
     return np.asarray(rbf_kernel(dense, gamma=scale / spread))
 
 
-def _mani_reg(
-    data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int
-) -> Scores:
+def _mani_reg(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int) -> Scores:
     graph = knn_adjacency(data.features, setting["n_neighbors"], setting["metric"])
     targets = manifold.one_hot(data.labels, rows, len(data.classes))
     weights = setting["ambient"], setting["intrinsic"]
@@ -204,9 +198,7 @@ def _mani_reg(
 def _of_network(product: Callable[[NodeDataset, Settings, int], networks.Product]) -> Fit:
     """A two-layer network whose matrix is made from the data and the setting."""
 
-    def fit(
-        data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int
-    ) -> Scores:
+    def fit(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int) -> Scores:
         return _network(data, rows, setting, seed, product(data, setting, seed))
 
     return fit
@@ -234,9 +226,7 @@ def _network(
     return found.probabilities.numpy()
 
 
-def _semi_emb(
-    data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int
-) -> Scores:
+def _semi_emb(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int) -> Scores:
     graph = knn_adjacency(data.features, setting["n_neighbors"], setting["metric"])
     extra = networks.embedding_loss(graph, setting["weight"], min(2000, data.n_nodes), seed)
     return _network(data, rows, setting, seed, networks.identity, extra)
@@ -287,7 +277,9 @@ BASELINES = {
         probabilities=False,
     ),
     "RF": Baseline(
-        _of_classifier(lambda s, seed: RandomForestClassifier(random_state=seed, **s), "predict_proba"),
+        _of_classifier(
+            lambda s, seed: RandomForestClassifier(random_state=seed, **s), "predict_proba"
+        ),
         lambda budget: _some(budget, n_estimators=(50, 200), max_depth=(3, 10, None)),
     ),
     "FFNN": Baseline(
@@ -297,7 +289,8 @@ BASELINES = {
     "ManiReg": Baseline(
         _mani_reg,
         lambda budget: (
-            _neighbors(budget) | _some(budget, ambient=(1e-4, 1e-2, 1.0), intrinsic=(0.01, 1.0, 100.0))
+            _neighbors(budget)
+            | _some(budget, ambient=(1e-4, 1e-2, 1.0), intrinsic=(0.01, 1.0, 100.0))
         ),
         probabilities=False,
     ),
@@ -316,7 +309,9 @@ BASELINES = {
         lambda budget: {"lr": RATES["full"]},
     ),
     "Dense-GCN": Baseline(
-        _of_network(lambda data, s, seed: networks.equal_product(data.n_nodes, s["degree"] / data.n_nodes)),
+        _of_network(
+            lambda data, s, seed: networks.equal_product(data.n_nodes, s["degree"] / data.n_nodes)
+        ),
         lambda budget: _some(budget, degree=(0.1, 1.0, 10.0)) | {"lr": RATES["full"]},
     ),
     "RBF-GCN": Baseline(
@@ -332,4 +327,4 @@ BASELINES = {
         lambda budget: _some(budget, share=(0.1, 0.5, 1.0)) | {"lr": RATES["full"]},
     ),
 }
-"""By the names of Table 9.2 and Figure 9.2. Grids that the thesis does not give are powers of 10."""
+"""By the names of Table 9.2 and Figure 9.2. Grids that the thesis lacks are powers of 10."""

@@ -93,8 +93,6 @@ def separation(found: Learned, data: NodeDataset) -> dict[str, float]:
     t-SNE keeps neighbours, not distances, so the picture of Figure 9.5 is measured before it is
     drawn: the hidden layer of a GCN on the complete graph, on the kNN graph, and of LDS.
     """
-    import torch
-
     rows, labels = data.split.test, data.labels
     problem = problem_of(data)
     products = {

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from lds.experiments.reproduce.chapter9 import lds_row
+from lds.experiments.reproduce.chapter9_tables import lds_row
 from lds.experiments.reproduce.classify import of_table
 from lds.experiments.reproduce.store import Store
 

@@ -2,12 +2,18 @@
 
 import difflib
 
-from lds.experiments.reproduce import chapter9
+from lds.experiments.reproduce import (
+    chapter6,
+    chapter7,
+    chapter8,
+    chapter9_figures,
+    chapter9_tables,
+)
 from lds.experiments.reproduce.entry import Entry
 
-ENTRIES: dict[str, Entry] = {
-    entry.name: entry for chapter in (chapter9,) for entry in chapter.ENTRIES
-}
+CHAPTERS = (chapter6, chapter7, chapter8, chapter9_tables, chapter9_figures)
+
+ENTRIES: dict[str, Entry] = {entry.name: entry for chapter in CHAPTERS for entry in chapter.ENTRIES}
 """Every table and figure that can be run, in the order of the thesis."""
 
 
