@@ -57,6 +57,11 @@ def reproduce(
         _list(ENTRIES.values(), folder, store, as_json)
         return
     entries = list(ENTRIES.values()) if name == EVERYTHING else [entry_of(name)]
+    if not any(wanted(row) for entry in entries for row in entry.rows(budget)):
+        raise ValueError(
+            f"--only must be a name and a value of some row, and no row of {name} has "
+            f"{', '.join(only or [])} at the budget {budget}"
+        )
     shown = []
     for entry in entries:
         lacking = set()
@@ -151,6 +156,9 @@ def _print(compared: list[Any]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("what", "thesis", "ours", "verdict"):
         table.add_column(column, overflow="fold")
-    for each in compared:
+    run = [each for each in compared if each.verdict != "not run"]
+    for each in run:
         table.add_row(each.what, each.thesis, each.ours, each.verdict)
     out.print(table)
+    if len(run) < len(compared):
+        out.print(f"{len(compared) - len(run)} comparisons wait for rows", highlight=False)
