@@ -64,7 +64,7 @@ def reproduce(
         )
     shown = []
     for entry in entries:
-        lacking = set()
+        lacking: set[str] = set()
 
         def on_row(row: dict[str, Any], record: Any, lacking: set[str] = lacking) -> None:
             if isinstance(record, str):

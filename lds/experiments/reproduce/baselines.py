@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
@@ -23,8 +22,9 @@ from sklearn.preprocessing import normalize
 from sklearn.semi_supervised import LabelPropagation
 from sklearn.svm import SVC
 
+import lds.experiments.reproduce.manifold as manifold
+import lds.experiments.reproduce.networks as networks
 from lds.datasets.base import NodeDataset
-from lds.experiments.reproduce import manifold, networks
 from lds.graphs.knn import knn_adjacency
 
 Scores = NDArray[np.floating[Any]]
@@ -151,7 +151,7 @@ def _of_classifier(make: Callable[[Settings, int], Any], method: str) -> Fit:
     """A classifier of scikit-learn on the features alone."""
 
     def fit(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int) -> Scores:
-        x = sp.csr_matrix(data.features) if sp.issparse(data.features) else data.features
+        x: Any = data.features
         model = make({k: v for k, v in setting.items() if k != "max_steps"}, seed)
         model.fit(x[rows], data.labels[rows])
         found = getattr(model, method)(x)
@@ -162,10 +162,9 @@ def _of_classifier(make: Callable[[Settings, int], Any], method: str) -> Fit:
 
 def _propagate(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int) -> Scores:
     """Label propagation on the k nearest neighbours (Zhu et al., 2003)."""
-    x = data.features
+    x: Any = data.features
     if setting["metric"] == "cosine":  # at unit length the nearest are those of least angle
         x = normalize(x)
-    x = sp.csr_matrix(x) if sp.issparse(x) else x
     known = np.full(data.n_nodes, -1)
     known[rows] = data.labels[rows]
     model = LabelPropagation(kernel="knn", n_neighbors=setting["n_neighbors"], max_iter=1000)
@@ -176,12 +175,11 @@ def _propagate(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, se
 
 def kernel_of(data: NodeDataset, scale: float) -> NDArray[np.floating[Any]]:
     """exp(-scale ‖x - x'‖² / v) with v the mean squared distance of two rows, `(n, n)`."""
-    x = data.features
-    squares = np.asarray((x.multiply(x) if sp.issparse(x) else x * x).sum(axis=1)).ravel()
+    x: Any = data.features
+    squares = np.asarray((x * x).sum(axis=1)).ravel()
     centre = np.asarray(x.mean(axis=0)).ravel()
     spread = 2 * float(squares.mean() - (centre**2).sum())
-    dense = sp.csr_matrix(x) if sp.issparse(x) else x
-    return np.asarray(rbf_kernel(dense, gamma=scale / spread))
+    return np.asarray(rbf_kernel(x, gamma=scale / spread))
 
 
 def _mani_reg(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, seed: int) -> Scores:
@@ -189,7 +187,7 @@ def _mani_reg(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, see
     targets = manifold.one_hot(data.labels, rows, len(data.classes))
     weights = setting["ambient"], setting["intrinsic"]
     if data.n_nodes > LARGE:
-        x = sp.csr_array(data.features).astype(np.float64)
+        x: Any = data.features.astype(np.float64)
         return manifold.lap_rls_linear(x, graph, targets, rows, *weights)
     kernel = kernel_of(data, 1.0).astype(np.float64)
     return manifold.lap_rls_kernel(kernel, graph, targets, rows, *weights)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.experiments.reproduce.entry import Row
 
 LAMBDA = 0.1

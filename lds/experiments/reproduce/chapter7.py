@@ -80,7 +80,7 @@ def check_figure_7_2(found: Found) -> list[Comparison]:
         return float(record["course"][-1][name])
 
     def top(record: Record, name: str) -> float:
-        return max(point[name] for point in record["course"])
+        return max(float(point[name]) for point in record["course"])
 
     rows = []
     for name in ("eta", "mu", "rho"):

@@ -96,7 +96,7 @@ def groups_rows(budget: str) -> list[Row]:
 def check_figure_9_3(found: Found) -> list[Comparison]:
     """Ratios of mean probabilities of the three example nodes."""
     rows = []
-    (record, *_) = found.where(data="cora", method="groups") or [None]
+    record = next(iter(found.where(data="cora", method="groups")), None)
     for role in ("train", "validation", "test"):
         means = record["nodes"][role]["means"] if record else {}
         known = {"same", "different"} <= set(means)
@@ -126,7 +126,7 @@ def check_figure_9_4(found: Found) -> list[Comparison]:
     """Share of pairs above 10⁻² for the same class and for others, three nodes of each graph."""
     rows = []
     for data in ("cora", "citeseer"):
-        (record, *_) = found.where(data=data, method="groups") or [None]
+        record = next(iter(found.where(data=data, method="groups")), None)
         for role in ("train", "validation", "test"):
             what = f"histogram of edges of one class further right, {data}, {role} node"
             if record is None:

@@ -135,10 +135,12 @@ def check_table_9_2(found: Found) -> list[Comparison]:
 def citation_rows(budget: str, methods: tuple[str, ...]) -> list[Row]:
     """Both graphs at every share of edges."""
     rows: list[Row] = []
+    names: tuple[str, ...] = ("cora", "citeseer")
+    shares: tuple[float, ...] = RETAINED
     if budget == "tiny":
         shares, seeds, lds_seeds, names = (0.25, 1.0), range(2), range(1), ("cora",)
     else:
-        shares, seeds, names = RETAINED, range(5), ("cora", "citeseer")
+        seeds = range(5)
         lds_seeds = range(3 if budget == "cpu" else 5)
     for method in methods:
         rows += [
@@ -166,7 +168,8 @@ EDGES_9_1 = {
 
 def table_9_1_rows(budget: str) -> list[Row]:
     """Sizes of the graphs, and the runs of LDS of Figure 9.2."""
-    names, shares = ("cora", "citeseer"), RETAINED
+    names: tuple[str, ...] = ("cora", "citeseer")
+    shares: tuple[float, ...] = RETAINED
     if budget == "tiny":
         names, shares = ("cora",), (0.25, 1.0)
     sizes = [node_row(data, "size", 0, share) for data in names for share in shares]

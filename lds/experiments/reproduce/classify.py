@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+import lds.experiments.reproduce.groups as groups
 from lds.datasets.base import NodeDataset
 from lds.datasets.registry import load
 from lds.experiments.fit import problem_of
-from lds.experiments.reproduce import groups
 from lds.experiments.reproduce.baselines import BASELINES, accuracy_of, run_baseline
 from lds.experiments.reproduce.dense_lds import learn_dense
 from lds.experiments.reproduce.entry import Row

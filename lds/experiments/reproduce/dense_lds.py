@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds._random import mix
 from lds.experiments.reproduce.networks import DROPOUT, HIDDEN, tensors
 from lds.nn.features import drop
@@ -76,11 +76,13 @@ def learn_dense(problem: Problem, start: sp.csr_array, method: Thesis, seed: int
     def logits(w: Any, a: Tensor, dropout: float) -> Tensor:
         matrix = normalized(a)
         hidden = (matrix @ features.matmul(w["W1"], dropout)).relu()
-        return matrix @ (drop(hidden, dropout) @ w["W2"])
+        found: Tensor = matrix @ (drop(hidden, dropout) @ w["W2"])
+        return found
 
     def inner(w: Any, a: Tensor) -> Tensor:
         fit = cross_entropy(logits(w, a, DROPOUT)[rows["train"]], labels[rows["train"]])
-        return fit + 0.5 * method.weight_decay * w["W1"].square().sum()
+        penalty: Tensor = 0.5 * method.weight_decay * w["W1"].square().sum()
+        return fit + penalty
 
     def outer(w: Any, a: Tensor) -> Tensor:
         return cross_entropy(logits(w, a, 0.0)[rows["validation"]], labels[rows["validation"]])

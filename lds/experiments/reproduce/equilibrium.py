@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.bilevel.projections import convolution_ball
 from lds.experiments.reproduce.entry import Row
 from lds.experiments.reproduce.pictures import mnist

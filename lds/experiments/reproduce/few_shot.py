@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.bilevel.method import Memory
 from lds.experiments.reproduce.entry import Row
 

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import silhouette_score
 
+import lds.experiments.reproduce.networks as networks
 from lds.datasets.base import NodeDataset
 from lds.experiments.fit import problem_of
-from lds.experiments.reproduce import networks
 from lds.experiments.reproduce.baselines import accuracy_of
 from lds.experiments.reproduce.entry import Row
 from lds.graphs.knn import knn_adjacency

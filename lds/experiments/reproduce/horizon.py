@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.experiments.reproduce.entry import Row
 
 
@@ -56,7 +56,8 @@ def data_of(root: Path, budget: Budget, seed: int) -> list[tuple[Tensor, Tensor]
 
 def solution(z: Tensor, y: Tensor) -> Tensor:
     """w_H = (ZᵀZ + µI)⁻¹ ZᵀY with Z = XH (§6.2.1)."""
-    return torch.linalg.solve(z.T @ z + MU * torch.eye(z.shape[1], dtype=z.dtype), z.T @ y)
+    w: Tensor = torch.linalg.solve(z.T @ z + MU * torch.eye(z.shape[1], dtype=z.dtype), z.T @ y)
+    return w
 
 
 def run(row: Row, budget: str, root: Path) -> dict[str, Any]:

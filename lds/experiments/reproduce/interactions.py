@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.bilevel.projections import l1_ball, non_negative, symmetric_non_negative
 from lds.experiments.reproduce.entry import Row
 from lds.experiments.reproduce.pictures import mnist

@@ -90,7 +90,7 @@ def lap_rls_linear(
 
     def product(w: Floats) -> Floats:
         smooth = features.T @ (lap @ (features @ w))
-        return labelled.T @ (labelled @ w) + ambient * n_labelled * w + share * smooth
+        return np.asarray(labelled.T @ (labelled @ w) + ambient * n_labelled * w + share * smooth)
 
     system = LinearOperator((d, d), matvec=product, dtype=np.float64)
     right = labelled.T @ targets[rows]

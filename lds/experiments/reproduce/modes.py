@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.bilevel.tensors import leaves
 from lds.experiments.reproduce.entry import Row
 from lds.experiments.reproduce.pictures import mnist

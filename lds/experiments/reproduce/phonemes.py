@@ -25,7 +25,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 from torch import Tensor, nn
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds._random import mix, replayed
 from lds.bilevel.checks import NonFiniteError
 from lds.experiments.reproduce.entry import Row

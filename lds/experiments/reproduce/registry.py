@@ -2,13 +2,11 @@
 
 import difflib
 
-from lds.experiments.reproduce import (
-    chapter6,
-    chapter7,
-    chapter8,
-    chapter9_figures,
-    chapter9_tables,
-)
+import lds.experiments.reproduce.chapter6 as chapter6
+import lds.experiments.reproduce.chapter7 as chapter7
+import lds.experiments.reproduce.chapter8 as chapter8
+import lds.experiments.reproduce.chapter9_figures as chapter9_figures
+import lds.experiments.reproduce.chapter9_tables as chapter9_tables
 from lds.experiments.reproduce.entry import Entry
 
 CHAPTERS = (chapter6, chapter7, chapter8, chapter9_tables, chapter9_figures)

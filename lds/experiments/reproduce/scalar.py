@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.experiments.reproduce.entry import Row
 
 W0, FIRST_LAMBDA, FIXED_LR, BOX = 1.0, 0.5, 0.1, 1.0

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.experiments.reproduce.entry import Row
 
 FIXED = (0.01, 0.03, 0.1)
@@ -193,19 +193,27 @@ def offline(p: Problem, budget: Budget, seed: int) -> Run:
     return Run(solution.params, solution.hyper.tolist())
 
 
-def runs(
-    p: Problem, data: str, budget: Budget, seed: int
-) -> Iterator[tuple[str, float, Callable[[Until], Run]]]:
-    """(method, setting, a function of `until`), one a run."""
+Train = Callable[[Until], Run]
+
+
+def runs(p: Problem, data: str, budget: Budget, seed: int) -> Iterator[tuple[str, float, Train]]:
+    """Yield (method, setting, a function of `until`), one a run."""
     for lr in FIXED:
-        yield "fixed", lr, lambda until, lr=lr: given(p, lambda t: lr, until, seed)
+        yield "fixed", lr, _decaying(p, lr, 1.0, seed)
     for gamma in DECAY:
-        decay = lambda t, gamma=gamma: max(FIXED) * gamma**t  # noqa: E731
-        yield "exponential", gamma, lambda until, decay=decay: given(p, decay, until, seed)
+        yield "exponential", gamma, _decaying(p, max(FIXED), gamma, seed)
     for (name, mu), beta in itertools.product(ONLINE.items(), BETA):
-        yield name, beta, lambda until, mu=mu, beta=beta: online(p, mu, beta, until, seed)
+        yield name, beta, _online(p, mu, beta, seed)
     if data == "mlp":
         yield "LRS-OPT", budget.outer_lr, lambda until: offline(p, budget, seed)
+
+
+def _decaying(p: Problem, lr: float, gamma: float, seed: int) -> Train:
+    return lambda until: given(p, lambda t: lr * gamma**t, until, seed)
+
+
+def _online(p: Problem, mu: float, beta: float, seed: int) -> Train:
+    return lambda until: online(p, mu, beta, until, seed)
 
 
 def run(row: Row, budget: str, root: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds import bilevel
+import lds.bilevel as bilevel
 from lds.bilevel.checks import NonFiniteError
 from lds.experiments.reproduce.entry import Row
 
