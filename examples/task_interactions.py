@@ -20,135 +20,27 @@ References:
     Franceschi, 2021, section 7.1.1, table 7.1; Evgeniou et al., 2005
 """
 
-import functools
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from common import command_line, write
 
-import torch
-import torch.nn.functional as F
-from common import command_line, mnist, write
-from torch import Tensor
-
-from lds import bilevel
-from lds.bilevel.projections import l1_ball, non_negative, symmetric_non_negative
-
-K = 10
-Hyper = dict[str, Tensor]
-
-
-class Budget(NamedTuple):
-    """Splits, digits to test on, inner steps, outer iterations."""
-
-    n_splits: int
-    n_test: int
-    n_steps: int
-    n_outer: int
-
-
-BUDGETS = {"tiny": Budget(2, 500, 30, 8), "full": Budget(20, 5_000, 60, 40)}
-
-
-class Split(NamedTuple):
-    """Features `(n_splits, n, d)` and labels `(n_splits, n)`."""
-
-    x: Tensor
-    y: Tensor
-
-
-def splits(root: Path, n: int, n_test: int, n_features: int, seed: int) -> list[Split]:
-    """Training, validation and test digits of every split, on the same scale."""
-    found = []
-    for k in range(n):
-        other, *parts = mnist(root, (5_000, 50, 50, n_test), seed + k)
-        mean = other[0].flatten(1).mean(0)
-        _, sizes, basis = torch.linalg.svd(other[0].flatten(1) - mean, full_matrices=False)
-        basis = basis[:n_features].T / sizes[:n_features].square().sum().div(5_000).sqrt()
-        found.append([((x.flatten(1) - mean) @ basis, y) for x, y in parts])
-    return [
-        Split(*(torch.stack(tensors) for tensors in zip(*part, strict=True)))
-        for part in zip(*found, strict=True)
-    ]
-
-
-def error(params: dict[str, Tensor], data: Split) -> Tensor:
-    """The sum over splits of the mean cross-entropy."""
-    scores = data.x @ params["W"] + params["b"]
-    return F.cross_entropy(scores.flatten(0, 1), data.y.flatten()) * len(data.y)
-
-
-def interactions(C: Tensor, W: Tensor) -> Tensor:
-    """C_jk |w_j - w_k|^2, summed; C `(n_splits, K, K)`."""
-    size = W.square().sum(1)
-    gaps = size.unsqueeze(2) + size.unsqueeze(1) - 2 * W.mT @ W
-    return (C * gaps).sum()
-
-
-class Method(NamedTuple):
-    """C as a function of the hyperparameters, where they start and what they are projected onto."""
-
-    C: Callable[[Hyper], Tensor]
-    hyper: Hyper
-    projection: dict[str, Callable[[Tensor], Tensor]]
-
-
-def methods(n: int, bound: float, rho: float, a: float) -> dict[str, Method]:
-    """The four of Table 7.1, on n splits."""
-    apart = 1 - torch.eye(K)  # Adam would make steps of the rounding on the diagonal
-    one, each, C = torch.full((n, 1), rho), torch.full((n, K), rho), a * apart.expand(n, K, K)
-    positive, symmetric, ball = non_negative(), symmetric_non_negative(), l1_ball(bound)
-
-    def sparse(C: Tensor) -> Tensor:
-        return torch.stack([ball(one) for one in symmetric(C)])
-
-    return {
-        "STL": Method(lambda h: 0 * apart, {"rho": each}, {"rho": positive}),
-        "NMTT": Method(
-            lambda h: h["a"] * apart,
-            {"a": torch.full((n, 1, 1), a), "rho": one},
-            {"a": positive, "rho": positive},
-        ),
-        "HMTT": Method(
-            lambda h: h["C"] * apart, {"C": C, "rho": one}, {"C": symmetric, "rho": positive}
-        ),
-        "HMTT-S": Method(
-            lambda h: h["C"] * apart, {"C": sparse(C), "rho": one}, {"C": sparse, "rho": positive}
-        ),
-    }
-
-
-def solve(method: Method, train: Split, validation: Split, budget: Budget, lr: float):
-    """The hyperparameters and weights of the lowest mean validation error."""
-
-    def training(params, hyper):
-        W = params["W"]
-        return (
-            error(params, train)
-            + interactions(method.C(hyper), W)
-            + (hyper["rho"] * W.square().sum(1)).sum()
-        )
-
-    n, _, d = train.x.shape
-    return bilevel.solve(
-        bilevel.Momentum(training, lr=1.0, momentum=0.9),
-        lambda params, hyper: error(params, validation),
-        {"W": torch.zeros(n, d, K), "b": torch.zeros(n, 1, K)},
-        method.hyper,
-        budget.n_steps,
-        method=bilevel.Reverse(),
-        n_outer=budget.n_outer,
-        optimizer=functools.partial(torch.optim.Adam, lr=lr),
-        projection=method.projection,
-    )
+from lds.experiments.reproduce.interactions import (
+    BOUND,
+    BUDGETS,
+    LR,
+    N_FEATURES,
+    K,
+    methods,
+    solve,
+    splits,
+)
 
 
 def main() -> None:
     """Print the table, and the strongest interactions."""
     parser = command_line(__doc__, BUDGETS)
     parser.add_argument("--seed", type=int, default=0, help="of the first split")
-    parser.add_argument("--features", type=int, default=30, help="principal components")
-    parser.add_argument("--bound", type=float, default=0.002, help="R")
-    parser.add_argument("--lr", type=float, default=3e-4, help="of the outer Adam")
+    parser.add_argument("--features", type=int, default=N_FEATURES, help="principal components")
+    parser.add_argument("--bound", type=float, default=BOUND, help="R")
+    parser.add_argument("--lr", type=float, default=LR, help="of the outer Adam")
     arguments = parser.parse_args()
     budget = BUDGETS[arguments.budget]
     train, validation, test = splits(

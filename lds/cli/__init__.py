@@ -20,6 +20,8 @@ from lds.cli.predict import EXAMPLES as PREDICT
 from lds.cli.predict import predict
 from lds.cli.report import EXAMPLES as REPORT
 from lds.cli.report import report
+from lds.cli.reproduce import EXAMPLES as REPRODUCE
+from lds.cli.reproduce import reproduce
 from lds.cli.runs import EXAMPLES as RUNS
 from lds.cli.runs import runs
 from lds.cli.search import EXAMPLES as SEARCH
@@ -62,6 +64,7 @@ for _name, _command, _examples in (
     ("runs", runs, RUNS),
     ("export", export, EXPORT),
     ("datasets", datasets, DATASETS),
+    ("reproduce", reproduce, REPRODUCE),
     ("doctor", doctor, DOCTOR),
 ):
     app.command(_name, epilog=f"{_examples}\n\n{EXIT_CODES}")(_command)

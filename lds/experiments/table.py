@@ -24,40 +24,17 @@ from lds.bilevel.checks import NonFiniteError
 from lds.datasets.base import NodeDataset
 from lds.datasets.registry import load
 from lds.experiments.fit import problem_of, quality_on_test
+from lds.experiments.reproduce.grids import CITATION, Settings, grid
 from lds.structure.controls import CONTROLS, run_controls
 from lds.structure.learn import learn
 from lds.structure.learn_many import Run, learn_many
 from lds.structure.methods.thesis import Thesis
 from lds.structure.result import Learned
 
-Settings = dict[str, Any]
 Records = list[dict[str, Any]]
 
 KEYS = ("data", "retain", "seed", "setting", "what")
 """What identifies a run."""
-
-GRIDS: dict[str, list[Settings]] = {
-    "tabular": [
-        {"n_neighbors": 10, "metric": "cosine", "truncation": 5, "outer_lr": 1.0},
-        {"n_neighbors": 20, "metric": "cosine", "truncation": 10, "outer_lr": 1.0},
-        {"n_neighbors": 10, "metric": "euclidean", "truncation": 10, "outer_lr": 0.3},
-        {"n_neighbors": 20, "metric": "euclidean", "truncation": 5, "outer_lr": 0.3},
-    ],
-    "cora": [{}, {"weight_decay": 5e-5}],
-}
-"""What is tuned: k, metric, τ and η on tables, each at two values, in the half of the factorial
-design that four runs can cover; ρ on Cora without its graph; nothing elsewhere."""
-
-CITATION = ("cora", "citeseer", "pubmed")
-
-
-def grid(name: str, retain: float) -> list[Settings]:
-    """The settings tried on a data set; each says only what it changes of the default."""
-    default = Thesis().to_dict()
-    points = (
-        GRIDS["tabular"] if name not in CITATION else GRIDS.get(name if not retain else "", [{}])
-    )
-    return [{k: v for k, v in point.items() if default[k] != v} for point in points]
 
 
 def run_one(

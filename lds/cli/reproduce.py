@@ -1,0 +1,164 @@
+"""`lds reproduce`."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lds.cli.console import Json, err, log, out, print_json
+from lds.cli.table_options import Root
+
+EXAMPLES = (
+    "lds reproduce\n\nlds reproduce table-9.2 --budget tiny\n\n"
+    "lds reproduce table-9.2 --budget cpu --only data=wine --out rows.jsonl"
+)
+
+EVERYTHING = "all"
+"""The name that stands for every entry."""
+
+
+def reproduce(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A table or figure, such as table-9.2, or all; none lists them."),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(help="tiny: seconds; cpu: hours on a CPU; full: the size of the thesis."),
+    ] = "tiny",
+    root: Root = None,
+    output: Annotated[
+        Path, typer.Option("--out", help="File of records, JSON lines; rows in it are not rerun.")
+    ] = Path("reproduce.jsonl"),
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Run rows with this value alone, such as data=wine; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Reproduce a table or figure of the thesis, and set our numbers beside its own.
+
+    Every finished row is kept at once; the same command again runs only what is missing.
+    """
+    from lds._files import check_output_file
+    from lds.experiments.reproduce.entry import BUDGETS
+    from lds.experiments.reproduce.registry import ENTRIES, entry_of
+    from lds.experiments.reproduce.store import Store, run_entry
+
+    if budget not in BUDGETS:
+        raise ValueError(f"--budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
+    wanted = _filter(only or [])
+    check_output_file(output, "--out")
+    folder = _data_root(root)
+    store = Store(output)
+    if name is None:
+        _list(ENTRIES.values(), folder, store, as_json)
+        return
+    entries = list(ENTRIES.values()) if name == EVERYTHING else [entry_of(name)]
+    if not any(wanted(row) for entry in entries for row in entry.rows(budget)):
+        raise ValueError(
+            f"--only must be a name and a value of some row, and no row of {name} has "
+            f"{', '.join(only or [])} at the budget {budget}"
+        )
+    shown = []
+    for entry in entries:
+        lacking: set[str] = set()
+
+        def on_row(row: dict[str, Any], record: Any, lacking: set[str] = lacking) -> None:
+            if isinstance(record, str):
+                lacking.add(record)
+            else:
+                log(
+                    f"{_row_text(row)}: {record['value']:.4g} in {record['seconds']:.0f} s", as_json
+                )
+
+        for _ in run_entry(entry, budget, folder, store, wanted=wanted, on_row=on_row):
+            pass
+        for path in sorted(lacking):
+            err.print(f"{entry.name}: {folder / path} is not there; its rows are left out")
+        found = store.found(entry, budget)
+        compared = [each.because(entry.reasons) for each in entry.check(found)]
+        n_rows = len(entry.rows(budget))
+        shown.append(
+            {
+                "name": entry.name,
+                "budget": budget,
+                "rows": n_rows,
+                "done": len(found.records),
+                "comparisons": [vars(each) for each in compared],
+            }
+        )
+        if not as_json:
+            out.print(f"{entry.name}: {entry.title} ({entry.place})", style="bold", markup=False)
+            out.print(f"{len(found.records)} of {n_rows} rows, budget {budget}", highlight=False)
+            _print(compared)
+    if as_json:
+        print_json(shown)
+
+
+def _filter(only: list[str]) -> Callable[[dict[str, Any]], bool]:
+    """Make a test of rows from texts such as data=wine."""
+    pairs = [text.partition("=") for text in only]
+    for text, (key, equals, _) in zip(only, pairs, strict=True):
+        if not (key and equals):
+            raise ValueError(f"--only must be NAME=VALUE, such as data=wine, got {text!r}")
+    return lambda row: all(str(row.get(key)) == value for key, _, value in pairs)
+
+
+def _data_root(root: Path | None) -> Path:
+    from lds.datasets.registry import data_root
+
+    return data_root(root)
+
+
+def _row_text(row: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in row.items() if key != "task")
+
+
+def _list(entries: Iterable[Any], root: Path, store: Any, as_json: bool) -> None:
+    from lds.experiments.reproduce.entry import BUDGETS
+
+    found = []
+    for entry in entries:
+        missing = sorted({path for path in entry.needs.values() if not (root / path).exists()})
+        found.append(
+            {
+                "name": entry.name,
+                "title": entry.title,
+                "place": entry.place,
+                "data": "there" if not missing else "missing: " + ", ".join(missing),
+                "minutes": dict(entry.minutes),
+                "rows": {budget: len(entry.rows(budget)) for budget in BUDGETS},
+                "done": {budget: len(store.found(entry, budget).records) for budget in BUDGETS},
+            }
+        )
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("name", "thesis", "what", "data"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for budget in BUDGETS:
+        table.add_column(f"{budget}, min", justify="right", no_wrap=True)
+    for each in found:
+        times = (_minutes(each["minutes"].get(budget)) for budget in BUDGETS)
+        table.add_row(each["name"], each["place"], each["title"], each["data"], *times)
+    out.print(table)
+
+
+def _minutes(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.3g}"
+
+
+def _print(compared: list[Any]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("what", "thesis", "ours", "verdict"):
+        table.add_column(column, overflow="fold")
+    run = [each for each in compared if each.verdict != "not run"]
+    for each in run:
+        table.add_row(each.what, each.thesis, each.ours, each.verdict)
+    out.print(table)
+    if len(run) < len(compared):
+        out.print(f"{len(compared) - len(run)} comparisons wait for rows", highlight=False)

@@ -1,0 +1,129 @@
+"""Keep the records of rows as JSON lines, and run what is not there yet. Imports nothing heavy."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lds._files import dumps
+from lds.experiments.reproduce.entry import Entry, Found, Record, Row
+
+TASKS = {
+    "bounds": "lds.experiments.reproduce.bounds",
+    "horizon": "lds.experiments.reproduce.horizon",
+    "scalar": "lds.experiments.reproduce.scalar",
+    "modes": "lds.experiments.reproduce.modes",
+    "equilibrium": "lds.experiments.reproduce.equilibrium",
+    "interactions": "lds.experiments.reproduce.interactions",
+    "phonemes": "lds.experiments.reproduce.phonemes",
+    "few-shot": "lds.experiments.reproduce.few_shot",
+    "surfaces": "lds.experiments.reproduce.surfaces",
+    "schedules": "lds.experiments.reproduce.schedules",
+    "classify": "lds.experiments.reproduce.classify",
+    "estimators": "lds.experiments.reproduce.estimators",
+}
+"""Modules that run rows: each has a function `run(row, budget, root)` that returns a dictionary."""
+
+
+def key(row: Row, budget: str) -> str:
+    """Return the identity of a row at a budget."""
+    return json.dumps([budget, row], sort_keys=True)
+
+
+class Store:
+    """Records by row, kept as JSON lines; several commands may add to one file.
+
+    Arguments:
+        path: of the file; it need not exist.
+
+    Raises:
+        ValueError: a line of the file is no record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: dict[str, Record] = {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                self.records[key(record["row"], record["budget"])] = record
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"line {number} of {path} must be a record of `lds reproduce`, one JSON "
+                    f"object with row and budget, got {line[:60]!r}; remove that line"
+                ) from error
+
+    def has(self, row: Row, budget: str) -> bool:
+        """Whether a row was run."""
+        return key(row, budget) in self.records
+
+    def add(self, record: Record) -> None:
+        """Keep one record."""
+        self.records[key(record["row"], record["budget"])] = record
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(dumps(record) + "\n")
+
+    def found(self, entry: Entry, budget: str) -> Found:
+        """Return what there is of an entry."""
+        keys = [key(row, budget) for row in entry.rows(budget)]
+        return Found(self.records[each] for each in keys if each in self.records)
+
+
+def run_row(row: Row, budget: str, root: Path) -> Record:
+    """Run one row.
+
+    Arguments:
+        row: names its task, one of `TASKS`, and what to run.
+        budget: one of `entry.BUDGETS`.
+        root: folder of the data sets.
+
+    Returns:
+        The record: the row, the budget, CPU seconds, and what the task returned.
+    """
+    task = import_module(TASKS[row["task"]])
+    started = time.process_time()
+    outcome: dict[str, Any] = task.run(row, budget, root)
+    return {"row": row, "budget": budget, "seconds": time.process_time() - started, **outcome}
+
+
+def run_entry(
+    entry: Entry,
+    budget: str,
+    root: Path,
+    store: Store,
+    *,
+    wanted: Callable[[Row], bool] = lambda row: True,
+    on_row: Callable[[Row, Record | str], None] = lambda row, record: None,
+) -> Iterator[Record]:
+    """Run the rows of an entry that the store does not have, and keep each at once.
+
+    Arguments:
+        entry: of the registry.
+        budget: one of `entry.BUDGETS`.
+        root: folder of the data sets; rows whose file is not there are left out.
+        store: what was run before.
+        wanted: which rows to run.
+        on_row: called with each row and its record, or the file that it lacks.
+
+    Yields:
+        The records of rows that were run now.
+    """
+    for row in missing_rows(entry, budget, store, wanted):
+        lacking = entry.lacks(row, root)
+        if lacking is not None:
+            on_row(row, lacking)
+            continue
+        record = run_row(row, budget, root)
+        store.add(record)
+        on_row(row, record)
+        yield record
+
+
+def missing_rows(
+    entry: Entry, budget: str, store: Store, wanted: Callable[[Row], bool]
+) -> Iterable[Row]:
+    """Return the wanted rows that the store does not have."""
+    return [row for row in entry.rows(budget) if wanted(row) and not store.has(row, budget)]
