@@ -79,15 +79,16 @@ def verdict(summary: dict[str, Any]) -> str:
     """
     n_rows, accuracy = n_test(summary), summary["test_accuracy"]["lds"]
     if accuracy is None or not n_rows:
-        return "There are no test rows, so nothing measures the predictions."
+        measured = _on_left_out(summary)
+        return measured or "There are no test rows, so nothing measures the predictions."
     rows = plural(n_rows, "test row")
     gain = gain_of(summary)
     if gain is None:
         low, high = (100 * end for end in accuracy_interval(accuracy, n_rows))
         return (
             f"Accuracy {100 * accuracy:.1f} % on {rows} (95 % interval {low:.1f} to {high:.1f} %); "
-            "no control was run to compare with."
-        )
+            f"no control was run to compare with. {_on_left_out(summary)}"
+        ).rstrip()
     difference, low, high = gain
     measured = (
         f"{points(difference)} points of accuracy on {rows} (95 % interval {points(low)} to "
@@ -99,7 +100,24 @@ def verdict(summary: dict[str, Any]) -> str:
         sentence = f"Learning the graph did harm: {measured} against the frozen graph."
     else:
         sentence = f"No clear gain over the frozen graph: {measured}."
-    return sentence + _better_control(summary)
+    return f"{sentence}{_better_control(summary)} {_on_left_out(summary)}".rstrip()
+
+
+def _on_left_out(summary: dict[str, Any]) -> str:
+    """Say what the graph adds on labels that were left out in turn; "": there are none."""
+    gained, lost, n = summary.get("left_out") or (0, 0, 0)
+    if not n:
+        return ""
+    low, high = gain_interval(gained, lost, n)
+    measured = (
+        f"{points((gained - lost) / n)} points of accuracy on {plural(n, 'label')} left out in "
+        f"turn (95 % interval {points(low)} to {points(high)})"
+    )
+    if low > 0:
+        return f"The graph helps the members without one: {measured}."
+    if high < 0:
+        return f"The graph harms the members without one: {measured}."
+    return f"The graph adds nothing clear to the members without one: {measured}."
 
 
 def _better_control(summary: dict[str, Any]) -> str:

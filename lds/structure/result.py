@@ -56,6 +56,8 @@ class Learned:
         preparation: what the method fitted on the features, for `predict_new`; None: it is made
             when it is first needed.
         stored: the same as arrays, in a result that was read from a folder.
+        left_out: labels that were left out in turn and that only predictions with the graph had
+            right; that only those without it had right; and all of them. None: not known.
     """
 
     problem: Problem
@@ -72,6 +74,7 @@ class Learned:
     start: sp.csr_array
     preparation: Any = None
     stored: dict[str, NDArray[Any]] = field(default_factory=dict)
+    left_out: tuple[int, int, int] | None = None
 
     @property
     def n_restarts(self) -> int:
@@ -153,6 +156,7 @@ class Learned:
                 "expected_edges": best.expected_edges,
                 "edge_cutoff": EDGE_CUTOFF,
                 "expected_edges_below_cutoff": max(0.0, self.edges.expected_edges - kept),
+                **({} if self.left_out is None else {"left_out": self.left_out}),
                 **(summary or {}),
             },
             start=self.start,
@@ -217,6 +221,7 @@ class Learned:
             stored: what the method fitted on them, as arrays; None: it is fitted again.
         """
         settings, found = run.settings, run.predictions
+        left_out = run.summary.get("left_out")
         method = method_of(settings["method"], **settings["options"])
         split = Split(*(found[f"{role}_rows"] for role in ROLES))
         pairs = PairList.of(run.edge_probs)
@@ -237,6 +242,7 @@ class Learned:
             reason=run.summary["reason"],
             start=run.start,
             stored=stored or {},
+            left_out=None if left_out is None else tuple(left_out),
         )
 
     def ending(self, seconds: float | None = None) -> str:

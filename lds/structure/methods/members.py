@@ -141,9 +141,10 @@ def weights_of(
     Arguments:
         members: class probabilities `(n, n_classes)` by name.
         truth: the labels, `(n,)`.
-        families: names of the members of each.
+        families: names of the members of each; members of none are left out.
     """
     n = max(1, len(truth))
+    members = {name: members[name] for family in families for name in family}
     temperature = {name: _temperature(found, truth) for name, found in members.items()}
     calibrated = {name: tempered(found, temperature[name]) for name, found in members.items()}
     weight: dict[str, float] = {}

@@ -52,15 +52,17 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     loop = _Coefficients(method, problem, prepared, run)
     reason = loop.learn(run)
     edges = loop.edges
-    judged, truth = loop.out_of_fold()
-    out_of_fold = {LABELS: judged.double().cpu().numpy(), **stacked(prepared.judged)}
-    families = [(LABELS,), tuple(prepared.members)]  # along the edges, and without them
-    weighing = weights_of(out_of_fold, truth.cpu().numpy(), families)
-    with torch.no_grad():
-        before, mass = prepared.whole.masses(edges.coefficients, method)
+    judged, classes = loop.out_of_fold()
+    truth, plain = classes.cpu().numpy(), stacked(prepared.judged)
+    out_of_fold = {LABELS: judged.double().cpu().numpy(), **plain}
+    families = [(LABELS,), tuple(plain)]  # along the edges, and without them
+    weighing, without = (weights_of(out_of_fold, truth, each) for each in (families, families[1:]))
+    before, mass = prepared.whole.masses(edges.coefficients, method)
     of_labels = shares(mass).double().cpu().numpy()
     found = prepared.mean(weighing, of_labels, prepared.rows.forms)
-    history = [*loop.history, loop.last_record(weighing.mean(out_of_fold), truth.cpu().numpy())]
+    says = weighing.mean(out_of_fold)
+    history = [*loop.history, loop.last_record(says, truth)]
+    right, other = says.argmax(1) == truth, without.mean(plain).argmax(1) == truth
     like: dict[str, Any] = {"dtype": run.dtype, "device": run.device}
     params = {
         "coefficients": edges.coefficients,
@@ -82,6 +84,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
         reason=reason,
         start=prepared.edges(prepared.start).to_csr(),
         preparation=prepared,
+        left_out=(int((right & ~other).sum()), int((other & ~right).sum()), len(truth)),
     )
 
 
@@ -95,9 +98,8 @@ def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
         Class probabilities of the rows of the fit, `(n_nodes, n_classes)`.
     """
     prepared, n_classes = preparation_of(learned), learned.problem.n_classes
-    out_of_fold, forms = stacked(prepared.judged), prepared.rows.forms
-    truth = prepared.folds.truth.cpu().numpy()
-    weighing = weights_of(out_of_fold, truth, [tuple(prepared.members)])
+    plain, forms = stacked(prepared.judged), prepared.rows.forms
+    weighing = weights_of(plain, prepared.folds.truth.cpu().numpy(), [tuple(plain)])
     return weighing.mean({n: predicted(m, forms, n_classes) for n, m in prepared.members.items()})
 
 

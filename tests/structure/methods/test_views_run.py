@@ -188,6 +188,7 @@ def test_a_result_predicts_saves_and_loads(problem, tmp_path):
     assert (before.argmax(1) == problem.labels[24:40]).mean() >= 0.8
     found.save(tmp_path)
     loaded = Learned.load(tmp_path)
+    assert loaded.left_out == found.left_out
     assert np.array_equal(loaded.predict_new(later), before)
     assert np.array_equal(found.predict_new(problem.features[:3]), found.probabilities[:3])
 
@@ -230,3 +231,20 @@ def test_the_same_seed_gives_the_same_bits():
     first, second = (learn(table(), SMALL, seed=3) for _ in range(2))
     assert np.array_equal(first.probabilities, second.probabilities)
     assert not np.array_equal(first.probabilities, learn(table(), SMALL, seed=4).probabilities)
+
+
+def test_what_the_graph_adds_is_counted_on_labels_left_out():
+    """Against the members' own predictions, put together again outside of the method."""
+    problem = table()
+    found = learn(problem, SMALL, seed=0)
+    prepared, n_judged = found.preparation, 24
+    gained, lost, n = found.left_out
+    assert n == n_judged == len(prepared.folds.truth)
+    right = found.history[-1].stopping_accuracy * n
+    alone = views_run.weights_of(
+        views_run.stacked(prepared.judged), prepared.folds.truth.numpy(), [tuple(prepared.members)]
+    )
+    others = alone.mean(views_run.stacked(prepared.judged)).argmax(1)
+    without = (others == prepared.folds.truth.numpy()).sum()
+    assert right - without == pytest.approx(gained - lost)
+    assert views_run.without_graph(found).shape == found.probabilities.shape
