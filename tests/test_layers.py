@@ -86,7 +86,13 @@ ONLY_PLACES = {
         "structure.methods.members",
         "structure.methods.views_preparation",
     },
-    "torch_geometric": {"estimators", "datasets.planetoid", "graphs.interop", "nn.pyg"},
+    "torch_geometric": {
+        "estimators",
+        "datasets.planetoid",
+        "datasets.pyg",
+        "graphs.interop",
+        "nn.pyg",
+    },
     "networkx": EDGE | {"datasets.graph_file", "graphs.interop", "graphs.export"},
 }
 
