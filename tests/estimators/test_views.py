@@ -48,7 +48,7 @@ def test_unlabelled_and_new_rows_are_classified(fitted):
 def test_coefficients_have_the_names_of_views(fitted):
     found = fitted.view_coefficients_
     assert list(found) == [
-        "any pair", "columns", "ranks", "forest", "label forest", "important ranks", "members agree"
+        "any pair", "columns", "ranks", "forest", "label forest", "important ranks", "whitened columns", "members agree"
     ]  # fmt: skip
     assert list(found.values()) == pytest.approx(fitted.learned_.params["coefficients"].tolist())
 

@@ -57,7 +57,7 @@ def test_coefficients_start_where_the_method_says(fitted):
     clf, _, found = fitted
     frozen = type(clf)(random_state=0, **QUICK[type(clf)])
     if isinstance(clf, ViewsLDSClassifier):
-        assert [start for start, _ in found.coefficients.values()][1:] == [1.0] * 6
+        assert [start for start, _ in found.coefficients.values()][1:] == [1.0] * 7
         return
     frozen.set_params(outer_lr=1e-12, agreement=0.0)
     for name, (start, learned) in account(frozen.fit(X, Y).learned_).coefficients.items():

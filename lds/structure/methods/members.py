@@ -11,8 +11,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
+from torch import Tensor
 
 from lds._types import Features
+from lds.nn.whitening import whitened, whitening
+from lds.structure.methods.discriminant_member import SemiSupervisedDiscriminant
 
 Probabilities = NDArray[np.float64]
 
@@ -23,35 +26,119 @@ TEMPERATURES = tuple(1.1**k for k in range(-12, 18))
 """Temperatures tried for the log-probabilities of a member, 0.3 to 5."""
 
 
-COLUMNS, RANKS = "columns", "ranks"
-"""Forms of rows that members read: prepared columns, and their ranks."""
+COLUMNS, RANKS, WHITENED = "columns", "ranks", "whitened columns"
+"""Forms of rows that members read: prepared columns, their ranks, and columns in a metric in which
+classes are spread like balls (`nn.whitening`)."""
 
 FOREST = "extra trees"
 """Name of the member whose leaves and importances are views."""
 
+Forms = Mapping[str, Features]
+"""Rows by form."""
+
 
 @dataclass(frozen=True)
 class Member:
-    """A fitted classifier.
+    """A classifier.
 
     Attributes:
-        model: of scikit-learn.
+        model: of scikit-learn's kind.
         form: the form of rows that it reads.
     """
 
     model: Any
     form: str
 
+    def fit(self, forms: Forms, labels: NDArray[np.int64], read: NDArray[np.int64]) -> "Member":
+        """Fit the model to the labels of some rows; one that is transductive sees all rows."""
+        rows = forms[self.form]
+        if getattr(self.model, "transductive", False):
+            known = np.full(len(labels), -1, dtype=np.int64)
+            known[read] = labels[read]
+            return replace(self, model=self.model.fit(rows, known))
+        return replace(self, model=self.model.fit(rows[read], labels[read]))
 
-Members = Mapping[str, Member]
-Forms = Mapping[str, Features]
+    def predict(self, forms: Forms, n_classes: int) -> Probabilities:
+        """Compute class probabilities, `(n_rows, n_classes)`.
+
+        Scores of a kernel machine count as log-odds; temperatures calibrate them. Classes that it
+        was not fitted to have probability 0.
+        """
+        model, rows = self.model, forms[self.form]
+        if not rows.shape[0]:
+            return np.zeros((0, n_classes))
+        if hasattr(model, "predict_proba"):
+            known = model.predict_proba(rows)
+        else:
+            scores = model.decision_function(rows)
+            if scores.ndim == 1:
+                scores = np.stack([-scores, scores], 1)
+            known = _softmax(2 * scores)
+        found = np.zeros((len(known), n_classes))
+        found[:, model.classes_] = known
+        return found
+
+
+@dataclass(frozen=True)
+class Members:
+    """Classifiers fitted to the same labels.
+
+    Attributes:
+        each: by name.
+        metric: in which columns are whitened; None: there are too few rows for one.
+        n_classes: of the problem.
+    """
+
+    each: Mapping[str, Member]
+    metric: Tensor | None
+    n_classes: int
+
+    @classmethod
+    def fitted(
+        cls,
+        forms: Forms,
+        labels: NDArray[np.int64],
+        read: NDArray[np.int64],
+        n_trees: int,
+        seed: int,
+    ) -> "Members":
+        """Fit every model to the labels of some rows.
+
+        Arguments:
+            forms: all rows, in the forms that do not depend on labels.
+            labels: `(n_rows,)`, read at `read`.
+            read: row numbers.
+            n_trees: of the forest.
+            seed: of the forest.
+        """
+        metric = whitening(forms[COLUMNS], labels, read) if RANKS in forms else None
+        alike = cls({}, metric, int(labels.max()) + 1)
+        seen = alike.forms(forms)
+        with warnings.catch_warnings():  # of the covariance of a class with one row, which is 0
+            warnings.filterwarnings("ignore", "Only one sample available")
+            each = {
+                name: member.fit(seen, labels, read)
+                for name, member in models(seen, n_trees, seed).items()
+            }
+        return replace(alike, each=each)
+
+    def forms(self, rows: Forms) -> Forms:
+        """Add whitened columns to the other forms of rows."""
+        if self.metric is None:
+            return rows
+        return {**rows, WHITENED: whitened(rows[COLUMNS], self.metric)}
+
+    def predict(self, rows: Forms) -> dict[str, Probabilities]:
+        """Compute class probabilities by every member; rows in the forms of `fitted`."""
+        forms = self.forms(rows)
+        return {name: member.predict(forms, self.n_classes) for name, member in self.each.items()}
 
 
 def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
-    """Unfitted classifiers by name: a forest, linear ones, and kernel machines for measurements.
+    """Make classifiers by name: a forest, linear ones, and kernel machines for measurements.
 
-    Two strengths of a penalty, columns and their ranks, and products of columns: which of them a
-    table wants is left to the labels that judge.
+    Two strengths of a penalty, columns, ranks and whitened columns, products of columns: which of
+    them a table wants is left to the labels that judge.
     """
     found = {
         FOREST: Member(ExtraTreesClassifier(n_trees, random_state=seed % 2**32), COLUMNS),
@@ -67,46 +154,12 @@ def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
             "kernel machine on ranks": Member(SVC(C=10.0), RANKS),
             "products of columns": Member(products, COLUMNS),
         }
-    return found
-
-
-def fit_members(
-    forms: Forms, labels: NDArray[np.int64], read: NDArray[np.int64], n_trees: int, seed: int
-) -> Members:
-    """Fit every model to some rows, by name."""
-    with warnings.catch_warnings():  # of the covariance of a class with one row, which is 0
-        warnings.filterwarnings("ignore", "Only one sample available")
-        return {
-            name: replace(one, model=one.model.fit(forms[one.form][read], labels[read]))
-            for name, one in models(forms, n_trees, seed).items()
+    if WHITENED in forms:
+        found |= {
+            "kernel machine on whitened columns": Member(SVC(C=10.0), WHITENED),
+            "semi-supervised discriminant": Member(SemiSupervisedDiscriminant(), COLUMNS),
         }
-
-
-def predicted(member: Member, forms: Forms, n_classes: int) -> Probabilities:
-    """Class probabilities of a member, `(n_rows, n_classes)`.
-
-    Scores of a kernel machine count as log-odds; temperatures calibrate them. Classes that it was
-    not fitted to have probability 0.
-    """
-    model, rows = member.model, forms[member.form]
-    if not rows.shape[0]:
-        return np.zeros((0, n_classes))
-    if hasattr(model, "predict_proba"):
-        known = model.predict_proba(rows)
-    else:
-        scores = model.decision_function(rows)
-        if scores.ndim == 1:
-            scores = np.stack([-scores, scores], 1)
-        known = _softmax(2 * scores)
-    found = np.zeros((len(known), n_classes))
-    found[:, model.classes_] = known
     return found
-
-
-def mean_of(members: Members, forms: Forms, n_classes: int) -> Probabilities:
-    """The mean of the members' class probabilities, `(n_rows, n_classes)`."""
-    parts = [tempered(predicted(one, forms, n_classes), 1.0) for one in members.values()]
-    return np.asarray(np.mean(parts, axis=0))
 
 
 @dataclass(frozen=True)

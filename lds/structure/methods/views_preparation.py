@@ -17,7 +17,7 @@ from lds.graphs.knn import allowed_neighbors, check_neighbors
 from lds.graphs.pairwise import Pattern, weighted_sums
 from lds.graphs.views import View
 from lds.structure.context import RunContext
-from lds.structure.methods.members import Forms, Members, Weights, fit_members, predicted
+from lds.structure.methods.members import Forms, Members, Weights
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_rows import Rows
 from lds.structure.problem import Problem
@@ -111,9 +111,7 @@ class Preparation:
         self, weighing: Weights, of_labels: NDArray[np.float64], forms: Forms
     ) -> NDArray[np.floating[Any]]:
         """The weighted mean of all members for rows, `(n, n_classes)`."""
-        n_classes = of_labels.shape[1]
-        others = {n: predicted(one, forms, n_classes) for n, one in self.members.items()}
-        return weighing.mean({LABELS: of_labels, **others})
+        return weighing.mean({LABELS: of_labels, **self.members.predict(forms)})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,8 +126,7 @@ class Preparation:
         self, new: Features, n_neighbors: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Later rows, their nearest rows of the fit in any view, and features of these pairs."""
-        n_classes, n = self.whole.labels.shape[1], self.seen.pairs.n_nodes
-        later = self.rows.of_later(new, self.members, n_classes)
+        later, n = self.rows.of_later(new, self.members), self.seen.pairs.n_nodes
         views = [view.of_later(later[name]) for name, view in self.seen.views.items()]
         near = np.concatenate([view.near(min(n_neighbors, n)) for view in views], 1)
         key = np.unique(np.arange(len(near))[:, None] * n + near)
@@ -140,7 +137,7 @@ class Preparation:
 def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     """Fit the views of a problem, with all labels and without those of each fold."""
     rows = Rows(problem.features, method.n_trees, run.seed)
-    split, labels, n_classes = problem.split, problem.labels, problem.n_classes
+    split, labels = problem.split, problem.labels
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
     k = allowed_neighbors(method.n_neighbors, Views().n_neighbors, problem.n_nodes)
     check_neighbors(problem.n_nodes, k, "euclidean")
@@ -148,8 +145,8 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     near = [view.near(k) for view in shared.values()]
 
     def seen_by(read: NDArray[np.int64]) -> tuple[Members, Seen]:
-        members = fit_members(rows.forms, labels, read, method.n_trees, run.seed)
-        views = shared | rows.label_views(members, n_classes)
+        members = Members.fitted(rows.forms, labels, read, method.n_trees, run.seed)
+        views = shared | rows.label_views(members)
         return members, Seen(views, near, k, problem.n_nodes)
 
     deals = dealt(labels, labelled, method.n_folds, mix(run.seed, ROLES))
@@ -158,7 +155,7 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
         members, seen = seen_by(read)
         folds.append(seen)
         mine = {form: each[judged] for form, each in rows.forms.items()}
-        predictions.append({n: predicted(one, mine, n_classes) for n, one in members.items()})
+        predictions.append(members.predict(mine))
     members, seen = seen_by(labelled)
     start = torch.tensor([START, *[1.0] * len(seen.views)], dtype=run.dtype, device=run.device)
     return Preparation(

@@ -1,6 +1,5 @@
 """Features in the forms that members and views of likeness read, for the fit and for later rows."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,15 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomTreesEmbedding
 from lds._types import Features
 from lds.graphs.views import KernelView, LeafView, View, WordView
 from lds.nn.preparation import FeaturePreparation, as_array
-from lds.structure.methods.members import COLUMNS, FOREST, RANKS, Member, Members, mean_of
+from lds.structure.methods.members import (
+    COLUMNS,
+    FOREST,
+    RANKS,
+    WHITENED,
+    Forms,
+    Members,
+    tempered,
+)
 
 DEPTH = 6
 """Depth of the trees that do not read labels."""
@@ -64,18 +71,18 @@ class Rows:
             "forest": LeafView(self._trees.apply(self.forms[RANKS])),
         }
 
-    def label_views(self, members: Members, n_classes: int) -> dict[str, View]:
+    def label_views(self, members: Members) -> dict[str, View]:
         """The views of members that were fitted to labels."""
-        seen = self._by_members(self.forms, members, n_classes)
+        seen = self._by_members(self.forms, members)
         return {
             name: LeafView(rows) if rows.dtype.kind in "iu" else KernelView(rows)
             for name, rows in seen.items()
         }
 
-    def of_later(self, new: Features, members: Members, n_classes: int) -> dict[str, Any]:
+    def of_later(self, new: Features, members: Members) -> dict[str, Any]:
         """Later rows as each view takes them, by its name."""
         forms = self.of(new)
-        seen = self._by_members(forms, members, n_classes)
+        seen = self._by_members(forms, members)
         if not self._measured:
             return {"words": new, **seen}
         ranks = forms[RANKS]
@@ -86,16 +93,17 @@ class Rows:
             **seen,
         }
 
-    def _by_members(
-        self, forms: Mapping[str, Features], members: Members, n_classes: int
-    ) -> dict[str, NDArray[Any]]:
-        """Leaves, ranks weighted by importances, and coordinates of agreement of rows."""
-        forest: Member = members[FOREST]
-        found = {"label forest": forest.model.apply(forms[COLUMNS])}
-        if self._measured:
-            found["important ranks"] = forms[RANKS] * _importance(forest.model)
+    def _by_members(self, rows: Forms, members: Members) -> dict[str, NDArray[Any]]:
+        """Rows as views of members take them: leaves, or coordinates."""
+        forms, forest = members.forms(rows), members.each[FOREST].model
+        found = {"label forest": forest.apply(forms[COLUMNS])}
+        if RANKS in forms:
+            found["important ranks"] = forms[RANKS] * _importance(forest)
+        if WHITENED in forms:
+            found[WHITENED] = as_array(forms[WHITENED])
+        says = [tempered(each, 1.0) for each in members.predict(rows).values()]
         # Distances of roots of probabilities are Hellinger's.
-        found[AGREEMENT] = np.sqrt(mean_of(members, forms, n_classes))
+        found[AGREEMENT] = np.sqrt(np.mean(says, axis=0))
         return found
 
 

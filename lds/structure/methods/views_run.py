@@ -27,7 +27,6 @@ from lds.structure.iteration import Iteration
 from lds.structure.methods.members import (
     Weights,
     log_loss,
-    predicted,
     stacked,
     tempered,
     weights_of,
@@ -97,10 +96,10 @@ def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
     Returns:
         Class probabilities of the rows of the fit, `(n_nodes, n_classes)`.
     """
-    prepared, n_classes = preparation_of(learned), learned.problem.n_classes
-    plain, forms = stacked(prepared.judged), prepared.rows.forms
+    prepared = preparation_of(learned)
+    plain = stacked(prepared.judged)
     weighing = weights_of(plain, prepared.folds.truth.cpu().numpy(), [tuple(plain)])
-    return weighing.mean({n: predicted(m, forms, n_classes) for n, m in prepared.members.items()})
+    return weighing.mean(prepared.members.predict(prepared.rows.forms))
 
 
 def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
@@ -145,8 +144,7 @@ def members_say(learned: Learned) -> Members:
     prepared, weighing = preparation_of(learned), _weighing(learned)
     mass = torch.from_numpy(np.asarray(learned.hidden))
     found = {LABELS: shares(mass).double().numpy()}
-    forms, n_classes = prepared.rows.forms, found[LABELS].shape[1]
-    found |= {n: predicted(m, forms, n_classes) for n, m in prepared.members.items()}
+    found |= prepared.members.predict(prepared.rows.forms)
     return {
         name: (weighing.weight[name], tempered(each, weighing.temperature[name]))
         for name, each in found.items()
@@ -163,7 +161,7 @@ def coefficients(learned: Learned) -> Coefficients:
 def _weighing(learned: Learned) -> Weights:
     """The weights and temperatures of the members of a result."""
     params = learned.params
-    names = (LABELS, *preparation_of(learned).members)
+    names = (LABELS, *preparation_of(learned).members.each)
     return Weights(
         dict(zip(names, params["temperatures"].tolist(), strict=True)),
         dict(zip(names, params["weights"].tolist(), strict=True)),

@@ -14,11 +14,8 @@ from lds.structure.methods.members import (
     RANKS,
     SMALLEST,
     Member,
-    fit_members,
+    Members,
     log_loss,
-    mean_of,
-    models,
-    predicted,
     stacked,
     weights_of,
 )
@@ -82,21 +79,30 @@ def test_a_class_that_was_not_read_has_probability_0():
     x = np.random.default_rng(0).standard_normal((30, 2))
     y = np.arange(30) % 2 * 2
     for model in (LogisticRegression(), SVC()):
-        member = Member(model.fit(x, y), COLUMNS)
-        found = predicted(member, {COLUMNS: x}, 4)
+        member = Member(model, COLUMNS).fit({COLUMNS: x}, y, np.arange(30))
+        found = member.predict({COLUMNS: x}, 4)
         np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)
         assert not found[:, [1, 3]].any()
-        assert np.array_equal(found.argmax(1), model.predict(x))
-        assert predicted(member, {COLUMNS: x[:0]}, 4).shape == (0, 4)
+        assert np.array_equal(found.argmax(1), member.model.predict(x))
+        assert member.predict({COLUMNS: x[:0]}, 4).shape == (0, 4)
 
 
 def test_words_have_a_forest_and_linear_members():
     words = {COLUMNS: sp.csr_array(np.eye(6))}
     names = [FOREST, "logistic regression", "logistic regression, C = 10"]
-    assert list(models(words, 5, 0)) == names
-    assert len(models({COLUMNS: np.eye(6), RANKS: np.eye(6)}, 5, 0)) == 7
-    fitted = fit_members(words, np.array([0, 1, 0, 1, 0, 1]), np.arange(4), 5, 0)
-    assert fitted["logistic regression"].model.classes_.tolist() == [0, 1]
+    fitted = Members.fitted(words, np.array([0, 1, 0, 1, 0, 1]), np.arange(4), 5, 0)
+    assert list(fitted.each) == names
+    assert fitted.metric is None
+    assert fitted.each["logistic regression"].model.classes_.tolist() == [0, 1]
+
+
+def test_few_rows_of_many_columns_have_no_metric():
+    rng = np.random.default_rng(0)
+    for n, n_members in ((20, 7), (400, 9)):
+        x = rng.standard_normal((n, 20))
+        fitted = Members.fitted({COLUMNS: x, RANKS: x}, np.arange(n) % 2, np.arange(12), 5, 0)
+        assert len(fitted.each) == n_members
+        assert (fitted.metric is None) == (n == 20)
 
 
 def test_products_of_columns_are_known():
@@ -104,12 +110,24 @@ def test_products_of_columns_are_known():
     x = np.random.default_rng(0).standard_normal((300, 2))
     forms = {COLUMNS: x, RANKS: x.argsort(0).argsort(0) / 300}
     y = (x.prod(1) > 0).astype(np.int64)
-    fitted = fit_members(forms, y, np.arange(150), 20, 0)
-    right = {n: (predicted(m, forms, 2).argmax(1) == y)[150:].mean() for n, m in fitted.items()}
+    fitted = Members.fitted(forms, y, np.arange(150), 20, 0)
+    right = {n: (p.argmax(1) == y)[150:].mean() for n, p in fitted.predict(forms).items()}
     assert right["products of columns"] >= 0.9 > 0.65 >= right["logistic regression"]
-    parts = [predicted(m, forms, 2).clip(SMALLEST) for m in fitted.values()]
-    expected = np.mean([p / p.sum(1, keepdims=True) for p in parts], axis=0)
-    np.testing.assert_allclose(mean_of(fitted, forms, 2), expected, rtol=1e-12)
+
+
+def test_a_transductive_member_learns_from_rows_without_a_label():
+    """Two long, parallel clouds: two labels a class do not show the direction, the rows do."""
+    rng, scores = np.random.default_rng(0), []
+    for _ in range(10):
+        y = np.arange(300) % 2
+        x = rng.standard_normal((300, 2)) * [5.0, 0.5] + 2.0 * np.stack([0 * y, y], 1)
+        forms, read = {COLUMNS: x, RANKS: x}, rng.permutation(20)[:10]
+        found = Members.fitted(forms, y, read, 5, 0).predict(forms)
+        names = ("semi-supervised discriminant", "linear discriminant")
+        scores.append([(found[name].argmax(1) == y).mean() for name in names])
+    ours, plain = np.mean(scores, 0)
+    assert ours >= 0.93
+    assert ours > plain
 
 
 def test_folds_are_one_below_the_other():

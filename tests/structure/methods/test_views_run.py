@@ -242,7 +242,9 @@ def test_what_the_graph_adds_is_counted_on_labels_left_out():
     assert n == n_judged == len(prepared.folds.truth)
     right = found.history[-1].stopping_accuracy * n
     alone = views_run.weights_of(
-        views_run.stacked(prepared.judged), prepared.folds.truth.numpy(), [tuple(prepared.members)]
+        views_run.stacked(prepared.judged),
+        prepared.folds.truth.numpy(),
+        [tuple(prepared.members.each)],
     )
     others = alone.mean(views_run.stacked(prepared.judged)).argmax(1)
     without = (others == prepared.folds.truth.numpy()).sum()

@@ -1,0 +1,49 @@
+"""The semi-supervised discriminant as a classifier of scikit-learn's kind."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lds.graphs.batch import weighted_graph
+from lds.nn.discriminant import Discriminant, fit_discriminant
+from lds.nn.features import DenseFeatures
+
+
+class SemiSupervisedDiscriminant:
+    """Linear discriminant analysis whose classes are fitted to all rows (see `nn.discriminant`).
+
+    Attributes:
+        classes_: the class numbers of `fit`, all from 0 on.
+    """
+
+    transductive = True
+    """`fit` takes rows without a label too, labelled -1."""
+
+    def fit(self, x: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> Self:
+        """Fit the classes by expectation-maximisation, in float64.
+
+        Arguments:
+            x: `(n_rows, n_features)`.
+            labels: `(n_rows,)`, -1 where unknown.
+        """
+        none = torch.zeros(0, dtype=torch.int64)
+        no_edges = weighted_graph(none, none, torch.zeros(0, dtype=torch.float64), len(x))
+        n_classes = int(labels.max()) + 1
+        self.classes_ = np.arange(n_classes)
+        found = fit_discriminant(
+            Discriminant(x.shape[1], n_classes, neighbors=False),
+            DenseFeatures(torch.as_tensor(np.asarray(x, dtype=np.float64))),
+            torch.as_tensor(labels),
+            torch.as_tensor(np.flatnonzero(labels >= 0)),
+            no_edges,
+        )
+        self._weight, self._bias = found["W"].numpy(), found["b"].numpy()
+        return self
+
+    def predict_proba(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Compute class probabilities, `(n_rows, n_classes)`."""
+        scores = np.asarray(x, dtype=np.float64) @ self._weight + self._bias
+        odds: NDArray[np.float64] = np.exp(scores - scores.max(1, keepdims=True))
+        return odds / odds.sum(1, keepdims=True)
