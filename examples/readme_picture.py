@@ -25,13 +25,13 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "benchmarks" / "results" / "compare.jsonl"
 METHODS = {
     "LogisticRegression": ("logistic regression", "#c9c9c9"),
-    "(b) GCN": ("GCN on the given graph", "#777777"),
+    "(b) GCN": ("GCN", "#777777"),
     "lds": ("lds, default", "#c23b22"),
 }
 CASES = {
     ("cora", 0.25): "Cora,\n25 % of\nits edges",
     ("citeseer", 0.5): "CiteSeer,\n50 % of\nits edges",
-    ("cora_without_graph", None): "Cora,\nno graph",
+    ("cora", 0.0): "Cora,\nno graph",
     ("digits", None): "digits,\na table",
 }
 

@@ -1,7 +1,7 @@
 # # A bilevel problem of your own
 #
-# Every third training label is wrong, and 200 rows are known to be right. The inner problem
-# trains a classifier on weighted rows; the outer objective is its loss on the 200 rows.
+# Every third training label is wrong, and 80 rows are known to be right. The inner problem
+# trains a classifier on weighted rows; the outer objective is its loss on the 80 rows.
 # Differentiated through the training, that loss says of every row whether it helps.
 
 # %%
@@ -18,7 +18,7 @@ OUTER = 40  # small: 2
 X, y = (torch.tensor(part) for part in load_digits(return_X_y=True))
 X = X.float() / 16
 generator = torch.Generator().manual_seed(0)
-train, checked, test = torch.randperm(len(y), generator=generator).split([600, 200, 997])
+train, checked, test = torch.randperm(len(y), generator=generator).split([600, 80, 1117])
 noisy = y[train].clone()
 wrong = torch.rand(len(train), generator=generator) < 1 / 3
 noisy[wrong] = (noisy[wrong] + torch.randint(1, 10, (int(wrong.sum()),), generator=generator)) % 10
@@ -57,9 +57,9 @@ def accuracy(rows, labels, weight):
 print(
     f"all rows alike: {accuracy(train, noisy, torch.ones(len(train))):.1%} of {len(test)} test rows"
 )
-print(f"the 200 checked rows alone: {accuracy(checked, y[checked], torch.ones(200)):.1%}")
+print(f"the 80 checked rows alone: {accuracy(checked, y[checked], torch.ones(80)):.1%}")
 both = torch.cat([train, checked]), torch.cat([noisy, y[checked]])
-weights = torch.cat([share, torch.ones(200)])
+weights = torch.cat([share, torch.ones(80)])
 print(f"learned weights, and the checked rows: {accuracy(*both, weights):.1%}")
 print(
     f"mean weight: right labels {share[~wrong].mean():.2f}, wrong labels {share[wrong].mean():.2f}"

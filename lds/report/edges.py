@@ -1,5 +1,6 @@
 """What learning did to the edges of the whole graph: tables of a page."""
 
+import math
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -112,7 +113,8 @@ def _against_neighbours(run: Run, evidence: Evidence) -> str:
         weight = float(graph.sum(dtype=np.float64))
         shared = float(graph.multiply(pattern).sum(dtype=np.float64)) / max(weight, 1e-12)
         within = homophily(sp.csr_array(graph), labels)
-        texts = (f"{weight / n_nodes:.1f}", f"{100 * within:.1f} %", f"{100 * shared:.1f} %")
+        of_class = "-" if math.isnan(within) else f"{100 * within:.1f} %"
+        texts = (f"{weight / n_nodes:.1f}", of_class, f"{100 * shared:.1f} %")
         cells = "".join(f"<td>{text}</td>" for text in texts)
         rows += f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
     titles = ("Graph", "Edges of a node", "Weight within classes", "Weight on nearest neighbours")

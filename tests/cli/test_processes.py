@@ -155,3 +155,40 @@ def test_help_takes_half_a_second():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def cpu_seconds(*arguments):
+    """Seconds of CPU that a command takes, with those of its import."""
+    before = os.times()
+    result = launched(*arguments)
+    assert result.returncode == 0, result.stderr
+    after = os.times()
+    of_child = "children_user", "children_system"
+    return sum(getattr(after, name) - getattr(before, name) for name in of_child)
+
+
+def test_the_report_of_digits_takes_six_seconds_and_a_megabyte_and_a_half(lds, tmp_path):
+    options = ["--max-iter", "1", *SHORT, "--no-controls", "--quiet"]
+    assert lds("fit", "digits", *options, "--out", tmp_path / "run")[0] == 0
+    page = tmp_path / "page.html"
+    # 4.9 s on an idle machine, most of it imports.
+    assert cpu_seconds("report", tmp_path / "run", "--quiet", "--out", page) < 9
+    assert page.stat().st_size < 1.5e6
+
+
+def test_a_report_does_not_import_torch(tmp_path):
+    code = "import sys, lds.report.page; assert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_search_says_at_once_what_it_does(tmp_path):
+    command = [*AS_A_USER, "search", "wine", "--out", str(tmp_path / "search")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stderr.readline() == b"reading wine\n"
+    used = Path(f"/proc/{process.pid}/stat")
+    if used.exists():
+        user, system = (int(ticks) for ticks in used.read_text().rpartition(")")[2].split()[11:13])
+        assert (user + system) / os.sysconf("SC_CLK_TCK") < 2
+    process.kill()
+    process.communicate()

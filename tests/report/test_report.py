@@ -121,7 +121,7 @@ def test_it_says_what_it_draws(run, monkeypatch):
     two = dict(list(PICTURES.items())[:2])
     monkeypatch.setattr("lds.report.page.PICTURES", two)
     calls = []
-    html(run, lambda *call: calls.append(call))
+    html(run, on_picture=lambda *call: calls.append(call))
     assert calls == [("learning", 0, 2), ("edges", 1, 2)]
 
 

@@ -45,5 +45,6 @@ class SemiSupervisedDiscriminant:
     def predict_proba(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Compute class probabilities, `(n_rows, n_classes)`."""
         scores = np.asarray(x, dtype=np.float64) @ self._weight + self._bias
-        odds: NDArray[np.float64] = np.exp(scores - scores.max(1, keepdims=True))
-        return odds / odds.sum(1, keepdims=True)
+        odds = np.exp(scores - scores.max(1, keepdims=True))
+        found: NDArray[np.float64] = odds / odds.sum(1, keepdims=True)
+        return found

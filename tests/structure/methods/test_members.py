@@ -116,18 +116,19 @@ def test_products_of_columns_are_known():
 
 
 def test_a_transductive_member_learns_from_rows_without_a_label():
-    """Two long, parallel clouds: two labels a class do not show the direction, the rows do."""
+    """Two clouds 3 apart in one of 10 columns: 6 labels hardly show which one, 400 rows do."""
     rng, scores = np.random.default_rng(0), []
     for _ in range(10):
-        y = np.arange(300) % 2
-        x = rng.standard_normal((300, 2)) * [5.0, 0.5] + 2.0 * np.stack([0 * y, y], 1)
-        forms, read = {COLUMNS: x, RANKS: x}, rng.permutation(20)[:10]
+        y = np.arange(400) % 2
+        x = rng.standard_normal((400, 10))
+        x[:, 0] += 3 * y
+        forms, read = {COLUMNS: x, RANKS: x}, rng.permutation(100)[:6]
         found = Members.fitted(forms, y, read, 5, 0).predict(forms)
         names = ("semi-supervised discriminant", "linear discriminant")
         scores.append([(found[name].argmax(1) == y).mean() for name in names])
     ours, plain = np.mean(scores, 0)
-    assert ours >= 0.93
-    assert ours > plain
+    assert ours >= 0.85
+    assert ours > plain + 0.1
 
 
 def test_folds_are_one_below_the_other():
