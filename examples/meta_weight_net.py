@@ -9,7 +9,8 @@ on a few clean, balanced digits (the meta digits). It is one training: `n_steps=
 `warm_start="state"` continues from the weights, the momentum and the batch of the step before.
 
 Beside it, for as many steps: plain training on the same digits, on the meta digits alone, and on
-both together. The last is the one to beat, for it uses the meta labels, too.
+both together. The last is the one to beat, for it uses the meta labels, too. With rare classes also
+weights inverse to the size of a class, which no loss has to tell apart.
 
 References:
     Shu et al., 2019, Algorithm 1, https://arxiv.org/abs/1902.07379
@@ -78,10 +79,16 @@ def accuracy(training: bilevel.Training, params: Any, x: Tensor, y: Tensor) -> f
         return float((training.apply.eval(params, x).argmax(1) == y).double().mean())
 
 
-def plain(rows: tuple[Tensor, Tensor], n_steps: int, seed: int) -> tuple[bilevel.Training, Any]:
-    """Train on all rows alike."""
+def plain(
+    rows: tuple[Tensor, Tensor], n_steps: int, seed: int, by_class: bool = False
+) -> tuple[bilevel.Training, Any]:
+    """Train on all rows alike, or on rows weighted by the inverse size of their class."""
     torch.manual_seed(seed)
-    training = bilevel.Training(classifier(), F.cross_entropy, batches(*rows), optimizer(n_steps))
+    loss: Any = F.cross_entropy
+    if by_class:
+        weight = 1 / rows[1].bincount(minlength=10).clamp(min=1)
+        loss = functools.partial(F.cross_entropy, weight=weight)  # torch divides by the sum
+    training = bilevel.Training(classifier(), loss, batches(*rows), optimizer(n_steps))
     return training, bilevel.run(training.dynamics, training.params, (), n_steps).params
 
 
@@ -141,6 +148,10 @@ def main() -> None:
         since = time.process_time()
         training, params = plain(rows, n_steps, arguments.seed)
         report(arguments, name, len(rows[1]), training, params, (x_test, y_test), since)
+    if arguments.data == "imbalanced":
+        since = time.process_time()
+        training, params = plain((x, y), n_steps, arguments.seed, by_class=True)
+        report(arguments, "by class size", len(y), training, params, (x_test, y_test), since)
     since = time.process_time()
     training, params, weight_of = reweighted((x, y), meta, n_steps, arguments.seed)
     report(arguments, "weighted", len(y), training, params, (x_test, y_test), since)

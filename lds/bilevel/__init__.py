@@ -31,6 +31,7 @@ from lds.bilevel.solve import solve
 from lds.bilevel.step import Outer, Start, Step, evaluate
 from lds.bilevel.tasks import k_folds, over_tasks, separate_tasks, stacked, task_at, weighted_mean
 from lds.bilevel.training import Trained, Training, run
+from lds.bilevel.twice import OnceDifferentiableError
 from lds.bilevel.unroll import hypergradient
 from lds.bilevel.variance_reduced import SABA
 
@@ -54,6 +55,7 @@ __all__ = [
     "Hypergradient",
     "Momentum",
     "NonFiniteError",
+    "OnceDifferentiableError",
     "Outer",
     "Parameters",
     "RMSprop",

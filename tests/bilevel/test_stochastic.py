@@ -283,7 +283,9 @@ def test_differences_reach_the_closed_form(options):
     method = bilevel.ConjugateGradient(8, differences=True, **options)
     expected = damped(options.get("ridge", 0.0))
     torch.testing.assert_close(grad(first_order, method), expected, rtol=1e-6, atol=1e-9)
-    with pytest.warns(bilevel.ContractionWarning, match="curvature 0"):  # there is no second one
+    with pytest.raises(
+        bilevel.OnceDifferentiableError, match="once only"
+    ):  # there is no second one
         grad(first_order, bilevel.ConjugateGradient(8))
 
 

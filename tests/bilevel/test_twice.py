@@ -6,7 +6,6 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from lds import bilevel
-from lds.bilevel.twice import OnceDifferentiableError
 from tests.problems import scalar
 
 W = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
@@ -90,7 +89,7 @@ def run(inner, method=None, hyper=0.7, n_steps=1):
 @pytest.mark.parametrize("kind", [Marked, Detached, Numpy])
 def test_a_function_that_is_differentiable_once(kind, inner, method):
     with pytest.raises(
-        OnceDifferentiableError, match=r"step \d of .* once only \(.*FirstOrder\(\), F2SA\("
+        bilevel.OnceDifferentiableError, match=r"step \d of .* once only \(.*FirstOrder\(\), F2SA\("
     ):
         run(inner(kind.apply), METHODS[method])
 
