@@ -33,6 +33,9 @@ classes are spread like balls (`nn.whitening`)."""
 FOREST = "extra trees"
 """Name of the member whose leaves and importances are views."""
 
+LINEAR = "linear discriminant"
+"""Name of the member that needs more rows than classes."""
+
 Forms = Mapping[str, Features]
 """Rows by form."""
 
@@ -101,6 +104,7 @@ class Members:
         read: NDArray[np.int64],
         n_trees: int,
         seed: int,
+        n_least: int | None = None,
     ) -> "Members":
         """Fit every model to the labels of some rows.
 
@@ -110,6 +114,8 @@ class Members:
             read: row numbers.
             n_trees: of the forest.
             seed: of the forest.
+            n_least: rows that the smallest fit of these members reads; None: as many as this one.
+                All fits have the same members, so none that so few rows cannot fit.
         """
         metric = whitening(forms[COLUMNS], labels, read) if RANKS in forms else None
         alike = cls({}, metric, int(labels.max()) + 1)
@@ -119,6 +125,7 @@ class Members:
             each = {
                 name: member.fit(seen, labels, read)
                 for name, member in models(seen, n_trees, seed).items()
+                if name != LINEAR or (n_least or len(read)) > alike.n_classes
             }
         return replace(alike, each=each)
 
@@ -149,7 +156,7 @@ def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
         shrunk = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         products = SVC(C=3.0, kernel="poly", degree=2, coef0=1.0)
         found |= {
-            "linear discriminant": Member(shrunk, COLUMNS),
+            LINEAR: Member(shrunk, COLUMNS),
             "kernel machine": Member(SVC(C=10.0), COLUMNS),
             "kernel machine on ranks": Member(SVC(C=10.0), RANKS),
             "products of columns": Member(products, COLUMNS),

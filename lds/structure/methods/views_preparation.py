@@ -144,12 +144,14 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     shared = rows.views()
     near = [view.near(k) for view in shared.values()]
 
+    deals = dealt(labels, labelled, method.n_folds, mix(run.seed, ROLES))
+    n_least = min(len(read) for read, _ in [*deals, (labelled, empty())])
+
     def seen_by(read: NDArray[np.int64]) -> tuple[Members, Seen]:
-        members = Members.fitted(rows.forms, labels, read, method.n_trees, run.seed)
+        members = Members.fitted(rows.forms, labels, read, method.n_trees, run.seed, n_least)
         views = shared | rows.label_views(members)
         return members, Seen(views, near, k, problem.n_nodes)
 
-    deals = dealt(labels, labelled, method.n_folds, mix(run.seed, ROLES))
     folds, predictions = [], []
     for read, judged in deals:
         members, seen = seen_by(read)

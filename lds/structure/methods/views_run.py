@@ -47,6 +47,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
             stacklevel=4,
         )
     warn_of_features(problem.features, run.dtype, centred=True)
+    _warn_of_single_rows(problem)
     prepared = prepare(method, problem, run)
     loop = _Coefficients(method, problem, prepared, run)
     reason = loop.learn(run)
@@ -85,6 +86,20 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
         preparation=prepared,
         left_out=(int((right & ~other).sum()), int((other & ~right).sum()), len(truth)),
     )
+
+
+def _warn_of_single_rows(problem: Problem) -> None:
+    """Warn of classes whose one label trains and can never be left out to judge."""
+    split = problem.split
+    rows = np.concatenate([split.train, split.validation, split.stopping])
+    single = int((np.bincount(problem.labels[rows]) == 1).sum())
+    if single:
+        warnings.warn(
+            f"{single} of {problem.n_classes} classes have a single labelled row: it trains, but "
+            "nothing says how well such a class is predicted; label a second row of each",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:

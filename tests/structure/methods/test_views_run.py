@@ -250,3 +250,25 @@ def test_what_the_graph_adds_is_counted_on_labels_left_out():
     without = (others == prepared.folds.truth.numpy()).sum()
     assert right - without == pytest.approx(gained - lost)
     assert views_run.without_graph(found).shape == found.probabilities.shape
+
+
+def test_a_class_with_one_label_trains_with_a_warning():
+    problem = table()
+    rows = np.arange(24)
+    others = rows[problem.labels[rows] != 2]
+    known = problem.labels.copy()
+    split = Split(np.r_[others[:10], 2], others[10:13], others[13:], problem.split.test)
+    with pytest.warns(UserWarning, match="1 of 3 classes have a single labelled row: it trains"):
+        found = learn(dataclasses.replace(problem, labels=known, split=split), SMALL, seed=0)
+    assert found.left_out[2] == 16
+    assert (found.probabilities.argmax(1) == 2)[problem.labels == 2].mean() > 0.5
+
+
+def test_as_few_rows_as_classes_are_enough():
+    """Four labels, one class with two: folds read three rows of three classes."""
+    problem = table()
+    split = Split(np.array([0, 1]), np.array([2]), np.array([3]), problem.split.test)
+    with pytest.warns(UserWarning, match="2 of 3 classes have a single labelled row"):
+        found = learn(dataclasses.replace(problem, split=split), SMALL, seed=0)
+    assert "linear discriminant" not in found.preparation.members.each
+    assert (found.probabilities.argmax(1) == problem.labels).mean() > 0.5
