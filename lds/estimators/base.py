@@ -114,8 +114,14 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         codes, classes = encode_labels(y, n_rows)
         method, seed = self._method(), self._seed()
         graph = None if adjacency is None else as_adjacency(adjacency, n_rows)
-        split = split_roles(codes, classes, validation, stopping, seed)
+        with warnings.catch_warnings(record=True) as of_roles:
+            warnings.simplefilter("always")
+            split = split_roles(codes, classes, validation, stopping, seed)
         problem = Problem(x, codes, split, graph)
+        method = method.for_problem(problem)
+        if method.reads_roles:
+            for each in of_roles:
+                warnings.warn(each.message, stacklevel=2)
         with fit_progress(self.verbose, method.to_dict()["max_iter"]) as shown:
             result = learn(
                 problem,

@@ -1,7 +1,7 @@
 """The default method as a scikit-learn classifier, transductive like `LabelPropagation`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,25 +9,33 @@ from numpy.typing import ArrayLike
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.documentation import documented
 from lds.structure.methods.committee import Committee
+from lds.structure.methods.views import Views
 
 
 @documented(Committee)
 class LDSClassifier(BaseLDSClassifier):
     """Learn a graph of the rows and classify them on it.
 
-    Hypergradients learn a few coefficients, shared by all edges, and a committee of networks trains
-    on graphs drawn from them (see `lds.structure.methods.committee`). `ThesisLDSClassifier` follows
-    the thesis to the letter.
+    Two methods learn, each where it is better; `learned_.method` says which one did.
 
-    A labelled row has one of three roles: train rows train the network, validation rows the edges,
-    and stopping rows decide when to stop. Rows labelled -1, None or NaN are unlabelled (see
-    `lds._labels`): `fit` predicts them, `score` leaves them out, and `LabelledKFold`
-    cross-validates with them.
+    - With a graph, or with `validation` and `stopping` rows, or with any option set: hypergradients
+      learn a few coefficients, shared by all edges, and a committee of networks trains on graphs
+      drawn from them (see `lds.structure.methods.committee`). A labelled row has one of three
+      roles: train rows train the networks, validation rows the edges, and stopping rows decide when
+      to stop.
+    - A table with all options as they are: labels travel along a graph whose coefficients say what
+      each view of likeness is worth, with plain classifiers beside it (see
+      `lds.structure.methods.views`). Every labelled row trains, and is left out in turn to judge.
+      `ViewsLDSClassifier` has its options; `tables="committee"` takes the committee instead.
+
+    `ThesisLDSClassifier` follows the thesis to the letter.
+
+    Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them, `score`
+    leaves them out, and `LabelledKFold` cross-validates with them.
 
     `fit` predicts its own rows (`transduction_`). `predict` classifies new rows: the learned
-    coefficients give the edges of a new row to its `n_neighbors` nearest rows of `fit`, and the
-    trained networks classify it on `n_draws` drawn graphs. New rows have no edges to each other. A
-    row equal to a row of `fit` gets the answer that `fit` gave.
+    coefficients give the edges of a new row to its nearest rows of `fit`. New rows have no edges to
+    each other. A row equal to a row of `fit` gets the answer that `fit` gave.
 
     References:
         Franceschi, Niepert, Pontil and He, 2019, https://arxiv.org/abs/1903.11960;
@@ -100,6 +108,7 @@ class LDSClassifier(BaseLDSClassifier):
         agreement: float = 1.0,
         metric_rank: int = 0,
         refit_steps: int = 300,
+        tables: str = "views",
         categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
@@ -129,9 +138,17 @@ class LDSClassifier(BaseLDSClassifier):
         self.agreement = agreement
         self.metric_rank = metric_rank
         self.refit_steps = refit_steps
+        self.tables = tables
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.checkpoint = checkpoint
         self.resume = resume
         self.device = device
         self.verbose = verbose
+
+    @classmethod
+    def _options_of(cls, method: str, options: dict[str, Any]) -> dict[str, Any] | None:
+        """Find the parameters of a fit; one of learned views has all as they are."""
+        if method == Views.name and Views(**options) == Views():
+            return {}
+        return super()._options_of(method, options)

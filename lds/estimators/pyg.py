@@ -292,7 +292,8 @@ def learn_structure(
             divided by the largest; "ignore": all are 1; None: "given", or "scale" with a warning if
             a weight is above 1.
         method: "default", "thesis" (Algorithm 7 to the letter) or "views" (label PageRank along
-            learned views of likeness; it does not read the given graph).
+            learned views of likeness; it does not read the given graph). The default takes views
+            where there is no graph, no val_mask and no option.
         seed: of everything random.
         device: where to compute.
         on_iteration: called after each outer iteration.

@@ -16,13 +16,14 @@ from lds.structure.methods.views_run import preparation_of
 class ViewsLDSClassifier(BaseLDSClassifier):
     """Learn which likeness of rows their classes follow, and classify by labels along it.
 
-    Labels travel along a weighted graph (PageRank); nothing else is trained. A pair of rows counts
-    by its similarity in several views: the columns, their ranks, a forest that reads no labels, a
-    forest that does, and ranks weighted by that forest's importances; for words, the cosine of
-    their weights and a forest. Hypergradients learn one coefficient a view from labels that were
-    left out, over folds, so every labelled row is both read and judged: `validation` and `stopping`
-    rows of `fit` are labelled rows like all others. For tables with few labels; seconds for a
-    thousand rows.
+    Labels travel along a weighted graph (PageRank). A pair of rows counts by its similarity in
+    several views: the columns, their ranks, whitened columns, a forest that reads no labels, a
+    forest that does, ranks weighted by that forest's importances, and what plain classifiers say;
+    for words, the cosine of their weights, a forest and the classifiers. Hypergradients learn one
+    coefficient a view from labels that were left out, over folds, so every labelled row is both
+    read and judged: `validation` and `stopping` rows of `fit` are labelled rows like all others.
+    The classifiers count beside the labels, by the same labels left out. `LDSClassifier` does this
+    with a table by itself; this class has the options.
 
     Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them. `predict`
     classifies new rows by one step along their edges to the rows of `fit`. A row equal to a row of

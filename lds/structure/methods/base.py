@@ -29,12 +29,14 @@ class Method(Options, ABC):
         title: in tables.
         home: the module with the functions of `Implementation`; None: that of the record. A record
             in a module of its own loads without torch, for the shell.
+        reads_roles: whether training, validation and early-stopping rows differ to it.
         fixed_length: whether `max_iter` is the usual end of a run; otherwise it is a warning.
     """
 
     title: ClassVar[str]
     home: ClassVar[str | None] = None
     fixed_length: ClassVar[bool] = False
+    reads_roles: ClassVar[bool] = True
 
     def for_problem(self, problem: "Problem") -> "Method":
         """Choose the method that learns from a problem: this one, unless it leaves it to another.

@@ -1,5 +1,8 @@
 """The library's own method: few shared coefficients, several networks. Imports nothing heavy.
 
+A table without a graph, whose labelled rows may have any role, is left to learned views
+(`methods.views`), unless an option says otherwise. For all else:
+
 1. Measurements are transformed so that classes are spread like balls (`nn.whitening`). Near
    neighbours and given edges start with probabilities by a calibrated map (`edges.logistic`).
 2. Algorithm 7 moves the few coefficients of that map by hypergradients. Train and validation labels
@@ -22,7 +25,14 @@ from typing import TYPE_CHECKING, ClassVar
 from lds.structure.methods.base import Method
 from lds.structure.methods.thesis import Thesis
 from lds.structure.methods.views import Views
-from lds.structure.options import AT_LEAST_1, NOT_NEGATIVE, RestartOptions, option, with_default
+from lds.structure.options import (
+    AT_LEAST_1,
+    NOT_NEGATIVE,
+    RestartOptions,
+    one_of,
+    option,
+    with_default,
+)
 
 if TYPE_CHECKING:
     from lds.structure.problem import Problem
@@ -77,17 +87,22 @@ class Committee(RestartOptions, Method):
         source=ABLATION,
     )
     refit_steps: int = option(300, "most training steps of a member in a refit", AT_LEAST_1)
+    tables: str = option(
+        "views",
+        "what learns from a table without a graph, where no roles are given and no other option is "
+        "set: views (learned views) or committee",
+        one_of("views", "committee"),
+        source="16 tables, examples/benchmarks/results/tables.jsonl",
+    )
 
     def for_problem(self, problem: "Problem") -> Method:
-        """Leave a table to learned views: no graph, and roles that the caller did not give.
+        """Leave a table to learned views: no graph, no roles given, no option set.
 
-        Only where no option was set: whoever sets one of the committee's gets the committee.
+        Whoever sets an option of the committee gets the committee.
         """
-        if problem.graph is None and problem.split.dealt:
-            if self == type(self)():
-                return Views()
-            if self == type(self)().frozen():
-                return Views().frozen()
+        plain = Committee()
+        if problem.graph is None and problem.split.dealt and self in (plain, plain.frozen()):
+            return Views() if self == plain else Views().frozen()
         return self
 
     def frozen(self) -> "Committee":

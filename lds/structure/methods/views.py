@@ -31,6 +31,7 @@ class Views(Method):
     name: ClassVar[str] = "views"
     title: ClassVar[str] = "learned views"
     fixed_length: ClassVar[bool] = True
+    reads_roles: ClassVar[bool] = False
 
     n_neighbors: int = option(20, "nearest neighbours of each view that may be joined", AT_LEAST_1)
     n_folds: int = option(
