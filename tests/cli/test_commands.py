@@ -129,7 +129,8 @@ def test_datasets_for_machines(lds):
 
 
 @pytest.mark.parametrize(
-    "command", ["fit", "predict", "search", "report", "runs", "export", "datasets", "doctor"]
+    "command",
+    ["fit", "predict", "search", "report", "runs", "export", "datasets", "doctor", "reproduce"],
 )
 def test_help_teaches(lds, command):
     code, out, _ = lds(command, "--help")

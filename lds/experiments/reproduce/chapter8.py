@@ -163,6 +163,7 @@ ENTRIES = (
         departures=(
             "At cpu 100 units a layer and 10 outer iterations of LRS-OPT (the thesis: 500 and "
             "5,000).",
+            "On the seed of examples/learning_rate_on_the_fly.py RTHO was above MARTHE.",
         ),
     ),
     Entry(

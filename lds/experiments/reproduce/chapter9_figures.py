@@ -47,7 +47,7 @@ STEPS = (0, 1, 5, 20)
 def steps_rows(budget: str) -> list[Row]:
     """CiteSeer by τ; τ = 5 is the default, and its rows are those of the other panels."""
     if budget == "tiny":
-        return [lds_row("cora", 0, _tau(tau), 0.25) for tau in (0, 5)]
+        return [lds_row("citeseer", 0, _tau(tau), 0.25) for tau in (0, 5)]
     shares = (0.25, 1.0) if budget == "cpu" else RETAINED
     seeds = range(3 if budget == "cpu" else 5)
     return [

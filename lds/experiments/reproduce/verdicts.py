@@ -73,7 +73,16 @@ def near(
         verdict = "within"
     else:
         verdict = "above" if (gap > 0) != lower_is_better else "below"
-    return Comparison(what, f"{thesis:g}", shown(ours, unit), verdict)
+    reason = _chance(unit, ours, abs(gap)) if verdict == "below" else ""
+    return Comparison(what, f"{thesis:g}", shown(ours, unit), verdict, reason)
+
+
+def _chance(unit: float, ours: Collection[float], gap: float) -> str:
+    """Say so where a gap is within two standard errors of our mean; "": it is larger."""
+    if len(ours) < 2:
+        return "a single run"
+    error = unit * statistics.stdev(ours) / len(ours) ** 0.5
+    return f"within chance: the standard error is {error:.1f}" if gap <= 2 * error else ""
 
 
 def beside(what: str, thesis: str, ours: Collection[float], unit: float = 100.0) -> Comparison:
@@ -111,8 +120,11 @@ def higher(
     n = f"n = {len(gaps)}"
     text = f"{mean:+.2f} ({n})" if p is None else f"{mean:+.2f} ({n}, p = {p:.3f})"
     if mean <= 0:
-        return Comparison(what, thesis, text, "fails")
-    return Comparison(what, thesis, text, "holds" if p is not None and p < ALPHA else "leans")
+        chance = p is None or p >= ALPHA
+        return Comparison(what, thesis, text, "fails", "within chance" if chance else "")
+    if p is not None and p < ALPHA:
+        return Comparison(what, thesis, text, "holds")
+    return Comparison(what, thesis, text, "leans", "too few runs to tell from chance")
 
 
 def p_paired(gaps: Collection[float]) -> float | None:
