@@ -1,12 +1,13 @@
 """What `lds fit` prints of a finished run."""
 
+import math
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from lds._verdict import best_of, verdict
+from lds._verdict import FROZEN, best_of, verdict
 from lds._words import CONTROLS, plural
 from lds.cli.console import out, percent, print_path
 
@@ -25,17 +26,21 @@ def print_summary(report: "FitReport", summary: dict[str, Any]) -> None:
     split = result.problem.split
     table = Table(title=f"{Path(report.dataset.name).name}, seed {result.seed}")
     table.add_column("method")
-    stopping, tested = plural(split.stopping.size, "row"), plural(split.test.size, "row")
-    for column in (f"early stopping, {stopping}", f"test, {tested}", "NLL, nats", "ECE"):
+    judges, tested = f"early stopping, {plural(split.stopping.size, 'row')}", split.test.size
+    if result.left_out is not None:
+        judges = f"labels left out, {len(result.left_out.rows):,}"
+    for column in (judges, f"test, {plural(tested, 'row')}", "NLL, nats", "ECE"):
         table.add_column(column, justify="right")
     found = {"lds": result.history[result.best].stopping_accuracy}
-    found |= {name: control.stopping_accuracy for name, control in report.controls.items()}
+    for name, control in report.controls.items():  # a GCN has early-stopping rows
+        alike = result.left_out is None or name == FROZEN
+        found[name] = control.stopping_accuracy if alike else math.nan
     letters = dict(zip(report.controls, "abc", strict=False))
     best = best_of(test)
     for name, accuracy in found.items():
         title = f"({letters[name]}) {CONTROLS[name]}" if name in letters else result.method.title
-        shown = percent(accuracy)
-        if len(found) > 1 and accuracy == max(found.values()):
+        shown = "" if math.isnan(accuracy) else percent(accuracy)
+        if len(found) > 1 and accuracy == max(v for v in found.values() if not math.isnan(v)):
             shown = f"[bold]{shown}[/bold]"
         table.add_row(title, shown, *_cells(test[name], best))
     out.print(table)

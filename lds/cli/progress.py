@@ -38,12 +38,7 @@ class FitProgress:
         """Show a finished outer iteration."""
         if record.improved:
             self.best = record.stopping_accuracy
-        best = "" if self.best is None else f" (best {100 * self.best:.1f})"
-        state = (
-            f"loss in {record.inner_loss:.3f} out {record.outer_loss:.3f}, "
-            f"stopping {100 * record.stopping_accuracy:.1f}{best} %, "
-            f"{record.expected_edges:,.0f} edges"
-        )
+        state = record.in_words(self.best)
         self.progress.update(self.task, completed=record.iteration + 1, state=state)
         log(f"{record.iteration + 1}: {state}", self.quiet)
 

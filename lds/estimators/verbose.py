@@ -58,10 +58,7 @@ class _FitProgress:
     def iteration(self, record: Iteration) -> None:
         """Show a finished outer iteration."""
         done = record.iteration + 1
-        text = (
-            f"{done}: inner {record.inner_loss:.3f}, outer {record.outer_loss:.3f}, "
-            f"stopping {100 * record.stopping_accuracy:.1f} %, {record.expected_edges:,.0f} edges"
-        )
+        text = f"{done}: {record.in_words()}"
         self._show(text + self._left(done, self._max_iter), done, self._max_iter)
 
     def member(self, done: int, total: int) -> None:

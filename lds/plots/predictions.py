@@ -97,14 +97,21 @@ def tsne(hidden: NDArray[np.floating], seed: int = 0) -> NDArray[np.floating]:
 def calibration(run: Run) -> Figure:
     """Accuracy against confidence in bins of equal width, with the expected calibration error.
 
-    On test rows; on stopping rows, which the run was chosen by, where there are none.
+    On test rows. Where there are none, on labels left out in turn; or on stopping rows, which the
+    run was chosen by.
 
     References:
         Guo, Pleiss, Sun and Weinberger, 2017, Figure 1, https://arxiv.org/abs/1706.04599
     """
-    role = "test" if run.predictions["test_rows"].size else "stopping"
-    rows = role_rows(run, [role])
-    probabilities, truth = run.predictions["probabilities"][rows], run.predictions["labels"][rows]
+    found = run.predictions
+    role = "test" if found["test_rows"].size else "stopping"
+    if role == "stopping" and "left_out_rows" in found:
+        role, rows = "left-out", found["left_out_rows"]
+        probabilities = found["left_out_probabilities"]
+    else:
+        rows = role_rows(run, [role])
+        probabilities = found["probabilities"][rows]
+    truth = found["labels"][rows]
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
     bins = confidence_bins(confidence, N_BINS)
     counts = np.bincount(bins, minlength=N_BINS)

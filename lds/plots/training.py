@@ -30,20 +30,23 @@ def learning_curves(run: Run) -> Figure:
     figure = Figure(figsize=(6.4, 5))
     losses, accuracy = figure.subplots(2, 1, sharex=True)
     t = over_iterations(losses, run)
+    judges = "left-out labels" if "left_out" in run.summary else "stopping rows"
     curves = (
         ("inner_loss", "inner: train rows", GREY),
         ("outer_loss", "outer: validation rows", BLUE),
-        ("stopping_loss", "stopping rows", RED),
+        ("stopping_loss", judges, RED),
     )
     for name, label, colour in curves:
         values = series(run, name)
+        if np.isnan(values).all():  # a method without inner weights
+            continue
         if name != "stopping_loss":
             values[run.n_iterations :] = np.nan
         losses.plot(t, values, label=label, color=colour, marker=_dot(t))
     losses.set(ylabel="loss, nats", title="Losses", ylim=(0, None))
     over_iterations(accuracy, run)
     values = 100 * series(run, "stopping_accuracy")
-    accuracy.plot(t, values, color=RED, label="stopping rows", marker=_dot(t))
+    accuracy.plot(t, values, color=RED, label=judges, marker=_dot(t))
     test = run.summary["test_accuracy"].get("lds")
     if test is not None:
         accuracy.axhline(100 * test, color=GREEN, linestyle="--", label="test rows, of the best")

@@ -1,5 +1,6 @@
 """The record of one outer iteration."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -11,7 +12,8 @@ class Iteration:
         iteration: its number, from 0.
         inner_steps: steps of the inner run.
         inner_loss, outer_loss: the last ones, nats.
-        stopping_accuracy, stopping_loss: on the early-stopping rows, the loss in nats.
+        stopping_accuracy, stopping_loss: on the early-stopping rows, the loss in nats; by a method
+            without roles of rows, on labels left out.
         expected_edges: Σθ over undirected pairs, after the iteration.
         inner_lr, outer_lr: step sizes.
         group_probs: mean θ by group of pairs, see `lds.edges.groups`.
@@ -31,3 +33,21 @@ class Iteration:
     group_probs: dict[str, float]
     improved: bool
     refit: bool = False
+
+    def in_words(self, best: float | None = None) -> str:
+        """Say how the iteration ended, in a line.
+
+        A method without inner weights has no inner loss, and is judged by labels left out.
+
+        Arguments:
+            best: the best accuracy so far, in [0, 1]; None leaves it out.
+        """
+        judge, losses = "left-out labels", f"loss {self.outer_loss:.3f}"
+        if not math.isnan(self.inner_loss):
+            judge = "stopping"
+            losses = f"inner {self.inner_loss:.3f}, outer {self.outer_loss:.3f}"
+        shown = "" if best is None else f" (best {100 * best:.1f})"
+        return (
+            f"{losses}, {judge} {100 * self.stopping_accuracy:.1f}{shown} %, "
+            f"{self.expected_edges:,.0f} edges"
+        )

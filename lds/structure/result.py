@@ -22,6 +22,7 @@ from lds.run_folder import Run, load_features, load_preparation, load_run, save_
 from lds.structure.account import account
 from lds.structure.iteration import Iteration
 from lds.structure.known_rows import known_rows
+from lds.structure.left_out import LeftOut
 from lds.structure.methods.base import Method
 from lds.structure.methods.registry import implementation, method_of
 from lds.structure.metrics import Quality, entropy, mutual_information, quality
@@ -56,8 +57,8 @@ class Learned:
         preparation: what the method fitted on the features, for `predict_new`; None: it is made
             when it is first needed.
         stored: the same as arrays, in a result that was read from a folder.
-        left_out: labels that were left out in turn and that only predictions with the graph had
-            right; that only those without it had right; and all of them. None: not known.
+        left_out: predictions of labels that were left out in turn; None: the method has
+            early-stopping rows instead.
     """
 
     problem: Problem
@@ -74,7 +75,7 @@ class Learned:
     start: sp.csr_array
     preparation: Any = None
     stored: dict[str, NDArray[Any]] = field(default_factory=dict)
-    left_out: tuple[int, int, int] | None = None
+    left_out: LeftOut | None = None
 
     @property
     def n_restarts(self) -> int:
@@ -156,7 +157,7 @@ class Learned:
                 "expected_edges": best.expected_edges,
                 "edge_cutoff": EDGE_CUTOFF,
                 "expected_edges_below_cutoff": max(0.0, self.edges.expected_edges - kept),
-                **({} if self.left_out is None else {"left_out": self.left_out}),
+                **({} if self.left_out is None else {"left_out": self.left_out.counts}),
                 **(summary or {}),
             },
             start=self.start,
@@ -170,6 +171,7 @@ class Learned:
                 "labels": problem.labels,
                 **({} if identifiers is None else {"identifiers": np.array(identifiers)}),
                 **{f"{role}_rows": getattr(problem.split, role) for role in ROLES},
+                **({} if self.left_out is None else self.left_out.to_arrays()),
             },
         )
 
@@ -221,7 +223,6 @@ class Learned:
             stored: what the method fitted on them, as arrays; None: it is fitted again.
         """
         settings, found = run.settings, run.predictions
-        left_out = run.summary.get("left_out")
         method = method_of(settings["method"], **settings["options"])
         split = Split(*(found[f"{role}_rows"] for role in ROLES))
         pairs = PairList.of(run.edge_probs)
@@ -242,7 +243,7 @@ class Learned:
             reason=run.summary["reason"],
             start=run.start,
             stored=stored or {},
-            left_out=None if left_out is None else tuple(left_out),
+            left_out=LeftOut.from_run(run.summary, found),
         )
 
     def ending(self, seconds: float | None = None) -> str:
@@ -270,9 +271,12 @@ class Learned:
             "expected edges": f"{self.starting_edges:,.0f} before learning, "
             f"{self.expected_edges:,.0f} after it",
             "run": self.ending(),
-            "early-stopping accuracy": f"{100 * best.stopping_accuracy:.1f} % of "
-            f"{plural(rows['stopping'], 'row')}",
         }
+        judged = f"{100 * best.stopping_accuracy:.1f} % of "
+        if self.left_out is None:
+            found["early-stopping accuracy"] = judged + plural(rows["stopping"], "row")
+        else:
+            found["accuracy on labels left out"] = judged + f"{len(self.left_out.rows):,}"
         if test is not None:
             share = f"{100 * test.accuracy:.1f} % of {plural(rows['test'], 'row')}"
             found["test accuracy"] = share
@@ -289,7 +293,8 @@ class Learned:
             f"{self.probabilities.shape[1]} classes,\n"
             f"  edges: {self.starting_edges:,.0f} -> {self.expected_edges:,.0f} expected,\n"
             f"  {self.ending()},\n"
-            f"  stopping accuracy {best.stopping_accuracy:.3f}, loss "
+            f"  {'stopping' if self.left_out is None else 'left-out'} accuracy "
+            f"{best.stopping_accuracy:.3f}, loss "
             f"{best.stopping_loss:.3f} nats)"
         )
 

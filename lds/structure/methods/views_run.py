@@ -24,6 +24,7 @@ from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.fingerprint import fingerprint
 from lds.structure.iteration import Iteration
+from lds.structure.left_out import LeftOut
 from lds.structure.methods.members import (
     Weights,
     log_loss,
@@ -84,7 +85,12 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
         reason=reason,
         start=prepared.edges(prepared.start).to_csr(),
         preparation=prepared,
-        left_out=(int((right & ~other).sum()), int((other & ~right).sum()), len(truth)),
+        left_out=LeftOut(
+            prepared.folds.judged.cpu().numpy() % problem.n_nodes,
+            says,
+            int((right & ~other).sum()),
+            int((other & ~right).sum()),
+        ),
     )
 
 
