@@ -57,8 +57,9 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
     Arguments:
         param_space: values to try, by parameter of the classifier; with `n_iter` also scipy
             distributions.
-        estimator: an `LDSClassifier` or `ThesisLDSClassifier` with the other parameters; None is
-            `LDSClassifier()`.
+        estimator: a classifier of this package with the other parameters; None is
+            `LDSClassifier()`. Every trial of an `LDSClassifier` trains the committee, as with
+            `tables="committee"`, so that scores compare; `ViewsLDSClassifier` searches views.
         n_iter: number of settings drawn at random; None tries the whole grid.
         seeds: each setting has one trial for each seed.
         folder: for finished trials, made if need be; None keeps none.
@@ -131,7 +132,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
             TypeError, ValueError: a parameter or the data cannot be used. No trial has run.
             RuntimeError: workers were lost more than `max_retries` times, or every trial failed.
         """
-        estimator = LDSClassifier() if self.estimator is None else self.estimator
+        estimator = _of_one_method(LDSClassifier() if self.estimator is None else self.estimator)
         settings = self._settings(estimator)
         data = _digest(estimator, X, y, fit_params)
         jobs = [(setting, seed) for setting in settings for seed in map(int, self.seeds)]
@@ -238,6 +239,14 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _of_one_method(estimator: BaseLDSClassifier) -> BaseLDSClassifier:
+    """Make all settings of a classifier train by one method, or their scores do not compare."""
+    if "tables" not in estimator.get_params():
+        return estimator
+    alike: BaseLDSClassifier = clone(estimator).set_params(tables="committee")
+    return alike
 
 
 def classifier_of(method: str) -> type[BaseLDSClassifier]:

@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 from torch_geometric.data import Data
 
-from lds import LDSClassifier, ViewsLDSClassifier, learn_structure
+from lds import LDSClassifier, LDSSearch, ViewsLDSClassifier, learn_structure
 from lds.run_folder import load_settings
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.views import Views
@@ -88,3 +88,14 @@ def test_data_without_edges_and_validation_nodes_goes_to_views():
         assert learn_structure(data).learned.method == Views()
     data.val_mask = torch.arange(48) >= 40
     assert isinstance(learn_structure(data, **FEW).learned.method, Committee)
+
+
+def test_a_search_compares_settings_of_one_method():
+    """The default's own value of an option is a setting like the others."""
+    x, y, _ = table()
+    few = LDSClassifier(refit_steps=10, max_iter=1)
+    search = LDSSearch({"max_inner": [10, 100], "max_iter": [1]}, few, seeds=(0,)).fit(x, y)
+    assert isinstance(search.best_estimator_.learned_.method, Committee)
+    whole = LDSSearch({"outer_lr": [0.1]}, seeds=(0,), refit=False).fit(x, y)
+    expected = LDSClassifier(tables="committee", random_state=0).fit(x, y)
+    assert whole.best_score_ == expected.history_[-1].stopping_accuracy
