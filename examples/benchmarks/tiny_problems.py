@@ -20,7 +20,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lds import bilevel
 
-T, LR, OUTER_LR, BOUND = 100, 0.1, 1e-2, 10.0
+T, LR, OUTER_LR = 100, 0.1, 1e-2
+BOUND = 2.5  # of log decays: with LR exp(BOUND) < 2 the steps of w stay stable
 Weights = list[Tensor]
 
 

@@ -29,7 +29,7 @@ def datasets(
         print_json(found)
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("name")
+    table.add_column("name", no_wrap=True, overflow="fold")
     for name in ("rows", "features", "classes", "edges"):
         table.add_column(name, justify="right")
     for name in ("licence", "files"):
