@@ -54,9 +54,8 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     code, out, err = lds(*arguments)
     assert code == 0
     told = err.splitlines()
-    assert told[0] == "reading iris"
-    start = told.index("0 of 2: finished before")
-    assert told[start + 2].startswith("2 of 2: n_neighbors=20, seed 0: ")
+    assert told[:3] == ["reading iris", "loading torch", "0 of 2: the first trials run"]
+    assert told[4].startswith("2 of 2: n_neighbors=20, seed 0: ")
     found = json.loads(out)
     settings = [line["setting"] for line in found["settings"]]
     assert settings == [{"n_neighbors": 5}, {"n_neighbors": 20}]
