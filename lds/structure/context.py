@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-from lds._jobs import check_jobs
 from lds.structure.iteration import Iteration
-from lds.structure.options import check_seed
+from lds.structure.options import check_jobs, check_seed
 
 OnIteration = Callable[[Iteration], None]
 OnMember = Callable[[int, int], None]
