@@ -1,9 +1,12 @@
 """Call functions in processes, side by side."""
 
+import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 
 
 def in_processes(
@@ -18,3 +21,44 @@ def in_processes(
     """
     calls = (delayed(function)(*each) for each in arguments)
     return list(Parallel(n_jobs=n_jobs, prefer="processes")(calls))
+
+
+def one_thread_each(
+    function: Callable[..., Any], arguments: list[tuple[Any, ...]], n_jobs: int | None
+) -> list[Any]:
+    """Return ``function(*each)`` for each tuple, the same bits whatever the number of processes.
+
+    Each call has one thread of BLAS and OpenMP, in this process too. If a process is killed, the
+    calls are made once more. Arrays are passed once: as files that all processes map, under loky.
+
+    Arguments:
+        function: of a module, so that other processes can import it.
+        arguments: positional arguments of each call.
+        n_jobs: as for `joblib.Parallel`; None is that of `joblib.parallel_config`, else 1.
+
+    Raises:
+        RuntimeError: processes were killed twice.
+    """
+    calls = [delayed(_one_thread)(function, *each) for each in arguments]
+    # Copy on write: libraries refuse arrays that cannot be written to, or warn of them.
+    pool: dict[str, Any] = {"n_jobs": n_jobs, "prefer": "processes", "mmap_mode": "c"}
+    try:
+        return list(Parallel(**pool)(calls))
+    except BrokenProcessPool:
+        warnings.warn(
+            "a process was killed, perhaps because memory ran out; its work starts again",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    try:
+        return list(Parallel(**pool)(calls))
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"processes were killed twice with n_jobs={n_jobs}, perhaps because memory ran out; "
+            "fewer n_jobs need less, and n_jobs=1 shows what happens"
+        ) from error
+
+
+def _one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    with threadpool_limits(1):
+        return function(*arguments)

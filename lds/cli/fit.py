@@ -31,7 +31,7 @@ from lds.cli.table_options import (
     stem,
 )
 from lds.structure.methods.registry import DEFAULT, method_of
-from lds.structure.options import check_seed
+from lds.structure.options import check_jobs, check_seed
 
 if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
@@ -49,7 +49,7 @@ EXAMPLES = (
     "lds fit --resume runs/cora50 --max-iter 400"
 )
 
-MAY_CHANGE = ("max_iter", "patience", "device", "controls", "quiet", "as_json", "resume")
+MAY_CHANGE = ("max_iter", "patience", "device", "controls", "quiet", "as_json", "resume", "jobs")
 """Parameters that --resume may change; all others stay as the run was begun."""
 
 
@@ -93,6 +93,9 @@ def fit(
     ] = True,
     controls: Annotated[bool, typer.Option(help="Run the three controls too.")] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    jobs: Annotated[
+        int, typer.Option(help="Processes that fit folds of a table side by side; -1: all cores.")
+    ] = 1,
     quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -106,6 +109,7 @@ def fit(
     bit for bit, to that of a run without interruption.
     """
     given = locals() | options
+    check_jobs(jobs, "--jobs")
     if out_folder is not None:
         check_output_folder(out_folder, "--out")
         _check_empty(out_folder, force)
@@ -214,6 +218,7 @@ def _fit(
                 on_learned=learned,
                 checkpoint=checkpoint,
                 resume=resume is not None,
+                n_jobs=given["jobs"],
             )
         except (KeyboardInterrupt, StopNow):
             if done is None:

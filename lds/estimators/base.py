@@ -51,6 +51,7 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
     resume: bool
     device: str
     verbose: bool
+    n_jobs: int | None = None  # a parameter of those whose work is done side by side
 
     def __new__(cls, *arguments: Any, **parameters: Any) -> Self:
         """Refuse a parameter that this class does not have.
@@ -130,6 +131,7 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
                 device=self.device,
                 checkpoint=self.checkpoint,
                 resume=self.resume,
+                n_jobs=self.n_jobs,
                 on_iteration=shown.on_iteration,
                 on_member=shown.on_member,
             )
@@ -142,7 +144,7 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         """Read back a fit from the folder that `save` or `lds fit` wrote, without pickle.
 
         Parameters that a folder does not hold (`categorical_features`, `checkpoint`, `device`,
-        `verbose`) have their defaults. Edges of probability <= 1e-4 are not kept in a folder.
+        `n_jobs`, `verbose`) have their defaults. A folder keeps no edges of probability <= 1e-4.
 
         Arguments:
             folder: of the run.

@@ -51,6 +51,9 @@ class LDSClassifier(BaseLDSClassifier):
         resume: True continues from the state in the folder; without one, `fit` begins. On a CPU the
             result is equal, bit for bit, to that of a fit without interruption. Data, options and
             an int `random_state` must be the same; max_iter and patience may differ.
+        n_jobs: processes that fit the folds of a table side by side, as of joblib: -1 is one a
+            core; None follows `joblib.parallel_config`, and is 1 without it. Fits do not depend on
+            it; with a graph, or with given roles, one process works.
         device: "cpu", "cuda", ...
         verbose: True prints a line after each outer iteration, and before each member of
             the committee is trained.
@@ -113,6 +116,7 @@ class LDSClassifier(BaseLDSClassifier):
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        n_jobs: int | None = None,
         device: str = "cpu",
         verbose: bool = False,
     ) -> None:
@@ -143,6 +147,7 @@ class LDSClassifier(BaseLDSClassifier):
         self.random_state = random_state
         self.checkpoint = checkpoint
         self.resume = resume
+        self.n_jobs = n_jobs
         self.device = device
         self.verbose = verbose
 

@@ -42,6 +42,8 @@ class ViewsLDSClassifier(BaseLDSClassifier):
             the state of an earlier fit is refused, unless that fit is resumed.
         resume: True continues from the state in the folder; without one, `fit` begins. On a CPU the
             result is equal, bit for bit, to that of a fit without interruption.
+        n_jobs: processes that fit folds side by side, as of joblib: -1 is one a core; None follows
+            `joblib.parallel_config`, and is 1 without it. Fits do not depend on it.
         device: "cpu", "cuda", ...
         verbose: True prints a line after each hypergradient.
 
@@ -90,6 +92,7 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        n_jobs: int | None = None,
         device: str = "cpu",
         verbose: bool = False,
     ) -> None:
@@ -105,6 +108,7 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         self.random_state = random_state
         self.checkpoint = checkpoint
         self.resume = resume
+        self.n_jobs = n_jobs
         self.device = device
         self.verbose = verbose
 

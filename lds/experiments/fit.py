@@ -72,6 +72,7 @@ def fit_dataset(
     on_learned: Callable[[FitReport], None] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    n_jobs: int | None = None,
 ) -> FitReport:
     """Learn the graph of a data set, then run the controls on the same split and seed.
 
@@ -86,6 +87,7 @@ def fit_dataset(
         checkpoint: folder for the checkpoints of the run, and under `controls` for those of the
             control that runs as long; None keeps none.
         resume: True goes on from those that are there (see `learn`).
+        n_jobs: processes, as for `learn`.
     """
     started = time.perf_counter()
     problem = problem_of(dataset)
@@ -98,6 +100,7 @@ def fit_dataset(
         on_member=on_member,
         checkpoint=checkpoint,
         resume=resume,
+        n_jobs=n_jobs,
     )
     report = FitReport(dataset, result, {}, time.perf_counter() - started)
     if on_learned is not None:

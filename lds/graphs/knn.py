@@ -1,6 +1,8 @@
 """The k-nearest-neighbour graph that starts θ where no graph is given (Alg. 7, line 3)."""
 
+from importlib.util import find_spec
 from numbers import Integral
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +21,23 @@ _NEED_MORE = {
     "pyfunc",
     "seuclidean",
 }
+
+EXACT_ROWS = 20_000
+"""Rows up to which the search in Euclidean distance is exact even where `faiss` is installed."""
+
+RECALL, SAMPLED_ROWS = 0.95, 500
+"""Share of the true neighbours, in (0, 1], that an approximate search must find, and the number of
+rows on which it is measured."""
+
+
+class Search(Protocol):
+    """A search of nearest rows, in the manner of scikit-learn's `NearestNeighbors`."""
+
+    def kneighbors(self, X: Any = None, n_neighbors: int | None = None) -> Any:
+        """Distances and numbers of the nearest rows of each row of X, nearest first.
+
+        None are the rows of the search, each of which is no neighbour of itself.
+        """
 
 
 def metrics(*, sparse: bool = False) -> list[str]:
@@ -109,6 +128,76 @@ def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") 
 def neighbor_search(features: Features, n_neighbors: int, metric: str) -> NearestNeighbors:
     """Fit scikit-learn's exact search to the rows of X; `check_neighbors` checks the options."""
     return NearestNeighbors(n_neighbors=int(n_neighbors), metric=metric).fit(features)
+
+
+def euclidean_search(x: NDArray[np.float64]) -> Search:
+    """Make the search of the nearest rows of X by Euclidean distance.
+
+    It is exact up to `EXACT_ROWS` rows, and beyond where `faiss` is not installed: scikit-learn's
+    time grows with the square of the number of rows.
+
+    Arguments:
+        x: `(n_rows, n_columns)`, finite.
+    """
+    if len(x) > EXACT_ROWS and find_spec("faiss") is not None:
+        return _InvertedLists(x)
+    return neighbor_search(x, 1, "euclidean")
+
+
+class _InvertedLists:
+    """faiss: the rows of the cells of a k-means clustering that are nearest to a row.
+
+    As many cells are searched as give a recall of `RECALL` on `SAMPLED_ROWS` rows of the search;
+    all cells, where fewer do not, and then it is exact (in float32).
+    """
+
+    def __init__(self, x: NDArray[np.float64]) -> None:
+        import faiss
+
+        rows = np.ascontiguousarray(x - x.mean(0), dtype=np.float32)
+        self._centre, self._rows = x.mean(0), rows
+        n_cells = round(len(x) ** 0.5)
+        self._cells = faiss.IndexFlatL2(x.shape[1])
+        self._index = faiss.IndexIVFFlat(self._cells, x.shape[1], n_cells)
+        self._index.train(rows)
+        self._index.add(rows)
+        self._index.nprobe = max(1, n_cells // 16)
+        self._found_enough: int = 0  # neighbours for which the recall has been measured
+
+    def kneighbors(self, X: Any = None, n_neighbors: int | None = None) -> Any:
+        """See `Search.kneighbors`."""
+        k = int(n_neighbors or 1)
+        if k > self._found_enough:
+            self._reach(k)
+        if X is None:
+            return self._others(np.arange(len(self._rows)), k)
+        new = np.ascontiguousarray(X - self._centre, dtype=np.float32)
+        squares, near = self._index.search(new, k)
+        return np.sqrt(squares.clip(0).astype(np.float64)), near
+
+    def _reach(self, k: int) -> None:
+        """Search as many cells as the recall asks for."""
+        some = np.linspace(0, len(self._rows) - 1, SAMPLED_ROWS).astype(np.int64)
+        exact = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(self._rows)
+        limit = exact.kneighbors(self._rows[some])[0][:, -1:]
+        while self._index.nprobe < self._index.nlist:
+            distance, near = self._others(some, k)
+            # By distance, as equal rows are equally good; float32 has seven digits.
+            if (near >= 0).all() and (distance <= limit * (1 + 1e-4) + 1e-6).mean() >= RECALL:
+                break
+            self._index.nprobe = min(2 * self._index.nprobe, self._index.nlist)
+        self._found_enough = k
+
+    def _others(self, rows: NDArray[np.int64], k: int) -> Any:
+        """The nearest other rows of some rows."""
+        squares, near = self._index.search(self._rows[rows], k + 1)
+        own = near == rows[:, None]
+        own[~own.any(1), -1] = True  # more than k equal rows hide it
+        keep = ~own
+        shape = (len(rows), k)
+        return np.sqrt(squares[keep].clip(0).astype(np.float64)).reshape(shape), near[keep].reshape(
+            shape
+        )
 
 
 def nearest_bridges(

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from lds.structure.iteration import Iteration
-from lds.structure.options import check_seed
+from lds.structure.options import check_jobs, check_seed
 
 OnIteration = Callable[[Iteration], None]
 OnMember = Callable[[int, int], None]
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class RunContext:
-    """Seed, device, precision, callbacks and checkpoint of a run; see `learn` for each."""
+    """Seed, device, precision, callbacks, checkpoint and processes of a run; see `learn`."""
 
     seed: int = 0
     device: torch.device = CPU
@@ -26,9 +26,11 @@ class RunContext:
     on_member: OnMember | None = None
     checkpoint: str | Path | None = None
     resume: bool = False
+    n_jobs: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         check_seed(self.seed)
+        check_jobs(self.n_jobs)
         if self.resume and self.checkpoint is None:
             raise ValueError("resume=True needs checkpoint=, the folder to go on from")

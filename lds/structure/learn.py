@@ -24,6 +24,7 @@ def learn(
     on_member: OnMember | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    n_jobs: int | None = None,
 ) -> Learned:
     """Learn the distribution of edges and the network of a problem.
 
@@ -41,9 +42,12 @@ def learn(
         resume: True goes on from there, on a CPU to bitwise the same result as without the
             interruption; without a checkpoint there yet, it begins. `max_iter` and `patience` may
             differ from those it was begun with.
+        n_jobs: processes for work that can be done side by side, as for `joblib.Parallel`: -1 is
+            one a core, None that of `joblib.parallel_config` and 1 without one. Results do not
+            depend on it. Learned views use it for their folds; the other methods do not.
 
     Raises:
-        TypeError: the seed is no integer.
+        TypeError: the seed or n_jobs is no integer.
         ValueError: an option does not fit the problem, more memory is needed than there is, the
             device is not there, a checkpoint is in the way, or it and the one before it are damaged
             or of another run.
@@ -60,7 +64,7 @@ def learn(
         (40, 2)
     """
     context = RunContext(
-        seed, check_device(device), dtype, on_iteration, on_member, checkpoint, resume
+        seed, check_device(device), dtype, on_iteration, on_member, checkpoint, resume, n_jobs
     )
     chosen = (Committee() if method is None else method).for_problem(problem)
     return implementation(chosen).learn(chosen, problem, context)

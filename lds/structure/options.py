@@ -88,6 +88,24 @@ def option_fields(method: type[Options], *, user: bool = True) -> dict[str, "Fie
     return {name: each for name, each in found.items() if each.metadata["user"] or not user}
 
 
+def check_jobs(n_jobs: int | None, name: str = "n_jobs") -> None:
+    """Refuse a number of processes that cannot be.
+
+    Raises:
+        TypeError: it is neither None nor an integer.
+        ValueError: it is 0.
+    """
+    if n_jobs is None:
+        return
+    if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool):
+        raise TypeError(f"{name} must be an integer or None, got {n_jobs!r}")
+    if n_jobs == 0:
+        raise ValueError(
+            f"{name} must be at least 1, or -1 for one a core, or None for that of "
+            "joblib.parallel_config, got 0"
+        )
+
+
 def check_seed(seed: Any, name: str = "seed") -> None:
     """Refuse what is no seed, before anything is drawn from it.
 

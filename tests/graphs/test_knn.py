@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.neighbors import NearestNeighbors
 
+from lds.graphs import knn
 from lds.graphs.knn import knn_adjacency, metrics
 
 # By hand. Euclidean, k = 1: nearest of each is 1, 0, 1, 4, 3, 4.
@@ -123,3 +125,42 @@ def test_features_must_be_finite(bad: float, as_sparse: bool) -> None:
 def test_features_must_be_a_matrix() -> None:
     with pytest.raises(ValueError, match=r"features must be \(n_nodes, n_features\), got .*\(6,\)"):
         knn_adjacency(np.arange(6.0), 2)
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Rows that count as many."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(knn, "EXACT_ROWS", 1000)
+    rng = np.random.default_rng(0)
+    return 1e6 + rng.standard_normal((30, 6))[rng.integers(0, 30, 3000)] * 3 + rng.random((3000, 6))
+
+
+def recall(found, true):
+    return np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, true, strict=True)])
+
+
+def test_an_approximate_search_reaches_its_recall_on_all_rows(large):
+    exact = NearestNeighbors(n_neighbors=10).fit(large)
+    search = knn.euclidean_search(large)
+    assert not isinstance(search, NearestNeighbors)
+    distance, near = search.kneighbors(n_neighbors=10)
+    assert recall(near, exact.kneighbors()[1]) >= knn.RECALL - 0.03
+    assert not (near == np.arange(3000)[:, None]).any(), "itself"
+    apart = np.linalg.norm(large[:, None] - large[near], axis=2)
+    np.testing.assert_allclose(distance, apart, rtol=1e-3)
+    assert np.array_equal(near, knn.euclidean_search(large).kneighbors(n_neighbors=10)[1])
+    later = large[:200] + 0.01
+    assert recall(search.kneighbors(later, 10)[1], exact.kneighbors(later)[1]) >= knn.RECALL - 0.03
+
+
+def test_equal_rows_are_neighbours_of_an_approximate_search(large):
+    large[:40] = large[0]
+    distance, near = knn.euclidean_search(large).kneighbors(n_neighbors=5)
+    assert (distance[:40] == 0).all()
+    assert not (near == np.arange(3000)[:, None]).any()
+
+
+def test_few_rows_are_searched_exactly():
+    x = np.random.default_rng(0).random((50, 3))
+    assert isinstance(knn.euclidean_search(x), NearestNeighbors)

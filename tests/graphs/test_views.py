@@ -1,5 +1,7 @@
 """Views of likeness against brute force, for rows of a fit and for later rows."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -89,3 +91,29 @@ def test_equal_rows_are_as_similar_as_can_be():
     found = KernelView(x).of_pairs(np.array([0, 0]), np.array([1, 20]))
     assert found[0] == 1
     assert 0 <= found[1] < 1
+
+
+@pytest.mark.parametrize("n_trees", [3, 300], ids=["few trees", "more than a byte counts"])
+@pytest.mark.parametrize("n_leaves", [2, 256, 900], ids=["two", "a byte and none", "two bytes"])
+def test_leaves_are_counted_whatever_their_number(n_leaves, n_trees):
+    rng = np.random.default_rng(3)
+    leaves = rng.integers(0, n_leaves, (40, n_trees)) % rng.integers(1, n_leaves + 1, n_trees)
+    leaves[:, 0] = np.arange(40) * (n_leaves // 40 or 1)
+    later = np.concatenate([leaves[:3], np.full((1, n_trees), n_leaves + 7)])
+    view = LeafView(leaves)
+    same = (later[:, None] == leaves[None]).sum(2)
+    first = np.argsort(-same, axis=1, kind="stable")  # ties by number
+    assert view.of_later(later).near(5).tolist() == first[:, :5].tolist()
+    row, col = np.repeat(np.arange(4), 40), np.tile(np.arange(40), 4)
+    np.testing.assert_array_equal(view.of_later(later).of_pairs(row, col), (same / n_trees).ravel())
+
+
+def test_a_pickled_view_comes_to_the_same_without_its_index():
+    x = np.random.default_rng(0).standard_normal((50, 3))
+    view = KernelView(x, 10)
+    again = pickle.loads(pickle.dumps(view))
+    assert "_search" not in vars(again)
+    row, col = np.arange(40), np.arange(10, 50)
+    assert np.array_equal(again.of_pairs(row, col), view.of_pairs(row, col))
+    assert np.array_equal(again.of_later(x[:4] + 0.1).near(6), view.of_later(x[:4] + 0.1).near(6))
+    assert np.array_equal(again.near(12), KernelView(x).near(12)), "more than it was made for"

@@ -137,7 +137,10 @@ class Members:
 
     def predict(self, rows: Forms) -> dict[str, Probabilities]:
         """Compute class probabilities by every member; rows in the forms of `fitted`."""
-        forms = self.forms(rows)
+        return self.predict_seen(self.forms(rows))
+
+    def predict_seen(self, forms: Forms) -> dict[str, Probabilities]:
+        """Compute them of rows that `forms` has been called on."""
         return {name: member.predict(forms, self.n_classes) for name, member in self.each.items()}
 
 

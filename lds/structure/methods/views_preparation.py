@@ -1,14 +1,18 @@
 """What learned views are fitted on: similarities of rows, folds of labels, members of each fold."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import psutil
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._jobs import one_thread_each
 from lds._random import mix
 from lds._types import Features
 from lds.edges.logistic import LogisticEdges
@@ -17,9 +21,9 @@ from lds.graphs.knn import allowed_neighbors, check_neighbors
 from lds.graphs.pairwise import Pattern, weighted_sums
 from lds.graphs.views import View
 from lds.structure.context import RunContext
-from lds.structure.methods.members import Forms, Members, Weights
+from lds.structure.methods.members import Forms, Members, Probabilities, Weights
 from lds.structure.methods.views import Views
-from lds.structure.methods.views_rows import Rows
+from lds.structure.methods.views_rows import Rows, label_views
 from lds.structure.problem import Problem
 from lds.structure.seeds import ROLES
 
@@ -28,6 +32,9 @@ START = -2.0
 
 SMOOTHING = 1e-3
 """Mass that every class has everywhere, as a share of the mean mass of a row."""
+
+PAIR_BYTES = 300
+"""Bytes of a pair besides its features: both directions with their orders, and sorting them."""
 
 LABELS = "labels along the views"
 """Name of the member that is the PageRank of the labels."""
@@ -96,6 +103,7 @@ class Preparation:
         rows: features in the forms that members and views read.
         seen: the pairs of `whole` in every view.
         members: classifiers fitted to all labels.
+        says: what they predict for the rows of the fit.
         judged: predictions of members of each fold for the rows that judge it.
     """
 
@@ -105,7 +113,8 @@ class Preparation:
     rows: Rows
     seen: "Seen"
     members: Members
-    judged: Sequence[dict[str, NDArray[np.float64]]]
+    says: Mapping[str, Probabilities]
+    judged: Sequence[Mapping[str, Probabilities]]
 
     def mean(
         self, weighing: Weights, of_labels: NDArray[np.float64], forms: Forms
@@ -135,40 +144,92 @@ class Preparation:
 
 
 def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
-    """Fit the views of a problem, with all labels and without those of each fold."""
+    """Fit the views of a problem, with all labels and without those of each fold.
+
+    Raises:
+        ValueError: the pairs need more memory than there is.
+    """
     rows = Rows(problem.features, method.n_trees, run.seed)
     split, labels = problem.split, problem.labels
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
     k = allowed_neighbors(method.n_neighbors, Views().n_neighbors, problem.n_nodes)
     check_neighbors(problem.n_nodes, k, "euclidean")
-    shared = rows.views()
-    near = [view.near(k) for view in shared.values()]
-
+    views = rows.views(k)
+    near = [view.near(k) for view in views.values()]
+    dtype = np.dtype(str(run.dtype).removeprefix("torch."))
     deals = dealt(labels, labelled, method.n_folds, mix(run.seed, ROLES))
     n_least = min(len(read) for read, _ in [*deals, (labelled, empty())])
-
-    def seen_by(read: NDArray[np.int64]) -> tuple[Members, Seen]:
-        members = Members.fitted(rows.forms, labels, read, method.n_trees, run.seed, n_least)
-        views = shared | rows.label_views(members)
-        return members, Seen(views, near, k, problem.n_nodes)
-
-    folds, predictions = [], []
-    for read, judged in deals:
-        members, seen = seen_by(read)
-        folds.append(seen)
-        mine = {form: each[judged] for form, each in rows.forms.items()}
-        predictions.append(members.predict(mine))
-    members, seen = seen_by(labelled)
+    shared = Shared(rows.forms, labels, views, near, k, method.n_trees, run.seed, n_least, dtype)
+    calls = [(shared, read, judged) for read, judged in deals]
+    *folds, (seen, whole) = one_thread_each(fitted, [*calls, (shared, labelled, None)], run.n_jobs)
+    seen = replace(seen, views=views | seen.views)
     start = torch.tensor([START, *[1.0] * len(seen.views)], dtype=run.dtype, device=run.device)
     return Preparation(
         start,
-        side_by_side(problem, deals, folds, run),
+        side_by_side(problem, deals, [pairs for pairs, _ in folds], run),
         side_by_side(problem, [(labelled, labelled[:0])], [seen], run),
         rows,
         seen,
-        members,
-        predictions,
+        whole["members"],
+        whole["says"],
+        [of_judged for _, of_judged in folds],
     )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every deal of labels has in common.
+
+    Attributes:
+        forms: all rows, in the forms that do not depend on labels.
+        labels: `(n_nodes,)`.
+        views: those that read no labels.
+        near: their nearest rows.
+        k: nearest rows of each view.
+        n_trees, seed: of a forest.
+        n_least: rows that the smallest deal reads.
+        dtype: of similarities.
+    """
+
+    forms: Forms
+    labels: NDArray[np.int64]
+    views: Mapping[str, View]
+    near: Sequence[NDArray[np.int64]]
+    k: int
+    n_trees: int
+    seed: int
+    n_least: int
+    dtype: np.dtype[Any]
+
+    def __sizeof__(self) -> int:
+        """Count the bytes of the rows, so that Dask sends it to each worker once."""
+        sizes = [int(form.shape[0]) * int(form.shape[1]) for form in self.forms.values()]
+        return 8 * sum(sizes)
+
+
+def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | None) -> Any:
+    """Fit members and views to the labels of some rows.
+
+    Arguments:
+        shared: the rows, and what does not depend on labels.
+        read: rows whose labels are read.
+        judged: rows of a fold that are predicted; None: all labels are read.
+
+    Returns:
+        Of a fold, its pairs, and the members' predictions for judged rows. Of all labels, the pairs
+        with the views of members, and the members and their predictions for all rows.
+    """
+    members = Members.fitted(
+        shared.forms, shared.labels, read, shared.n_trees, shared.seed, shared.n_least
+    )
+    forms = members.forms(shared.forms)
+    says = members.predict_seen(forms)
+    views = label_views(forms, members, says, shared.k)
+    near = [*shared.near, *(view.near(shared.k) for view in views.values())]
+    seen = Seen.of({**shared.views, **views}, near, len(shared.labels), shared.dtype)
+    if judged is None:
+        return replace(seen, views=views), {"members": members, "says": says}
+    return replace(seen, views={}), {name: each[judged] for name, each in says.items()}
 
 
 def dealt(
@@ -192,35 +253,66 @@ def dealt(
     return found
 
 
+@dataclass(frozen=True)
 class Seen:
     """The pairs that are near in any view, and their standardised similarities.
 
     Each fold has pairs of its own: those of a forest that has read a row's label would tell it.
 
-    Arguments:
+    Attributes:
         views: by name.
-        near: nearest rows in the first of them, as far as they are known.
-        k: nearest rows of each view.
         n_nodes: rows.
+        keys: row · n_nodes + col of each pair, row < col, ascending.
+        features: a column of ones, and the similarities, `(n_pairs, 1 + n_views)`.
+        center, scale: means and deviations of similarities over these pairs.
     """
 
-    def __init__(
-        self, views: dict[str, View], near: Sequence[NDArray[np.int64]], k: int, n_nodes: int
-    ) -> None:
-        self.views = views
-        others = [view.near(k) for view in list(views.values())[len(near) :]]
-        col = np.concatenate([one.ravel() for one in (*near, *others)])
-        row = np.tile(np.repeat(np.arange(n_nodes), k), len(views))
-        low, high = np.minimum(row, col), np.maximum(row, col)
-        self.pairs = PairList(n_nodes, np.unique((low * n_nodes + high)[low < high]))
-        self.row, self.col = self.pairs.keys // n_nodes, self.pairs.keys % n_nodes
-        similar = np.stack([view.of_pairs(self.row, self.col) for view in views.values()], 1)
-        self._center, self._scale = similar.mean(0), np.maximum(similar.std(0), 1e-9)
-        self.features = self.standardised(list(similar.T))
+    views: dict[str, View]
+    n_nodes: int
+    keys: NDArray[np.int64]
+    features: NDArray[np.floating[Any]]
+    center: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        views: dict[str, View],
+        near: Sequence[NDArray[np.int64]],
+        n_nodes: int,
+        dtype: np.dtype[Any],
+    ) -> "Seen":
+        """Compare the pairs of rows that are near in any view.
+
+        Arguments:
+            views: by name.
+            near: nearest rows in each, `(n_nodes, k)`.
+            n_nodes: rows.
+            dtype: of the features.
+        """
+        mine = np.arange(n_nodes)[:, None]
+        keys = np.unique(
+            np.concatenate(
+                [(np.minimum(mine, one) * n_nodes + np.maximum(mine, one)).ravel() for one in near]
+            )
+        )
+        row, col = keys // n_nodes, keys % n_nodes
+        features = np.ones((len(keys), 1 + len(views)), dtype=dtype)
+        center, scale = np.empty((2, len(views)))
+        for j, view in enumerate(views.values()):  # one by one: float64 of all is a lot
+            similar = view.of_pairs(row, col)
+            center[j], scale[j] = similar.mean(), max(similar.std(), 1e-9)
+            features[:, 1 + j] = (similar - center[j]) / scale[j]
+        return cls(views, n_nodes, keys, features, center, scale)
+
+    @cached_property
+    def pairs(self) -> PairList:
+        """The pairs as a support of a distribution."""
+        return PairList(self.n_nodes, self.keys)
 
     def standardised(self, similarities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         """A column of ones, and similarities by their mean and deviation over these pairs."""
-        columns = (np.stack(similarities, 1) - self._center) / self._scale
+        columns = (np.stack(similarities, 1) - self.center) / self.scale
         return np.concatenate([np.ones((len(columns), 1)), columns], 1)
 
 
@@ -235,17 +327,22 @@ def side_by_side(
         seen: pairs of each.
         run: where to compute, and in what precision.
     """
-    n = problem.n_nodes
+    n, size = problem.n_nodes, problem.n_nodes * len(deals)
+    check_memory([each.features for each in seen])
     first = n * np.arange(len(deals))
     y = np.zeros((len(deals), n, problem.n_classes))
     for mine, (read, _) in zip(y, deals, strict=True):
         mine[read, problem.labels[read]] = 1
         mine /= np.maximum(mine.sum(0), 1)
-    row = np.concatenate([empty(), *(each.row + at for each, at in zip(seen, first, strict=True))])
-    col = np.concatenate([empty(), *(each.col + at for each, at in zip(seen, first, strict=True))])
+    places = list(zip(seen, first, strict=True))
+    row = np.concatenate([empty(), *(each.keys // n + at for each, at in places)])
+    col = np.concatenate([empty(), *(each.keys % n + at for each, at in places)])
     both = np.concatenate([row, col]), np.concatenate([col, row])
-    order = np.lexsort((both[1], both[0]))
-    left, right = (torch.as_tensor(part[order], device=run.device) for part in both)
+    # Counting sorts, by rows and then by columns, where a sort of pairs takes seconds.
+    entries = sp.coo_array((np.tile(np.arange(len(row)), 2), both), shape=(size, size)).tocsr()
+    entries.sort_indices()
+    left = torch.arange(size).repeat_interleave(torch.from_numpy(np.diff(entries.indptr)).long())
+    right = torch.from_numpy(entries.indices).long()
     judged = [rows + at for (_, rows), at in zip(deals, first, strict=True)]
     truth = [problem.labels[rows] for _, rows in deals]
     where: dict[str, Any] = {"dtype": run.dtype, "device": run.device}
@@ -256,9 +353,28 @@ def side_by_side(
         features=torch.as_tensor(np.concatenate([each.features for each in seen]), **where)
         if seen
         else torch.zeros(0, 0, **where),
-        pattern=Pattern.of(left, right, (n * len(deals), n * len(deals))),
-        entry=torch.as_tensor(np.tile(np.arange(len(row)), 2)[order], device=run.device),
+        pattern=Pattern.of(left.to(run.device), right.to(run.device), (size, size)),
+        entry=torch.as_tensor(entries.data, device=run.device),
     )
+
+
+def check_memory(features: Sequence[NDArray[np.floating[Any]]]) -> None:
+    """Refuse pairs that do not fit into memory.
+
+    Arguments:
+        features: of the pairs of each fold.
+
+    Raises:
+        ValueError: with the bytes needed and available, and what needs fewer.
+    """
+    n_pairs = sum(len(each) for each in features)
+    needed = sum(each.nbytes for each in features) + n_pairs * PAIR_BYTES
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise ValueError(
+            f"learned views need {needed:,} bytes for {n_pairs:,} pairs in {len(features)} folds, "
+            f"but {available:,} are available; a smaller n_neighbors or n_folds needs fewer"
+        )
 
 
 def empty() -> NDArray[np.int64]:

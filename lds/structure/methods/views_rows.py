@@ -1,5 +1,6 @@
 """Features in the forms that members and views of likeness read, for the fit and for later rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from lds.structure.methods.members import (
     WHITENED,
     Forms,
     Members,
+    Probabilities,
     tempered,
 )
 
@@ -61,30 +63,22 @@ class Rows:
             ranks[:, j] = below / (2 * len(known))
         return {COLUMNS: as_array(columns), RANKS: ranks}
 
-    def views(self) -> dict[str, View]:
-        """The views that read no labels."""
+    def views(self, n_neighbors: int) -> dict[str, View]:
+        """The views that read no labels, made to be asked for `n_neighbors` near rows."""
         if not self._measured:
             return {"words": WordView(self._features)}
         return {
-            "columns": KernelView(as_array(self.forms[COLUMNS])),
-            "ranks": KernelView(as_array(self.forms[RANKS])),
+            "columns": KernelView(as_array(self.forms[COLUMNS]), n_neighbors),
+            "ranks": KernelView(as_array(self.forms[RANKS]), n_neighbors),
             "forest": LeafView(self._trees.apply(self.forms[RANKS])),
         }
 
-    def label_views(self, members: Members) -> dict[str, View]:
-        """The views of members that were fitted to labels."""
-        seen = self._by_members(self.forms, members)
-        return {
-            name: LeafView(rows) if rows.dtype.kind in "iu" else KernelView(rows)
-            for name, rows in seen.items()
-        }
-
-    def of_later(self, new: Features, members: Members) -> dict[str, Any]:
+    def of_later(self, given: Features, members: Members) -> dict[str, Any]:
         """Later rows as each view takes them, by its name."""
-        forms = self.of(new)
-        seen = self._by_members(forms, members)
+        forms = members.forms(self.of(given))
+        seen = by_members(forms, members, members.predict_seen(forms))
         if not self._measured:
-            return {"words": new, **seen}
+            return {"words": given, **seen}
         ranks = forms[RANKS]
         return {
             "columns": forms[COLUMNS],
@@ -93,18 +87,38 @@ class Rows:
             **seen,
         }
 
-    def _by_members(self, rows: Forms, members: Members) -> dict[str, NDArray[Any]]:
-        """Rows as views of members take them: leaves, or coordinates."""
-        forms, forest = members.forms(rows), members.each[FOREST].model
-        found = {"label forest": forest.apply(forms[COLUMNS])}
-        if RANKS in forms:
-            found["important ranks"] = forms[RANKS] * _importance(forest)
-        if WHITENED in forms:
-            found[WHITENED] = as_array(forms[WHITENED])
-        says = [tempered(each, 1.0) for each in members.predict(rows).values()]
-        # Distances of roots of probabilities are Hellinger's.
-        found[AGREEMENT] = np.sqrt(np.mean(says, axis=0))
-        return found
+
+def label_views(
+    seen: Forms, members: Members, says: Mapping[str, Probabilities], n_neighbors: int
+) -> dict[str, View]:
+    """The views of members that were fitted to labels.
+
+    Arguments:
+        seen: all rows, in the forms of `Members.forms`.
+        members: the members.
+        says: what they predict for these rows.
+        n_neighbors: near rows that will be asked for.
+    """
+    found = by_members(seen, members, says)
+    return {
+        name: LeafView(rows) if rows.dtype.kind in "iu" else KernelView(rows, n_neighbors)
+        for name, rows in found.items()
+    }
+
+
+def by_members(
+    forms: Forms, members: Members, says: Mapping[str, Probabilities]
+) -> dict[str, NDArray[Any]]:
+    """Rows as views of members take them: leaves, or coordinates."""
+    forest = members.each[FOREST].model
+    found = {"label forest": forest.apply(forms[COLUMNS])}
+    if RANKS in forms:
+        found["important ranks"] = forms[RANKS] * _importance(forest)
+    if WHITENED in forms:
+        found[WHITENED] = as_array(forms[WHITENED])
+    # Distances of roots of probabilities are Hellinger's.
+    found[AGREEMENT] = np.sqrt(np.mean([tempered(each, 1.0) for each in says.values()], axis=0))
+    return found
 
 
 def _importance(forest: ExtraTreesClassifier) -> NDArray[np.float64]:

@@ -60,7 +60,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     weighing, without = (weights_of(out_of_fold, truth, each) for each in (families, families[1:]))
     before, mass = prepared.whole.masses(edges.coefficients, method)
     of_labels = shares(mass).double().cpu().numpy()
-    found = prepared.mean(weighing, of_labels, prepared.rows.forms)
+    found = weighing.mean({LABELS: of_labels, **prepared.says})
     says = weighing.mean(out_of_fold)
     history = [*loop.history, loop.last_record(says, truth)]
     right, other = says.argmax(1) == truth, without.mean(plain).argmax(1) == truth
@@ -120,7 +120,7 @@ def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
     prepared = preparation_of(learned)
     plain = stacked(prepared.judged)
     weighing = weights_of(plain, prepared.folds.truth.cpu().numpy(), [tuple(plain)])
-    return weighing.mean(prepared.members.predict(prepared.rows.forms))
+    return weighing.mean(prepared.says)
 
 
 def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
@@ -164,8 +164,7 @@ def members_say(learned: Learned) -> Members:
     """What each member predicts, see `structure.account`."""
     prepared, weighing = preparation_of(learned), _weighing(learned)
     mass = torch.from_numpy(np.asarray(learned.hidden))
-    found = {LABELS: shares(mass).double().numpy()}
-    found |= prepared.members.predict(prepared.rows.forms)
+    found = {LABELS: shares(mass).double().numpy(), **prepared.says}
     return {
         name: (weighing.weight[name], tempered(each, weighing.temperature[name]))
         for name, each in found.items()
