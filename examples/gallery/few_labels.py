@@ -2,7 +2,7 @@
 #
 # 1,797 images of digits as a table of 64 columns, and five labels a class. A classifier that
 # reads labelled rows alone wastes the other 1,747. A graph of all rows lets labels travel, and
-# the default method learns how far.
+# the default method learns which likeness of rows they follow.
 
 # %%
 import numpy as np
@@ -16,7 +16,6 @@ from sklearn.svm import SVC
 
 from lds import LDSClassifier
 
-STEPS = 300  # small: 5
 X, truth = load_digits(return_X_y=True)
 rng = np.random.default_rng(0)
 known = np.concatenate(
@@ -27,7 +26,7 @@ y[known] = truth[known]
 hidden = y == -1
 
 # %%
-clf = LDSClassifier(refit_steps=STEPS, random_state=0).fit(X, y)
+clf = LDSClassifier(random_state=0).fit(X, y)
 right = {}
 for name, model in (
     ("logistic regression", LogisticRegression(max_iter=1000)),
