@@ -30,6 +30,9 @@ COLUMNS, RANKS, WHITENED = "columns", "ranks", "whitened columns"
 """Forms of rows that members read: prepared columns, their ranks, and columns in a metric in which
 classes are spread like balls (`nn.whitening`)."""
 
+MOST_KERNEL_ROWS = 5000
+"""Rows that a kernel machine is fitted to: its time grows with their square, and more."""
+
 FOREST = "extra trees"
 """Name of the member whose leaves and importances are views."""
 
@@ -53,8 +56,14 @@ class Member:
     form: str
 
     def fit(self, forms: Forms, labels: NDArray[np.int64], read: NDArray[np.int64]) -> "Member":
-        """Fit the model to the labels of some rows; one that is transductive sees all rows."""
+        """Fit the model to the labels of some rows; one that is transductive sees all rows.
+
+        A kernel machine reads at most `MOST_KERNEL_ROWS` of them, drawn evenly from each class.
+        """
         rows = forms[self.form]
+        if isinstance(self.model, SVC) and len(read) > MOST_KERNEL_ROWS:
+            order = np.argsort(labels[read], kind="stable")
+            read = read[order[np.linspace(0, len(read) - 1, MOST_KERNEL_ROWS).astype(np.int64)]]
         if getattr(self.model, "transductive", False):
             known = np.full(len(labels), -1, dtype=np.int64)
             known[read] = labels[read]

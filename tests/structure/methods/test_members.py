@@ -8,6 +8,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
+from lds.structure.methods import members
 from lds.structure.methods.members import (
     COLUMNS,
     FOREST,
@@ -103,6 +104,22 @@ def test_few_rows_of_many_columns_have_no_metric():
         fitted = Members.fitted({COLUMNS: x, RANKS: x}, np.arange(n) % 2, np.arange(12), 5, 0)
         assert len(fitted.each) == n_members
         assert (fitted.metric is None) == (n == 20)
+
+
+def test_a_kernel_machine_reads_some_of_many_rows(monkeypatch):
+    monkeypatch.setattr(members, "MOST_KERNEL_ROWS", 40)
+    rng, y = np.random.default_rng(0), np.repeat([0, 1], [300, 100])
+    x = rng.standard_normal((400, 2)) + 3 * y[:, None]
+    seen = []
+
+    class Recording(SVC):
+        def fit(self, rows, labels):
+            seen.append(labels)
+            return super().fit(rows, labels)
+
+    fitted = Member(Recording(), COLUMNS).fit({COLUMNS: x}, y, rng.permutation(400))
+    assert np.bincount(seen[0]).tolist() == [30, 10]
+    assert (fitted.predict({COLUMNS: x}, 2).argmax(1) == y).mean() > 0.95
 
 
 def test_products_of_columns_are_known():
