@@ -114,10 +114,10 @@ def _on_left_out(summary: dict[str, Any]) -> str:
         f"turn (95 % interval {points(low)} to {points(high)})"
     )
     if low > 0:
-        return f"The graph helps the members without one: {measured}."
+        return f"The graph helps: {measured} against the members without one."
     if high < 0:
-        return f"The graph harms the members without one: {measured}."
-    return f"The graph adds nothing clear to the members without one: {measured}."
+        return f"The graph does harm: {measured} against the members without one."
+    return f"No clear gain by the graph over the members without one: {measured}."
 
 
 def _better_control(summary: dict[str, Any]) -> str:

@@ -33,15 +33,15 @@ def test_the_interval_of_a_gain_holds_the_truth_95_times_of_100():
         (summary(None, 0), "There are no test rows, so nothing measures the predictions."),
         (
             {**summary(None, 0), "left_out": (40, 4, 400)},
-            "The graph helps the members without one: +9.0 points of accuracy on 400 labels left "
+            "The graph helps: +9.0 points of accuracy on 400 labels left "
             "out in turn (95 % interval +5.8",
         ),
         (
             {**summary(None, 0), "left_out": (1, 1, 16)},
-            "The graph adds nothing clear to the members without one: +0.0 points of accuracy on "
+            "No clear gain by the graph over the members without one: +0.0 points of accuracy on "
             "16 labels left out in turn (95 % interval -18.9 to +18.9).",
         ),
-        ({**summary(None, 0), "left_out": (4, 40, 400)}, "The graph harms the members without one"),
+        ({**summary(None, 0), "left_out": (4, 40, 400)}, "The graph does harm: -9.0 points"),
         (
             summary(0.875, 16, frozen=(1, 1)),
             "No clear gain over the frozen graph: +0.0 points of accuracy on 16 test rows (95 % "

@@ -56,14 +56,18 @@ class OuterStep:
             if not isinstance(leaf, Tensor):
                 raise TypeError(
                     f"solve must have tensors in hyper, got {type(leaf).__name__} at hyper{path}; "
-                    "a leaf that owns its gradient has its own outer loop"
+                    "torch.tensor(1.0) is one"
                 )
         self._tensors: list[Tensor] = [leaf.detach().clone() for leaf in leaves(hyper)]
         self._like = hyper
         moving = [leaf for leaf in self._tensors if leaf.is_floating_point()]
         self._moving = moving
         if not moving:
-            raise ValueError("hyper must hold a floating point tensor to be tuned, got none")
+            kinds = ", ".join(sorted({str(leaf.dtype) for leaf in self._tensors})) or "nothing"
+            raise ValueError(
+                f"hyper must hold a floating point tensor to be tuned, got {kinds}; "
+                "torch.tensor(1.0) is one"
+            )
         made = optimizer(moving) if callable(optimizer) else optimizer
         if not callable(optimizer) or not isinstance(made, torch.optim.Optimizer):
             raise TypeError(

@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
@@ -22,11 +21,12 @@ from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import check_index, fitted_features, later_features
+from lds.estimators.graph_export import GraphExport
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
-from lds.graphs.export import node_attributes, save_graph
-from lds.graphs.interop import as_adjacency, select_edges, to_networkx
+from lds.graphs.export import node_attributes
+from lds.graphs.interop import as_adjacency
 from lds.nn.preparation import as_array
 from lds.run_folder import Run, load_encoding, load_settings, load_summary
 from lds.structure.learn import learn
@@ -38,7 +38,7 @@ from lds.structure.result import EDGE_CUTOFF, Learned
 from lds.structure.seeds import MARGINALS
 
 
-class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
+class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator):
     """Base class of the classifiers, which differ only in their method."""
 
     method: ClassVar[type[Any]]
@@ -232,49 +232,6 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         learned = self.learned_
         return edge_marginals(learned.edges, n_draws, mix(learned.seed, MARGINALS))
 
-    def to_networkx(
-        self,
-        threshold: float | None = None,
-        *,
-        top_k: int | None = None,
-        n_edges: int | None = None,
-    ) -> nx.Graph:
-        """Convert the learned graph to a networkx graph.
-
-        At most one rule selects edges; without one it is `threshold=0.5`.
-
-        Arguments:
-            threshold: in (0, 1]: keep edges of at least this probability.
-            top_k: keep an edge if it is among the k most probable of one of its two rows.
-            n_edges: keep this many edges, the most probable.
-
-        Returns:
-            A node for every row, with the attributes "label" (where known), "prediction",
-            "confidence", "split", "entropy" and "mutual_information"; edges with "probability".
-        """
-        nodes = self._nodes()
-        if top_k is None and n_edges is None and threshold is None:
-            threshold = 0.5
-        return to_networkx(select_edges(self.edge_probabilities_, threshold, top_k, n_edges), nodes)
-
-    def save_graph(
-        self,
-        path: str | Path,
-        *,
-        threshold: float | None = None,
-        top_k: int | None = None,
-        n_edges: int | None = None,
-    ) -> None:
-        """Write the learned graph to a .graphml, .gexf (Gephi), .csv or .npz file.
-
-        Arguments:
-            path: of the file; its suffix chooses the format.
-            threshold, top_k, n_edges: as for `to_networkx`; without a rule all edges of
-                `edge_probabilities_` are written.
-        """
-        kept = select_edges(self.edge_probabilities_, threshold, top_k, n_edges)
-        save_graph(path, kept, self._nodes())
-
     def as_run(self) -> Run:
         """Make the record of the fit that `lds.plots` and `lds.report` read."""
         check_is_fitted(self)
@@ -324,9 +281,9 @@ class BaseLDSClassifier(FitPictures, ClassifierMixin, BaseEstimator):
         table = {} if self._encoding is None else {"table": self._encoding.summary()}
         return {"classes": self.classes_, "settings": {"data": type(self).__name__, **table}}
 
-    def _nodes(self) -> dict[str, Any]:
+    def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
         check_is_fitted(self)
-        return node_attributes(
+        return self.edge_probabilities_, node_attributes(
             self.learned_.problem.labels,
             self.label_distributions_,
             self.split_,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,11 +164,11 @@ def explain(
         names: of features that are not encoded; None numbers them.
 
     Raises:
-        ValueError: there is no such row.
+        ValueError: there is no such row, or it is no number.
     """
     n_rows = run.edge_probs.shape[0]
-    if not 0 <= row < n_rows:
-        raise ValueError(f"row must be from 0 to {n_rows - 1}, got {row}")
+    if isinstance(row, bool) or not isinstance(row, Integral) or not 0 <= row < n_rows:
+        raise ValueError(f"row must be a row number from 0 to {n_rows - 1}, got {row!r}")
     classes, labels = run.settings["classes"], run.predictions["labels"]
     probabilities = run.predictions["probabilities"]
     predicted = probabilities.argmax(1)

@@ -19,10 +19,12 @@ from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
+from lds.estimators.graph_export import GraphExport
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
+from lds.graphs.export import node_attributes
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.similarity import AUTO
 from lds.graphs.undirected import Weights, check_weights
@@ -38,7 +40,7 @@ from lds.structure.result import EDGE_CUTOFF, Learned
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LearnedStructure(FitPictures):
+class LearnedStructure(FitPictures, GraphExport):
     """The result of `learn_structure`; its tensors are on the device of `data.x`.
 
     Attributes:
@@ -107,6 +109,18 @@ class LearnedStructure(FitPictures):
     def explain(self, node: int, most: int = 10) -> Explanation:
         """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
         return explain(self.as_run(), evidence_of(self), node, n_neighbors=most)
+
+    def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
+        problem, found = self.learned.problem, self.learned
+        nodes = node_attributes(
+            problem.labels,
+            found.probabilities,
+            problem.split,
+            self.classes.cpu().numpy(),
+            entropy=entropy(found.probabilities),
+            mutual_information=found.mutual_information,
+        )
+        return found.edges.to_csr(EDGE_CUTOFF), nodes
 
     def _repr_html_(self) -> str:
         return facts_html("LearnedStructure", self.learned.facts())
