@@ -168,7 +168,7 @@ def explain(
     """
     n_rows = run.edge_probs.shape[0]
     if isinstance(row, bool) or not isinstance(row, Integral) or not 0 <= row < n_rows:
-        raise ValueError(f"row must be a row number from 0 to {n_rows - 1}, got {row!r}")
+        raise ValueError(f"row must be a number from 0 to {n_rows - 1}, got {row!r}")
     classes, labels = run.settings["classes"], run.predictions["labels"]
     probabilities = run.predictions["probabilities"]
     predicted = probabilities.argmax(1)

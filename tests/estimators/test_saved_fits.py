@@ -220,7 +220,7 @@ def test_a_row_is_explained_by_its_edges(fitted):
     assert first.deviations == pytest.approx(gap[np.abs(gap).argmax()], abs=1e-6)
     assert "neighbour" in repr(found)
     assert "<table>" in found._repr_html_()
-    with pytest.raises(ValueError, match="row must be from 0 to 89, got 90"):
+    with pytest.raises(ValueError, match="row must be a number from 0 to 89, got 90"):
         clf.explain(90)
     again = type(clf).load(folder).explain(row, most=3)
     assert again.votes == pytest.approx(found.votes)
