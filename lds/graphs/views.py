@@ -90,7 +90,8 @@ class KernelView(View):
         """See `View.near`."""
         if n_neighbors > self._near.shape[1]:
             self._near = self._search.kneighbors(n_neighbors=n_neighbors)[1]
-        return self._near[:, :n_neighbors]
+        found: Rows = self._near[:, :n_neighbors]
+        return found
 
     def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
         """See `View.of_pairs`."""
@@ -200,7 +201,7 @@ class LeafView(View):
         first_wins = np.arange(n - 1, -1, -1, dtype=dtype)
         found = np.empty((len(leaves), n_neighbors), dtype=np.int64)
         for i, row in enumerate(leaves):
-            key = _shared(of_fit, row).astype(dtype) * n + first_wins
+            key: Any = _shared(of_fit, row).astype(dtype) * n + first_wins
             if itself:
                 key[i] = -1
             key.partition(n - n_neighbors)
