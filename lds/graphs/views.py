@@ -198,10 +198,10 @@ class LeafView(View):
         """
         n, of_fit = len(self._leaves), np.ascontiguousarray(self._leaves.T)
         dtype = np.int32 if (len(of_fit) + 1) * n < 2**31 else np.int64
-        first_wins = np.arange(n - 1, -1, -1, dtype=dtype)
+        first_wins: Any = np.arange(n - 1, -1, -1, dtype=dtype)
         found = np.empty((len(leaves), n_neighbors), dtype=np.int64)
         for i, row in enumerate(leaves):
-            key: Any = _shared(of_fit, row).astype(dtype) * n + first_wins
+            key = _shared(of_fit, row).astype(dtype) * n + first_wins
             if itself:
                 key[i] = -1
             key.partition(n - n_neighbors)
