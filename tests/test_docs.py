@@ -98,6 +98,8 @@ def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
             warnings.simplefilter("ignore", ConvergenceWarning)  # three iterations are few
             if page.stem == "graphs":  # it shows what is guessed, which is said in warnings
                 warnings.simplefilter("ignore", UserWarning)
+            if page.stem == "cluster":  # Dask's own
+                warnings.simplefilter("ignore")
             exec(compile(shortened(text), str(page), "exec"), names)
     if page.stem == "three-uses":
         # The best rule is right on 96 % of these, and 40 rows tell 8 % from it.

@@ -160,3 +160,13 @@ def test_example_on_a_tiny_budget(script, needed, check, data_folder, tmp_path, 
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(table.splitlines()) > len(rows) > 0
     check(rows)
+
+
+def test_whole_fits_are_set_beside_those_of_scikit_learn(run_script):
+    options = "--data rows --rows 400 --labels 160 --method lds --here"
+    found = json.loads(run_script(BENCHMARKS / "fit.py", options))
+    assert (found["rows"], found["labels"], found["method"]) == (400, 160, "lds")
+    assert found["cpu_seconds"] > 0
+    for method in ("LabelSpreading", "SelfTraining", "SVC", "ExtraTrees"):
+        options = f"--data wine --method {method} --here"
+        assert json.loads(run_script(BENCHMARKS / "fit.py", options))["accuracy"] > 0.8

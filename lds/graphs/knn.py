@@ -141,7 +141,8 @@ def euclidean_search(x: NDArray[np.float64]) -> Search:
     """
     if len(x) > EXACT_ROWS and find_spec("faiss") is not None:
         return _InvertedLists(x)
-    return neighbor_search(x, 1, "euclidean")
+    exact: Search = neighbor_search(x, 1, "euclidean")
+    return exact
 
 
 class _InvertedLists:

@@ -16,6 +16,7 @@ from lds._version import __version__
 from lds.datasets.registry import load
 from lds.edges.free import FreeEdges
 from lds.run_folder import load_run, load_settings
+from lds.structure.result import Learned
 from tests.cli.options import QUICK, THESIS
 
 
@@ -297,3 +298,21 @@ def test_a_bad_path_is_refused_before_anything_heavy_is_imported(tmp_path, argum
     result = subprocess.run(command, cwd=tmp_path, env={**os.environ, **here}, **kept)
     assert result.returncode == 0, result.stderr
     assert sentence in result.stderr
+
+
+def test_a_number_of_jobs_that_cannot_be_is_refused(lds, tmp_path):
+    code, _, err = lds("fit", "iris", "--jobs", "0", "--out", tmp_path / "run")
+    assert code == 2
+    assert "--jobs must be at least 1, or -1 for one a core" in " ".join(err.split())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ci
+def test_two_jobs_come_to_the_same_probabilities(lds, tmp_path):
+    views = ["--method", "views", "--n-trees", "5", "--max-iter", "2", "--no-controls", "--quiet"]
+    for jobs in ("1", "2"):
+        code, _, err = lds("fit", "iris", *views, "--jobs", jobs, "--out", tmp_path / jobs)
+        assert code == 0, err
+    alone, two = (Learned.load(tmp_path / jobs) for jobs in ("1", "2"))
+    assert np.array_equal(alone.probabilities, two.probabilities)
+    assert load_settings(tmp_path / "1") == load_settings(tmp_path / "2")

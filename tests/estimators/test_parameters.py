@@ -68,6 +68,13 @@ AROUND = {
 }
 """Parameters that are no options of a method, with their defaults."""
 
+
+def around_a_fit(cls):
+    """Those of a class: the thesis's method has no work to share among processes."""
+    alone = cls is ThesisLDSClassifier
+    return {name: default for name, default in AROUND.items() if not (alone and name == "n_jobs")}
+
+
 each_class = pytest.mark.parametrize("cls", CLASSIFIERS.values())
 each_option = pytest.mark.parametrize(
     ("cls", "name"),
@@ -84,11 +91,11 @@ def parameters(cls):
 @each_class
 def test_parameters_are_the_options_of_the_method_and_those_around_a_fit(cls):
     options = option_fields(cls.method)
-    around = [name for name in AROUND if name != "n_jobs" or cls is not ThesisLDSClassifier]
+    around = around_a_fit(cls)
     assert list(parameters(cls)) == [*options, *around]
     assert set(OTHER[cls.method.name]) == set(options), "else a test here misses an option"
     for name in around:
-        assert parameters(cls)[name].default == AROUND[name]
+        assert parameters(cls)[name].default == around[name]
 
 
 @each_option
@@ -119,7 +126,7 @@ def test_a_parameter_of_the_other_class_names_that_class(cls):
     for name in parameters(other).keys() - parameters(cls).keys():
         way = f"^{cls.__name__} has no parameter '{name}'; {other.__name__} has it$"
         with pytest.raises(TypeError, match=way):
-            cls(**{name: OTHER[other.method.name][name]})
+            cls(**{name: (AROUND | OTHER[other.method.name])[name]})
 
 
 @each_class
@@ -138,7 +145,7 @@ def test_help_has_a_line_for_every_parameter(cls):
         assert f"{name}: {field.metadata['help']}" in text
         if field.metadata["within"] is not None:
             assert f"{field.metadata['help']} ({field.metadata['within'].words})." in text
-    for name in AROUND:
+    for name in around_a_fit(cls):
         assert sum(line.startswith(f"{name}: ") for line in lines) >= 1, name
 
 
