@@ -38,6 +38,7 @@ OTHER = {
         "agreement": 0.5,
         "metric_rank": 2,
         "refit_steps": 20,
+        "tables": "committee",
     },
     "thesis": {
         **RESTARTS,

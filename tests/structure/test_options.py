@@ -25,7 +25,12 @@ THESIS_ONLY = [
     ("pairs_per_node", 9),
     ("grow_every", 1),
 ]
-DEFAULT_ONLY = [("agreement", 0.5), ("metric_rank", 1), ("refit_steps", 20)]
+DEFAULT_ONLY = [
+    ("agreement", 0.5),
+    ("metric_rank", 1),
+    ("refit_steps", 20),
+    ("tables", "committee"),
+]
 NEEDS = {"batch_nodes": {"support": "sparse"}}
 """What an option needs beside it."""
 
