@@ -63,6 +63,6 @@ print(
 # %%
 figure = Figure(figsize=(6.4, 3), layout="constrained")
 axes = figure.subplots()
-axes.bar(range(40), probs, color=["#4477aa" if value else "#8a8f98" for value in truth])
+axes.bar(range(40), probs.tolist(), color=["#4477aa" if value else "#8a8f98" for value in truth])
 axes.axhline(0.5, color="#ee6677", linewidth=1)
 axes.set(xlabel="column (blue: it matters)", ylabel="learned probability of being on")
