@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import asdict
@@ -72,7 +73,8 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         max_retries: number of times that lost workers are replaced before the search fails.
         refit: True fits the best setting with the first seed on all of X and y.
         random_state: of the settings drawn.
-        verbose: True prints a line after each trial; a function is called instead, see `OnTrial`.
+        verbose: True prints a line after each trial, with the time left; a function is called
+            instead, see `OnTrial`.
 
     Attributes:
         trials_: all trials, setting by setting, seed by seed.
@@ -204,7 +206,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
     ) -> dict[str, Trial]:
         """Run all jobs that are not finished; run jobs again if their worker was lost."""
         finished = _stored(folder, set(jobs))
-        report: OnTrial = _print_trial if self.verbose else _ignore_trial
+        report: OnTrial = _printer() if self.verbose else _ignore_trial
         if callable(self.verbose):
             report = self.verbose
         report(None, len(finished), len(jobs))
@@ -256,10 +258,21 @@ def classifier_of(method: str) -> type[BaseLDSClassifier]:
     ]
 
 
-def _print_trial(trial: Trial | None, n_done: int, n_trials: int) -> None:
-    """Print a trial on a line."""
-    text = "finished before" if trial is None else trial
-    print(f"{n_done} of {n_trials}: {text}", flush=True)
+def _printer() -> OnTrial:
+    """Make a function that prints a trial on a line, with an estimate of the time left."""
+    begun, n_before = time.monotonic(), 0
+
+    def show(trial: Trial | None, n_done: int, n_trials: int) -> None:
+        nonlocal n_before
+        if trial is None:
+            n_before = n_done
+            print(f"{n_done} of {n_trials}: finished before", flush=True)
+            return
+        each = (time.monotonic() - begun) / (n_done - n_before)
+        left = f", about {each * (n_trials - n_done):.0f} s left" if n_done < n_trials else ""
+        print(f"{n_done} of {n_trials}: {trial}{left}", flush=True)
+
+    return show
 
 
 def _ignore_trial(trial: Trial | None, n_done: int, n_trials: int) -> None:

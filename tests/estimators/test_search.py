@@ -1,6 +1,7 @@
 """LDSSearch: the choice itself, and that nothing is lost or done twice, whoever runs the trials."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -115,6 +116,7 @@ def test_a_search_tells_of_each_trial_and_of_those_finished_before(tmp_path, cap
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "0 of 4: finished before"
     assert [line.split(" of ")[0] for line in lines] == ["0", "1", "2", "3", "4"]
+    assert all(re.search(r", about \d+ s left$", line) for line in lines[1:4])
     first, last = search.trials_[0], search.trials_[-1]
     assert lines[1].startswith(
         f"1 of 4: inner_lr=0.01, seed 0: stopping {100 * first.accuracy:.1f} %, loss "
