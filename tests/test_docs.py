@@ -80,7 +80,15 @@ def run_command(line: str) -> None:
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+SLOW = {"cluster"}
+"""Pages that start processes and clusters; tests/estimators/test_n_jobs.py has what they show."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=[pytest.mark.slow] if p.stem in SLOW else []) for p in PAGES],
+    ids=lambda page: page.stem,
+)
 @pytest.mark.usefixtures("registries")
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
