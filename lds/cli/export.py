@@ -42,7 +42,7 @@ def export(
 
     import numpy as np
 
-    from lds._types import Split
+    from lds._types import ROLES, Split
     from lds.graphs.export import check_graph_path, node_attributes, save_graph
     from lds.graphs.interop import select_edges
     from lds.run_folder import load_run
@@ -50,7 +50,7 @@ def export(
     check_graph_path(path)
     stored = load_run(run)
     found = stored.predictions
-    split = Split(*(found[f"{role}_rows"] for role in ("train", "validation", "stopping", "test")))
+    split = Split(*(found[f"{role}_rows"] for role in ROLES))
     more = {name: found[name] for name in ("entropy", "mutual_information")}
     if "identifiers" in found:
         more["id"] = found["identifiers"].tolist()

@@ -21,11 +21,10 @@ from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import check_index, fitted_features, later_features
-from lds.estimators.graph_export import GraphExport
+from lds.estimators.graph_export import GraphExport, attributes_of
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
-from lds.graphs.export import node_attributes
 from lds.graphs.interop import as_adjacency
 from lds.nn.preparation import as_array
 from lds.run_folder import Run, load_encoding, load_settings, load_summary
@@ -283,14 +282,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
 
     def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
         check_is_fitted(self)
-        return self.edge_probabilities_, node_attributes(
-            self.learned_.problem.labels,
-            self.label_distributions_,
-            self.split_,
-            self.classes_,
-            entropy=self.entropy_,
-            mutual_information=self.mutual_information_,
-        )
+        return self.edge_probabilities_, attributes_of(self.learned_, self.classes_)
 
     def _method(self) -> Method:
         """Make the record of options from the parameters."""

@@ -5,9 +5,29 @@ from typing import Any
 
 import networkx as nx
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
-from lds.graphs.export import save_graph
+from lds.graphs.export import node_attributes, save_graph
 from lds.graphs.interop import select_edges, to_networkx
+from lds.structure.metrics import entropy
+from lds.structure.result import Learned
+
+
+def attributes_of(learned: Learned, classes: NDArray[Any]) -> dict[str, Any]:
+    """Collect the attributes of nodes: labels, predictions, roles and uncertainty.
+
+    Arguments:
+        learned: the result of a fit.
+        classes: names of the classes.
+    """
+    return node_attributes(
+        learned.problem.labels,
+        learned.probabilities,
+        learned.problem.split,
+        classes,
+        entropy=entropy(learned.probabilities),
+        mutual_information=learned.mutual_information,
+    )
 
 
 class GraphExport:

@@ -19,12 +19,11 @@ from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
-from lds.estimators.graph_export import GraphExport
+from lds.estimators.graph_export import GraphExport, attributes_of
 from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
-from lds.graphs.export import node_attributes
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.similarity import AUTO
 from lds.graphs.undirected import Weights, check_weights
@@ -111,16 +110,8 @@ class LearnedStructure(FitPictures, GraphExport):
         return explain(self.as_run(), evidence_of(self), node, n_neighbors=most)
 
     def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
-        problem, found = self.learned.problem, self.learned
-        nodes = node_attributes(
-            problem.labels,
-            found.probabilities,
-            problem.split,
-            self.classes.cpu().numpy(),
-            entropy=entropy(found.probabilities),
-            mutual_information=found.mutual_information,
-        )
-        return found.edges.to_csr(EDGE_CUTOFF), nodes
+        nodes = attributes_of(self.learned, self.classes.cpu().numpy())
+        return self.learned.edges.to_csr(EDGE_CUTOFF), nodes
 
     def _repr_html_(self) -> str:
         return facts_html("LearnedStructure", self.learned.facts())

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from lds._types import ROLES
 from lds.plots.style import class_colours
 from lds.run_folder import Run
 
@@ -20,8 +21,6 @@ UNIT = 10_000
 
 UNSURE = 50
 """Rows of least confidence in the list of a page, at most."""
-
-ROLES = ("train", "validation", "stopping", "test")
 
 
 def neighbourhoods(run: Run) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from lds._files import check_output_file, write_atomically
+from lds._types import ROLES
 from lds._verdict import best_of, verdict
 from lds._words import CONTROLS, ending, plural
 from lds.estimators.evidence import Evidence, evidence_of
@@ -212,10 +213,7 @@ def _title(run: Run) -> str:
 
 def _facts(run: Run) -> str:
     summary, labels = run.summary, run.predictions["labels"]
-    roles = ", ".join(
-        f"{run.predictions[f'{role}_rows'].size:,} {role}"
-        for role in ("train", "validation", "stopping", "test")
-    )
+    roles = ", ".join(f"{run.predictions[f'{role}_rows'].size:,} {role}" for role in ROLES)
     facts = {
         "Nodes": f"{len(labels):,} ({roles})",
         "Classes": f"{len(run.settings['classes'])}",

@@ -11,11 +11,12 @@ is a mean over drawn graphs.
 """
 
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lds.structure.methods.registry import implementation
 
 if TYPE_CHECKING:
     from lds.structure.result import Learned
@@ -66,7 +67,6 @@ class Account:
 
 def account(learned: "Learned") -> Account:
     """Ask the method of a result what its members say and what it learned."""
-    method = learned.method
-    module = import_module(method.home or type(method).__module__)
+    module = implementation(learned.method)
     parts = [getattr(module, name, None) for name in ("members_say", "coefficients")]
     return Account(*({} if part is None else part(learned) for part in parts))

@@ -131,6 +131,8 @@ class Members:
         seen = alike.forms(forms)
         with warnings.catch_warnings():  # of the covariance of a class with one row, which is 0
             warnings.filterwarnings("ignore", "Only one sample available")
+            # A fold of many classes with two labels each has half as many classes as rows.
+            warnings.filterwarnings("ignore", "The number of unique classes is greater")
             each = {
                 name: member.fit(seen, labels, read)
                 for name, member in models(seen, n_trees, seed).items()
