@@ -32,18 +32,11 @@ def test_two_processes_come_to_the_same(alone):
 
 @pytest.mark.ci
 @pytest.mark.filterwarnings("ignore")  # Dask's own
-def test_a_cluster_of_two_dask_workers_comes_to_the_same(alone, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    where = {"host": "127.0.0.1", "local_directory": str(tmp_path / "dask")}
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, **where
-        ) as cluster,
-        distributed.Client(cluster) as client,
-        distributed.get_task_stream(client) as stream,
-        joblib.parallel_config(backend="dask"),
-    ):
-        workers = client.scheduler_info(n_workers=-1)["workers"]
+def test_a_cluster_of_two_dask_workers_comes_to_the_same(alone, dask_client):
+    from distributed import get_task_stream
+
+    with get_task_stream(dask_client) as stream, joblib.parallel_config(backend="dask"):
+        workers = dask_client.scheduler_info(n_workers=-1)["workers"]
         found = fit(None)
     assert_same(found, alone)
     assert {task["worker"] for task in stream.data} == set(workers), "both workers had work"

@@ -191,20 +191,12 @@ def test_threads_come_to_the_same_though_they_share_a_random_state(alone):
 
 @pytest.mark.ci
 @pytest.mark.filterwarnings("ignore")  # Dask's own
-def test_a_cluster_of_two_dask_workers_comes_to_the_same(alone, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    where = {"host": "127.0.0.1", "local_directory": str(tmp_path / "dask")}
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, **where
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
-        with joblib.parallel_config(backend="dask"):
-            search = LDSSearch(
-                SPACE, QUICK, seeds=(0, 1), refit=False, folder=tmp_path / "trials"
-            ).fit(*blobs())
+def test_a_cluster_of_two_dask_workers_comes_to_the_same(alone, tmp_path, dask_client):
+    assert len(dask_client.scheduler_info(n_workers=-1)["workers"]) == 2
+    with joblib.parallel_config(backend="dask"):
+        search = LDSSearch(SPACE, QUICK, seeds=(0, 1), refit=False, folder=tmp_path / "trials").fit(
+            *blobs()
+        )
     assert outcomes(search) == outcomes(alone)
     assert len(list((tmp_path / "trials").glob("*.json"))) == 8
 
