@@ -9,6 +9,17 @@ from lds._words import plural
 Z = 1.96
 """Quantile of the normal distribution of a two-sided interval of 95 %."""
 
+QUALITIES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+    "nll": "NLL, nats",
+    "ece": "ECE",
+}
+"""Qualities of predictions on test rows (`structure.metrics.Quality`), with headings of columns."""
+
+LOWER = ("nll", "ece")
+"""Those of which lower is better."""
+
 FROZEN = "frozen"
 """Name of the control that differs from a run only in that its graph is never updated."""
 
@@ -135,7 +146,7 @@ def _better_control(summary: dict[str, Any]) -> str:
 
 
 def best_of(qualities: Mapping[str, Any]) -> dict[str, float]:
-    """Find the best accuracy, NLL and ECE of several methods.
+    """Find the best of each quality (`QUALITIES`) of several methods.
 
     Arguments:
         qualities: by method: a record of those names or a dictionary; None: unknown.
@@ -146,5 +157,11 @@ def best_of(qualities: Mapping[str, Any]) -> dict[str, float]:
     known = [q if isinstance(q, dict) else q.to_dict() for q in qualities.values() if q]
     if len(known) < 2:
         return {}
-    of = {"accuracy": max, "nll": min, "ece": min}
-    return {name: choose(each[name] for each in known) for name, choose in of.items()}
+    return {name: (min if name in LOWER else max)(q[name] for q in known) for name in QUALITIES}
+
+
+def quality_text(name: str, value: float | None) -> str:
+    """Write a quality: nats with three digits, shares in per cent; "-" where it is unknown."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if name == "nll" else f"{100 * value:.1f} %"

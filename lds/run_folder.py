@@ -4,7 +4,7 @@
 |---|---|
 | settings.json | data set, method, options, seed, versions, format |
 | metrics.jsonl | one line an outer iteration |
-| summary.json | accuracy, NLL, ECE, controls, why the run ended |
+| summary.json | qualities on test rows, controls, why the run ended |
 | start.npz | starting probabilities, symmetric CSR as plain arrays |
 | edge_probs.npz | learned probabilities, likewise |
 | weights.safetensors | the network's weights |
@@ -37,7 +37,7 @@ from lds._run_files import FILES, SETTINGS, check_finished, check_run
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
 
-FORMAT = 3
+FORMAT = 4
 FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
 ACCOUNT = "account.npz"
 
@@ -58,7 +58,8 @@ class Run:
         predictions: arrays "probabilities" `(n_nodes, n_classes)`, "entropy" and
             "mutual_information" `(n_nodes,)`, "hidden" `(n_nodes, hidden_channels)`, "labels"
             `(n_nodes,)`, -1 where unknown, the roles' rows: "train_rows", "validation_rows",
-            "stopping_rows" and "test_rows", and of a table with them the rows' "identifiers".
+            "stopping_rows" and "test_rows", "row_weights" where rows count differently, and of a
+            table with them the rows' "identifiers".
     """
 
     settings: dict[str, Any]

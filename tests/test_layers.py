@@ -32,6 +32,7 @@ LOW = {
     "_types",
     "_verdict",
     "_version",
+    "_weights",
     "run_folder",
 }
 EDGE = {"estimators", "experiments", "plots", "report", "cli", "__main__", "__init__"}
@@ -52,6 +53,7 @@ MAY_IMPORT = {
     "_types": set(),
     "_verdict": {"_words"},
     "_version": set(),
+    "_weights": set(),
     "run_folder": {"_files", "_run_files", "_types"},
     "bilevel": LOW,
     "discrete": LOW,

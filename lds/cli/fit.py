@@ -11,6 +11,7 @@ from lds._files import check_output_folder
 from lds._run_files import PREDICTIONS, check_run
 from lds._sources import check_source
 from lds._verdict import verdict
+from lds.cli.class_weight import ClassWeight, read_class_weight
 from lds.cli.console import Json, bar, err, print_json, print_path, say_found
 from lds.cli.fit_output import print_next, print_summary
 from lds.cli.interrupt import Interrupts, StopNow
@@ -77,6 +78,7 @@ def fit(
             "With '' alone, all other text is the name of a class.",
         ),
     ] = None,
+    class_weight: ClassWeight = None,
     retain: Annotated[
         float | None, typer.Option(help="Share of a graph's edges kept; default: all edges.")
     ] = None,
@@ -168,7 +170,7 @@ def _fit(
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
         torch.set_num_threads(1)
 
-    chosen = chosen.for_problem(problem_of(data))
+    chosen = chosen.for_problem(problem_of(data, plan["class_weight"]))
     settings = {
         "data": data.name,
         "source": source,
@@ -176,6 +178,7 @@ def _fit(
         "method": chosen.name,
         "options": chosen.to_dict(),
         "seed": seed,
+        "class_weight": plan["class_weight"],
         "controls": plan["controls"],
         "device": plan["device"],
     }
@@ -211,6 +214,7 @@ def _fit(
                 data,
                 chosen,
                 seed=seed,
+                class_weight=plan["class_weight"],
                 controls=plan["controls"],
                 device=plan["device"],
                 on_iteration=iterated,
@@ -262,6 +266,7 @@ def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         "method": chosen,
         "seed": given["seed"],
         "source": source,
+        "class_weight": read_class_weight(given["class_weight"]),
         "controls": given["controls"],
         "device": given["device"],
     }
@@ -293,8 +298,8 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
     kept = {
         name: given[name] if name in explicit else settings[name] for name in ("controls", "device")
     }
-    seed, source = settings["seed"], settings["source"]
-    return {"method": method, "seed": seed, "source": source, **kept}
+    same = {name: settings[name] for name in ("seed", "source", "class_weight")}
+    return {"method": method, **same, **kept}
 
 
 def _check_empty(folder: Path, force: bool) -> None:

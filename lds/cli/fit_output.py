@@ -5,9 +5,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from lds._verdict import FROZEN, best_of, verdict
+from lds._verdict import FROZEN, QUALITIES, best_of, quality_text, verdict
 from lds._words import CONTROLS, plural
 from lds.cli.console import out, percent, print_path
 
@@ -24,12 +25,13 @@ def print_summary(report: "FitReport", summary: dict[str, Any]) -> None:
     """
     result, test = report.result, report.test_quality
     split = result.problem.split
-    table = Table(title=f"{Path(report.dataset.name).name}, seed {result.seed}")
+    table = Table(box=SIMPLE_HEAD, title=f"{Path(report.dataset.name).name}, seed {result.seed}")
     table.add_column("method")
-    judges, tested = f"early stopping, {plural(split.stopping.size, 'row')}", split.test.size
+    judges, tested = f"stopping,\n{plural(split.stopping.size, 'row')}", split.test.size
     if result.left_out is not None:
-        judges = f"labels left out, {len(result.left_out.rows):,}"
-    for column in (judges, f"test, {plural(tested, 'row')}", "NLL, nats", "ECE"):
+        judges = f"left out,\n{plural(len(result.left_out.rows), 'label')}"
+    more = (name.replace(", ", ",\n") for name in list(QUALITIES.values())[1:])
+    for column in (judges, f"test,\n{plural(tested, 'row')}", *more):
         table.add_column(column, justify="right")
     found = {"lds": result.history[result.best].stopping_accuracy}
     for name, control in report.controls.items():  # a GCN has early-stopping rows
@@ -74,12 +76,9 @@ def print_next(data: "NodeDataset", folder: Path, written: Path) -> None:
 
 
 def _cells(found: "Quality | None", best: dict[str, float]) -> list[str]:
-    if found is None:
-        return ["-", "-", "-"]
-    each = found.to_dict()
-    texts = {name: percent(each[name]) for name in ("accuracy", "ece")}
-    texts["nll"] = f"{found.nll:.3f}"
+    each: dict[str, float | None] = {} if found is None else {**found.to_dict()}
+    texts = {name: quality_text(name, each.get(name)) for name in QUALITIES}
     return [
-        f"[bold]{texts[name]}[/bold]" if each[name] == best.get(name) else texts[name]
-        for name in ("accuracy", "nll", "ece")
+        f"[bold]{text}[/bold]" if name in best and each.get(name) == best[name] else text
+        for name, text in texts.items()
     ]

@@ -25,6 +25,7 @@ from lds.estimators.graph_export import GraphExport, attributes_of
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
+from lds.estimators.weights import ClassWeight, weigh_rows
 from lds.graphs.interop import as_adjacency
 from lds.nn.preparation import as_array
 from lds.run_folder import Run, load_encoding, load_settings, load_summary
@@ -44,6 +45,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
     """The method's record of options."""
 
     # Parameters that every classifier has besides the options of its method.
+    class_weight: ClassWeight
     categorical_features: Any
     random_state: Any
     checkpoint: str | Path | None
@@ -81,6 +83,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         adjacency: ArrayLike | None = None,
         validation: ArrayLike | None = None,
         stopping: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Learn the graph and classify every row.
 
@@ -101,23 +104,29 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
                 loss on validation rows, early stopping reads the stopping rows, and the other
                 labelled rows train. Both or neither; None divides the labelled rows into the three
                 roles at random, class by class.
+            sample_weight: `(n_rows,)`, at least 0: what each labelled row counts, in proportion to
+                the others, in every loss and score of the fit. 0 takes the label away. Weights that
+                are all equal change nothing. `class_weight` multiplies them.
 
         Raises:
             TypeError: an argument has a type that cannot be used.
             ValueError: X holds infinite numbers; y has another length, holds text that means no
-                label, or shows too few labels or classes; a graph or a role does not fit; an option
-                is outside its range; or the checkpoint to resume is damaged or of another fit.
+                label, or shows too few labels or classes; a graph, a role or a weight does not fit;
+                an option is outside its range; or the checkpoint to resume is damaged or of another
+                fit.
         """
         check_index(X, y)
         x, encoding = fitted_features(self, X)
         n_rows = x.shape[0]
-        codes, classes = encode_labels(y, n_rows)
+        codes, classes, weights = weigh_rows(
+            *encode_labels(y, n_rows), sample_weight, self.class_weight
+        )
         method, seed = self._method(), self._seed()
         graph = None if adjacency is None else as_adjacency(adjacency, n_rows)
         with warnings.catch_warnings(record=True) as of_roles:
             warnings.simplefilter("always")
             split = split_roles(codes, classes, validation, stopping, seed)
-        problem = Problem(x, codes, split, graph)
+        problem = Problem(x, codes, split, graph, weights=weights)
         method = method.for_problem(problem)
         if method.reads_roles:
             for each in of_roles:
@@ -142,8 +151,9 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
     def load(cls, folder: str | Path) -> Self:
         """Read back a fit from the folder that `save` or `lds fit` wrote, without pickle.
 
-        Parameters that a folder does not hold (`categorical_features`, `checkpoint`, `device`,
-        `n_jobs`, `verbose`) have their defaults. A folder keeps no edges of probability <= 1e-4.
+        Parameters that a folder does not hold (`categorical_features`, `checkpoint`,
+        `class_weight`, `device`, `n_jobs`, `verbose`) have their defaults. A folder keeps no edges
+        of probability <= 1e-4.
 
         Arguments:
             folder: of the run.

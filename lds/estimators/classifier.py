@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.documentation import documented
+from lds.estimators.weights import ClassWeight
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.views import Views
 
@@ -42,6 +43,9 @@ class LDSClassifier(BaseLDSClassifier):
         Franceschi, 2021, chapter 9.
 
     Arguments:
+        class_weight: what the labelled rows of each class count: a mapping from classes to weights
+            (1 where a class is left out); "balanced": every class counts alike in total; None:
+            every row counts alike. `sample_weight` of `fit` multiplies it.
         categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
             names, their positions, or a mask; "from_dtype": the columns with pandas' dtype
             category; None: no column.
@@ -112,6 +116,7 @@ class LDSClassifier(BaseLDSClassifier):
         metric_rank: int = 0,
         refit_steps: int = 300,
         tables: str = "views",
+        class_weight: ClassWeight = None,
         categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
@@ -143,6 +148,7 @@ class LDSClassifier(BaseLDSClassifier):
         self.metric_rank = metric_rank
         self.refit_steps = refit_steps
         self.tables = tables
+        self.class_weight = class_weight
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.checkpoint = checkpoint

@@ -16,6 +16,7 @@ from lds._types import Features, Split
 from lds.datasets.splits import three_way
 from lds.estimators.data_object import as_data, tensor_of
 from lds.estimators.masks import SplitChoice, masked_nodes, say
+from lds.estimators.weights import ClassWeight, weigh_rows
 from lds.graphs.interop import as_adjacency, from_edge_index
 from lds.graphs.knn import metrics
 from lds.graphs.similarity import AUTO
@@ -51,6 +52,8 @@ def graph_input(
     seed: int,
     split: SplitChoice | None,
     edge_weight: Weights | None,
+    sample_weight: Tensor | None = None,
+    class_weight: ClassWeight = None,
 ) -> GraphInput:
     """Check a data object and make a problem of it; see `learn_structure` for the arguments.
 
@@ -66,11 +69,30 @@ def graph_input(
     train, val = masked_nodes(data, split, values)
     labels, classes = _labels(values, train, val)
     roles = _split(train, val, labels, seed)
+    weights = _weights(labels, classes, sample_weight, class_weight)
     features = None if x is None else _stored(_features(x), metric)
     graph = _graph(data, n_nodes, edge_weight)
     features = _distinct(features, graph)
     home = y.device if x is None else x.device
-    return GraphInput(data, Problem(features, labels, roles, graph), classes, home)
+    problem = Problem(features, labels, roles, graph, weights=weights)
+    return GraphInput(data, problem, classes, home)
+
+
+def _weights(
+    labels: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    sample_weight: Tensor | None,
+    class_weight: ClassWeight,
+) -> NDArray[np.float64] | None:
+    """Find what each marked node counts; see `estimators.weights.weigh_rows`."""
+    given = None if sample_weight is None else torch.as_tensor(sample_weight).cpu().numpy()
+    counting, _, weights = weigh_rows(labels, classes, given, class_weight)
+    if (lost := counting != labels).any():
+        raise ValueError(
+            "sample_weight must be above 0 at every train and validation node, got 0 at node "
+            f"{int(lost.argmax())}; take the node out of its mask"
+        )
+    return weights
 
 
 def _count_nodes(data: Data, x: Tensor | None, y: Tensor) -> int:

@@ -24,6 +24,7 @@ from lds.estimators.graph_input import graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
+from lds.estimators.weights import ClassWeight
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.similarity import AUTO
 from lds.graphs.undirected import Weights, check_weights
@@ -194,7 +195,7 @@ class LearnStructure(BaseTransform):
 
     Arguments:
         threshold, top_k, n_edges: as for `LearnedStructure.to_data`.
-        split, edge_weight, method, seed, device: as for `learn_structure`.
+        split, edge_weight, class_weight, method, seed, device: as for `learn_structure`.
         options: of the method, by name.
 
     Raises:
@@ -221,6 +222,7 @@ class LearnStructure(BaseTransform):
         n_edges: int | None = None,
         split: SplitChoice | None = None,
         edge_weight: Weights | None = None,
+        class_weight: ClassWeight = None,
         method: str = DEFAULT,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -232,6 +234,7 @@ class LearnStructure(BaseTransform):
         check_weights(edge_weight)
         _method(method, options)  # raises where there is no such method or option
         self.split, self.edge_weight, self.device = split, edge_weight, device
+        self.class_weight = class_weight
         self.method, self.seed, self.options = method, seed, options
 
     def forward(self, data: Data) -> Data:
@@ -240,6 +243,7 @@ class LearnStructure(BaseTransform):
             data,
             split=self.split,
             edge_weight=self.edge_weight,
+            class_weight=self.class_weight,
             method=self.method,
             seed=self.seed,
             device=self.device,
@@ -248,7 +252,8 @@ class LearnStructure(BaseTransform):
         return learned.to_data(**self.rule)
 
     def __repr__(self) -> str:
-        taken = {"split": self.split, "edge_weight": self.edge_weight}
+        taken: dict[str, Any] = {"split": self.split, "edge_weight": self.edge_weight}
+        taken["class_weight"] = self.class_weight
         run = {"method": self.method, "seed": self.seed}
         every = {**self.rule, **taken, **run, **self.options}
         default = {"method": DEFAULT, "seed": 0}
@@ -261,6 +266,8 @@ def learn_structure(
     *,
     split: SplitChoice | None = None,
     edge_weight: Weights | None = None,
+    class_weight: ClassWeight = None,
+    sample_weight: Tensor | None = None,
     method: str = DEFAULT,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -296,6 +303,8 @@ def learn_structure(
         edge_weight: "given": weights are probabilities and must be in [0, 1]; "scale": each is
             divided by the largest; "ignore": all are 1; None: "given", or "scale" with a warning if
             a weight is above 1.
+        class_weight, sample_weight: what train and validation nodes count in every loss and score,
+            as for `LDSClassifier`: by class number, or "balanced"; and `(n_nodes,)`, above 0.
         method: "default", "thesis" (Algorithm 7 to the letter) or "views" (label PageRank along
             learned views of likeness; it does not read the given graph). The default takes views
             where there is no graph, no val_mask and no option.
@@ -324,7 +333,7 @@ def learn_structure(
     check_weights(edge_weight)
     check_seed(seed)
     metric = chosen.to_dict().get("metric", AUTO)
-    given = graph_input(data, metric, seed, split, edge_weight)
+    given = graph_input(data, metric, seed, split, edge_weight, sample_weight, class_weight)
     with fit_progress(verbose, chosen.to_dict()["max_iter"]) as shown:
         result = learn(
             given.problem,

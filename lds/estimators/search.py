@@ -27,12 +27,13 @@ from lds.estimators.labels import split_roles
 from lds.estimators.thesis_classifier import ThesisLDSClassifier
 from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
 from lds.estimators.views_classifier import ViewsLDSClassifier
+from lds.estimators.weights import weigh_rows
 from lds.graphs.interop import as_adjacency
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
 """Names of the errors of Dask and Ray for a lost worker; that of loky is a `BrokenExecutor`."""
 
-FIT_PARAMS = ("adjacency", "validation", "stopping")
+FIT_PARAMS = ("adjacency", "validation", "stopping", "sample_weight")
 
 OnTrial = Callable[[Trial | None, int, int], None]
 """Called after each trial with the trial, the number of finished ones and the number of all; before
@@ -127,8 +128,8 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
 
         Arguments:
             X, y: as for `LDSClassifier.fit`.
-            fit_params: `adjacency`, `validation` and `stopping` of `LDSClassifier.fit`; without
-                roles each seed divides the labelled rows.
+            fit_params: `adjacency`, `validation`, `stopping` and `sample_weight` of
+                `LDSClassifier.fit`; without roles each seed divides the labelled rows.
 
         Raises:
             TypeError, ValueError: a parameter or the data cannot be used. No trial has run.
@@ -352,7 +353,7 @@ def _key(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed:
     options = {
         name: _plain(name, value)
         for name, value in (estimator.get_params() | setting).items()
-        if name not in ("random_state", "categorical_features", *ALONE)
+        if name not in ("random_state", "categorical_features", "class_weight", *ALONE)
     }
     text = json.dumps([__version__, data, options, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -365,14 +366,18 @@ def _digest(
     if unknown := sorted(fit_params.keys() - FIT_PARAMS):
         raise TypeError(f"fit takes {', '.join(FIT_PARAMS)}, got {unknown[0]!r}")
     x, _ = fitted_features(clone(estimator), X)
-    codes, classes = encode_labels(y, x.shape[0])
+    codes, classes, weights = weigh_rows(
+        *encode_labels(y, x.shape[0]), fit_params.get("sample_weight"), estimator.class_weight
+    )
     roles = {name: fit_params.get(name) for name in ("validation", "stopping")}
     if any(role is not None for role in roles.values()):
         split_roles(codes, classes, **roles, seed=0)
     if (adjacency := fit_params.get("adjacency")) is not None:
         fit_params = fit_params | {"adjacency": as_adjacency(adjacency, x.shape[0])}
     parts = [*_arrays(x), codes, np.array([str(name) for name in classes])]
-    for name in sorted(fit_params):
+    if weights is not None:  # those of classes included
+        parts.append(weights)
+    for name in sorted(fit_params.keys() - {"sample_weight"}):
         value = fit_params[name]
         parts += [np.array(name), *([] if value is None else _arrays(value))]
     found = hashlib.sha256()

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.documentation import documented
+from lds.estimators.weights import ClassWeight
 from lds.structure.methods.thesis import Thesis
 
 
@@ -30,6 +31,9 @@ class ThesisLDSClassifier(BaseLDSClassifier):
         Franceschi, 2021, Algorithm 7, §9.4.
 
     Arguments:
+        class_weight: what the labelled rows of each class count: a mapping from classes to weights
+            (1 where a class is left out); "balanced": every class counts alike in total; None:
+            every row counts alike. `sample_weight` of `fit` multiplies it.
         categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
             names, their positions, or a mask; "from_dtype": the columns with pandas' dtype
             category; None: no column.
@@ -100,6 +104,7 @@ class ThesisLDSClassifier(BaseLDSClassifier):
         batch_nodes: int = 0,
         connected: bool = False,
         estimator: str = "straight_through",
+        class_weight: ClassWeight = None,
         categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
@@ -134,6 +139,7 @@ class ThesisLDSClassifier(BaseLDSClassifier):
         self.batch_nodes = batch_nodes
         self.connected = connected
         self.estimator = estimator
+        self.class_weight = class_weight
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.checkpoint = checkpoint

@@ -21,6 +21,7 @@ from lds.bilevel.checks import NonFiniteError
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.frames import fitted_features
 from lds.estimators.labels import split_roles
+from lds.estimators.weights import weigh_rows
 from lds.graphs.interop import as_adjacency
 from lds.graphs.knn import knn_adjacency
 from lds.structure.iteration import Iteration
@@ -139,10 +140,13 @@ def _runs(
     adjacency: ArrayLike | None = None,
     validation: ArrayLike | None = None,
     stopping: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
 ) -> list[Run]:
     """Make the run of each job as `fit` would; equal neighbour graphs are made once."""
     x, _ = fitted_features(clone(estimator), X)
-    codes, classes = encode_labels(y, x.shape[0])
+    codes, classes, weights = weigh_rows(
+        *encode_labels(y, x.shape[0]), sample_weight, estimator.class_weight
+    )
     graph = None if adjacency is None else as_adjacency(adjacency, x.shape[0])
     near: dict[tuple[int, str], sp.csr_array] = {}
     runs = []
@@ -156,7 +160,7 @@ def _runs(
                 near[search] = knn_adjacency(x, *search)
             start = near[search]
         split = split_roles(codes, classes, validation, stopping, seed)
-        runs.append(Run(Problem(x, codes, split, start), method, seed))
+        runs.append(Run(Problem(x, codes, split, start, weights=weights), method, seed))
     return runs
 
 

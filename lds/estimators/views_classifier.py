@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.documentation import documented
+from lds.estimators.weights import ClassWeight
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_run import preparation_of
 
@@ -34,6 +35,9 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         consistency"; Franceschi, 2021, chapter 5 and Appendix B.
 
     Arguments:
+        class_weight: what the labelled rows of each class count: a mapping from classes to weights
+            (1 where a class is left out); "balanced": every class counts alike in total; None:
+            every row counts alike. `sample_weight` of `fit` multiplies it.
         categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
             names, their positions, or a mask; "from_dtype": the columns with pandas' dtype
             category; None: no column.
@@ -88,6 +92,7 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         outer_lr: float = 0.2,
         max_iter: int = 20,
         deviation: float = 1.0,
+        class_weight: ClassWeight = None,
         categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
@@ -104,6 +109,7 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         self.outer_lr = outer_lr
         self.max_iter = max_iter
         self.deviation = deviation
+        self.class_weight = class_weight
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.checkpoint = checkpoint

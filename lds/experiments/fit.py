@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lds._checkpoint import discard
 from lds.datasets.base import NodeDataset
+from lds.estimators.weights import ClassWeight, weigh_rows
 from lds.structure.context import OnIteration, OnMember
 from lds.structure.controls import ControlResult, run_controls
 from lds.structure.learn import learn
@@ -41,7 +42,7 @@ class FitReport:
 
     @property
     def test_quality(self) -> dict[str, Quality | None]:
-        """Accuracy, NLL and ECE on the test rows of "lds" and every control; None without any."""
+        """The quality on the test rows of "lds" and every control; None without any."""
         found = {"lds": self.result.test_quality}
         for name, control in self.controls.items():
             found[name] = quality_on_test(control.probabilities, self.dataset)
@@ -53,10 +54,24 @@ class FitReport:
         return {name: q.accuracy if q else None for name, q in self.test_quality.items()}
 
 
-def problem_of(dataset: NodeDataset) -> Problem:
-    """The problem that a data set poses."""
+def problem_of(dataset: NodeDataset, class_weight: ClassWeight = None) -> Problem:
+    """Make the problem that a data set poses.
+
+    Arguments:
+        dataset: features, labels, split, and perhaps a graph.
+        class_weight: what labelled rows of each class count, test rows apart.
+
+    Raises:
+        ValueError: a weight is not above 0, or of a class that no row has that learns.
+    """
+    split, weights = dataset.split, None
+    if class_weight is not None:
+        learning = np.concatenate([split.train, split.validation, split.stopping])
+        codes = np.full(dataset.n_nodes, -1, dtype=np.int64)
+        codes[learning] = dataset.labels[learning]
+        _, _, weights = weigh_rows(codes, np.array(dataset.classes), None, class_weight)
     return Problem(
-        dataset.features, dataset.labels, dataset.split, dataset.adjacency, dataset.held_out
+        dataset.features, dataset.labels, split, dataset.adjacency, dataset.held_out, weights
     )
 
 
@@ -65,6 +80,7 @@ def fit_dataset(
     method: Method,
     *,
     seed: int = 0,
+    class_weight: ClassWeight = None,
     controls: bool = True,
     device: torch.device | str = "cpu",
     on_iteration: OnIteration | None = None,
@@ -80,6 +96,7 @@ def fit_dataset(
         dataset: features, labels, split, and perhaps a graph.
         method: with its options.
         seed: of everything random.
+        class_weight: as of `problem_of`.
         controls: False leaves the controls out.
         device: where to compute.
         on_iteration, on_member: as for `learn`.
@@ -90,7 +107,7 @@ def fit_dataset(
         n_jobs: processes, as for `learn`.
     """
     started = time.perf_counter()
-    problem = problem_of(dataset)
+    problem = problem_of(dataset, class_weight)
     result = learn(
         problem,
         method,
@@ -128,5 +145,5 @@ def discard_checkpoints(folder: Path) -> None:
 
 
 def quality_on_test(probabilities: NDArray[np.floating], dataset: NodeDataset) -> Quality | None:
-    """Accuracy, NLL and ECE on the test rows; None without any."""
+    """The quality on the test rows; None without any."""
     return quality(probabilities, dataset.labels, dataset.split.test)

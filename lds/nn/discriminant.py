@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from lds._weights import relative
 from lds.graphs.batch import GraphBatch
 from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures
@@ -115,6 +116,7 @@ def fit_discriminant(
     labels: Tensor,
     rows: Tensor,
     graph: GraphBatch,
+    weights: Tensor | None = None,
 ) -> Params:
     """Fit the params by expectation-maximisation; the classes of labelled rows are known.
 
@@ -131,27 +133,33 @@ def fit_discriminant(
         features, labels: of the nodes; labels are read at `rows`.
         rows: labelled nodes.
         graph: one graph, its weights edge probabilities.
+        weights: `(n_nodes,)`: what labelled rows count, in proportion to each other; their mean
+            counts like a row without a label. None: all count alike.
     """
     n, (d, n_classes) = features.shape[0], network.sizes
     dtype, device = features.dtype, features.device
     known = one_hot(labels[rows], n_classes).to(dtype)
-    share = (1 + known.sum(0)) / (n_classes + len(rows))
+    counts = None
+    if (mine := relative(weights, rows)) is not None:
+        counts = torch.ones(n, dtype=dtype, device=device).index_copy(0, rows, mine.to(dtype))
+    share = (1 + _counted(known, counts, rows).sum(0)) / (n_classes + len(rows))
     coupling = graph.scale.double().pow(-2).mean().to(device, dtype)  # mean of 1 + degree
     target = EVIDENCE_SCALE
     if not network.neighbors:
         coupling, target = torch.zeros_like(coupling), EVIDENCE_SCALE_ALONE
     full = d <= MAX_COVARIANCE_FEATURES
     model = _FullCovariance(features) if full else _DiagonalCovariance(features)
-    squares = model.squares()
+    squares = model.squares(counts=counts)
     beliefs = torch.zeros(n, n_classes, dtype=dtype, device=device)
     beliefs[rows] = known
     pressure = torch.zeros(n_classes, dtype=dtype, device=device)
     for iteration in range(ITERATIONS):
         before = beliefs
         if iteration:
-            weight, mean = model.fit(beliefs, squares, SHRINKAGE)
+            weight, mean = model.fit(_counted(beliefs, counts), squares, SHRINKAGE)
         else:  # labelled rows alone count
-            weight, mean = model.fit(beliefs, model.squares(rows), FIRST_SHRINKAGE)
+            first = model.squares(rows, counts)
+            weight, mean = model.fit(_counted(beliefs, counts), first, FIRST_SHRINKAGE)
         bias = -0.5 * (mean * weight).sum(0)
         own = model.times(weight) + bias
         size = (own - own.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-6)
@@ -160,7 +168,7 @@ def fit_discriminant(
         if iteration == 0:
             beliefs = own.softmax(1).index_copy(0, rows, known)
         for _ in range(SWEEPS):
-            mass = beliefs.mean(0).clamp_min(1e-9)
+            mass = _counted(beliefs, counts).mean(0).clamp_min(1e-9)
             pressure = torch.lerp(pressure, BALANCE * (share / mass).log(), DAMPING)
             from_neighbors = coupling * propagate(graph, beliefs)
             beliefs = (own + pressure + from_neighbors).softmax(1).index_copy(0, rows, known)
@@ -173,6 +181,13 @@ def fit_discriminant(
         "beliefs": beliefs,
         "coupling": coupling,
     }
+
+
+def _counted(beliefs: Tensor, counts: Tensor | None, rows: Tensor | None = None) -> Tensor:
+    """Multiply the beliefs of some nodes, or of all, by what each node counts."""
+    if counts is None:
+        return beliefs
+    return (counts if rows is None else counts[rows]).unsqueeze(1) * beliefs
 
 
 def _own(params: Params, features: DenseFeatures | SparseFeatures) -> Tensor:
@@ -195,10 +210,18 @@ class _FullCovariance:
         """Return (X - centre) W."""
         return self.x @ weight
 
-    def squares(self, rows: Tensor | None = None) -> Tensor:
-        """Return Σ x xᵀ over some rows, or over all: what `fit` needs of the second moments."""
+    def squares(self, rows: Tensor | None = None, counts: Tensor | None = None) -> Tensor:
+        """Return Σ c x xᵀ over some rows, or over all: what `fit` needs of the second moments.
+
+        Arguments:
+            rows: node numbers; None: all.
+            counts: c of all nodes; None: ones.
+        """
         x = self.x if rows is None else self.x[rows]
-        return x.T @ x
+        if counts is None:
+            return x.T @ x
+        c = counts if rows is None else counts[rows]
+        return x.T @ (c.double().unsqueeze(1) * x)
 
     def fit(self, beliefs: Tensor, squares: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
         """Return W, and the means of the classes less `centre`, as columns.
@@ -233,9 +256,10 @@ class _DiagonalCovariance:
         product = self.features.matmul(weight.to(self.features.dtype))
         return product.double() - self.centre @ weight
 
-    def squares(self, rows: Tensor | None = None) -> Tensor:
-        features = self.features if rows is None else self.features.take(rows)
-        return features.column_squares()
+    def squares(self, rows: Tensor | None = None, counts: Tensor | None = None) -> Tensor:
+        if rows is None:
+            return self.features.column_squares(counts)
+        return self.features.take(rows).column_squares(None if counts is None else counts[rows])
 
     def fit(self, beliefs: Tensor, squares: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
         count = beliefs.sum(0, dtype=torch.float64).clamp_min(1e-9)

@@ -45,8 +45,14 @@ class DenseFeatures:
         """Return the rows of some nodes."""
         return DenseFeatures(self.x.index_select(0, nodes))
 
-    def column_squares(self) -> Tensor:
-        """Return Σ_i x_ij² of each column, float64 `(n_features,)`."""
+    def column_squares(self, counts: Tensor | None = None) -> Tensor:
+        """Return Σ_i c_i x_ij² of each column, float64 `(n_features,)`.
+
+        Arguments:
+            counts: c, `(n_nodes,)`; None: ones.
+        """
+        if counts is not None:
+            return counts.double() @ self.x.double().square()
         norm: Tensor = torch.linalg.vector_norm(self.x, dim=0, dtype=torch.float64)
         return norm.square()
 
@@ -98,10 +104,14 @@ class SparseFeatures:
         """Return the rows of some nodes."""
         return SparseFeatures(self._host[nodes.cpu().numpy()], self.dtype, self.device)
 
-    def column_squares(self) -> Tensor:
-        """Return Σ_i x_ij² of each column, float64 `(n_features,)`."""
+    def column_squares(self, counts: Tensor | None = None) -> Tensor:
+        """Return Σ_i c_i x_ij² of each column; see `DenseFeatures.column_squares`."""
         total = torch.zeros(self.shape[1], dtype=torch.float64, device=self.device)
-        return total.index_add_(0, self._rows[1].long(), self._values.double().square())
+        crow, col = self._rows
+        squares = self._values.double().square()
+        if counts is not None:
+            squares *= counts.double().repeat_interleave(crow.long().diff())
+        return total.index_add_(0, col.long(), squares)
 
     def matmul(self, weight: Tensor, dropout: float = 0.0) -> Tensor:
         """Return dropout(X) W, `(n_nodes, weight.shape[1])`.

@@ -100,7 +100,11 @@ class LabelPageRank:
 
 
 def fit_label_pagerank(
-    network: LabelPageRank, features: DenseFeatures | SparseFeatures, labels: Tensor, rows: Tensor
+    network: LabelPageRank,
+    features: DenseFeatures | SparseFeatures,
+    labels: Tensor,
+    rows: Tensor,
+    weights: Tensor | None = None,
 ) -> Params:
     """Return the params for the labels of `rows`; every class has total mass 1.
 
@@ -109,8 +113,11 @@ def fit_label_pagerank(
         features: X, for the number of nodes, the precision and the device.
         labels: int64 `(n_nodes,)`, read at `rows`.
         rows: labelled nodes.
+        weights: `(n_nodes,)`: shares of a class's mass among its rows; None: equal shares.
     """
     known = one_hot(labels[rows], network.n_classes).to(features.dtype)
+    if weights is not None:
+        known = known * (weights[rows] / weights[rows].min()).unsqueeze(1)
     start = known.new_zeros(features.shape[0], network.n_classes)
     start[rows] = known / known.sum(0).clamp_min(1)
     return {"labels": start, "sharpness": known.new_ones(())}

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lds._files import check_output_file, write_atomically
-from lds._verdict import best_of, gain_interval, n_test, points
+from lds._verdict import QUALITIES, best_of, gain_interval, n_test, points, quality_text
 from lds._words import plural
 from lds.plots.style import beside, class_colours, series, styled_figure
-from lds.report.page import framed, svg
+from lds.report.page import framed, quality_cells, quality_headings, svg
 from lds.run_folder import Run, as_run
 from lds.structure.methods.registry import METHODS
 
@@ -83,7 +83,7 @@ def facts(run: Run) -> dict[str, Any]:
         "method": settings["method"],
         "seed": settings["seed"],
         "test_rows": n_test(summary) or int(run.predictions["test_rows"].size),
-        **{name: quality.get(name) for name in ("accuracy", "nll", "ece")},
+        **{name: quality.get(name) for name in QUALITIES},
         "frozen_accuracy": summary["test_accuracy"].get("frozen"),
         "starting_edges": summary["starting_edges"],
         "expected_edges": summary["expected_edges"],
@@ -124,6 +124,7 @@ def comparison_html(runs: Sequence[Run], names: Sequence[str]) -> str:
         "Comparison of runs",
         {
             "title": escape(", ".join(names)),
+            "quality_headings": quality_headings(),
             "numbers": _numbers(runs, names),
             "differences": _differences(runs, names),
             "options": _options(runs, names),
@@ -161,21 +162,13 @@ def _numbers(runs: Sequence[Run], names: Sequence[str]) -> str:
             f"<td>{each['seed']}</td>",
             f"<td>{each['test_rows']:,}</td>",
         ]
-        for key in ("accuracy", "nll", "ece"):
-            mark = " class=best" if each[key] is not None and each[key] == best.get(key) else ""
-            cells.append(f"<td{mark}>{_number(key, each[key])}</td>")
-        cells.append(f"<td>{_number('accuracy', each['frozen_accuracy'])}</td>")
+        cells.append(quality_cells({name: each[name] for name in QUALITIES}, best))
+        cells.append(f"<td>{quality_text('accuracy', each['frozen_accuracy'])}</td>")
         edges = f"{each['starting_edges']:,.0f} → {each['expected_edges']:,.0f}"
         seconds = "-" if each["seconds"] is None else f"{each['seconds']:,.0f}"
         cells += [f"<td>{edges}</td>", f"<td>{seconds}</td>"]
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
     return "".join(rows)
-
-
-def _number(key: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if key == "nll" else f"{100 * value:.1f} %"
 
 
 def _differences(runs: Sequence[Run], names: Sequence[str]) -> str:

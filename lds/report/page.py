@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from lds._files import check_output_file, write_atomically
 from lds._types import ROLES
-from lds._verdict import best_of, verdict
+from lds._verdict import QUALITIES, best_of, quality_text, verdict
 from lds._words import CONTROLS, ending, plural
 from lds.estimators.evidence import Evidence, evidence_of
 from lds.plots.graph import degrees_and_homophily, probability_histograms
@@ -133,6 +133,7 @@ def html(
         "n_test": plural(run.predictions["test_rows"].size, "test row"),
         "facts": _facts(run),
         "quality": _quality(run),
+        "quality_headings": quality_headings(),
         "most_probable": str(max(b - a for a, b in itertools.pairwise(data["first"]))),
         "n_unsure": str(data["unsure"]),
         "search_label": f"Node, 0 to {len(data['label']) - 1}"
@@ -242,16 +243,21 @@ def _quality(run: Run) -> str:
     found, rows = run.summary["test_quality"], []
     best = best_of(found)
     for name, quality in found.items():
-        cells = "<td>-</td>" * 3
-        if quality is not None:
-            texts = {key: f"{100 * quality[key]:.1f} %" for key in ("accuracy", "ece")}
-            texts["nll"] = f"{quality['nll']:.3f}"
-            cells = "".join(
-                f"<td{' class=best' if quality[key] == best.get(key) else ''}>{texts[key]}</td>"
-                for key in ("accuracy", "nll", "ece")
-            )
+        cells = quality_cells(quality or {}, best)
         rows.append(f'<tr><th scope="row">{escape(names.get(name, name))}</th>{cells}</tr>')
     return "".join(rows)
+
+
+def quality_headings() -> str:
+    """Write the headings of the columns of `quality_cells`."""
+    titles = (text[0].upper() + text[1:] for text in QUALITIES.values())
+    return "".join(f'<th scope="col">{title}</th>' for title in titles)
+
+
+def quality_cells(found: dict[str, float | None], best: dict[str, float]) -> str:
+    """Write the cells of a row with qualities; the best of each column is bold."""
+    marks = {n: " class=best" if n in best and found.get(n) == best[n] else "" for n in QUALITIES}
+    return "".join(f"<td{m}>{quality_text(n, found.get(n))}</td>" for n, m in marks.items())
 
 
 def _asset(name: str) -> str:

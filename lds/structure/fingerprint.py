@@ -38,6 +38,7 @@ def fingerprint(
         "features": _digest(problem.features),
         "labels": _digest(problem.labels),
         **{f"{role} rows": _digest(getattr(problem.split, role)) for role in ROLES},
+        **({} if problem.weights is None else {"weights of rows": _digest(problem.weights)}),
         "starting graph": "none" if start is None else _digest(start),
         "dtype": str(edges.probs.dtype),
         "method": options.name,

@@ -46,7 +46,7 @@ class Run:
     """One run of several.
 
     Attributes:
-        problem: with the same features and labels as the other runs.
+        problem: with the same features, labels and weights as the other runs.
         method: options.
         seed: of the run.
     """
@@ -81,7 +81,7 @@ def learn_many(
     Memory: that of `learn` for each run of a batch, and the best θ of each run.
 
     Arguments:
-        runs: problems on the same features and labels, options and seeds. Runs that differ in
+        runs: problems on the same features, labels and weights, options, seeds. Runs that differ in
             `hidden_channels`, `truncation` (τ), `update_edges` or the kind of support are batched
             apart.
         batch: most runs side by side; None is all. The others wait for a place.
@@ -93,8 +93,8 @@ def learn_many(
         iteration ended, the error that `learn` would raise.
 
     Raises:
-        ValueError: runs differ in features or labels, an option has a value that only `learn`
-            supports, or more memory is needed than there is.
+        ValueError: runs differ in features, labels or weights, an option has a value that only
+            `learn` supports, or more memory is needed than there is.
     """
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1 run, or None for all, got {batch}")
@@ -211,8 +211,9 @@ def _check_run(run: Run, first: Run, dtype: torch.dtype, device: torch.device) -
             f"{getattr(run.method, name)!r}; `learn` takes it, one run at a time"
         )
     mine, others = run.problem, first.problem
-    if mine.features is not others.features or mine.labels is not others.labels:
-        raise ValueError("runs must share features and labels, the same arrays in every problem")
+    for name in ("features", "labels", "weights"):
+        if getattr(mine, name) is not getattr(others, name):
+            raise ValueError(f"runs must share {name}, the same array in every problem")
     check_all_pairs(run.method, mine.n_nodes, dtype, device)
 
 

@@ -21,11 +21,13 @@ class Quality:
 
     Attributes:
         accuracy: share of rows whose most likely class is right.
+        balanced_accuracy: mean of these shares over the classes that the rows have.
         nll: mean negative log-likelihood, nats.
         ece: expected calibration error, see `expected_calibration_error`.
     """
 
     accuracy: float
+    balanced_accuracy: float
     nll: float
     ece: float
 
@@ -37,7 +39,7 @@ class Quality:
 def quality(
     probabilities: Floats, labels: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> Quality | None:
-    """Accuracy, NLL and ECE of class probabilities on `rows`; None where there are no rows.
+    """Compute the quality of class probabilities on `rows`; None where there are no rows.
 
     Arguments:
         probabilities: `(n_nodes, n_classes)`, rows sum to 1.
@@ -50,8 +52,12 @@ def quality(
     mine, truth = probabilities[rows].astype(np.float64), labels[rows]
     seen = truth < mine.shape[1]
     likelihood = np.where(seen, mine[np.arange(rows.size), np.where(seen, truth, 0)], 0)
+    right = mine.argmax(1) == truth
+    _, number = np.unique(truth, return_inverse=True)
+    of_classes = np.bincount(number, right) / np.bincount(number)
     return Quality(
-        float((mine.argmax(1) == truth).mean()),
+        float(right.mean()),
+        float(of_classes.mean()),
         float(-np.log(np.maximum(likelihood, SMALLEST)).mean()),
         expected_calibration_error(mine, truth),
     )

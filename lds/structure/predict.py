@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lds._random import replayed
 from lds._types import Features
+from lds._weights import relative
 from lds.edges.base import EdgeDistribution
 from lds.graphs.batch import GraphBatch
 from lds.nn.features import node_features
@@ -157,10 +158,21 @@ WORST = Score(-1.0, math.inf)
 """A score below every other."""
 
 
-def score(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Score:
-    """Score of class probabilities `(n_nodes, n_classes)` on `rows`."""
-    accuracy = float((probabilities[rows].argmax(1) == labels[rows]).double().mean())
-    return Score(accuracy, float(losses(probabilities, labels, rows).mean()))
+def score(
+    probabilities: Tensor, labels: Tensor, rows: Tensor, weights: Tensor | None = None
+) -> Score:
+    """Score of class probabilities `(n_nodes, n_classes)` on `rows`, each counting by its weight.
+
+    Arguments:
+        probabilities, labels, rows: as for `losses`.
+        weights: `(n_nodes,)`; None: all rows count alike.
+    """
+    right = (probabilities[rows].argmax(1) == labels[rows]).double()
+    each = losses(probabilities, labels, rows)
+    mine = relative(weights, rows)
+    if mine is not None:
+        right, each = mine.double() * right, mine.to(each) * each
+    return Score(float(right.mean()), float(each.mean()))
 
 
 def losses(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Tensor:

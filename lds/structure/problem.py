@@ -24,11 +24,13 @@ class Problem:
             is none.
         held_out: symmetric CSR of edges taken from the graph before, for the history alone; None:
             none were.
+        weights: float64 `(n_nodes,)`, above 0 at rows that have a role: what a row counts in every
+            mean loss and score, in proportion to the others; None: all count alike.
 
     Raises:
         ValueError: features that are not two-dimensional or finite, labels of another length, rows
-            without a label, a role without rows, one class only, or a graph of another shape,
-            asymmetric or outside [0, 1].
+            without a label, a role without rows, one class only, a graph of another shape,
+            asymmetric or outside [0, 1], or weights that are not positive and finite.
     """
 
     features: Features
@@ -36,6 +38,7 @@ class Problem:
     split: Split
     graph: sp.csr_array | None = None
     held_out: sp.csr_array | None = None
+    weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         features, labels = self.features, self.labels
@@ -52,6 +55,8 @@ class Problem:
                 f"{labels.shape}"
             )
         self._check_roles()
+        if self.weights is not None:
+            self._check_weights(self.weights)
         if self.graph is not None:
             object.__setattr__(self, "graph", check_adjacency(self.graph, self.n_nodes))
 
@@ -86,3 +91,19 @@ class Problem:
                     f"split.{role} must hold labelled rows only, got row {row} without one"
                 )
         check_trains(self.labels, self.split.train, "split.train")
+
+    def _check_weights(self, weights: NDArray[np.float64]) -> None:
+        if weights.shape != (self.n_nodes,):
+            raise ValueError(
+                f"weights must have one entry a row of features, ({self.n_nodes},), got "
+                f"{weights.shape}"
+            )
+        split = self.split
+        rows = np.concatenate([split.train, split.validation, split.stopping])
+        good = np.isfinite(weights[rows]) & (weights[rows] > 0)
+        if not good.all():
+            row = int(rows[~good][0])
+            raise ValueError(
+                f"weights must be finite and above 0 at labelled rows, got {weights[row]:g} at row "
+                f"{row}; leave the label of a row out that is to count nothing"
+            )

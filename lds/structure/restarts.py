@@ -128,7 +128,7 @@ class Restarts:
         variables, edges = self.variables, self.variables.edges
         seed = mix(self.seed, iteration, PREDICTION)
         probabilities = predict_proba(self.task, result.params, edges, options.n_draws, seed)
-        now = score(probabilities, self.task.labels, self._stopping)
+        now = score(probabilities, self.task.labels, self._stopping, self.task.weights)
         finite(now.loss, "loss on the stopping rows", iteration, result.n_steps)
         improved = now.better_than(self.best.score)
         if improved:

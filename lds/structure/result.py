@@ -94,7 +94,7 @@ class Learned:
 
     @property
     def test_quality(self) -> Quality | None:
-        """Accuracy, NLL and ECE on the test rows; None where there are none."""
+        """The quality of predictions on the test rows; None where there are none."""
         problem = self.problem
         return quality(self.probabilities, problem.labels, problem.split.test)
 
@@ -169,6 +169,7 @@ class Learned:
                 "mutual_information": self.mutual_information,
                 "hidden": self.hidden,
                 "labels": problem.labels,
+                **({} if problem.weights is None else {"row_weights": problem.weights}),
                 **({} if identifiers is None else {"identifiers": np.array(identifiers)}),
                 **{f"{role}_rows": getattr(problem.split, role) for role in ROLES},
                 **({} if self.left_out is None else self.left_out.to_arrays()),
@@ -230,7 +231,7 @@ class Learned:
         if getattr(method, "connected", False):
             tree = starting_tree(features, run.edge_probs, method.to_dict()["metric"])
         return cls(
-            problem=Problem(features, found["labels"], split),
+            problem=Problem(features, found["labels"], split, weights=found.get("row_weights")),
             method=method,
             seed=settings["seed"],
             params=run.weights,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from lds._types import Features
+from lds._weights import relative
 from lds.graphs.receptive_field import receptive_field
 from lds.nn.base import Backbone
 from lds.nn.features import DenseFeatures, SparseFeatures, node_features
@@ -31,6 +32,7 @@ class Task:
         batch_nodes: nodes of an objective that one call reads, drawn at random without
             replacement; 0 is all. The mean over them is an unbiased estimate of the mean over all,
             and so is its derivative. Needs a two-layer network that reads edges as products.
+        weights: `(n_nodes,)`, see `Problem`; None: all nodes count alike.
     """
 
     features: DenseFeatures | SparseFeatures
@@ -38,6 +40,7 @@ class Task:
     network: Backbone
     weight_decay: float
     batch_nodes: int = 0
+    weights: Tensor | None = None
 
     def inner(self, nodes: Tensor) -> Objective:
         """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call."""
@@ -60,12 +63,17 @@ class Task:
         self, params: dict[str, Tensor], edges: Any, nodes: Tensor, *, training: bool
     ) -> Tensor:
         graph, features, place = edges.draw(), self.features, nodes
+        weights = relative(self.weights, nodes)
         if 0 < self.batch_nodes < len(nodes):
-            nodes = nodes[torch.randperm(len(nodes))[: self.batch_nodes].to(nodes.device)]
+            some = torch.randperm(len(nodes))[: self.batch_nodes].to(nodes.device)
+            nodes, weights = nodes[some], None if weights is None else weights[some]
             graph, kept = receptive_field(graph, nodes, edges.pairs)
             features, place = features.take(kept), torch.searchsorted(kept, nodes)
         logits = self.network(params, features, graph, training=training)[0]
-        return cross_entropy(logits[place], self.labels[nodes])
+        if weights is None:
+            return cross_entropy(logits[place], self.labels[nodes])
+        each = cross_entropy(logits[place], self.labels[nodes], reduction="none")
+        return (weights * each).mean()
 
 
 def total(parts: Sequence[tuple[float, Objective]]) -> Objective:
@@ -94,6 +102,7 @@ def task_on(
     dtype: torch.dtype,
     device: torch.device,
     batch_nodes: int = 0,
+    weights: NDArray[np.float64] | None = None,
 ) -> Task:
     """The task of a run, on its device and in its precision; classes are counted from `labels`.
 
@@ -102,11 +111,13 @@ def task_on(
         labels: `(n_nodes,)`, classes from 0, -1 where unknown.
         network: makes h_w from the numbers of features and of classes.
         weight_decay, batch_nodes: as of `Task`.
+        weights: as of `Problem`.
         dtype, device: of everything.
     """
     x = node_features(features, dtype, device)
     y = torch.as_tensor(labels, device=device)
-    return Task(x, y, network(x.shape[1], int(labels.max()) + 1), weight_decay, batch_nodes)
+    w = None if weights is None else torch.as_tensor(weights, dtype=dtype, device=device)
+    return Task(x, y, network(x.shape[1], int(labels.max()) + 1), weight_decay, batch_nodes, w)
 
 
 def rows_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:

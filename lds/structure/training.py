@@ -76,7 +76,7 @@ def train(
         waited += every
         w = dynamics.params(state)
         probabilities = predict(w, t)
-        now = score(probabilities, task.labels, stopping)
+        now = score(probabilities, task.labels, stopping, task.weights)
         if now.better_than(best):
             best, found, waited = now, (w, probabilities), 0
     return None if found is None else Trained(*found, best, t)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lds._verdict import QUALITIES
 from lds.run_folder import load_run
 
 pytestmark = pytest.mark.ci
@@ -53,7 +54,7 @@ def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     measured = set(run.summary["test_accuracy"])
     assert measured == {"lds", "gcn_train", "gcn_train_validation", "frozen"}
     assert set(run.summary["test_quality"]) == set(run.summary["test_accuracy"])
-    assert set(run.summary["test_quality"]["lds"]) == {"accuracy", "nll", "ece"}
+    assert set(run.summary["test_quality"]["lds"]) == set(QUALITIES)
     assert "NLL" in result.stdout
     assert "ECE" in result.stdout
     assert run.predictions["mutual_information"].shape == run.predictions["entropy"].shape == (150,)

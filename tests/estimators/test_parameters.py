@@ -59,6 +59,7 @@ NEEDED = {"batch_nodes": {"support": "sparse"}}
 """Options that another option needs."""
 
 AROUND = {
+    "class_weight": None,
     "categorical_features": "from_dtype",
     "random_state": None,
     "checkpoint": None,

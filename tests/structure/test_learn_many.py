@@ -188,8 +188,13 @@ def test_runs_on_other_features_or_labels_and_seeds_that_are_none_are_refused():
     x = features()
     one = run_on(x)
     other = Problem(x, LABELS.copy(), one.problem.split, one.problem.graph)
-    for two in (run_on(x.copy()), dataclasses.replace(one, problem=other)):
-        with pytest.raises(ValueError, match="runs must share features and labels"):
+    weighted = dataclasses.replace(one.problem, weights=np.ones(len(LABELS)))
+    for name, two in (
+        ("features", run_on(x.copy())),
+        ("labels", dataclasses.replace(one, problem=other)),
+        ("weights", dataclasses.replace(one, problem=weighted)),
+    ):
+        with pytest.raises(ValueError, match=f"runs must share {name}, the same array"):
             learn_many([one, two])
     with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
         learn_many([dataclasses.replace(one, seed=-1)])

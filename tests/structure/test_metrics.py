@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from lds.structure.metrics import (
     entropy,
@@ -24,6 +24,8 @@ def test_quality_is_accuracy_and_nll_as_scikit_learn_has_them():
     rows = np.arange(10, 50)
     found = quality(probs, labels, rows)
     assert found.accuracy == (probs[rows].argmax(1) == labels[rows]).mean()
+    balanced = balanced_accuracy_score(labels[rows], probs[rows].argmax(1))
+    assert found.balanced_accuracy == pytest.approx(balanced, rel=1e-12)
     expected = log_loss(labels[rows], probs[rows], labels=[0, 1, 2])
     assert found.nll == pytest.approx(expected, rel=1e-12)
     assert quality(probs, labels, rows[:0]) is None

@@ -205,6 +205,7 @@ def test_defaults_of_the_estimators_are_those_of_the_methods(method, classifier)
         assert signature[name].annotation == field.type, name
     others = set(signature) - set(options) - {"n_jobs"}  # not of every class
     assert others == {
+        "class_weight",
         "categorical_features",
         "random_state",
         "checkpoint",

@@ -139,6 +139,7 @@ def _networks(
         weight_decay=method.weight_decay,
         dtype=dtype,
         device=device,
+        weights=problem.weights,
     )
     return ensemble, task
 
@@ -198,7 +199,7 @@ def refitted(
         preparation=prepared,
     )
     probabilities = torch.from_numpy(result.probabilities).to(device)
-    now = score(probabilities, task.labels, stopping)
+    now = score(probabilities, task.labels, stopping, task.weights)
     record = replace(
         restarts.history[-1],
         iteration=n_done,

@@ -21,12 +21,18 @@ class SemiSupervisedDiscriminant:
     transductive = True
     """`fit` takes rows without a label too, labelled -1."""
 
-    def fit(self, x: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> Self:
+    def fit(
+        self,
+        x: NDArray[np.floating[Any]],
+        labels: NDArray[np.int64],
+        sample_weight: NDArray[np.float64] | None = None,
+    ) -> Self:
         """Fit the classes by expectation-maximisation, in float64.
 
         Arguments:
             x: `(n_rows, n_features)`.
             labels: `(n_rows,)`, -1 where unknown.
+            sample_weight: `(n_rows,)`, read where a label is known; None: all count alike.
         """
         none = torch.zeros(0, dtype=torch.int64)
         no_edges = weighted_graph(none, none, torch.zeros(0, dtype=torch.float64), len(x))
@@ -38,6 +44,7 @@ class SemiSupervisedDiscriminant:
             torch.as_tensor(labels),
             torch.as_tensor(np.flatnonzero(labels >= 0)),
             no_edges,
+            None if sample_weight is None else torch.as_tensor(sample_weight),
         )
         self._weight, self._bias = found["W"].numpy(), found["b"].numpy()
         return self

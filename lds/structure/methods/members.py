@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
@@ -55,10 +56,17 @@ class Member:
     model: Any
     form: str
 
-    def fit(self, forms: Forms, labels: NDArray[np.int64], read: NDArray[np.int64]) -> "Member":
+    def fit(
+        self,
+        forms: Forms,
+        labels: NDArray[np.int64],
+        read: NDArray[np.int64],
+        weights: NDArray[np.float64] | None = None,
+    ) -> "Member":
         """Fit the model to the labels of some rows; one that is transductive sees all rows.
 
         A kernel machine reads at most `MOST_KERNEL_ROWS` of them, drawn evenly from each class.
+        A linear discriminant takes weights of classes alone, as their shares beforehand.
         """
         rows = forms[self.form]
         if isinstance(self.model, SVC) and len(read) > MOST_KERNEL_ROWS:
@@ -67,8 +75,16 @@ class Member:
         if getattr(self.model, "transductive", False):
             known = np.full(len(labels), -1, dtype=np.int64)
             known[read] = labels[read]
-            return replace(self, model=self.model.fit(rows, known))
-        return replace(self, model=self.model.fit(rows[read], labels[read]))
+            more = {} if weights is None else {"sample_weight": weights}
+            return replace(self, model=self.model.fit(rows, known, **more))
+        if weights is None:
+            return replace(self, model=self.model.fit(rows[read], labels[read]))
+        mine = weights[read] / weights[read].mean()
+        if isinstance(self.model, LinearDiscriminantAnalysis):
+            shares = np.bincount(labels[read], mine)[np.unique(labels[read])] / len(read)
+            model = clone(self.model).set_params(priors=shares / shares.sum())
+            return replace(self, model=model.fit(rows[read], labels[read]))
+        return replace(self, model=self.model.fit(rows[read], labels[read], sample_weight=mine))
 
     def predict(self, forms: Forms, n_classes: int) -> Probabilities:
         """Compute class probabilities, `(n_rows, n_classes)`.
@@ -114,6 +130,7 @@ class Members:
         n_trees: int,
         seed: int,
         n_least: int | None = None,
+        weights: NDArray[np.float64] | None = None,
     ) -> "Members":
         """Fit every model to the labels of some rows.
 
@@ -125,6 +142,7 @@ class Members:
             seed: of the forest.
             n_least: rows that the smallest fit of these members reads; None: as many as this one.
                 All fits have the same members, so none that so few rows cannot fit.
+            weights: `(n_rows,)`, what labelled rows count; None: all alike.
         """
         metric = whitening(forms[COLUMNS], labels, read) if RANKS in forms else None
         alike = cls({}, metric, int(labels.max()) + 1)
@@ -134,7 +152,7 @@ class Members:
             # A fold of many classes with two labels each has half as many classes as rows.
             warnings.filterwarnings("ignore", "The number of unique classes is greater")
             each = {
-                name: member.fit(seen, labels, read)
+                name: member.fit(seen, labels, read, weights)
                 for name, member in models(seen, n_trees, seed).items()
                 if name != LINEAR or (n_least or len(read)) > alike.n_classes
             }
@@ -205,6 +223,7 @@ def weights_of(
     members: Mapping[str, Probabilities],
     truth: NDArray[np.int64],
     families: Sequence[Sequence[str]],
+    counts: NDArray[np.float64] | None = None,
 ) -> Weights:
     """Calibrate and weigh members by their predictions of n labels that they did not read.
 
@@ -216,18 +235,19 @@ def weights_of(
         members: class probabilities `(n, n_classes)` by name.
         truth: the labels, `(n,)`.
         families: names of the members of each; members of none are left out.
+        counts: what each label counts, `(n,)`, with mean 1; None: all alike.
     """
     n = max(1, len(truth))
     members = {name: members[name] for family in families for name in family}
-    temperature = {name: _temperature(found, truth) for name, found in members.items()}
+    temperature = {name: _temperature(found, truth, counts) for name, found in members.items()}
     calibrated = {name: tempered(found, temperature[name]) for name, found in members.items()}
     weight: dict[str, float] = {}
     wholes = []
     for family in families:
-        shares = _shares(n, [log_loss(calibrated[name], truth) for name in family])
+        shares = _shares(n, [log_loss(calibrated[name], truth, counts) for name in family])
         weight |= dict(zip(family, shares, strict=True))
         parts = [weight[name] * calibrated[name] for name in family]
-        wholes.append(log_loss(np.asarray(np.sum(parts, axis=0)), truth))
+        wholes.append(log_loss(np.asarray(np.sum(parts, axis=0)), truth, counts))
     for family, share in zip(families, _shares(n, wholes), strict=True):
         weight |= {name: share * weight[name] for name in family}
     return Weights(temperature, {name: weight[name] for name in members})
@@ -240,20 +260,28 @@ def _shares(n: int, losses: Sequence[float]) -> list[float]:
     return shares
 
 
-def _temperature(probabilities: Probabilities, truth: NDArray[np.int64]) -> float:
+def _temperature(
+    probabilities: Probabilities, truth: NDArray[np.int64], counts: NDArray[np.float64] | None
+) -> float:
     n = max(1, len(truth))
 
     def cost(tau: float) -> float:
-        return n * log_loss(tempered(probabilities, tau), truth) + 2 * float(np.log(tau)) ** 2
+        loss = log_loss(tempered(probabilities, tau), truth, counts)
+        return n * loss + 2 * float(np.log(tau)) ** 2
 
     return min(TEMPERATURES, key=cost)
 
 
-def log_loss(probabilities: Probabilities, truth: NDArray[np.int64]) -> float:
-    """Mean log loss, nats; 0 without labels."""
+def log_loss(
+    probabilities: Probabilities,
+    truth: NDArray[np.int64],
+    counts: NDArray[np.float64] | None = None,
+) -> float:
+    """Mean log loss, nats; 0 without labels. `counts` are as of `weights_of`."""
     if not len(truth):
         return 0.0
-    return float(-np.log(probabilities[np.arange(len(truth)), truth]).mean())
+    each = -np.log(probabilities[np.arange(len(truth)), truth])
+    return float((each if counts is None else counts * each).mean())
 
 
 def tempered(probabilities: Probabilities, temperature: float) -> Probabilities:

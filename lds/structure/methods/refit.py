@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lds._random import mix
+from lds._weights import relative
 from lds.bilevel.checks import NonFiniteError
 from lds.edges.logistic import LogisticEdges, with_agreement
 from lds.graphs.batch import GraphBatch, weighted_graph
@@ -96,7 +97,7 @@ class Refit:
             agreeing = with_agreement(edges, found, self.method.agreement)
             with_it = expected_graph(agreeing)
             _, moved = weigh(task, before, with_it, stopping)
-            if not harms(found, moved, labels, stopping):
+            if not harms(found, moved, labels, stopping, task.weights):
                 last, expected, agreement = agreeing, with_it, self.method.agreement
             before = self._turn(last, expected, turn)
             members = [*members, *before]
@@ -152,7 +153,7 @@ def weigh(
     )
 
     def loss(probabilities: Tensor) -> float:
-        return score(probabilities, task.labels, stopping).loss
+        return score(probabilities, task.labels, stopping, task.weights).loss
 
     alone = torch.tensor([loss(probs) for probs in each], dtype=torch.float64)
     family_of = torch.tensor([_family(m.network) for m in members])
@@ -173,7 +174,9 @@ def _family(network: Network) -> int:
     return 1 if isinstance(network, Discriminant) else 2 * isinstance(network, LabelPageRank)
 
 
-def harms(before: Tensor, after: Tensor, labels: Tensor, rows: Tensor) -> bool:
+def harms(
+    before: Tensor, after: Tensor, labels: Tensor, rows: Tensor, weights: Tensor | None = None
+) -> bool:
     """Whether the mean loss on rows grows by more than `HARM` standard errors, paired by row.
 
     With a single row the answer is False.
@@ -182,8 +185,11 @@ def harms(before: Tensor, after: Tensor, labels: Tensor, rows: Tensor) -> bool:
         before, after: class probabilities, `(n_nodes, n_classes)`.
         labels: `(n_nodes,)`.
         rows: to judge by.
+        weights: `(n_nodes,)`, what each row counts; None: all alike.
     """
     growth = losses(after, labels, rows) - losses(before, labels, rows)
+    if (mine := relative(weights, rows)) is not None:
+        growth = mine * growth
     return len(rows) > 1 and bool(growth.mean() > HARM * growth.std() / len(rows) ** 0.5)
 
 
@@ -197,9 +203,11 @@ def fit_member(
     """Fit a member in closed form; arguments as of `train_member`."""
     with torch.no_grad():
         if isinstance(network, LabelPageRank):
-            params = fit_label_pagerank(network, task.features, task.labels, rows)
+            params = fit_label_pagerank(network, task.features, task.labels, rows, task.weights)
         else:
-            params = fit_discriminant(network, task.features, task.labels, rows, expected)
+            params = fit_discriminant(
+                network, task.features, task.labels, rows, expected, task.weights
+            )
     return calibrated(task, Member(network, params, 0), expected, stopping)
 
 
@@ -216,7 +224,10 @@ def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tenso
     z, labels = logits[stopping].double(), task.labels[stopping]
     tau = z.new_tensor(TEMPERATURES)
     rows = torch.arange(len(z), device=z.device)
-    total = losses((z / tau.view(-1, 1, 1)).softmax(2), labels, rows).sum(1)
+    each = losses((z / tau.view(-1, 1, 1)).softmax(2), labels, rows)
+    if (mine := relative(task.weights, stopping)) is not None:
+        each = mine.to(each) * each
+    total = each.sum(1)
     best = TEMPERATURES[int((total + 2 * tau.log().square()).argmin())]
     return replace(member, params=member.network.scaled(member.params, 1 / best))
 

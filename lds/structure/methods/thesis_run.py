@@ -124,6 +124,7 @@ def thesis_task(method: Thesis, problem: Problem, dtype: torch.dtype, device: to
         dtype=dtype,
         device=device,
         batch_nodes=method.batch_nodes,
+        weights=problem.weights,
     )
 
 

@@ -50,10 +50,11 @@ class Folds:
     pair joins two folds. One product serves all of them.
 
     Attributes:
-        labels: Y, `(n_folds · n_nodes, n_classes)`: 1 over the size of the class at rows that are
-            read.
+        labels: Y, `(n_folds · n_nodes, n_classes)`: at rows that are read their share of the
+            weights of their class.
         judged: rows that are not read and whose class is.
         truth: their classes.
+        counts: what they count, with mean 1; None: all alike.
         features: `(n_pairs, 1 + n_views)`, a column of ones and the standardised similarities.
         pattern: of both directions of all pairs.
         entry: the pair of each of its entries.
@@ -62,6 +63,7 @@ class Folds:
     labels: Tensor
     judged: Tensor
     truth: Tensor
+    counts: Tensor | None
     features: Tensor
     pattern: Pattern
     entry: Tensor
@@ -159,7 +161,18 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     dtype = np.dtype(str(run.dtype).removeprefix("torch."))
     deals = dealt(labels, labelled, method.n_folds, mix(run.seed, ROLES))
     n_least = min(len(read) for read, _ in [*deals, (labelled, empty())])
-    shared = Shared(rows.forms, labels, views, near, k, method.n_trees, run.seed, n_least, dtype)
+    shared = Shared(
+        rows.forms,
+        labels,
+        problem.weights,
+        views,
+        near,
+        k,
+        method.n_trees,
+        run.seed,
+        n_least,
+        dtype,
+    )
     calls = [(shared, read, judged) for read, judged in deals]
     *folds, (seen, whole) = one_thread_each(fitted, [*calls, (shared, labelled, None)], run.n_jobs)
     seen = replace(seen, views=views | seen.views)
@@ -183,6 +196,7 @@ class Shared:
     Attributes:
         forms: all rows, in the forms that do not depend on labels.
         labels: `(n_nodes,)`.
+        weights: of the problem.
         views: those that read no labels.
         near: their nearest rows.
         k: nearest rows of each view.
@@ -193,6 +207,7 @@ class Shared:
 
     forms: Forms
     labels: NDArray[np.int64]
+    weights: NDArray[np.float64] | None
     views: Mapping[str, View]
     near: Sequence[NDArray[np.int64]]
     k: int
@@ -220,7 +235,13 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
         with the views of members, and the members and their predictions for all rows.
     """
     members = Members.fitted(
-        shared.forms, shared.labels, read, shared.n_trees, shared.seed, shared.n_least
+        shared.forms,
+        shared.labels,
+        read,
+        shared.n_trees,
+        shared.seed,
+        shared.n_least,
+        shared.weights,
     )
     forms = members.forms(shared.forms)
     says = members.predict_seen(forms)
@@ -328,12 +349,14 @@ def side_by_side(
         run: where to compute, and in what precision.
     """
     n, size = problem.n_nodes, problem.n_nodes * len(deals)
+    weights = problem.weights
     check_memory([each.features for each in seen])
     first = n * np.arange(len(deals))
     y = np.zeros((len(deals), n, problem.n_classes))
     for mine, (read, _) in zip(y, deals, strict=True):
-        mine[read, problem.labels[read]] = 1
-        mine /= np.maximum(mine.sum(0), 1)
+        mine[read, problem.labels[read]] = 1 if weights is None else weights[read]
+        total = mine.sum(0)
+        mine /= np.where(total > 0, total, 1)
     places = list(zip(seen, first, strict=True))
     row = np.concatenate([empty(), *(each.keys // n + at for each, at in places)])
     col = np.concatenate([empty(), *(each.keys % n + at for each, at in places)])
@@ -344,12 +367,17 @@ def side_by_side(
     left = torch.arange(size).repeat_interleave(torch.from_numpy(np.diff(entries.indptr)).long())
     right = torch.from_numpy(entries.indices).long()
     judged = [rows + at for (_, rows), at in zip(deals, first, strict=True)]
-    truth = [problem.labels[rows] for _, rows in deals]
+    counting = np.concatenate([empty(), *(rows for _, rows in deals)])
+    truth = problem.labels[counting]
+    counts = None if weights is None else weights[counting] * len(counting)
+    if counts is not None and len(counting):
+        counts /= weights[counting].sum()
     where: dict[str, Any] = {"dtype": run.dtype, "device": run.device}
     return Folds(
         labels=torch.as_tensor(y.reshape(-1, problem.n_classes), **where),
         judged=torch.as_tensor(np.concatenate([empty(), *judged]), device=run.device),
-        truth=torch.as_tensor(np.concatenate([empty(), *truth]), device=run.device),
+        truth=torch.as_tensor(truth, device=run.device),
+        counts=None if counts is None else torch.as_tensor(counts, **where),
         features=torch.as_tensor(np.concatenate([each.features for each in seen]), **where)
         if seen
         else torch.zeros(0, 0, **where),

@@ -55,9 +55,12 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     edges = loop.edges
     judged, classes = loop.out_of_fold()
     truth, plain = classes.cpu().numpy(), stacked(prepared.judged)
+    counts = counts_of(prepared)
     out_of_fold = {LABELS: judged.double().cpu().numpy(), **plain}
     families = [(LABELS,), tuple(plain)]  # along the edges, and without them
-    weighing, without = (weights_of(out_of_fold, truth, each) for each in (families, families[1:]))
+    weighing, without = (
+        weights_of(out_of_fold, truth, each, counts) for each in (families, families[1:])
+    )
     before, mass = prepared.whole.masses(edges.coefficients, method)
     of_labels = shares(mass).double().cpu().numpy()
     found = weighing.mean({LABELS: of_labels, **prepared.says})
@@ -94,6 +97,12 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     )
 
 
+def counts_of(prepared: Preparation) -> NDArray[np.float64] | None:
+    """What each judged row counts; None: all alike."""
+    counts = prepared.folds.counts
+    return None if counts is None else counts.double().cpu().numpy()
+
+
 def _warn_of_single_rows(problem: Problem) -> None:
     """Warn of classes whose one label trains and can never be left out to judge."""
     split = problem.split
@@ -119,7 +128,8 @@ def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
     """
     prepared = preparation_of(learned)
     plain = stacked(prepared.judged)
-    weighing = weights_of(plain, prepared.folds.truth.cpu().numpy(), [tuple(plain)])
+    truth = prepared.folds.truth.cpu().numpy()
+    weighing = weights_of(plain, truth, [tuple(plain)], counts_of(prepared))
     return weighing.mean(prepared.says)
 
 
@@ -246,14 +256,17 @@ class _Coefficients:
         return "max_iter"
 
     def objective(self, mass: Tensor, hyper: dict[str, Tensor]) -> Tensor:
-        """Compute the mean log loss of judged rows, nats.
+        """Compute the weighted mean log loss of judged rows, nats.
 
         Probabilities are raised to the power exp(sharpness) before: how sure the PageRank is, is
         not what the coefficients are for.
         """
         folds = self._prepared.folds
         odds = shares(mass)[folds.judged].log() * hyper["sharpness"].exp()
-        return torch.nn.functional.cross_entropy(odds, folds.truth)
+        if folds.counts is None:
+            return torch.nn.functional.cross_entropy(odds, folds.truth)
+        each = torch.nn.functional.cross_entropy(odds, folds.truth, reduction="none")
+        return (folds.counts * each).mean()
 
     def prior(self) -> Tensor:
         """Compute the negative log-density of coefficients and sharpness, a row that judges."""
@@ -265,12 +278,12 @@ class _Coefficients:
         self, probabilities: NDArray[np.float64], truth: NDArray[np.int64]
     ) -> Iteration:
         """The record of the members' weighted mean on the rows that judge."""
-        right = probabilities.argmax(1) == truth
+        right, counts = probabilities.argmax(1) == truth, counts_of(self._prepared)
         return replace(
             self.history[-1],
             iteration=len(self.history),
             stopping_accuracy=float(right.mean()) if len(truth) else math.nan,
-            stopping_loss=log_loss(probabilities, truth),
+            stopping_loss=log_loss(probabilities, truth, counts),
             improved=True,
             refit=True,
         )
@@ -318,8 +331,8 @@ class _Coefficients:
                 probabilities, mean = shares(result.state)[folds.judged], float(result.value)
         else:
             probabilities, truth = self.out_of_fold()
-            found = probabilities.double().cpu().numpy()
-            mean = log_loss(found, truth.cpu().numpy()) if len(truth) else math.nan
+            found, counts = probabilities.double().cpu().numpy(), counts_of(self._prepared)
+            mean = log_loss(found, truth.cpu().numpy(), counts) if len(truth) else math.nan
         right = probabilities.argmax(1) == truth
         edges = self.edges
         best = min((r.stopping_loss for r in self.history), default=math.inf)

@@ -227,14 +227,14 @@ class Batch:
         dropout = [run.method.dropout for run in self.runs]
         decay = [run.method.weight_decay for run in self.runs]
         self._network = BatchedGCN(self._task.features, dropout)
-        labels, dtype = self._task.labels, self._log_lr.dtype
+        known, dtype = (self._task.labels, self._task.weights), self._log_lr.dtype
         method = self._method
         self._window = Window(
             self._network,
             self._shapes,
             torch.tensor(decay, dtype=dtype, device=self._log_lr.device),
-            WindowRows([run.train for run in self.runs], labels, dtype),
-            WindowRows([run.validation for run in self.runs], labels, dtype),
+            WindowRows([run.train for run in self.runs], *known, dtype),
+            WindowRows([run.validation for run in self.runs], *known, dtype),
             method.truncation,
             method.update_edges,
         )

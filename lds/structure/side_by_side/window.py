@@ -208,17 +208,23 @@ class WindowRows:
     Arguments:
         nodes: of each run.
         labels: of all nodes, int64 `(n_nodes,)`.
+        weights: of all nodes, `(n_nodes,)`; None: all count alike.
         dtype: of the losses.
     """
 
     def __init__(
-        self, nodes: Sequence[NDArray[np.int64]], labels: Tensor, dtype: torch.dtype
+        self,
+        nodes: Sequence[NDArray[np.int64]],
+        labels: Tensor,
+        weights: Tensor | None,
+        dtype: torch.dtype,
     ) -> None:
         longest = max(map(len, nodes))
         place = np.zeros((len(nodes), longest), dtype=np.int64)
         weight = np.zeros((len(nodes), longest))
         for member, mine in enumerate(nodes):
-            place[member, : len(mine)], weight[member, : len(mine)] = mine, 1 / len(mine)
+            counts = np.ones(len(mine)) if weights is None else weights[mine].double().cpu().numpy()
+            place[member, : len(mine)], weight[member, : len(mine)] = mine, counts / counts.sum()
         place_of, device = torch.from_numpy(place), labels.device
         self._target = labels[place_of.to(device)].flatten().clamp(min=0)
         first = torch.arange(len(nodes)).unsqueeze(1) * len(labels)

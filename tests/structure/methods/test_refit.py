@@ -216,7 +216,7 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
     """Run for longer, it meets the same scores: the best of all of them is what it keeps."""
     seen = []
 
-    def noted(probabilities, labels, rows):
+    def noted(probabilities, labels, rows, weights):
         found = score(probabilities, labels, rows)
         seen.append((found.accuracy, -found.loss))
         return found

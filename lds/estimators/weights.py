@@ -1,0 +1,110 @@
+"""What labelled rows count: weights of rows and of classes as one weight a row."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lds._labels import LEAST, ROLES, check_enough
+from lds._words import nearest
+
+ClassWeight = Mapping[Any, float] | Literal["balanced"] | None
+"""What the rows of each class count: by class, "balanced" (every class counts alike in total), or
+None (every row counts alike)."""
+
+
+def weigh_rows(
+    codes: NDArray[np.int64],
+    classes: NDArray[Any],
+    sample_weight: ArrayLike | None,
+    class_weight: ClassWeight,
+    name: str = "sample_weight",
+) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64] | None]:
+    """Multiply the weights of rows by those of their classes.
+
+    "balanced" gives every class the same total, weights of rows included.
+
+    Arguments:
+        codes: class numbers `(n_rows,)`, -1 where unlabelled.
+        classes: class c has the name classes[c].
+        sample_weight: `(n_rows,)`, at least 0, read at labelled rows; 0 takes the label away.
+            None: 1 everywhere.
+        class_weight: see `ClassWeight`; a class that a mapping leaves out has weight 1.
+        name: of `sample_weight`, for messages.
+
+    Returns:
+        Class numbers and classes of the labels that count, and float64 `(n_rows,)` with mean 1 over
+        them; None in place of weights that are all equal.
+
+    Raises:
+        ValueError: weights have another length, are negative or not finite, leave too few labels,
+            or are of a class that there is not.
+    """
+    n_rows, weight = codes.size, np.ones(codes.size)
+    if sample_weight is not None:
+        given = np.asarray(sample_weight)
+        if given.shape != (n_rows,) or given.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} must be one number a row, ({n_rows},), got {given.dtype} of shape "
+                f"{given.shape}"
+            )
+        weight = given.astype(np.float64)
+        bad = (codes >= 0) & ~(np.isfinite(weight) & (weight >= 0))
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(
+                f"{name} must be finite and at least 0, got {weight[row]:g} at row {row}"
+            )
+        codes = np.where(weight > 0, codes, -1)
+        kept, numbers = np.unique(codes[codes >= 0], return_inverse=True)
+        codes[codes >= 0] = numbers
+        classes = classes[kept]
+        check_enough(
+            codes,
+            classes,
+            f"{name} must be above 0 for at least {LEAST} labelled rows of two classes or more "
+            f"({ROLES})",
+        )
+    known = codes >= 0
+    weight = np.where(known, weight, 1)
+    totals = np.bincount(codes[known], weight[known]).astype(np.float64)
+    weight[known] *= _of_classes(class_weight, classes, totals)[codes[known]]
+    if np.ptp(weight[known]) == 0:
+        return codes, classes, None
+    return codes, classes, np.where(known, weight / weight[known].mean(), 1)
+
+
+def _of_classes(
+    class_weight: ClassWeight, classes: NDArray[Any], totals: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Find the weight of each class, `(n_classes,)`."""
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(
+                "class_weight must be 'balanced', a mapping from classes to weights, or None, got "
+                f"{class_weight!r}"
+            )
+        return np.asarray(totals.sum() / (len(totals) * totals))
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            "class_weight must be 'balanced', a mapping from classes to weights, or None, got "
+            f"{type(class_weight).__name__}"
+        )
+    names = classes.tolist()
+    found = np.ones(len(names))
+    for key, value in class_weight.items():
+        if key not in names:
+            raise ValueError(
+                f"class_weight has the class {key!r}, which no labelled row has"
+                f"{nearest(str(key), [str(one) for one in names])}"
+            )
+        if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
+            raise ValueError(
+                f"class_weight must be finite and above 0, got {value!r} for class {key!r}; leave "
+                "out the labels of a class that is to count nothing"
+            )
+        found[names.index(key)] = value
+    return found
