@@ -88,6 +88,7 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         outer_lr: float = 0.2,
         max_iter: int = 20,
         deviation: float = 1.0,
+        max_rows: int = 20_000,
         categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
         random_state: int | np.random.RandomState | None = None,
         checkpoint: str | Path | None = None,
@@ -104,6 +105,7 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         self.outer_lr = outer_lr
         self.max_iter = max_iter
         self.deviation = deviation
+        self.max_rows = max_rows
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.checkpoint = checkpoint
