@@ -92,6 +92,7 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         outer_lr: float = 0.2,
         max_iter: int = 20,
         deviation: float = 1.0,
+        max_rows: int = 20_000,
         class_weight: ClassWeight = None,
         categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
         random_state: int | np.random.RandomState | None = None,
@@ -109,6 +110,7 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         self.outer_lr = outer_lr
         self.max_iter = max_iter
         self.deviation = deviation
+        self.max_rows = max_rows
         self.class_weight = class_weight
         self.categorical_features = categorical_features
         self.random_state = random_state

@@ -23,3 +23,6 @@ ROLES = -7
 
 MEMBER = -8
 """A member of a committee."""
+
+SAMPLE = -9
+"""The rows of a large table on which learned views are learned."""

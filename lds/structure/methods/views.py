@@ -47,6 +47,13 @@ class Views(Method):
     deviation: float = option(
         1.0, "standard deviation of the prior on a coefficient around its start", POSITIVE
     )
+    max_rows: int = option(
+        20_000,
+        "rows on which views are learned, all labelled ones and a random sample of the others; the "
+        "rest have no edges and are predicted like new rows",
+        AT_LEAST_1,
+        source="time and memory of two cores: one minute and 1.5 GB, examples/benchmarks/fit.py",
+    )
     update_edges: bool = option(
         True, "False never updates the coefficients: the frozen-graph control", user=False
     )

@@ -14,16 +14,17 @@ from torch import Tensor
 
 from lds._jobs import one_thread_each
 from lds._random import mix
-from lds._types import Features
 from lds.edges.logistic import LogisticEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import allowed_neighbors, check_neighbors
 from lds.graphs.pairwise import Pattern, weighted_sums
 from lds.graphs.views import View
 from lds.structure.context import RunContext
-from lds.structure.methods.members import Forms, Members, Probabilities, Weights
+from lds.structure.methods.members import Forms, Members, Probabilities
 from lds.structure.methods.views import Views
+from lds.structure.methods.views_pairs import Seen
 from lds.structure.methods.views_rows import Rows, label_views
+from lds.structure.methods.views_sample import learning_rows, part_of
 from lds.structure.problem import Problem
 from lds.structure.seeds import ROLES
 
@@ -104,6 +105,9 @@ class Preparation:
         whole: with all labels.
         rows: features in the forms that members and views read.
         seen: the pairs of `whole` in every view.
+        learns: numbers of the rows of the table that learn, ascending; rows, pairs and predictions
+            here are of these.
+        n_nodes: rows of the table.
         members: classifiers fitted to all labels.
         says: what they predict for the rows of the fit.
         judged: predictions of members of each fold for the rows that judge it.
@@ -113,16 +117,29 @@ class Preparation:
     folds: Folds
     whole: Folds
     rows: Rows
-    seen: "Seen"
+    seen: Seen
+    learns: NDArray[np.int64]
+    n_nodes: int
     members: Members
     says: Mapping[str, Probabilities]
     judged: Sequence[Mapping[str, Probabilities]]
 
-    def mean(
-        self, weighing: Weights, of_labels: NDArray[np.float64], forms: Forms
-    ) -> NDArray[np.floating[Any]]:
-        """The weighted mean of all members for rows, `(n, n_classes)`."""
-        return weighing.mean({LABELS: of_labels, **self.members.predict(forms)})
+    @cached_property
+    def outside(self) -> NDArray[np.int64]:
+        """Numbers of the rows of the table that do not learn."""
+        return np.setdiff1d(np.arange(self.n_nodes), self.learns)
+
+    def of_all_rows(self, learn: NDArray[Any], outside: NDArray[Any]) -> NDArray[Any]:
+        """Put values of rows that learn and values of the others into the order of the table."""
+        found = np.empty((self.n_nodes, *learn.shape[1:]), dtype=learn.dtype)
+        found[self.learns], found[self.outside] = learn, outside
+        return found
+
+    @cached_property
+    def pairs(self) -> PairList:
+        """The pairs as a support of a distribution over all rows of the table."""
+        row, col = self.learns[self.seen.row], self.learns[self.seen.col]
+        return PairList(self.n_nodes, row * self.n_nodes + col)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,26 +148,19 @@ class Preparation:
 
     def edges(self, beta: Tensor) -> LogisticEdges:
         """The distribution with all labels, on given coefficients."""
-        return LogisticEdges(self.seen.pairs, self.names, self.whole.features, beta)
-
-    def of_later(
-        self, new: Features, n_neighbors: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Later rows, their nearest rows of the fit in any view, and features of these pairs."""
-        later, n = self.rows.of_later(new, self.members), self.seen.pairs.n_nodes
-        views = [view.of_later(later[name]) for name, view in self.seen.views.items()]
-        near = np.concatenate([view.near(min(n_neighbors, n)) for view in views], 1)
-        key = np.unique(np.arange(len(near))[:, None] * n + near)
-        row, col = key // n, key % n
-        return row, col, self.seen.standardised([view.of_pairs(row, col) for view in views])
+        return LogisticEdges(self.pairs, self.names, self.whole.features, beta)
 
 
 def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     """Fit the views of a problem, with all labels and without those of each fold.
 
+    Of a table of more than `max_rows` rows, a sample is fitted (`views_sample`).
+
     Raises:
         ValueError: the pairs need more memory than there is.
     """
+    learns, n_nodes = learning_rows(problem, method.max_rows, run.seed), problem.n_nodes
+    problem = part_of(problem, learns)
     rows = Rows(problem.features, method.n_trees, run.seed)
     split, labels = problem.split, problem.labels
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
@@ -183,6 +193,8 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
         side_by_side(problem, [(labelled, labelled[:0])], [seen], run),
         rows,
         seen,
+        learns,
+        n_nodes,
         whole["members"],
         whole["says"],
         [of_judged for _, of_judged in folds],
@@ -274,69 +286,6 @@ def dealt(
     return found
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The pairs that are near in any view, and their standardised similarities.
-
-    Each fold has pairs of its own: those of a forest that has read a row's label would tell it.
-
-    Attributes:
-        views: by name.
-        n_nodes: rows.
-        keys: row · n_nodes + col of each pair, row < col, ascending.
-        features: a column of ones, and the similarities, `(n_pairs, 1 + n_views)`.
-        center, scale: means and deviations of similarities over these pairs.
-    """
-
-    views: dict[str, View]
-    n_nodes: int
-    keys: NDArray[np.int64]
-    features: NDArray[np.floating[Any]]
-    center: NDArray[np.float64]
-    scale: NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls,
-        views: dict[str, View],
-        near: Sequence[NDArray[np.int64]],
-        n_nodes: int,
-        dtype: np.dtype[Any],
-    ) -> "Seen":
-        """Compare the pairs of rows that are near in any view.
-
-        Arguments:
-            views: by name.
-            near: nearest rows in each, `(n_nodes, k)`.
-            n_nodes: rows.
-            dtype: of the features.
-        """
-        mine = np.arange(n_nodes)[:, None]
-        keys = np.unique(
-            np.concatenate(
-                [(np.minimum(mine, one) * n_nodes + np.maximum(mine, one)).ravel() for one in near]
-            )
-        )
-        row, col = keys // n_nodes, keys % n_nodes
-        features = np.ones((len(keys), 1 + len(views)), dtype=dtype)
-        center, scale = np.empty((2, len(views)))
-        for j, view in enumerate(views.values()):  # one by one: float64 of all is a lot
-            similar = view.of_pairs(row, col)
-            center[j], scale[j] = similar.mean(), max(similar.std(), 1e-9)
-            features[:, 1 + j] = (similar - center[j]) / scale[j]
-        return cls(views, n_nodes, keys, features, center, scale)
-
-    @cached_property
-    def pairs(self) -> PairList:
-        """The pairs as a support of a distribution."""
-        return PairList(self.n_nodes, self.keys)
-
-    def standardised(self, similarities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """A column of ones, and similarities by their mean and deviation over these pairs."""
-        columns = (np.stack(similarities, 1) - self.center) / self.scale
-        return np.concatenate([np.ones((len(columns), 1)), columns], 1)
-
-
 def side_by_side(
     problem: Problem, deals: Sequence[ReadAndJudged], seen: Sequence[Seen], run: RunContext
 ) -> Folds:
@@ -369,9 +318,9 @@ def side_by_side(
     judged = [rows + at for (_, rows), at in zip(deals, first, strict=True)]
     counting = np.concatenate([empty(), *(rows for _, rows in deals)])
     truth = problem.labels[counting]
-    counts = None if weights is None else weights[counting] * len(counting)
-    if counts is not None and len(counting):
-        counts /= weights[counting].sum()
+    counts = None if weights is None else weights[counting]
+    if counts is not None and len(counts):
+        counts = counts / counts.mean()
     where: dict[str, Any] = {"dtype": run.dtype, "device": run.device}
     return Folds(
         labels=torch.as_tensor(y.reshape(-1, problem.n_classes), **where),
@@ -410,7 +359,12 @@ def empty() -> NDArray[np.int64]:
     return np.zeros(0, dtype=np.int64)
 
 
-def shares(mass: Tensor) -> Tensor:
-    """Class probabilities in proportion to smoothed mass, `(n, n_classes)`."""
-    smooth = mass + SMOOTHING * mass.mean()
+def shares(mass: Tensor, mean: Tensor | None = None) -> Tensor:
+    """Class probabilities in proportion to smoothed mass, `(n, n_classes)`.
+
+    Arguments:
+        mass: `(n, n_classes)`, 0 or more.
+        mean: mass of a row and class, on the average; None: of these rows.
+    """
+    smooth = mass + SMOOTHING * (mass.mean() if mean is None else mean)
     return smooth / smooth.sum(1, keepdim=True)

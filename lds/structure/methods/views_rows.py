@@ -73,10 +73,18 @@ class Rows:
             "forest": LeafView(self._trees.apply(self.forms[RANKS])),
         }
 
-    def of_later(self, given: Features, members: Members) -> dict[str, Any]:
-        """Later rows as each view takes them, by its name."""
-        forms = members.forms(self.of(given))
-        seen = by_members(forms, members, members.predict_seen(forms))
+    def of_later(
+        self, given: Features, forms: Forms, says: Mapping[str, Probabilities], members: Members
+    ) -> dict[str, Any]:
+        """Later rows as each view takes them, by its name.
+
+        Arguments:
+            given: `(n_later, n_features)`.
+            forms: these rows in the forms of `Members.forms`.
+            says: what the members predict for them.
+            members: the members.
+        """
+        seen = by_members(forms, members, says)
         if not self._measured:
             return {"words": given, **seen}
         ranks = forms[RANKS]

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from lds.structure.fingerprint import fingerprint
 from lds.structure.iteration import Iteration
 from lds.structure.left_out import LeftOut
 from lds.structure.methods.members import (
+    Probabilities,
     Weights,
     log_loss,
     stacked,
@@ -33,7 +35,9 @@ from lds.structure.methods.members import (
     weights_of,
 )
 from lds.structure.methods.views import Views
+from lds.structure.methods.views_new_rows import NewRows
 from lds.structure.methods.views_preparation import LABELS, Preparation, prepare, shares
+from lds.structure.methods.views_sample import warn_of_sample
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
 
@@ -50,6 +54,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     warn_of_features(problem.features, run.dtype, centred=True)
     _warn_of_single_rows(problem)
     prepared = prepare(method, problem, run)
+    warn_of_sample(problem.n_nodes, len(prepared.learns), method.max_rows)
     loop = _Coefficients(method, problem, prepared, run)
     reason = loop.learn(run)
     edges = loop.edges
@@ -74,6 +79,15 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
         "weights": torch.tensor(list(weighing.weight.values()), **like),
         "temperatures": torch.tensor(list(weighing.temperature.values()), **like),
     }
+    hidden = mass.cpu().numpy()
+    if len(prepared.outside):
+        others = NewRows.of(prepared, params, method.n_neighbors).predict_side_by_side(
+            problem.features, prepared.outside, _weighing(prepared, params), run.n_jobs
+        )
+        found, hidden = (
+            prepared.of_all_rows(mine, theirs.cpu().numpy())
+            for mine, theirs in zip((found, hidden), others, strict=True)
+        )
     return Learned(
         problem=problem,
         method=method,
@@ -82,14 +96,14 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
         edges=edges,
         probabilities=found,
         mutual_information=np.zeros(problem.n_nodes),
-        hidden=mass.cpu().numpy(),
+        hidden=hidden,
         history=history,
         best=len(history) - 1,
         reason=reason,
         start=prepared.edges(prepared.start).to_csr(),
         preparation=prepared,
         left_out=LeftOut(
-            prepared.folds.judged.cpu().numpy() % problem.n_nodes,
+            prepared.learns[prepared.folds.judged.cpu().numpy() % len(prepared.learns)],
             says,
             int((right & ~other).sum()),
             int((other & ~right).sum()),
@@ -130,16 +144,13 @@ def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
     plain = stacked(prepared.judged)
     truth = prepared.folds.truth.cpu().numpy()
     weighing = weights_of(plain, truth, [tuple(plain)], counts_of(prepared))
-    return weighing.mean(prepared.says)
+    return weighing.mean(_plain_members_say(learned))
 
 
 def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
     """Class probabilities `(n_new, n_classes)`, the weighted mean of the members'."""
-    params, like = learned.params, learned.params["mass"]
-    prepared, weighing = preparation_of(learned), _weighing(learned)
-    of_labels = along_edges(method, prepared, params, new).double().cpu().numpy()
-    found = prepared.mean(weighing, of_labels, prepared.rows.of(new))
-    return torch.as_tensor(found, dtype=like.dtype, device=like.device)
+    weighing = _weighing(preparation_of(learned), learned.params)
+    return new_rows_of(learned).predict(new, weighing)[0]
 
 
 def preparation_of(learned: Learned) -> Preparation:
@@ -152,33 +163,34 @@ def preparation_of(learned: Learned) -> Preparation:
     return found
 
 
-def along_edges(
-    method: Views, prepared: Preparation, params: dict[str, Tensor], new: Features
-) -> Tensor:
-    """Class probabilities of new rows by one step of the PageRank along their edges.
-
-    A new row has edges to its nearest rows of the fit in every view, by the learned coefficients.
-    """
-    mass = params["mass"]
-    row, col, features = prepared.of_later(new, method.n_neighbors)
-    logits = torch.as_tensor(features, dtype=mass.dtype, device=mass.device)
-    weight = (logits @ params["coefficients"]).sigmoid().unsqueeze(1)
-    index = torch.as_tensor(row, device=mass.device)
-    near = mass[torch.as_tensor(col, device=mass.device)]
-    sums = mass.new_zeros(new.shape[0], mass.shape[1]).index_add_(0, index, weight * near)
-    degree = mass.new_zeros(new.shape[0], 1).index_add_(0, index, weight)
-    return shares(sums / degree.clamp_min(1e-12))
+def new_rows_of(learned: Learned) -> NewRows:
+    """What predicts new rows, of a result of learned views."""
+    method = cast(Views, learned.method)
+    return NewRows.of(preparation_of(learned), learned.params, method.n_neighbors)
 
 
 def members_say(learned: Learned) -> Members:
     """What each member predicts, see `structure.account`."""
-    prepared, weighing = preparation_of(learned), _weighing(learned)
+    prepared, new_rows = preparation_of(learned), new_rows_of(learned)
+    weighing = _weighing(prepared, learned.params)
     mass = torch.from_numpy(np.asarray(learned.hidden))
-    found = {LABELS: shares(mass).double().numpy(), **prepared.says}
+    of_labels = shares(mass[prepared.learns]).double().numpy()
+    others = new_rows.along_edges(mass[prepared.outside].to(new_rows.mass)).double().cpu().numpy()
+    along_edges = prepared.of_all_rows(of_labels, others)
+    found = {LABELS: along_edges, **_plain_members_say(learned)}
     return {
         name: (weighing.weight[name], tempered(each, weighing.temperature[name]))
         for name, each in found.items()
     }
+
+
+def _plain_members_say(learned: Learned) -> Mapping[str, Probabilities]:
+    """What the members that read no graph predict for all rows of the table."""
+    prepared = preparation_of(learned)
+    if not len(prepared.outside):
+        return prepared.says
+    others = new_rows_of(learned).members_say(learned.problem.features[prepared.outside])
+    return {n: prepared.of_all_rows(each, others[n]) for n, each in prepared.says.items()}
 
 
 def coefficients(learned: Learned) -> Coefficients:
@@ -188,10 +200,9 @@ def coefficients(learned: Learned) -> Coefficients:
     return dict(zip(prepared.names, values, strict=True))
 
 
-def _weighing(learned: Learned) -> Weights:
+def _weighing(prepared: Preparation, params: Mapping[str, Tensor]) -> Weights:
     """The weights and temperatures of the members of a result."""
-    params = learned.params
-    names = (LABELS, *preparation_of(learned).members.each)
+    names = (LABELS, *prepared.members.each)
     return Weights(
         dict(zip(names, params["temperatures"].tolist(), strict=True)),
         dict(zip(names, params["weights"].tolist(), strict=True)),

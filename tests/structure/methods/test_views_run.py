@@ -12,8 +12,7 @@ from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods import views_preparation, views_run
 from lds.structure.methods.views import Views
-from lds.structure.methods.views_preparation import dealt, prepare, shares
-from lds.structure.methods.views_run import along_edges
+from lds.structure.methods.views_preparation import dealt, prepare
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
 
@@ -198,14 +197,18 @@ def test_new_rows_are_one_step_along_their_edges():
     problem = table()
     found = learn(problem, SMALL, seed=0)
     later = problem.features[30:35] + 0.1
-    row, col, features = found.preparation.of_later(later, SMALL.n_neighbors)
+    new_rows = views_run.new_rows_of(found)
+    row, col, features, _ = new_rows.pairs(later)
     beta, mass = found.params["coefficients"].numpy(), found.params["mass"].numpy()
     weight = 1 / (1 + np.exp(-features @ beta))
     dense = np.zeros((5, problem.n_nodes))
     dense[row, col] = weight
     expected = dense @ mass / dense.sum(1, keepdims=True)
-    ours = along_edges(SMALL, found.preparation, found.params, later)
-    np.testing.assert_allclose(ours, shares(torch.from_numpy(expected)), rtol=1e-4)
+    ours = new_rows.along_edges(new_rows.step(later)[0])
+    smooth = expected + 1e-3 * mass.mean()
+    np.testing.assert_allclose(ours, smooth / smooth.sum(1, keepdims=True), rtol=1e-4)
+    one = new_rows.along_edges(new_rows.step(later[2:3])[0])
+    np.testing.assert_allclose(one[0], ours[2], rtol=1e-6)  # whatever stands beside it
 
 
 def test_a_crash_costs_nothing(tmp_path):
