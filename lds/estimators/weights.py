@@ -65,6 +65,7 @@ def weigh_rows(
             classes,
             f"{name} must be above 0 for at least {LEAST} labelled rows of two classes or more "
             f"({ROLES})",
+            "; a weight of zero takes a label away",
         )
     known = codes >= 0
     weight = np.where(known, weight, 1)
