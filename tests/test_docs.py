@@ -182,7 +182,7 @@ def test_the_files_from_fit_to_the_hypergradient(method):
     named = re.findall(r"^\d+\. `(lds/[\w/]+\.py)`", page, re.MULTILINE)
     y = np.arange(40) % 2
     X = np.random.default_rng(0).standard_normal((40, 4)) + 2 * np.eye(2, 4)[y]
-    classifier = LDSClassifier(refit_steps=2, agreement=0.0, max_inner=60, max_iter=1)
+    classifier = LDSClassifier(refit_steps=2, refits=1, max_inner=60, max_iter=1)
     if method == "thesis":
         classifier = ThesisLDSClassifier(max_inner=60, max_iter=1)
         named = [file.replace("committee_run", "thesis_run") for file in named]

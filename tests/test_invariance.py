@@ -25,7 +25,7 @@ TINY = {
     "max_iter": 1,
     "n_draws": 2,
     "truncation": 1,
-    "agreement": 0.0,
+    "refits": 1,
     "refit_steps": 4,
 }
 ROUNDING = 1e-4

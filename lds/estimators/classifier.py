@@ -113,7 +113,9 @@ class LDSClassifier(BaseLDSClassifier):
         redraw: bool = True,
         settle: float = 0.05,
         agreement: float = 1.0,
+        distillation: float = 1.0,
         metric_rank: int = 0,
+        refits: int = 3,
         refit_steps: int = 300,
         tables: str = "views",
         class_weight: ClassWeight = None,
@@ -145,7 +147,9 @@ class LDSClassifier(BaseLDSClassifier):
         self.redraw = redraw
         self.settle = settle
         self.agreement = agreement
+        self.distillation = distillation
         self.metric_rank = metric_rank
+        self.refits = refits
         self.refit_steps = refit_steps
         self.tables = tables
         self.class_weight = class_weight

@@ -65,6 +65,7 @@ OURS = "lds"
 PARTS: dict[str, dict[str, Any]] = {
     "without learned edges": {"update_edges": False, "max_iter": 1},
     "without agreement": {"agreement": 0.0},
+    "without distillation": {"distillation": 0.0},
     "roles dealt once": {"redraw": False},
     "from the first step": {"settle": 0.0},
     "with denoising": {"denoising_weight": 1.0},

@@ -33,6 +33,9 @@ class Task:
             replacement; 0 is all. The mean over them is an unbiased estimate of the mean over all,
             and so is its derivative. Needs a two-layer network that reads edges as products.
         weights: `(n_nodes,)`, see `Problem`; None: all nodes count alike.
+        teacher: class probabilities `(n_nodes, n_classes)` that the inner objective fits too, at
+            all nodes; not with `batch_nodes`. None: it fits labels alone.
+        distillation: weight of that.
     """
 
     features: DenseFeatures | SparseFeatures
@@ -41,9 +44,18 @@ class Task:
     weight_decay: float
     batch_nodes: int = 0
     weights: Tensor | None = None
+    teacher: Tensor | None = None
+    distillation: float = 0.0
 
     def inner(self, nodes: Tensor) -> Objective:
-        """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call."""
+        """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call.
+
+        With a teacher it has a further term, `distillation` times the mean cross-entropy of the
+        network's class probabilities under the teacher's, over all nodes.
+
+        References:
+            Hinton, Vinyals and Dean, 2015, https://arxiv.org/abs/1503.02531.
+        """
 
         def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
             fit = self._mean_loss(params, hyper["edges"], nodes, training=True)
@@ -70,10 +82,11 @@ class Task:
             graph, kept = receptive_field(graph, nodes, edges.pairs)
             features, place = features.take(kept), torch.searchsorted(kept, nodes)
         logits = self.network(params, features, graph, training=training)[0]
-        if weights is None:
-            return cross_entropy(logits[place], self.labels[nodes])
         each = cross_entropy(logits[place], self.labels[nodes], reduction="none")
-        return (weights * each).mean()
+        loss = (each if weights is None else weights * each).mean()
+        if training and self.teacher is not None:
+            loss = loss + self.distillation * cross_entropy(logits, self.teacher)
+        return loss
 
 
 def total(parts: Sequence[tuple[float, Objective]]) -> Objective:

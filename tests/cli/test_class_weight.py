@@ -7,7 +7,7 @@ from lds.cli.class_weight import read_class_weight
 from lds.run_folder import load_run
 
 SHORT = ["--max-iter", "1", "--max-inner", "10", "--refit-steps", "4"]
-QUICK = [*SHORT, "--no-controls", "--agreement", "0", "--quiet"]
+QUICK = [*SHORT, "--no-controls", "--refits", "1", "--quiet"]
 
 
 def test_weights_of_classes_are_kept_and_resumed(lds, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from lds.run_folder import load_run
 
 SHORT = ["--max-iter", "1", "--max-inner", "10", "--refit-steps", "4"]
-QUICK = [*SHORT, "--no-controls", "--agreement", "0"]
+QUICK = [*SHORT, "--no-controls", "--refits", "1"]
 
 
 def write(path, labels):
@@ -46,7 +46,7 @@ def test_minus_one_as_a_class_is_named(lds, tmp_path):
 
 def test_a_search_takes_the_option(lds, tmp_path):
     path = write(tmp_path / "table.csv", ["ant", "bee", "?"] * 10)
-    fixed = ("max-iter=1", "max-inner=10", "agreement=0", "refit-steps=4")
+    fixed = ("max-iter=1", "max-inner=10", "refits=1", "refit-steps=4")
     every = [word for option in fixed for word in ("--set", option)]
     tried = ["--target", "y", "--try", "n-neighbors=3", "--seeds", "0", *every]
     search = ["search", path, *tried, "--out", tmp_path / "found"]

@@ -75,7 +75,7 @@ def test_the_same_seed_in_two_processes_is_bitwise_the_same(lds, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
 def test_interrupt_saves_the_best_model_so_far(tmp_path):
-    options = "--max-inner 5 --max-iter 100000 --patience 100000 --agreement 0 --refit-steps 4"
+    options = "--max-inner 5 --max-iter 100000 --patience 100000 --refits 1 --refit-steps 4"
     command = [*HEEDS_INTERRUPTS, "fit", "wine", *options.split()]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, stdout=subprocess.PIPE

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals"),
 ]
 
-LONG = "--max-inner 5 --max-iter 100000 --patience 100000 --agreement 0 --n-neighbors 5"
+LONG = "--max-inner 5 --max-iter 100000 --patience 100000 --refits 1 --n-neighbors 5"
 
 
 class Terminal:

@@ -21,7 +21,7 @@ QUICK = {
     "n_draws": 4,
     "hidden_channels": 4,
     "random_state": 0,
-    "agreement": 0.0,
+    "refits": 1,
     "refit_steps": 4,
 }
 N = 40

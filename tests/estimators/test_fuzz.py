@@ -30,7 +30,7 @@ TINY = {
 }
 METHODS = [
     {"method": "thesis"},
-    {"method": "default", "refit_steps": 4, "agreement": 0.0},
+    {"method": "default", "refit_steps": 4, "refits": 1},
     {"method": "thesis"},
     {"method": "default", "refit_steps": 4},
 ]

@@ -26,7 +26,7 @@ SMALL = {
     "max_inner": 5,
     "max_iter": 1,
     "n_draws": 2,
-    "agreement": 0.0,
+    "refits": 1,
     "refit_steps": 4,
 }
 

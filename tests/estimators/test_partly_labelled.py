@@ -10,7 +10,7 @@ from lds import LabelledKFold, LDSClassifier, LDSSearch
 from tests.estimators.options import CLASSIFIERS, classifier
 
 BOTH = {"n_neighbors": 4, "max_inner": 20, "max_iter": 1, "n_draws": 2, "random_state": 0}
-TINY = {**BOTH, "agreement": 0, "refit_steps": 4}
+TINY = {**BOTH, "refits": 1, "refit_steps": 4}
 
 
 def blobs(n=48):

@@ -239,7 +239,7 @@ Y = np.where(np.arange(30) < 24, np.arange(30) % 3 * 5, -1)
 
 
 def tiny(x, y):
-    clf = LDSClassifier(**TINY, refit_steps=4, agreement=0.0, random_state=0)
+    clf = LDSClassifier(**TINY, refit_steps=4, refits=1, random_state=0)
     return clf.fit(x, y)
 
 
@@ -280,7 +280,7 @@ def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     rows = torch.arange(30)
     masks = {"train_mask": rows < 12, "val_mask": (rows >= 12) & (rows < 24)}
     data = Data(x=torch.from_numpy(X), y=rows % 3 * 5, **masks)
-    learned = learn_structure(data, **TINY, refit_steps=4, agreement=0.0, verbose=True)
+    learned = learn_structure(data, **TINY, refit_steps=4, refits=1, verbose=True)
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in said[:2]] == ["1", "2"]
     assert said[-1].startswith("refit, ")

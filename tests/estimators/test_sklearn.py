@@ -19,8 +19,8 @@ TINY = {"n_neighbors": 3, "max_inner": 20, "max_iter": 1, "n_draws": 4, "random_
 
 
 REPEATED = (
-    "a row repeated is one more node of the graph, with neighbours of its own; a weight is what its "
-    "label counts"
+    "a row repeated is one more node of the graph, with neighbours of its own; a weight is what "
+    "its label counts"
 )
 
 
@@ -31,7 +31,7 @@ def expected_failures(estimator):
         "check_classifiers_classes": (
             "its labels {-1, 1} collide with -1 for unlabelled; scikit-learn exempts its own "
             "semi-supervised classes from this check by name"
-        )
+        ),
     }
 
 
@@ -41,7 +41,7 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @parametrize_with_checks(
     [
-        LDSClassifier(**TINY, hidden_channels=16, agreement=0.0, refit_steps=4),
+        LDSClassifier(**TINY, hidden_channels=16, refits=1, refit_steps=4),
         ThesisLDSClassifier(**TINY),
     ],
     expected_failed_checks=expected_failures,
@@ -103,7 +103,7 @@ def test_a_graph_is_metadata_of_fit_and_passes_through_a_pipeline():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_cross_validation_on_labelled_rows_and_a_search_over_settings():
     x, y = load_wine(return_X_y=True)
-    pipe = make_pipeline(StandardScaler(), LDSClassifier(**SHORT, agreement=0.0))
+    pipe = make_pipeline(StandardScaler(), LDSClassifier(**SHORT, refits=1))
     scores = cross_val_score(pipe, x, y, cv=StratifiedKFold(2, shuffle=True, random_state=0))
     assert scores.min() > 0.9
     search = GridSearchCV(pipe, {"ldsclassifier__n_neighbors": [5, 10]}, cv=2).fit(x, y)

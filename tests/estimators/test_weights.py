@@ -33,7 +33,7 @@ from lds.structure.side_by_side.window import WindowRows
 from lds.structure.task import Task
 
 SMALL = {"n_neighbors": 4, "max_inner": 15, "max_iter": 2, "hidden_channels": 4}
-SMALL |= {"n_draws": 2, "refit_steps": 10, "agreement": 0.0}
+SMALL |= {"n_draws": 2, "refit_steps": 10, "refits": 1}
 NONE = torch.zeros(0, dtype=torch.int64)
 
 
@@ -181,7 +181,7 @@ def test_balanced_classes_find_more_of_a_rare_class():
     later = y < 0
     for clf in (
         ViewsLDSClassifier(n_trees=30, n_folds=3, max_iter=3, random_state=0),
-        LDSClassifier(n_neighbors=10, max_inner=60, max_iter=2, agreement=0, random_state=0),
+        LDSClassifier(n_neighbors=10, max_inner=60, max_iter=2, refits=1, random_state=0),
     ):
         found = [clone(clf).set_params(class_weight=w).fit(x, y) for w in (None, "balanced")]
         recall = [recall_score(truth[later], one.transduction_[later]) for one in found]

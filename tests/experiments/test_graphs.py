@@ -311,7 +311,7 @@ def test_a_case_without_files_is_left_out(tmp_path, capsys):
 
 @pytest.mark.usefixtures("short")
 def test_the_adaptive_attack_is_recorded(case, tmp_path, monkeypatch):
-    quick = {"max_inner": 20, "max_iter": 1, "refit_steps": 20, "n_neighbors": 5, "agreement": 0.0}
+    quick = {"max_inner": 20, "max_iter": 1, "refit_steps": 20, "n_neighbors": 5, "refits": 1}
     known = graphs.method_of
     monkeypatch.setattr(graphs, "method_of", lambda name: known(name, **quick))
     records = graphs.Records(tmp_path / "a.jsonl")

@@ -4,7 +4,6 @@ import dataclasses
 
 from lds.nn.ensemble import TELEPORTS
 from lds.structure.methods.committee import Committee
-from lds.structure.methods.committee_run import FURTHER_REFITS
 from lds.structure.methods.thesis import Thesis
 
 THESIS = Thesis(n_neighbors=3, max_inner=20, max_iter=3, hidden_channels=4, truncation=5)
@@ -13,7 +12,7 @@ DEFAULT = Committee(
     n_neighbors=5, max_inner=15, max_iter=2, hidden_channels=4, n_draws=4, settle=0, refit_steps=20
 )
 
-ALONE = dataclasses.replace(DEFAULT, agreement=0.0)
+ALONE = dataclasses.replace(DEFAULT, refits=1)
 """The default method with one refit."""
 
 NETWORKS = 1 + len(TELEPORTS)
@@ -22,5 +21,4 @@ NETWORKS = 1 + len(TELEPORTS)
 KINDS = NETWORKS + 3
 """Members of one refit; two discriminants and the PageRank of the labels are the last."""
 
-REFITS = 1 + FURTHER_REFITS
-"""Refits with agreement."""
+REFITS = DEFAULT.refits

@@ -27,7 +27,9 @@ THESIS_ONLY = [
 ]
 DEFAULT_ONLY = [
     ("agreement", 0.5),
+    ("distillation", 0.5),
     ("metric_rank", 1),
+    ("refits", 2),
     ("refit_steps", 20),
     ("tables", "committee"),
 ]

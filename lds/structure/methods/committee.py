@@ -13,7 +13,8 @@ A table without a graph, whose labelled rows may have any role, is left to learn
 4. The committee's predictions say which pairs are of one class. With this as a further feature of
    pairs the members train again, twice; all of them stay on the committee, on the last
    distribution. Where edges join unlike nodes this would harm, and the early-stopping rows refuse
-   it (`refit.harms`).
+   it (`refit.harms`). Networks that train again fit the committee's predictions for all nodes,
+   beside the labels (distillation).
 
 The thesis's method has a free probability for every pair and memorises the edges of labelled nodes.
 A few coefficients cannot memorise.
@@ -75,7 +76,14 @@ class Committee(RestartOptions, Method):
     agreement: float = option(
         1.0,
         "coefficient of the log-odds that the nodes of a pair are of one class, in the second and "
-        "third refit; the early-stopping rows may refuse it; 0 has one refit",
+        "third refit; the early-stopping rows may refuse it; 0 has none",
+        NOT_NEGATIVE,
+        source=ABLATION,
+    )
+    distillation: float = option(
+        1.0,
+        "weight of the committee's own predictions in the training of its networks, in the second "
+        "and third refit; 0 has none",
         NOT_NEGATIVE,
         source=ABLATION,
     )
@@ -84,6 +92,12 @@ class Committee(RestartOptions, Method):
         "rank of a metric on pairs that hypergradients learn too, below the numbers of rows and of "
         "features; 0 has none",
         NOT_NEGATIVE,
+        source=ABLATION,
+    )
+    refits: int = option(
+        3,
+        "times that the committee trains: first on labels, then with its own predictions",
+        AT_LEAST_1,
         source=ABLATION,
     )
     refit_steps: int = option(300, "most training steps of a member in a refit", AT_LEAST_1)

@@ -34,9 +34,6 @@ from lds.structure.result import Learned, learned_from
 from lds.structure.seeds import NEW_ROWS
 from lds.structure.task import Task, rows_tensor, task_on
 
-FURTHER_REFITS = 2
-"""Refits after the first, with agreement."""
-
 COEFFICIENTS = "edge_coefficients"
 """Name of β among the params of a result: the edges of new nodes follow from it."""
 
@@ -130,7 +127,7 @@ def _networks(
         method.hidden_channels,
         problem.n_classes,
         method.dropout,
-        1 + FURTHER_REFITS if method.agreement else 1,
+        method.refits,
     )
     task = task_on(
         inputs,

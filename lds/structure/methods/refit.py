@@ -1,4 +1,9 @@
-"""The refit of the default method: a committee trained on a distribution that stays as it is."""
+"""The refit of the default method: a committee trained on a distribution that stays as it is.
+
+It trains in turns. In later turns networks learn from two teachers: the labels, and what the
+committee so far predicts for all nodes (distillation). A network of few labels is sure of little
+else; the committee knows what its members agree on.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,6 +35,9 @@ TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
 
 HARM = 3.0
 """Standard errors by which the early-stopping loss may grow before agreement is refused."""
+
+SHARPEN = 0.5
+"""Temperature of the committee as a teacher, as in MixMatch (Berthelot et al., 2019)."""
 
 N_FAMILIES = 3
 """Families of members, see `_family`."""
@@ -68,7 +76,9 @@ class Refitted:
 
 @dataclass(frozen=True)
 class Refit:
-    """Trains a committee on a distribution, then again with its own predictions as a feature.
+    """Trains a committee on a distribution, then again with its own predictions.
+
+    They are a feature of pairs (agreement), and what networks fit beside the labels (distillation).
 
     Arguments:
         task: whose network is the committee, an `Ensemble`.
@@ -89,28 +99,36 @@ class Refit:
 
     def __call__(self, edges: LogisticEdges) -> Refitted:
         """Refit on `edges`, and with agreement unless the early-stopping rows refuse it."""
-        task, stopping, labels = self.task, self.stopping, self.task.labels
+        task, stopping, method = self.task, self.stopping, self.method
         last, expected, agreement = edges, expected_graph(edges), 0.0
-        members = before = self._turn(last, expected, 0)
+        members = before = self._turn(task, last, expected, 0)
         for turn in range(1, self.ensemble.n_times):
-            _, found = weigh(task, before, expected, stopping)
-            agreeing = with_agreement(edges, found, self.method.agreement)
-            with_it = expected_graph(agreeing)
-            _, moved = weigh(task, before, with_it, stopping)
-            if not harms(found, moved, labels, stopping, task.weights):
-                last, expected, agreement = agreeing, with_it, self.method.agreement
-            before = self._turn(last, expected, turn)
+            if method.agreement:
+                _, found = weigh(task, before, expected, stopping)
+                agreeing = with_agreement(edges, found, method.agreement)
+                with_it = expected_graph(agreeing)
+                _, moved = weigh(task, before, with_it, stopping)
+                if not harms(found, moved, task.labels, stopping, task.weights):
+                    last, expected, agreement = agreeing, with_it, method.agreement
+            taught = task
+            if method.distillation:
+                _, teacher = weigh(task, members, expected, stopping)
+                sharp = sharpened(teacher, SHARPEN)
+                taught = replace(task, teacher=sharp, distillation=method.distillation)
+            before = self._turn(taught, last, expected, turn)
             members = [*members, *before]
         self._report(len(members))
         log_weights, _ = weigh(task, members, expected, stopping)
         return Refitted(members, log_weights, last, agreement)
 
-    def _turn(self, edges: LogisticEdges, expected: GraphBatch, turn: int) -> list[Member]:
-        """One member of each kind; `expected` is the expected graph of `edges`."""
+    def _turn(
+        self, task: Task, edges: LogisticEdges, expected: GraphBatch, turn: int
+    ) -> list[Member]:
+        """Train one member of each kind; `expected` is the expected graph of `edges`."""
         members: list[Member] = []
         for k, network in enumerate(self.ensemble.kinds):
             self._report(turn * len(self.ensemble.kinds) + k)
-            one = replace(self.task, network=network)
+            one = replace(task, network=network)
             if isinstance(network, Discriminant | LabelPageRank):
                 member = fit_member(one, network, expected, self.rows, self.stopping)
             else:
@@ -167,6 +185,21 @@ def weigh(
             log_weights[family] = shared - len(stopping) ** 0.5 * loss(together)
     log_weights = log_weights.log_softmax(0).to(each)
     return log_weights, (log_weights.exp().view(-1, 1, 1) * each).sum(0)
+
+
+def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
+    """Raise probabilities to the power 1 / temperature, and divide them by their sum.
+
+    References:
+        Berthelot et al., 2019, eq. 7, https://arxiv.org/abs/1905.02249; Feng et al., 2020, for
+        graphs, https://arxiv.org/abs/2005.11079.
+
+    Arguments:
+        probabilities: `(n, n_classes)`, rows sum to 1.
+        temperature: above 0; below 1 makes them surer.
+    """
+    powers = probabilities ** (1 / temperature)
+    return powers / powers.sum(1, keepdim=True)
 
 
 def _family(network: Network) -> int:

@@ -217,7 +217,7 @@ def test_without_redrawing_the_roles_are_those_of_the_split(monkeypatch):
     split, n = blobs().split, ALONE.max_iter
     assert asked["outer"] == n * [split.validation.tolist()]
     assert asked["inner"][:n] == n * [split.train.tolist()]
-    assert len(asked["inner"]) == n + NETWORKS, "one refit without agreement"
+    assert len(asked["inner"]) == n + NETWORKS, "one refit"
 
 
 def test_labels_of_stopping_rows_do_not_move_the_edges(default_fit):

@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
 import lds.structure.training
+from lds._random import replayed
 from lds.bilevel.checks import NonFiniteError
 from lds.edges.logistic import LogisticEdges, starting_edges
 from lds.graphs.similarity import Similarity
@@ -298,3 +299,54 @@ def test_agreement_is_refused_where_it_harms_and_all_members_stay(harmful, monke
     assert found.agreement == (0.0 if harmful else DEFAULT.agreement)
     assert (found.edges is edges) == harmful
     assert reports == [(k, KINDS * REFITS) for k in range(KINDS * REFITS + 1)]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_networks_of_later_turns_learn_from_the_committee_before_them(weight, monkeypatch):
+    method = dataclasses.replace(DEFAULT, agreement=0.0, distillation=weight)
+    made, teachers = iter(by_hand(0) + by_hand(1)), []
+
+    def noted(task, *_):
+        teachers.append((task.teacher, task.distillation))
+        return next(made)
+
+    monkeypatch.setattr(refit, "train_member", noted)
+    monkeypatch.setattr(refit, "fit_member", lambda *_: next(made))
+    network, edges = ensemble(2), distribution()
+    Refit(task_of(network), network, TRAIN, STOPPING, method, 0)(edges)
+    assert teachers[:NETWORKS] == [(None, 0.0)] * NETWORKS
+    if not weight:
+        assert teachers[NETWORKS:] == teachers[:NETWORKS]
+        return
+    members = by_hand(0)
+    log_weights, _ = weigh(task_of(network), members, expected_graph(edges), STOPPING)
+    x = task_of(network).features
+    each = [
+        m.network(m.params, x, expected_graph(edges), training=False)[0].softmax(1) for m in members
+    ]
+    squares = sum(w * p for w, p in zip(log_weights.exp(), each, strict=True)) ** 2
+    expected = squares / squares.sum(1, keepdim=True)  # the temperature is 1/2
+    for teacher, factor in teachers[NETWORKS:]:
+        assert factor == weight
+        torch.testing.assert_close(teacher, expected, rtol=1e-12, atol=0)
+
+
+def test_the_inner_loss_with_a_teacher_is_cross_entropy_and_kullback_leibler():
+    network = GCN(5, 4, C, dropout=0.0)
+    task, edges = task_of(network), distribution()
+    params = network.init(torch.Generator().manual_seed(0), DOUBLE, CPU)
+    teacher = torch.rand(N, C, dtype=DOUBLE, generator=torch.Generator().manual_seed(1)).softmax(1)
+    taught = dataclasses.replace(task, teacher=teacher, distillation=0.3)
+    with replayed(3):
+        plain = task.inner(TRAIN)(params, {"edges": edges})
+    with replayed(3):
+        found = taught.inner(TRAIN)(params, {"edges": edges})
+    with replayed(3):
+        says = network(params, task.features, edges.draw(), training=False)[0].log_softmax(1)
+    p, q = teacher.numpy(), says.detach().exp().numpy()
+    divergence = np.mean(stats.entropy(p, q, axis=1) + stats.entropy(p, axis=1))
+    assert float(found - plain) == pytest.approx(0.3 * divergence, rel=1e-9)
+    with replayed(3):  # the outer objective has labels alone
+        outer = taught.outer(TRAIN)(params, {"edges": edges})
+    with replayed(3):
+        assert float(outer) == float(task.outer(TRAIN)(params, {"edges": edges}))
