@@ -74,9 +74,18 @@ class Folds:
         crow = self.pattern.crow.long()
         return weight / degree.clamp_min(1e-12).squeeze(1).repeat_interleave(crow.diff())
 
-    def step(self, mass: Tensor, graph: Tensor, teleport: float) -> Tensor:
-        """F ← (1 - α) S F + α Y; S has first derivatives only."""
-        sums = weighted_sums(graph.detach(), mass, self.pattern)
+    def step(
+        self, mass: Tensor, graph: Tensor, teleport: float, by_column: Tensor | None = None
+    ) -> Tensor:
+        """F ← (1 - α) S F + α Y; S has first derivatives only.
+
+        Arguments:
+            mass: F.
+            graph: the entries of S.
+            teleport: α.
+            by_column: see `weighted_sums`.
+        """
+        sums = weighted_sums(graph.detach(), mass, self.pattern, by_column)
         if graph.requires_grad:
             # By a product apart, so that derivatives by F alone do not take those by S.
             apart = weighted_sums(graph, mass.detach(), self.pattern)
@@ -283,15 +292,19 @@ def side_by_side(
     for mine, (read, _) in zip(y, deals, strict=True):
         mine[read, problem.labels[read]] = 1
         mine /= np.maximum(mine.sum(0), 1)
-    places = list(zip(seen, first, strict=True))
-    row = np.concatenate([empty(), *(each.keys // n + at for each, at in places)])
-    col = np.concatenate([empty(), *(each.keys % n + at for each, at in places)])
+    starts = list(zip(seen, first, strict=True))
+    row = np.concatenate([empty(), *(each.row + at for each, at in starts)])
+    col = np.concatenate([empty(), *(each.col + at for each, at in starts)])
     both = np.concatenate([row, col]), np.concatenate([col, row])
     # Counting sorts, by rows and then by columns, where a sort of pairs takes seconds.
-    entries = sp.coo_array((np.tile(np.arange(len(row)), 2), both), shape=(size, size)).tocsr()
+    number = np.tile(np.arange(len(row), dtype=np.int32), 2)
+    entries = sp.coo_array((number, both), shape=(size, size)).tocsr()
     entries.sort_indices()
-    left = torch.arange(size).repeat_interleave(torch.from_numpy(np.diff(entries.indptr)).long())
-    right = torch.from_numpy(entries.indices).long()
+    # Entry k of the transpose is the other direction of entry k.
+    place = np.arange(entries.nnz, dtype=np.int32)
+    places = sp.csr_array((place, entries.indices, entries.indptr), shape=(size, size))
+    parts = entries.indptr, entries.indices, places.tocsc().data
+    crow, column, order = (torch.as_tensor(each, device=run.device).int() for each in parts)
     judged = [rows + at for (_, rows), at in zip(deals, first, strict=True)]
     truth = [problem.labels[rows] for _, rows in deals]
     where: dict[str, Any] = {"dtype": run.dtype, "device": run.device}
@@ -302,7 +315,7 @@ def side_by_side(
         features=torch.as_tensor(np.concatenate([each.features for each in seen]), **where)
         if seen
         else torch.zeros(0, 0, **where),
-        pattern=Pattern.of(left.to(run.device), right.to(run.device), (size, size)),
+        pattern=Pattern.symmetric(crow, column, order),
         entry=torch.as_tensor(entries.data, device=run.device),
     )
 
