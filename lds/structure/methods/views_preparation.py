@@ -10,6 +10,7 @@ import psutil
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from sklearn import config_context
 from torch import Tensor
 
 from lds._jobs import one_thread_each
@@ -39,6 +40,9 @@ PAIR_BYTES = 300
 
 LABELS = "labels along the views"
 """Name of the member that is the PageRank of the labels."""
+
+CHECKED = {"assume_finite": True, "skip_parameter_validation": True}
+"""Settings of scikit-learn: rows and options were checked once, and need not be for each tree."""
 
 ReadAndJudged = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -168,7 +172,8 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     """
     learns, n_nodes = learning_rows(problem, method.max_rows, run.seed), problem.n_nodes
     problem = part_of(problem, learns)
-    rows = Rows(problem.features, method.n_trees, run.seed)
+    with config_context(**CHECKED):
+        rows = Rows(problem.features, method.n_trees, run.seed)
     split, labels = problem.split, problem.labels
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
     k = allowed_neighbors(method.n_neighbors, Views().n_neighbors, problem.n_nodes)
@@ -240,13 +245,14 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
         Of a fold, its pairs, and the members' predictions for judged rows. Of all labels, the pairs
         with the views of members, and the members and their predictions for all rows.
     """
-    members = Members.fitted(
-        shared.forms, shared.labels, read, shared.n_trees, shared.seed, shared.n_least
-    )
-    forms = members.forms(shared.forms)
-    says = members.predict_seen(forms)
-    views = label_views(forms, members, says, shared.k)
-    near = [*shared.near, *(view.near(shared.k) for view in views.values())]
+    with config_context(**CHECKED):
+        members = Members.fitted(
+            shared.forms, shared.labels, read, shared.n_trees, shared.seed, shared.n_least
+        )
+        forms = members.forms(shared.forms)
+        says = members.predict_seen(forms)
+        views = label_views(forms, members, says, shared.k)
+        near = [*shared.near, *(view.near(shared.k) for view in views.values())]
     seen = Seen.of({**shared.views, **views}, near, len(shared.labels), shared.dtype)
     if judged is None:
         return replace(seen, views=views), {"members": members, "says": says}
@@ -335,7 +341,8 @@ def check_memory(features: Sequence[NDArray[np.floating[Any]]]) -> None:
     if needed > available:
         raise ValueError(
             f"learned views need {needed:,} bytes for {n_pairs:,} pairs in {len(features)} folds, "
-            f"but {available:,} are available; a smaller n_neighbors or n_folds needs fewer"
+            f"but {available:,} are available; a smaller max_rows, n_neighbors or n_folds needs "
+            "fewer"
         )
 
 
