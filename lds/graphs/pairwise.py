@@ -43,6 +43,17 @@ class Pattern:
         crow, crow_t = (_starts(*one) for one in ((row, shape[0]), (col, shape[1])))
         return cls(crow, col.int(), order, crow_t, row[order].int(), order_t, shape)
 
+    @classmethod
+    def symmetric(cls, crow: Tensor, col: Tensor, order: Tensor) -> "Pattern":
+        """Make the pattern of pairs of which each occurs in both directions, once.
+
+        Arguments:
+            crow, col: int32, the pairs sorted by row and column.
+            order: the position of the other direction of each pair, which is its own inverse.
+        """
+        n = len(crow) - 1
+        return cls(crow, col, order, crow, col, order, (n, n))
+
     def transposed(self) -> "Pattern":
         """Return the pattern of the pairs (col, row)."""
         return Pattern(
@@ -67,15 +78,19 @@ def pair_products(left: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
     return _PairProducts.apply(left, right, pattern)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def weighted_sums(weight: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
+def weighted_sums(
+    weight: Tensor, right: Tensor, pattern: Pattern, by_column: Tensor | None = None
+) -> Tensor:
     """Compute Σ_j weight_ij right_j of every left row i, `(pattern.shape[0], width)`.
 
     Arguments:
         weight: one number a pair, `(n_pairs,)`.
         right: `(pattern.shape[1], width)`.
         pattern: the pairs (i, j).
+        by_column: `weight` in the order `pattern.order`, without derivatives, for the derivative by
+            `right`; None: it is put into this order at every derivative.
     """
-    return _WeightedSums.apply(weight, right, pattern)  # type: ignore[no-any-return, no-untyped-call]
+    return _WeightedSums.apply(weight, right, pattern, by_column)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _PairProducts(torch.autograd.Function):
@@ -103,21 +118,24 @@ class _WeightedSums(torch.autograd.Function):
     """For each left row, the weighted sum of the right rows that it is paired with."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, right: Tensor, pattern: Pattern) -> Tensor:
+    def forward(
+        ctx: Any, weight: Tensor, right: Tensor, pattern: Pattern, by_column: Tensor | None = None
+    ) -> Tensor:
         ctx.pattern = pattern
-        ctx.save_for_backward(weight, right)
+        ctx.save_for_backward(weight, right, by_column)
         return times(csr(pattern.crow, pattern.col, weight, pattern.shape), right)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        (weight, right), pattern, grad = ctx.saved_tensors, ctx.pattern, grads[0]
+        (weight, right, by_column), pattern, grad = ctx.saved_tensors, ctx.pattern, grads[0]
         to_weight = to_right = None
         if ctx.needs_input_grad[0]:
             to_weight = pair_products(grad, right, pattern)
         if ctx.needs_input_grad[1]:
-            by_column = weight.index_select(0, pattern.order)
+            if by_column is None:
+                by_column = weight.index_select(0, pattern.order)
             to_right = _WeightedSums.apply(by_column, grad, pattern.transposed())  # type: ignore[no-untyped-call]
-        return to_weight, to_right, None
+        return to_weight, to_right, None, None
 
 
 def _starts(index: Tensor, n: int) -> Tensor:

@@ -6,7 +6,7 @@ the trees of a forest in which two rows fall into the same leaf; the cosine of w
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -120,26 +120,24 @@ class KernelView(View):
         found: NDArray[np.float64] = np.exp(-squares / (scale[row] * self._scale[col]))
         return found
 
-    def nearest(self, x: NDArray[np.float64], n_neighbors: int) -> Rows:
-        """The nearest rows of the fit of each row of `x`."""
-        found: Rows = self._search.kneighbors(x, n_neighbors)[1]
-        return found
-
-    def scale_of(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Local scales of later rows."""
-        distance = self._search.kneighbors(x, self._k)[0][:, -1]
-        found: NDArray[np.float64] = np.maximum(distance, self._least)
-        return found
+    def nearest(self, x: NDArray[np.float64], n_neighbors: int) -> tuple[Rows, NDArray[np.float64]]:
+        """The nearest rows of the fit of each row of `x`, and the local scales of these rows."""
+        distance, near = self._search.kneighbors(x, max(n_neighbors, self._k))
+        return near[:, :n_neighbors], np.maximum(distance[:, self._k - 1], self._least)
 
 
 class _LaterByKernel(Later):
     def __init__(self, view: KernelView, x: NDArray[np.float64]) -> None:
-        self._view, self._x, self._scale = view, x, view.scale_of(x)
+        self._view, self._x = view, x
+        self._scale: NDArray[np.float64] | None = None
 
     def near(self, n_neighbors: int) -> Rows:
-        return self._view.nearest(self._x, n_neighbors)
+        near, self._scale = self._view.nearest(self._x, n_neighbors)
+        return near
 
     def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
+        if self._scale is None:
+            self._scale = self._view.nearest(self._x, 1)[1]
         return self._view.kernel(self._x, self._scale, row, col)
 
 
@@ -202,27 +200,53 @@ class LeafView(View):
             n_neighbors: how many.
             itself: whether row i is row i of the fit, which is left out.
         """
+        shared, least = self._shared, 1
+        found = np.empty((len(leaves), n_neighbors), dtype=np.int64)
+        for i, row in enumerate(leaves):
+            count = shared(row)
+            count += 1
+            if itself:
+                count[i] = 0
+            found[i], least = _largest(count, n_neighbors, least)
+        return found
+
+    @cached_property
+    def _shared(self) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """Count the leaves of each row of the fit that are those of one row."""
         n, of_fit = len(self._leaves), np.ascontiguousarray(self._leaves.T)
         sizes = [np.bincount(tree) for tree in of_fit]
         same = sum(float(np.square(each, dtype=float).sum()) for each in sizes)
         few = n >= LISTED_ROWS and same < FEW_SHARED * len(of_fit) * n**2
-        shared = _counted(of_fit, sizes) if few else partial(_shared, of_fit)
-        dtype = np.int32 if (len(of_fit) + 1) * n < 2**31 else np.int64
-        first_wins: Any = np.arange(n - 1, -1, -1, dtype=dtype)
-        found = np.empty((len(leaves), n_neighbors), dtype=np.int64)
-        for i, row in enumerate(leaves):
-            key = shared(row).astype(dtype) * n + first_wins
-            if itself:
-                key[i] = -1
-            key.partition(n - n_neighbors)
-            found[i] = n - 1 - np.sort(key[n - n_neighbors :])[::-1] % n
-        return found
+        return _counted(of_fit, sizes) if few else _compared(of_fit)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what counts."""
+        return {name: value for name, value in vars(self).items() if name != "_shared"}
+
+
+def _largest(count: NDArray[Any], k: int, least: int) -> tuple[Rows, int]:
+    """Positions of the k largest numbers, ties by position, and the least of these numbers.
+
+    Few numbers are large, so counting those above a limit is faster than a partition.
+
+    Arguments:
+        count: whole numbers; at least k are 1 or more.
+        k: how many.
+        least: a guess, from 1.
+    """
+    while np.count_nonzero(count >= least) < k:
+        least -= 1
+    while np.count_nonzero(count > least) >= k:
+        least += 1
+    rows = np.flatnonzero(count >= least)
+    order = np.argsort(-count[rows].astype(np.int32), kind="stable")
+    return rows[order[:k]], least
 
 
 def _counted(
     of_fit: NDArray[Any], sizes: list[NDArray[np.int64]]
-) -> Callable[[NDArray[Any]], NDArray[np.int64]]:
-    """As `_shared`, for the leaves of one row, by lists of the rows in each leaf.
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Make the function that counts shared leaves by lists of the rows in each leaf.
 
     Arguments:
         of_fit: `(n_trees, n)`.
@@ -235,27 +259,35 @@ def _counted(
     ends = np.pad(ends, ((0, 0), (1, 1)), "edge")  # leaf `most` and all beyond have no rows
     ends[:, 0] = 0
     ends += n * np.arange(n_trees)[:, None]
-    tree = np.arange(n_trees)
+    tree, dtype = np.arange(n_trees), np.min_scalar_type(n_trees + 1)
 
-    def counted(row: NDArray[Any]) -> NDArray[np.int64]:
+    def counted(row: NDArray[Any]) -> NDArray[Any]:
         leaf = np.minimum(row.astype(np.int64), most)
         bounds = zip(ends[tree, leaf].tolist(), ends[tree, leaf + 1].tolist(), strict=True)
-        return np.bincount(np.concatenate([lists[a:b] for a, b in bounds]), minlength=n)
+        rows = np.concatenate([lists[a:b] for a, b in bounds])
+        return np.bincount(rows, minlength=n).astype(dtype)
 
     return counted
 
 
-def _shared(of_fit: NDArray[Any], row: NDArray[Any]) -> NDArray[np.int32]:
-    """Count the leaves of each row of a fit, `(n_trees, n)`, that are those of one row."""
+def _compared(of_fit: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Make the function that counts shared leaves by comparing all leaves, `(n_trees, n)`."""
     n_trees, n = of_fit.shape
-    found = np.zeros(n, dtype=np.int32)
-    for start in range(0, n_trees, MOST_SUMMED):
-        trees = slice(start, start + MOST_SUMMED)
-        for first in range(0, n, COLUMNS):
-            rows = slice(first, first + COLUMNS)
-            same = (of_fit[trees, rows] == row[trees, None]).view(np.uint8)
-            found[rows] += same.sum(0, dtype=np.uint8)
-    return found
+    dtype = np.min_scalar_type(n_trees + 1)
+    equal = np.empty((min(n_trees, MOST_SUMMED), min(n, COLUMNS)), dtype=bool)
+
+    def compared(row: NDArray[Any]) -> NDArray[Any]:
+        found = np.zeros(n, dtype=dtype)
+        for start in range(0, n_trees, MOST_SUMMED):
+            trees = slice(start, start + MOST_SUMMED)
+            for first in range(0, n, COLUMNS):
+                part = of_fit[trees, first : first + COLUMNS]
+                same = equal[: part.shape[0], : part.shape[1]]
+                np.equal(part, row[trees, None], out=same)
+                found[first : first + COLUMNS] += same.view(np.uint8).sum(0, dtype=np.uint8)
+        return found
+
+    return compared
 
 
 class _LaterByLeaves(Later):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from lds.graphs.pairwise import Pattern, pair_products
+from lds.graphs.pairwise import Pattern, pair_products, weighted_sums
 
 N, M, WIDTH = 9, 7, 3
 
@@ -50,3 +50,21 @@ def test_third_derivatives_are_those_of_the_dense_product() -> None:
     ours = third(pair_products(left, right, Pattern.of(row, col, (N, M))))
     for found, expected in zip(ours, third((left @ right.t())[row, col]), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_symmetric_pattern_is_its_own_transpose():
+    generator = torch.Generator().manual_seed(5)
+    dense = (torch.rand(9, 9, generator=generator) < 0.4).triu(1)
+    row, col = (dense | dense.T).nonzero().unbind(1)
+    general = Pattern.of(row, col, (9, 9))
+    ours = Pattern.symmetric(general.crow, general.col, general.order.int())
+    for name in ("crow", "col", "order", "crow_t", "col_t", "order_t"):
+        assert torch.equal(getattr(ours, name).long(), getattr(general, name).long()), name
+    weight = torch.rand(len(row), generator=generator, dtype=torch.float64)
+    right = torch.rand(9, 2, generator=generator, dtype=torch.float64).requires_grad_()
+    by_column = weight.index_select(0, ours.order)
+    found = weighted_sums(weight, right, ours, by_column)
+    matrix = torch.zeros(9, 9, dtype=torch.float64).index_put((row, col), weight)
+    torch.testing.assert_close(found, matrix @ right)
+    (gradient,) = torch.autograd.grad(found.square().sum(), right)
+    torch.testing.assert_close(gradient, 2 * matrix.T @ (matrix @ right.detach()))

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn import config_context
 from torch import Tensor
 
 from lds._jobs import one_thread_each
 from lds._types import Features
 from lds.structure.methods.members import Members, Probabilities, Weights
-from lds.structure.methods.views_pairs import Seen
-from lds.structure.methods.views_preparation import LABELS, Preparation, shares
+from lds.structure.methods.views_pairs import Seen, distinct
+from lds.structure.methods.views_preparation import CHECKED, LABELS, Preparation, shares
 from lds.structure.methods.views_rows import Rows
 
 BLOCK = 4096
@@ -68,11 +69,12 @@ class NewRows:
             Rows, columns, features, and what the members predict for the new rows.
         """
         forms = self.members.forms(self.rows.of(new))
-        says = self.members.predict_seen(forms)
+        with config_context(**CHECKED):
+            says = self.members.predict_seen(forms)
         later, n = self.rows.of_later(new, forms, says, self.members), self.seen.n_nodes
         views = [view.of_later(later[name]) for name, view in self.seen.views.items()]
         near = np.concatenate([view.near(min(self.n_neighbors, n)) for view in views], 1)
-        key = np.unique(np.arange(len(near))[:, None] * n + near)
+        key = distinct((np.arange(len(near))[:, None] * n + near).ravel())
         row, col = key // n, key % n
         features = self.seen.standardised([view.of_pairs(row, col) for view in views])
         return row, col, features, says

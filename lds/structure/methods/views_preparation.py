@@ -10,6 +10,7 @@ import psutil
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from sklearn import config_context
 from torch import Tensor
 
 from lds._jobs import one_thread_each
@@ -39,6 +40,9 @@ PAIR_BYTES = 300
 
 LABELS = "labels along the views"
 """Name of the member that is the PageRank of the labels."""
+
+CHECKED = {"assume_finite": True, "skip_parameter_validation": True}
+"""Settings of scikit-learn: rows and options were checked once, and need not be for each tree."""
 
 ReadAndJudged = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -76,9 +80,18 @@ class Folds:
         crow = self.pattern.crow.long()
         return weight / degree.clamp_min(1e-12).squeeze(1).repeat_interleave(crow.diff())
 
-    def step(self, mass: Tensor, graph: Tensor, teleport: float) -> Tensor:
-        """F ← (1 - α) S F + α Y; S has first derivatives only."""
-        sums = weighted_sums(graph.detach(), mass, self.pattern)
+    def step(
+        self, mass: Tensor, graph: Tensor, teleport: float, by_column: Tensor | None = None
+    ) -> Tensor:
+        """F ← (1 - α) S F + α Y; S has first derivatives only.
+
+        Arguments:
+            mass: F.
+            graph: the entries of S.
+            teleport: α.
+            by_column: see `weighted_sums`.
+        """
+        sums = weighted_sums(graph.detach(), mass, self.pattern, by_column)
         if graph.requires_grad:
             # By a product apart, so that derivatives by F alone do not take those by S.
             apart = weighted_sums(graph, mass.detach(), self.pattern)
@@ -161,7 +174,8 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     """
     learns, n_nodes = learning_rows(problem, method.max_rows, run.seed), problem.n_nodes
     problem = part_of(problem, learns)
-    rows = Rows(problem.features, method.n_trees, run.seed)
+    with config_context(**CHECKED):
+        rows = Rows(problem.features, method.n_trees, run.seed)
     split, labels = problem.split, problem.labels
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
     k = allowed_neighbors(method.n_neighbors, Views().n_neighbors, problem.n_nodes)
@@ -246,19 +260,20 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
         Of a fold, its pairs, and the members' predictions for judged rows. Of all labels, the pairs
         with the views of members, and the members and their predictions for all rows.
     """
-    members = Members.fitted(
-        shared.forms,
-        shared.labels,
-        read,
-        shared.n_trees,
-        shared.seed,
-        shared.n_least,
-        shared.weights,
-    )
-    forms = members.forms(shared.forms)
-    says = members.predict_seen(forms)
-    views = label_views(forms, members, says, shared.k)
-    near = [*shared.near, *(view.near(shared.k) for view in views.values())]
+    with config_context(**CHECKED):
+        members = Members.fitted(
+            shared.forms,
+            shared.labels,
+            read,
+            shared.n_trees,
+            shared.seed,
+            shared.n_least,
+            shared.weights,
+        )
+        forms = members.forms(shared.forms)
+        says = members.predict_seen(forms)
+        views = label_views(forms, members, says, shared.k)
+        near = [*shared.near, *(view.near(shared.k) for view in views.values())]
     seen = Seen.of({**shared.views, **views}, near, len(shared.labels), shared.dtype)
     if judged is None:
         return replace(seen, views=views), {"members": members, "says": says}
@@ -306,15 +321,19 @@ def side_by_side(
         mine[read, problem.labels[read]] = 1 if weights is None else weights[read]
         total = mine.sum(0)
         mine /= np.where(total > 0, total, 1)
-    places = list(zip(seen, first, strict=True))
-    row = np.concatenate([empty(), *(each.keys // n + at for each, at in places)])
-    col = np.concatenate([empty(), *(each.keys % n + at for each, at in places)])
+    starts = list(zip(seen, first, strict=True))
+    row = np.concatenate([empty(), *(each.row + at for each, at in starts)])
+    col = np.concatenate([empty(), *(each.col + at for each, at in starts)])
     both = np.concatenate([row, col]), np.concatenate([col, row])
     # Counting sorts, by rows and then by columns, where a sort of pairs takes seconds.
-    entries = sp.coo_array((np.tile(np.arange(len(row)), 2), both), shape=(size, size)).tocsr()
+    number = np.tile(np.arange(len(row), dtype=np.int32), 2)
+    entries = sp.coo_array((number, both), shape=(size, size)).tocsr()
     entries.sort_indices()
-    left = torch.arange(size).repeat_interleave(torch.from_numpy(np.diff(entries.indptr)).long())
-    right = torch.from_numpy(entries.indices).long()
+    # Entry k of the transpose is the other direction of entry k.
+    place = np.arange(entries.nnz, dtype=np.int32)
+    places = sp.csr_array((place, entries.indices, entries.indptr), shape=(size, size))
+    parts = entries.indptr, entries.indices, places.tocsc().data
+    crow, column, order = (torch.as_tensor(each, device=run.device).int() for each in parts)
     judged = [rows + at for (_, rows), at in zip(deals, first, strict=True)]
     counting = np.concatenate([empty(), *(rows for _, rows in deals)])
     truth = problem.labels[counting]
@@ -330,7 +349,7 @@ def side_by_side(
         features=torch.as_tensor(np.concatenate([each.features for each in seen]), **where)
         if seen
         else torch.zeros(0, 0, **where),
-        pattern=Pattern.of(left.to(run.device), right.to(run.device), (size, size)),
+        pattern=Pattern.symmetric(crow, column, order),
         entry=torch.as_tensor(entries.data, device=run.device),
     )
 
@@ -350,7 +369,8 @@ def check_memory(features: Sequence[NDArray[np.floating[Any]]]) -> None:
     if needed > available:
         raise ValueError(
             f"learned views need {needed:,} bytes for {n_pairs:,} pairs in {len(features)} folds, "
-            f"but {available:,} are available; a smaller n_neighbors or n_folds needs fewer"
+            f"but {available:,} are available; a smaller max_rows, n_neighbors or n_folds needs "
+            "fewer"
         )
 
 

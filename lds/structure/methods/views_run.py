@@ -26,6 +26,7 @@ from lds.structure.context import RunContext
 from lds.structure.fingerprint import fingerprint
 from lds.structure.iteration import Iteration
 from lds.structure.left_out import LeftOut
+from lds.structure.methods.few_numbers_adam import Adam
 from lds.structure.methods.members import (
     Probabilities,
     Weights,
@@ -229,12 +230,13 @@ class _Coefficients:
         self._seed = run.seed
         self._beta = prepared.start.clone().requires_grad_()
         self._sharpness = torch.zeros_like(self._beta[0]).requires_grad_()
-        self._optimizer = torch.optim.Adam([self._beta, self._sharpness], lr=method.outer_lr)
+        self._optimizer = Adam([self._beta, self._sharpness], method.outer_lr)
         self._groups = PairGroups(problem.labels, problem.split, problem.held_out)
         folds, teleport = prepared.folds, method.teleport
+        self._by_column: Tensor | None = None
         self._dynamics = Dynamics(
             start=lambda mass, hyper: mass,
-            step=lambda mass, hyper, t: folds.step(mass, hyper["graph"], teleport),
+            step=lambda mass, hyper, t: folds.step(mass, hyper["graph"], teleport, self._by_column),
             params=lambda mass: mass,
         )
         self.history: list[Iteration] = []
@@ -316,6 +318,7 @@ class _Coefficients:
             The hypergradient by the entries of S and the sharpness, with F and the loss.
         """
         graph, n_hops = self._prepared.folds.graph(self._beta), self._method.n_hops
+        self._by_column = graph.detach().index_select(0, self._prepared.folds.pattern.order)
         result = hypergradient(
             self._dynamics,
             self.objective,
@@ -367,7 +370,7 @@ class _Coefficients:
         return {
             "beta": self._beta.detach().cpu(),
             "sharpness": self._sharpness.detach().cpu(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer.state(),
             "history": [vars(record) for record in self.history],
         }
 
@@ -375,5 +378,5 @@ class _Coefficients:
         with torch.no_grad():
             self._beta.copy_(state["beta"])
             self._sharpness.copy_(state["sharpness"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.restore(state["optimizer"])
         self.history = [Iteration(**record) for record in state["history"]]
