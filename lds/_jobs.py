@@ -1,5 +1,6 @@
 """Call functions in processes, side by side."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
@@ -7,6 +8,8 @@ from typing import Any
 
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
+
+from lds._warn_once import raise_again, recorded
 
 
 def in_processes(
@@ -30,6 +33,7 @@ def one_thread_each(
 
     Each call has one thread of BLAS and OpenMP, in this process too. If a process is killed, the
     calls are made once more. Arrays are passed once: as files that all processes map, under loky.
+    Warnings of other processes are raised again in this one.
 
     Arguments:
         function: of a module, so that other processes can import it.
@@ -39,11 +43,11 @@ def one_thread_each(
     Raises:
         RuntimeError: processes were killed twice.
     """
-    calls = [delayed(_one_thread)(function, *each) for each in arguments]
+    calls = [delayed(_one_thread)(os.getpid(), function, *each) for each in arguments]
     # Copy on write: libraries refuse arrays that cannot be written to, or warn of them.
     pool: dict[str, Any] = {"n_jobs": n_jobs, "prefer": "processes", "mmap_mode": "c"}
     try:
-        return list(Parallel(**pool)(calls))
+        return _results(Parallel(**pool)(calls))
     except BrokenProcessPool:
         warnings.warn(
             "a process was killed, perhaps because memory ran out; its work starts again",
@@ -51,7 +55,7 @@ def one_thread_each(
             stacklevel=2,
         )
     try:
-        return list(Parallel(**pool)(calls))
+        return _results(Parallel(**pool)(calls))
     except BrokenProcessPool as error:
         raise RuntimeError(
             f"processes were killed twice with n_jobs={n_jobs}, perhaps because memory ran out; "
@@ -59,6 +63,17 @@ def one_thread_each(
         ) from error
 
 
-def _one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+def _one_thread(parent: int, function: Callable[..., Any], *arguments: Any) -> Any:
     with threadpool_limits(1):
-        return function(*arguments)
+        if os.getpid() == parent:  # warnings are this process's, and threads share their filters
+            return function(*arguments), []
+        return recorded(function, *arguments)
+
+
+def _results(done: Iterable[tuple[Any, list[Any]]]) -> list[Any]:
+    """Raise the warnings of other processes, and return the results."""
+    results = []
+    for result, warned in done:
+        raise_again(warned)
+        results.append(result)
+    return results

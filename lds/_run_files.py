@@ -41,3 +41,17 @@ def check_finished(folder: str | Path) -> None:
                 f"{folder} is not the folder of a finished run: it has no {name}; "
                 f"`lds fit --resume {folder}` goes on with it"
             )
+
+
+def check_free(folder: str | Path, way_out: str) -> None:
+    """Refuse a folder that holds a run, ended or not: what is written would take its place.
+
+    Arguments:
+        folder: that is to be written.
+        way_out: what makes it be written over, in words.
+
+    Raises:
+        FileExistsError: it holds a run.
+    """
+    if (Path(folder) / SETTINGS).exists():
+        raise FileExistsError(f"{folder} holds a run; name another folder, or {way_out}")

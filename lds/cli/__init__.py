@@ -16,6 +16,7 @@ from lds.cli.export import EXAMPLES as EXPORT
 from lds.cli.export import export
 from lds.cli.fit import EXAMPLES as FIT
 from lds.cli.fit import fit
+from lds.cli.flags import Command
 from lds.cli.predict import EXAMPLES as PREDICT
 from lds.cli.predict import predict
 from lds.cli.report import EXAMPLES as REPORT
@@ -67,7 +68,7 @@ for _name, _command, _examples in (
     ("reproduce", reproduce, REPRODUCE),
     ("doctor", doctor, DOCTOR),
 ):
-    app.command(_name, epilog=f"{_examples}\n\n{EXIT_CODES}")(_command)
+    app.command(_name, cls=Command, epilog=f"{_examples}\n\n{EXIT_CODES}")(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

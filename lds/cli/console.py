@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from lds._files import dumps
 from lds._progress import bar as progress_bar
+from lds.cli.flags import as_typed
 
 out, err = Console(), Console(stderr=True)
 
@@ -30,7 +31,7 @@ def print_path(what: str, path: Any, console: Console = out) -> None:
 
 def say_found(path: Any, found: Iterable[str], quiet: bool) -> None:
     """Print what was guessed about a table, on one line."""
-    text = "; ".join(found)
+    text = as_typed("; ".join(found))
     if text and not quiet:
         err.print(f"{path}: {text}", soft_wrap=True, highlight=False, markup=False)
 

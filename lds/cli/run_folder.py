@@ -45,6 +45,7 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
         known["file"] = data.file.to_dict()
     run = result.save(
         folder,
+        overwrite=True,  # `lds fit` has asked before, and writes twice
         encoding=None if data.encoding is None else data.encoding.to_arrays(),
         settings={**settings, **known},
         summary={

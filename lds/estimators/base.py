@@ -246,7 +246,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         check_is_fitted(self)
         return self.learned_.as_run(**self._names())
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the fit to a folder as `lds fit` does, without pickle.
 
         `load` reads it back. `lds report` and `lds export` take the folder, and `lds predict`
@@ -254,14 +254,18 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         `lds fit` saves the same predictions.
 
         Arguments:
-            folder: made if need be; an earlier run there is written over.
+            folder: made if need be.
+            overwrite: True writes over a run that the folder holds.
+
+        Raises:
+            FileExistsError: the folder holds a run.
         """
         check_is_fitted(self)
         encoding, features = self._encoding, self.learned_.problem.features
         if encoding is None and not sp.issparse(features):
             encoding = TableEncoding.unchanged(as_array(features))
         arrays = None if encoding is None else encoding.to_arrays()
-        self.learned_.save(folder, encoding=arrays, **self._names())
+        self.learned_.save(folder, encoding=arrays, overwrite=overwrite, **self._names())
 
     def explain(self, row: int, most: int = 10) -> Explanation:
         """Say why a row of the fit got its class.

@@ -71,15 +71,20 @@ class LearnedStructure(FitPictures, GraphExport):
         """Make the record of the run that `lds.plots` and `lds.report` read."""
         return self.learned.as_run(classes=self.classes.tolist(), settings={"data": "PyG data"})
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the run to a folder as `lds fit` does, without pickle.
 
         `load` reads it back; `lds report` and `lds export` take the folder.
 
         Arguments:
-            folder: made if need be; an earlier run there is written over.
+            folder: made if need be.
+            overwrite: True writes over a run that the folder holds.
+
+        Raises:
+            FileExistsError: the folder holds a run.
         """
-        self.learned.save(folder, classes=self.classes.tolist(), settings={"data": "PyG data"})
+        names = {"classes": self.classes.tolist(), "settings": {"data": "PyG data"}}
+        self.learned.save(folder, overwrite=overwrite, **names)
 
     @classmethod
     def load(cls, folder: str | Path, data: Data | None = None) -> "LearnedStructure":
@@ -328,6 +333,9 @@ def learn_structure(
 
     A `UserWarning` names what was guessed: edges in one direction only, weights that were scaled,
     features that were made, training nodes that were divided into roles.
+
+    What the same labels reach without a learned graph, the controls that `lds fit` prints, is
+    ``lds.structure.controls.run_controls(found.learned.problem, found.learned.method, seed=seed)``.
     """
     chosen = _method(method, options)
     check_weights(edge_weight)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from lds._warn_once import once
 from lds.structure.checks import check_device
 from lds.structure.context import OnIteration, OnMember, RunContext
 from lds.structure.methods.base import Method
@@ -46,6 +47,8 @@ def learn(
             one a core, None that of `joblib.parallel_config` and 1 without one. Results do not
             depend on it. Learned views use it for their folds; the other methods do not.
 
+    A warning that folds or restarts repeat is given once.
+
     Raises:
         TypeError: the seed or n_jobs is no integer.
         ValueError: an option does not fit the problem, more memory is needed than there is, the
@@ -67,4 +70,5 @@ def learn(
         seed, check_device(device), dtype, on_iteration, on_member, checkpoint, resume, n_jobs
     )
     chosen = (Committee() if method is None else method).for_problem(problem)
-    return implementation(chosen).learn(chosen, problem, context)
+    with once():
+        return implementation(chosen).learn(chosen, problem, context)

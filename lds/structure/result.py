@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lds._random import mix
+from lds._run_files import check_free
 from lds._types import ROLES, Features, Split
 from lds._version import __version__
 from lds._words import ending, facts_html, plural
@@ -177,20 +178,31 @@ class Learned:
         )
 
     def save(
-        self, folder: str | Path, *, encoding: dict[str, NDArray[Any]] | None = None, **more: Any
+        self,
+        folder: str | Path,
+        *,
+        encoding: dict[str, NDArray[Any]] | None = None,
+        overwrite: bool = False,
+        **more: Any,
     ) -> Run:
         """Write the folder of the run: what `lds fit` leaves behind, without pickle.
 
         Edge probabilities of at most 1e-4 are left out; the summary has their sum.
 
         Arguments:
-            folder: made if need be; an earlier run there is written over.
+            folder: made if need be.
             encoding: of a table's columns, as arrays.
+            overwrite: True writes over a run that the folder holds.
             more: as for `as_run`.
 
         Returns:
             The record that was written.
+
+        Raises:
+            FileExistsError: the folder holds a run.
         """
+        if not overwrite:
+            check_free(folder, "give overwrite=True")
         run = self.as_run(**more)
         save_run(
             Path(folder),

@@ -201,7 +201,7 @@ OF_DEFAULT = "the method 'thesis' has no option '{}'; method 'default' has it"
         (["fit", "iris", "--n-neigbors", "3"], "--n-neighbors"),
         (["fti", "iris"], "Did you mean 'fit'?"),
         (["fit", "iris", "--metric", "fancy"], "metric must be one of"),
-        (["fit", "iris", "--n-neighbors", "150", "--method", "thesis"], "n_neighbors must be"),
+        (["fit", "iris", "--n-neighbors", "150", "--method", "thesis"], "--n-neighbors must be"),
         (["fit", "iris", "--support", "all"], OF_THESIS.format("support")),
         (["fit", "iris", "--backbone", "GCNConv"], OF_THESIS.format("backbone")),
         (["fit", "iris", "--connected"], OF_THESIS.format("connected")),

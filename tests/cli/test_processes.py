@@ -130,7 +130,7 @@ def test_killed_and_resumed_is_the_run_left_alone(lds, tmp_path):
 def test_a_users_error_has_no_traceback(tmp_path):
     result = launched("fit", "iris", "--dropout", "1.5", cwd=tmp_path)
     assert result.returncode == 2
-    assert result.stderr == "error: dropout must be in [0, 1), got 1.5\n"
+    assert result.stderr == "error: --dropout must be in [0, 1), got 1.5\n"
 
 
 @pytest.mark.parametrize("verb", ["fit", "search"])

@@ -261,8 +261,8 @@ def test_what_is_found_out_is_said_once(lds, named, tmp_path):
     _, _, err = lds("fit", path, *(o for o in options if o != "--quiet"), "--out", tmp_path / "run")
     said = [line for line in err.splitlines() if "separated" in line]
     assert said == [
-        f"{path}: columns are separated by ';'; target -1 is the column 'kind'; drop 0 is the "
-        "column 'who'; 30 of 40 rows have a label, 15 of class 'cat' and 15 of class 'dog'"
+        f"{path}: columns are separated by ';'; --target -1 is the column 'kind'; --drop 0 is "
+        "the column 'who'; 30 of 40 rows have a label, 15 of class 'cat' and 15 of class 'dog'"
     ]
     assert "separated" not in lds("fit", path, *options, "--out", tmp_path / "other")[2]
 

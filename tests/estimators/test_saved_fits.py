@@ -261,7 +261,10 @@ def test_columns_of_an_array_are_found_by_position(lds, tmp_path, header, capsys
 
 def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, capsys):
     tiny(X, Y).save(tmp_path / "run")
-    tiny(sp.csr_array(np.abs(X)), Y).save(tmp_path / "run")  # over a dense one
+    clf = tiny(sp.csr_array(np.abs(X)), Y)
+    with pytest.raises(FileExistsError, match=r"run holds a run; .*overwrite=True"):
+        clf.save(tmp_path / "run")
+    clf.save(tmp_path / "run", overwrite=True)  # over a dense one
     lds("export", tmp_path / "run", tmp_path / "g.csv")
     assert Learned.load(tmp_path / "run").predict_new(sp.csr_array(np.abs(X[:2]))).shape == (2, 3)
     loaded = LDSClassifier.load(tmp_path / "run")
@@ -286,6 +289,8 @@ def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     assert said[-1].startswith("refit, ")
     assert said[-1].endswith(" members trained")
     learned.save(tmp_path / "run")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        learned.save(tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert run.settings["classes"] == [0, 5, 10]
     assert np.array_equal(run.predictions["probabilities"], learned.probabilities.numpy())

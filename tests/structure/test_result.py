@@ -231,8 +231,12 @@ def test_a_damaged_file_is_named(folder, name):
         Learned.load(folder)
 
 
-def test_an_earlier_run_in_the_folder_is_written_over(folder, alone_fit):
-    alone_fit.save(folder)
+def test_an_earlier_run_in_the_folder_is_written_over_only_where_told(folder, alone_fit):
+    before = (folder / "settings.json").read_bytes()
+    with pytest.raises(FileExistsError, match=r"holds a run; .* or give overwrite=True"):
+        alone_fit.save(folder)
+    assert (folder / "settings.json").read_bytes() == before
+    alone_fit.save(folder, overwrite=True)
     assert Learned.load(folder).method == small.ALONE
 
 
