@@ -12,9 +12,10 @@ from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.new_nodes import Attachment
 from lds.nn.pagerank import PageRank
+from lds.nn.sage import SAGE
 
 Params = dict[str, Tensor]
-Network = GCN | PageRank | Discriminant | LabelPageRank
+Network = GCN | PageRank | SAGE | Discriminant | LabelPageRank
 """A member of an ensemble."""
 
 LOG_WEIGHTS = "log_weights"
@@ -125,8 +126,9 @@ def default_ensemble(
 ) -> Ensemble:
     """Build the ensemble of the default method.
 
-    Its members are a GCN; three PageRank networks, one for each of `TELEPORTS`; two discriminants,
-    with and without neighbours; and the PageRank of the labels.
+    Its members are a GCN; three PageRank networks, one for each of `TELEPORTS`; a SAGE, which keeps
+    a node and its neighbours apart; two discriminants, with and without neighbours; and the
+    PageRank of the labels.
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: of the members.
@@ -136,7 +138,8 @@ def default_ensemble(
     p_input = dropout * min(1.0, n_features / FULL_DROPOUT_FEATURES)
     gcn = GCN(*sizes, input_dropout=p_input)
     pageranks = [PageRank(*sizes, input_dropout=p_input, teleport=alpha) for alpha in TELEPORTS]
+    sage = SAGE(*sizes, input_dropout=p_input)
     with_graph = Discriminant(n_features, n_classes)
     without_graph = Discriminant(n_features, n_classes, neighbors=False)
     label_pagerank = LabelPageRank(n_classes)
-    return Ensemble([gcn, *pageranks, with_graph, without_graph, label_pagerank], n_times)
+    return Ensemble([gcn, *pageranks, sage, with_graph, without_graph, label_pagerank], n_times)

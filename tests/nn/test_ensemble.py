@@ -16,6 +16,7 @@ from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.new_nodes import NewEdges
 from lds.nn.pagerank import PageRank
+from lds.nn.sage import SAGE
 from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
 from tests.nn.test_pagerank import CLOSE, weights
 
@@ -120,8 +121,8 @@ def test_members_of_the_default_ensemble():
     assert all(member.input_dropout == p_input for member in found)
     *many, _, _, _ = default_ensemble(2 * FULL_DROPOUT_FEATURES, H, C, 0.3).members
     assert all(member.input_dropout == member.dropout == 0.3 for member in many)
-    assert [type(member) for member in found] == [GCN, *[PageRank] * len(TELEPORTS)]
-    assert [member.teleport for member in found[1:]] == list(TELEPORTS)
+    assert [type(member) for member in found] == [GCN, *[PageRank] * len(TELEPORTS), SAGE]
+    assert [member.teleport for member in found[1:-1]] == list(TELEPORTS)
     assert all((member.sizes, member.dropout) == ((F, H, C), 0.3) for member in found)
     assert isinstance(with_graph, Discriminant)
     assert isinstance(without_graph, Discriminant)

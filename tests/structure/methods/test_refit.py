@@ -18,6 +18,7 @@ from lds.nn.discriminant import Discriminant
 from lds.nn.ensemble import Ensemble, default_ensemble
 from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
+from lds.nn.sage import SAGE
 from lds.structure.methods import refit
 from lds.structure.methods.refit import (
     Member,
@@ -110,6 +111,8 @@ def probabilities_of(members, edges) -> torch.Tensor:
         elif isinstance(network, LabelPageRank):
             mass = dense.walk(a_hat, w["labels"], alpha=0.1, n_hops=10)
             logits = w["sharpness"] * (mass + 1e-3 * mass.mean()).log()
+        elif isinstance(network, SAGE):
+            logits = dense.sage(theta + theta.T, x, w)
         elif isinstance(network, GCN):
             logits = dense.gcn(a_hat, x, w)
         else:
