@@ -23,3 +23,6 @@ ROLES = -7
 
 MEMBER = -8
 """A member of a committee."""
+
+FIRST_LOOK = -9
+"""Networks that show whether edges between unlike nodes tell classes."""

@@ -25,6 +25,7 @@ from lds.structure.fingerprint import fingerprint
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.committee_says import coefficients_of, members_of
+from lds.structure.methods.committee_unlike import OUTER, informative_unlike
 from lds.structure.methods.refit import Refit
 from lds.structure.outer_variables import OuterVariables
 from lds.structure.predict import predict_proba_new, score
@@ -155,8 +156,14 @@ def starting_distribution(problem: Problem, prepared: Preparation) -> LogisticEd
 def restarts_on(
     edges: LogisticEdges, method: Committee, problem: Problem, prepared: Preparation, seed: int
 ) -> Restarts:
-    """The outer loop of a run, before its first iteration; it changes `edges` in place."""
-    one = replace(prepared.task, network=prepared.ensemble.kinds[1])
+    """The outer loop of a run, before its first iteration; it changes `edges` in place.
+
+    Where edges join unlike nodes and say something all the same (`committee_unlike`), it has one
+    iteration that leaves them as they are.
+    """
+    one = replace(prepared.task, network=prepared.ensemble.kinds[OUTER])
+    if informative_unlike(problem, one, prepared.ensemble, edges, method, seed):
+        method = replace(method, update_edges=False, max_iter=1)
     variables = OuterVariables(edges, method)
     denoiser = Denoiser.of(one.features) if method.denoising_weight else None
     inner_run = SequentialInnerRun(one, variables, method, seed, denoiser)

@@ -173,8 +173,10 @@ def _family(network: Network) -> int:
     return 1 if isinstance(network, Discriminant) else 2 * isinstance(network, LabelPageRank)
 
 
-def harms(before: Tensor, after: Tensor, labels: Tensor, rows: Tensor) -> bool:
-    """Whether the mean loss on rows grows by more than `HARM` standard errors, paired by row.
+def harms(
+    before: Tensor, after: Tensor, labels: Tensor, rows: Tensor, errors: float = HARM
+) -> bool:
+    """Whether the mean loss on rows grows by more than so many standard errors, paired by row.
 
     With a single row the answer is False.
 
@@ -182,9 +184,10 @@ def harms(before: Tensor, after: Tensor, labels: Tensor, rows: Tensor) -> bool:
         before, after: class probabilities, `(n_nodes, n_classes)`.
         labels: `(n_nodes,)`.
         rows: to judge by.
+        errors: standard errors.
     """
     growth = losses(after, labels, rows) - losses(before, labels, rows)
-    return len(rows) > 1 and bool(growth.mean() > HARM * growth.std() / len(rows) ** 0.5)
+    return len(rows) > 1 and bool(growth.mean() > errors * growth.std() / len(rows) ** 0.5)
 
 
 def fit_member(
