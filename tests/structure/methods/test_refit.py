@@ -227,7 +227,7 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
     monkeypatch.setattr(refit, "PATIENCE", 10)
     monkeypatch.setattr(lds.structure.training, "score", noted)
     monkeypatch.setattr(refit, "calibrated", lambda task, member, *_: member)
-    networks = train_all(dataclasses.replace(ALONE, refit_steps=400))[:NETWORKS]
+    networks = train_all(dataclasses.replace(ALONE, refit_steps=2000))[:NETWORKS]
     at = 0
     for member, probs in zip(networks, probabilities_of(networks, distribution()), strict=True):
         scores = seen[at : at + member.steps // 2]
