@@ -202,7 +202,7 @@ def test_a_verbose_fit_tells_of_outer_iterations_and_the_refit(capsys):
     quick(max_iter=2, verbose=True).fit(x, y)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["1", "2"]
-    assert lines[2:] == [f"refit, {done} of 24 members trained" for done in range(25)]
+    assert lines[2:] == [f"refit, {done} of 21 members trained" for done in range(22)]
     quick(max_iter=1).fit(x, y)
     assert not capsys.readouterr().out
 

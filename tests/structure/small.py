@@ -16,8 +16,8 @@ DEFAULT = Committee(
 ALONE = dataclasses.replace(DEFAULT, agreement=0.0)
 """The default method with one refit."""
 
-NETWORKS = 2 + len(TELEPORTS)
-"""Members of one refit that train by gradients: a GCN, PageRanks and a SAGE."""
+NETWORKS = 1 + len(TELEPORTS)
+"""Members of one refit that train by gradients: a GCN and PageRanks."""
 
 KINDS = NETWORKS + 3
 """Members of one refit; two discriminants and the PageRank of the labels are the last."""

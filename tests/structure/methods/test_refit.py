@@ -18,7 +18,6 @@ from lds.nn.discriminant import Discriminant
 from lds.nn.ensemble import Ensemble, default_ensemble
 from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
-from lds.nn.sage import SAGE
 from lds.structure.methods import refit
 from lds.structure.methods.refit import (
     Member,
@@ -111,8 +110,6 @@ def probabilities_of(members, edges) -> torch.Tensor:
         elif isinstance(network, LabelPageRank):
             mass = dense.walk(a_hat, w["labels"], alpha=0.1, n_hops=10)
             logits = w["sharpness"] * (mass + 1e-3 * mass.mean()).log()
-        elif isinstance(network, SAGE):
-            logits = dense.sage(theta + theta.T, x, w)
         elif isinstance(network, GCN):
             logits = dense.gcn(a_hat, x, w)
         else:
@@ -227,7 +224,7 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
     monkeypatch.setattr(refit, "PATIENCE", 10)
     monkeypatch.setattr(lds.structure.training, "score", noted)
     monkeypatch.setattr(refit, "calibrated", lambda task, member, *_: member)
-    networks = train_all(dataclasses.replace(ALONE, refit_steps=2000))[:NETWORKS]
+    networks = train_all(dataclasses.replace(ALONE, refit_steps=400))[:NETWORKS]
     at = 0
     for member, probs in zip(networks, probabilities_of(networks, distribution()), strict=True):
         scores = seen[at : at + member.steps // 2]
