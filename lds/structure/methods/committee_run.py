@@ -56,13 +56,14 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     edges = starting_distribution(problem, prepared)
     named = fingerprint(problem, problem.graph, method, run.seed, edges)
     options = method
-    if informative_unlike(problem, prepared.task, prepared.ensemble, edges, method, run.seed):
+    unlike = informative_unlike(problem, prepared.task, prepared.ensemble, edges, method, run.seed)
+    if unlike:  # the given edges stay as they are
         edges = starting_distribution(problem, prepared, alone=True)
         prepared = prepared.with_deep(method, problem)
         options = replace(method, update_edges=False, max_iter=1)
     restarts = restarts_on(edges, options, problem, prepared, run.seed)
     reason = restarts.run(run, named)
-    return refitted(edges, method, prepared, restarts, reason, run)
+    return refitted(edges, method, prepared, restarts, reason, run, agreement=not unlike)
 
 
 @dataclass(frozen=True)
@@ -192,13 +193,19 @@ def refitted(
     restarts: Restarts,
     reason: str,
     run: RunContext,
+    *,
+    agreement: bool = True,
 ) -> Learned:
-    """The committee on the last distribution: one noisy score is no reason to take an earlier."""
+    """The committee on the last distribution: one noisy score is no reason to take an earlier.
+
+    With agreement=False, predicted classes are no feature of pairs in further refits.
+    """
     problem, task, ensemble = restarts.problem, prepared.task, prepared.ensemble
     device = task.labels.device
     stopping = rows_tensor(problem.split.stopping, device)
     rows = rows_tensor(problem.labelled, device)
-    found = Refit(task, ensemble, rows, stopping, method, restarts.seed, run.on_member)(edges)
+    refit = method if agreement else replace(method, agreement=0.0)
+    found = Refit(task, ensemble, rows, stopping, refit, restarts.seed, run.on_member)(edges)
     params = ensemble.join([member.params for member in found.members], found.log_weights)
     params[COEFFICIENTS] = edges.coefficients
     params[AGREEMENT] = edges.coefficients.new_tensor(found.agreement)

@@ -92,12 +92,13 @@ class Refit:
         last, expected, agreement = edges, expected_graph(edges), 0.0
         members = before = self._turn(last, expected, 0)
         for turn in range(1, self.ensemble.n_times):
-            _, found = weigh(task, before, expected, stopping)
-            agreeing = with_agreement(edges, found, self.method.agreement)
-            with_it = expected_graph(agreeing)
-            _, moved = weigh(task, before, with_it, stopping)
-            if not harms(found, moved, labels, stopping):
-                last, expected, agreement = agreeing, with_it, self.method.agreement
+            if self.method.agreement:
+                _, found = weigh(task, before, expected, stopping)
+                agreeing = with_agreement(edges, found, self.method.agreement)
+                with_it = expected_graph(agreeing)
+                _, moved = weigh(task, before, with_it, stopping)
+                if not harms(found, moved, labels, stopping):
+                    last, expected, agreement = agreeing, with_it, self.method.agreement
             before = self._turn(last, expected, turn)
             members = [*members, *before]
         self._report(len(members))
