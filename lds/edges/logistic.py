@@ -34,6 +34,9 @@ from lds.nn.new_nodes import NewEdges
 GIVEN = 0.9
 """The largest starting probability of a given edge, in (0, 1): the edge may be wrong."""
 
+CERTAIN = 0.9999
+"""The same where given edges are not in doubt."""
+
 SLOPE = 10.0
 """a of the map σ(a (s - b)) from the similarity s of a pair to its starting probability."""
 
@@ -160,6 +163,8 @@ def starting_edges(
     dtype: torch.dtype,
     device: torch.device,
     directions: Directions | None = None,
+    *,
+    alone: bool = False,
 ) -> LogisticEdges:
     """Make the distribution before learning: near neighbours by similarity, given edges by weight.
 
@@ -169,18 +174,22 @@ def starting_edges(
         n_judges: rows whose mean loss the hypergradients are of.
         dtype, device: of θ.
         directions: directions of the nodes' features, as further features of pairs; None adds none.
+        alone: whether the given edges are the only pairs, each with its weight as probability, at
+            most `CERTAIN`. Similarity still makes the edges of new nodes (`new_edges`).
     """
     # Ties would add arbitrary neighbours; beside a graph they would outnumber its edges.
     near = similar.matrix(ties=graph is None)
     n = similar.n_nodes
     pattern = sp.csr_array((np.ones(near.nnz), near.indices, near.indptr), shape=near.shape)
     given: Any = graph if graph is not None else sp.csr_array((n, n), dtype=np.float32)
-    pairs = PairList.of(sp.csr_array(pattern + (given != 0)))
+    pairs = PairList.of(sp.csr_array(given != 0 if alone else pattern + (given != 0)))
+    known: Any = near.multiply(given != 0) if alone else near
     weight, alike = (
-        pairs.scatter(matrix, torch.float64)[: pairs.n_pairs].numpy() for matrix in (given, near)
+        pairs.scatter(matrix, torch.float64)[: pairs.n_pairs].numpy() for matrix in (given, known)
     )
     candidate = (weight == 0).astype(np.float64)
-    logit = np.log(np.clip(weight, 1e-3, GIVEN)) - np.log1p(-np.clip(weight, 1e-3, GIVEN))
+    at_most = np.clip(weight, 1e-3, CERTAIN if alone else GIVEN)
+    logit = np.log(at_most) - np.log1p(-at_most)
     columns = {
         "candidate": candidate,
         "similarity": candidate * SLOPE * (alike - middle(similar)),

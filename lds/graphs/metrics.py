@@ -1,4 +1,4 @@
-"""Homophily of a weighted graph."""
+"""Homophily of a weighted graph: how often its edges join nodes of one class."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,6 +32,30 @@ def class_homophily(
         `(n_classes,)`.
     """
     return np.array([_share(adjacency, labels, labels == c) for c in range(n_classes)])
+
+
+def adjusted_homophily(adjacency: sp.csr_array, labels: NDArray[np.int64]) -> float:
+    """Compute (h - e) / (1 - e): homophily h beyond e, what the degrees of the classes explain.
+
+    0 says that edges join like nodes as often as by chance; 1 is the largest value.
+
+    References:
+        Platonov et al., 2023, eq. 2, https://arxiv.org/abs/2209.06177; this is the assortativity
+        coefficient of Newman, 2003.
+
+    Arguments:
+        adjacency, labels: see `homophily`.
+
+    Returns:
+        NaN where no edge is left, or all are at nodes of one class.
+    """
+    edges = adjacency.tocoo()
+    counts = (labels[edges.row] >= 0) & (labels[edges.col] >= 0)
+    weight = edges.data[counts].astype(np.float64)
+    degree = np.bincount(labels[edges.row[counts]], weight)
+    total = float(weight.sum())
+    expected = float(np.square(degree / total).sum()) if total else 1.0
+    return (homophily(adjacency, labels) - expected) / (1 - expected) if expected < 1 else np.nan
 
 
 def _share(adjacency: sp.csr_array, labels: NDArray[np.int64], rows: NDArray[np.bool_]) -> float:

@@ -1,20 +1,23 @@
 """Several networks as one: class probabilities are a weighted mean of theirs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
+from lds.nn.deep_sage import DeepSAGE
 from lds.nn.discriminant import Discriminant
 from lds.nn.features import DenseFeatures, SparseFeatures
 from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.new_nodes import Attachment
 from lds.nn.pagerank import PageRank
+from lds.nn.sage import SAGE
 
 Params = dict[str, Tensor]
-Network = GCN | PageRank | Discriminant | LabelPageRank
+Network = GCN | PageRank | SAGE | DeepSAGE | Discriminant | LabelPageRank
 """A member of an ensemble."""
 
 LOG_WEIGHTS = "log_weights"
@@ -120,23 +123,60 @@ class Ensemble:
         return torch.stack(weighted).logsumexp(0)
 
 
+@dataclass(frozen=True)
+class ForUnlike:
+    """The members for edges that join unlike nodes.
+
+    Attributes:
+        sage: whether there is a `SAGE`: where a graph is given. A graph of near neighbours joins
+            like nodes.
+        deep: whether there is a `DeepSAGE`: where the given edges join unlike nodes.
+    """
+
+    sage: bool = False
+    deep: bool = False
+
+    @classmethod
+    def among(cls, params: Params) -> "ForUnlike":
+        """Find them in the params of an ensemble, by names that no other member has."""
+        names = {name.rpartition(".")[2] for name in params}
+        return cls("V1" in names, "layers" in names)
+
+
+NEITHER = ForUnlike()
+
+
 def default_ensemble(
-    n_features: int, hidden_channels: int, n_classes: int, dropout: float, n_times: int = 1
+    n_features: int,
+    hidden_channels: int,
+    n_classes: int,
+    dropout: float,
+    n_times: int = 1,
+    unlike: ForUnlike = NEITHER,
 ) -> Ensemble:
     """Build the ensemble of the default method.
 
-    Its members are a GCN; three PageRank networks, one for each of `TELEPORTS`; two discriminants,
-    with and without neighbours; and the PageRank of the labels.
+    Its members are a GCN; three PageRank networks, one for each of `TELEPORTS`; perhaps a SAGE,
+    which keeps a node and its neighbours apart; two discriminants, with and without neighbours; the
+    PageRank of the labels; and perhaps a deep SAGE.
 
     Arguments:
-        n_features, hidden_channels, n_classes, dropout: of the members.
+        n_features, hidden_channels, n_classes, dropout: of the members; the deep SAGE has a smaller
+            dropout of its own in hidden layers.
         n_times: how often each of them is a member.
+        unlike: which of those for edges that join unlike nodes are members.
     """
-    sizes = (n_features, hidden_channels, n_classes, dropout)
+    sizes = (n_features, hidden_channels, n_classes)
     p_input = dropout * min(1.0, n_features / FULL_DROPOUT_FEATURES)
-    gcn = GCN(*sizes, input_dropout=p_input)
-    pageranks = [PageRank(*sizes, input_dropout=p_input, teleport=alpha) for alpha in TELEPORTS]
+    gcn = GCN(*sizes, dropout, input_dropout=p_input)
+    pageranks = [
+        PageRank(*sizes, dropout, input_dropout=p_input, teleport=alpha) for alpha in TELEPORTS
+    ]
+    sage = [SAGE(*sizes, dropout, input_dropout=p_input)] if unlike.sage else []
     with_graph = Discriminant(n_features, n_classes)
     without_graph = Discriminant(n_features, n_classes, neighbors=False)
-    label_pagerank = LabelPageRank(n_classes)
-    return Ensemble([gcn, *pageranks, with_graph, without_graph, label_pagerank], n_times)
+    deep = [DeepSAGE(*sizes, input_dropout=p_input)] if unlike.deep else []
+    return Ensemble(
+        [gcn, *pageranks, *sage, with_graph, without_graph, LabelPageRank(n_classes), *deep],
+        n_times,
+    )

@@ -1,4 +1,4 @@
-"""Edges of nodes that come after training, and the product with Â at them.
+"""Edges of nodes that come after training, the product with Â and sums over neighbours at them.
 
 Two ways to give a new node edges: it borrows those of the training nodes it is similar to
 (`BorrowedEdges`), or it has expected edges of its own (`NewEdges`). Either way the edges lead from
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
+from lds.graphs.product import propagate
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,22 @@ class NewNodeProduct:
             weight, source = edges.share, h / self._scale - self._scale * z
         total = (weight.unsqueeze(-1) * source[:, edges.nodes]).sum(2)
         return self._new_scale * total + self._new_scale**2 * new
+
+
+def neighbour_sum(graph: GraphBatch, edges: Attachment, z: Tensor) -> Tensor:
+    """Sum z over the neighbours of each new node, by edge weight: Σ_j a_ij z_j.
+
+    Arguments:
+        graph: S graphs.
+        edges: of the new nodes.
+        z: `(n_draws, n_nodes, n_channels)`.
+
+    Returns:
+        `(n_draws, n_new, n_channels)`.
+    """
+    if isinstance(edges, NewEdges):
+        return (edges.weight.unsqueeze(-1) * z[:, edges.nodes]).sum(2)
+    root = graph.scale.reciprocal().view(graph.n_draws, graph.n_nodes, 1)  # D̃^½
+    product = propagate(graph, (root * z).flatten(0, 1)).view_as(z)
+    total = root * product - z  # A Z
+    return (edges.share.unsqueeze(-1) * total[:, edges.nodes]).sum(2)

@@ -26,3 +26,6 @@ MEMBER = -8
 
 SAMPLE = -9
 """The rows of a large table on which learned views are learned."""
+
+FIRST_LOOK = -10
+"""Networks that show whether edges between unlike nodes tell classes."""

@@ -13,6 +13,7 @@ from lds.bilevel.taped import TapedStep
 from lds.edges.logistic import (
     BESIDE_GRAPH,
     BETAS,
+    CERTAIN,
     DEVIATION,
     EPS,
     GIVEN,
@@ -260,6 +261,20 @@ def test_given_edges_start_at_their_weight_and_neighbours_beside_them_lower():
     features = edges.features.numpy()
     assert not features[is_given, :2].any(), "a given edge is no candidate"
     assert not features[~is_given, 2].any()
+
+
+def test_given_edges_alone_have_their_weights():
+    similar, given = Similarity(measurements(), "auto", 4), np.zeros((20, 20))
+    near = similar.matrix().toarray()
+    weights = {tuple(np.argwhere(near)[0]): 1.0, (3, 9): 0.95, (0, 19): 0.2}
+    for (i, j), weight in weights.items():
+        given[i, j] = given[j, i] = weight
+    edges = starting_edges(similar, sp.csr_array(given), 5, torch.float64, CPU, alone=True)
+    expected = np.minimum(given, CERTAIN)
+    np.testing.assert_allclose(edges.to_csr().toarray(), expected, rtol=1e-12)
+    beside = starting_edges(similar, sp.csr_array(given), 5, torch.float64, CPU)
+    assert edges.names == beside.names
+    assert torch.equal(edges.coefficients, beside.coefficients)
 
 
 def test_an_empty_graph_is_a_graph():

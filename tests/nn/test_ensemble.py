@@ -3,12 +3,15 @@
 import pytest
 import torch
 
+from lds.nn.deep_sage import DeepSAGE
 from lds.nn.discriminant import Discriminant
 from lds.nn.ensemble import (
     FULL_DROPOUT_FEATURES,
     LOG_WEIGHTS,
+    NEITHER,
     TELEPORTS,
     Ensemble,
+    ForUnlike,
     default_ensemble,
 )
 from lds.nn.features import node_features
@@ -16,6 +19,7 @@ from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.new_nodes import NewEdges
 from lds.nn.pagerank import PageRank
+from lds.nn.sage import SAGE
 from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
 from tests.nn.test_pagerank import CLOSE, weights
 
@@ -129,6 +133,20 @@ def test_members_of_the_default_ensemble():
     assert with_graph.sizes == without_graph.sizes == (F, C)
     assert isinstance(labels, LabelPageRank)
     assert labels.n_classes == C
+
+
+@pytest.mark.parametrize("unlike", [NEITHER, ForUnlike(sage=True), ForUnlike(sage=True, deep=True)])
+def test_members_for_edges_between_unlike_nodes_join_and_are_found_in_the_params(unlike):
+    network = default_ensemble(F, H, C, 0.3, 2, unlike)
+    kinds = [type(kind) for kind in network.kinds]
+    plain = [type(kind) for kind in default_ensemble(F, H, C, 0.3).kinds]
+    middle, end = 1 + len(TELEPORTS), [DeepSAGE] * unlike.deep
+    assert kinds == [*plain[:middle], *[SAGE] * unlike.sage, *plain[middle:], *end]
+    added = [kind for kind in network.kinds if isinstance(kind, SAGE | DeepSAGE)]
+    assert all(kind.sizes == (F, H, C) for kind in added)
+    assert all(kind.input_dropout == network.kinds[0].input_dropout for kind in added)
+    params = network.init(torch.Generator().manual_seed(0), torch.float64, CPU)
+    assert ForUnlike.among(params) == unlike
 
 
 @pytest.mark.parametrize("k", range(3))

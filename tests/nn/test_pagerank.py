@@ -17,6 +17,7 @@ from lds.nn.features import DenseFeatures, SparseFeatures, drop, node_features
 from lds.nn.gcn import GCN
 from lds.nn.new_nodes import BorrowedEdges, NewEdges
 from lds.nn.pagerank import PageRank
+from lds.nn.sage import SAGE
 from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
 
 # Sums of a few dozen float64 products in another order.
@@ -168,6 +169,7 @@ def test_the_gradient_by_edges_equals_dense_autograd(n_draws):
 NETWORKS = {
     "gcn": GCN(F, H, C),
     "pagerank": PageRank(F, H, C, teleport=0.2, n_hops=4),
+    "sage": SAGE(F, H, C),
     "committee": default_ensemble(F, H, C, 0.5),
 }
 

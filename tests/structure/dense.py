@@ -40,6 +40,13 @@ def pagerank(
     return walk(a_hat, own, alpha, n_hops)
 
 
+def sage(a: Tensor, x: Tensor, w: Weights) -> Tensor:
+    """H W2 + M H V2 + b2, H = ReLU(X W1 + M X V1 + b1); M has the rows of A, of sum 1 at most."""
+    mean = a / a.sum(1, keepdim=True).clamp(min=1)
+    h = torch.relu(x @ w["W1"] + mean @ x @ w["V1"] + w["b1"])
+    return h @ w["W2"] + mean @ h @ w["V2"] + w["b2"]
+
+
 def walk(a_hat: Tensor, own: Tensor, alpha: float, n_hops: int) -> Tensor:
     """Z_k = (1-α) Â Z_{k-1} + α Z_0 for any Z_0."""
     z = own

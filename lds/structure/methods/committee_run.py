@@ -13,7 +13,7 @@ from lds.edges.logistic import LogisticEdges, new_edges, starting_edges
 from lds.graphs.directions import Directions
 from lds.graphs.knn import allowed_neighbors
 from lds.graphs.similarity import AUTO, Similarity
-from lds.nn.ensemble import Ensemble, default_ensemble
+from lds.nn.ensemble import Ensemble, ForUnlike, default_ensemble
 from lds.nn.new_nodes import NewEdges
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
@@ -25,6 +25,7 @@ from lds.structure.fingerprint import fingerprint
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.committee_says import coefficients_of, members_of
+from lds.structure.methods.committee_unlike import OUTER, informative_unlike
 from lds.structure.methods.refit import Refit
 from lds.structure.outer_variables import OuterVariables
 from lds.structure.predict import predict_proba_new, score
@@ -51,9 +52,15 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     prepared = prepare(method, problem, run.dtype, run.device)
     edges = starting_distribution(problem, prepared)
     named = fingerprint(problem, problem.graph, method, run.seed, edges)
-    restarts = restarts_on(edges, method, problem, prepared, run.seed)
+    options = method
+    unlike = informative_unlike(problem, prepared.task, prepared.ensemble, edges, method, run.seed)
+    if unlike:  # the given edges stay as they are
+        edges = starting_distribution(problem, prepared, alone=True)
+        prepared = prepared.with_deep(method, problem)
+        options = replace(method, update_edges=False, max_iter=1)
+    restarts = restarts_on(edges, options, problem, prepared, run.seed)
     reason = restarts.run(run, named)
-    return refitted(edges, method, prepared, restarts, reason, run)
+    return refitted(edges, method, prepared, restarts, reason, run, agreement=not unlike)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,12 @@ class Preparation:
         """Further rows as networks see them."""
         return whitened(self.features.transform(rows), self.whitening)
 
+    def with_deep(self, method: Committee, problem: Problem) -> "Preparation":
+        """The same with a deep SAGE on the committee, for given edges that join unlike nodes."""
+        n_features = self.task.features.shape[1]
+        ensemble = _ensemble(method, n_features, problem.n_classes, ForUnlike(sage=True, deep=True))
+        return replace(self, ensemble=ensemble, task=replace(self.task, network=ensemble))
+
 
 def prepare(
     method: Committee, problem: Problem, dtype: torch.dtype, device: torch.device
@@ -99,7 +112,8 @@ def prepare(
     if prepared.measured and method.metric == AUTO:  # any other metric is the user's choice
         transform = whitening(inputs, problem.labels, problem.labelled)
         inputs = whitened(inputs, transform)
-    return _prepared(method, problem, prepared, transform, inputs, dtype, device)
+    unlike = ForUnlike(sage=problem.graph is not None)
+    return _prepared(method, problem, prepared, transform, inputs, unlike, dtype, device)
 
 
 def _prepared(
@@ -108,10 +122,11 @@ def _prepared(
     prepared: FeaturePreparation,
     transform: Tensor | None,
     inputs: Features,
+    unlike: ForUnlike,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Preparation:
-    ensemble, task = _networks(method, problem, inputs, dtype, device)
+    ensemble, task = _networks(method, problem, inputs, unlike, dtype, device)
     k = allowed_neighbors(method.n_neighbors, Committee().n_neighbors, problem.n_nodes)
     similar = Similarity(inputs, method.metric, k)
     directions = Directions(inputs, method.metric_rank) if method.metric_rank else None
@@ -119,16 +134,15 @@ def _prepared(
 
 
 def _networks(
-    method: Committee, problem: Problem, inputs: Features, dtype: torch.dtype, device: torch.device
+    method: Committee,
+    problem: Problem,
+    inputs: Features,
+    unlike: ForUnlike,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[Ensemble, Task]:
     """The committee before training, and its task."""
-    ensemble = default_ensemble(
-        inputs.shape[1],
-        method.hidden_channels,
-        problem.n_classes,
-        method.dropout,
-        method.refits,
-    )
+    ensemble = _ensemble(method, inputs.shape[1], problem.n_classes, unlike)
     task = task_on(
         inputs,
         problem.labels,
@@ -141,12 +155,20 @@ def _networks(
     return ensemble, task
 
 
-def starting_distribution(problem: Problem, prepared: Preparation) -> LogisticEdges:
-    """The distribution before learning, from similarities and the given graph."""
-    x = prepared.task.features
+def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnlike) -> Ensemble:
+    """The committee of a number of refits."""
+    sizes = (n_features, method.hidden_channels, n_classes)
+    return default_ensemble(*sizes, method.dropout, method.refits, unlike)
+
+
+def starting_distribution(
+    problem: Problem, prepared: Preparation, *, alone: bool = False
+) -> LogisticEdges:
+    """The distribution before learning, from similarities and the given graph, or of it alone."""
+    x, directions = prepared.task.features, prepared.directions
     n_judges = problem.split.validation.size
     return starting_edges(
-        prepared.similar, problem.graph, n_judges, x.dtype, x.device, prepared.directions
+        prepared.similar, problem.graph, n_judges, x.dtype, x.device, directions, alone=alone
     )
 
 
@@ -154,7 +176,7 @@ def restarts_on(
     edges: LogisticEdges, method: Committee, problem: Problem, prepared: Preparation, seed: int
 ) -> Restarts:
     """The outer loop of a run, before its first iteration; it changes `edges` in place."""
-    one = replace(prepared.task, network=prepared.ensemble.kinds[1])
+    one = replace(prepared.task, network=prepared.ensemble.kinds[OUTER])
     variables = OuterVariables(edges, method)
     denoiser = Denoiser.of(one.features) if method.denoising_weight else None
     inner_run = SequentialInnerRun(one, variables, method, seed, denoiser)
@@ -168,13 +190,19 @@ def refitted(
     restarts: Restarts,
     reason: str,
     run: RunContext,
+    *,
+    agreement: bool = True,
 ) -> Learned:
-    """The committee on the last distribution: one noisy score is no reason to take an earlier."""
+    """The committee on the last distribution: one noisy score is no reason to take an earlier.
+
+    With agreement=False, predicted classes are no feature of pairs in further refits.
+    """
     problem, task, ensemble = restarts.problem, prepared.task, prepared.ensemble
     device = task.labels.device
     stopping = rows_tensor(problem.split.stopping, device)
     rows = rows_tensor(problem.labelled, device)
-    found = Refit(task, ensemble, rows, stopping, method, restarts.seed, run.on_member)(edges)
+    refit = method if agreement else replace(method, agreement=0.0)
+    found = Refit(task, ensemble, rows, stopping, refit, restarts.seed, run.on_member)(edges)
     params = ensemble.join([member.params for member in found.members], found.log_weights)
     params[COEFFICIENTS] = edges.coefficients
     params[AGREEMENT] = edges.coefficients.new_tensor(found.agreement)
@@ -277,16 +305,17 @@ def _prepared_again(
 ) -> Preparation:
     """The preparation of a result that was read from a folder: nothing is fitted again."""
     problem, transform = learned.problem, learned.params.get(WHITENING)
+    unlike = ForUnlike.among(learned.params)  # a record has no graph that was given
     if not learned.stored:
         prepared = FeaturePreparation(problem.features)
         inputs = whitened(prepared.transform(problem.features), transform)
-        return _prepared(method, problem, prepared, transform, inputs, dtype, device)
+        return _prepared(method, problem, prepared, transform, inputs, unlike, dtype, device)
     prepared = FeaturePreparation.from_arrays(_part(learned, "features"))
     inputs = whitened(prepared.transform(problem.features), transform)
     similar = Similarity.from_arrays(_part(learned, "similar"), inputs)
     of_directions = _part(learned, "directions")
     directions = Directions.from_arrays(of_directions) if of_directions else None
-    ensemble, task = _networks(method, problem, inputs, dtype, device)
+    ensemble, task = _networks(method, problem, inputs, unlike, dtype, device)
     return Preparation(prepared, transform, similar, directions, task, ensemble)
 
 

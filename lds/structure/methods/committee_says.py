@@ -8,10 +8,12 @@ from torch import Tensor
 
 from lds.edges.logistic import BESIDE_GRAPH
 from lds.graphs.batch import weighted_graph
+from lds.nn.deep_sage import DeepSAGE
 from lds.nn.discriminant import Discriminant
 from lds.nn.ensemble import LOG_WEIGHTS, Ensemble, Network
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.pagerank import PageRank
+from lds.nn.sage import SAGE
 from lds.structure.account import Coefficients, Members
 from lds.structure.task import Task
 
@@ -73,6 +75,10 @@ def _name(member: Network) -> str:
     """Name a kind of member for people."""
     if isinstance(member, PageRank):
         return f"PageRank network, teleport {member.teleport:g}"
+    if isinstance(member, SAGE):
+        return "SAGE"
+    if isinstance(member, DeepSAGE):
+        return "deep SAGE"
     if isinstance(member, Discriminant):
         return f"discriminant {'with' if member.neighbors else 'without'} neighbours"
     return "PageRank of the labels" if isinstance(member, LabelPageRank) else "GCN"

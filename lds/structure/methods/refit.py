@@ -108,7 +108,7 @@ class Refit:
                 agreeing = with_agreement(edges, found, method.agreement)
                 with_it = expected_graph(agreeing)
                 _, moved = weigh(task, before, with_it, stopping)
-                if not harms(found, moved, task.labels, stopping, task.weights):
+                if not harms(found, moved, task, stopping):
                     last, expected, agreement = agreeing, with_it, method.agreement
             taught = task
             if method.distillation:
@@ -207,10 +207,8 @@ def _family(network: Network) -> int:
     return 1 if isinstance(network, Discriminant) else 2 * isinstance(network, LabelPageRank)
 
 
-def harms(
-    before: Tensor, after: Tensor, labels: Tensor, rows: Tensor, weights: Tensor | None = None
-) -> bool:
-    """Whether the mean loss on rows grows by more than `HARM` standard errors, paired by row.
+def harms(before: Tensor, after: Tensor, task: Task, rows: Tensor, errors: float = HARM) -> bool:
+    """Whether the mean loss on rows grows by more than so many standard errors, paired by row.
 
     With a single row the answer is False.
 
@@ -218,12 +216,13 @@ def harms(
         before, after: class probabilities, `(n_nodes, n_classes)`.
         labels: `(n_nodes,)`.
         rows: to judge by.
-        weights: `(n_nodes,)`, what each row counts; None: all alike.
+        rows: to judge by.
+        errors: standard errors.
     """
-    growth = losses(after, labels, rows) - losses(before, labels, rows)
-    if (mine := relative(weights, rows)) is not None:
+    growth = losses(after, task.labels, rows) - losses(before, task.labels, rows)
+    if (mine := relative(task.weights, rows)) is not None:
         growth = mine * growth
-    return len(rows) > 1 and bool(growth.mean() > HARM * growth.std() / len(rows) ** 0.5)
+    return len(rows) > 1 and bool(growth.mean() > errors * growth.std() / len(rows) ** 0.5)
 
 
 def fit_member(

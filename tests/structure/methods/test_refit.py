@@ -169,7 +169,8 @@ def test_harm_is_a_growth_of_the_loss_by_three_standard_errors(grown):
     rows = torch.arange(30)
     t = stats.ttest_rel(-np.log(own[:30]), -np.log(before[np.arange(30), labels[:30]])).statistic
     assert t == pytest.approx(3 * grown)
-    arguments = (torch.from_numpy(before), torch.from_numpy(after), labels)
+    task = dataclasses.replace(task_of(GCN(5, 4, C)), labels=labels)
+    arguments = (torch.from_numpy(before), torch.from_numpy(after), task)
     assert harms(*arguments, rows) == (grown > 1)
     assert not harms(*arguments, rows[:1])
 
