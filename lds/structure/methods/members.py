@@ -177,7 +177,10 @@ class Members:
 
 def checked_before() -> AbstractContextManager[None]:
     """Let scikit-learn trust rows and options: they were checked, and need not be for each tree."""
-    return config_context(assume_finite=True, skip_parameter_validation=True)
+    trusting: AbstractContextManager[None] = config_context(
+        assume_finite=True, skip_parameter_validation=True
+    )
+    return trusting
 
 
 def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
