@@ -9,10 +9,12 @@ from rich.table import Table
 
 from lds.cli.console import Json, err, log, out, print_json
 from lds.cli.table_options import Root
+from lds.structure.options import check_jobs
 
 EXAMPLES = (
     "lds reproduce\n\nlds reproduce table-9.2 --budget tiny\n\n"
-    "lds reproduce table-9.2 --budget cpu --only data=wine --out rows.jsonl"
+    "lds reproduce table-9.2 --budget cpu --only data=wine --out rows.jsonl\n\n"
+    "lds reproduce table-9.1 table-9.2 figure-9.2 --budget cpu --jobs 2 --out rows.jsonl"
 )
 
 EVERYTHING = "all"
@@ -20,9 +22,12 @@ EVERYTHING = "all"
 
 
 def reproduce(
-    name: Annotated[
-        str | None,
-        typer.Argument(help="A table or figure, such as table-9.2, or all; none lists them."),
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Tables or figures, such as table-9.2, or all; none lists them.",
+        ),
     ] = None,
     budget: Annotated[
         str,
@@ -36,44 +41,52 @@ def reproduce(
         list[str] | None,
         typer.Option(help="Run rows with this value alone, such as data=wine; may be repeated."),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(help="Processes that run a row each, side by side; -1: all cores.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Reproduce a table or figure of the thesis, and set our numbers beside its own.
 
-    Every finished row is kept at once; the same command again runs only what is missing.
+    Every finished row is kept at once; the same command again runs only what is missing. Entries
+    share rows, and a row in the file is not run again for another entry.
     """
     from lds._files import check_output_file
     from lds.experiments.reproduce.entry import BUDGETS
     from lds.experiments.reproduce.registry import ENTRIES, entry_of
-    from lds.experiments.reproduce.store import Store, run_entry
+    from lds.experiments.reproduce.store import Store, run_entry, run_side_by_side
 
     if budget not in BUDGETS:
         raise ValueError(f"--budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
+    check_jobs(jobs, "--jobs")
     wanted = _filter(only or [])
     check_output_file(output, "--out")
     folder = _data_root(root)
     store = Store(output)
-    if name is None:
+    if not names:
         _list(ENTRIES.values(), folder, store, as_json)
         return
-    entries = list(ENTRIES.values()) if name == EVERYTHING else [entry_of(name)]
+    every = EVERYTHING in names
+    entries = list(ENTRIES.values()) if every else [entry_of(name) for name in dict.fromkeys(names)]
     if not any(wanted(row) for entry in entries for row in entry.rows(budget)):
         raise ValueError(
-            f"--only must be a name and a value of some row, and no row of {name} has "
+            f"--only must be a name and a value of some row, and no row of {', '.join(names)} has "
             f"{', '.join(only or [])} at the budget {budget}"
         )
+    lacking: set[str] = set()
+
+    def on_row(row: dict[str, Any], record: Any) -> None:
+        if isinstance(record, str):
+            lacking.add(record)
+        else:
+            text = f"{record['value']:.4g} in {record['seconds']:.0f} s"
+            log(f"{_row_text(row)}: {text}", as_json)
+
+    if jobs != 1:
+        run_side_by_side(entries, budget, folder, store, jobs, wanted=wanted, on_row=on_row)
     shown = []
     for entry in entries:
-        lacking: set[str] = set()
-
-        def on_row(row: dict[str, Any], record: Any, lacking: set[str] = lacking) -> None:
-            if isinstance(record, str):
-                lacking.add(record)
-            else:
-                log(
-                    f"{_row_text(row)}: {record['value']:.4g} in {record['seconds']:.0f} s", as_json
-                )
-
+        lacking.clear()
         for _ in run_entry(entry, budget, folder, store, wanted=wanted, on_row=on_row):
             pass
         for path in sorted(lacking):
@@ -145,7 +158,11 @@ def _list(entries: Iterable[Any], root: Path, store: Any, as_json: bool) -> None
     for each in found:
         times = (_minutes(each["minutes"].get(budget)) for budget in BUDGETS)
         table.add_row(each["name"], each["place"], each["title"], each["data"], *times)
+    table.add_section()
+    sums = (sum(each["minutes"][budget] for each in found) for budget in BUDGETS)
+    table.add_row("all", "", "", "", *(_minutes(total) for total in sums))
     out.print(table)
+    out.print("min: CPU minutes of the rows that no entry above has; a row is run once")
 
 
 def _minutes(value: float | None) -> str:

@@ -83,8 +83,8 @@ class LearnedStructure(FitPictures, GraphExport):
         Raises:
             FileExistsError: the folder holds a run.
         """
-        names = {"classes": self.classes.tolist(), "settings": {"data": "PyG data"}}
-        self.learned.save(folder, overwrite=overwrite, **names)
+        classes, settings = self.classes.tolist(), {"data": "PyG data"}
+        self.learned.save(folder, overwrite=overwrite, classes=classes, settings=settings)
 
     @classmethod
     def load(cls, folder: str | Path, data: Data | None = None) -> "LearnedStructure":

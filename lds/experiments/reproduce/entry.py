@@ -94,10 +94,12 @@ class Entry:
         check: compares the records of a budget with the thesis.
         needs: files below the data root that its rows read, by data set; a row names its data set
             in "data".
-        minutes: CPU minutes of all rows by budget, measured or estimated.
+        minutes: CPU minutes by budget of the rows that no entry before it has, measured or
+            estimated; entries share rows, and a row is run once.
         departures: what differs from the thesis, and why.
         missing: what cannot be run here, and why.
-        reasons: why a comparison came out as it did, by its `what`; found by looking at the runs.
+        reasons: why a comparison came out as it did, by its `what`, in which * stands for any text;
+            found by looking at the runs.
     """
 
     name: str

@@ -45,16 +45,28 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: dict[str, Record] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        for number, line in enumerate(lines, 1):
+        self._lines = 0
+        self._take(self._text().splitlines())
+
+    def refresh(self) -> None:
+        """Read what other commands have added since; a line that is being written is left."""
+        self._take(self._text().split("\n")[:-1])
+
+    def _text(self) -> str:
+        return self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+
+    def _take(self, lines: list[str]) -> None:
+        """Read the lines that were not read before."""
+        for number, line in enumerate(lines[self._lines :], self._lines + 1):
             try:
                 record = json.loads(line)
                 self.records[key(record["row"], record["budget"])] = record
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f"line {number} of {path} must be a record of `lds reproduce`, one JSON "
+                    f"line {number} of {self.path} must be a record of `lds reproduce`, one JSON "
                     f"object with row and budget, got {line[:60]!r}; remove that line"
                 ) from error
+        self._lines = len(lines)
 
     def has(self, row: Row, budget: str) -> bool:
         """Whether a row was run."""
@@ -63,8 +75,8 @@ class Store:
     def add(self, record: Record) -> None:
         """Keep one record."""
         self.records[key(record["row"], record["budget"])] = record
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(dumps(record) + "\n")
+        with self.path.open("ab", buffering=0) as file:  # one write: lines do not mix
+            file.write(f"{dumps(record)}\n".encode())
 
     def found(self, entry: Entry, budget: str) -> Found:
         """Return what there is of an entry."""
@@ -100,6 +112,8 @@ def run_entry(
 ) -> Iterator[Record]:
     """Run the rows of an entry that the store does not have, and keep each at once.
 
+    The store's file is read again before each row, for other commands may add to it.
+
     Arguments:
         entry: of the registry.
         budget: one of `entry.BUDGETS`.
@@ -111,10 +125,13 @@ def run_entry(
     Yields:
         The records of rows that were run now.
     """
-    for row in missing_rows(entry, budget, store, wanted):
+    for row in missing_rows([entry], budget, store, wanted):
         lacking = entry.lacks(row, root)
         if lacking is not None:
             on_row(row, lacking)
+            continue
+        store.refresh()
+        if store.has(row, budget):
             continue
         record = run_row(row, budget, root)
         store.add(record)
@@ -122,8 +139,41 @@ def run_entry(
         yield record
 
 
+def run_side_by_side(
+    entries: Iterable[Entry],
+    budget: str,
+    root: Path,
+    store: Store,
+    n_jobs: int,
+    *,
+    wanted: Callable[[Row], bool] = lambda row: True,
+    on_row: Callable[[Row, Record | str], None] = lambda row, record: None,
+) -> None:
+    """Run the rows of entries in processes; a row of several entries is run once.
+
+    Arguments:
+        entries: of the registry.
+        budget, root, store, wanted, on_row: as for `run_entry`; rows that lack a file are left out
+            silently.
+        n_jobs: processes, each of which runs a row at a time; -1 is one a core.
+    """
+    from joblib import Parallel, delayed  # slow to import, and the list needs none
+
+    entries = list(entries)
+    rows = [
+        row
+        for row in missing_rows(entries, budget, store, wanted)
+        if all(entry.lacks(row, root) is None for entry in entries)
+    ]
+    pool = Parallel(n_jobs=n_jobs, prefer="processes", return_as="generator_unordered")
+    for record in pool(delayed(run_row)(row, budget, root) for row in rows):
+        store.add(record)
+        on_row(record["row"], record)
+
+
 def missing_rows(
-    entry: Entry, budget: str, store: Store, wanted: Callable[[Row], bool]
+    entries: Iterable[Entry], budget: str, store: Store, wanted: Callable[[Row], bool]
 ) -> Iterable[Row]:
-    """Return the wanted rows that the store does not have."""
-    return [row for row in entry.rows(budget) if wanted(row) and not store.has(row, budget)]
+    """Return the wanted rows that the store does not have, each once."""
+    rows = {key(row, budget): row for entry in entries for row in entry.rows(budget)}
+    return [row for row in rows.values() if wanted(row) and not store.has(row, budget)]

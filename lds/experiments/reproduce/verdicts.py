@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 VERDICTS = {
@@ -18,7 +19,10 @@ VERDICTS = {
 """What a comparison can come to."""
 
 GREEN = frozenset({"within", "above", "holds", "beside"})
-"""Verdicts that need no reason."""
+"""Verdicts that are as the thesis says, or as near to it as the data allows."""
+
+NEED_A_REASON = frozenset({"below", "leans", "fails", "beside"})
+"""Verdicts that stand with a sentence on why they are so."""
 
 ALPHA = 0.05
 """Level of the paired t-test, that of Table 9.2."""
@@ -33,7 +37,7 @@ class Comparison:
         thesis: its number or statement.
         ours: our number, with what it is a mean of.
         verdict: one of `VERDICTS`.
-        reason: why, where the verdict is not green.
+        reason: why, where the verdict is one of `NEED_A_REASON`.
     """
 
     what: str
@@ -43,8 +47,13 @@ class Comparison:
     reason: str = ""
 
     def because(self, reasons: Mapping[str, str]) -> "Comparison":
-        """Return the comparison with its reason, if there is one."""
-        return replace(self, reason=reasons.get(self.what, self.reason))
+        """Return the comparison with its reason, if there is one.
+
+        Arguments:
+            reasons: by `what`, in which * stands for any text; the first that fits counts.
+        """
+        fitting = (text for what, text in reasons.items() if fnmatchcase(self.what, what))
+        return replace(self, reason=next(fitting, self.reason))
 
 
 def near(
@@ -68,7 +77,7 @@ def near(
     """
     if not ours:
         return Comparison(what, f"{thesis:g}", "-", "not run")
-    gap = unit * statistics.fmean(ours) - thesis
+    gap = round(unit * statistics.fmean(ours) - thesis, 9)  # 56.4 is 2 below 58.4, not more
     if abs(gap) <= tolerance:
         verdict = "within"
     else:
