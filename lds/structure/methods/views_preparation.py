@@ -318,8 +318,9 @@ def side_by_side(
         total = mine.sum(0)
         mine /= np.where(total > 0, total, 1)
     starts = list(zip(seen, first, strict=True))
-    row = np.concatenate([empty(), *(each.row + at for each, at in starts)])
-    col = np.concatenate([empty(), *(each.col + at for each, at in starts)])
+    index: Any = {"dtype": np.int32 if size < 2**31 else np.int64, "casting": "same_kind"}
+    row = np.concatenate([empty(), *(each.row + at for each, at in starts)], **index)
+    col = np.concatenate([empty(), *(each.col + at for each, at in starts)], **index)
     both = np.concatenate([row, col]), np.concatenate([col, row])
     # Counting sorts, by rows and then by columns, where a sort of pairs takes seconds.
     number = np.tile(np.arange(len(row), dtype=np.int32), 2)
