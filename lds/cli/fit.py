@@ -11,6 +11,7 @@ from lds._files import check_output_folder
 from lds._run_files import PREDICTIONS, check_run
 from lds._sources import check_source
 from lds._verdict import verdict
+from lds._warn_once import once
 from lds.cli.class_weight import ClassWeight, read_class_weight
 from lds.cli.console import Json, bar, err, print_json, print_path, say_found
 from lds.cli.fit_output import print_next, print_summary
@@ -208,7 +209,7 @@ def _fit(
     if force:
         discard_checkpoints(folder)
     shown.count("starting graph and first outer iteration", chosen.to_dict()["max_iter"])
-    with interrupts:
+    with interrupts, once():  # a control warns of what the method has warned of
         try:
             done = fit_dataset(
                 data,

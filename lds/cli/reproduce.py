@@ -166,7 +166,9 @@ def _list(entries: Iterable[Any], root: Path, store: Any, as_json: bool) -> None
 
 
 def _minutes(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.3g}"
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _print(compared: list[Any]) -> None:
