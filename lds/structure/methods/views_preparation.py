@@ -10,7 +10,6 @@ import psutil
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from sklearn import config_context
 from torch import Tensor
 
 from lds._jobs import one_thread_each
@@ -24,7 +23,7 @@ from lds.structure.context import RunContext
 from lds.structure.methods.members import Forms, Members, Probabilities
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_pairs import Seen
-from lds.structure.methods.views_rows import Rows, label_views
+from lds.structure.methods.views_rows import Rows, checked_once, label_views
 from lds.structure.methods.views_sample import learning_rows, part_of
 from lds.structure.problem import Problem
 from lds.structure.seeds import ROLES
@@ -40,9 +39,6 @@ PAIR_BYTES = 300
 
 LABELS = "labels along the views"
 """Name of the member that is the PageRank of the labels."""
-
-CHECKED = {"assume_finite": True, "skip_parameter_validation": True}
-"""Settings of scikit-learn: rows and options were checked once, and need not be for each tree."""
 
 ReadAndJudged = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -172,7 +168,7 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     """
     learns, n_nodes = learning_rows(problem, method.max_rows, run.seed), problem.n_nodes
     problem = part_of(problem, learns)
-    with config_context(**CHECKED):
+    with checked_once():
         rows = Rows(problem.features, method.n_trees, run.seed)
     split, labels = problem.split, problem.labels
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
@@ -245,7 +241,7 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
         Of a fold, its pairs, and the members' predictions for judged rows. Of all labels, the pairs
         with the views of members, and the members and their predictions for all rows.
     """
-    with config_context(**CHECKED):
+    with checked_once():
         members = Members.fitted(
             shared.forms, shared.labels, read, shared.n_trees, shared.seed, shared.n_least
         )
