@@ -26,6 +26,9 @@ class ViewsLDSClassifier(BaseLDSClassifier):
     The classifiers count beside the labels, by the same labels left out. `LDSClassifier` does this
     with a table by itself; this class has the options.
 
+    Of more than `max_rows` rows a sample learns, with every labelled row in it; the others have no
+    edges and are predicted like new rows, and a warning says how many they are.
+
     Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them. `predict`
     classifies new rows by one step along their edges to the rows of `fit`. A row equal to a row of
     `fit` gets the answer that `fit` gave.

@@ -2,13 +2,11 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import config_context
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier
@@ -173,14 +171,6 @@ class Members:
     def predict_seen(self, forms: Forms) -> dict[str, Probabilities]:
         """Compute them of rows that `forms` has been called on."""
         return {name: member.predict(forms, self.n_classes) for name, member in self.each.items()}
-
-
-def checked_before() -> AbstractContextManager[None]:
-    """Let scikit-learn trust rows and options: they were checked, and need not be for each tree."""
-    trusting: AbstractContextManager[None] = config_context(
-        assume_finite=True, skip_parameter_validation=True
-    )
-    return trusting
 
 
 def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:

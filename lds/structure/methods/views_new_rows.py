@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lds._jobs import one_thread_each
 from lds._types import Features
-from lds.structure.methods.members import Members, Probabilities, Weights, checked_before
+from lds.structure.methods.members import Members, Probabilities, Weights
 from lds.structure.methods.views_pairs import Seen, distinct
 from lds.structure.methods.views_preparation import LABELS, Preparation, shares
-from lds.structure.methods.views_rows import Rows
+from lds.structure.methods.views_rows import Rows, checked_once
 
 BLOCK = 4096
 """Rows predicted at once: their pairs, 140 a row, take about 100 MB."""
@@ -68,7 +68,7 @@ class NewRows:
             Rows, columns, features, and what the members predict for the new rows.
         """
         forms = self.members.forms(self.rows.of(new))
-        with checked_before():
+        with checked_once():
             says = self.members.predict_seen(forms)
         later, n = self.rows.of_later(new, forms, says, self.members), self.seen.n_nodes
         views = [view.of_later(later[name]) for name, view in self.seen.views.items()]

@@ -20,10 +20,10 @@ from lds.graphs.knn import allowed_neighbors, check_neighbors
 from lds.graphs.pairwise import Pattern, weighted_sums
 from lds.graphs.views import View
 from lds.structure.context import RunContext
-from lds.structure.methods.members import Forms, Members, Probabilities, checked_before
+from lds.structure.methods.members import Forms, Members, Probabilities
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_pairs import Seen
-from lds.structure.methods.views_rows import Rows, label_views
+from lds.structure.methods.views_rows import Rows, checked_once, label_views
 from lds.structure.methods.views_sample import learning_rows, part_of
 from lds.structure.problem import Problem
 from lds.structure.seeds import ROLES
@@ -170,7 +170,7 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     """
     learns, n_nodes = learning_rows(problem, method.max_rows, run.seed), problem.n_nodes
     problem = part_of(problem, learns)
-    with checked_before():
+    with checked_once():
         rows = Rows(problem.features, method.n_trees, run.seed)
     split, labels = problem.split, problem.labels
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
@@ -256,7 +256,7 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
         Of a fold, its pairs, and the members' predictions for judged rows. Of all labels, the pairs
         with the views of members, and the members and their predictions for all rows.
     """
-    with checked_before():
+    with checked_once():
         members = Members.fitted(
             shared.forms,
             shared.labels,

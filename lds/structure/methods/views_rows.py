@@ -1,10 +1,12 @@
 """Features in the forms that members and views of likeness read, for the fit and for later rows."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.ensemble import ExtraTreesClassifier, RandomTreesEmbedding
 
 from lds._types import Features
@@ -26,6 +28,14 @@ DEPTH = 6
 
 AGREEMENT = "members agree"
 """Name of the view in which rows are alike to which the members give like class probabilities."""
+
+
+def checked_once() -> AbstractContextManager[None]:
+    """Keep scikit-learn from checking rows and options again, for each tree, within a block."""
+    found: AbstractContextManager[None] = config_context(
+        assume_finite=True, skip_parameter_validation=True
+    )
+    return found
 
 
 class Rows:
