@@ -173,7 +173,7 @@ def test_a_bad_search_is_refused_before_a_trial_runs(options, error, message, mo
         ({"y": [0]}, ValueError, "one label a row"),
         ({"adjacency": np.ones((2, 2))}, ValueError, "adjacency must have shape"),
         ({"validation": [0]}, ValueError, "must be given together"),
-        ({"sample_weight": [0]}, TypeError, "fit takes adjacency, validation, stopping, got"),
+        ({"weights": [0]}, TypeError, "fit takes adjacency, validation, stopping, got"),
     ],
 )
 def test_bad_data_are_refused_before_a_trial_runs(change, error, message, monkeypatch):

@@ -97,7 +97,7 @@ def test_a_graph_is_metadata_of_fit_and_passes_through_a_pipeline():
     pipe.fit(noise, labels, ldsclassifier__adjacency=graph)
     assert (pipe[-1].transduction_ == truth)[90:].mean() > 0.9, "the classes are in the graph alone"
     request = LDSClassifier().get_metadata_routing().fit.requests
-    assert set(request) == {"adjacency", "validation", "stopping"}
+    assert set(request) == {"adjacency", "validation", "stopping", "sample_weight"}
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
