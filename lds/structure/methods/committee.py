@@ -7,7 +7,8 @@ A table without a graph, whose labelled rows may have any role, is left to learn
    neighbours and given edges start with probabilities by a calibrated map (`edges.logistic`).
 2. Algorithm 7 moves the few coefficients of that map by hypergradients. Train and validation labels
    are dealt anew at every restart, and hypergradients start once the inner training has settled.
-   Given edges that join unlike nodes and still tell classes stay as they are (`committee_unlike`).
+   Given edges that join unlike nodes and still tell classes stay as they are, count as certain and
+   have a deep SAGE on the committee (`committee_unlike`).
 3. Refit: a committee of networks trains on every label but the early-stopping ones, on graphs drawn
    from the learned distribution. Its members are calibrated on the early-stopping rows and weighted
    by their loss there.
