@@ -180,8 +180,8 @@ def test_balanced_classes_find_more_of_a_rare_class():
     y = np.where(rng.random(400) < 0.5, truth, -1)
     later = y < 0
     for clf in (
-        ViewsLDSClassifier(n_trees=30, n_folds=3, max_iter=3, random_state=0),
-        LDSClassifier(n_neighbors=10, max_inner=60, max_iter=2, refits=1, random_state=0),
+        ViewsLDSClassifier(n_trees=15, n_folds=2, max_iter=2, random_state=0),
+        LDSClassifier(**SMALL | {"refit_steps": 60}, random_state=0),
     ):
         found = [clone(clf).set_params(class_weight=w).fit(x, y) for w in (None, "balanced")]
         recall = [recall_score(truth[later], one.transduction_[later]) for one in found]
