@@ -173,7 +173,11 @@ def test_a_bad_search_is_refused_before_a_trial_runs(options, error, message, mo
         ({"y": [0]}, ValueError, "one label a row"),
         ({"adjacency": np.ones((2, 2))}, ValueError, "adjacency must have shape"),
         ({"validation": [0]}, ValueError, "must be given together"),
-        ({"weights": [0]}, TypeError, "fit takes adjacency, validation, stopping, got"),
+        (
+            {"weights": [0]},
+            TypeError,
+            "fit takes adjacency, validation, stopping, sample_weight, got",
+        ),
     ],
 )
 def test_bad_data_are_refused_before_a_trial_runs(change, error, message, monkeypatch):
@@ -189,7 +193,7 @@ def test_threads_come_to_the_same_though_they_share_a_random_state(alone):
     assert outcomes(search) == outcomes(alone)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Dask's own
 def test_a_cluster_of_two_dask_workers_comes_to_the_same(alone, tmp_path, dask_client):
     assert len(dask_client.scheduler_info(n_workers=-1)["workers"]) == 2
