@@ -41,7 +41,7 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @parametrize_with_checks(
     [
-        LDSClassifier(**TINY, hidden_channels=16, refits=1, refit_steps=4),
+        LDSClassifier(**TINY, hidden_channels=16, refits=1, refit_steps=20),
         ThesisLDSClassifier(**TINY),
     ],
     expected_failed_checks=expected_failures,
