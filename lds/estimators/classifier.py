@@ -83,7 +83,7 @@ class LDSClassifier(BaseLDSClassifier):
         >>> X = np.repeat(np.eye(2), 10, axis=0) + 0.1 * np.random.default_rng(0).random((20, 2))
         >>> y = np.repeat(["a", "b"], 10).astype(object)
         >>> y[[8, 9, 18, 19]] = None
-        >>> clf = LDSClassifier(n_neighbors=3, max_inner=60, max_iter=2, random_state=0).fit(X, y)
+        >>> clf = LDSClassifier(n_neighbors=3, max_iter=1, refits=1, random_state=0).fit(X, y)
         >>> [str(label) for label in clf.transduction_[[8, 9, 18, 19]]]
         ['a', 'a', 'b', 'b']
     """

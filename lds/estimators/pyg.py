@@ -214,7 +214,7 @@ class LearnStructure(BaseTransform):
         >>> x = torch.eye(2).repeat_interleave(8, 0) + torch.linspace(0, 0.2, 32).view(16, 2)
         >>> train, val = torch.arange(16) % 4 == 0, torch.arange(16) % 2 == 1
         >>> data = Data(x=x, y=torch.arange(16) // 8, train_mask=train, val_mask=val)
-        >>> new = LearnStructure(n_neighbors=3, max_inner=20, max_iter=2)(data)
+        >>> new = LearnStructure(n_neighbors=3, max_iter=1, refits=1)(data)
         >>> new.edge_index.shape[1] == new.edge_weight.numel() > 0
         True
     """

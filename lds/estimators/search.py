@@ -90,7 +90,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         >>> from lds import LDSClassifier, LDSSearch
         >>> X = np.repeat(np.eye(2), 10, axis=0) + 0.1 * np.random.default_rng(0).random((20, 2))
         >>> y = np.repeat([0, 1], 10)
-        >>> quick = LDSClassifier(max_inner=20, max_iter=1, refits=1)
+        >>> quick = LDSClassifier(max_iter=1, refits=1, refit_steps=20)
         >>> search = LDSSearch({"n_neighbors": [3, 4]}, quick, seeds=(0,)).fit(X, y)
         >>> len(search.trials_), sorted(search.best_params_)
         (2, ['n_neighbors'])

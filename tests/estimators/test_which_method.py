@@ -96,6 +96,11 @@ def test_a_search_compares_settings_of_one_method():
     few = LDSClassifier(refit_steps=10, max_iter=1)
     search = LDSSearch({"max_inner": [10, 100], "max_iter": [1]}, few, seeds=(0,)).fit(x, y)
     assert isinstance(search.best_estimator_.learned_.method, Committee)
+
+
+@pytest.mark.slow
+def test_a_search_over_the_default_is_of_the_committee():
+    x, y, _ = table()
     whole = LDSSearch({"outer_lr": [0.1]}, seeds=(0,), refit=False).fit(x, y)
     expected = LDSClassifier(tables="committee", random_state=0).fit(x, y)
     assert whole.best_score_ == expected.history_[-1].stopping_accuracy
