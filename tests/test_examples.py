@@ -18,7 +18,7 @@ GRAPH = "--nodes 150 --features 40 --classes 3 --degree 6 --repeats 1 "
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads its memory from /proc")
-@pytest.mark.parametrize("support", ["all", "sparse"])
+@pytest.mark.parametrize("support", [pytest.param("all", marks=pytest.mark.slow), "sparse"])
 def test_hyperstep_benchmark_compares_both_sides(support, run_script):
     options = f"{GRAPH} --support {support} --pairs-per-node 8 --json"
     report = json.loads(run_script(BENCHMARKS / "hyperstep.py", options))
@@ -30,6 +30,7 @@ def test_hyperstep_benchmark_compares_both_sides(support, run_script):
         assert report["lds"]["pairs"] == 8 * 150
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads its memory from /proc")
 def test_scaling_reports_how_time_grows_with_a_doubling(run_script):
     options = (

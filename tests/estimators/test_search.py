@@ -219,7 +219,7 @@ if __name__ == "__main__":
 LONGER = clone(QUICK).set_params(max_inner=70, inner_patience=70)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_a_killed_worker_loses_no_finished_trial_and_its_own_starts_again(tmp_path, monkeypatch):
     """Two loky processes, one of them shot; they come to what one process comes to."""
     trials = tmp_path / "trials"

@@ -18,7 +18,8 @@ from lds.structure.methods.thesis import Thesis
 pytestmark = pytest.mark.ci
 
 
-@pytest.mark.parametrize("name", ["wine", pytest.param("digits", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wine", "digits"])
 def test_the_default_is_at_most_two_points_behind_control_b(name):
     data = load(name, seed=0)
     ours = fit_dataset(data, Committee(), controls=False).test_accuracy["lds"]
