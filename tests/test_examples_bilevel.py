@@ -80,6 +80,7 @@ def test_tasks_by_vmap_are_those_of_a_loop(run_script):
     assert report["ratio"] > 0
 
 
+@pytest.mark.slow
 def test_single_loop_methods_are_timed_on_both_problems(tmp_path, run_script):
     rng = np.random.default_rng(0)
     digits = rng.integers(0, 256, (600, 28, 28), dtype=np.uint8)

@@ -20,6 +20,12 @@ def script(request):
     return request.param
 
 
+QUICK = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in NEEDS_DATA else [])
+    for path in SCRIPTS
+]
+
+
 def test_there_are_five_pages():
     assert len(SCRIPTS) == 5
 
@@ -52,6 +58,7 @@ def test_a_page_shows_the_code_of_its_script_and_what_it_printed(script):
 
 @pytest.mark.ci
 @pytest.mark.data
+@pytest.mark.parametrize("script", QUICK)
 def test_a_script_runs_on_a_small_budget(script, data_folder, monkeypatch):
     needed = NEEDS_DATA.get(script.stem)
     if needed and not (data_folder / needed).exists():

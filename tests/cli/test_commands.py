@@ -307,6 +307,7 @@ def test_a_number_of_jobs_that_cannot_be_is_refused(lds, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.ci
 def test_two_jobs_come_to_the_same_probabilities(lds, tmp_path):
     views = ["--method", "views", "--n-trees", "5", "--max-iter", "2", "--no-controls", "--quiet"]

@@ -106,6 +106,7 @@ def assert_same_run(one, two):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_killed_and_resumed_is_the_run_left_alone(lds, tmp_path):
     """Killed after its second outer iteration, then gone on with in another process."""
@@ -169,6 +170,7 @@ def cpu_seconds(*arguments):
     return sum(getattr(after, name) - getattr(before, name) for name in of_child)
 
 
+@pytest.mark.slow
 def test_the_report_of_digits_takes_six_seconds_and_a_megabyte_and_a_half(lds, tmp_path):
     options = ["--max-iter", "1", *SHORT, "--no-controls", "--quiet"]
     assert lds("fit", "digits", *options, "--out", tmp_path / "run")[0] == 0

@@ -92,7 +92,8 @@ def accuracy_on_blocks(kind: str, seed: int, n: int, p_in: float, p_out: float) 
     return float(found[~masks.any(0)].double().mean())
 
 
-@pytest.mark.parametrize("kind", ["degree", pytest.param("one-hot degree", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["degree", "one-hot degree"])
 def test_an_informative_graph_is_not_lost_under_features_that_say_nothing(kind):
     assert accuracy_on_blocks(kind, 0, n=140, p_in=0.14, p_out=0.01) >= 0.95
 

@@ -50,6 +50,7 @@ def test_ogc_without_pull_is_a_power_of_the_lazy_walk(case):
     np.testing.assert_allclose(u, np.linalg.matrix_power(lazy(case, 0.1), 7) @ x, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_ogc_without_smoothing_reaches_least_squares(case):
     u, w = OGC(beta=0, eta_u=0, eta_w=0.5, max_steps=200_000, patience=10**9).smoothed(case)
     known, truth = u[case.train], np.eye(2)[case.labels[case.train]]

@@ -35,6 +35,7 @@ def test_a_case_has_so_many_labels_a_class(folder):
     assert np.bincount(y[tables.case(folder / "toy.csv.gz", 100, 0)[2]]).tolist() == [24, 24]
 
 
+@pytest.mark.slow
 def test_runs_are_kept_and_not_run_again(folder, tmp_path, monkeypatch):
     quick = {"logistic regression": tables.RIVALS["logistic regression"]}
     monkeypatch.setattr(tables, "RIVALS", quick)
