@@ -19,7 +19,6 @@ def weigh_rows(
     classes: NDArray[Any],
     sample_weight: ArrayLike | None,
     class_weight: ClassWeight,
-    name: str = "sample_weight",
 ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64] | None]:
     """Multiply the weights of rows by those of their classes.
 
@@ -31,7 +30,6 @@ def weigh_rows(
         sample_weight: `(n_rows,)`, at least 0, read at labelled rows; 0 takes the label away.
             None: 1 everywhere.
         class_weight: see `ClassWeight`; a class that a mapping leaves out has weight 1.
-        name: of `sample_weight`, for messages.
 
     Returns:
         Class numbers and classes of the labels that count, and float64 `(n_rows,)` with mean 1 over
@@ -46,7 +44,7 @@ def weigh_rows(
         given = np.asarray(sample_weight)
         if given.shape != (n_rows,) or given.dtype.kind not in "biuf":
             raise ValueError(
-                f"{name} must be one number a row, ({n_rows},), got {given.dtype} of shape "
+                f"sample_weight must be one number a row, ({n_rows},), got {given.dtype} of shape "
                 f"{given.shape}"
             )
         weight = given.astype(np.float64)
@@ -54,7 +52,7 @@ def weigh_rows(
         if bad.any():
             row = int(bad.argmax())
             raise ValueError(
-                f"{name} must be finite and at least 0, got {weight[row]:g} at row {row}"
+                f"sample_weight must be finite and at least 0, got {weight[row]:g} at row {row}"
             )
         codes = np.where(weight > 0, codes, -1)
         kept, numbers = np.unique(codes[codes >= 0], return_inverse=True)
@@ -63,12 +61,13 @@ def weigh_rows(
         check_enough(
             codes,
             classes,
-            f"{name} must be above 0 for at least {LEAST} labelled rows of two classes or more "
-            f"({ROLES})",
+            f"sample_weight must be above 0 for at least {LEAST} labelled rows of two classes or "
+            f"more ({ROLES})",
             "; a weight of zero takes a label away",
         )
     known = codes >= 0
     weight = np.where(known, weight, 1)
+    weight /= weight[known].max()  # the sum of large ones would be infinite
     totals = np.bincount(codes[known], weight[known]).astype(np.float64)
     weight[known] *= _of_classes(class_weight, classes, totals)[codes[known]]
     if np.ptp(weight[known]) == 0:

@@ -10,6 +10,9 @@ from lds._labels import check_trains
 from lds._types import Features, Split
 from lds.graphs.adjacency import check_adjacency
 
+WIDEST = 1e8
+"""Largest ratio of two weights: smaller ones vanish in sums of float32, where 0 / 0 follows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -30,7 +33,8 @@ class Problem:
     Raises:
         ValueError: features that are not two-dimensional or finite, labels of another length, rows
             without a label, a role without rows, one class only, a graph of another shape,
-            asymmetric or outside [0, 1], or weights that are not positive and finite.
+            asymmetric or outside [0, 1], or weights that are not positive and finite, or too far
+            apart (`WIDEST`).
     """
 
     features: Features
@@ -106,4 +110,10 @@ class Problem:
             raise ValueError(
                 f"weights must be finite and above 0 at labelled rows, got {weights[row]:g} at row "
                 f"{row}; leave the label of a row out that is to count nothing"
+            )
+        least, most = float(weights[rows].min()), float(weights[rows].max())
+        if most / least > WIDEST:
+            raise ValueError(
+                f"weights of labelled rows must differ by a factor of at most {WIDEST:g}, got "
+                f"{least:g} to {most:g}; leave the label of a row out that is to count nothing"
             )

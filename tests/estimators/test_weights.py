@@ -243,3 +243,16 @@ def test_a_problem_refuses_weights_of_rows_that_learn():
         Problem(x, y, split, weights=np.zeros(60))
     with pytest.raises(ValueError, match=r"weights must have one entry a row of features, \(60,\)"):
         Problem(x, y, split, weights=np.ones(3))
+
+
+def test_weights_too_far_apart_are_refused_and_large_ones_are_not():
+    x, y, _ = table()
+    far = np.where(np.arange(60) < 30, 1e-60, 1.0)
+    clf = LDSClassifier(**SMALL, random_state=0)
+    with pytest.raises(ValueError, match="must differ by a factor of at most 1e\\+08, got"):
+        clf.fit(x, y, sample_weight=far)
+    with pytest.raises(ValueError, match="must differ by a factor of at most 1e\\+08, got"):
+        clone(clf).set_params(class_weight={0: 1e-60}).fit(x, y)
+    wide = 1e308 * np.linspace(0.1, 1, 60)
+    one, other = (clone(clf).fit(x, y, sample_weight=w) for w in (wide, wide / 1e308))
+    np.testing.assert_allclose(one.label_distributions_, other.label_distributions_, atol=1e-4)
