@@ -104,7 +104,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
         start=prepared.edges(prepared.start).to_csr(),
         preparation=prepared,
         left_out=LeftOut(
-            prepared.learns[prepared.folds.judged.cpu().numpy() % len(prepared.learns)],
+            prepared.judges,
             says,
             int((right & ~other).sum()),
             int((other & ~right).sum()),

@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from lds.structure.account import account
 from lds.structure.learn import learn
+from lds.structure.methods import views_preparation
 from lds.structure.methods.views_sample import learning_rows, part_of
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
@@ -81,3 +83,25 @@ def test_a_stopped_fit_goes_on_with_the_same_sample(found, tmp_path):
     of_sample(table(150), dataclasses.replace(SAMPLED, max_iter=1), checkpoint=tmp_path)
     resumed = of_sample(table(150), checkpoint=tmp_path, resume=True)
     assert np.array_equal(resumed.probabilities, found.probabilities)
+
+
+def test_folds_of_a_large_table_are_those_of_a_fit_on_their_sample(monkeypatch):
+    """Coefficients, weights and left-out predictions are of the sample; the graph has all rows."""
+    problem, method = table(150), dataclasses.replace(SMALL, max_iter=3)
+    plain = learn(problem, method, seed=2)
+    monkeypatch.setattr(views_preparation, "FOLD_ROWS", 60)
+    found = learn(problem, method, seed=2)
+    rows = learning_rows(problem, 60, 2)
+    alone = learn(part_of(problem, rows), method, seed=2)
+    for name in ("coefficients", "weights", "temperatures"):
+        assert torch.equal(found.params[name], alone.params[name])
+        assert not torch.equal(found.params[name], plain.params[name])
+    assert np.array_equal(found.left_out.rows, rows[alone.left_out.rows])
+    assert np.array_equal(found.left_out.probabilities, alone.left_out.probabilities)
+    assert found.probabilities.shape == (150, 3)
+    whole = found.preparation.whole, plain.preparation.whole
+    assert all(torch.equal(each.features, whole[0].features) for each in whole)
+    edges, beta = found.edges.to_csr(), found.params["coefficients"]
+    assert edges.nnz == plain.edges.to_csr().nnz
+    probs = torch.sigmoid(whole[1].features @ beta)
+    assert edges.sum() == pytest.approx(2 * float(probs.sum()), rel=1e-5)
