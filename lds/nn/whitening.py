@@ -20,6 +20,16 @@ MAX_SHRINKAGE = 0.9
 """Shrinkage above which no metric is learned: it would hardly differ from the Euclidean one."""
 
 
+def enough_rows(n_rows: int, n_features: int) -> bool:
+    """Whether rows are enough for a metric of so many features, see `whitening`."""
+    return n_features <= MAX_COVARIANCE_FEATURES and _shrinkage(n_rows, n_features) <= MAX_SHRINKAGE
+
+
+def _shrinkage(n_rows: int, n_features: int) -> float:
+    n_entries = n_features * (n_features + 1) / 2  # of a covariance
+    return n_entries / (n_entries + n_rows)
+
+
 def whitening(
     features: Features, labels: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> Tensor | None:
@@ -45,9 +55,7 @@ def whitening(
         `MAX_COVARIANCE_FEATURES`, or where no feature varies.
     """
     n, d = (int(size) for size in features.shape)
-    n_entries = d * (d + 1) / 2  # of a covariance
-    shrinkage = n_entries / (n_entries + n)
-    if d > MAX_COVARIANCE_FEATURES or shrinkage > MAX_SHRINKAGE:
+    if not enough_rows(n, d):
         return None
     x = torch.as_tensor(as_array(features), dtype=torch.float64)
     centre = x.mean(0)
@@ -61,7 +69,7 @@ def whitening(
     params = fit_discriminant(
         network, DenseFeatures(x), torch.as_tensor(labels), torch.as_tensor(rows), no_edges
     )
-    within, _ = within_classes(x, params["beliefs"], x.T @ x, shrinkage)
+    within, _ = within_classes(x, params["beliefs"], x.T @ x, _shrinkage(n, d))
     values, vectors = torch.linalg.eigh(within)
     root = (vectors * values.rsqrt()) @ vectors.T
     root *= spread / (x @ root).square().mean().sqrt()

@@ -131,6 +131,7 @@ class Members:
         seed: int,
         n_least: int | None = None,
         weights: NDArray[np.float64] | None = None,
+        whitens: bool = True,
     ) -> "Members":
         """Fit every model to the labels of some rows.
 
@@ -143,8 +144,10 @@ class Members:
             n_least: rows that the smallest fit of these members reads; None: as many as this one.
                 All fits have the same members, so none that so few rows cannot fit.
             weights: `(n_rows,)`, what labelled rows count; None: all alike.
+            whitens: whether measurements are whitened where there are rows enough for it.
         """
-        metric = whitening(forms[COLUMNS], labels, read) if RANKS in forms else None
+        whitens = whitens and RANKS in forms
+        metric = whitening(forms[COLUMNS], labels, read) if whitens else None
         alike = cls({}, metric, int(labels.max()) + 1)
         seen = alike.forms(forms)
         with warnings.catch_warnings():  # of the covariance of a class with one row, which is 0

@@ -16,12 +16,13 @@ from lds.edges.logistic import LogisticEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import allowed_neighbors, check_neighbors
 from lds.graphs.views import View
+from lds.nn.whitening import enough_rows
 from lds.structure.context import RunContext
 from lds.structure.methods.members import Forms, Members, Probabilities
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_folds import Folds, dealt, empty, side_by_side
 from lds.structure.methods.views_pairs import Seen
-from lds.structure.methods.views_rows import Rows, checked_once, label_views
+from lds.structure.methods.views_rows import Rows, checked_once, label_views, varies
 from lds.structure.methods.views_sample import learning_rows, part_of
 from lds.structure.problem import Problem
 from lds.structure.seeds import ROLES
@@ -115,12 +116,15 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     deals = dealt(problem.labels, labelled, method.n_folds, mix(run.seed, ROLES))
     judges = learns[np.concatenate([empty(), *(judged for _, judged in deals)])]
     n_least = min(len(read) for read, _ in [*deals, (labelled, empty())])
-    shared, rows = Shared.of(method, problem, n_least, run)
-    few, of_folds = problem, shared
+    with checked_once():
+        rows = Rows(problem.features, method.n_trees, run.seed)
     in_folds = learning_rows(problem, FOLD_ROWS, run.seed)
-    if len(in_folds) < problem.n_nodes:
-        few = part_of(problem, in_folds)
-        of_folds, _ = Shared.of(method, few, n_least, run)
+    few = part_of(problem, in_folds)
+    whitens = enough_rows(few.n_nodes, problem.features.shape[1]) and varies(rows, in_folds)
+    how = method, run, n_least, whitens
+    shared = of_folds = Shared.of(rows, problem, np.arange(problem.n_nodes), *how)
+    if few is not problem:
+        of_folds = Shared.of(rows, few, in_folds, *how)
         place = np.cumsum(np.isin(np.arange(problem.n_nodes), in_folds)) - 1
         deals = [(place[read], place[judged]) for read, judged in deals]
     calls = [(of_folds, read, judged) for read, judged in deals]
@@ -155,6 +159,7 @@ class Shared:
         k: nearest rows of each view.
         n_trees, seed: of a forest.
         n_least: rows that the smallest deal reads.
+        whitens: whether members whiten measurements: folds and the whole have the same views.
         dtype: of similarities.
     """
 
@@ -167,33 +172,45 @@ class Shared:
     n_trees: int
     seed: int
     n_least: int
+    whitens: bool
     dtype: np.dtype[Any]
 
     @classmethod
     def of(
-        cls, method: Views, problem: Problem, n_least: int, run: RunContext
-    ) -> tuple["Shared", Rows]:
-        """Make the forms of the rows of a problem, and compare them in the views without labels."""
-        with checked_once():
-            rows = Rows(problem.features, method.n_trees, run.seed)
+        cls,
+        rows: Rows,
+        problem: Problem,
+        numbers: NDArray[np.int64],
+        method: Views,
+        run: RunContext,
+        n_least: int,
+        whitens: bool,
+    ) -> "Shared":
+        """Compare some rows in the views that read no labels.
+
+        Arguments:
+            rows: the rows that learn.
+            problem: of those compared.
+            numbers: of these among the former.
+            method, run: options and circumstances.
+            n_least, whitens: see the class.
+        """
         k = allowed_neighbors(method.n_neighbors, Views().n_neighbors, problem.n_nodes)
         check_neighbors(problem.n_nodes, k, "euclidean")
-        views = rows.views(k)
-        near = [view.near(k) for view in views.values()]
-        dtype = np.dtype(str(run.dtype).removeprefix("torch."))
-        shared = cls(
-            rows.forms,
+        views = rows.views(numbers, k)
+        return cls(
+            rows.part(numbers),
             problem.labels,
             problem.weights,
             views,
-            near,
+            [view.near(k) for view in views.values()],
             k,
             method.n_trees,
             run.seed,
             n_least,
-            dtype,
+            whitens,
+            np.dtype(str(run.dtype).removeprefix("torch.")),
         )
-        return shared, rows
 
     def __sizeof__(self) -> int:
         """Count the bytes of the rows, so that Dask sends it to each worker once."""
@@ -222,6 +239,7 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
             shared.seed,
             shared.n_least,
             shared.weights,
+            shared.whitens,
         )
         forms = members.forms(shared.forms)
         says = members.predict_seen(forms)

@@ -73,14 +73,19 @@ class Rows:
             ranks[:, j] = below / (2 * len(known))
         return {COLUMNS: as_array(columns), RANKS: ranks}
 
-    def views(self, n_neighbors: int) -> dict[str, View]:
-        """The views that read no labels, made to be asked for `n_neighbors` near rows."""
+    def part(self, numbers: NDArray[np.int64]) -> Forms:
+        """Some rows in all forms; all of them are not copied."""
+        return {name: _part(form, numbers) for name, form in self.forms.items()}
+
+    def views(self, numbers: NDArray[np.int64], n_neighbors: int) -> dict[str, View]:
+        """The views that read no labels, of some rows, to be asked for `n_neighbors` near rows."""
         if not self._measured:
-            return {"words": WordView(self._features)}
+            return {"words": WordView(_part(self._features, numbers))}
+        forms = self.part(numbers)
         return {
-            "columns": KernelView(as_array(self.forms[COLUMNS]), n_neighbors),
-            "ranks": KernelView(as_array(self.forms[RANKS]), n_neighbors),
-            "forest": LeafView(self._trees.apply(self.forms[RANKS])),
+            "columns": KernelView(as_array(forms[COLUMNS]), n_neighbors),
+            "ranks": KernelView(as_array(forms[RANKS]), n_neighbors),
+            "forest": LeafView(self._trees.apply(forms[RANKS])),
         }
 
     def of_later(
@@ -104,6 +109,16 @@ class Rows:
             "forest": self._trees.apply(ranks),
             **seen,
         }
+
+
+def _part(rows: Features, numbers: NDArray[np.int64]) -> Features:
+    return rows if len(numbers) == rows.shape[0] else rows[numbers]
+
+
+def varies(rows: Rows, numbers: NDArray[np.int64]) -> bool:
+    """Whether any prepared column has two values among some rows."""
+    columns = as_array(rows.part(numbers)[COLUMNS])
+    return bool((columns != columns[0]).any())
 
 
 def label_views(
