@@ -7,7 +7,7 @@ labels of the training rows; validation rows stop them and choose their settings
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from lds.experiments.graphs_cases import GraphCase
 from lds.graphs.adjacency import normalize
-from lds.graphs.edge_features import jaccard_of_ends
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.similarity import are_words
 from lds.nn.preparation import as_array
@@ -228,8 +227,10 @@ def without_unlike(case: GraphCase, threshold: float) -> sp.csr_array:
     """Return the edges of the case whose ends have a Jaccard similarity of at least `threshold`."""
     assert case.graph is not None
     upper = sp.triu(case.graph, k=1).tocoo()
-    pairs = np.stack([upper.row, upper.col], axis=1).astype(np.int64)
-    kept = jaccard_of_ends(case.features, pairs) >= threshold
+    has: Any = sp.csr_array(case.features).astype(bool).astype(np.int64)
+    shared = np.asarray(has[upper.row].multiply(has[upper.col]).sum(axis=1)).ravel()
+    either = has.sum(axis=1)[upper.row] + has.sum(axis=1)[upper.col] - shared
+    kept = (either > 0) & (shared >= threshold * either)
     parts = (upper.data[kept], (upper.row[kept], upper.col[kept]))
     half = sp.coo_array(parts, shape=upper.shape)
     return sp.csr_array(half + half.T)
