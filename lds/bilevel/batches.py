@@ -1,5 +1,6 @@
 """The batches of a data loader as a function of the step, so that a step can be applied again."""
 
+import copy
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -92,9 +93,11 @@ class Batches:
 
     def _workers(self, step: int) -> Iterator[Any]:
         loader = self._loader
+        # Workers get a copy that knows no workers: in a cycle Python may take their queues down
+        # before it asks them to end, and each is then waited for, 5 seconds.
         return iter(
             DataLoader(
-                _BySteps(self),
+                _BySteps(copy.copy(self)),
                 batch_size=None,
                 sampler=_From(step),
                 num_workers=loader.num_workers,

@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import gc
 import random
+import weakref
 
 import pytest
 import torch
@@ -245,6 +247,22 @@ def test_a_batch_depends_on_the_step_alone(num_workers):
         assert sorted(torch.cat([batch[0] for batch in epoch]).tolist()) == list(range(12))
     assert there[0][0].tolist() != there[3][0].tolist()
     assert every(fresh(1), [0])[0][0].tolist() != there[0][0].tolist()
+
+
+def test_workers_end_with_the_batches_that_use_them():
+    """Without the garbage collector, which may take queues down before workers are asked to end."""
+    batches = bilevel.Batches(DataLoader(Augmented(), 5, shuffle=True, num_workers=1))
+    batches(0)
+    _, ahead = batches._ahead
+    (worker,) = ahead._workers
+    gone = weakref.ref(ahead)
+    gc.disable()
+    try:
+        del ahead, batches
+        assert gone() is None
+        assert worker.exitcode == 0, "killed after a wait"
+    finally:
+        gc.enable()
 
 
 def test_a_loaders_own_generator_is_rewound_and_left_alone():
