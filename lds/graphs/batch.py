@@ -1,6 +1,7 @@
 """S graphs as one block-diagonal matrix of normalised adjacencies, in CSR form."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -110,6 +111,33 @@ class GraphBatch:
         source, target = source.index_select(0, upper), target.index_select(0, upper)
         draw = source // self.n_nodes
         return draw, source - draw * self.n_nodes, target - draw * self.n_nodes
+
+
+def parts(graph: GraphBatch, n_rows: int) -> Iterator[GraphBatch]:
+    """Take a batch apart into batches of at most `n_rows` rows each, but at least one graph.
+
+    Arguments:
+        graph: S graphs; their record of products is left out.
+        n_rows: most rows of a matrix.
+    """
+    n, s = graph.n_nodes, graph.n_draws
+    each = max(1, n_rows // n)
+    if s <= each:
+        yield graph
+        return
+    crow, col = graph.matrix.crow_indices(), graph.matrix.col_indices()
+    values = graph.matrix.values()
+    for first in range(0, s, each):
+        count = min(each, s - first)
+        begin, end = first * n, (first + count) * n
+        start, stop = int(crow[begin]), int(crow[end])
+        matrix = csr(
+            crow[begin : end + 1] - start,
+            col[start:stop] - begin,
+            values[start:stop],
+            (count * n, count * n),
+        )
+        yield GraphBatch(matrix, graph.scale[begin:end], count, n)
 
 
 def graph_batch(

@@ -13,7 +13,7 @@ from lds._random import replayed
 from lds._types import Features
 from lds._weights import relative
 from lds.edges.base import EdgeDistribution
-from lds.graphs.batch import GraphBatch
+from lds.graphs.batch import GraphBatch, parts
 from lds.nn.features import node_features
 from lds.nn.new_nodes import Attachment, BorrowedEdges
 from lds.structure.metrics import SMALLEST
@@ -21,6 +21,9 @@ from lds.structure.task import Task, rows_tensor
 
 CHUNK = 256
 """New nodes predicted at once."""
+
+ROWS = 1 << 17
+"""Nodes, times graphs, predicted at once: a committee takes some 15 kB for each."""
 
 
 @torch.no_grad()
@@ -31,7 +34,7 @@ def predict_proba(
     n_draws: int,
     seed: int,
 ) -> Tensor:
-    """ĥ_w(X) = 1/S Σ_s softmax(h_w(X, A_s)), A_s ~ Ber(θ), all S graphs as one batch.
+    """ĥ_w(X) = 1/S Σ_s softmax(h_w(X, A_s)), A_s ~ Ber(θ), as many graphs at once as `ROWS` allows.
 
     Returns:
         Class probabilities `(n_nodes, n_classes)`; rows sum to 1.
@@ -48,8 +51,12 @@ def predict_draws(
     seed: int,
 ) -> Tensor:
     """The terms of `predict_proba`'s mean: `(n_draws, n_nodes, n_classes)`, one draw a graph."""
-    graph = _drawn(edges, n_draws, seed)
-    return _softmax(task.network(params, task.features, graph, training=False))
+    return torch.cat(
+        [
+            _softmax(task.network(params, task.features, graph, training=False))
+            for graph in parts(_drawn(edges, n_draws, seed), ROWS)
+        ]
+    )
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -67,8 +74,11 @@ def hidden_layer(
     seed: int,
 ) -> Tensor:
     """Activations before the classification layer, `(n_nodes, hidden_channels)`, mean over S."""
-    graph = _drawn(edges, n_draws, seed)
-    return task.network.hidden(params, task.features, graph).mean(0)
+    means = [
+        task.network.hidden(params, task.features, graph).mean(0) * (graph.n_draws / n_draws)
+        for graph in parts(_drawn(edges, n_draws, seed), ROWS)
+    ]
+    return means[0] if len(means) == 1 else torch.stack(means).sum(0)
 
 
 @torch.no_grad()

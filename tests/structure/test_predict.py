@@ -10,9 +10,18 @@ import torch
 from lds._random import replayed
 from lds.edges.free import FreeEdges
 from lds.graphs.adjacency import normalize
+from lds.graphs.batch import parts
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
-from lds.structure.predict import WORST, Score, predict_proba, score
+from lds.structure import predict
+from lds.structure.predict import (
+    WORST,
+    Score,
+    hidden_layer,
+    predict_draws,
+    predict_proba,
+    score,
+)
 from lds.structure.task import Task
 
 N, F, C = 14, 6, 3
@@ -52,6 +61,24 @@ def test_it_is_the_mean_of_the_softmax_over_the_drawn_graphs(n_draws):
     # Sums of a few dozen float64 numbers in another order.
     np.testing.assert_allclose(probs.numpy(), np.mean(each, axis=0), rtol=1e-12)
     assert n_draws == 1 or np.ptp(each, axis=0).max() > 0.01, "the graphs must differ"
+
+
+@pytest.mark.parametrize("rows", [1, 3 * N, 7 * N])
+def test_few_graphs_at_once_give_the_same(rows, monkeypatch):
+    """Each drawn graph is taken out of the batch; sums of float64 numbers in another order."""
+    task, params, edges, _ = problem()
+    found = predict_draws(task, params, edges, 7, seed=3)
+    hidden = hidden_layer(task, params, edges, 7, seed=3)
+    monkeypatch.setattr(predict, "ROWS", rows)
+    again = predict_draws(task, params, edges, 7, seed=3)
+    torch.testing.assert_close(again, found, rtol=1e-12, atol=0)
+    again = hidden_layer(task, params, edges, 7, seed=3)
+    torch.testing.assert_close(again, hidden, rtol=1e-12, atol=0)
+    graph = edges.drawn(7, 3)
+    sizes = [part.n_draws for part in parts(graph, rows)]
+    assert sizes == {1: [1] * 7, 3 * N: [3, 3, 1], 7 * N: [7]}[rows]
+    dense = torch.block_diag(*(part.matrix.to_dense() for part in parts(graph, rows)))
+    assert torch.equal(dense, graph.matrix.to_dense())
 
 
 def test_on_a_certain_graph_it_is_the_networks_own_softmax():
