@@ -117,6 +117,7 @@ class LDSClassifier(BaseLDSClassifier):
         metric_rank: int = 0,
         refits: int = 3,
         refit_steps: int = 300,
+        max_nodes: int = 25_000,
         tables: str = "views",
         class_weight: ClassWeight = None,
         categorical_features: ArrayLike | Literal["from_dtype"] | None = "from_dtype",
@@ -151,6 +152,7 @@ class LDSClassifier(BaseLDSClassifier):
         self.metric_rank = metric_rank
         self.refits = refits
         self.refit_steps = refit_steps
+        self.max_nodes = max_nodes
         self.tables = tables
         self.class_weight = class_weight
         self.categorical_features = categorical_features

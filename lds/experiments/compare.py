@@ -45,15 +45,17 @@ from lds.structure.learn import learn
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.committee_run import (
     Preparation,
+    committee_on,
     prepare,
-    refitted,
     restarts_on,
+    result_of,
     starting_distribution,
 )
 from lds.structure.methods.thesis import Thesis
 from lds.structure.predict import predict_proba
 from lds.structure.problem import Problem
 from lds.structure.restarts import Restarts
+from lds.structure.result import Learned
 from lds.structure.seeds import PREDICTION
 
 Probabilities = NDArray[np.floating[Any]]
@@ -131,7 +133,7 @@ def of_unweighted(data: NodeDataset, seed: int) -> Probabilities:
     method = Committee(update_edges=False, max_iter=1, agreement=0.0)
     problem = problem_of(replace(data, adjacency=graph))
     prepared, edges, restarts, reason = _restarted(problem, method, seed, given)
-    return refitted(edges, method, prepared, restarts, reason, RunContext(seed)).probabilities
+    return _refitted(edges, method, prepared, restarts, reason, seed).probabilities
 
 
 def _of_committee(
@@ -143,7 +145,21 @@ def _of_committee(
     ensemble = instead(prepared.ensemble)
     task = replace(prepared.task, network=ensemble)
     other = replace(prepared, ensemble=ensemble, task=task)
-    return refitted(edges, method, other, restarts, reason, RunContext(seed)).probabilities
+    return _refitted(edges, method, other, restarts, reason, seed).probabilities
+
+
+def _refitted(
+    edges: LogisticEdges,
+    method: Committee,
+    prepared: Preparation,
+    restarts: Restarts,
+    reason: str,
+    seed: int,
+) -> Learned:
+    """The committee on a distribution, and its result."""
+    problem = restarts.problem
+    found = committee_on(edges, method, prepared, problem, RunContext(seed))
+    return result_of(found, edges, method, prepared, problem, restarts, reason)
 
 
 def _restarted(

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lds._labels import check_trains
-from lds._types import Features, Split
+from lds._types import ROLES, Features, Split
 from lds.graphs.adjacency import check_adjacency
 
 WIDEST = 1e8
@@ -78,6 +78,27 @@ class Problem:
     def labelled(self) -> NDArray[np.int64]:
         """Train and validation rows, in that order."""
         return np.concatenate([self.split.train, self.split.validation])
+
+    def part(self, rows: NDArray[np.int64]) -> "Problem":
+        """Make the problem of some rows, with the roles and edges that they have.
+
+        Arguments:
+            rows: ascending row numbers, some of every role, and one of the last class, by which
+                classes are counted.
+        """
+        if len(rows) == self.n_nodes:
+            return self
+        place = np.full(self.n_nodes, -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        roles = (place[getattr(self.split, role)] for role in ROLES)
+        return Problem(
+            self.features[rows],
+            self.labels[rows],
+            Split(*(role[role >= 0] for role in roles), dealt=self.split.dealt),
+            None if self.graph is None else self.graph[rows][:, rows],
+            None if self.held_out is None else self.held_out[rows][:, rows],
+            None if self.weights is None else self.weights[rows],
+        )
 
     def _check_roles(self) -> None:
         for role in ("train", "validation", "stopping"):

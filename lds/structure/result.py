@@ -326,11 +326,15 @@ def learned_from(
     reason: str,
     start: sp.csr_array,
     preparation: Any = None,
+    embeds: bool = True,
 ) -> Learned:
-    """The result of given weights, with predictions on the graphs that judged iteration `best`."""
+    """The result of given weights, with predictions on the graphs that judged iteration `best`.
+
+    With embeds=False class probabilities stand for the hidden layer, which may be wide.
+    """
     of_graphs = mix(seed, best, PREDICTION)
     draws = predict_draws(task, params, edges, n_draws, of_graphs)
-    hidden = hidden_layer(task, params, edges, n_draws, of_graphs)
+    hidden = hidden_layer(task, params, edges, n_draws, of_graphs) if embeds else draws.mean(0)
     return Learned(
         problem=problem,
         method=method,

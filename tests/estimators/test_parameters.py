@@ -37,6 +37,7 @@ OTHER = {
         "redraw": False,
         "agreement": 0.5,
         "distillation": 0.5,
+        "max_nodes": 9,
         "metric_rank": 2,
         "refits": 2,
         "refit_steps": 20,

@@ -121,14 +121,14 @@ def test_the_rank_of_a_metric_fits_the_features(
 def results(monkeypatch: pytest.MonkeyPatch) -> list[Learned]:
     """Results of the refits that the module makes by itself; their members train for few steps."""
     found: list[Learned] = []
-    refitted = compare.refitted
+    refitted = compare._refitted
 
     def noted(*arguments: Any) -> Learned:
         found.append(refitted(*arguments))
         return found[-1]
 
     monkeypatch.setattr(compare, "Committee", partial(Committee, refit_steps=10))
-    monkeypatch.setattr(compare, "refitted", noted)
+    monkeypatch.setattr(compare, "_refitted", noted)
     return found
 
 

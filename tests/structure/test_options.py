@@ -28,6 +28,7 @@ THESIS_ONLY = [
 DEFAULT_ONLY = [
     ("agreement", 0.5),
     ("distillation", 0.5),
+    ("max_nodes", 9),
     ("metric_rank", 1),
     ("refits", 2),
     ("refit_steps", 20),

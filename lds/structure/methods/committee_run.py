@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lds._random import mix
 from lds._types import Features
+from lds.edges.groups import PairGroups
 from lds.edges.logistic import LogisticEdges, new_edges, starting_edges
 from lds.graphs.directions import Directions
 from lds.graphs.knn import allowed_neighbors
@@ -24,9 +25,16 @@ from lds.structure.denoising import Denoiser
 from lds.structure.fingerprint import fingerprint
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.methods.committee import Committee
+from lds.structure.methods.committee_large import (
+    COEFFICIENT_NODES,
+    for_all_nodes,
+    learning_nodes,
+    warn_of_part,
+    with_coefficients,
+)
 from lds.structure.methods.committee_says import coefficients_of, members_of
 from lds.structure.methods.committee_unlike import OUTER, informative_unlike
-from lds.structure.methods.refit import Refit
+from lds.structure.methods.refit import Refit, Refitted
 from lds.structure.outer_variables import OuterVariables
 from lds.structure.predict import predict_proba_new, score
 from lds.structure.problem import Problem
@@ -46,21 +54,41 @@ WHITENING = "whitening"
 
 
 def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
-    """Learn coefficients, then refit; see `lds.structure.learn.learn`."""
+    """Learn coefficients, then refit; see `lds.structure.learn.learn`.
+
+    Beyond `max_nodes` both are done on parts of the graph (`committee_large`).
+    """
     if problem.graph is None:
         warn_of_features(problem.features, run.dtype, centred=True)
-    prepared = prepare(method, problem, run.dtype, run.device)
-    edges = starting_distribution(problem, prepared)
+    few = trains = problem
+    if problem.n_nodes > method.max_nodes and not method.metric_rank:
+        n_few = min(method.max_nodes, COEFFICIENT_NODES)
+        few, trains = (
+            problem.part(learning_nodes(problem, n, run.seed)) for n in (n_few, method.max_nodes)
+        )
+        warn_of_part(problem.n_nodes, trains.n_nodes)
+    prepared = prepare(method, few, run.dtype, run.device)
+    edges = starting_distribution(few, prepared)
     named = fingerprint(problem, problem.graph, method, run.seed, edges)
     options = method
-    unlike = informative_unlike(problem, prepared.task, prepared.ensemble, edges, method, run.seed)
+    unlike = informative_unlike(few, prepared.task, prepared.ensemble, edges, method, run.seed)
     if unlike:  # the given edges stay as they are
-        edges = starting_distribution(problem, prepared, alone=True)
-        prepared = prepared.with_deep(method, problem)
+        edges = starting_distribution(few, prepared, alone=True)
+        prepared = prepared.with_deep(method, few)
         options = replace(method, update_edges=False, max_iter=1)
-    restarts = restarts_on(edges, options, problem, prepared, run.seed)
+    restarts = restarts_on(edges, options, few, prepared, run.seed)
     reason = restarts.run(run, named)
-    return refitted(edges, method, prepared, restarts, reason, run, agreement=not unlike)
+    if trains is not few:
+        prepared = prepare(method, trains, run.dtype, run.device)
+        prepared = prepared.with_deep(method, trains) if unlike else prepared
+        edges = with_coefficients(starting_distribution(trains, prepared, alone=unlike), edges)
+    found = committee_on(edges, method, prepared, trains, run, agreement=not unlike)
+    if trains is not problem:
+        prepared = prepared.for_all_nodes(method, problem)
+        whole = starting_distribution(problem, prepared, alone=unlike)
+        edges, restarts.start = with_coefficients(whole, edges), whole.to_csr()
+        found = for_all_nodes(found, edges, prepared.task, problem)
+    return result_of(found, edges, method, prepared, problem, restarts, reason)
 
 
 @dataclass(frozen=True)
@@ -86,6 +114,13 @@ class Preparation:
     def of(self, rows: Features) -> Features:
         """Further rows as networks see them."""
         return whitened(self.features.transform(rows), self.whitening)
+
+    def for_all_nodes(self, method: Committee, problem: Problem) -> "Preparation":
+        """The same for all nodes of a problem, of which it was fitted on a part."""
+        inputs, like = self.of(problem.features), self.task.features
+        similar = Similarity(inputs, method.metric, self.similar.n_neighbors)
+        task = _task(self.ensemble, method, problem, inputs, like.dtype, like.device)
+        return replace(self, similar=similar, task=task)
 
     def with_deep(self, method: Committee, problem: Problem) -> "Preparation":
         """The same with a deep SAGE on the committee, for given edges that join unlike nodes."""
@@ -143,7 +178,18 @@ def _networks(
 ) -> tuple[Ensemble, Task]:
     """The committee before training, and its task."""
     ensemble = _ensemble(method, inputs.shape[1], problem.n_classes, unlike)
-    task = task_on(
+    return ensemble, _task(ensemble, method, problem, inputs, dtype, device)
+
+
+def _task(
+    ensemble: Ensemble,
+    method: Committee,
+    problem: Problem,
+    inputs: Features,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Task:
+    return task_on(
         inputs,
         problem.labels,
         lambda n_features, n_classes: ensemble,
@@ -152,7 +198,6 @@ def _networks(
         device=device,
         weights=problem.weights,
     )
-    return ensemble, task
 
 
 def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnlike) -> Ensemble:
@@ -183,27 +228,47 @@ def restarts_on(
     return Restarts(problem, one, variables, inner_run, method, seed, edges.to_csr())
 
 
-def refitted(
+def committee_on(
     edges: LogisticEdges,
     method: Committee,
     prepared: Preparation,
-    restarts: Restarts,
-    reason: str,
+    problem: Problem,
     run: RunContext,
     *,
     agreement: bool = True,
-) -> Learned:
+) -> Refitted:
     """The committee on the last distribution: one noisy score is no reason to take an earlier.
 
     With agreement=False, predicted classes are no feature of pairs in further refits.
     """
-    problem, task, ensemble = restarts.problem, prepared.task, prepared.ensemble
+    task, ensemble = prepared.task, prepared.ensemble
     device = task.labels.device
     stopping = rows_tensor(problem.split.stopping, device)
     rows = rows_tensor(problem.labelled, device)
     refit = method if agreement else replace(method, agreement=0.0)
-    found = Refit(task, ensemble, rows, stopping, refit, restarts.seed, run.on_member)(edges)
-    params = ensemble.join([member.params for member in found.members], found.log_weights)
+    return Refit(task, ensemble, rows, stopping, refit, run.seed, run.on_member)(edges)
+
+
+def result_of(
+    found: Refitted,
+    edges: LogisticEdges,
+    method: Committee,
+    prepared: Preparation,
+    problem: Problem,
+    restarts: Restarts,
+    reason: str,
+) -> Learned:
+    """The result of a committee, with a record of the refit after those of the outer loop.
+
+    Arguments:
+        found: the committee, on its last distribution.
+        edges: that distribution without agreement.
+        method, prepared, problem: what it was learned with and from.
+        restarts: the outer loop.
+        reason: why that ended.
+    """
+    task = prepared.task
+    params = prepared.ensemble.join([m.params for m in found.members], found.log_weights)
     params[COEFFICIENTS] = edges.coefficients
     params[AGREEMENT] = edges.coefficients.new_tensor(found.agreement)
     if prepared.whitening is not None:
@@ -222,9 +287,12 @@ def refitted(
         reason=reason,
         start=restarts.start,
         preparation=prepared,
+        embeds=problem is restarts.problem,
     )
-    probabilities = torch.from_numpy(result.probabilities).to(device)
+    probabilities = torch.from_numpy(result.probabilities).to(task.labels.device)
+    stopping = rows_tensor(problem.split.stopping, task.labels.device)
     now = score(probabilities, task.labels, stopping, task.weights)
+    groups = PairGroups(problem.labels, problem.split, problem.held_out)
     record = replace(
         restarts.history[-1],
         iteration=n_done,
@@ -232,7 +300,7 @@ def refitted(
         stopping_accuracy=now.accuracy,
         stopping_loss=now.loss,
         expected_edges=found.edges.expected_edges,
-        group_probs=restarts.group_probs(found.edges),
+        group_probs=groups.means(found.edges),
         improved=True,
         refit=True,
     )

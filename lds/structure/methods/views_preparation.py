@@ -23,7 +23,7 @@ from lds.structure.methods.views import Views
 from lds.structure.methods.views_folds import Folds, dealt, empty, side_by_side
 from lds.structure.methods.views_pairs import Seen
 from lds.structure.methods.views_rows import Rows, checked_once, label_views, varies
-from lds.structure.methods.views_sample import learning_rows, part_of
+from lds.structure.methods.views_sample import learning_rows
 from lds.structure.problem import Problem
 from lds.structure.seeds import ROLES
 
@@ -110,7 +110,7 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
         ValueError: the pairs need more memory than there is.
     """
     learns, n_nodes = learning_rows(problem, method.max_rows, run.seed), problem.n_nodes
-    problem = part_of(problem, learns)
+    problem = problem.part(learns)
     split = problem.split
     labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
     deals = dealt(problem.labels, labelled, method.n_folds, mix(run.seed, ROLES))
@@ -119,7 +119,7 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     with checked_once():
         rows = Rows(problem.features, method.n_trees, run.seed)
     in_folds = learning_rows(problem, FOLD_ROWS, run.seed)
-    few = part_of(problem, in_folds)
+    few = problem.part(in_folds)
     whitens = enough_rows(few.n_nodes, problem.features.shape[1]) and varies(rows, in_folds)
     how = method, run, n_least, whitens
     shared = of_folds = Shared.of(rows, problem, np.arange(problem.n_nodes), *how)

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lds._random import mix
-from lds._types import ROLES, Split
 from lds.structure.problem import Problem
 from lds.structure.seeds import SAMPLE
 
@@ -33,23 +32,6 @@ def learning_rows(problem: Problem, max_rows: int, seed: int) -> NDArray[np.int6
     rng = np.random.default_rng(mix(seed, SAMPLE))
     learns[rng.choice(others, n_more, replace=False)] = True
     return np.flatnonzero(learns)
-
-
-def part_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
-    """Make the problem of some rows; without graphs, which views do not read.
-
-    Arguments:
-        problem: the whole.
-        rows: ascending row numbers, all labelled ones among them.
-    """
-    if len(rows) == problem.n_nodes:
-        return problem
-    place = np.full(problem.n_nodes, -1, dtype=np.int64)
-    place[rows] = np.arange(len(rows))
-    roles = (place[getattr(problem.split, role)] for role in ROLES)
-    split = Split(*(role[role >= 0] for role in roles), dealt=problem.split.dealt)
-    weights = None if problem.weights is None else problem.weights[rows]
-    return Problem(problem.features[rows], problem.labels[rows], split, weights=weights)
 
 
 def warn_of_sample(n_rows: int, n_learning: int, max_rows: int) -> None:

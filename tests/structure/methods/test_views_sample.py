@@ -9,7 +9,7 @@ import torch
 from lds.structure.account import account
 from lds.structure.learn import learn
 from lds.structure.methods import views_preparation
-from lds.structure.methods.views_sample import learning_rows, part_of
+from lds.structure.methods.views_sample import learning_rows
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
 from tests.structure.methods.test_views_run import SMALL, table, words
@@ -60,10 +60,10 @@ def test_labelled_rows_learn_whatever_their_number():
     assert learning_rows(problem, 5, 0).tolist() == list(range(24))
     assert len(learning_rows(problem, 60, 0)) == 60
     assert not np.array_equal(learning_rows(problem, 60, 0), learning_rows(problem, 60, 1))
-    assert part_of(problem, learning_rows(problem, 150, 0)) is problem
+    assert problem.part(learning_rows(problem, 150, 0)) is problem
     labels = np.where(np.arange(150) == 149, 3, problem.labels)  # a class without a label
     other = dataclasses.replace(problem, labels=labels)
-    assert part_of(other, learning_rows(other, 60, 0)).n_classes == other.n_classes == 4
+    assert other.part(learning_rows(other, 60, 0)).n_classes == other.n_classes == 4
 
 
 def test_members_explain_the_rest_too_also_after_loading(found, tmp_path):
