@@ -141,7 +141,7 @@ def _list(entries: Iterable[Any], root: Path, store: Any, as_json: bool) -> None
                 "name": entry.name,
                 "title": entry.title,
                 "place": entry.place,
-                "data": "there" if not missing else "missing: " + ", ".join(missing),
+                "missing": missing,
                 "minutes": dict(entry.minutes),
                 "rows": {budget: len(entry.rows(budget)) for budget in BUDGETS},
                 "done": {budget: len(store.found(entry, budget).records) for budget in BUDGETS},
@@ -151,18 +151,23 @@ def _list(entries: Iterable[Any], root: Path, store: Any, as_json: bool) -> None
         print_json(found)
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("name", "thesis", "what", "data"):
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for column in ("name", "what", "data"):
+        table.add_column(column, overflow="fold", no_wrap=column != "what")
     for budget in BUDGETS:
         table.add_column(f"{budget}, min", justify="right", no_wrap=True)
     for each in found:
         times = (_minutes(each["minutes"].get(budget)) for budget in BUDGETS)
-        table.add_row(each["name"], each["place"], each["title"], each["data"], *times)
+        data = "missing" if each["missing"] else "there"
+        table.add_row(each["name"], each["title"], data, *times)
     table.add_section()
     sums = (sum(each["minutes"][budget] for each in found) for budget in BUDGETS)
-    table.add_row("all", "", "", "", *(_minutes(total) for total in sums))
+    table.add_row("all", "", "", *(_minutes(total) for total in sums))
     out.print(table)
     out.print("min: CPU minutes of the rows that no entry above has; a row is run once")
+    if lacking := sorted({path for each in found for path in each["missing"]}):
+        out.print(f"missing under {root}:", highlight=False, soft_wrap=True)
+        for path in lacking:
+            out.print(f"  {path}", highlight=False, soft_wrap=True)
 
 
 def _minutes(value: float | None) -> str:

@@ -24,15 +24,15 @@ def test_the_list_shows_every_entry_and_imports_no_torch(tmp_path):
     listed = json.loads(done.stdout)
     assert [each["name"] for each in listed] == list(ENTRIES)
     for each in listed:
-        assert {"title", "place", "data", "minutes", "rows", "done"} <= set(each)
+        assert {"title", "place", "missing", "minutes", "rows", "done"} <= set(each)
 
 
 def test_the_list_says_which_data_is_missing(lds, tmp_path):
     code, out, _ = lds("reproduce", "--json", "--root", tmp_path, "--out", tmp_path / "rows.jsonl")
     assert code == 0
     by_name = {each["name"]: each for each in json.loads(out)}
-    assert "missing" in by_name["table-7.4"]["data"]
-    assert by_name["figure-8.1"]["data"] == "there"
+    assert by_name["table-7.4"]["missing"] == ["omniglot/omniglot28.npz"]
+    assert by_name["figure-8.1"]["missing"] == []
 
 
 def test_an_entry_prints_both_numbers_and_goes_on_where_it_was(lds, tmp_path):
