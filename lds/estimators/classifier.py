@@ -55,9 +55,10 @@ class LDSClassifier(BaseLDSClassifier):
         resume: True continues from the state in the folder; without one, `fit` begins. On a CPU the
             result is equal, bit for bit, to that of a fit without interruption. Data, options and
             an int `random_state` must be the same; max_iter and patience may differ.
-        n_jobs: processes that fit the folds of a table side by side, as of joblib: -1 is one a
-            core; None follows `joblib.parallel_config`, and is 1 without it. Fits do not depend on
-            it; with a graph, or with given roles, one process works.
+        n_jobs: processes that fit the folds of a table, or train the networks of a committee, side
+            by side and with one thread each, as of joblib: -1 is one a core; None follows
+            `joblib.parallel_config`. Fits do not depend on the number. With None and no
+            configuration this process works, and a committee uses torch's threads.
         device: "cpu", "cuda", ...
         verbose: True prints a line after each outer iteration, and before each member of
             the committee is trained.

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from lds.graphs.interop import edges_of
+from lds.structure.problem import Problem
 
 
 def as_data(given: Any) -> Data:
@@ -120,3 +121,17 @@ def tensor_of(data: Data, name: str) -> Tensor | None:
 def dense(values: Tensor) -> Tensor:
     """Convert a tensor to a dense one."""
     return values if values.layout == torch.strided else values.to_dense()
+
+
+def stored_data(problem: Problem, classes: NDArray[np.int64]) -> Data:
+    """Make a data object of what a run was learned from."""
+    x = problem.features
+    dense = torch.from_numpy(x.toarray() if sp.issparse(x) else np.asarray(x))
+    y = np.where(problem.labels < 0, -1, classes[problem.labels])
+    masks = {}
+    for name, roles in (("train", ["train"]), ("val", ["validation", "stopping"])):
+        mask = torch.zeros(problem.n_nodes, dtype=torch.bool)
+        for role in roles:
+            mask[torch.from_numpy(getattr(problem.split, role))] = True
+        masks[f"{name}_mask"] = mask
+    return Data(x=dense.float(), y=torch.from_numpy(y), **masks)

@@ -17,6 +17,7 @@ from torch_geometric.transforms import BaseTransform
 from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
+from lds.estimators.data_object import stored_data
 from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_export import GraphExport, attributes_of
@@ -106,7 +107,7 @@ class LearnedStructure(FitPictures, GraphExport):
         classes = np.array(names if numbers else range(len(names)), dtype=np.int64)
         n_nodes = learned.problem.n_nodes
         if data is None:
-            data = _stored_data(learned, classes)
+            data = stored_data(learned.problem, classes)
         elif data.num_nodes != n_nodes:
             raise ValueError(f"data must have the {n_nodes} nodes of the run, got {data.num_nodes}")
         return _structure(data, learned, classes, torch.device("cpu"))
@@ -281,6 +282,7 @@ def learn_structure(
     verbose: bool = False,
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    n_jobs: int | None = None,
     **options: Any,
 ) -> LearnedStructure:
     """Learn the graph of a PyG data object.
@@ -313,8 +315,8 @@ def learn_structure(
         method: "default", "thesis" (Algorithm 7 to the letter) or "views" (label PageRank along
             learned views of likeness; it does not read the given graph). The default takes views
             where there is no graph, no val_mask and no option.
-        seed: of everything random.
-        device: where to compute.
+        seed, device, n_jobs: of everything random; where to compute; in how many processes, as for
+            `LDSClassifier`.
         on_iteration: called after each outer iteration.
         on_member: called by the default method before it trains each member of its committee, and
             after the last, with how many are trained and how many there will be.
@@ -334,8 +336,8 @@ def learn_structure(
     A `UserWarning` names what was guessed: edges in one direction only, weights that were scaled,
     features that were made, training nodes that were divided into roles.
 
-    What the same labels reach without a learned graph, the controls that `lds fit` prints, is
-    ``lds.structure.controls.run_controls(found.learned.problem, found.learned.method, seed=seed)``.
+    For the controls that `lds fit` prints, what the same labels reach without a learned graph, see
+    `lds.structure.controls.run_controls(found.learned.problem, found.learned.method, seed=seed)`.
     """
     chosen = _method(method, options)
     check_weights(edge_weight)
@@ -352,6 +354,7 @@ def learn_structure(
             on_member=on_member or shown.on_member,
             checkpoint=checkpoint,
             resume=resume,
+            n_jobs=n_jobs,
         )
     return _structure(given.data, result, given.classes, given.home)
 
@@ -372,21 +375,6 @@ def _structure(
         classes,
         result,
     )
-
-
-def _stored_data(learned: Learned, classes: NDArray[np.int64]) -> Data:
-    """Make a data object of what a run was learned from."""
-    problem = learned.problem
-    x = problem.features
-    dense = torch.from_numpy(x.toarray() if sp.issparse(x) else np.asarray(x))
-    y = np.where(problem.labels < 0, -1, classes[problem.labels])
-    masks = {}
-    for name, roles in (("train", ["train"]), ("val", ["validation", "stopping"])):
-        mask = torch.zeros(problem.n_nodes, dtype=torch.bool)
-        for role in roles:
-            mask[torch.from_numpy(getattr(problem.split, role))] = True
-        masks[f"{name}_mask"] = mask
-    return Data(x=dense.float(), y=torch.from_numpy(y), **masks)
 
 
 def _method(name: str, options: dict[str, Any]) -> Method:

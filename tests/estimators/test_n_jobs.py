@@ -3,8 +3,11 @@
 import joblib
 import numpy as np
 import pytest
+import torch
+from sklearn.datasets import load_wine
+from torch_geometric.data import Data
 
-from lds import LDSClassifier, ViewsLDSClassifier
+from lds import LDSClassifier, ViewsLDSClassifier, learn_structure
 from tests.estimators.test_views import QUICK, wine
 
 
@@ -46,3 +49,32 @@ def test_a_number_of_processes_that_cannot_be_is_refused_before_the_fit():
     frame, y, _ = wine()
     with pytest.raises(ValueError, match="n_jobs must be at least 1"):
         LDSClassifier(n_jobs=0).fit(frame, y)
+
+
+@pytest.mark.ci
+@pytest.mark.filterwarnings("ignore:.*one direction")
+def test_networks_of_a_committee_in_two_processes_come_to_the_same():
+    """With a graph: members of every turn, and their weights; the third turn has a teacher."""
+    x, truth = load_wine(return_X_y=True)
+    rows = np.random.default_rng(0).permutation(178)
+    data = Data(
+        x=torch.from_numpy(x),
+        y=torch.from_numpy(truth),
+        edge_index=torch.from_numpy(np.stack([rows, np.roll(rows, 1)])),
+        train_mask=torch.from_numpy(rows[:24]),
+        val_mask=torch.from_numpy(rows[24:48]),
+    )
+    few = {"max_iter": 1, "max_inner": 10, "refit_steps": 10, "hidden_channels": 8, "refits": 2}
+    told: dict[int | None, list[tuple[int, int]]] = {1: [], 2: [], None: []}
+
+    def fit(n_jobs):
+        report = lambda done, of: told[n_jobs].append((done, of))  # noqa: E731
+        return learn_structure(data, n_jobs=n_jobs, on_member=report, **few).learned
+
+    one, two, plain = (fit(n) for n in told)
+    for found in (two, plain):  # one thread in the tests, so that `plain` is the same too
+        assert np.array_equal(found.probabilities, one.probabilities)
+        assert all(torch.equal(found.params[name], leaf) for name, leaf in one.params.items())
+    n_members = told[None][-1][1]
+    assert told[2] == told[1] == [(0, n_members), (n_members // 2, n_members), (n_members,) * 2]
+    assert told[None] == [(k, n_members) for k in range(n_members + 1)]

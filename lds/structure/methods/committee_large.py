@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from lds._random import mix
 from lds.edges.logistic import LogisticEdges, with_agreement
-from lds.nn.discriminant import Discriminant
-from lds.nn.label_pagerank import LabelPageRank
-from lds.structure.methods.refit import Refitted, expected_graph, fit_member, weigh
+from lds.structure.methods.refit import CLOSED_FORM, Refitted, expected_graph, fit_member, weigh
 from lds.structure.problem import Problem
 from lds.structure.seeds import SAMPLE
 from lds.structure.task import Task, rows_tensor
@@ -120,7 +118,7 @@ def for_all_nodes(found: Refitted, edges: LogisticEdges, task: Task, problem: Pr
     expected = expected_graph(edges)
     members = [
         fit_member(replace(task, network=m.network), m.network, expected, rows, stopping)
-        if isinstance(m.network, Discriminant | LabelPageRank)
+        if isinstance(m.network, CLOSED_FORM)
         else m
         for m in found.members
     ]

@@ -246,7 +246,8 @@ def committee_on(
     stopping = rows_tensor(problem.split.stopping, device)
     rows = rows_tensor(problem.labelled, device)
     refit = method if agreement else replace(method, agreement=0.0)
-    return Refit(task, ensemble, rows, stopping, refit, run.seed, run.on_member)(edges)
+    turns = Refit(task, ensemble, rows, stopping, refit, run.seed, run.on_member, run.n_jobs)
+    return turns(edges)
 
 
 def result_of(

@@ -8,10 +8,13 @@ else; the committee knows what its members agree on.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from joblib import effective_n_jobs
 from torch import Tensor
 
+from lds._jobs import one_thread_each
 from lds._random import mix
 from lds._weights import relative
 from lds.bilevel.checks import NonFiniteError
@@ -41,6 +44,10 @@ SHARPEN = 0.5
 
 N_FAMILIES = 3
 """Families of members, see `_family`."""
+
+
+CLOSED_FORM = (Discriminant, LabelPageRank)
+"""Members that are fitted, not trained."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,9 @@ class Refit:
         method: the options.
         seed: of the run.
         on_member: called with the number of members trained and the number of all.
+        n_jobs: processes that train the networks of a turn, with one thread each, as of joblib;
+            None without `joblib.parallel_config` trains them here, one after another. On a device
+            that is no CPU this is always so.
     """
 
     task: Task
@@ -96,6 +106,7 @@ class Refit:
     method: Committee
     seed: int
     on_member: Callable[[int, int], None] | None = None
+    n_jobs: int | None = None
 
     def __call__(self, edges: LogisticEdges) -> Refitted:
         """Refit on `edges`, and with agreement unless the early-stopping rows refuse it."""
@@ -125,24 +136,63 @@ class Refit:
         self, task: Task, edges: LogisticEdges, expected: GraphBatch, turn: int
     ) -> list[Member]:
         """Train one member of each kind; `expected` is the expected graph of `edges`."""
+        side_by_side = self.n_jobs is not None or effective_n_jobs(None) != 1
+        if side_by_side and self.rows.device.type == "cpu":
+            return self._turn_side_by_side(task, edges, expected, turn)
         members: list[Member] = []
         for k, network in enumerate(self.ensemble.kinds):
             self._report(turn * len(self.ensemble.kinds) + k)
-            one = replace(task, network=network)
-            if isinstance(network, Discriminant | LabelPageRank):
-                member = fit_member(one, network, expected, self.rows, self.stopping)
-            else:
-                seed = mix(self.seed, turn, k, MEMBER)
-                member = train_member(
-                    one, network, edges, expected, self.rows, self.stopping, self.method, seed
-                )
-            members.append(member)
+            members.append(_member(*self._call(task, edges, expected, turn, k, network)))
         return members
+
+    def _turn_side_by_side(
+        self, task: Task, edges: LogisticEdges, expected: GraphBatch, turn: int
+    ) -> list[Member]:
+        """The same in processes; what is fitted in closed form is fitted here."""
+        kinds = self.ensemble.kinds
+        self._report(turn * len(kinds))
+        calls = [
+            self._call(task, edges, expected, turn, k, network) for k, network in enumerate(kinds)
+        ]
+        far = [k for k, network in enumerate(kinds) if not isinstance(network, CLOSED_FORM)]
+        trained = one_thread_each(_member, [calls[k] for k in far], self.n_jobs)
+        by_number = dict(zip(far, trained, strict=True))
+        return [by_number[k] if k in by_number else _member(*calls[k]) for k in range(len(kinds))]
+
+    def _call(
+        self,
+        task: Task,
+        edges: LogisticEdges,
+        expected: GraphBatch,
+        turn: int,
+        k: int,
+        network: Network,
+    ) -> tuple[Any, ...]:
+        """Arguments of `_member` for the k-th kind."""
+        seed = mix(self.seed, turn, k, MEMBER)
+        one = replace(task, network=network)
+        return one, network, edges, expected, self.rows, self.stopping, self.method, seed
 
     def _report(self, done: int) -> None:
         """Report how many members are trained."""
         if self.on_member is not None:
             self.on_member(done, len(self.ensemble.members))
+
+
+def _member(
+    task: Task,
+    network: Network,
+    edges: LogisticEdges,
+    expected: GraphBatch,
+    rows: Tensor,
+    stopping: Tensor,
+    method: Committee,
+    seed: int,
+) -> Member:
+    """Train a network, or fit it where it has a closed form; see `train_member`."""
+    if isinstance(network, CLOSED_FORM):
+        return fit_member(task, network, expected, rows, stopping)
+    return train_member(task, network, edges, expected, rows, stopping, method, seed)
 
 
 @torch.no_grad()
