@@ -128,7 +128,8 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
         place = np.cumsum(np.isin(np.arange(problem.n_nodes), in_folds)) - 1
         deals = [(place[read], place[judged]) for read, judged in deals]
     calls = [(of_folds, read, judged) for read, judged in deals]
-    *folds, (seen, whole) = one_thread_each(fitted, [*calls, (shared, labelled, None)], run.n_jobs)
+    # What takes longest goes first, so that other processes do not wait for it alone.
+    (seen, whole), *folds = one_thread_each(fitted, [(shared, labelled, None), *calls], run.n_jobs)
     seen = replace(seen, views=shared.views | seen.views)
     start = torch.tensor([START, *[1.0] * len(seen.views)], dtype=run.dtype, device=run.device)
     return Preparation(
