@@ -97,8 +97,9 @@ def fit(
     controls: Annotated[bool, typer.Option(help="Run the three controls too.")] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     jobs: Annotated[
-        int, typer.Option(help="Processes that fit folds of a table side by side; -1: all cores.")
-    ] = 1,
+        int | None,
+        typer.Option(help="Processes for folds of a table, networks of a graph; -1: all cores."),
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
     config: Config = None,
     as_json: Json = False,

@@ -76,5 +76,5 @@ def test_networks_of_a_committee_in_two_processes_come_to_the_same():
         assert np.array_equal(found.probabilities, one.probabilities)
         assert all(torch.equal(found.params[name], leaf) for name, leaf in one.params.items())
     n_members = told[None][-1][1]
-    assert told[2] == told[1] == [(0, n_members), (n_members // 2, n_members), (n_members,) * 2]
-    assert told[None] == [(k, n_members) for k in range(n_members + 1)]
+    assert told[2] == [(0, n_members), (n_members // 2, n_members), (n_members,) * 2]
+    assert told[None] == told[1] == [(k, n_members) for k in range(n_members + 1)]

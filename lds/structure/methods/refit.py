@@ -95,8 +95,8 @@ class Refit:
         seed: of the run.
         on_member: called with the number of members trained and the number of all.
         n_jobs: processes that train the networks of a turn, with one thread each, as of joblib;
-            None without `joblib.parallel_config` trains them here, one after another. On a device
-            that is no CPU this is always so.
+            None without `joblib.parallel_config` trains them here, with torch's threads. On a
+            device that is no CPU one process works.
     """
 
     task: Task
@@ -136,28 +136,28 @@ class Refit:
         self, task: Task, edges: LogisticEdges, expected: GraphBatch, turn: int
     ) -> list[Member]:
         """Train one member of each kind; `expected` is the expected graph of `edges`."""
-        side_by_side = self.n_jobs is not None or effective_n_jobs(None) != 1
-        if side_by_side and self.rows.device.type == "cpu":
-            return self._turn_side_by_side(task, edges, expected, turn)
+        kinds = self.ensemble.kinds
+        calls = [self._call(task, edges, expected, turn, k, kind) for k, kind in enumerate(kinds)]
+        n_processes = effective_n_jobs(self.n_jobs) if self.rows.device.type == "cpu" else 1
+        if n_processes != 1:
+            self._report(turn * len(kinds))
+            return self._side_by_side(calls)
         members: list[Member] = []
-        for k, network in enumerate(self.ensemble.kinds):
-            self._report(turn * len(self.ensemble.kinds) + k)
-            members.append(_member(*self._call(task, edges, expected, turn, k, network)))
+        for k, call in enumerate(calls):
+            self._report(turn * len(kinds) + k)
+            members += (
+                [_member(*call)] if self.n_jobs is None else one_thread_each(_member, [call], 1)
+            )
         return members
 
-    def _turn_side_by_side(
-        self, task: Task, edges: LogisticEdges, expected: GraphBatch, turn: int
-    ) -> list[Member]:
-        """The same in processes; what is fitted in closed form is fitted here."""
-        kinds = self.ensemble.kinds
-        self._report(turn * len(kinds))
-        calls = [
-            self._call(task, edges, expected, turn, k, network) for k, network in enumerate(kinds)
-        ]
-        far = [k for k, network in enumerate(kinds) if not isinstance(network, CLOSED_FORM)]
-        trained = one_thread_each(_member, [calls[k] for k in far], self.n_jobs)
-        by_number = dict(zip(far, trained, strict=True))
-        return [by_number[k] if k in by_number else _member(*calls[k]) for k in range(len(kinds))]
+    def _side_by_side(self, calls: list[tuple[Any, ...]]) -> list[Member]:
+        """Train networks in processes; what is fitted in closed form is fitted here."""
+        here = [k for k, kind in enumerate(self.ensemble.kinds) if isinstance(kind, CLOSED_FORM)]
+        far = [k for k in range(len(calls)) if k not in here]
+        found = one_thread_each(_member, [calls[k] for k in far], self.n_jobs)
+        found += one_thread_each(_member, [calls[k] for k in here], 1)
+        by_number = dict(zip(far + here, found, strict=True))
+        return [by_number[k] for k in range(len(calls))]
 
     def _call(
         self,
