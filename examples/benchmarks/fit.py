@@ -31,6 +31,9 @@ DATA = ("wine", "digits", "rows", "graph")
 METHODS = ("lds", "LabelSpreading", "SelfTraining", "SVC", "ExtraTrees")
 ON_GRAPHS = ("lds", "GCN")
 
+Classes, Mask = NDArray[np.int64], NDArray[np.bool_]
+Case = tuple[Classes, Mask, Mask, Callable[[], Classes]]
+
 
 def main() -> None:
     """Start a process for each fit."""
@@ -62,70 +65,56 @@ def main() -> None:
 def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     """One fit in this process."""
     (data,), (method,) = arguments.data, arguments.method
-    if data == "graph":
-        return measured_on_graph(method, arguments)
+    make = graph_case if data == "graph" else table_case
+    truth, known, scored, fit = make(arguments)
+    warnings.simplefilter("ignore")
+    before, memory, started = cpu_seconds(), peak_mb(), time.perf_counter()
+    found = fit()
+    wall = time.perf_counter() - started
+    return {
+        "data": data,
+        "rows": len(truth),
+        "labels": int(known.sum()),
+        "method": method,
+        "cpu_seconds": round(cpu_seconds() - before, 2),
+        "seconds": round(wall, 2),
+        "extra_mb": round(peak_mb() - memory),
+        "accuracy": round(float((found == truth)[scored].mean()), 4),
+    }
+
+
+def table_case(arguments: argparse.Namespace) -> Case:
+    """Classes, rows with a label, rows without one, and a function that predicts all rows."""
+    (data,), (method,) = arguments.data, arguments.method
     x, truth = table(data, arguments.rows)
     n_classes = len(np.unique(truth))
     each = (arguments.labels or n_classes * (60 if data == "rows" else 10)) // n_classes
     y = few(truth, each, arguments.seed)
     fit = fitter(method, arguments.n_jobs, arguments.seed)
-    warnings.simplefilter("ignore")
-    before, memory, started = cpu_seconds(), peak_mb(), time.perf_counter()
-    found = fit(x, y)
-    wall = time.perf_counter() - started
-    hidden = y < 0
-    return {
-        "data": data,
-        "rows": len(x),
-        "labels": int((~hidden).sum()),
-        "method": method,
-        "cpu_seconds": round(cpu_seconds() - before, 2),
-        "seconds": round(wall, 2),
-        "extra_mb": round(peak_mb() - memory),
-        "accuracy": round(float((found == truth)[hidden].mean()), 4),
-    }
+    return truth, y >= 0, y < 0, lambda: fit(x, y)
 
 
-def measured_on_graph(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One fit of a made graph in this process."""
+def graph_case(arguments: argparse.Namespace) -> Case:
+    """The same of a made graph: classes, training nodes, test nodes, and the function."""
+    import torch
+    from torch_geometric.data import Data
+
     from lds import learn_structure
     from lds.experiments import graphs_rivals
     from lds.experiments.graphs_cases import GraphCase, symmetric
 
     x, truth, ends = graph(arguments.rows)
     part = np.random.default_rng(1).random(len(x))
-    masks = part < 0.54, (part >= 0.54) & (part < 0.72), part >= 0.72
-    warnings.simplefilter("ignore")
-    if method == "lds":
-        import torch
-        from torch_geometric.data import Data
-
-        parts = {"x": x, "y": truth, "edge_index": ends}
-        roles = {"train_mask": masks[0], "val_mask": masks[1]}
-        data = Data(**{name: torch.from_numpy(each) for name, each in (parts | roles).items()})
-
-        def fit() -> NDArray[np.floating[Any]]:
-            seed, n_jobs = arguments.seed, arguments.n_jobs
-            return learn_structure(data, seed=seed, n_jobs=n_jobs).learned.probabilities
-    else:
-        rows = [np.flatnonzero(mask) for mask in masks]
-        case = GraphCase(x, truth, symmetric(*ends, len(x)), *rows)
-
-        def fit() -> NDArray[np.floating[Any]]:
-            return graphs_rivals.train(case, "gcn", graphs_rivals.KIPF, arguments.seed)[1]
-
-    before, memory, started = cpu_seconds(), peak_mb(), time.perf_counter()
-    right = fit().argmax(1) == truth
-    return {
-        "data": "graph",
-        "rows": len(x),
-        "labels": int(masks[0].sum()),
-        "method": method,
-        "cpu_seconds": round(cpu_seconds() - before, 2),
-        "seconds": round(time.perf_counter() - started, 2),
-        "extra_mb": round(peak_mb() - memory),
-        "accuracy": round(float(right[masks[2]].mean()), 4),
-    }
+    train, stop, test = part < 0.54, (part >= 0.54) & (part < 0.72), part >= 0.72
+    if arguments.method == ["lds"]:
+        parts = {"x": x, "y": truth, "edge_index": ends, "train_mask": train, "val_mask": stop}
+        data = Data(**{name: torch.from_numpy(each) for name, each in parts.items()})
+        run = {"seed": arguments.seed, "n_jobs": arguments.n_jobs}
+        return truth, train, test, lambda: learn_structure(data, **run).predictions.numpy()
+    rows = (np.flatnonzero(mask) for mask in (train, stop, test))
+    case = GraphCase(x, truth, symmetric(*ends, len(x)), *rows)
+    gcn = graphs_rivals.KIPF, arguments.seed
+    return truth, train, test, lambda: graphs_rivals.train(case, "gcn", *gcn)[1].argmax(1)
 
 
 def graph(n_nodes: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:

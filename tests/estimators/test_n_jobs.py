@@ -68,8 +68,10 @@ def test_networks_of_a_committee_in_two_processes_come_to_the_same():
     told: dict[int | None, list[tuple[int, int]]] = {1: [], 2: [], None: []}
 
     def fit(n_jobs):
-        report = lambda done, of: told[n_jobs].append((done, of))  # noqa: E731
-        return learn_structure(data, n_jobs=n_jobs, on_member=report, **few).learned
+        note = told[n_jobs].append
+        return learn_structure(
+            data, n_jobs=n_jobs, on_member=lambda *done: note(done), **few
+        ).learned
 
     one, two, plain = (fit(n) for n in told)
     for found in (two, plain):  # one thread in the tests, so that `plain` is the same too
