@@ -38,6 +38,11 @@ class Split:
     test: NDArray[np.int64]
     dealt: bool = field(default=False, kw_only=True)
 
+    @property
+    def learning(self) -> NDArray[np.int64]:
+        """Train, validation and stopping rows, in that order."""
+        return np.concatenate([self.train, self.validation, self.stopping])
+
     def __post_init__(self) -> None:
         seen: dict[int, str] = {}
         for role in ROLES:

@@ -128,7 +128,7 @@ def search(
 
         folder = out_folder or Path("searches") / f"{stem(data.name)}-{seed}"
         split = data.split
-        seen = np.concatenate([split.train, split.validation, split.stopping])
+        seen = split.learning
         x: Any = data.features
         y = np.full(data.n_nodes, -1, dtype=np.int64)
         y[seen] = data.labels[seen]

@@ -30,7 +30,7 @@ class PairGroups:
     def __init__(
         self, labels: NDArray[np.int64], split: Split, held_out: sp.csr_array | None = None
     ) -> None:
-        rows = np.concatenate([split.train, split.validation, split.stopping])
+        rows = split.learning
         codes = np.unique(labels[rows], return_inverse=True)[1]
         self._member = torch.zeros(len(labels), int(codes.max()) + 1)
         self._member[torch.from_numpy(rows), torch.from_numpy(codes)] = 1

@@ -66,7 +66,7 @@ def problem_of(dataset: NodeDataset, class_weight: ClassWeight = None) -> Proble
     """
     split, weights = dataset.split, None
     if class_weight is not None:
-        learning = np.concatenate([split.train, split.validation, split.stopping])
+        learning = split.learning
         codes = np.full(dataset.n_nodes, -1, dtype=np.int64)
         codes[learning] = dataset.labels[learning]
         _, _, weights = weigh_rows(codes, np.array(dataset.classes), None, class_weight)

@@ -1,7 +1,10 @@
 """Predictions as the mean over S drawn graphs (eq. 9.7)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -74,11 +77,20 @@ def hidden_layer(
     seed: int,
 ) -> Tensor:
     """Activations before the classification layer, `(n_nodes, hidden_channels)`, mean over S."""
-    means = [
-        task.network.hidden(params, task.features, graph).mean(0) * (graph.n_draws / n_draws)
-        for graph in parts(_drawn(edges, n_draws, seed), ROWS)
-    ]
-    return means[0] if len(means) == 1 else torch.stack(means).sum(0)
+    return _mean_over_draws(
+        edges,
+        n_draws,
+        seed,
+        lambda graph: task.network.hidden(params, task.features, graph).mean(0),
+    )
+
+
+def _mean_over_draws(
+    edges: EdgeDistribution, n_draws: int, seed: int, mean: Callable[[GraphBatch], Tensor]
+) -> Tensor:
+    """Combine the means over some of S graphs, as many at once as `ROWS` allows, to that of all."""
+    graphs = parts(_drawn(edges, n_draws, seed), ROWS)
+    return reduce(add, (mean(graph) * (graph.n_draws / n_draws) for graph in graphs))
 
 
 @torch.no_grad()
@@ -101,15 +113,18 @@ def predict_proba_new(
     Returns:
         `(n_new, n_classes)`; rows sum to 1.
     """
-    graph = _drawn(edges, n_draws, seed)
     x = task.features
-    parts = []
-    for start in range(0, new.shape[0], CHUNK):
-        rows = slice(start, start + CHUNK)
-        chunk = node_features(new[rows], x.dtype, x.device)
-        logits = task.network.attach(params, x, graph, chunk, attached[rows])
-        parts.append(logits.softmax(2).mean(0))
-    return torch.cat(parts)
+
+    def mean(graph: GraphBatch) -> Tensor:
+        found = []
+        for start in range(0, new.shape[0], CHUNK):
+            rows = slice(start, start + CHUNK)
+            chunk = node_features(new[rows], x.dtype, x.device)
+            logits = task.network.attach(params, x, graph, chunk, attached[rows])
+            found.append(logits.softmax(2).mean(0))
+        return torch.cat(found)
+
+    return _mean_over_draws(edges, n_draws, seed, mean)
 
 
 def borrowed_edges(

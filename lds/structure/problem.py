@@ -124,7 +124,7 @@ class Problem:
                 f"{weights.shape}"
             )
         split = self.split
-        rows = np.concatenate([split.train, split.validation, split.stopping])
+        rows = split.learning
         good = np.isfinite(weights[rows]) & (weights[rows] > 0)
         if not good.all():
             row = int(rows[~good][0])

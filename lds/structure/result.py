@@ -50,7 +50,7 @@ class Learned:
         mutual_information: `(n_nodes,)`, nats: the part of the entropy of `probabilities` that
             comes from not knowing the graph (see `metrics.mutual_information`).
         hidden: `(n_nodes, hidden_channels)`, the activations before the classification layer, mean
-            over the same S graphs (Figure 9.5).
+            over the same S graphs (Figure 9.5); class probabilities where only a part learned.
         history: one record an outer iteration; the default method adds one for the refit.
         best: index of the best in `history`.
         reason: why the run ended: "patience", "max_iter", "interrupted" or "non-finite: ...".

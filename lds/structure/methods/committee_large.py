@@ -5,6 +5,7 @@ graph, and the expected graph of all nodes has the same coefficients, so that th
 every node in its whole neighbourhood. What is fitted in closed form is fitted to all nodes.
 """
 
+import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from lds._random import mix
 from lds.edges.logistic import LogisticEdges, with_agreement
+from lds.graphs.knn import allowed_neighbors
+from lds.nn.ensemble import Ensemble
+from lds.structure.methods.committee import Committee
 from lds.structure.methods.refit import CLOSED_FORM, Refitted, expected_graph, fit_member, weigh
 from lds.structure.problem import Problem
 from lds.structure.seeds import SAMPLE
@@ -25,6 +29,38 @@ COEFFICIENT_NODES = 5_000
 """Nodes of the part on which coefficients of edges are learned: three numbers need no more."""
 
 Rows = NDArray[np.int64]
+
+
+def learning_parts(method: Committee, problem: Problem, seed: int) -> tuple[Problem, Problem]:
+    """Choose the part that coefficients are learned on, and the part that networks train on.
+
+    Both are the whole problem where it has at most `max_nodes` nodes, or where the options have a
+    metric on pairs, whose directions are of all nodes. Else a warning says how many nodes learn.
+
+    Raises:
+        ValueError: more neighbours are asked for than nodes learn.
+    """
+    n = problem.n_nodes
+    if n <= method.max_nodes or method.metric_rank:
+        return problem, problem
+    trains = problem.part(learning_nodes(problem, method.max_nodes, seed))
+    few = trains
+    if method.max_nodes > COEFFICIENT_NODES:
+        few = problem.part(learning_nodes(problem, COEFFICIENT_NODES, seed))
+    k = allowed_neighbors(method.n_neighbors, Committee().n_neighbors, few.n_nodes)
+    if k >= few.n_nodes:
+        raise ValueError(
+            f"n_neighbors must be below the number of nodes that learn, {few.n_nodes:,} of {n:,}, "
+            f"got {k}; a larger max_nodes lets more learn"
+        )
+    warnings.warn(
+        f"networks are trained on {trains.n_nodes:,} of {n:,} nodes, labelled ones and their "
+        f"neighbours first, and edges on {few.n_nodes:,}; all nodes are predicted "
+        f"(max_nodes={method.max_nodes})",
+        UserWarning,
+        stacklevel=4,
+    )
+    return few, trains
 
 
 def learning_nodes(problem: Problem, max_nodes: int, seed: int) -> Rows:
@@ -47,8 +83,7 @@ def learning_nodes(problem: Problem, max_nodes: int, seed: int) -> Rows:
         return np.arange(n)
     rng = np.random.default_rng(mix(seed, SAMPLE))
     needed = np.array([*_one_of_each(problem, rng), problem.labels.argmax()])
-    labelled = np.concatenate([problem.labelled, problem.split.stopping])
-    order = np.concatenate([needed, rng.permutation(labelled)])
+    order = np.concatenate([needed, rng.permutation(problem.split.learning)])
     chosen = np.zeros(n, dtype=bool)
     chosen[needed] = True
     room = max_nodes - len(np.unique(needed))
@@ -88,27 +123,19 @@ def _nearest_first(graph: sp.csr_array | None, order: Rows, others: Rows) -> Ite
     yield others
 
 
-def warn_of_part(n_nodes: int, n_learning: int) -> None:
-    """Say how many nodes do not learn."""
-    warnings.warn(
-        f"networks are trained on {n_learning:,} of {n_nodes:,} nodes, labelled ones and their "
-        f"neighbours first, and edges on {min(n_learning, COEFFICIENT_NODES):,}; all nodes are "
-        f"predicted (max_nodes={n_learning})",
-        UserWarning,
-        stacklevel=5,
-    )
-
-
 def with_coefficients(edges: LogisticEdges, learned: LogisticEdges) -> LogisticEdges:
     """The pairs of one distribution with the coefficients of another."""
     return LogisticEdges(edges.pairs, edges.names, edges.features, learned.coefficients)
 
 
-def for_all_nodes(found: Refitted, edges: LogisticEdges, task: Task, problem: Problem) -> Refitted:
+def for_all_nodes(
+    found: Refitted, ensemble: Ensemble, edges: LogisticEdges, task: Task, problem: Problem
+) -> Refitted:
     """Take a committee to all nodes of its graph, and weigh its members there.
 
     Arguments:
         found: trained on a part.
+        ensemble: the committee.
         edges: distribution over all nodes, with the learned coefficients and without agreement.
         task: of all nodes.
         problem: the whole.
@@ -116,11 +143,14 @@ def for_all_nodes(found: Refitted, edges: LogisticEdges, task: Task, problem: Pr
     device = task.labels.device
     rows, stopping = (rows_tensor(r, device) for r in (problem.labelled, problem.split.stopping))
     expected = expected_graph(edges)
+    fitted = {
+        k: fit_member(replace(task, network=kind), kind, expected, rows, stopping)
+        for k, kind in enumerate(ensemble.kinds)
+        if isinstance(kind, CLOSED_FORM)
+    }
+    # Copies, for params that share memory cannot be saved.
     members = [
-        fit_member(replace(task, network=m.network), m.network, expected, rows, stopping)
-        if isinstance(m.network, CLOSED_FORM)
-        else m
-        for m in found.members
+        copy.deepcopy(fitted.get(k % len(ensemble.kinds), m)) for k, m in enumerate(found.members)
     ]
     log_weights, says = weigh(task, members, expected, stopping)
     if found.agreement:

@@ -26,10 +26,8 @@ from lds.structure.fingerprint import fingerprint
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.committee_large import (
-    COEFFICIENT_NODES,
     for_all_nodes,
-    learning_nodes,
-    warn_of_part,
+    learning_parts,
     with_coefficients,
 )
 from lds.structure.methods.committee_says import coefficients_of, members_of
@@ -60,13 +58,7 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     """
     if problem.graph is None:
         warn_of_features(problem.features, run.dtype, centred=True)
-    few = trains = problem
-    if problem.n_nodes > method.max_nodes and not method.metric_rank:
-        n_few = min(method.max_nodes, COEFFICIENT_NODES)
-        few, trains = (
-            problem.part(learning_nodes(problem, n, run.seed)) for n in (n_few, method.max_nodes)
-        )
-        warn_of_part(problem.n_nodes, trains.n_nodes)
+    few, trains = learning_parts(method, problem, run.seed)
     prepared = prepare(method, few, run.dtype, run.device)
     edges = starting_distribution(few, prepared)
     named = fingerprint(problem, problem.graph, method, run.seed, edges)
@@ -87,7 +79,7 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
         prepared = prepared.for_all_nodes(method, problem)
         whole = starting_distribution(problem, prepared, alone=unlike)
         edges, restarts.start = with_coefficients(whole, edges), whole.to_csr()
-        found = for_all_nodes(found, edges, prepared.task, problem)
+        found = for_all_nodes(found, prepared.ensemble, edges, prepared.task, problem)
     return result_of(found, edges, method, prepared, problem, restarts, reason)
 
 

@@ -136,42 +136,26 @@ class Refit:
         self, task: Task, edges: LogisticEdges, expected: GraphBatch, turn: int
     ) -> list[Member]:
         """Train one member of each kind; `expected` is the expected graph of `edges`."""
-        kinds = self.ensemble.kinds
-        calls = [self._call(task, edges, expected, turn, k, kind) for k, kind in enumerate(kinds)]
+        where = expected, self.rows, self.stopping
+        calls: list[tuple[Callable[..., Member], tuple[Any, ...]]] = []
+        for k, network in enumerate(self.ensemble.kinds):
+            one = replace(task, network=network)
+            if isinstance(network, CLOSED_FORM):
+                calls.append((fit_member, (one, network, *where)))
+            else:
+                seed = mix(self.seed, turn, k, MEMBER)
+                calls.append((train_member, (one, network, edges, *where, self.method, seed)))
+        done = turn * len(calls)
         n_processes = effective_n_jobs(self.n_jobs) if self.rows.device.type == "cpu" else 1
         if n_processes != 1:
-            self._report(turn * len(kinds))
-            return self._side_by_side(calls)
+            self._report(done)
+            return one_thread_each(_called, calls, self.n_jobs)
         members: list[Member] = []
         for k, call in enumerate(calls):
-            self._report(turn * len(kinds) + k)
-            members += (
-                [_member(*call)] if self.n_jobs is None else one_thread_each(_member, [call], 1)
-            )
+            self._report(done + k)
+            alone = self.n_jobs is None
+            members += [_called(*call)] if alone else one_thread_each(_called, [call], 1)
         return members
-
-    def _side_by_side(self, calls: list[tuple[Any, ...]]) -> list[Member]:
-        """Train networks in processes; what is fitted in closed form is fitted here."""
-        here = [k for k, kind in enumerate(self.ensemble.kinds) if isinstance(kind, CLOSED_FORM)]
-        far = [k for k in range(len(calls)) if k not in here]
-        found = one_thread_each(_member, [calls[k] for k in far], self.n_jobs)
-        found += one_thread_each(_member, [calls[k] for k in here], 1)
-        by_number = dict(zip(far + here, found, strict=True))
-        return [by_number[k] for k in range(len(calls))]
-
-    def _call(
-        self,
-        task: Task,
-        edges: LogisticEdges,
-        expected: GraphBatch,
-        turn: int,
-        k: int,
-        network: Network,
-    ) -> tuple[Any, ...]:
-        """Arguments of `_member` for the k-th kind."""
-        seed = mix(self.seed, turn, k, MEMBER)
-        one = replace(task, network=network)
-        return one, network, edges, expected, self.rows, self.stopping, self.method, seed
 
     def _report(self, done: int) -> None:
         """Report how many members are trained."""
@@ -179,20 +163,9 @@ class Refit:
             self.on_member(done, len(self.ensemble.members))
 
 
-def _member(
-    task: Task,
-    network: Network,
-    edges: LogisticEdges,
-    expected: GraphBatch,
-    rows: Tensor,
-    stopping: Tensor,
-    method: Committee,
-    seed: int,
-) -> Member:
-    """Train a network, or fit it where it has a closed form; see `train_member`."""
-    if isinstance(network, CLOSED_FORM):
-        return fit_member(task, network, expected, rows, stopping)
-    return train_member(task, network, edges, expected, rows, stopping, method, seed)
+def _called(function: Callable[..., Member], arguments: tuple[Any, ...]) -> Member:
+    """Call a function, in any process."""
+    return function(*arguments)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,12 @@ from lds.edges.logistic import LogisticEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import allowed_neighbors, check_neighbors
 from lds.graphs.views import View
-from lds.nn.whitening import enough_rows
 from lds.structure.context import RunContext
 from lds.structure.methods.members import Forms, Members, Probabilities
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_folds import Folds, dealt, empty, side_by_side
 from lds.structure.methods.views_pairs import Seen
-from lds.structure.methods.views_rows import Rows, checked_once, label_views, varies
+from lds.structure.methods.views_rows import Rows, checked_once, label_views
 from lds.structure.methods.views_sample import learning_rows
 from lds.structure.problem import Problem
 from lds.structure.seeds import ROLES
@@ -111,22 +110,18 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     """
     learns, n_nodes = learning_rows(problem, method.max_rows, run.seed), problem.n_nodes
     problem = problem.part(learns)
-    split = problem.split
-    labelled = np.sort(np.concatenate([split.train, split.validation, split.stopping]))
-    deals = dealt(problem.labels, labelled, method.n_folds, mix(run.seed, ROLES))
-    judges = learns[np.concatenate([empty(), *(judged for _, judged in deals)])]
-    n_least = min(len(read) for read, _ in [*deals, (labelled, empty())])
     with checked_once():
         rows = Rows(problem.features, method.n_trees, run.seed)
     in_folds = learning_rows(problem, FOLD_ROWS, run.seed)
     few = problem.part(in_folds)
-    whitens = enough_rows(few.n_nodes, problem.features.shape[1]) and varies(rows, in_folds)
-    how = method, run, n_least, whitens
-    shared = of_folds = Shared.of(rows, problem, np.arange(problem.n_nodes), *how)
+    labelled, whitens = np.sort(problem.split.learning), rows.can_whiten(in_folds)
+    deals = dealt(few.labels, np.sort(few.split.learning), method.n_folds, mix(run.seed, ROLES))
+    judged_rows = np.concatenate([empty(), *(judged for _, judged in deals)])
+    n_least = min(len(read) for read, _ in [*deals, (labelled, empty())])
+    shared_by = partial(Shared.of, method, run, rows, n_least, whitens)
+    shared = of_folds = shared_by(problem, np.arange(problem.n_nodes))
     if few is not problem:
-        of_folds = Shared.of(rows, few, in_folds, *how)
-        place = np.cumsum(np.isin(np.arange(problem.n_nodes), in_folds)) - 1
-        deals = [(place[read], place[judged]) for read, judged in deals]
+        of_folds = shared_by(few, in_folds)
     calls = [(of_folds, read, judged) for read, judged in deals]
     # What takes longest goes first, so that other processes do not wait for it alone.
     (seen, whole), *folds = one_thread_each(fitted, [(shared, labelled, None), *calls], run.n_jobs)
@@ -139,7 +134,7 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
         rows,
         seen,
         learns,
-        judges,
+        learns[in_folds[judged_rows]],
         n_nodes,
         whole["members"],
         whole["says"],
@@ -179,22 +174,22 @@ class Shared:
     @classmethod
     def of(
         cls,
-        rows: Rows,
-        problem: Problem,
-        numbers: NDArray[np.int64],
         method: Views,
         run: RunContext,
+        rows: Rows,
         n_least: int,
         whitens: bool,
+        problem: Problem,
+        numbers: NDArray[np.int64],
     ) -> "Shared":
         """Compare some rows in the views that read no labels.
 
         Arguments:
-            rows: the rows that learn.
-            problem: of those compared.
-            numbers: of these among the former.
             method, run: options and circumstances.
+            rows: the rows that learn.
             n_least, whitens: see the class.
+            problem: of the rows compared.
+            numbers: of these among `rows`.
         """
         k = allowed_neighbors(method.n_neighbors, Views().n_neighbors, problem.n_nodes)
         check_neighbors(problem.n_nodes, k, "euclidean")

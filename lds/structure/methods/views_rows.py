@@ -12,6 +12,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomTreesEmbedding
 from lds._types import Features
 from lds.graphs.views import KernelView, LeafView, View, WordView
 from lds.nn.preparation import FeaturePreparation, as_array
+from lds.nn.whitening import enough_rows
 from lds.structure.methods.members import (
     COLUMNS,
     FOREST,
@@ -77,6 +78,14 @@ class Rows:
         """Some rows in all forms; all of them are not copied."""
         return {name: _part(form, numbers) for name, form in self.forms.items()}
 
+    def can_whiten(self, numbers: NDArray[np.int64]) -> bool:
+        """Whether a metric can be learned of some rows, see `nn.whitening`."""
+        columns = self.forms[COLUMNS]
+        if not (self._measured and enough_rows(len(numbers), int(columns.shape[1]))):
+            return False
+        some = as_array(_part(columns, numbers))
+        return bool((some != some[0]).any())
+
     def views(self, numbers: NDArray[np.int64], n_neighbors: int) -> dict[str, View]:
         """The views that read no labels, of some rows, to be asked for `n_neighbors` near rows."""
         if not self._measured:
@@ -113,12 +122,6 @@ class Rows:
 
 def _part(rows: Features, numbers: NDArray[np.int64]) -> Features:
     return rows if len(numbers) == rows.shape[0] else rows[numbers]
-
-
-def varies(rows: Rows, numbers: NDArray[np.int64]) -> bool:
-    """Whether any prepared column has two values among some rows."""
-    columns = as_array(rows.part(numbers)[COLUMNS])
-    return bool((columns != columns[0]).any())
 
 
 def label_views(

@@ -121,7 +121,7 @@ def counts_of(prepared: Preparation) -> NDArray[np.float64] | None:
 def _warn_of_single_rows(problem: Problem) -> None:
     """Warn of classes whose one label trains and can never be left out to judge."""
     split = problem.split
-    rows = np.concatenate([split.train, split.validation, split.stopping])
+    rows = split.learning
     single = int((np.bincount(problem.labels[rows]) == 1).sum())
     if single:
         warnings.warn(

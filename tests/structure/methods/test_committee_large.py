@@ -11,7 +11,7 @@ from lds._types import Split
 from lds.edges.logistic import with_agreement
 from lds.nn.ensemble import LOG_WEIGHTS
 from lds.structure.learn import learn
-from lds.structure.methods import committee_large, committee_run
+from lds.structure.methods import committee_large
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.committee_large import learning_nodes
 from lds.structure.methods.committee_run import COEFFICIENTS
@@ -53,7 +53,6 @@ def community(n=300, n_labelled=45, seed=0, words=False, shift=1.0) -> Problem:
 def found() -> Learned:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(committee_large, "COEFFICIENT_NODES", 80)
-        patch.setattr(committee_run, "COEFFICIENT_NODES", 80)
         with pytest.warns(UserWarning, match=TOLD):
             return learn(community(), SMALL, seed=1)
 
@@ -165,6 +164,12 @@ def test_a_stopped_run_goes_on_to_the_same(tmp_path):
     learn(problem, first, seed=0, checkpoint=tmp_path)
     again = learn(problem, SMALL, seed=0, checkpoint=tmp_path, resume=True)
     assert np.array_equal(again.probabilities, whole.probabilities)
+
+
+def test_more_neighbours_than_nodes_that_learn_are_refused():
+    method = dataclasses.replace(SMALL, n_neighbors=150)
+    with pytest.raises(ValueError, match=r"nodes that learn, 120 of 300, got 150; a larger max_no"):
+        learn(community(), method, seed=0)
 
 
 def test_agreement_is_of_all_nodes(found):

@@ -115,6 +115,18 @@ def test_edges_that_tell_classes_are_certain_and_the_only_ones(found):
     assert found.method == METHOD
 
 
+def test_so_it_is_where_a_part_of_the_graph_learns():
+    """The deep SAGE of the part predicts all nodes, on the given edges alone."""
+    problem = problem_with(PARTNER, 1.5)
+    with pytest.warns(UserWarning, match="trained on 200 of 240 nodes"):
+        learned = learn(problem, dataclasses.replace(METHOD, max_nodes=200))
+    graph = problem.graph.toarray()
+    np.testing.assert_allclose(learned.edges.to_csr().toarray(), CERTAIN * graph, rtol=1e-5)
+    assert ForUnlike.among(learned.params) == ForUnlike(sage=True, deep=True)
+    test = problem.split.test
+    assert (learned.probabilities.argmax(1) == problem.labels)[test].mean() > 0.9
+
+
 def test_without_the_rule_edges_move_and_predictions_are_no_better(found, monkeypatch):
     problem = found.problem
     monkeypatch.setattr(committee_run, "informative_unlike", lambda *_: False)
