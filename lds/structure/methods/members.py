@@ -179,8 +179,8 @@ class Members:
 def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
     """Make classifiers by name: a forest, linear ones, and kernel machines for measurements.
 
-    Two strengths of a penalty, columns, ranks and whitened columns, products of columns: which of
-    them a table wants is left to the labels that judge.
+    Two or three strengths of a penalty, columns, ranks and whitened columns, products of columns:
+    which of them a table wants is left to the labels that judge.
     """
     found = {
         FOREST: Member(ExtraTreesClassifier(n_trees, random_state=seed % 2**32), COLUMNS),
@@ -190,17 +190,18 @@ def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
     if RANKS in forms:
         shrunk = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         products = SVC(C=3.0, kernel="poly", degree=2, coef0=1.0)
+        weakly = LogisticRegression(C=100.0, max_iter=500)
         found |= {
+            "logistic regression, C = 100": Member(weakly, COLUMNS),
             LINEAR: Member(shrunk, COLUMNS),
             "kernel machine": Member(SVC(C=10.0), COLUMNS),
             "kernel machine on ranks": Member(SVC(C=10.0), RANKS),
             "products of columns": Member(products, COLUMNS),
         }
     if WHITENED in forms:
-        found |= {
-            "kernel machine on whitened columns": Member(SVC(C=10.0), WHITENED),
-            "semi-supervised discriminant": Member(SemiSupervisedDiscriminant(), COLUMNS),
-        }
+        found["kernel machine on whitened columns"] = Member(SVC(C=10.0), WHITENED)
+    if WHITENED in forms or RANKS not in forms:  # rows enough for a covariance, or words
+        found["semi-supervised discriminant"] = Member(SemiSupervisedDiscriminant(), COLUMNS)
     return found
 
 

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
 from lds.structure.methods import members
+from lds.structure.methods.discriminant_member import SemiSupervisedDiscriminant
 from lds.structure.methods.members import (
     COLUMNS,
     FOREST,
@@ -91,6 +92,7 @@ def test_a_class_that_was_not_read_has_probability_0():
 def test_words_have_a_forest_and_linear_members():
     words = {COLUMNS: sp.csr_array(np.eye(6))}
     names = [FOREST, "logistic regression", "logistic regression, C = 10"]
+    names.append("semi-supervised discriminant")
     fitted = Members.fitted(words, np.array([0, 1, 0, 1, 0, 1]), np.arange(4), 5, 0)
     assert list(fitted.each) == names
     assert fitted.metric is None
@@ -99,7 +101,7 @@ def test_words_have_a_forest_and_linear_members():
 
 def test_few_rows_of_many_columns_have_no_metric():
     rng = np.random.default_rng(0)
-    for n, n_members in ((20, 7), (400, 9)):
+    for n, n_members in ((20, 8), (400, 10)):
         x = rng.standard_normal((n, 20))
         fitted = Members.fitted({COLUMNS: x, RANKS: x}, np.arange(n) % 2, np.arange(12), 5, 0)
         assert len(fitted.each) == n_members
@@ -146,6 +148,18 @@ def test_a_transductive_member_learns_from_rows_without_a_label():
     ours, plain = np.mean(scores, 0)
     assert ours >= 0.85
     assert ours > plain + 0.1
+
+
+@pytest.mark.parametrize("width", [40, 1200])  # with a covariance, and with variances alone
+def test_a_transductive_member_reads_sparse_rows_as_dense_ones(width):
+    rng = np.random.default_rng(0)
+    x = sp.csr_array(rng.poisson(0.1, (60, width)).astype(np.float32))
+    y = np.where(np.arange(60) < 20, np.arange(60) % 3, -1)
+    dense, sparse = (
+        SemiSupervisedDiscriminant().fit(rows, y).predict_proba(rows) for rows in (x.toarray(), x)
+    )
+    np.testing.assert_allclose(sparse, dense, atol=1e-10)
+    assert np.ptp(dense, 0).min() > 0.1
 
 
 def test_folds_are_one_below_the_other():
