@@ -5,8 +5,10 @@
     python -m lds.experiments.compare wine cora --parts --seeds 3 --root DATA --out parts.jsonl
 
 Everything but (a) trains on the training and the validation (A) labels and chooses on the
-early-stopping rows; test labels are read at the end. Every finished run is a line of the output
-file; a run found there is not run again. One setting for all data sets.
+early-stopping rows; test labels are read at the end. "lds" is the committee, which the default is
+where rows have roles. "learned views" is the default of `fit(X, y)` without a graph: it trains on
+the early-stopping rows as well. Every finished run is a line of the output file; a run found there
+is not run again. One setting for all data sets.
 """
 
 import argparse
@@ -52,6 +54,7 @@ from lds.structure.methods.committee_run import (
     starting_distribution,
 )
 from lds.structure.methods.thesis import Thesis
+from lds.structure.methods.views import Views
 from lds.structure.predict import predict_proba
 from lds.structure.problem import Problem
 from lds.structure.restarts import Restarts
@@ -63,7 +66,7 @@ Probabilities = NDArray[np.floating[Any]]
 Case = tuple[str, float | None, int, Callable[[], NodeDataset]]
 """A data set: its name, the share of its graph's edges, the seed, and what makes it."""
 
-OURS = "lds"
+OURS, VIEWS = "lds", "learned views"
 PARTS: dict[str, dict[str, Any]] = {
     "without learned edges": {"update_edges": False, "max_iter": 1},
     "without agreement": {"agreement": 0.0},
@@ -85,6 +88,11 @@ CHOICES = (0.01, 0.1, 1.0, 10.0, 100.0)
 def of_ours(data: NodeDataset, seed: int, options: dict[str, Any]) -> Probabilities:
     """The default method, or it with other options."""
     return learn(problem_of(data), Committee(**options), seed=seed).probabilities
+
+
+def of_views(data: NodeDataset, seed: int) -> Probabilities:
+    """What the default does of features and labels alone, without roles of rows."""
+    return learn(problem_of(data), Views(), seed=seed).probabilities
 
 
 def of_plain(data: NodeDataset, seed: int) -> Probabilities:
@@ -234,6 +242,7 @@ def methods(parts: bool) -> dict[str, Callable[[NodeDataset, int], Probabilities
         return {**found, "0/1 edges, frozen": of_unweighted}
     return {
         **found,
+        VIEWS: of_views,
         "(a) GCN, train": lambda data, seed: of_gcn(data, seed, validation=False),
         "(b) GCN": lambda data, seed: of_gcn(data, seed, validation=True),
         "(c) frozen": lambda data, seed: of_ours(data, seed, PARTS["without learned edges"]),
@@ -271,6 +280,8 @@ def collect(out: Path, cases: Iterable[Case], parts: bool) -> list[dict[str, Any
             if (name, retain, seed, method) in done:
                 continue
             data = data or make()
+            if method == VIEWS and data.adjacency is not None:
+                continue
             started = time.process_time()
             quality = quality_on_test(run(data, seed), data)
             assert quality is not None

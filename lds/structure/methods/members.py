@@ -179,7 +179,7 @@ class Members:
 def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
     """Make classifiers by name: a forest, linear ones, and kernel machines for measurements.
 
-    Two or three strengths of a penalty, columns, ranks and whitened columns, products of columns:
+    Two strengths of a penalty, columns, ranks and whitened columns, products of columns:
     which of them a table wants is left to the labels that judge.
     """
     found = {
@@ -190,9 +190,7 @@ def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
     if RANKS in forms:
         shrunk = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         products = SVC(C=3.0, kernel="poly", degree=2, coef0=1.0)
-        weakly = LogisticRegression(C=100.0, max_iter=500)
         found |= {
-            "logistic regression, C = 100": Member(weakly, COLUMNS),
             LINEAR: Member(shrunk, COLUMNS),
             "kernel machine": Member(SVC(C=10.0), COLUMNS),
             "kernel machine on ranks": Member(SVC(C=10.0), RANKS),

@@ -101,7 +101,7 @@ def test_words_have_a_forest_and_linear_members():
 
 def test_few_rows_of_many_columns_have_no_metric():
     rng = np.random.default_rng(0)
-    for n, n_members in ((20, 8), (400, 10)):
+    for n, n_members in ((20, 7), (400, 9)):
         x = rng.standard_normal((n, 20))
         fitted = Members.fitted({COLUMNS: x, RANKS: x}, np.arange(n) % 2, np.arange(12), 5, 0)
         assert len(fitted.each) == n_members
