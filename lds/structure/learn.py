@@ -45,7 +45,8 @@ def learn(
             differ from those it was begun with.
         n_jobs: processes for work that can be done side by side, as for `joblib.Parallel`: -1 is
             one a core, None that of `joblib.parallel_config` and 1 without one. Results do not
-            depend on it. Learned views use it for their folds; the other methods do not.
+            depend on it. Learned views use it for their folds, the default for the
+            networks of its committee.
 
     A warning that folds or restarts repeat is given once.
 

@@ -179,8 +179,8 @@ class Members:
 def models(forms: Forms, n_trees: int, seed: int) -> dict[str, Member]:
     """Make classifiers by name: a forest, linear ones, and kernel machines for measurements.
 
-    Two strengths of a penalty, columns, ranks and whitened columns, products of columns:
-    which of them a table wants is left to the labels that judge.
+    Two strengths of a penalty, columns, ranks and whitened columns, products of columns: which of
+    them a table wants is left to the labels that judge.
     """
     found = {
         FOREST: Member(ExtraTreesClassifier(n_trees, random_state=seed % 2**32), COLUMNS),
