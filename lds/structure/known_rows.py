@@ -13,7 +13,7 @@ def known_rows(new: Any, fitted: Any) -> NDArray[np.int64]:
     """The first row of `fitted` equal to each row of `new`, -1 where there is none.
 
     Arguments:
-        new, fitted: `(n, n_features)`, both dense or both CSR.
+        new, fitted: `(n, n_features)`, both dense or both CSR as of `canonical`.
     """
     numbers: dict[bytes, int] = {}
     for number, row in enumerate(_contents(fitted)):
@@ -25,9 +25,6 @@ def _contents(rows: Any) -> Iterator[bytes]:
     if not sp.issparse(rows):
         yield from (row.tobytes() for row in rows + rows.dtype.type(0))  # -0 becomes 0
         return
-    matrix: Any = rows
-    x = matrix.copy()
-    x.sum_duplicates()  # sorts the indices, too
-    x.eliminate_zeros()
+    x: Any = rows
     for start, stop in itertools.pairwise(x.indptr):
         yield x.indices[start:stop].astype(np.int64).tobytes() + x.data[start:stop].tobytes()

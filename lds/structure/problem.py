@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lds._labels import check_trains
+from lds._sparse import canonical
 from lds._types import ROLES, Features, Split
 from lds.graphs.adjacency import check_adjacency
 
@@ -19,7 +20,7 @@ class Problem:
     """A node-classification problem, checked once, when it is made.
 
     Arguments:
-        features: X, `(n_nodes, n_features)`, finite; dense or CSR.
+        features: X, `(n_nodes, n_features)`, finite; dense or sparse, which is kept as CSR.
         labels: int64 `(n_nodes,)`, classes from 0, -1 where unknown; read at the train, validation
             and stopping rows only.
         split: train (inner objective), validation (A, outer objective), stopping (B) and test.
@@ -45,7 +46,8 @@ class Problem:
     weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        features, labels = self.features, self.labels
+        features, labels = canonical(self.features), self.labels
+        object.__setattr__(self, "features", features)
         if features.ndim != 2:
             raise ValueError(f"features must be (n_nodes, n_features), got shape {features.shape}")
         values = features.data if sp.issparse(features) else features

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lds._random import mix
 from lds._run_files import check_free
+from lds._sparse import canonical
 from lds._types import ROLES, Features, Split
 from lds._version import __version__
 from lds._words import ending, facts_html, plural
@@ -105,8 +106,9 @@ class Learned:
         A row equal to one of the fit gets the answer it got there.
 
         Arguments:
-            new: `(n_new, n_features)`, dense or CSR as the features of the problem are.
+            new: `(n_new, n_features)`, dense or sparse as the features of the problem are.
         """
+        new = canonical(new)
         known = known_rows(new, self.problem.features)
         found: NDArray[np.floating[Any]] = self.probabilities[known]
         other = known < 0

@@ -1,0 +1,31 @@
+"""Sparse features in one form, so that results depend on their values alone."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from lds._types import Features
+
+
+def canonical(features: Features) -> Features:
+    """Bring sparse features into one form; dense ones are returned as they are.
+
+    CSR with sorted columns, no entry twice and no stored 0. Indices are int32 where they fit:
+    scikit-learn's trees take no others.
+
+    Arguments:
+        features: `(n, n_features)`, not changed.
+    """
+    if not sp.issparse(features):
+        return features
+    found: sp.csr_array = sp.csr_array(features)
+    fits = max(found.nnz, *found.shape) < 2**31
+    narrow = not fits or found.indices.dtype == found.indptr.dtype == np.int32
+    if found.has_canonical_format and narrow and found.data.all():
+        return found
+    found = found.copy()
+    found.sum_duplicates()  # sorts columns, too
+    found.eliminate_zeros()
+    if not narrow:
+        parts = (found.data, found.indices.astype(np.int32), found.indptr.astype(np.int32))
+        found = sp.csr_array(parts, shape=found.shape)
+    return found

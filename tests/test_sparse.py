@@ -1,0 +1,59 @@
+"""Sparse features in one form."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lds import LDSClassifier
+from lds._sparse import canonical
+
+X = sp.random_array((60, 40), density=0.1, rng=np.random.default_rng(0), format="csr")
+
+
+def halves(x):
+    """Return x with each entry in two halves, columns in descending order, and a stored 0."""
+    values, columns, starts = [], [], [0]
+    for row in range(x.shape[0]):
+        entries = slice(x.indptr[row], x.indptr[row + 1])
+        mine, at = x.data[entries], x.indices[entries]
+        values += [*(mine / 2)[::-1], *(mine / 2), 0.0]
+        columns += [*at[::-1], *at, 0]
+        starts.append(len(values))
+    return sp.csr_array((values, np.int32(columns), np.int32(starts)), shape=x.shape)
+
+
+def wide(x):
+    """Return x with int64 indices."""
+    return sp.csr_array((x.data, np.int64(x.indices), np.int64(x.indptr)), shape=x.shape)
+
+
+FORMS = {"halves": halves, "int64": wide, "csc": sp.csc_array, "coo": sp.coo_array}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_becomes_the_same_arrays_and_the_given_ones_stay(form):
+    given = FORMS[form](X)
+    before = given.copy()
+    found = canonical(given)
+    assert found.has_canonical_format
+    assert found.indices.dtype == found.indptr.dtype == np.int32
+    assert np.array_equal(found.data, X.data)
+    assert np.array_equal(found.indices, X.indices)
+    assert np.array_equal(found.indptr, X.indptr)
+    assert (given.data == before.data).all()
+
+
+def test_dense_features_are_not_copied():
+    x = np.zeros((2, 3))
+    assert canonical(x) is x
+
+
+@pytest.mark.parametrize("options", [{}, {"max_iter": 1, "refits": 1, "refit_steps": 20}])
+def test_a_fit_depends_on_the_values_of_sparse_rows_alone(options):
+    y = np.where(np.arange(60) < 15, np.arange(60) % 3, -1)
+    plain = LDSClassifier(random_state=0, **options).fit(X, y)
+    expected = plain.predict_proba(X[:5] + X[5:10])
+    for form in FORMS.values():
+        other = LDSClassifier(random_state=0, **options).fit(form(X), y)
+        assert np.array_equal(other.label_distributions_, plain.label_distributions_)
+        assert np.array_equal(other.predict_proba(form(X[:5] + X[5:10])), expected)
