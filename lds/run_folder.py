@@ -37,7 +37,7 @@ from lds._run_files import FILES, SETTINGS, check_finished, check_run
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
 
-FORMAT = 4
+FORMAT = 5
 FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
 ACCOUNT = "account.npz"
 

@@ -67,6 +67,14 @@ def test_an_offset_of_columns(plain, offset):
     )
 
 
+@pytest.mark.parametrize("scale", [255.0, 1e-20, 1e20])
+def test_a_common_unit_of_columns(plain, scale):
+    moved = fit(X * scale)
+    np.testing.assert_allclose(
+        moved.label_distributions_, plain.label_distributions_, atol=ROUNDING
+    )
+
+
 @pytest.mark.parametrize("scale", [[1000, 1, 1e-3], [1e3, 1e-3, 1e6]])
 def test_a_scale_of_columns_in_different_units(scale):
     one, other = (fit(X * np.asarray(s)).label_distributions_ for s in ([1, 100, 1e4], scale))

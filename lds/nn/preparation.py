@@ -29,9 +29,11 @@ class FeaturePreparation:
     Words (see `similarity.are_words`) become rows of Euclidean length 1. Of measurements,
     continuous columns are made more normal by a power transform (Yeo and Johnson, 2000), as a few
     large values of a skewed column would decide which rows are near. Where columns are in different
-    units each is standardised; otherwise all keep their standard deviation. Continuous columns are
+    units each is standardised; otherwise all are divided by one number, which makes the mean of
+    their variances 1: a change of their common unit changes nothing. Continuous columns are
     centred, and the minimum of the others is moved to 0. Measurements stored as sparse become dense
-    where at least `WORDS_BELOW` of the entries are not 0; sparser ones are left as they are.
+    where at least `WORDS_BELOW` of the entries are not 0; sparser ones are divided by their common
+    unit and nothing more.
 
     Arguments:
         features: of the fit, `(n_nodes, n_features)`.
@@ -45,18 +47,25 @@ class FeaturePreparation:
         self.measured = not self._words and (
             not sp.issparse(features) or features.nnz >= WORDS_BELOW * np.prod(features.shape)
         )
+        if self._words:
+            return
         if not self.measured:
+            scaler = StandardScaler(with_mean=False).fit(features.astype(np.float64))
+            self._unit = _common_unit(np.sqrt(scaler.var_))
             return
         x = np.asarray(as_array(features), dtype=np.float64)
-        self._mean, deviation = x.mean(0), x.std(0)
+        self._mean = x.mean(0)
+        deviation = np.where(np.ptp(x, axis=0) > 0, x.std(0), 0)  # not the rounding of a mean
         varying = deviation[deviation > 0]
         self._deviation = np.where(deviation > 0, deviation, 1)
-        self._units = bool(varying.size and varying.max() > UNITS_RATIO * np.median(varying))
+        units = bool(varying.size and varying.max() > UNITS_RATIO * np.median(varying))
+        self._unit = self._deviation if units else _common_unit(deviation)
         self._continuous = np.flatnonzero(
             [_most_common(column) < TIED_SHARE * len(x) for column in x.T]
         )
         self._origin = x.min(0)
-        self._origin[self._continuous] = self._mean[self._continuous]
+        centred = np.arange(x.shape[1]) if units else self._continuous
+        self._origin[centred] = self._mean[centred]
         if self._continuous.size:
             self._power = PowerTransformer(standardize=False)
             self._scaler = StandardScaler().fit(
@@ -69,24 +78,25 @@ class FeaturePreparation:
             rows = unit_rows(sp.csr_array(features))
             return rows if sp.issparse(features) else rows.toarray()
         if not self.measured:
-            return features
+            return sp.csr_array(features / float(self._unit))
         x = np.asarray(as_array(features), dtype=np.float64)
-        found = self._standardised(x) if self._units else x - self._origin
+        found = (x - self._origin) / self._unit
         columns = self._continuous
         if columns.size:
             normal = self._power.transform(self._standardised(x)[:, columns])
             normal = self._scaler.transform(normal).clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-            found[:, columns] = normal if self._units else normal * self._deviation[columns]
+            found[:, columns] = normal * (self._deviation / self._unit)[columns]
         return np.asarray(found, dtype=np.result_type(features.dtype, np.float32))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fitted state as arrays by name, for `from_arrays`."""
         arrays = {"words": np.array(self._words), "measured": np.array(self.measured)}
+        if not self._words:
+            arrays["unit"] = self._unit
         if self.measured:
             arrays |= {
                 "mean": self._mean,
                 "deviation": self._deviation,
-                "units": np.array(self._units),
                 "continuous": self._continuous,
                 "origin": self._origin,
             }
@@ -103,9 +113,11 @@ class FeaturePreparation:
         """Make the preparation that `to_arrays` was called on, without a fit."""
         made = cls.__new__(cls)
         made._words, made.measured = bool(arrays["words"]), bool(arrays["measured"])
+        if not made._words:
+            made._unit = arrays["unit"]
         if made.measured:
             made._mean, made._deviation = arrays["mean"], arrays["deviation"]
-            made._units, made._origin = bool(arrays["units"]), arrays["origin"]
+            made._origin = arrays["origin"]
             made._continuous = arrays["continuous"]
             if made._continuous.size:
                 made._power = PowerTransformer(standardize=False)
@@ -117,6 +129,12 @@ class FeaturePreparation:
 
     def _standardised(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((x - self._mean) / self._deviation)
+
+
+def _common_unit(deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the number that makes the mean variance of columns that vary 1, 0-dim."""
+    varying = deviation[deviation > 0]
+    return np.array(np.sqrt(np.mean(np.square(varying))) if varying.size else 1.0)
 
 
 def _most_common(column: NDArray[np.float64]) -> int:

@@ -34,15 +34,30 @@ def test_columns_in_different_units_are_standardised_in_later_rows_too():
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS_RATIO])
-def test_discrete_columns_in_one_unit_are_only_moved_to_a_minimum_of_0(factor):
+def test_discrete_columns_in_one_unit_have_a_minimum_of_0_and_a_mean_variance_of_1(factor):
     few = RNG.permuted(np.tile(np.arange(20.0)[:, None] // 4, (1, 5)), axis=0)
     x = few * [1, 1, 1, 1, factor]
-    np.testing.assert_array_equal(prepared(x), x)
-    np.testing.assert_array_equal(FeaturePreparation(x - 7).transform(x), x + 7)
+    unit = np.sqrt(x.var(0).mean())
+    np.testing.assert_allclose(prepared(x), x / unit, rtol=1e-12)
+    np.testing.assert_allclose(FeaturePreparation(x - 7).transform(x), (x + 7) / unit, rtol=1e-12)
+    with_constant = np.column_stack([x, np.full(20, 0.1)])  # does not vary, so does not count
+    np.testing.assert_allclose(prepared(with_constant)[:, :5], x / unit, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 255.0, 1e30])
+def test_a_change_of_the_common_unit_does_not_matter(scale):
+    for name in ("in one unit", "no continuous column", "sparse", "very sparse and negative"):
+        x = cases()[name]
+        found = FeaturePreparation(scale * x[:50]).transform(scale * x)
+        expected = FeaturePreparation(x[:50]).transform(x)
+        if sp.issparse(found):
+            found, expected = found.toarray(), expected.toarray()
+        # The power is found by Brent's search, to 1.5e-8.
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("units", [False, True])
-def test_continuous_columns_are_made_normal_and_keep_their_deviation_in_one_unit(units):
+def test_continuous_columns_are_made_normal_and_their_deviations_stay_in_proportion(units):
     x = np.exp(RNG.standard_normal((200, 3))) * ([1, 1, 1e3] if units else [1, 2, 3])
     x = np.column_stack([x, ties(200, [1.0])])
     new = np.exp(RNG.standard_normal((5, 4)))
@@ -54,6 +69,7 @@ def test_continuous_columns_are_made_normal_and_keep_their_deviation_in_one_unit
         if not units:
             expected[:, :3] *= x[:, :3].std(0)
             expected[:, 3] = rows[:, 3] - x[:, 3].min()
+            expected /= np.sqrt(x.var(0).mean())
         np.testing.assert_allclose(FeaturePreparation(x).transform(rows), expected, rtol=1e-9)
     assert abs(skew(prepared(x)[:, 0])) < 0.5 < 1 < skew(x[:, 0])
 
@@ -112,7 +128,8 @@ def test_the_rows_of_the_caller_stay_as_they_are():
 
 def test_sparse_rows_with_negative_entries_are_not_words():
     x = sp.csr_array(([1.0, -2.0], ([0, 3], [2, 5])), shape=(10, 20))
-    assert prepared(x) is x
+    unit = np.sqrt(x.toarray()[:, [2, 5]].var(0).mean())
+    np.testing.assert_allclose(prepared(x).toarray(), x.toarray() / unit, rtol=1e-12)
 
 
 def cases():
@@ -130,7 +147,7 @@ def cases():
         "sparse": sp.csr_array(mixed * (rng.random(mixed.shape) < 0.5)),
         "words": words,
         "dense words": words.toarray(),
-        "very sparse with negative entries": sp.csr_array(words * -1.0),
+        "very sparse and negative": sp.csr_array(words * -1.0),
     }
 
 
