@@ -102,6 +102,20 @@ def test_missing_numbers_of_an_array_are_the_median_with_an_indicator():
     assert np.array_equal(features(pd.DataFrame(x, columns=["a", "b"])), features(x))
 
 
+def test_masked_cells_are_missing_ones_and_what_they_hide_is_not_read():
+    x = np.random.default_rng(0).standard_normal((N, 2))
+    mask = x > 1
+    missing = np.where(mask, np.nan, x)
+    masked = np.ma.masked_array(np.where(mask, 1e9, x), mask)
+    assert np.array_equal(features(masked), features(missing))
+    estimator = LDSClassifier()
+    fitted, encoding = fitted_features(estimator, missing)
+    found, expected = (
+        later_features(estimator, rows[:5], encoding, fitted) for rows in (masked, missing)
+    )
+    assert np.array_equal(found, expected)
+
+
 def test_missing_numbers_of_later_rows_are_the_median_with_a_word():
     x = np.random.default_rng(0).standard_normal((N, 2))
     estimator = LDSClassifier()
