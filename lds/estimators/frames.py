@@ -130,7 +130,7 @@ def _checked_frame(estimator: Any, X: Any, *, reset: bool) -> Any:
 def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
     """Check numbers, NaN where missing; a sparse matrix must have none missing."""
     if isinstance(X, np.ma.MaskedArray):  # scikit-learn would read what the mask hides
-        X = X.astype(np.float64).filled(np.nan)
+        X = np.ma.filled(np.ma.asarray(X, dtype=np.float64), np.nan)
     x: Any = validate_data(
         estimator,
         X,
