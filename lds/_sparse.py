@@ -7,7 +7,7 @@ from lds._types import Features
 
 
 def canonical(features: Features) -> Features:
-    """Bring sparse features into one form; dense ones are returned as they are.
+    """Bring sparse features into one form; dense ones, and those in it, are returned themselves.
 
     CSR with sorted columns, no entry twice and no stored 0. Indices are int32 where they fit:
     scikit-learn's trees take no others.
@@ -17,7 +17,7 @@ def canonical(features: Features) -> Features:
     """
     if not sp.issparse(features):
         return features
-    found: sp.csr_array = sp.csr_array(features)
+    found = features if isinstance(features, sp.csr_array) else sp.csr_array(features)
     fits = max(found.nnz, *found.shape) < 2**31
     narrow = not fits or found.indices.dtype == found.indptr.dtype == np.int32
     if found.has_canonical_format and narrow and found.data.all():

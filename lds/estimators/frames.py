@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
+from lds._sparse import canonical
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated
@@ -54,7 +55,7 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
                 "categorical_features are for dense arrays and data frames, got sparse X; encode "
                 "them first, as scikit-learn's OneHotEncoder does"
             )
-        return _csr(x), None
+        return x, None
     if not chosen and not np.isnan(x).any():
         return x, None
     encoding, features = TableEncoding.fit(x, categorical=chosen)
@@ -107,7 +108,7 @@ def later_features(
         return encoding.encode(pd.DataFrame(np.asarray(X, dtype=object), columns=encoding.names))
     x: Any = _checked_array(estimator, X, reset=False)
     if sp.issparse(x) and encoding is None:
-        return _csr(x)
+        return x
     x = as_array(x)
     if encoding is None and np.isnan(x).any():
         encoding = TableEncoding.unchanged(as_array(fitted))
@@ -131,7 +132,7 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
     """Check numbers, NaN where missing; a sparse matrix must have none missing."""
     if isinstance(X, np.ma.MaskedArray):  # scikit-learn would read what the mask hides
         X = np.ma.filled(np.ma.asarray(X, dtype=np.float64), np.nan)
-    x: Any = validate_data(
+    checked: Any = validate_data(
         estimator,
         X,
         reset=reset,
@@ -140,10 +141,11 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
         ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )
+    x: Any = canonical(checked)
     rows: NDArray[Any]
     columns: NDArray[Any]
     if sp.issparse(x):
-        entries = _csr(x).tocoo()
+        entries = sp.coo_array(x)
         rows, columns, values = entries.row, entries.col, entries.data
         wrong = ~(np.abs(values) <= LARGEST)
         missing = "; missing values are taken in dense arrays and data frames"
@@ -161,10 +163,6 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
             f"column {columns[first]}{missing if np.isnan(value) else ''}"
         )
     return x
-
-
-def _csr(x: Any) -> sp.csr_array:
-    return sp.csr_array(x)
 
 
 def _holds_objects(X: Any) -> bool:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 
 from lds.bilevel.checks import NonFiniteError
@@ -212,9 +214,17 @@ def _check_run(run: Run, first: Run, dtype: torch.dtype, device: torch.device) -
         )
     mine, others = run.problem, first.problem
     for name in ("features", "labels", "weights"):
-        if getattr(mine, name) is not getattr(others, name):
+        if not _is_shared(getattr(mine, name), getattr(others, name)):
             raise ValueError(f"runs must share {name}, the same array in every problem")
     check_all_pairs(run.method, mine.n_nodes, dtype, device)
+
+
+def _is_shared(one: Any, other: Any) -> bool:
+    """Whether two runs read one array; of a sparse one, each problem may have made its own form."""
+    if not isinstance(one, sp.csr_array) or not isinstance(other, sp.csr_array):
+        return one is other
+    parts = ("data", "indices", "indptr", "shape")
+    return all(np.array_equal(getattr(one, part), getattr(other, part)) for part in parts)
 
 
 def _has_all_pairs(run: Run, n_beside: int, dtype: torch.dtype, device: torch.device) -> bool:

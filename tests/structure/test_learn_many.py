@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import psutil
 import pytest
+import scipy.sparse as sp
 import torch
 
 from lds.bilevel.checks import NonFiniteError
@@ -198,6 +199,18 @@ def test_runs_on_other_features_or_labels_and_seeds_that_are_none_are_refused():
             learn_many([one, two])
     with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
         learn_many([dataclasses.replace(one, seed=-1)])
+
+
+def test_runs_may_share_sparse_features_of_any_form():
+    dense = features() * (np.random.default_rng(0).random(features().shape) < 0.5)
+    x = sp.csr_array(dense)
+    x.data[0] = 0  # a stored 0: each problem makes a form of its own
+    one, two = run_on(x), dataclasses.replace(run_on(x), seed=1)
+    assert one.problem.features is not two.problem.features
+    assert len(learn_many([one, two])) == 2
+    x.data[1] += 1
+    with pytest.raises(ValueError, match="runs must share features"):
+        learn_many([one, run_on(x)])
 
 
 def test_a_batch_has_room_for_one_at_least_and_fits_into_memory(monkeypatch):
