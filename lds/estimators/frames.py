@@ -145,7 +145,8 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
     rows: NDArray[Any]
     columns: NDArray[Any]
     if sp.issparse(x):
-        entries = sp.coo_array(x)
+        sparse: Any = x
+        entries = sparse.tocoo()
         rows, columns, values = entries.row, entries.col, entries.data
         wrong = ~(np.abs(values) <= LARGEST)
         missing = "; missing values are taken in dense arrays and data frames"
