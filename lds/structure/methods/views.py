@@ -52,7 +52,7 @@ class Views(Method):
         "rows on which views are learned, all labelled ones and a random sample of the others; the "
         "rest have no edges and are predicted like new rows",
         AT_LEAST_1,
-        source="about 66 s and 0.9 GB; on made rows twice as many add 1 to 2 points",
+        source="about 60 s and 0.9 GB; on made rows twice as many add 1 to 2 points",
     )
     update_edges: bool = option(
         True, "False never updates the coefficients: the frozen-graph control", user=False
