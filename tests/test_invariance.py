@@ -210,6 +210,13 @@ def test_an_array_a_frame_and_a_list_of_numbers(plain):
         assert np.array_equal(fit(x).label_distributions_, plain.label_distributions_)
 
 
+def test_learned_views_and_the_order_in_memory():
+    one, other = (
+        LDSClassifier(random_state=0).fit(x, Y) for x in (np.ascontiguousarray(X), X.copy("F"))
+    )
+    assert np.array_equal(one.label_distributions_, other.label_distributions_)
+
+
 # Orders: which network weight meets which column, and how roles are dealt, follow the random state
 
 SEEDS = 5

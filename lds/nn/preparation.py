@@ -143,6 +143,6 @@ def _most_common(column: NDArray[np.float64]) -> int:
 
 
 def as_array(features: Features) -> NDArray[Any]:
-    """Return features as a dense array."""
+    """Return features as a dense array in C order, so that sums over it always round alike."""
     sparse: Any = features
-    return np.asarray(sparse.toarray() if sp.issparse(features) else features)
+    return np.ascontiguousarray(sparse.toarray() if sp.issparse(features) else features)
