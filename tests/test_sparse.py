@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 
-from lds import LDSClassifier
+from lds import LDSClassifier, ViewsLDSClassifier
 from lds._sparse import canonical
 
 X = sp.random_array((60, 40), density=0.1, rng=np.random.default_rng(0), format="csr")
@@ -48,12 +49,16 @@ def test_dense_features_are_not_copied():
     assert canonical(x) is x
 
 
-@pytest.mark.parametrize("options", [{}, {"max_iter": 1, "refits": 1, "refit_steps": 20}])
-def test_a_fit_depends_on_the_values_of_sparse_rows_alone(options):
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        ViewsLDSClassifier(n_trees=10, max_iter=2, random_state=0),
+        LDSClassifier(max_iter=1, refits=1, refit_steps=20, random_state=0),
+    ],
+)
+def test_a_fit_depends_on_the_values_of_sparse_rows_alone(classifier):
     y = np.where(np.arange(60) < 15, np.arange(60) % 3, -1)
-    plain = LDSClassifier(random_state=0, **options).fit(X, y)
-    expected = plain.predict_proba(X[:5] + X[5:10])
-    for form in FORMS.values():
-        other = LDSClassifier(random_state=0, **options).fit(form(X), y)
-        assert np.array_equal(other.label_distributions_, plain.label_distributions_)
-        assert np.array_equal(other.predict_proba(form(X[:5] + X[5:10])), expected)
+    new = X[:5] + X[5:10]
+    plain, other = (clone(classifier).fit(x, y) for x in (X, wide(halves(X))))
+    assert np.array_equal(other.label_distributions_, plain.label_distributions_)
+    assert np.array_equal(other.predict_proba(wide(halves(new))), plain.predict_proba(new))
