@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
-from lds._sparse import canonical
+from lds._arrays import canonical
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated

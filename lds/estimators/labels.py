@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import accuracy_score
 
+from lds._arrays import refuse_masked
 from lds._labels import check_trains, read_labels
 from lds._types import Split
 from lds.datasets.splits import three_way
@@ -47,6 +48,7 @@ def split_roles(
 
 
 def _rows(rows: ArrayLike, name: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    refuse_masked(rows, name)
     found = np.asarray(rows)
     if found.dtype == bool:
         if found.shape != codes.shape:
@@ -85,6 +87,7 @@ def accuracy(
         raise ValueError(f"y must label a row to score, got {predicted.size} rows without a label")
     weights = None
     if sample_weight is not None:
+        refuse_masked(sample_weight, "sample_weight")
         weights = np.asarray(sample_weight, dtype=np.float64)
         if weights.shape != predicted.shape:
             raise ValueError(

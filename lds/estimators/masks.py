@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
+from lds._arrays import refuse_masked
 from lds.estimators.data_object import dense, tensor_of
 
 SplitChoice = int | Mapping[str, Any]
@@ -103,6 +104,7 @@ def check_split(split: object) -> None:
 
 
 def _tensor(nodes: Any, name: str) -> Tensor:
+    refuse_masked(nodes, name)
     try:
         return dense(torch.as_tensor(nodes))
     except (TypeError, ValueError, RuntimeError) as error:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lds._arrays import refuse_masked
 from lds._labels import LEAST, ROLES, check_enough
 from lds._words import nearest
 
@@ -41,6 +42,7 @@ def weigh_rows(
     """
     n_rows, weight = codes.size, np.ones(codes.size)
     if sample_weight is not None:
+        refuse_masked(sample_weight, "sample_weight")
         given = np.asarray(sample_weight)
         if given.shape != (n_rows,) or given.dtype.kind not in "biuf":
             raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._arrays import refuse_masked
 from lds.graphs.undirected import Weights, undirected
 
 
@@ -291,6 +292,7 @@ def _of_tensor(graph: Tensor) -> Any:
 
 
 def _array(graph: Any, name: str) -> NDArray[Any]:
+    refuse_masked(graph, name)
     try:
         found = np.asarray(graph)
     except (TypeError, ValueError) as error:

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._arrays import canonical
 from lds._labels import check_trains
-from lds._sparse import canonical
 from lds._types import ROLES, Features, Split
 from lds.graphs.adjacency import check_adjacency
 

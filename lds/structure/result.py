@@ -10,9 +10,9 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from lds._arrays import canonical
 from lds._random import mix
 from lds._run_files import check_free
-from lds._sparse import canonical
 from lds._types import ROLES, Features, Split
 from lds._version import __version__
 from lds._words import ending, facts_html, plural

@@ -3,14 +3,13 @@
 from typing import Self
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
 from lds._types import Features
 from lds.graphs.batch import weighted_graph
 from lds.nn.discriminant import Discriminant, fit_discriminant
-from lds.nn.features import DenseFeatures, SparseFeatures
+from lds.nn.features import node_features
 
 
 class SemiSupervisedDiscriminant:
@@ -42,7 +41,7 @@ class SemiSupervisedDiscriminant:
         self.classes_ = np.arange(n_classes)
         found = fit_discriminant(
             Discriminant(x.shape[1], n_classes, neighbors=False),
-            _features(x),
+            node_features(x, torch.float64),
             torch.as_tensor(labels),
             torch.as_tensor(np.flatnonzero(labels >= 0)),
             no_edges,
@@ -53,13 +52,7 @@ class SemiSupervisedDiscriminant:
 
     def predict_proba(self, x: Features) -> NDArray[np.float64]:
         """Compute class probabilities, `(n_rows, n_classes)`."""
-        scores = x.astype(np.float64) @ self._weight + self._bias
+        scores = x.astype(np.float64, copy=False) @ self._weight + self._bias
         odds = np.exp(scores - scores.max(1, keepdims=True))
         found: NDArray[np.float64] = odds / odds.sum(1, keepdims=True)
         return found
-
-
-def _features(x: Features) -> DenseFeatures | SparseFeatures:
-    if sp.issparse(x):
-        return SparseFeatures(sp.csr_array(x), torch.float64, torch.device("cpu"))
-    return DenseFeatures(torch.as_tensor(np.asarray(x, dtype=np.float64)))

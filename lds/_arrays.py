@@ -1,4 +1,6 @@
-"""Sparse features in one form, so that results depend on their values alone."""
+"""Arrays of a user: results depend on their values, and on nothing that a mask hides."""
+
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,3 +31,21 @@ def canonical(features: Features) -> Features:
         parts = (found.data, found.indices.astype(np.int32), found.indptr.astype(np.int32))
         found = sp.csr_array(parts, shape=found.shape)
     return found
+
+
+def refuse_masked(value: Any, name: str) -> None:
+    """Refuse an array with masked entries: NumPy and torch would read what the mask hides.
+
+    Arguments:
+        value: anything.
+        name: of the argument, in the message.
+
+    Raises:
+        ValueError: it is an array of `numpy.ma` with masked entries.
+    """
+    n_masked = int(np.ma.getmaskarray(value).sum()) if isinstance(value, np.ma.MaskedArray) else 0
+    if n_masked:
+        raise ValueError(
+            f"{name} must have no masked entries, got {n_masked}; {name}.filled(value) replaces "
+            "them by a value"
+        )

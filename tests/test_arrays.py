@@ -1,12 +1,14 @@
-"""Sparse features in one form."""
+"""Arrays of a user: sparse ones in one form, masked ones refused where they cannot be missing."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 from sklearn.base import clone
+from torch_geometric.data import Data
 
-from lds import LDSClassifier, ViewsLDSClassifier
-from lds._sparse import canonical
+from lds import LDSClassifier, ViewsLDSClassifier, learn_structure
+from lds._arrays import canonical
 
 X = sp.random_array((60, 40), density=0.1, rng=np.random.default_rng(0), format="csr")
 
@@ -62,3 +64,24 @@ def test_a_fit_depends_on_the_values_of_sparse_rows_alone(classifier):
     plain, other = (clone(classifier).fit(x, y) for x in (X, wide(halves(X))))
     assert np.array_equal(other.label_distributions_, plain.label_distributions_)
     assert np.array_equal(other.predict_proba(wide(halves(new))), plain.predict_proba(new))
+
+
+def test_what_a_mask_hides_is_never_read():
+    x, y = X.toarray(), np.arange(60) % 3
+    hide_first = np.arange(60) == 0
+    clf = LDSClassifier(max_iter=1, refits=1, refit_steps=2, random_state=0)
+    for name, value in (
+        ("adjacency", np.ma.masked_array(np.eye(60), np.diag(hide_first))),
+        ("sample_weight", np.ma.masked_array(np.ones(60), hide_first)),
+        ("validation", np.ma.masked_array([0, 1, 2, 3], [True, False, False, False])),
+    ):
+        given = {"stopping": [4, 5, 6]} if name == "validation" else {}
+        with pytest.raises(ValueError, match=f"{name} must have no masked entries, got "):
+            clf.fit(x, y, **{name: value}, **given)
+    fitted = clf.fit(x, y, adjacency=np.ma.masked_array(np.eye(60), False))  # a mask of nothing
+    with pytest.raises(ValueError, match="sample_weight must have no masked entries, got 1;"):
+        fitted.score(x, y, np.ma.masked_array(np.ones(60), hide_first))
+    data = Data(x=torch.from_numpy(x), y=torch.from_numpy(y))
+    rows = np.ma.masked_array(np.arange(30), np.arange(30) < 2)
+    with pytest.raises(ValueError, match="must have no masked entries, got 2;"):
+        learn_structure(data, split={"train": rows})
