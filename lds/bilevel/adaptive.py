@@ -81,11 +81,12 @@ class Adam(ObjectiveDynamics):
         )
         for w, m, v, g, lr, decay in old:
             mean = torch.lerp(m, g, 1 - beta1)
-            square = beta2 * v + (1 - beta2) * g * g
-            denominator = _root(square) / root + self._eps
+            square = _plus_product(beta2 * v, 1 - beta2, g)
+            # η m̂ / (√v̂ + ε), with both corrections in the rate: a pass over the weights less.
+            denominator = _root(square) + self._eps * root
             if decay is not None:
                 w = w * (1 - lr * decay)
-            params.append(w - (lr / correction1) * (mean / denominator))
+            params.append(_plus_ratio(w, -lr * root / correction1, mean, denominator))
             means.append(mean)
             squares.append(square)
         return {
@@ -190,7 +191,7 @@ class RMSprop(ObjectiveDynamics):
         new: dict[str, list[Tensor]] = {"params": [], "square": [], "velocity": []}
         rates = self.rates(state, hyper, t)
         for w, v, b, g, lr in zip(leaves(state["params"]), *buffers, grads, rates, strict=True):
-            square = alpha * v + (1 - alpha) * g * g
+            square = _plus_product(alpha * v, 1 - alpha, g)
             velocity = mu * b + g / (_root(square) + self._eps)
             new["params"].append(w - lr * velocity)
             new["square"].append(square)
@@ -204,3 +205,13 @@ def _root(square: Tensor) -> Tensor:
         return square.sqrt()
     positive = square > 0
     return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+
+
+def _plus_product(x: Tensor, a: float | Tensor, y: Tensor) -> Tensor:
+    """Add a y² to x, in one pass where a is a number."""
+    return x + a * y * y if isinstance(a, Tensor) else torch.addcmul(x, y, y, value=a)
+
+
+def _plus_ratio(x: Tensor, a: float | Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Add a y / z to x, in one pass where a is a number."""
+    return x + a * (y / z) if isinstance(a, Tensor) else torch.addcdiv(x, y, z, value=a)

@@ -86,12 +86,13 @@ class SequentialInnerRun:
         params = self._fresh_weights(iteration)
         start = Start(dynamics, params, variables.hyper, mix(self.seed, iteration, START))
         state, memory = start.run(), method.start(None)
-        # A window is short: its tape costs less than a second application of every step.
-        make_step = TapedStep if options.update_edges and options.truncation else Step
         best, waited, t = math.inf, 0, 0
         before, settled = math.inf, options.settle == 0
+        differentiates = options.update_edges and options.truncation > 0
         inner_loss = outer_loss = math.nan
         while t < options.max_inner and waited < options.inner_patience:
+            # A window is short: its tape costs less than a second application of every step.
+            make_step = TapedStep if settled and differentiates else Step
             step = make_step(dynamics, state, variables.hyper, t, mix(self.seed, iteration, t))
             method.observe(memory, step)
             state, loss = step.run()

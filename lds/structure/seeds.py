@@ -29,3 +29,6 @@ SAMPLE = -9
 
 FIRST_LOOK = -10
 """Networks that show whether edges between unlike nodes tell classes."""
+
+DRAWS = -11
+"""Graphs that the members of a turn train on."""

@@ -10,6 +10,7 @@ from lds._random import mix
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import Start, Step
 from lds.edges.base import EdgeDistribution
+from lds.edges.recorder import GivenGraph
 from lds.structure.predict import WORST, Score, score
 from lds.structure.seeds import FRESH_WEIGHTS, START
 from lds.structure.task import Params, Task
@@ -34,7 +35,7 @@ class Trained:
 
 def train(
     task: Task,
-    edges: EdgeDistribution,
+    edges_at: Callable[[int], EdgeDistribution | GivenGraph],
     rows: Tensor,
     stopping: Tensor,
     lr: float,
@@ -49,7 +50,7 @@ def train(
 
     Arguments:
         task: the network and what it sees.
-        edges: drawn from, not changed.
+        edges_at: what a step of that number draws from; not changed.
         rows: that train.
         stopping: rows of the early-stopping score.
         lr: of Adam.
@@ -65,10 +66,10 @@ def train(
     dynamics = Adam(task.inner(rows), lr=lr)
     fresh = torch.Generator().manual_seed(mix(*seeds, FRESH_WEIGHTS))
     params = task.network.init(fresh, task.features.dtype, task.features.device)
-    hyper = {"edges": edges}
-    state = Start(dynamics, params, hyper, mix(*seeds, START)).run()
+    state = Start(dynamics, params, {"edges": edges_at(0)}, mix(*seeds, START)).run()
     best, found, waited, t = WORST, None, 0, 0
     while t < max_steps and waited < patience:
+        hyper = {"edges": edges_at(t)}
         state, _ = Step(dynamics, state, hyper, t, mix(*seeds, t)).run()
         t += 1
         if t % every and t < max_steps:

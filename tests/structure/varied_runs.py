@@ -31,7 +31,14 @@ SMALL = Thesis(
 LABELS = (np.arange(N) % 3).astype(np.int64)
 
 SETTINGS: list[dict[str, Any]] = [
-    {"inner_lr": 0.01, "weight_decay": 5e-4, "dropout": 0.5, "outer_lr": 1.0, "n_draws": 16},
+    {
+        "inner_lr": 0.01,
+        "weight_decay": 5e-4,
+        "dropout": 0.5,
+        "outer_lr": 1.0,
+        "n_draws": 16,
+        "inner_patience": 3,
+    },
     {
         "inner_lr": 0.02,
         "weight_decay": 0.0,

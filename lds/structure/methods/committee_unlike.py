@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lds._random import mix
 from lds.edges.logistic import LogisticEdges
+from lds.edges.numbered_draws import NumberedDraws
 from lds.graphs.metrics import adjusted_homophily
 from lds.nn.ensemble import Ensemble, Network
 from lds.nn.pagerank import PageRank
@@ -20,7 +21,7 @@ from lds.nn.sage import SAGE
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.refit import expected_graph, harms, train_member
 from lds.structure.problem import Problem
-from lds.structure.seeds import FIRST_LOOK
+from lds.structure.seeds import DRAWS, FIRST_LOOK
 from lds.structure.task import Task, rows_tensor
 
 OUTER = 1
@@ -70,12 +71,12 @@ def informative_unlike(
     device = task.labels.device
     rows = rows_tensor(problem.labelled, device)
     stopping = rows_tensor(problem.split.stopping, device)
-    expected = expected_graph(edges)
+    expected, draws = expected_graph(edges), NumberedDraws(edges, mix(seed, DRAWS, FIRST_LOOK))
 
     @torch.no_grad()
     def probabilities(network: Network, k: int) -> Tensor:
         one, at = replace(task, network=network), mix(seed, k, FIRST_LOOK)
-        member = train_member(one, network, edges, expected, rows, stopping, method, at)
+        member = train_member(one, network, draws, expected, rows, stopping, method, at)
         return network(member.params, task.features, expected, training=False)[0].softmax(1)
 
     sage = next(kind for kind in ensemble.kinds if isinstance(kind, SAGE))

@@ -19,19 +19,26 @@ from lds._random import mix
 from lds._weights import relative
 from lds.bilevel.checks import NonFiniteError
 from lds.edges.logistic import LogisticEdges, with_agreement
+from lds.edges.numbered_draws import NumberedDraws
+from lds.edges.recorder import GivenGraph
 from lds.graphs.batch import GraphBatch, weighted_graph
 from lds.nn.discriminant import Discriminant, fit_discriminant
 from lds.nn.ensemble import Ensemble, Network
 from lds.nn.label_pagerank import LabelPageRank, fit_label_pagerank
+from lds.nn.pagerank import PageRank
 from lds.structure.methods.committee import Committee
-from lds.structure.predict import losses, score
-from lds.structure.seeds import MEMBER
+from lds.structure.predict import losses, score, softmax
+from lds.structure.seeds import DRAWS, MEMBER
 from lds.structure.task import Params, Task
 from lds.structure.training import train
 
-PATIENCE, EVERY = 60, 2
+PATIENCE, EVERY = 60, 4
 """Training steps of a member without a better early-stopping score that end it, and steps between
 scores."""
+
+TAUGHT_PATIENCE = 24
+"""The patience of a member that the committee teaches: all nodes say what to learn, and its score
+moves little after it has learned it."""
 
 TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
 """Temperatures tried for the logits of a member, 0.5 to 5."""
@@ -137,6 +144,7 @@ class Refit:
     ) -> list[Member]:
         """Train one member of each kind; `expected` is the expected graph of `edges`."""
         where = expected, self.rows, self.stopping
+        draws = NumberedDraws(edges, mix(self.seed, turn, DRAWS))
         calls: list[tuple[Callable[..., Member], tuple[Any, ...]]] = []
         for k, network in enumerate(self.ensemble.kinds):
             one = replace(task, network=network)
@@ -144,7 +152,7 @@ class Refit:
                 calls.append((fit_member, (one, network, *where)))
             else:
                 seed = mix(self.seed, turn, k, MEMBER)
-                calls.append((train_member, (one, network, edges, *where, self.method, seed)))
+                calls.append((train_member, (one, network, draws, *where, self.method, seed)))
         done = turn * len(calls)
         n_processes = effective_n_jobs(self.n_jobs) if self.rows.device.type == "cpu" else 1
         if n_processes != 1:
@@ -190,7 +198,7 @@ def weigh(
         `(n_nodes, n_classes)`.
     """
     each = torch.stack(
-        [m.network(m.params, task.features, graph, training=False)[0].softmax(1) for m in members]
+        [softmax(m.network(m.params, task.features, graph, training=False)[0]) for m in members]
     )
 
     def loss(probabilities: Tensor) -> float:
@@ -290,7 +298,7 @@ def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tenso
 def train_member(
     task: Task,
     network: Network,
-    edges: LogisticEdges,
+    draws: Callable[[int], GivenGraph],
     expected: GraphBatch,
     rows: Tensor,
     stopping: Tensor,
@@ -302,12 +310,12 @@ def train_member(
     Arguments:
         task: with the network.
         network: the same.
-        edges: drawn from, not changed.
-        expected: their `expected_graph`.
+        draws: the graph of each step.
+        expected: the `expected_graph` of their distribution.
         rows: that train.
         stopping: early-stopping rows.
         method: the options.
-        seed: of fresh weights, graphs and dropout.
+        seed: of fresh weights and dropout.
 
     Raises:
         NonFiniteError: no loss was finite.
@@ -315,18 +323,19 @@ def train_member(
 
     @torch.no_grad()
     def predict(w: Params, t: int) -> Tensor:
-        return network(w, task.features, expected, training=False)[0].softmax(1)
+        return softmax(network(w, task.features, expected, training=False)[0])
 
+    reads_graph = not isinstance(network, PageRank) or network.n_hops > 0
     found = train(
         task,
-        edges,
+        draws if reads_graph else lambda t: GivenGraph(expected),
         rows,
         stopping,
         method.inner_lr,
         (seed,),
         predict,
         max_steps=method.refit_steps,
-        patience=PATIENCE,
+        patience=PATIENCE if task.teacher is None else TAUGHT_PATIENCE,
         every=EVERY,
     )
     if found is None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
 from lds.graphs.product import propagate
-from lds.nn.features import DenseFeatures, SparseFeatures
+from lds.nn.features import DenseFeatures, SparseFeatures, keep_factors
 
 Keep = tuple[Tensor, Tensor]
 """Dropout as factors on the entries of X `(n_runs, n_entries)` and on the hidden layer
@@ -35,8 +35,6 @@ class BatchedGCN:
             self._entries = self._copies.entries
         else:
             self._entries = features.x.flatten()
-        self._p = self._entries.new_tensor(dropout).unsqueeze(1)
-        self._scale = self._entries.new_tensor([1 / (1 - p) for p in dropout]).unsqueeze(1)
 
     def __call__(self, params: dict[str, Tensor], graph: GraphBatch, keep: Keep | None) -> Tensor:
         """Logits `(n_runs, n_nodes, n_classes)`.
@@ -65,18 +63,15 @@ class BatchedGCN:
         """
         if not any(self._dropout):
             return None
-        shape = (len(generators), self._n_members)
-        n_hidden = self._features.shape[0] * hidden
-        of_x = self._entries.new_ones((*shape, len(self._entries)))
-        of_hidden = self._entries.new_ones((*shape, n_hidden))
+        entries, n_steps = self._entries, len(generators)
+        of_x = entries.new_ones((n_steps, self._n_members, len(entries)))
+        of_hidden = entries.new_ones((n_steps, self._n_members, self._features.shape[0], hidden))
         for step, of_step in enumerate(generators):
             for member, (p, generator) in enumerate(zip(self._dropout, of_step, strict=True)):
-                if p:
-                    of_x[step, member].uniform_(generator=generator)
-                    of_hidden[step, member].uniform_(generator=generator)
-        for mask in (of_x, of_hidden):
-            mask.ge_(self._p).mul_(self._scale)
-        return of_x, of_hidden.view(len(generators), -1, hidden)
+                for mask in (of_x, of_hidden) if p else ():
+                    mine = mask[step, member]
+                    mine.copy_(keep_factors(mine.shape, p, mine.dtype, mine.device, generator))
+        return of_x, of_hidden.view(n_steps, -1, hidden)
 
     def _first(self, weight: Tensor, keep: Tensor | None) -> Tensor:
         """X W1 of every run, one below the other."""

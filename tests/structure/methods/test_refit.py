@@ -14,6 +14,7 @@ import lds.structure.training
 from lds._random import replayed
 from lds.bilevel.checks import NonFiniteError
 from lds.edges.logistic import LogisticEdges, starting_edges
+from lds.edges.numbered_draws import NumberedDraws
 from lds.graphs.similarity import Similarity
 from lds.nn.discriminant import Discriminant
 from lds.nn.ensemble import Ensemble, default_ensemble
@@ -85,7 +86,7 @@ def train_all(method=ALONE, stopping=STOPPING) -> list[Member]:
     for k, network in enumerate(ensemble().kinds):
         task = task_of(network)
         if k < NETWORKS:
-            arguments = (edges, expected, TRAIN, stopping, method, k)
+            arguments = (NumberedDraws(edges, 0), expected, TRAIN, stopping, method, k)
             members.append(train_member(task, network, *arguments))
         else:
             members.append(fit_member(task, network, expected, TRAIN, stopping))
@@ -223,26 +224,27 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
         seen.append((found.accuracy, -found.loss))
         return found
 
-    monkeypatch.setattr(refit, "PATIENCE", 10)
+    monkeypatch.setattr(refit, "PATIENCE", 3 * refit.EVERY)
     monkeypatch.setattr(lds.structure.training, "score", noted)
     monkeypatch.setattr(refit, "calibrated", lambda task, member, *_: member)
     networks = train_all(dataclasses.replace(ALONE, refit_steps=400))[:NETWORKS]
     at = 0
     for member, probs in zip(networks, probabilities_of(networks, distribution()), strict=True):
-        scores = seen[at : at + member.steps // 2]
+        scores = seen[at : at + member.steps // refit.EVERY]
         at += len(scores)
         best = max(range(len(scores)), key=scores.__getitem__)
         found = score(probs, TRUTH, STOPPING)
         assert found.accuracy == scores[best][0]
         assert found.loss == pytest.approx(-scores[best][1], rel=1e-9)
-        assert len(scores) - 1 - best == 10 // 2, "ten steps without a better score end it"
+        assert len(scores) - 1 - best == 3, "three scores without a better one end it"
     assert at == len(seen)
 
 
 def test_training_a_member_does_not_change_the_distribution_and_follows_its_seed():
     edges, fresh = distribution(), distribution()
     network = ensemble().kinds[0]
-    arguments = (task_of(network), network, edges, expected_graph(edges), TRAIN, STOPPING, ALONE)
+    draws, expected = NumberedDraws(edges, 0), expected_graph(edges)
+    arguments = (task_of(network), network, draws, expected, TRAIN, STOPPING, ALONE)
     one, two, other = (train_member(*arguments, seed) for seed in (3, 3, 4))
     assert torch.equal(edges.probs, fresh.probs)
     assert all(torch.equal(one.params[name], two.params[name]) for name in one.params)
