@@ -125,8 +125,8 @@ def read_labels(y: ArrayLike, n_rows: int) -> Labels:
         minus = array == UNLABELLED if array.dtype.kind in "if" else np.zeros(n_rows, dtype=bool)
         known = (array == array) & ~minus  # NaN differs from itself
     values = _of_one_kind(array[known])
-    if values.dtype.kind in "US":
-        texts = [v.decode("latin-1") if isinstance(v, bytes) else v for v in values.tolist()]
+    if values.dtype.kind == "U":
+        texts = values.tolist()
         refuse_marks(texts, "y", "pass None for rows without a label, or rename the class")
         refuse_fractions(texts, "y")
     return Labels(known, values, bool(minus.any()), bool((~known & ~minus).any()))
@@ -305,7 +305,8 @@ def as_array(y: Any) -> NDArray[Any]:
     if isinstance(y, np.ma.MaskedArray):
         y = np.where(np.ma.getmaskarray(y), np.array(None, dtype=object), y.data)
     if len(getattr(y, "shape", ())) == 2 and len(getattr(y, "columns", ())) == 1:
-        y = y[y.columns[0]]  # a data frame
+        # A table of pyarrow has its columns themselves there, other data frames their names.
+        y = y.column(0) if hasattr(y, "column_names") else y[y.columns[0]]
         _warn_of_column()
     dtype = getattr(y, "dtype", None)
     if hasattr(y, "to_pylist"):
@@ -372,9 +373,10 @@ def _of_one_kind(values: NDArray[Any]) -> NDArray[Any]:
                 f"y must hold labels of one kind, strings or numbers, got {' and '.join(names)}"
             )
         values = np.array(values.tolist()) if kinds else np.empty(0)
-    if values.dtype.kind not in "biufUS":
+    if values.dtype.kind not in "biufU":
+        way = "; y.astype(str) makes text of bytes" if values.dtype.kind == "S" else ""
         raise TypeError(
-            f"y must hold strings, integers of at most 64 bits or booleans, got {values.dtype}"
+            f"y must hold strings, integers of at most 64 bits or booleans, got {values.dtype}{way}"
         )
     if values.dtype.kind == "f" and not (np.isfinite(values) & (values == values.round())).all():
         raise ValueError(

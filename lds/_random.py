@@ -41,7 +41,7 @@ def mix(*numbers: int) -> int:
     """Mix several integers into one 63-bit seed (splitmix64), the same on every machine."""
     seed = 0
     for number in numbers:
-        seed = (seed + number + 0x9E3779B97F4A7C15) & _MASK
+        seed = (seed + int(number) + 0x9E3779B97F4A7C15) & _MASK  # NumPy's would overflow
         seed = ((seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         seed = ((seed ^ (seed >> 27)) * 0x94D049BB133111EB) & _MASK
         seed ^= seed >> 31

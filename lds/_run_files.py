@@ -6,6 +6,9 @@ SETTINGS = "settings.json"
 PREDICTIONS = "predictions.csv"
 """The predictions of rows without a label, which `lds fit` writes for people and programs."""
 
+CONTROLS = "controls"
+"""Folder of the checkpoints of the controls."""
+
 FILES = (
     SETTINGS,
     "metrics.jsonl",
@@ -55,3 +58,12 @@ def check_free(folder: str | Path, way_out: str) -> None:
     """
     if (Path(folder) / SETTINGS).exists():
         raise FileExistsError(f"{folder} holds a run; name another folder, or {way_out}")
+
+
+def forget_fit(folder: str | Path) -> None:
+    """Delete what `lds fit` alone leaves of a run that another one takes the place of."""
+    folder = Path(folder)
+    for place in (folder, folder / CONTROLS):
+        for checkpoint in place.glob("checkpoint*.pt"):
+            checkpoint.unlink()
+    (folder / PREDICTIONS).unlink(missing_ok=True)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from lds._files import dumps, write_atomically, write_json
-from lds._run_files import FILES, SETTINGS, check_finished, check_run
+from lds._run_files import FILES, SETTINGS, check_finished, check_run, forget_fit
 
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
@@ -82,6 +82,19 @@ def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     for name in (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT):
         (folder / name).unlink(missing_ok=True)
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
+
+
+def clear_fit(folder: str | Path) -> None:
+    """Delete what `lds fit` alone left in a folder that is written over, if its run was there.
+
+    That is its predictions and checkpoints; `save_run` writes over everything else.
+    """
+    try:
+        of_fit = "source" in load_settings(folder)
+    except (FileNotFoundError, ValueError):  # no run, or one that cannot be gone on with
+        return
+    if of_fit:
+        forget_fit(folder)
 
 
 def load_settings(folder: str | Path) -> dict[str, Any]:

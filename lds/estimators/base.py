@@ -26,11 +26,12 @@ from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
 from lds.estimators.weights import ClassWeight, weigh_rows
-from lds.graphs.interop import as_adjacency
+from lds.graphs.interop import WITHOUT_EDGES, as_adjacency
 from lds.nn.preparation import as_array
-from lds.run_folder import Run, load_encoding, load_settings, load_summary
+from lds.run_folder import Run, clear_fit, load_encoding, load_settings, load_summary
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
+from lds.structure.methods.registry import method_of_settings
 from lds.structure.metrics import entropy
 from lds.structure.options import check_seed, option_fields
 from lds.structure.problem import Problem
@@ -115,7 +116,14 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
                 an option is outside its range; or the checkpoint to resume is damaged or of another
                 fit.
         """
-        check_index(X, y)
+        check_index(
+            X,
+            y=y,
+            adjacency=adjacency,
+            validation=validation,
+            stopping=stopping,
+            sample_weight=sample_weight,
+        )
         x, encoding = fitted_features(self, X)
         n_rows = x.shape[0]
         codes, classes, weights = weigh_rows(
@@ -123,6 +131,9 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         )
         method, seed = self._method(), self._seed()
         graph = None if adjacency is None else as_adjacency(adjacency, n_rows)
+        if graph is not None and not graph.nnz:
+            warnings.warn(f"adjacency {WITHOUT_EDGES}", UserWarning, stacklevel=2)
+            graph = None
         with warnings.catch_warnings(record=True) as of_roles:
             warnings.simplefilter("always")
             split = split_roles(codes, classes, validation, stopping, seed)
@@ -164,6 +175,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
                 which the message names with its class.
         """
         settings = load_settings(folder)
+        method_of_settings(settings)  # raises where they are damaged
         options = cls._options_of(settings["method"], settings["options"])
         if options is None:
             others = (c for c in BaseLDSClassifier.__subclasses__() if c is not cls)
@@ -233,6 +245,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         Raises:
             TypeError, ValueError: y or the weights cannot be used, or no row is labelled.
         """
+        check_index(X, y=y, sample_weight=sample_weight)
         return accuracy(self.predict(X), y, sample_weight)
 
     def edge_marginals(self, n_draws: int = 1000) -> EdgeMarginals:
@@ -265,6 +278,8 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         if encoding is None and not sp.issparse(features):
             encoding = TableEncoding.unchanged(as_array(features))
         arrays = None if encoding is None else encoding.to_arrays()
+        if overwrite:
+            clear_fit(folder)
         self.learned_.save(folder, encoding=arrays, overwrite=overwrite, **self._names())
 
     def explain(self, row: int, most: int = 10) -> Explanation:

@@ -89,6 +89,7 @@ def _stacked(rows: list[Any], nodes: list[Any]) -> NDArray[np.float64]:
     found, length = [], None
     for row, node in zip(rows, nodes, strict=True):
         try:
+            row = row.detach().cpu() if isinstance(row, Tensor) else row
             vector = np.atleast_1d(np.asarray(row, dtype=np.float64))
         except (TypeError, ValueError) as error:
             raise TypeError(f"x of node {node!r} must be numbers, got {row!r}") from error

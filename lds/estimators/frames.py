@@ -62,22 +62,25 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
     return features, encoding
 
 
-def check_index(X: Any, y: Any) -> None:
-    """Refuse labels with the index of X in another order, because rows go by position.
+def check_index(X: Any, **others: Any) -> None:
+    """Refuse what has the index of X in another order, because rows go by position.
 
     Arguments:
-        X, y: of pandas, or of another kind, which has no index.
+        X: of pandas, or of another kind, which has no index.
+        others: by the name of the argument: labels, weights, masks.
 
     Raises:
-        ValueError: y has the index of X in another order.
+        ValueError: one of them has the index of X in another order.
     """
-    if not (hasattr(X, "iloc") and hasattr(y, "iloc")) or X.index.equals(y.index):
-        return
-    if len(X) == len(y) and X.index.is_unique and set(X.index) == set(y.index):
-        raise ValueError(
-            "y must have the index of X in its order, got it in another; y.loc[X.index] brings it "
-            "in line, y.to_numpy() says that rows go by position"
-        )
+    for name, other in others.items():
+        if not (hasattr(X, "iloc") and hasattr(other, "iloc")) or X.index.equals(other.index):
+            continue
+        if len(X) == len(other) and X.index.is_unique and set(X.index) == set(other.index):
+            raise ValueError(
+                f"{name} must have the index of X in its order, got it in another; "
+                f"{name}.loc[X.index] brings it in line, {name}.to_numpy() says that rows go by "
+                "position"
+            )
 
 
 def later_features(

@@ -17,7 +17,7 @@ from lds.datasets.splits import three_way
 from lds.estimators.data_object import as_data, tensor_of
 from lds.estimators.masks import SplitChoice, masked_nodes, say
 from lds.estimators.weights import ClassWeight, weigh_rows
-from lds.graphs.interop import as_adjacency, from_edge_index
+from lds.graphs.interop import WITHOUT_EDGES, as_adjacency, from_edge_index
 from lds.graphs.knn import metrics
 from lds.graphs.similarity import AUTO
 from lds.graphs.structural import structural_features
@@ -76,6 +76,34 @@ def graph_input(
     home = y.device if x is None else x.device
     problem = Problem(features, labels, roles, graph, weights=weights)
     return GraphInput(data, problem, classes, home)
+
+
+def check_same(data: Data, problem: Problem, classes: NDArray[np.int64]) -> None:
+    """Refuse another data object than the one that was learned from, as far as labels tell.
+
+    Arguments:
+        data: as given.
+        problem: of the run.
+        classes: their numbers.
+
+    Raises:
+        ValueError: data has another number of nodes, or another class at one that was learned from.
+    """
+    if data.num_nodes != problem.n_nodes:
+        raise ValueError(
+            f"data must have the {problem.n_nodes} nodes of the run, got {data.num_nodes}"
+        )
+    y = tensor_of(data, "y")
+    if y is None:
+        return
+    rows, given = problem.split.learning, y.reshape(-1).cpu().numpy()
+    other = given[rows] != classes[problem.labels[rows]]
+    if other.any():
+        node = int(rows[other.argmax()])
+        raise ValueError(
+            f"data must be what the run learned from, where node {node} is of class "
+            f"{classes[problem.labels[node]]}, got {given[node]:g}"
+        )
 
 
 def _weights(
@@ -257,7 +285,7 @@ def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_arra
         )
     if graph.nnz:
         return graph
-    say("data has no edge of a weight above 0 between two nodes: it is taken as without a graph")
+    say(f"data {WITHOUT_EDGES}")
     return None
 
 

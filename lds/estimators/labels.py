@@ -25,7 +25,8 @@ def split_roles(
     Arguments:
         codes: `(n_rows,)`, -1 where unlabelled.
         classes: class c has the name classes[c].
-        validation, stopping: row numbers or masks, both or neither; all other labelled rows train.
+        validation, stopping: row numbers, or masks of booleans or of 0 and 1, both or neither; all
+            other labelled rows train.
         seed: of the random division, if neither is given.
 
     Raises:
@@ -50,14 +51,16 @@ def split_roles(
 def _rows(rows: ArrayLike, name: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
     refuse_masked(rows, name)
     found = np.asarray(rows)
-    if found.dtype == bool:
+    numbers = found.ndim == 1 and found.dtype.kind in "iu"
+    # As of `learn_structure`: more than two zeros and ones are a mask.
+    if found.dtype == bool or (numbers and found.size > 2 and set(np.unique(found)) <= {0, 1}):
         if found.shape != codes.shape:
             raise ValueError(f"{name} as a mask must have shape {codes.shape}, got {found.shape}")
-        found = np.flatnonzero(found)
-    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
+        found, numbers = np.flatnonzero(found), True
+    if not numbers or found.size == 0:
         raise ValueError(
-            f"{name} must be row numbers or a mask of at least one row, "
-            f"got {found.dtype} of shape {found.shape}"
+            f"{name} must be row numbers or a mask of at least one row, got {found.dtype} of shape "
+            f"{found.shape}{'; astype(bool) makes a mask' if found.dtype.kind in 'fO' else ''}"
         )
     if found.min() < 0 or found.max() >= codes.size:
         raise ValueError(

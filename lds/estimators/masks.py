@@ -89,12 +89,14 @@ def check_split(split: object) -> None:
 
     Raises:
         TypeError: it is neither None, an integer nor a mapping.
-        ValueError: it is a mapping without "train".
+        ValueError: it is a mapping without "train", or with a role that there is not.
     """
     if isinstance(split, Mapping):
-        if "train" not in split:
+        other = [key for key in split if key not in ("train", "valid", "val", "test")]
+        if "train" not in split or other or {"valid", "val"} <= set(split):
             raise ValueError(
-                f"split must map 'train' and 'valid' to nodes, got {sorted(map(str, split))}"
+                "split must map 'train' and 'valid' (or 'val') to nodes, got "
+                f"{sorted(map(str, split))}"
             )
     elif split is not None and (not isinstance(split, Integral) or isinstance(split, bool)):
         raise TypeError(

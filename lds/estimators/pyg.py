@@ -21,7 +21,7 @@ from lds.estimators.data_object import stored_data
 from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_export import GraphExport, attributes_of
-from lds.estimators.graph_input import graph_input
+from lds.estimators.graph_input import check_same, graph_input
 from lds.estimators.masks import SplitChoice, check_split
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
@@ -29,7 +29,7 @@ from lds.estimators.weights import ClassWeight
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.similarity import AUTO
 from lds.graphs.undirected import Weights, check_weights
-from lds.run_folder import Run, load_settings
+from lds.run_folder import Run, clear_fit, load_settings
 from lds.structure.context import OnIteration, OnMember
 from lds.structure.iteration import Iteration
 from lds.structure.learn import learn
@@ -85,6 +85,8 @@ class LearnedStructure(FitPictures, GraphExport):
             FileExistsError: the folder holds a run.
         """
         classes, settings = self.classes.tolist(), {"data": "PyG data"}
+        if overwrite:
+            clear_fit(folder)
         self.learned.save(folder, overwrite=overwrite, classes=classes, settings=settings)
 
     @classmethod
@@ -98,18 +100,17 @@ class LearnedStructure(FitPictures, GraphExport):
 
         Raises:
             FileNotFoundError: the folder is not that of a finished run.
-            ValueError: a file is damaged or of another format, or data has another number of
-                nodes.
+            ValueError: a file is damaged or of another format, or data is not what the run learned
+                from, by its number of nodes and by the classes of nodes that it learned.
         """
         learned = Learned.load(folder)
         names = load_settings(folder)["classes"]
         numbers = all(isinstance(name, int) for name in names)  # those of `lds fit` are texts
         classes = np.array(names if numbers else range(len(names)), dtype=np.int64)
-        n_nodes = learned.problem.n_nodes
         if data is None:
             data = stored_data(learned.problem, classes)
-        elif data.num_nodes != n_nodes:
-            raise ValueError(f"data must have the {n_nodes} nodes of the run, got {data.num_nodes}")
+        else:
+            check_same(data, learned.problem, classes)
         return _structure(data, learned, classes, torch.device("cpu"))
 
     def explain(self, node: int, most: int = 10) -> Explanation:

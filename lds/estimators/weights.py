@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lds._arrays import refuse_masked
-from lds._labels import LEAST, ROLES, check_enough
+from lds._labels import LEAST, MOST_NAMED, ROLES, check_enough
 from lds._words import nearest
 
 ClassWeight = Mapping[Any, float] | Literal["balanced"] | None
@@ -100,8 +100,7 @@ def _of_classes(
     for key, value in class_weight.items():
         if key not in names:
             raise ValueError(
-                f"class_weight has the class {key!r}, which no labelled row has"
-                f"{nearest(str(key), [str(one) for one in names])}"
+                f"class_weight has the class {key!r}, which no labelled row has{_meant(key, names)}"
             )
         if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
             raise ValueError(
@@ -110,3 +109,16 @@ def _of_classes(
             )
         found[names.index(key)] = value
     return found
+
+
+def _meant(key: Any, names: list[Any]) -> str:
+    """End a message about a class that there is not: the one that may be meant, or all of them."""
+    same = [one for one in names if str(one) == str(key)]
+    if same:
+        kinds = type(same[0]).__name__, type(key).__name__
+        return f"; the class {same[0]!r} is of type {kinds[0]}, not {kinds[1]}"
+    if isinstance(key, str):
+        return nearest(key, [one for one in names if isinstance(one, str)])
+    return f"; the classes are {', '.join(map(repr, names[:MOST_NAMED]))}" + (
+        ", ..." if len(names) > MOST_NAMED else ""
+    )

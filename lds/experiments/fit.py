@@ -1,6 +1,7 @@
 """One data set, fitted with the three controls beside it."""
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from lds._checkpoint import discard
+from lds._run_files import CONTROLS
 from lds.datasets.base import NodeDataset
 from lds.estimators.weights import ClassWeight, weigh_rows
+from lds.graphs.interop import WITHOUT_EDGES
 from lds.structure.context import OnIteration, OnMember
 from lds.structure.controls import ControlResult, run_controls
 from lds.structure.learn import learn
@@ -19,9 +22,6 @@ from lds.structure.methods.base import Method
 from lds.structure.metrics import Quality, quality
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
-
-CONTROLS = "controls"
-"""Folder of the controls' checkpoints within that of a run's."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,11 @@ def problem_of(dataset: NodeDataset, class_weight: ClassWeight = None) -> Proble
         codes = np.full(dataset.n_nodes, -1, dtype=np.int64)
         codes[learning] = dataset.labels[learning]
         _, _, weights = weigh_rows(codes, np.array(dataset.classes), None, class_weight)
-    return Problem(
-        dataset.features, dataset.labels, split, dataset.adjacency, dataset.held_out, weights
-    )
+    graph = dataset.adjacency
+    if graph is not None and not graph.nnz:
+        warnings.warn(f"{dataset.name} {WITHOUT_EDGES}", UserWarning, stacklevel=2)
+        graph = None
+    return Problem(dataset.features, dataset.labels, split, graph, dataset.held_out, weights)
 
 
 def fit_dataset(

@@ -14,6 +14,9 @@ from torch import Tensor
 from lds._arrays import refuse_masked
 from lds.graphs.undirected import Weights, undirected
 
+WITHOUT_EDGES = "has no edge of a weight above 0 between two nodes: it is taken as without a graph"
+"""End of the message about a graph that says nothing."""
+
 
 def edges_above(edge_probs: sp.csr_array, threshold: float) -> sp.csr_array:
     """Keep the entries of a symmetric matrix that are at least `threshold`.

@@ -31,6 +31,7 @@ class RunContext:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         check_seed(self.seed)
+        object.__setattr__(self, "seed", int(self.seed))  # folders keep it as JSON
         check_jobs(self.n_jobs)
         if self.resume and self.checkpoint is None:
             raise ValueError("resume=True needs checkpoint=, the folder to go on from")

@@ -269,6 +269,11 @@ class RestartOptions(Options):
         super().__post_init__()
         if not self.label_weight + self.denoising_weight:
             raise ValueError("label_weight and denoising_weight must not both be 0")
+        if self.update_edges and self.max_inner < self.truncation:
+            raise ValueError(
+                f"max_inner must be at least truncation, {self.truncation}, or no hypergradient is "
+                f"taken, got {self.max_inner}"
+            )
 
 
 def with_default(

@@ -26,7 +26,7 @@ from lds.structure.iteration import Iteration
 from lds.structure.known_rows import known_rows
 from lds.structure.left_out import LeftOut
 from lds.structure.methods.base import Method
-from lds.structure.methods.registry import implementation, method_of
+from lds.structure.methods.registry import implementation, method_of_settings
 from lds.structure.metrics import Quality, entropy, mutual_information, quality
 from lds.structure.predict import hidden_layer, predict_draws
 from lds.structure.problem import Problem
@@ -238,7 +238,12 @@ class Learned:
             stored: what the method fitted on them, as arrays; None: it is fitted again.
         """
         settings, found = run.settings, run.predictions
-        method = method_of(settings["method"], **settings["options"])
+        method = method_of_settings(settings)
+        n_classes, named = found["probabilities"].shape[1], len(settings.get("classes", ()))
+        if named != n_classes:
+            raise ValueError(
+                f"the settings of the run are damaged (they name {named} classes of {n_classes})"
+            )
         split = Split(*(found[f"{role}_rows"] for role in ROLES))
         pairs = PairList.of(run.edge_probs)
         tree = None

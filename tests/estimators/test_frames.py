@@ -243,9 +243,9 @@ def test_labels_with_the_index_of_x_in_another_order_are_refused():
     shuffled = y.sample(frac=1, random_state=0)
     with pytest.raises(ValueError, match=r"index of X .* y.loc\[X.index\] brings it in line"):
         LDSClassifier(max_iter=1, max_inner=5, refit_steps=4).fit(X, shuffled)
-    check_index(X, y)
-    check_index(X, shuffled.to_numpy())
-    check_index(X, y.set_axis(range(100, 120)))
+    check_index(X, y=y)
+    check_index(X, y=shuffled.to_numpy())
+    check_index(X, y=y.set_axis(range(100, 120)))
 
 
 def test_columns_without_text_for_names_must_come_in_the_order_of_the_fit():

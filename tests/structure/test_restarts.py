@@ -29,7 +29,7 @@ def restarts(method=THESIS, seed=0):
 
 def test_outer_patience_and_step_decay():
     method = dataclasses.replace(
-        THESIS, max_inner=3, max_iter=30, patience=2, outer_lr=0.5, outer_lr_decay=0.5
+        THESIS, max_inner=5, max_iter=30, patience=2, outer_lr=0.5, outer_lr_decay=0.5
     )
     result = fit(method)
     assert result.reason == "patience"

@@ -1,5 +1,6 @@
 """Structure-learning methods by name: one line each. Imports nothing heavy."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
 
@@ -41,3 +42,21 @@ def method_of(name: str = DEFAULT, **options: Any) -> Method:
         near = nearest(str(name), METHODS)
         raise ValueError(f"method must be one of {known}, got {name!r}{near}")
     return METHODS[name](**options)
+
+
+def method_of_settings(settings: Mapping[str, Any]) -> Method:
+    """The method that the settings of a run folder name, with every option of it.
+
+    Raises:
+        ValueError: they are damaged: a setting or an option is missing, unknown or outside its
+            range.
+    """
+    if lacking := [name for name in ("method", "options", "seed") if name not in settings]:
+        raise ValueError(f"the settings of the run are damaged (they lack {', '.join(lacking)})")
+    try:
+        method = method_of(settings["method"], **settings["options"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the settings of the run are damaged ({error})") from error
+    if lacking := sorted(set(method.to_dict()) - set(settings["options"])):
+        raise ValueError(f"the settings of the run are damaged (they lack {', '.join(lacking)})")
+    return method

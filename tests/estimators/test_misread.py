@@ -1,0 +1,204 @@
+"""Input that would be read as something else than was meant is refused, or what is read is said."""
+
+import json
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from lds import LDSClassifier, LearnedStructure, ViewsLDSClassifier, learn_structure
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of guesses that others test
+
+N = 40
+TRUTH = np.arange(N) % 2
+SHORT = {"n_neighbors": 4, "max_inner": 5, "max_iter": 1, "refits": 1, "refit_steps": 4}
+
+
+def table(seed=0):
+    """Two classes apart, with an index of its own; half of the rows have no label."""
+    x = np.random.default_rng(seed).standard_normal((N, 3)) + 4 * TRUTH[:, None]
+    index = [f"row {k}" for k in range(N)]
+    return pd.DataFrame(x, columns=["a", "b", "c"], index=index), pd.Series(
+        np.where(np.arange(N) < N // 2, TRUTH, -1), index=index
+    )
+
+
+def views():
+    return ViewsLDSClassifier(n_folds=2, n_trees=5, max_iter=1, random_state=0)
+
+
+def graph_data():
+    x, y = table()
+    ring = torch.arange(N)
+    return Data(
+        x=torch.tensor(x.to_numpy()),
+        y=torch.tensor(TRUTH),
+        train_mask=torch.tensor(y.to_numpy() >= 0),
+        edge_index=torch.stack([ring, (ring + 2) % N]),
+    )
+
+
+# Rows of pandas in another order
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "validation", "stopping", "adjacency"])
+def test_arguments_of_fit_with_the_index_of_x_in_another_order_are_refused(name):
+    x, y = table()
+    given = pd.Series(1.0, index=x.index)
+    if name == "adjacency":
+        given = pd.DataFrame(1.0, index=x.index, columns=x.index)
+    with pytest.raises(ValueError, match=f"{name} must have the index of X in its order, got it"):
+        views().fit(x, y, **{name: given.iloc[::-1]})
+
+
+def test_score_refuses_labels_and_weights_in_another_order():
+    x, y = table()
+    clf, truth = views().fit(x, y), pd.Series(TRUTH, index=x.index)
+    assert clf.score(x, truth) == clf.score(x, TRUTH) >= 0.9
+    with pytest.raises(ValueError, match="y must have the index of X in its order"):
+        clf.score(x, truth.iloc[::-1])
+    with pytest.raises(ValueError, match="sample_weight must have the index of X in its order"):
+        clf.score(x, truth, sample_weight=pd.Series(1.0, index=x.index).iloc[::-1])
+
+
+# Masks
+
+
+def test_roles_as_zeros_and_ones_are_masks_as_roles_of_booleans_are():
+    x, y = table()
+    judge, stop = np.arange(N) % 5 == 0, np.arange(N) % 5 == 1
+    judge, stop = judge & (y.to_numpy() >= 0), stop & (y.to_numpy() >= 0)
+    splits = [
+        LDSClassifier(**SHORT, random_state=0).fit(x, y, validation=a, stopping=b).split_
+        for a, b in (
+            (judge, stop),
+            (judge.astype(int), stop.astype(np.uint8)),
+            (np.flatnonzero(judge), stop.astype(int).tolist()),
+        )
+    ]
+    for split in splits:
+        assert np.array_equal(split.validation, np.flatnonzero(judge))
+        assert np.array_equal(split.stopping, np.flatnonzero(stop))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([0, 1, 0], r"validation as a mask must have shape \(40,\), got \(3,\)"),
+        (np.ones(N), "validation must be row numbers or a mask .* astype\\(bool\\) makes a mask"),
+    ],
+)
+def test_roles_that_are_neither_rows_nor_masks_are_refused(rows, message):
+    with pytest.raises(ValueError, match=message):
+        LDSClassifier(**SHORT).fit(*table(), validation=rows, stopping=[6, 7])
+
+
+@pytest.mark.parametrize("keys", [("train", "validation"), ("train", "valid", "val"), ("valid",)])
+def test_unknown_roles_of_a_split_are_refused(keys):
+    split = dict.fromkeys(keys, torch.arange(4))
+    with pytest.raises(ValueError, match=r"'train' and 'valid' \(or 'val'\) to nodes, got \['"):
+        learn_structure(graph_data(), split=split)
+
+
+# Graphs that say nothing, options with which nothing is learned, classes of another type
+
+
+def test_a_graph_without_edges_is_no_graph():
+    x, y = table()
+    with pytest.warns(UserWarning, match="adjacency has no edge of a weight above 0"):
+        empty = LDSClassifier(random_state=0, n_jobs=1).fit(x, y, adjacency=np.zeros((N, N)))
+    assert empty.learned_.method.name == "views"
+
+
+def test_an_inner_run_shorter_than_its_window_is_refused():
+    with pytest.raises(ValueError, match=r"max_inner must be at least truncation, 5, .* got 4"):
+        LDSClassifier(**SHORT | {"max_inner": 4}).fit(*table())
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ({"0": 2.0}, "the class '0', which no labelled row has; the class 0 is of type int, not"),
+        ({-1: 0.5}, "the class -1, which no labelled row has; the classes are 0, 1$"),
+    ],
+)
+def test_weights_of_classes_of_another_type_say_so(weight, message):
+    clf = views().set_params(class_weight=weight)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(*table())
+
+
+@pytest.mark.parametrize("dtype", [bytes, object])
+def test_labels_of_bytes_are_refused(dtype):
+    x, _ = table()
+    y = np.array([b"a", b"b"], dtype=dtype)[TRUTH]
+    with pytest.raises(TypeError, match=r"y must hold .*bytes"):
+        views().fit(x, y)
+
+
+def test_labels_in_a_table_of_arrow_and_features_with_a_gradient_are_read():
+    pa = pytest.importorskip("pyarrow")
+    x, y = table()
+    with pytest.warns(UserWarning, match="column-vector"):
+        clf = views().fit(x, pa.table({"y": y.to_numpy()}))
+    assert (clf.transduction_ == TRUTH).mean() > 0.9
+    graph = nx.path_graph(12)
+    for node in graph:
+        graph.nodes[node].update(x=torch.ones(2, requires_grad=True) * node, y=node % 2)
+        graph.nodes[node]["train_mask"] = node < 10
+    assert learn_structure(graph, **SHORT).predictions.shape == (12,)
+
+
+def test_seeds_of_numpy_are_seeds():
+    plain = learn_structure(graph_data(), seed=3, **SHORT)
+    assert torch.equal(
+        plain.probabilities, learn_structure(graph_data(), seed=np.int64(3), **SHORT).probabilities
+    )
+
+
+# Folders
+
+
+def test_a_fit_written_over_a_run_of_lds_fit_leaves_nothing_of_it(tmp_path):
+    clf = views().fit(*table())
+    clf.save(tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    (tmp_path / "controls").mkdir()
+    left = ["predictions.csv", "checkpoint.pt", "checkpoint.before.pt", "controls/checkpoint.pt"]
+    for name in left:
+        (tmp_path / name).write_text("of another run")
+    clf.save(tmp_path, overwrite=True)
+    assert all((tmp_path / name).exists() for name in left), "the run was not of lds fit"
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "source": {"name": "wine"}}))
+    clf.save(tmp_path, overwrite=True)
+    assert not any((tmp_path / name).exists() for name in left)
+    assert np.array_equal(ViewsLDSClassifier.load(tmp_path).transduction_, clf.transduction_)
+
+
+@pytest.mark.parametrize("lost", ["seed", "method", "options", "classes", "n_folds", "class"])
+def test_settings_that_were_damaged_by_hand_are_refused_as_damaged(lost, tmp_path):
+    views().fit(*table()).save(tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    if lost == "class":
+        settings["classes"].append("further")
+    elif lost in settings:
+        del settings[lost]
+    else:
+        del settings["options"][lost]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="damaged"):
+        ViewsLDSClassifier.load(tmp_path)
+
+
+def test_a_run_is_not_loaded_onto_other_data(tmp_path):
+    data = graph_data()
+    learn_structure(data, **SHORT).save(tmp_path)
+    assert LearnedStructure.load(tmp_path, data).predictions.shape == (N,)
+    other = data.clone()
+    other.y = 1 - other.y
+    with pytest.raises(ValueError, match=r"learned from, where node . is of class ., got"):
+        LearnedStructure.load(tmp_path, other)
