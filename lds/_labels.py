@@ -274,8 +274,9 @@ def warn_of_classes(
     texts = [name for name in classes.tolist() if isinstance(name, str)]
     alike = defaultdict(list)
     for text in texts:
-        alike[_near(text)].append(text)
-    if pairs := [group for group in alike.values() if len(group) > 1]:
+        for key in _near(text):
+            alike[key].append(text)
+    if pairs := list(dict.fromkeys(tuple(group) for group in alike.values() if len(group) > 1)):
         named = "; ".join(", ".join(map(repr, group)) for group in pairs[:MOST_NAMED])
         doubts.append(f"classes with nearly the same name ({named}) count as different ones")
     if words := [text for text in texts if plain(text) in WORDS]:
@@ -355,12 +356,13 @@ def _is_continuous(value: Decimal) -> bool:
     return value.is_infinite() or value != value.to_integral_value()
 
 
-def _near(text: str) -> Any:
-    """Reduce a name to a key that nearly equal names share: its number, or its plain text."""
-    value = decimal(text)
-    if value is not None:
-        return value
-    return re.sub(r"(?<=\w)[-_\s]+(?=\w)", " ", plain(text)).rstrip(".")
+def _near(text: str) -> set[Any]:
+    """Reduce a name to keys that nearly equal names share: numbers it may be, or plain text."""
+    forms = {text, text.replace(",", ".")}
+    if re.fullmatch(r"[+-]?\d{1,3}(\.\d{3}|,\d{3})+", text):
+        forms.add(re.sub("[.,]", "", text))
+    numbers = {value for form in forms if (value := decimal(form)) is not None}
+    return numbers or {re.sub(r"(?<=\w)[-_\s]+(?=\w)", " ", plain(text)).rstrip(".")}
 
 
 def _of_one_kind(values: NDArray[Any]) -> NDArray[Any]:

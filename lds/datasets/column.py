@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["number", "boolean", "date", "category", "text"]
+Kind = Literal["number", "boolean", "date", "duration", "time", "category", "text"]
 
 NEARLY = 0.9
 """Share of a column's cells that makes it one of numbers, or of dates; the others are missing."""
@@ -23,11 +23,13 @@ class Form:
         kind: of the cells.
         decimal: mark of numbers written as text, "." or ",".
         patterns: formats of dates written as text; each cell is read in the first that fits it.
+        zoned: whether all dates have a time zone, or none; None: some have, or there are no dates.
     """
 
     kind: Kind
     decimal: str = "."
     patterns: tuple[str, ...] = ()
+    zoned: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,8 @@ A column is recognised as a whole, by its cells that are not missing:
 | number | nearly all numbers, in any of the usual ways to write them | float64, NaN where missing |
 | boolean | true/false, yes/no, t/f or y/n | 1 and 0, NaN where missing |
 | date | nearly all dates or times in up to three formats | seconds since 1970, NaN where missing |
+| duration | all spans of time, by their type | seconds, NaN where missing |
+| time | all times of a day, by their type | seconds since midnight, NaN where missing |
 | category | text of few values, or declared as categories | text, None where missing |
 | text | text of more values | text, None where missing |
 
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lds.datasets.cells import LARGEST, are_booleans, read_booleans, read_numbers
+from lds.datasets.cells import LARGEST, Numbers, are_booleans, read_booleans, read_numbers
 from lds.datasets.column import NEARLY, ROWS, Column, Form
 from lds.datasets.dates import (
     ISO,
@@ -33,7 +35,7 @@ from lds.datasets.dates import (
     read_dates,
     spelled,
 )
-from lds.datasets.dtypes import cells_of, column_at, names_of, plain_of, texts_of
+from lds.datasets.dtypes import cells_of, column_at, names_of, plain_of, texts_of, zones_of
 from lds.datasets.identifiers import identifiers, share_a_unit, silent
 from lds.datasets.notes import Notes
 
@@ -42,6 +44,9 @@ FEW_VALUES = 40
 
 MOST_FORMATS = 3
 """Most formats of dates in one column."""
+
+MOMENTS = ("date", "duration", "time")
+"""Kinds of columns whose values no number tells: its unit would be a guess."""
 
 _CODE = re.compile(r"0\d+")
 
@@ -90,23 +95,92 @@ def read(name: str, raw: Any, form: Form, notes: Notes) -> NDArray[Any]:
     kind, plain = plain_of(name, raw, notes)
     if kind == "category":
         kind, plain = "cells", plain.tolist()
-    if kind != "cells":
-        if (form.kind == "date") != (kind == "date"):
-            notes.faults.append(
-                f"column {name!r} must hold {form.kind}s, as in the fit, got {kind}s"
-            )
-            return np.zeros(len(plain))
-        return _finite(name, plain, notes) if form.kind == "number" else plain
+    if kind != form.kind and _unlike(kind, form.kind, plain):
+        got = "text or plain numbers" if kind == "cells" else f"{kind}s"
+        notes.faults.append(f"column {name!r} must hold {form.kind}s, as in the fit, got {got}")
+        return np.zeros(len(plain))
+    values, odd = _cells_like(plain, form) if kind == "cells" else _values_like(kind, plain, form)
     if form.kind == "number":
-        numbers = read_numbers(plain, form.decimal)
-        values, odd = _finite(name, numbers.values, notes), numbers.odd
-    elif form.kind == "boolean":
-        values, odd = read_booleans(plain)
-    else:
-        texts = [None if cell is None else str(cell) for cell in plain]
-        values, odd = read_dates(texts, form.patterns or (ISO,))
-    _note_odd(name, plain, odd, f"a {form.kind}", notes)
+        values = _finite(name, values, notes)
+    if odd:
+        _refuse_or_note(name, cells_of(raw), odd, values, form, notes)
+    if form.kind == "date":
+        _check_zone(name, raw, values, form, notes)
     return values
+
+
+def _cells_like(cells: list[Any], form: Form) -> tuple[NDArray[np.float64], list[int]]:
+    """Read cells in a form; list the rows of those that do not fit it."""
+    if form.kind == "number":
+        numbers = read_numbers(cells, form.decimal)
+        return numbers.values, numbers.odd
+    if form.kind == "boolean":
+        return read_booleans(cells)
+    if form.kind == "date":
+        texts = [None if cell is None else str(cell) for cell in cells]
+        return read_dates(texts, form.patterns or (ISO,))
+    return np.full(len(cells), np.nan), []  # all are missing
+
+
+def _values_like(
+    kind: str, values: NDArray[np.float64], form: Form
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Return values of a dtype, NaN where a boolean is neither 0 nor 1; list the rows of those."""
+    if form.kind != "boolean" or kind == "boolean":
+        return values, []
+    wrong = ~np.isnan(values) & ~np.isin(values, (0, 1))
+    return np.where(wrong, np.nan, values), np.flatnonzero(wrong).tolist()
+
+
+def _unlike(kind: str, of_fit: str, plain: Any) -> bool:
+    """Whether values of a kind cannot stand for those of the fit, whose kind is another one."""
+    if kind != "cells":
+        return kind in MOMENTS or of_fit in MOMENTS
+    return of_fit in ("duration", "time") and any(cell is not None for cell in plain)
+
+
+def _refuse_or_note(
+    name: str,
+    cells: Sequence[Any],
+    odd: list[int],
+    values: NDArray[np.float64],
+    form: Form,
+    notes: Notes,
+) -> None:
+    """Add a fault if no cell of later rows can be read, a guess if some can.
+
+    A single cell is a guess: it may be a slip, and the answer must not depend on other rows.
+    """
+    if len(odd) > 1 and np.isnan(values).all():
+        notes.faults.append(
+            f"column {name!r} must hold {form.kind}s, as in the fit, got {cells[odd[0]]!r} in row "
+            f"{odd[0]} and no {form.kind} in any other row"
+        )
+    else:
+        _note_odd(name, cells, odd, f"a {form.kind}", notes)
+
+
+def _zoned(name: str, raw: Any, values: NDArray[np.float64], notes: Notes) -> bool | None:
+    """Find whether all dates of a fit have a time zone, or none; note where only some have."""
+    zones = zones_of(raw)[~np.isnan(values)]
+    if zones.all() or not zones.any():
+        return bool(zones.all())
+    notes.guess(
+        "dates with and without a time zone share a column, and those without are read as UTC: {}",
+        repr(name),
+    )
+    return None
+
+
+def _check_zone(name: str, raw: Any, values: NDArray[np.float64], form: Form, notes: Notes) -> None:
+    """Refuse dates with a time zone where those of the fit have none, and the other way round."""
+    wrong = np.flatnonzero(~np.isnan(values) & (zones_of(raw) != form.zoned))
+    if form.zoned is not None and wrong.size:
+        with_or_without = "with" if form.zoned else "without"
+        notes.faults.append(
+            f"column {name!r} must hold dates {with_or_without} a time zone, as in the fit, got "
+            f"{str(cells_of(raw)[wrong[0]])!r} in row {wrong[0]}"
+        )
 
 
 def _recognised(
@@ -117,9 +191,10 @@ def _recognised(
         if by_dtype:
             return Column(name, place, Form("category"), plain)
         kind, plain = "cells", plain.tolist()
-    if kind in ("number", "boolean", "date"):
+    if kind in ("number", "boolean", *MOMENTS):
         values = _finite(name, plain, notes) if kind == "number" else plain
-        return Column(name, place, Form(kind), values)  # type: ignore[arg-type]
+        zoned = _zoned(name, raw, values, notes) if kind == "date" else None
+        return Column(name, place, Form(kind, zoned=zoned), values)  # type: ignore[arg-type]
     there = [cell for cell in plain if cell is not None]
     if not there:
         return Column(name, place, Form("category"), texts_of(plain))
@@ -128,17 +203,11 @@ def _recognised(
     numbers = read_numbers(plain, decimal)
     if _nearly_all(len(numbers.odd), len(there)):
         _note_odd(name, plain, numbers.odd, "a number", notes)
-        _note_units(name, numbers.units, notes)
+        note_reading(name, numbers, decimal, notes)
         if any(isinstance(cell, str) and _CODE.fullmatch(cell) for cell in there):
             notes.guess(
                 "digits that begin with 0 are read as numbers; make them text if they are codes, "
                 "such as zip codes: {}",
-                repr(name),
-            )
-        if numbers.decimal != decimal:
-            notes.guess(
-                f"numbers are read with {numbers.decimal!r} as decimal mark, though {decimal!r} is "
-                "that of the table, in: {}",
                 repr(name),
             )
         form = Form("number", numbers.decimal)
@@ -148,7 +217,8 @@ def _recognised(
     if patterns := _date_formats(name, different, notes):
         values, odd = read_dates(texts.tolist(), patterns)
         _note_odd(name, plain, odd, "a date", notes)
-        return Column(name, place, Form("date", patterns=patterns), values)
+        zoned = _zoned(name, raw, values, notes)
+        return Column(name, place, Form("date", patterns=patterns, zoned=zoned), values)
     if share_a_unit(there):
         notes.guess(
             "numbers with a unit are text here, without an order; write the numbers alone: {}",
@@ -240,15 +310,29 @@ def _note_odd(name: str, cells: Sequence[Any], odd: list[int], what: str, notes:
         )
 
 
-def _note_units(name: str, units: set[str], notes: Notes) -> None:
-    if "%" in units and len(units) > 1:
+def note_reading(name: str, numbers: Numbers, decimal: str, notes: Notes) -> None:
+    """Note the guesses made when a column was read as numbers.
+
+    Arguments:
+        name: of the column.
+        numbers: as read.
+        decimal: the decimal mark of the table.
+        notes: gets the guesses.
+    """
+    if "%" in numbers.units and len(numbers.units) > 1:
         notes.guess(
             "numbers with and without a percent sign share a column, 12% is read as 0.12 and 12 "
             "as 12: {}",
             repr(name),
         )
-    elif len(units - {""}) > 1:
+    elif len(numbers.units - {""}) > 1:
         notes.guess(
             "amounts in several currencies share a column and are read without conversion: {}",
-            f"{name!r} ({' '.join(sorted(units - {''}))})",
+            f"{name!r} ({' '.join(sorted(numbers.units - {''}))})",
+        )
+    if numbers.decimal != decimal:
+        notes.guess(
+            f"numbers are read with {numbers.decimal!r} as decimal mark, though {decimal!r} is "
+            "that of the table, in: {}",
+            repr(name),
         )

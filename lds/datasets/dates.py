@@ -3,6 +3,7 @@
 pandas is an optional package (the extra lds[table]), so each function imports it where it needs it.
 """
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,8 @@ ISO = "ISO8601"
 SAMPLE = 30
 """Number of different cells from which formats are guessed."""
 
+_ZONE = re.compile(r"(?:\dT\d\d|\d:\d\d)[\d:.]*\s?(?:[Zz]|UTC|GMT|[+-]\d\d:?(?:\d\d)?)$")
+
 
 def seconds_of(moments: Any) -> NDArray[np.float64]:
     """Convert moments (whatever `pandas.to_datetime` accepts) to seconds since 1970 in UTC.
@@ -42,6 +45,13 @@ def seconds_of(moments: Any) -> NDArray[np.float64]:
     seconds = whole.astype(np.int64) / 1e6
     seconds[np.isnat(whole)] = np.nan
     return np.asarray(seconds)
+
+
+def has_zone(cell: Any) -> bool:
+    """Whether a date has a time zone: a text by its end, such as Z or +02:00."""
+    if isinstance(cell, str):
+        return _ZONE.search(cell) is not None
+    return getattr(cell, "tzinfo", None) is not None
 
 
 def read_dates(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lds.datasets.cells import is_number, text_of
-from lds.datasets.dates import seconds_of
+from lds.datasets.dates import has_zone, seconds_of
 from lds.datasets.notes import Notes
 
 
@@ -79,7 +79,7 @@ def plain_of(name: str, raw: Any, notes: Notes) -> tuple[str, Any]:
     if types.is_datetime64_any_dtype(raw.dtype):
         return "date", seconds_of(raw)
     if types.is_timedelta64_dtype(raw.dtype):
-        return "number", raw.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
+        return "duration", raw.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
     cells = cells_of(raw)
     there = [cell for cell in cells if cell is not None]
     if there and all(isinstance(cell, bool | np.bool_) for cell in there):
@@ -87,10 +87,10 @@ def plain_of(name: str, raw: Any, notes: Notes) -> tuple[str, Any]:
     if there and all(isinstance(cell, date | np.datetime64) for cell in there):
         return "date", seconds_of(cells)
     if there and all(isinstance(cell, time) for cell in there):
-        return "number", np.array([np.nan if c is None else _of_day(c) for c in cells])
+        return "time", np.array([np.nan if c is None else _of_day(c) for c in cells])
     if there and all(isinstance(cell, timedelta | np.timedelta64) for cell in there):
         spans = pd.to_timedelta(pd.Series(cells)).dt.total_seconds()
-        return "number", spans.to_numpy(dtype=np.float64, na_value=np.nan)
+        return "duration", spans.to_numpy(dtype=np.float64, na_value=np.nan)
     for row, cell in enumerate(cells):
         if not (cell is None or isinstance(cell, str | date) or is_number(cell)):
             notes.faults.append(
@@ -99,6 +99,16 @@ def plain_of(name: str, raw: Any, notes: Notes) -> tuple[str, Any]:
             )
             return "number", np.zeros(len(cells))
     return "cells", [str(c) if isinstance(c, date) else c for c in cells]
+
+
+def zones_of(raw: Any) -> NDArray[np.bool_]:
+    """Find the rows of a pandas column of dates whose date has a time zone."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(raw.dtype):
+        dtype = getattr(raw.dtype, "pyarrow_dtype", raw.dtype)
+        return np.full(len(raw), getattr(dtype, "tz", None) is not None)
+    return np.array([has_zone(cell) for cell in cells_of(raw)], dtype=bool)
 
 
 def cells_of(raw: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 | kind of column (see `columns`) | features |
 |---|---|
-| number | its distance from the mean, in standard deviations |
+| number, duration, time of day | its distance from the mean, in standard deviations |
 | boolean | 0 or 1 |
 | date | as a number; the time of the year if the dates span one, the time of day if it varies |
 | category | 0 or 1 for each value |
@@ -35,6 +35,9 @@ from lds.graphs.similarity import are_words
 UNITS = 10.0
 """Largest ratio of the largest standard deviation to the median one of columns in like units; the
 same as `lds.nn.preparation.UNITS_RATIO`."""
+
+PLAIN = ("number", "duration", "time")
+"""Kinds of columns that are encoded as numbers are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +150,15 @@ class TableEncoding:
 
         A value that a category did not have in the fit is 0 in all features of the category, with
         a warning. A number missing in a column that had none missing becomes the median, with a
-        warning.
+        warning, and so does an unreadable cell.
 
         Arguments:
             frame: as for `fit`; an array has the columns of the fit in their order.
 
         Raises:
             ValueError: a column is missing, is there twice or has cells of another kind than in
-                the fit.
+                the fit: none of two or more cells can be read, or dates have a time zone where
+                those of the fit had none.
         """
         frame, notes = as_pandas(frame), Notes()
         names = list(self.names) if isinstance(frame, np.ndarray) else names_of(frame)
@@ -250,7 +254,7 @@ def _stored(column: dict[str, Any], place: int, arrays: dict[str, NDArray[Any]])
 
 def _stay(columns: Sequence[Column]) -> bool:
     """Whether all columns are complete numbers in like units, or counts of words."""
-    if not all(c.form.kind == "number" and not c.missing.any() for c in columns):
+    if not all(c.form.kind in PLAIN and not c.missing.any() for c in columns):
         return False
     deviations = [float(column.values.std()) for column in columns]
     if max(deviations) <= UNITS * float(np.median(deviations)):

@@ -11,11 +11,12 @@ import scipy.sparse as sp
 
 from lds._types import Split
 from lds.datasets.base import NodeDataset
-from lds.datasets.edge_list import EdgeList, identifier_column
+from lds.datasets.edge_ends import by_column, by_row_number, check, naming_column
+from lds.datasets.edge_list import EdgeList, texts_of_ids
 from lds.datasets.graph_arrays import read_arrays
 from lds.datasets.labels import encode_column
 from lds.datasets.reading import FileFormat, read_table
-from lds.datasets.roles import find_column
+from lds.datasets.roles import Roles, find_column
 from lds.datasets.splits import three_way
 from lds.datasets.table import check_test_size, hold_out, of_frame
 from lds.graphs.structural import structural_features
@@ -47,22 +48,24 @@ def load_with_edges(
     Arguments:
         path: of the table, see `table.load` for the other arguments.
         edges: of the edges, see `edge_list.EdgeList`.
-        identifier: the column by whose cells the edges name nodes; None takes the first column that
-            has all ends and no cell twice, and else the row numbers from 0.
+        identifier: the column by whose cells the edges name nodes; None finds one that has all ends
+            and no cell twice, and takes row numbers from 0 where no column has most ends.
 
     Raises:
-        FileNotFoundError, ImportError, ValueError: as of `table.load` and `EdgeList`.
+        FileNotFoundError, ImportError, ValueError: as of `table.load` and `EdgeList`; and a
+            ValueError if an end is of no row, or rows cannot be found by the ends.
     """
     check_test_size(test_size)
     listed = EdgeList(edges)
     frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
-    found = list(how.found)
+    naming = None
     if identifier is None:
         named = find_column(how.columns, target)
         others = frame.drop(columns=[] if named is None else [named])
-        identifier = identifier_column(others, listed.nodes)
-        if identifier is not None:
-            found.append(f"edges name nodes by the column {identifier!r}")
+        naming = naming_column(others, how.decimal or ".", listed)
+        if naming is not None:
+            identifier = naming.column
+            _check_not_dropped(Roles.of(how.columns, target, drop, None, []), identifier, edges)
     data = of_frame(
         path,
         frame,
@@ -74,11 +77,31 @@ def load_with_edges(
         identifier=identifier,
         unlabelled=unlabelled,
     )
-    names = data.identifiers or tuple(map(str, range(data.n_nodes)))
-    graph = listed.adjacency(names)
+    if naming is None and identifier is not None:
+        column = str(find_column(how.columns, identifier))
+        cells = texts_of_ids(frame[column])
+        naming = by_column(column, cells, how.decimal or ".", listed)
+        check(naming, listed)
+    elif naming is None:
+        naming = by_row_number(data.n_nodes, listed)
+    graph = listed.adjacency(naming.rows, data.n_nodes)
     assert data.file is not None
-    found = [*found, *data.file.found[len(how.found) :], f"{graph.nnz // 2:,} edges between nodes"]
-    return replace(data, adjacency=graph, file=replace(data.file, found=tuple(found)))
+    found = (
+        *data.file.found,
+        *listed.found,
+        naming.said,
+        f"{graph.nnz // 2:,} edges between nodes",
+    )
+    return replace(data, adjacency=graph, file=replace(data.file, found=found))
+
+
+def _check_not_dropped(roles: Roles, identifier: str | None, edges: Path) -> None:
+    """Refuse to drop the column by which edges name nodes."""
+    if identifier in roles.drop:
+        raise ValueError(
+            f"drop must not name {identifier!r}: {edges.name} names nodes by it, so it is the "
+            "identifier and no feature anyway; leave it out of drop"
+        )
 
 
 def load_graph(

@@ -24,8 +24,9 @@ from lds._labels import (
 )
 from lds.datasets.cells import read_numbers, text_of
 
-WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")
-"""A whole number as programs write it; 007 is text."""
+WHOLE = {mark: re.compile(rf"[+-]?(0|[1-9]\d*)({re.escape(mark)}0*)?") for mark in ".,"}
+"""A whole number as programs write it, by decimal mark; 007 is text, and so is 1.000 in a file with
+decimal commas."""
 
 MOSTLY = 0.9
 """Share of labels that are numbers from which on the column is one of numbers."""
@@ -40,8 +41,9 @@ def encode_column(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Turn the label column of a file into class numbers, and list the names of the classes.
 
-    Where all labels are whole numbers, classes are numbers: 2 comes before 10, 1.0 is 1, and -1 is
-    no label. Otherwise classes are text, without white space at its ends.
+    Where all labels are whole numbers, classes are numbers: 2 comes before 10, 1.0 is 1 (1,0 where
+    the comma is the decimal mark), and -1 is no label. Otherwise classes are text, without white
+    space at its ends; so are numbers with a mark between thousands.
 
     Arguments:
         column: text as written in a file, or values of a typed column.
@@ -66,8 +68,8 @@ def encode_column(
     known = np.array([text not in marks for text in texts], dtype=bool)
     named = [text for text in texts if text not in marks]
     minus_one = False
-    if all(map(WHOLE.fullmatch, named)):
-        numbers = [int(text.split(".")[0]) for text in named]
+    if all(map(WHOLE[decimal].fullmatch, named)):
+        numbers = [int(text.split(decimal)[0]) for text in named]
         if unlabelled is None and UNLABELLED in numbers:
             minus_one = True
             if "" in texts:

@@ -103,6 +103,8 @@ def later_features(
                 f"X must have its columns in the order of fit, {', '.join(encoding.names[:10])}, "
                 f"got {', '.join(names[:10])}; X[list(columns of fit)] brings them in line"
             )
+        wanted = tuple(map(str, range(len(names)))) if encoding is None else encoding.names
+        _check_named(estimator, frame, wanted)
         X = frame  # of numbers, where the fit had an array
     elif encoding is not None and _holds_objects(X) and hasattr(estimator, "feature_names_in_"):
         import pandas as pd
@@ -116,6 +118,31 @@ def later_features(
     if encoding is None and np.isnan(x).any():
         encoding = TableEncoding.unchanged(as_array(fitted))
     return x if encoding is None else encoding.encode(x)
+
+
+def _check_named(estimator: Any, frame: Any, wanted: Sequence[str]) -> None:
+    """Refuse columns with other names than in the fit.
+
+    The numbers from 0 are no names. Where only the fit or only the frame has names and they are
+    text, scikit-learn has warned that columns go by position.
+
+    Arguments:
+        estimator: that was fitted.
+        frame: of later rows.
+        wanted: names of the columns of the fit, as text; the numbers from 0 of an array.
+    """
+    names, numbered = list(map(str, frame.columns)), list(map(str, range(len(wanted))))
+    if names == list(wanted) or len(names) != len(wanted):
+        return  # scikit-learn refuses another number of columns
+    if list(wanted) == numbered:
+        warned = all(isinstance(name, str) for name in frame.columns)
+    else:
+        warned = names == numbered and hasattr(estimator, "feature_names_in_")
+    if not warned:
+        raise ValueError(
+            f"X must have the columns of fit, {', '.join(wanted[:10])}, got "
+            f"{', '.join(names[:10])}; if its columns go by position, X.to_numpy() says so"
+        )
 
 
 def _checked_frame(estimator: Any, X: Any, *, reset: bool) -> Any:

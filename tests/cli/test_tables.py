@@ -304,3 +304,25 @@ def test_a_run_on_a_table_goes_on_as_it_was_read(lds, named):
     code, _, err = lds("fit", "--resume", named, "--max-iter", "3", "--quiet", "--json")
     assert code == 0, err
     assert len(load_run(named).metrics) == 3 + 1, "and the refit"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("ids", "options", "sentence"),
+    [
+        ("k{}", ("--drop", "id"), "edge ends are row numbers, from 0"),
+        ("{:03d}", (), "edges name nodes by the column 'id', as numbers: '0' is '000' there"),
+        ("{:03d}", ("--drop", "id"), "error: --drop must not name 'id': e.csv names nodes by it"),
+    ],
+)
+def test_how_edges_name_nodes_is_printed(lds, tmp_path, ids, options, sentence):
+    numbers, _, kinds = rows(40, 5)
+    lines = [f"{ids.format(k)},{a},{kinds[k]}" for k, (a, _) in enumerate(numbers)]
+    (tmp_path / "n.csv").write_text("\n".join(["id,a,kind", *lines]) + "\n")
+    pairs = [f"{k},{k + 1}" for k in range(39)]
+    (tmp_path / "e.csv").write_text("\n".join(["source,target", *pairs]) + "\n")
+    where = ("--target", "kind", "--edges", tmp_path / "e.csv", "--out", tmp_path / "run")
+    said = [option for option in QUICK if option != "--quiet"]
+    code, _, err = lds("fit", tmp_path / "n.csv", *said, *where, *options)
+    assert sentence in err
+    assert (code == 0) == ("error" not in sentence)

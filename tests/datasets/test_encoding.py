@@ -1,5 +1,6 @@
 """How a table's columns become features, and those of rows that come later."""
 
+import datetime as dt
 import json
 
 import numpy as np
@@ -181,9 +182,29 @@ def test_columns_that_lack_or_are_of_another_kind_are_named(frame):
         encoding.encode(frame.assign(size=frame["when"]))
     with pytest.raises(ValueError, match="column 'size' must hold finite numbers, got infinity"):
         encoding.encode(frame.assign(size=np.inf))
-    with pytest.warns(UserWarning, match=r"not a number.* column 'size' row 0 'x' and 5 more"):
-        found = encoding.encode(frame.assign(size="x"))
-    assert (found[:, 1] == 1).all()
+    with pytest.warns(UserWarning, match=r"not a number.* column 'size' row 0 'x' and 4 more"):
+        found = encoding.encode(frame.assign(size=[*["x"] * 5, 1.0]))
+    assert found[:, 1].tolist() == [1] * 5 + [0]
+
+
+@pytest.mark.filterwarnings("ignore:cells are missing in columns")
+@pytest.mark.parametrize(
+    ("column", "cell", "kind"),
+    [("size", "x", "number"), ("old", 7, "boolean"), ("when", "x", "date")],
+)
+def test_a_column_without_a_readable_cell_is_refused_but_one_cell_is_a_slip(
+    frame, column, cell, kind
+):
+    encoding = TableEncoding.of(frame, exclude=["kind"])
+    text = (
+        f"column '{column}' must hold {kind}s, as in the fit, got {cell!r} in row 1 and no {kind}"
+    )
+    cells = pd.Series([None, cell, cell], dtype=object)
+    with pytest.raises(ValueError, match=text):
+        encoding.encode(frame[:3].assign(**{column: cells}))
+    one = pd.Series([cell], dtype=object)
+    with pytest.warns(UserWarning, match=rf"not a {kind}.* column '{column}' row 0 {cell!r}"):
+        encoding.encode(frame[:1].assign(**{column: one}))
 
 
 def test_names_that_are_there_twice_or_not_at_all_are_refused(frame):
@@ -278,3 +299,76 @@ def test_declared_columns_are_categories_whatever_they_hold():
     x = frame.to_numpy(dtype=float)
     assert np.array_equal(TableEncoding.fit(x, categorical=["0"])[1], found)
     assert np.array_equal(encoding.encode(x), found)
+
+
+@pytest.mark.filterwarnings("ignore:cells are missing in columns")
+@pytest.mark.parametrize("value", [2, -3, 1e6, "2"])
+def test_a_boolean_of_later_rows_is_0_or_1(frame, value):
+    encoding, fitted = TableEncoding.fit(frame, exclude=["kind"])
+    as_numbers = frame.assign(old=frame["old"].astype(int))
+    assert np.array_equal(encoding.encode(as_numbers), fitted)
+    later = frame.assign(old=[1, value, *[0] * 4])
+    with pytest.warns(UserWarning, match=rf"not a boolean.* column 'old' row 1 {value!r}"):
+        found = encoding.encode(later)
+    assert found[:, 5].tolist() == [1, 0.5, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (pd.to_timedelta(np.arange(20) * 7, unit="min"), "duration"),
+        (pd.array(np.arange(20) * 7, "duration[s][pyarrow]"), "duration"),
+        ([dt.timedelta(minutes=7 * k) for k in range(20)], "duration"),
+        ([dt.time(k, 7) for k in range(20)], "time"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("later", "got"),
+    [
+        ([180] * 20, "numbers"),
+        (["180"] * 20, "text or plain numbers"),
+        (pd.date_range("2021-01-01", periods=20), "dates"),
+    ],
+)
+def test_durations_and_times_take_no_plain_numbers(cells, kind, later, got):
+    frame = pd.DataFrame({"spent": cells, "x": np.arange(20) / 3})
+    encoding, fitted = TableEncoding.fit(frame)
+    assert encoding.summary()[0]["kind"] == kind
+    assert TableEncoding.from_arrays(encoding.to_arrays()).columns == encoding.columns
+    assert np.array_equal(encoding.encode(frame), fitted)
+    with pytest.raises(ValueError, match=f"'spent' must hold {kind}s, as in the fit, got {got}"):
+        encoding.encode(frame.assign(spent=later))
+    with pytest.warns(UserWarning, match="none missing in the fit"):
+        encoding.encode(frame.assign(spent=pd.Series([None] * 20, dtype=object)))
+    numbers = TableEncoding.of(frame.assign(spent=np.arange(20) ** 2.0))
+    with pytest.raises(ValueError, match=f"must hold numbers, as in the fit, got {kind}s"):
+        numbers.encode(frame)
+
+
+@pytest.mark.parametrize("written", ["pandas", "pyarrow", "object", "text"])
+@pytest.mark.parametrize("zoned", [True, False])
+def test_dates_have_a_time_zone_where_those_of_the_fit_have_one(written, zoned):
+    when = pd.Series(pd.date_range("2021-01-01 10:00", periods=30, freq="31h", tz="Europe/Rome"))
+    local = when.dt.tz_localize(None)
+    if written == "text":
+        when, local = when.map(dt.datetime.isoformat), local.map(dt.datetime.isoformat)
+    elif written != "pandas":
+        kinds = ["object"] * 2
+        if written == "pyarrow":
+            kinds = ["timestamp[us, tz=Europe/Rome][pyarrow]", "timestamp[us][pyarrow]"]
+        when, local = when.astype(kinds[0]), local.astype(kinds[1])
+    frame = pd.DataFrame({"when": when if zoned else local, "x": np.arange(30) / 7})
+    encoding, fitted = TableEncoding.fit(frame)
+    again = TableEncoding.from_arrays(encoding.to_arrays())
+    assert np.array_equal(again.encode(frame), fitted)
+    word = "with" if zoned else "without"
+    with pytest.raises(ValueError, match=rf"'when' must hold dates {word} a time zone.* row 0"):
+        again.encode(frame.assign(when=local if zoned else when))
+
+
+def test_dates_of_which_some_have_a_time_zone_are_said():
+    cells = [f"2021-01-{k + 1:02d}T10:00:00{'Z' * (k % 2)}" for k in range(20)]
+    frame = pd.DataFrame({"when": cells, "x": np.arange(20) / 7})
+    with pytest.warns(UserWarning, match="without are read as UTC: 'when'"):
+        encoding, fitted = TableEncoding.fit(frame)
+    assert np.array_equal(encoding.encode(frame), fitted)

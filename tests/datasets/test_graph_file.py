@@ -206,3 +206,178 @@ def test_options_that_do_not_apply(tmp_path, nodes):
     (tmp_path / "bad.graphml").write_text("no xml")
     with pytest.raises(ValueError, match="cannot be read as a graph"):
         load(tmp_path / "bad.graphml", target="colour")
+
+
+def table_of_ids(folder, written, name="id"):
+    """A table of nodes whose column `name` holds these cells, and another of numbers."""
+    path = folder / "ids.csv"
+    lines = [f"{one};{k % 7};{class_of(k)}" for k, one in enumerate(written)]
+    path.write_text("\n".join([f"{name};size;colour", *lines]) + "\n")
+    return path
+
+
+def table_of_edges(folder, pairs, header="source,target"):
+    path = folder / "edges.csv"
+    path.write_text("\n".join([header, *(",".join(map(str, pair)) for pair in pairs)]) + "\n")
+    return path
+
+
+CHAIN = [(k, k + 1) for k in range(1, 60)]  # by identifiers from 1; no edge of the node 0
+
+
+@pytest.mark.parametrize("form", ["{:03d}", "{}.0", "{},0", "+{}"])
+@pytest.mark.parametrize("given", [None, "id"])
+def test_identifiers_that_are_equal_as_numbers_match_and_it_is_said(tmp_path, form, given):
+    nodes = table_of_ids(tmp_path, [form.format(k) for k in range(1, 61)])
+    edges = table_of_edges(tmp_path, CHAIN)
+    data = load(nodes, target="colour", edges=edges, identifier=given)
+    found = data.adjacency.tocoo()
+    assert {(i, j) for i, j in zip(*found.coords, strict=True) if i < j} == {
+        (i - 1, j - 1) for i, j in CHAIN
+    }
+    text = f"by the column 'id', as numbers: '1' is '{form.format(1)}' there"
+    assert any(text in one for one in data.file.found)
+
+
+def test_numbers_that_two_rows_share_do_not_match(tmp_path):
+    nodes = table_of_ids(tmp_path, [*(f"{k:03d}" for k in range(1, 60)), "1"])
+    edges = table_of_edges(tmp_path, CHAIN[:-1])
+    with pytest.raises(
+        ValueError,
+        match=r"got 59 different .* in 60 rows of column 'id' \('001' in row 0, '1' in row 59\)",
+    ):
+        load(nodes, target="colour", edges=edges)
+
+
+@pytest.mark.parametrize(("size", "first"), [("0.5", 1), ("0,5", 1000)])
+def test_numbers_are_read_in_the_number_format_of_each_file(tmp_path, size, first):
+    path = tmp_path / "nodes.csv"
+    lines = [f"{k}.000;{k % 7}{size[1:]};{class_of(k)}" for k in range(1, 61)]
+    path.write_text("\n".join(["id;size;colour", *lines]) + "\n")
+    pairs = [(first * i, first * j) for i, j in CHAIN]
+    data = load(path, target="colour", edges=table_of_edges(tmp_path, pairs))
+    assert f"by the column 'id', as numbers: '{first}' is '1.000' there" in " ".join(
+        data.file.found
+    )
+    assert data.adjacency[0, 1] == 1
+
+
+@pytest.mark.filterwarnings("ignore:columns that identify rows")
+def test_row_numbers_are_said(nodes, tmp_path):
+    edges = table_of_edges(tmp_path, EDGES)
+    data = load(nodes, target="colour", edges=edges)
+    assert "edge ends are row numbers, from 0" in data.file.found
+    np.testing.assert_array_equal(data.adjacency.toarray(), expected())
+
+
+@pytest.mark.parametrize("form", ["{}", "{:03d}"])
+@pytest.mark.parametrize("given", [None, "id"])
+def test_a_wrong_end_is_named_alone_with_its_row(tmp_path, form, given):
+    nodes = table_of_ids(tmp_path, [form.format(k) for k in range(1, 61)])
+    with pytest.raises(ValueError, match=r"'id'; in row 59 got 1 that no row has \('999'\)"):
+        load(
+            nodes,
+            target="colour",
+            edges=table_of_edges(tmp_path, [*CHAIN, (999, 60)]),
+            identifier=given,
+        )
+    with pytest.raises(ValueError, match=r"in rows 0, 60 got 2 that no row has \('0', 'x'\)"):
+        load(
+            nodes,
+            target="colour",
+            edges=table_of_edges(tmp_path, [(0, 1), *CHAIN, ("x", 60)]),
+            identifier=given,
+        )
+
+
+def test_a_blank_end_is_named_with_its_row(tmp_path):
+    nodes = table_of_ids(tmp_path, range(1, 61))
+    with pytest.raises(ValueError, match=r"both ends .* blank cell in row 59 of column 'target'"):
+        load(nodes, target="colour", edges=table_of_edges(tmp_path, [*CHAIN, (60, "")]))
+
+
+@pytest.mark.filterwarnings("ignore:columns that identify rows")
+def test_ends_without_a_column_must_be_row_numbers(nodes, tmp_path):
+    edges = table_of_edges(tmp_path, [(0, 1), (2, 30), ("a", "b"), ("c", "d")])
+    with pytest.raises(
+        ValueError, match=r"row numbers from 0 to 29; in rows 1, 2, ... got 5 .* \('30', 'a', 'b', "
+    ):
+        load(nodes, target="colour", edges=edges)
+
+
+def test_two_columns_that_have_all_ends_in_different_rows_are_refused(tmp_path):
+    path = tmp_path / "nodes.csv"
+    lines = [f"{k},{k + 1},{k % 7}.5,{class_of(k)}" for k in range(60)]
+    path.write_text("\n".join(["index,rank,size,colour", *lines]) + "\n")
+    edges = table_of_edges(tmp_path, CHAIN[:-1])
+    with pytest.raises(ValueError, match="got none: 'index' and 'rank' both have every end"):
+        load(path, target="colour", edges=edges)
+    data = load(path, target="colour", edges=edges, identifier="rank", drop=["index"])
+    assert data.adjacency[0, 1] == 1
+
+
+def test_the_column_by_which_edges_name_nodes_cannot_be_dropped(nodes, tmp_path):
+    edges = write_edges(tmp_path / "edges.csv")
+    with pytest.raises(ValueError, match=r"'person': edges.csv names nodes by it, so it is the id"):
+        load(nodes, target="colour", edges=edges, drop=["size,person"])
+
+
+@pytest.mark.parametrize(
+    ("header", "weight", "value"),
+    [
+        ("source;target;strength", "0,5", 0.5),
+        ("source;target;weight", "25%", 0.25),
+        ("source;strength;target", None, None),
+        ("kind;source;target;weight", "0,25", 0.25),
+        ("source;target;kind", "friend", None),
+        ("source;target;kind;strength", None, None),
+    ],
+)
+def test_each_further_column_of_edges_is_read_as_in_a_table_or_said_to_be_left_out(
+    nodes, tmp_path, header, weight, value
+):
+    names = header.split(";")
+    weights = [name for name in names if name in ("strength", "weight", "kind")][-1:]
+    lines = [header]
+    for i, j in EDGES:
+        cells = {"source": NAMES[i], "target": NAMES[j], "kind": "friend", "strength": "0,75"}
+        lines.append(
+            ";".join((cells | {weights[0]: weight or cells[weights[0]]})[n] for n in names)
+        )
+    path = tmp_path / "edges.csv"
+    path.write_text("\n".join(lines) + "\n")
+    value = 0.75 if header == "source;strength;target" else value
+    data = load(nodes, target="colour", edges=path)
+    np.testing.assert_array_equal(data.adjacency.toarray(), (value or 1) * expected())
+    said = " | ".join(data.file.found)
+    further = set(names) - {"source", "target"}
+    used = set(weights) if value else set()
+    assert all(f"in edges.csv the column {name!r} holds the weights" in said for name in used)
+    left = said.partition("left out: ")[2]
+    assert all(repr(name) in left for name in further - used)
+    assert bool(left) == bool(further - used)
+
+
+@pytest.mark.parametrize("name", ["weight", "strength"])
+@pytest.mark.parametrize(
+    ("cell", "got"),
+    [
+        ("", "numbers in its column '{}', the weights, got a blank cell in row 1"),
+        ("n/a", "numbers in its column '{}', the weights, got 'n/a' in row 1"),
+        ("1.2.3", "numbers in its column '{}', the weights, got '1.2.3' in row 1"),
+        ("-1", "weights of 0 or more in column '{}', got '-1' in row 1"),
+        ("inf", "finite weights of 0 or more in column '{}', got 'inf' in row 1"),
+    ],
+)
+def test_a_cell_that_is_no_weight_is_named(nodes, tmp_path, name, cell, got):
+    pairs = [("p01", "p02", 0.5), ("p02", "p03", cell), ("p03", "p04", 0.25)]
+    edges = table_of_edges(tmp_path, pairs, f"source,target,{name}")
+    with pytest.raises(ValueError, match=got.format(name)):
+        load(nodes, target="colour", edges=edges)
+
+
+def test_weights_in_two_forms_are_said(nodes, tmp_path):
+    pairs = [("p01", "p02", "50%"), ("p02", "p03", 0.5)]
+    edges = table_of_edges(tmp_path, pairs, "source,target,weight")
+    with pytest.warns(UserWarning, match="with and without a percent sign"):
+        assert load(nodes, target="colour", edges=edges).adjacency[1, 2] == 0.5

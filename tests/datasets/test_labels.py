@@ -162,3 +162,31 @@ def test_the_least_number_of_labels_is_enough(tmp_path: Path, n: int, test_size:
 def test_near_names_are_told_of(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"target column 'y': classes with nearly .*'Yes', 'yes'"):
         table(tmp_path, ["yes", "no", "Yes", "no "] * 4)
+
+
+@pytest.mark.filterwarnings("ignore:target column 'y'. classes with nearly")
+@pytest.mark.parametrize(
+    ("written", "classes"),
+    [
+        (["1.000", "2.000"], ("1.000", "2.000")),
+        (["1.000", "1", "2"], ("1", "1.000", "2")),
+        (["1", "1,0", "2"], ("1", "2")),
+        (["1,00", "10,00", "9,00"], ("1", "9", "10")),
+    ],
+)
+def test_labels_are_read_in_the_number_format_of_the_file(
+    tmp_path: Path, written: list[str], classes: tuple[str, ...]
+) -> None:
+    path = tmp_path / "table.csv"
+    lines = [f"{row % 7},5;{label}" for row, label in enumerate(written * 6)]
+    path.write_text("\n".join(["x;y", *lines]) + "\n")
+    assert load(path, target="y", test_size=0.0).classes == classes
+
+
+@pytest.mark.parametrize(
+    "alike", [("1", "1,0"), ("1", "1.000"), ("1000", "1.000"), ("1000", "1,000"), ("1,5", "1.5")]
+)
+def test_classes_that_may_be_one_number_are_told_of(alike: tuple[str, str]) -> None:
+    with pytest.warns(UserWarning, match=r"nearly the same name \('1.*', '1.*'\) count as diff"):
+        _, classes = encode_labels([*alike, "other"] * 4, 12)
+    assert len(classes) == 3

@@ -256,3 +256,51 @@ def test_columns_without_text_for_names_must_come_in_the_order_of_the_fit():
     )
     with pytest.raises(ValueError, match="in the order of fit, 0, 1, 2, got 2, 0, 1"):
         clf.predict(X[[2, 0, 1]])
+
+
+def by_years(*years, rows=20):
+    x = np.repeat([[0.0], [5.0]], 10, axis=0) + np.random.default_rng(0).random((20, len(years)))
+    return pd.DataFrame(x[:rows], columns=years)
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("other", [[2020, 2021, 2022], [0, 1, 2], [2.5, 3.5, 4.5], ["a", "b", "c"]])
+def test_columns_with_other_names_than_in_the_fit_are_refused(other):
+    estimator = LDSClassifier()
+    X = by_years(2019, 2020, 2021)
+    fitted, encoding = fitted_features(estimator, X)
+    assert np.array_equal(later_features(estimator, X, encoding, fitted), fitted)
+    assert np.array_equal(later_features(estimator, X.to_numpy(), encoding, fitted), fitted)
+    with pytest.raises(
+        ValueError, match=r"columns of fit, 2019, 2020, 2021, got .* X.to_numpy\(\)"
+    ):
+        later_features(estimator, X.set_axis(other, axis=1), encoding, fitted)
+
+
+@pytest.mark.parametrize("fitted_on", ["array", "numbers from 0", "missing"])
+def test_columns_with_names_are_refused_where_the_fit_had_none(fitted_on):
+    estimator = LDSClassifier()
+    X = by_years(0, 1, 2)
+    if fitted_on == "missing":
+        X.iloc[3, 1] = np.nan
+    fitted, encoding = fitted_features(
+        estimator, X if fitted_on == "numbers from 0" else X.to_numpy()
+    )
+    assert np.array_equal(later_features(estimator, X, encoding, fitted), fitted)
+    with pytest.raises(ValueError, match="columns of fit, 0, 1, 2, got 1, 2, 3"):
+        later_features(estimator, X.set_axis([1, 2, 3], axis=1), encoding, fitted)
+    with pytest.warns(UserWarning, match="fitted without feature names"):
+        later_features(estimator, X.set_axis(["a", "b", "c"], axis=1), encoding, fitted)
+
+
+def test_a_frame_with_the_numbers_from_0_goes_by_position_with_a_word_of_scikit_learn():
+    estimator = LDSClassifier()
+    X = by_years("a", "b", "c")
+    fitted, encoding = fitted_features(estimator, X)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        later_features(estimator, X.set_axis(range(3), axis=1), encoding, fitted)
+    with (
+        pytest.raises(ValueError, match="columns of fit, a, b, c, got 1, 2, 3"),
+        pytest.warns(UserWarning, match="does not have valid feature names"),
+    ):
+        later_features(estimator, X.set_axis([1, 2, 3], axis=1), encoding, fitted)
