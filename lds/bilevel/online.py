@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
+from lds._numbers import integer
 from lds._random import ONLINE_OUTER, START, mix
 from lds.bilevel.checks import (
     check_count,
@@ -25,7 +26,7 @@ from lds.bilevel.step import Start, Step, gradient_tree
 from lds.bilevel.step import evaluate as evaluate_outer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm
-from lds.bilevel.usage import refuse_unused
+from lds.bilevel.usage import refuse_cut_off, refuse_unused
 
 
 def solve_online(
@@ -95,9 +96,10 @@ def solve_online(
         NonFiniteError: a value is not finite before the first update; later, the run ends with the
             solution so far, and the reason says which value.
     """
-    check_count("n_steps", n_steps, 1)
-    check_count("interval", interval, 1)
-    check_count("save_every", save_every, 1)
+    n_steps = check_count("n_steps", n_steps, 1)
+    interval = check_count("interval", interval, 1)
+    save_every = check_count("save_every", save_every, 1)
+    seed = integer("seed", seed)
     if not 0 <= discount <= 1:
         raise ValueError(f"discount must be in [0, 1], got {discount}; 1 is RTHO, 0 is HD")
     method = Forward() if method is None else method
@@ -152,6 +154,8 @@ def solve_online(
         end = mix(seed, 0, t, ONLINE_OUTER)
         point = evaluate_outer(dynamics, objective, state, at, t, end)
         check_finite("the outer value", point.value, f"after {t} steps")
+        if not run.history:
+            refuse_cut_off(at, point)
         grads = method.gradient(memory, point)
         if not run.history:
             refuse_unused(at, grads, point, start, step_at, n_steps, method)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from lds._numbers import integer
 from lds._random import mix
 from lds.bilevel.checks import check_count, check_tol
 from lds.bilevel.dynamics import Dynamics, with_step
@@ -113,8 +114,9 @@ def solve(
         (tensor(3.0000), 'n_outer')
     """
     check_method(method)
-    check_count("n_outer", n_outer, 1)
-    check_count("n_steps", n_steps, 0)
+    n_outer = check_count("n_outer", n_outer, 1)
+    n_steps = check_count("n_steps", n_steps, 0)
+    seed = integer("seed", seed)
     if warm_start not in (False, "params", "state"):
         raise ValueError(
             "warm_start must be False, 'params' (the last run's weights alone) or 'state' (with "
