@@ -68,8 +68,9 @@ def solve(
             ``functools.partial(torch.optim.Adam, lr=1e-2)``.
         scheduler: scheduler(optimizer) -> a scheduler of `torch.optim.lr_scheduler`, which steps
             once an outer iteration; `ReduceLROnPlateau` monitors E. None keeps the learning rate.
-        projection: applied after every step: hyper -> hyper (see `bilevel.projections`), or a tree
-            like hyper with such a function, or None, at its leaves.
+        projection: applied to the first λ and after every step, so that every λ that is evaluated
+            or returned satisfies it: hyper -> hyper (see `bilevel.projections`), or a tree like
+            hyper with such a function, or None, at its leaves.
         warm_start: False starts each inner run from `params`. "state" starts it from the whole
             last state (weights, momentum, the moments of Adam) and continues the step count, as one
             long training: for a few steps an iteration, and for batches by step number. "params"
