@@ -22,6 +22,8 @@ from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Limits, Run, refill
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
+from lds.bilevel.same_run import of_objectives
+from lds.bilevel.settings import described
 from lds.bilevel.step import Start, Step, gradient_tree
 from lds.bilevel.step import evaluate as evaluate_outer
 from lds.bilevel.stopping import Rule
@@ -58,7 +60,7 @@ def solve_online(
 
     With `discount` 1 this is real-time hyperparameter optimisation (RTHO), with 0 hypergradient
     descent (HD). Every `interval` steps E is evaluated at the current weights, and the optimiser
-    moves λ; as in Algorithm 6 the first step uses λ as given. Time and memory are those of
+    moves λ; as in Algorithm 6 the first step uses the first λ. Time and memory are those of
     `Forward`: about two applications of ∇L a step, and one state, for each number in hyper.
 
     References:
@@ -116,12 +118,16 @@ def solve_online(
     keeper = Keeper(keep, evaluate, evaluate_every, seed)
     settings = {
         "loop": "solve_online",
-        "discount": discount,
+        "discount": float(discount),
         "interval": interval,
         "seed": seed,
         "method": repr(method),
     }
-    run = Run(outer, params, checkpoint, resume, settings, keeper, save_every)
+    settings |= described(dynamics)
+    first = functools.partial(
+        of_objectives, dynamics, objective, params, outer.hyper, interval, seed
+    )
+    run = Run(outer, params, checkpoint, resume, settings, keeper, save_every, first)
     keep_freed_pages()
     at = outer.hyper
     start = Start(dynamics, params, at, mix(seed, 0, START))
