@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from lds._numbers import integer
 from lds._random import AUGMENTATION, SHUFFLE, mix, replayed
 from lds.bilevel.tensors import leaves
 
@@ -31,7 +32,8 @@ class Batches:
         seed: seed of the shuffling and the augmentation.
 
     Raises:
-        TypeError: `loader` is of another kind, or its data set cannot be read at any place.
+        TypeError: `loader` or `seed` is of another kind, or the data set cannot be read at any
+            place.
         ValueError: it has no batch.
 
     Examples:
@@ -56,7 +58,7 @@ class Batches:
             )
         if len(loader) == 0:
             raise ValueError("loader must have at least one batch, got none")
-        self._loader, self._seed = loader, seed
+        self._loader, self._seed = loader, integer("seed", seed)
         self._orders: OrderedDict[int, list[Any]] = OrderedDict()
         self._kept: OrderedDict[int, tuple[Any, int]] = OrderedDict()
         self._ahead: tuple[int, Iterator[Any]] | None = None

@@ -75,7 +75,7 @@ def solve_black_box(
         >>> solution.last.hyper
         tensor([0.0100, 0.9900])
     """
-    check_count("n_outer", n_outer, 1)
+    n_outer = check_count("n_outer", n_outer, 1)
     judge = None if evaluate is None else lambda params, at: evaluate(at)
     keeper = Keeper(keep, judge, evaluate_every, seed=0)
     limits = Limits(stopping, callback, time_limit, verbose, n_outer)

@@ -14,15 +14,28 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from lds._numbers import integer
 from lds._random import DIRECTIONS, mix
 from lds.bilevel.checks import NonFiniteError, check_count
-from lds.bilevel.dynamics import Dynamics
+from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.forward import Forward
 from lds.bilevel.linear import random_like
 from lds.bilevel.replay import ReplayError
 from lds.bilevel.reverse import Reverse
-from lds.bilevel.tensors import Tree, axpy, dot, leaves, norm, paths, rebuild, tree_map
+from lds.bilevel.tensors import (
+    Tree,
+    axpy,
+    differentiate,
+    dot,
+    leaves,
+    norm,
+    paths,
+    rebuild,
+    requires_grad,
+    tree_map,
+)
 from lds.bilevel.unroll import hypergradient
+from lds.bilevel.usage import CUTS
 
 RTOL = 1e-4
 """Relative difference above which two routes differ. The error of central differences of step 1e-5
@@ -117,13 +130,25 @@ def check(
         >>> bilevel.check(inner, lambda w, lam: w**2, torch.tensor(0.0), torch.tensor(1.0)).ok
         True
     """
-    check_count("n_steps", n_steps, 0)
-    check_count("n_directions", n_directions, 1)
+    n_steps = check_count("n_steps", n_steps, 0)
+    n_directions = check_count("n_directions", n_directions, 1)
+    seed = integer("seed", seed)
     params, hyper = _double(params), _double(hyper)
+
+    objective, sees_weights = with_step(outer_objective, 2), False
+
+    def outer(params: Tree, hyper: Tree, step: int) -> Tensor:
+        nonlocal sees_weights
+        value: Tensor = objective(params, hyper, step)
+        if isinstance(value, Tensor) and value.dim() == 0 and not sees_weights:
+            weights = [leaf for leaf in leaves(params) if requires_grad(leaf)]
+            found = differentiate([value], weights, retain_graph=True)
+            sees_weights = any(part is not None for part in found)
+        return value
 
     def run(at: Tree, method: Any, seed: int = seed) -> Any:
         with _Doubled():
-            return hypergradient(dynamics, outer_objective, params, at, n_steps, method, seed)
+            return hypergradient(dynamics, outer, params, at, n_steps, method, seed)
 
     rows: list[Row] = []
     try:
@@ -136,7 +161,7 @@ def check(
         if "has no influence" not in str(error):
             raise
         return Report((Row("influence", "failed", *_sentence(error)),))
-    rows.append(_influence(hyper, reverse.grad))
+    rows.append(_influence(hyper, reverse.grad, sees_weights))
     again = run(hyper, Reverse(check=True))
     rows.append(
         _compare(
@@ -211,7 +236,14 @@ def _compare(name: str, off: float, advice: str, tolerance: float = RTOL) -> Row
     return Row(name, "differs", f"off by {off:.2g}, where {tolerance:.0e} is allowed", advice)
 
 
-def _influence(hyper: Tree, grad: Tree) -> Row:
+def _influence(hyper: Tree, grad: Tree, sees_weights: bool) -> Row:
+    if not sees_weights:
+        return Row(
+            "influence",
+            "ok",
+            "the outer objective does not depend on the weights: its direct derivative is all",
+            f"see that it ought to be: {CUTS} in the outer objective cut the weights off",
+        )
     zero = [
         f"hyper{path}"
         for path, leaf, g in zip(paths(hyper), leaves(hyper), leaves(grad), strict=True)
@@ -223,7 +255,8 @@ def _influence(hyper: Tree, grad: Tree) -> Row:
         "influence",
         "ok",
         f"the gradient of {', '.join(zero[:3])} is 0 in these steps",
-        "see that it ought to be: used at later steps only, or multiplied by 0",
+        "see that it ought to be: used at later steps only, multiplied by 0, or acting on weights "
+        "that the outer objective does not use",
     )
 
 

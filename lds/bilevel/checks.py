@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds._numbers import integer
 from lds.bilevel.tensors import Traced, Tree, leaves, norm, paths, same_structure
 
 DIVERGED = 1e4
@@ -20,12 +21,17 @@ class NonFiniteError(ArithmeticError):
     """A loss, state or gradient is not finite; the message names the step."""
 
 
-def check_count(name: str, value: Any, least: int) -> None:
-    """Check that `value` is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+def check_count(name: str, value: Any, least: int) -> int:
+    """Return `value` as an int, if it is an integer of at least `least`.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is smaller.
+    """
+    number = integer(name, value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
 
 
 def check_tol(value: Any) -> None:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from lds._numbers import integer
 from lds._random import POWER_ITERATION, START, mix
+from lds.bilevel.checks import check_count
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.linear import spectral_radius
 from lds.bilevel.linearized import Linearized
@@ -38,12 +40,12 @@ def contraction(
         seed: seed of v and of the randomness inside Φ.
 
     Raises:
+        TypeError: `n_iter`, `n_steps` or `seed` is no integer.
         ValueError: `n_iter` or `n_steps` is too small.
     """
-    if n_iter < 2:
-        raise ValueError(f"n_iter must be at least 2, got {n_iter}")
-    if n_steps < 0:
-        raise ValueError(f"n_steps must be at least 0, got {n_steps}")
+    n_iter = check_count("n_iter", n_iter, 2)
+    n_steps = check_count("n_steps", n_steps, 0)
+    seed = integer("seed", seed)
     params, hyper = detach(params), detach(hyper)
     state = Start(dynamics, params, hyper, mix(seed, 0, START)).run()
     for t in range(n_steps):

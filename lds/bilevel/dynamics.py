@@ -18,6 +18,7 @@ from torch import Tensor
 from lds.bilevel.buffers import Collected, Refused, collect, joined, split
 from lds.bilevel.checks import check_leaves, check_state
 from lds.bilevel.groups import by_leaf
+from lds.bilevel.settings import Constant, Grouped
 from lds.bilevel.tensors import (
     Columns,
     Tree,
@@ -125,7 +126,7 @@ def setting(
         return checked
     if groups and isinstance(value, Mapping):
         parts = {key: setting(f"{name}[{key!r}]", v, zero=zero) for key, v in value.items()}
-        return lambda hyper, t: {key: part(hyper, t) for key, part in parts.items()}
+        return Grouped(parts)
     if not isinstance(value, Real):
         raise TypeError(
             f"{name} must be {wanted}, or a function of (hyper[, step]), "
@@ -134,7 +135,7 @@ def setting(
     number = float(value)
     if not (zero and number == 0):
         number = in_range(name, number, below_one=below_one)
-    return lambda hyper, t: number
+    return Constant(number)
 
 
 def in_range(name: str, number: float, *, below_one: bool = False) -> float:
@@ -142,7 +143,7 @@ def in_range(name: str, number: float, *, below_one: bool = False) -> float:
     if not (0 <= number < 1 if below_one else 0 < number < math.inf):
         wanted = "in [0, 1)" if below_one else "positive and finite"
         raise ValueError(f"{name} must be {wanted}, got {number:g}")
-    return number
+    return float(number)
 
 
 def moved(x: Tensor, a: float | Tensor, y: Tensor) -> Tensor:

@@ -31,6 +31,12 @@ EXPLANATIONS = (
         "weights (.detach(), .item(), torch.no_grad())",
     ),
     (
+        "inplace operation",
+        "an operation changed in place a tensor that the derivative needs, such as an in-place "
+        "Dropout after nn.ReLU(inplace=True); make the layers with inplace=False, and write "
+        "x * 2 for x.mul_(2)",
+    ),
+    (
         "once_differentiable",
         "a custom autograd function is differentiable once only; write its backward with "
         "differentiable operations and without once_differentiable, or take a method without "

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lds._memory import available_bytes, gigabytes
+from lds._numbers import integer
 from lds.bilevel.explain import explained
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
@@ -57,13 +58,17 @@ class Forward(AbstractHypergradient):
             state.
 
     Raises:
+        TypeError: `chunk` is no integer.
         ValueError: `chunk` below 1.
     """
 
     chunk: int | None = None
 
     def __post_init__(self) -> None:
-        if self.chunk is not None and self.chunk < 1:
+        if self.chunk is None:
+            return
+        object.__setattr__(self, "chunk", integer("Forward(chunk)", self.chunk))
+        if self.chunk < 1:
             raise ValueError(f"Forward(chunk) must be None or at least 1, got {self.chunk}")
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Carried:

@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lds._numbers import integer
 from lds._random import ANOTHER_DRAW, mix
 from lds.bilevel.adaptive import Adam, RMSprop
-from lds.bilevel.checks import NonFiniteError
+from lds.bilevel.checks import NonFiniteError, check_count
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.explain import explained
 from lds.bilevel.linear import (
@@ -75,8 +76,7 @@ class _Implicit(AbstractHypergradient):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if self.n_iter < 1:
-            raise ValueError(f"{name}(n_iter) must be at least 1, got {self.n_iter}")
+        object.__setattr__(self, "n_iter", check_count(f"{name}(n_iter)", self.n_iter, 1))
         if not 0 <= self.tol < 1:
             raise ValueError(f"{name}(tol) must be in [0, 1), got {self.tol}")
         if not 0 <= self.ridge < math.inf:
@@ -142,6 +142,7 @@ class FixedPoint(_Implicit):
         stochastic: use a new draw for every product; `tol` must then be 0.
 
     Raises:
+        TypeError: a number of iterations or the rank is no integer.
         ValueError: an option is out of range; in use, hyper holds an optimiser setting of a
             built-in dynamics, or a leaf that acts through the start alone.
     """
@@ -243,6 +244,7 @@ class ConjugateGradient(_Implicit):
             made of an inner objective.
 
     Raises:
+        TypeError: a number of iterations or the rank is no integer.
         ValueError: an option is out of range; in use, hyper holds an optimiser setting of a
             built-in dynamics, or a leaf that acts through the start alone.
     """
@@ -253,6 +255,7 @@ class ConjugateGradient(_Implicit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "rank", integer("ConjugateGradient(rank)", self.rank))
         if self.rank < 0:
             raise ValueError(
                 f"ConjugateGradient(rank) must be 0 (no preconditioner) or more, got {self.rank}"

@@ -50,7 +50,7 @@ class Keeper:
                 "evaluate must be a function of (params, hyper) that returns a number, or None, "
                 f"got {type(evaluate).__name__}"
             )
-        check_count("evaluate_every", every, 1)
+        every = check_count("evaluate_every", every, 1)
         if every > 1 and (evaluate is None or keep != "best"):
             raise ValueError(
                 f"evaluate_every={every} needs evaluate= and keep='best': 'last' and 'averaged' "

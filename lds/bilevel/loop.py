@@ -1,5 +1,6 @@
 """The loop that `solve`, `solve_online` and `solve_black_box` share, and its saved state."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,17 +15,17 @@ from torch import Tensor
 from lds._checkpoint import Checkpoint
 from lds._progress import Shown
 from lds._random import replayed
-from lds.bilevel.checks import NonFiniteError
+from lds.bilevel.checks import NonFiniteError, check_leaves
 from lds.bilevel.history import Last, Record, Solution
 from lds.bilevel.keep import Keeper
 from lds.bilevel.outer import OuterStep
+from lds.bilevel.same_run import Values, measured, refuse_others, starts
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import (
     Columns,
     Tree,
     devices,
     leaves,
-    paths,
     rebuild,
     same_structure,
     tree_map,
@@ -100,6 +101,7 @@ class Run:
         settings: what must equal the settings of the run that is resumed, by name.
         keeper: selects the hyperparameters and weights to return.
         save_every: records from one checkpoint to the next.
+        first: computes numbers that a resumed run must share up to rounding, by name.
 
     Attributes:
         resumed: what `more` returned when the checkpoint was written; empty in a new run.
@@ -115,6 +117,7 @@ class Run:
         settings: dict[str, Any],
         keeper: Keeper,
         save_every: int = 1,
+        first: Callable[[], Values] = dict,
     ) -> None:
         self.outer, self.params, self.keeper = outer, params, keeper
         self.history: list[Record] = []
@@ -123,18 +126,19 @@ class Run:
         self.more: Callable[[], dict[str, Any]] = dict
         self._save_every = save_every
         self._checkpoint = None
+        self._first: Values = {}
         if checkpoint is None and resume:
             raise ValueError("resume=True needs checkpoint=, the folder to go on from")
         if checkpoint is not None:
-            shapes = {
-                f"{name}{path}": f"{tuple(leaf.shape)} {leaf.dtype}"
-                for name, tree in (("params", params), ("hyper", outer.hyper))
-                for path, leaf in zip(paths(tree), leaves(tree), strict=True)
-            }
-            settings = settings | {"optimizer": outer.description} | keeper.settings | shapes
+            check_leaves("params", params)
+            begun = starts({"params": params, "hyper": outer.hyper})
+            settings = settings | {"optimizer": outer.description} | keeper.settings | begun
             self._checkpoint = Checkpoint(checkpoint, settings)
             stored = self._checkpoint.begin(resume)
+            self._first = measured(first, outer)
             if stored is not None:
+                again = functools.partial(measured, first, outer)
+                refuse_others(checkpoint, stored["first"], self._first, again)
                 self._restore(stored)
 
     @property
@@ -239,6 +243,7 @@ class Run:
             "kept": kept,
             "history": history,
             "more": self.more(),
+            "first": self._first,
         }
         self._checkpoint.save(state)
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
+from lds._numbers import integer
 from lds._random import ONLINE_OUTER, START, mix
 from lds.bilevel.checks import (
     check_count,
@@ -21,11 +22,13 @@ from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Limits, Run, refill
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
+from lds.bilevel.same_run import of_objectives
+from lds.bilevel.settings import described
 from lds.bilevel.step import Start, Step, gradient_tree
 from lds.bilevel.step import evaluate as evaluate_outer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm
-from lds.bilevel.usage import refuse_unused
+from lds.bilevel.usage import refuse_cut_off, refuse_unused
 
 
 def solve_online(
@@ -57,7 +60,7 @@ def solve_online(
 
     With `discount` 1 this is real-time hyperparameter optimisation (RTHO), with 0 hypergradient
     descent (HD). Every `interval` steps E is evaluated at the current weights, and the optimiser
-    moves λ; as in Algorithm 6 the first step uses λ as given. Time and memory are those of
+    moves λ; as in Algorithm 6 the first step uses the first λ. Time and memory are those of
     `Forward`: about two applications of ∇L a step, and one state, for each number in hyper.
 
     References:
@@ -95,9 +98,10 @@ def solve_online(
         NonFiniteError: a value is not finite before the first update; later, the run ends with the
             solution so far, and the reason says which value.
     """
-    check_count("n_steps", n_steps, 1)
-    check_count("interval", interval, 1)
-    check_count("save_every", save_every, 1)
+    n_steps = check_count("n_steps", n_steps, 1)
+    interval = check_count("interval", interval, 1)
+    save_every = check_count("save_every", save_every, 1)
+    seed = integer("seed", seed)
     if not 0 <= discount <= 1:
         raise ValueError(f"discount must be in [0, 1], got {discount}; 1 is RTHO, 0 is HD")
     method = Forward() if method is None else method
@@ -114,12 +118,16 @@ def solve_online(
     keeper = Keeper(keep, evaluate, evaluate_every, seed)
     settings = {
         "loop": "solve_online",
-        "discount": discount,
+        "discount": float(discount),
         "interval": interval,
         "seed": seed,
         "method": repr(method),
     }
-    run = Run(outer, params, checkpoint, resume, settings, keeper, save_every)
+    settings |= described(dynamics)
+    first = functools.partial(
+        of_objectives, dynamics, objective, params, outer.hyper, interval, seed
+    )
+    run = Run(outer, params, checkpoint, resume, settings, keeper, save_every, first)
     keep_freed_pages()
     at = outer.hyper
     start = Start(dynamics, params, at, mix(seed, 0, START))
@@ -152,6 +160,8 @@ def solve_online(
         end = mix(seed, 0, t, ONLINE_OUTER)
         point = evaluate_outer(dynamics, objective, state, at, t, end)
         check_finite("the outer value", point.value, f"after {t} steps")
+        if not run.history:
+            refuse_cut_off(at, point)
         grads = method.gradient(memory, point)
         if not run.history:
             refuse_unused(at, grads, point, start, step_at, n_steps, method)

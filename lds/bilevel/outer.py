@@ -1,11 +1,13 @@
 """The outer step: an optimiser of `torch.optim` moves λ, a projection and a scheduler follow."""
 
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.utils import _pytree as pytree
 
 from lds.bilevel.checks import NonFiniteError, all_finite, check_finite
 from lds.bilevel.tensors import Tree, leaves, paths, rebuild, same_structure, tree_map
@@ -33,7 +35,7 @@ class OuterStep:
     Every step moves them to new memory, so that values handed out before stay as they are.
 
     Arguments:
-        hyper: first values, which are copied.
+        hyper: first values, which are copied and projected.
         optimizer: optimizer(list of tensors) -> a `torch.optim.Optimizer`.
         projection: hyper -> hyper; or a tree like hyper with a function of a tensor, or None, at
             its leaves.
@@ -42,7 +44,8 @@ class OuterStep:
 
     Raises:
         TypeError: a leaf is no tensor, `optimizer` makes no optimiser, or `scheduler` no scheduler.
-        ValueError: no leaf is floating point, or the projection's tree is not like hyper.
+        ValueError: no leaf is floating point, or the projection's tree, or what it
+            returns, is not like hyper.
     """
 
     def __init__(
@@ -93,6 +96,8 @@ class OuterStep:
                 lambda leaf, project: leaf if project is None else project(leaf), tree, by_leaf
             )
         self._projection = projection
+        if projection is not None:
+            self.load(self.projected(self.hyper))
 
     @property
     def hyper(self) -> Tree:
@@ -112,9 +117,18 @@ class OuterStep:
                 mine.copy_(value)
 
     def state(self) -> dict[str, Any]:
-        """The state of the optimiser and of the scheduler, for `load_state`."""
+        """The state of the optimiser and of the scheduler, for `load_state`.
+
+        Numbers of NumPy, such as a rate of a grid, become plain ones: torch reads no others safely.
+        """
         scheduler = None if self._scheduler is None else self._scheduler.state_dict()
-        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
+        found: dict[str, Any] = pytree.tree_map(
+            lambda leaf: (
+                leaf.item() if isinstance(leaf, Number) and hasattr(leaf, "item") else leaf
+            ),
+            {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler},
+        )
+        return found
 
     def load_state(self, stored: dict[str, Any]) -> None:
         """Restore the state of the optimiser and of the scheduler.

@@ -10,6 +10,7 @@ from torch import Tensor
 from lds.bilevel.buffers import joined, split
 from lds.bilevel.checks import check_count, check_finite
 from lds.bilevel.dynamics import ObjectiveDynamics
+from lds.bilevel.explain import explained
 from lds.bilevel.implicit import another, refuse_settings
 from lds.bilevel.linearized import check_fits
 from lds.bilevel.method import AbstractHypergradient, Memory
@@ -54,7 +55,7 @@ class F2SA(AbstractHypergradient):
         for name, value in (("penalty", self.penalty), ("lr", self.lr)):
             if not 0 < value < math.inf:
                 raise ValueError(f"F2SA({name}) must be positive and finite, got {value}")
-        check_count("F2SA(n_iter)", self.n_iter, 1)
+        object.__setattr__(self, "n_iter", check_count("F2SA(n_iter)", self.n_iter, 1))
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Memory:
         """Make a memory for y alone."""
@@ -93,7 +94,8 @@ class F2SA(AbstractHypergradient):
         for k in range(self.n_iter):
             at, traced = another(step, k), Traced(rebuild(params, y))
             losses = [inner(at, traced.tree, step.hyper), judged(at, traced.tree, step.hyper)]
-            slope = vjp(losses, _weights(losses, (1.0, 1 / self.penalty)), [traced])[0]
+            with explained("a loss of F2SA"):
+                slope = vjp(losses, _weights(losses, (1.0, 1 / self.penalty)), [traced])[0]
             y = axpy(-self.lr, slope, y)
         check_finite("y of F2SA", y, f"after {self.n_iter} steps of size lr={self.lr:g}")
         hyper, at_y = Traced(step.hyper), rebuild(params, y)
@@ -105,7 +107,8 @@ class F2SA(AbstractHypergradient):
         weights = _weights(losses, (1.0, self.penalty, -self.penalty))
         memory.solution = y
         memory.info["n_iter"] = self.n_iter
-        grads: list[Any] = vjp(losses, weights, [hyper])[0]
+        with explained("a loss of F2SA"):
+            grads: list[Any] = vjp(losses, weights, [hyper])[0]
         return grads
 
 

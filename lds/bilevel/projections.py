@@ -1,7 +1,7 @@
 """Euclidean projections of hyperparameters onto convex sets.
 
-Each function here makes a projection; `solve` applies it to the hyperparameters after every outer
-step. A projection made here takes a tensor, or a tree of them, leaf by leaf.
+Each function here makes a projection; `solve` applies it to the first hyperparameters and after
+every outer step. A projection made here takes a tensor, or a tree of them, leaf by leaf.
 """
 
 import math

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from lds._numbers import integer
 from lds.bilevel.checks import all_finite, check_adjoint
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.method import AbstractHypergradient, Memory
@@ -90,7 +91,7 @@ class Reverse(AbstractHypergradient):
             the inner loss of each step, and the state after the last, are always compared.
 
     Raises:
-        TypeError: `checkpoint` is of another kind.
+        TypeError: `truncation` or `checkpoint` is of another kind.
         ValueError: `truncation` or `checkpoint` below 1, or `tape` with `checkpoint` or `check`.
         ReplayError: in use, a step gives another result when it is applied again, because of other
             data or other random numbers.
@@ -102,6 +103,8 @@ class Reverse(AbstractHypergradient):
     tape: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.truncation is not None:
+            object.__setattr__(self, "truncation", integer("Reverse(truncation)", self.truncation))
         if self.truncation is not None and self.truncation < 1:
             raise ValueError(
                 f"Reverse(truncation) must be None or at least 1, got {self.truncation}; "
@@ -114,12 +117,15 @@ class Reverse(AbstractHypergradient):
             )
         if self.checkpoint is None or self.checkpoint == "sqrt":
             return
-        if isinstance(self.checkpoint, bool) or not isinstance(self.checkpoint, int):
+        try:
+            count = integer("checkpoint", self.checkpoint)
+        except TypeError:
             raise TypeError(
                 "Reverse(checkpoint) must be None, 'sqrt' or a number of states, "
                 f"got {self.checkpoint!r}"
-            )
-        if self.checkpoint < 1:
+            ) from None
+        object.__setattr__(self, "checkpoint", count)
+        if count < 1:
             raise ValueError(
                 f"Reverse(checkpoint) must be at least 1 state, got {self.checkpoint}; "
                 "None keeps every state"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lds.bilevel.dynamics import ObjectiveDynamics
+from lds.bilevel.explain import explained
 from lds.bilevel.implicit import refuse_settings
 from lds.bilevel.linearized import check_fits
 from lds.bilevel.method import AbstractHypergradient, Memory
@@ -95,7 +96,7 @@ class SOBA(AbstractHypergradient):
                 f"got {type(phi).__name__}; or use FixedPoint(1)"
             )
         memory.params, memory.hyper = Traced(phi.params(step.state)), Traced(step.hyper)
-        with step.replay(), torch.enable_grad():
+        with explained(f"step {step.t} of the dynamics"), step.replay(), torch.enable_grad():
             memory.grads = phi.gradient(memory.params.tree, memory.hyper.tree, step.t)
 
     def _move(self, step: Step, grads: list[Tensor]) -> Tree:
@@ -123,7 +124,8 @@ class SOBA(AbstractHypergradient):
         assert memory.hyper is not None
         h = memory.hyper.inputs()
         wanted = [leaf for leaf in h if leaf.requires_grad]
-        found = differentiate(memory.grads, [*w, *wanted], q)
+        with explained("the last step of the dynamics"):
+            found = differentiate(memory.grads, [*w, *wanted], q)
         rest = iter(found[len(w) :])
         mixed = memory.hyper.gradients([next(rest) if leaf.requires_grad else None for leaf in h])
         memory.grads = None

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from lds._numbers import integer
 from lds._random import mix
 from lds.bilevel.checks import check_count, check_tol
 from lds.bilevel.dynamics import Dynamics, with_step
@@ -14,6 +15,8 @@ from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Limits, Run, packed, unpacked
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
+from lds.bilevel.same_run import Values, of_objectives
+from lds.bilevel.settings import described
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach
 from lds.bilevel.unroll import Method, Midway, check_method, differentiate_run, last_state
@@ -67,8 +70,9 @@ def solve(
             ``functools.partial(torch.optim.Adam, lr=1e-2)``.
         scheduler: scheduler(optimizer) -> a scheduler of `torch.optim.lr_scheduler`, which steps
             once an outer iteration; `ReduceLROnPlateau` monitors E. None keeps the learning rate.
-        projection: applied after every step: hyper -> hyper (see `bilevel.projections`), or a tree
-            like hyper with such a function, or None, at its leaves.
+        projection: applied to the first λ and after every step, so that every λ that is evaluated
+            or returned satisfies it: hyper -> hyper (see `bilevel.projections`), or a tree like
+            hyper with such a function, or None, at its leaves.
         warm_start: False starts each inner run from `params`. "state" starts it from the whole
             last state (weights, momentum, the moments of Adam) and continues the step count, as one
             long training: for a few steps an iteration, and for batches by step number. "params"
@@ -90,7 +94,10 @@ def solve(
         checkpoint: folder in which the state of the loop is saved after every outer iteration. A
             folder with the checkpoint of an earlier run is refused unless `resume` is True.
         resume: True continues from the checkpoint, to the same result as without interruption;
-            without a checkpoint in the folder, the loop starts from the beginning.
+            without a checkpoint in the folder, the loop starts from the beginning. A checkpoint of
+            another problem is refused, where a difference can be seen: in the options, the first
+            weights and λ, the numbers among the settings of the dynamics, the projection, and, up
+            to rounding, the losses at the start, for which the first step is taken once more.
         seed: seed of the randomness inside Φ, mixed with the outer iteration and the step.
 
     Returns:
@@ -113,8 +120,9 @@ def solve(
         (tensor(3.0000), 'n_outer')
     """
     check_method(method)
-    check_count("n_outer", n_outer, 1)
-    check_count("n_steps", n_steps, 0)
+    n_outer = check_count("n_outer", n_outer, 1)
+    n_steps = check_count("n_steps", n_steps, 0)
+    seed = integer("seed", seed)
     if warm_start not in (False, "params", "state"):
         raise ValueError(
             "warm_start must be False, 'params' (the last run's weights alone) or 'state' (with "
@@ -129,12 +137,17 @@ def solve(
     settings = {
         "loop": "solve",
         "n_steps": n_steps,
-        "inner_tol": inner_tol,
+        "inner_tol": float(inner_tol),
         "method": repr(method),
         "warm_start": warm_start,
         "seed": seed,
     }
-    run = Run(outer, params, checkpoint, resume, settings, keeper)
+    first: Callable[[], Values] = dict
+    if isinstance(dynamics, Dynamics):
+        settings |= described(dynamics)
+        at_start = params, outer.hyper, n_steps, seed
+        first = functools.partial(of_objectives, *episode(0), *at_start)
+    run = Run(outer, params, checkpoint, resume, settings, keeper, first=first)
     midway: Midway | None = None
     taken = n_steps  # steps before the last hypergradient
     if run.resumed:

@@ -264,7 +264,8 @@ def evaluate(
         raise ValueError(
             f"outer_objective must return a scalar tensor of shape (), got {got}; sum or average it"
         )
-    adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
+    with explained("the outer objective"):
+        adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
     return Outer(value.detach(), adjoint, direct, step, objective)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from lds.bilevel.checks import check_count
 from lds.bilevel.history import Record
 from lds.bilevel.tensors import leaves
 
@@ -23,8 +24,7 @@ def patience(n: int, min_delta: float = 0.0) -> Rule:
         n: number of records, at least 1.
         min_delta: least decrease below the lowest value so far that is an improvement, 0 or more.
     """
-    if n < 1:
-        raise ValueError(f"patience: n must be at least 1, got {n}")
+    n = check_count("patience: n", n, 1)
     if not 0 <= min_delta < math.inf:
         raise ValueError(f"patience: min_delta must be 0 or more, got {min_delta}")
 

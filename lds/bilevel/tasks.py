@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from lds._jobs import in_processes
+from lds._numbers import integer
 from lds._random import mix
 from lds.bilevel.buffers import Collected, collect, collecting, split
+from lds.bilevel.checks import check_count
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.tensors import Tree, leaves, paths, tree_map
 from lds.bilevel.unroll import Method, check_method, hypergradient
@@ -119,7 +121,7 @@ def separate_tasks(
         (hyper, outer iteration) to the mean of E and its gradient.
 
     Raises:
-        ValueError: in use, `episode` returns no task.
+        TypeError, ValueError: an argument does not fit; in use, `episode` returns no task.
 
     Examples:
         >>> import functools, torch
@@ -133,6 +135,8 @@ def separate_tasks(
         (tensor(1.2500), tensor(1.2500))
     """
     check_method(method)
+    n_steps = check_count("n_steps", n_steps, 0)
+    seed = integer("seed", seed)
 
     def mean(hyper: Tree, k: int) -> tuple[Tensor, Tree]:
         tasks = list(episode(k))
@@ -169,12 +173,13 @@ def _one_thread() -> Iterator[None]:
 
 def stacked(params: Tree, n: int) -> Tree:
     """Stack `n` copies of every leaf in a new first dimension; differentiable, for use in Φ_0."""
+    n = check_count("n", n, 1)
     return tree_map(lambda leaf: leaf.expand(n, *leaf.shape).clone(), params)
 
 
 def task_at(tasks: Tree, k: int) -> Tree:
     """Return task `k` as a batch of one."""
-    n = _length(tasks)
+    n, k = _length(tasks), integer("k", k)
     if not 0 <= k < n:
         raise ValueError(f"k must be in [0, {n}), the number of tasks, got {k}")
     return tree_map(lambda leaf: leaf[k : k + 1], tasks)
@@ -215,8 +220,11 @@ def k_folds(
         validation row of the fold, else 0.
 
     Raises:
+        TypeError: a number is no integer.
         ValueError: `n_folds` is out of range.
     """
+    n_rows, n_folds = integer("n_rows", n_rows), integer("n_folds", n_folds)
+    seed = integer("seed", seed)
     if not 2 <= n_folds <= n_rows:
         raise ValueError(f"n_folds must be in [2, n_rows = {n_rows}], got {n_folds}")
     order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lds._numbers import integer
 from lds._random import START, mix
 from lds.bilevel.batches import Batches, as_batches
 from lds.bilevel.checks import (
@@ -111,7 +112,7 @@ class Training:
         if n_batches is None and not isinstance(batches, Batches):
             raise ValueError("n_batches must be a number where loader is a function of the step")
         if n_batches is not None:
-            check_count("n_batches", n_batches, 1)
+            n_batches = check_count("n_batches", n_batches, 1)
 
         def outer_objective(params: Tree, hyper: Tree, step: int) -> Tensor:
             if n_batches is None:
@@ -213,7 +214,8 @@ def run(
         >>> bilevel.run(descent, torch.tensor(0.0), torch.tensor(1.0), 2).params
         tensor(0.7500)
     """
-    check_count("n_steps", n_steps, 0)
+    n_steps = check_count("n_steps", n_steps, 0)
+    seed = integer("seed", seed)
     check_tol(inner_tol)
     check_mode()
     params, hyper = detach(params), detach(hyper)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
+from lds._numbers import integer
 from lds._random import START, mix, replayed
 from lds.bilevel.auto import choose
 from lds.bilevel.checks import (
@@ -24,7 +25,7 @@ from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree
 from lds.bilevel.tensors import Tree, axpy, detach, devices, leaves, norm
 from lds.bilevel.twice import examined
-from lds.bilevel.usage import refuse_unused
+from lds.bilevel.usage import refuse_cut_off, refuse_unused
 
 Method = AbstractHypergradient | Literal["auto"] | None
 
@@ -73,7 +74,7 @@ def hypergradient(
     Raises:
         TypeError: a leaf is no tensor, or `n_steps` or `method` is of another kind.
         ValueError: `n_steps` is negative, an objective is not scalar, Φ returns another kind of
-            state, or a hyperparameter has no influence at any step.
+            state, or a hyperparameter has no influence, at any step or on the outer objective.
         RuntimeError: Φ changed its arguments in place.
         NonFiniteError: a loss, state or gradient is not finite (an ArithmeticError).
         MemoryError: what the method keeps does not fit.
@@ -88,7 +89,8 @@ def hypergradient(
         (tensor(1.), tensor(1.))
     """
     check_method(method)
-    check_count("n_steps", n_steps, 0)
+    n_steps = check_count("n_steps", n_steps, 0)
+    seed = integer("seed", seed)
     check_tol(inner_tol)
     return differentiate_run(
         dynamics,
@@ -189,6 +191,8 @@ def differentiate_run(
         end = mix(seed, iteration, taken)
         outer = evaluate(dynamics, objective, state, hyper, taken, end, restore=bool(gpus))
         check_finite("the outer value", outer.value, f"after {taken} steps")
+        if check_usage:
+            refuse_cut_off(hyper, outer)
         grads = method.gradient(memory, outer)
         if check_usage:
             refuse_unused(

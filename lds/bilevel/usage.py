@@ -9,6 +9,34 @@ from lds.bilevel.method import AbstractHypergradient
 from lds.bilevel.step import Outer, Start, Step
 from lds.bilevel.tensors import Tree, leaves, paths, vjp
 
+CUTS = ".detach(), .item(), float(), torch.no_grad()"
+"""What cuts a tensor off from a function of it."""
+
+
+def refuse_cut_off(hyper: Tree, outer: Outer) -> None:
+    """Refuse a hyperparameter without a path to an outer objective that the weights do not reach.
+
+    Where E does not depend on the weights, λ acts on E directly or not at all. A direct derivative
+    alone is a hypergradient.
+
+    Arguments:
+        hyper: λ.
+        outer: E, as applied.
+
+    Raises:
+        ValueError: E depends neither on the weights nor directly on a hyperparameter.
+    """
+    given = [leaf for leaf in leaves(outer.step.state) if leaf.is_floating_point()]
+    if not given or any(part is not None for part in outer.adjoint):
+        return
+    for path, leaf, direct in zip(paths(hyper), leaves(hyper), outer.direct, strict=True):
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and direct is None:
+            raise ValueError(
+                f"hyper{path} has no influence: the outer objective depends neither on the weights "
+                "nor directly on it in a way that can be differentiated; look for what cuts the "
+                f"weights off in the outer objective ({CUTS}, or other weights than those given)"
+            )
+
 
 def refuse_unused(
     hyper: Tree,
@@ -92,8 +120,8 @@ def refuse_unused(
         raise ValueError(
             f"hyper{paths(hyper)[k]} has no influence: neither the outer objective nor any of the "
             f"{n_steps} steps depends on it in a way that can be differentiated; use it, leave it "
-            "out, or look for what cuts it off (.detach(), .item(), float(), torch.no_grad(), and "
-            "FirstOrder() inside the inner objective)"
+            f"out, or look for what cuts it off ({CUTS}, and FirstOrder() inside the inner "
+            "objective)"
         )
 
 

@@ -129,8 +129,9 @@ class SABA(SOBA):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("SABA(n_batches)", self.n_batches, 1)
-        check_count("SABA(n_outer_batches)", self.n_outer_batches, 1)
+        for name in ("n_batches", "n_outer_batches"):
+            count = check_count(f"SABA({name})", getattr(self, name), 1)
+            object.__setattr__(self, name, count)
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Stored:
         """Make a memory for q, the last step and the tables."""

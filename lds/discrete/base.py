@@ -7,6 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from lds._numbers import integer
+
 
 class AbstractDiscrete(ABC):
     """A distribution of discrete tensors, given by probabilities or by logits.
@@ -100,6 +102,7 @@ def uniform_like(
     theta: Tensor, n_draws: int | None, shape: torch.Size, generator: torch.Generator | None
 ) -> Tensor:
     """Draw float64 uniforms in [0, 1) on the device of `theta`, `shape` or `(n_draws, *shape)`."""
+    n_draws = None if n_draws is None else integer("n_draws", n_draws)
     if n_draws is not None and n_draws < 1:
         raise ValueError(f"n_draws must be at least 1, or None for a single draw, got {n_draws}")
     full = shape if n_draws is None else (n_draws, *shape)

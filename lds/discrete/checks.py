@@ -187,8 +187,18 @@ def values_of(h: Values, z: Tensor, dtype: torch.dtype, name: str = "h") -> Tens
     return values.to(z.device, torch.promote_types(values.dtype, dtype))
 
 
+def check_distribution(name: str, distribution: object) -> None:
+    """Raise a TypeError unless an estimator got a distribution, such as for a bare θ."""
+    if not isinstance(distribution, AbstractDiscrete):
+        raise TypeError(
+            f"{name} needs a distribution, got {type(distribution).__name__}; wrap the parameter, "
+            "as in Bernoulli(theta), or Bernoulli.from_logits(theta) where it holds logits"
+        )
+
+
 def unfit(name: str, distribution: object, wanted: str) -> TypeError:
     """Make the error for a distribution that an estimator does not support."""
+    check_distribution(name, distribution)
     return TypeError(
         f"{name} needs {wanted}, got {type(distribution).__name__}; "
         "straight_through and score_function take every distribution"

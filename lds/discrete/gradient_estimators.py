@@ -9,11 +9,13 @@ only values of h, so h may be a whole inner training that has no derivative.
 import torch
 from torch import Tensor
 
+from lds._numbers import integer
 from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.categorical import Categorical
 from lds.discrete.checks import (
     Values,
+    check_distribution,
     check_interior,
     check_slope,
     check_temperature,
@@ -46,7 +48,11 @@ def straight_through(
 
     Returns:
         z, in the shape and dtype of θ, with derivatives of every order.
+
+    Raises:
+        TypeError: `distribution` is none, such as a tensor.
     """
+    check_distribution("straight_through", distribution)
     return with_slope(distribution.draw(generator=generator), distribution.mean)
 
 
@@ -73,13 +79,13 @@ def reinmax(distribution: AbstractDiscrete, *, generator: torch.Generator | None
         TypeError: the distribution is neither.
         ArithmeticError: P(z) is so small that 1 / P(z) overflows the dtype of θ.
     """
+    if not isinstance(distribution, Bernoulli | Categorical):
+        raise unfit("reinmax", distribution, "a Bernoulli or a Categorical")
     z, probs = distribution.draw(generator=generator), distribution.probs
     if isinstance(distribution, Bernoulli):
         chance = torch.where(z > 0.5, probs.detach(), 1 - probs.detach())
         narrow("reinmax", 1 / (2 * chance.double()), z.dtype)
         return with_slope(z, probs / (2 * chance))
-    if not isinstance(distribution, Categorical):
-        raise unfit("reinmax", distribution, "a Bernoulli or a Categorical")
     # 2 ∂softmax(log π1) - ½ ∂softmax(log π), with π1 = (z + π) / 2, by log π. As ∂ log π = ∂π / π,
     # the ratio π1 / π stays finite where an outcome that was not drawn has π = 0.
     pi = probs.detach()
@@ -188,10 +194,13 @@ def score_function(
         The gradient, in the shape and dtype of θ, without gradient history.
 
     Raises:
+        TypeError: `distribution` is none, such as a tensor, or `n_draws` is no integer.
         ValueError: `n_draws` is below 2, a probability is 0 or 1 (an outcome that is never drawn
             does not enter the estimate), or h returns a wrong shape or a value that is not finite.
         ArithmeticError: the gradient overflows the dtype of θ.
     """
+    check_distribution("score_function", distribution)
+    n_draws = integer("n_draws", n_draws)
     if n_draws < 2:
         raise ValueError(
             f"score_function: n_draws must be at least 2, as each draw is compared with the "
@@ -237,7 +246,7 @@ def disarm(
         The gradient, in the shape and dtype of θ, without gradient history.
 
     Raises:
-        TypeError: the distribution is not a Bernoulli.
+        TypeError: the distribution is not a Bernoulli, or `n_draws` is no integer.
         ValueError: `n_draws` is below 1, a probability is 0 or 1, or h returns a wrong shape or a
             value that is not finite.
         ArithmeticError: the gradient overflows the dtype of θ.
@@ -245,6 +254,7 @@ def disarm(
     if not isinstance(distribution, Bernoulli):
         raise unfit("disarm", distribution, "a Bernoulli")
     check_interior("disarm", distribution)
+    n_draws = integer("n_draws", n_draws)
     made = wide(distribution)
     theta = made.parameter
     uniform = distribution.uniform(n_draws, generator=generator)

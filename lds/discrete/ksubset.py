@@ -5,6 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from lds._numbers import integer
 from lds._projections import capped_simplex
 from lds.discrete.base import AbstractDiscrete, clamped, uniform_like
 from lds.discrete.checks import check_logits, check_parameter, check_sums, outside
@@ -69,15 +70,18 @@ class KSubset(AbstractDiscrete):
         requirement = f"lie in [0, 1] and sum to k = {k} in the last dimension"
         way_out = "a projection onto the capped simplex gives the nearest that do"
         made._rounded = outside(probs, requirement, way_out)
-        check_sums(probs, k, _TOLERANCE, requirement, way_out)
+        check_sums(probs, made.k, _TOLERANCE, requirement, way_out)
         return made
 
     def _set(self, parameter: Tensor, k: int, *, on_logits: bool) -> None:
         n = parameter.shape[-1] if parameter.dim() else 0
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n:
-            raise ValueError(
-                f"k must be an integer from 1 to the {n} entries of the last dimension, got {k!r}"
-            )
+        message = f"k must be an integer from 1 to the {n} entries of the last dimension, got {k!r}"
+        try:
+            k = integer("k", k)
+        except TypeError:
+            raise ValueError(message) from None
+        if not 1 <= k <= n:
+            raise ValueError(message)
         self.parameter, self.k, self.on_logits = parameter, k, on_logits
         self._rounded = False
         self._solved: Tensor | None = None

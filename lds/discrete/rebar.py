@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from lds._numbers import integer
 from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.checks import (
@@ -54,7 +55,7 @@ def rebar(
         The gradient, in the shape and dtype of θ, without gradient history.
 
     Raises:
-        TypeError: the distribution is not a Bernoulli.
+        TypeError: the distribution is not a Bernoulli, or `n_draws` is no integer.
         ValueError: `n_draws` is below 1, the temperature is not positive, a probability is 0 or 1,
             h or the control returns a wrong shape or a value that is not finite, or the control
             has no derivative.
@@ -86,6 +87,7 @@ def each_draw(
     if not isinstance(distribution, Bernoulli):
         raise unfit("rebar", distribution, "a Bernoulli")
     check_interior("rebar", distribution)
+    n_draws = integer("n_draws", n_draws)
     dtype = distribution.parameter.dtype
     inverse = check_temperature(temperature, distribution.parameter.device).reciprocal()
     uniform = distribution.uniform(n_draws, generator=generator)

@@ -89,6 +89,19 @@ def test_a_hyperparameter_that_nothing_depends_on_is_found():
     assert "hyper['unused']" in repr(report)
 
 
+def test_an_outer_objective_that_does_not_see_the_weights_is_found():
+    inner = bilevel.GradientDescent(lambda w, h: (w - h) ** 2, 0.1)
+    given = torch.tensor(0.5), torch.tensor(1.0)
+    for outer in (lambda w, h: w.detach() ** 2, lambda w, h: torch.tensor(1.0)):
+        report = bilevel.check(inner, outer, *given)
+        assert verdicts(report) == {"influence": "failed"}
+        assert "the outer objective depends neither on the weights" in repr(report)
+    report = bilevel.check(inner, lambda w, h: w.detach() ** 2 * 0 + h**2, *given)
+    assert "the outer objective does not depend on the weights" in repr(report)
+    report = bilevel.check(inner, lambda w, h: w**2 + h**2, *given)
+    assert "every hyperparameter has a gradient" in repr(report)
+
+
 def test_a_kink_is_told_from_a_wrong_derivative():
     dynamics = bilevel.GradientDescent(lambda w, h: (w - h) ** 2, 0.5)  # w_1 = h
     report = bilevel.check(

@@ -68,6 +68,60 @@ def test_detached_in_the_outer_objective():
         )
 
 
+EVERY = ALL | {
+    "truncated": bilevel.Reverse(1),
+    "first-order": bilevel.FirstOrder(),
+    "soba": bilevel.SOBA(),
+    "saba": bilevel.SABA(n_batches=1),
+    "f2sa": bilevel.F2SA(),
+    "auto": "auto",
+}
+CUT_OFF = {
+    "detach": lambda w, hyper: (w.detach() - 1) ** 2,
+    "constant": lambda w, hyper: torch.ones((), dtype=torch.float64),
+    "other-weights": lambda w, hyper: (scalar(2.0).requires_grad_() - 1) ** 2,
+    "float": lambda w, hyper: scalar(float(w.detach())),
+    "direct-of-another": lambda w, hyper: w.detach() + hyper["seen"] ** 2,
+}
+
+
+@pytest.mark.parametrize("cut", CUT_OFF)
+@pytest.mark.parametrize("method", EVERY)
+def test_an_outer_objective_cut_off_from_the_weights(method, cut):
+    hyper = {"seen": scalar(2.0), "goal": scalar(1.0)}
+    if cut != "direct-of-another":
+        del hyper["seen"]
+    message = r"hyper\['goal'\] has no influence: the outer objective .*weights .*\.detach\(\)"
+    with pytest.raises(ValueError, match=message):
+        hypergradient(outer=CUT_OFF[cut], hyper=hyper, n_steps=1, method=EVERY[method])
+    with pytest.raises(ValueError, match=message):
+        bilevel.solve(
+            bilevel.GradientDescent(quadratic),
+            CUT_OFF[cut],
+            scalar(0.0),
+            hyper,
+            1,
+            method=EVERY[method],
+            warm_start="state",
+        )
+
+
+@pytest.mark.parametrize("cut", CUT_OFF)
+def test_an_online_outer_objective_cut_off_from_the_weights(cut):
+    hyper = {"seen": scalar(2.0), "goal": scalar(1.0)}
+    with pytest.raises(ValueError, match="has no influence"):
+        bilevel.solve_online(
+            bilevel.GradientDescent(quadratic), CUT_OFF[cut], scalar(0.0), hyper, 3
+        )
+
+
+@pytest.mark.parametrize("method", ["reverse", "forward", "cg", "first-order"])
+def test_a_direct_derivative_alone_is_a_hypergradient(method):
+    outer = lambda w, hyper: (hyper["goal"] - 3) ** 2 + w.detach()  # noqa: E731
+    found = hypergradient(outer=outer, method=EVERY[method])
+    assert float(found.grad["goal"]) == -4.0
+
+
 def test_online_too():
     hyper = {"goal": scalar(1.0), "lr": scalar(0.1)}
     dynamics = bilevel.GradientDescent(quadratic, lr=lambda hyper: hyper["lr"].detach())

@@ -166,3 +166,35 @@ def test_autocast_inside_and_around(inside):
         found = run(loss, params, loss, lr=lambda h: h).grad
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0)
     assert not torch.equal(found, expected)
+
+
+IN_PLACE = {
+    "relu-dropout": (nn.ReLU(inplace=True), nn.Dropout(0.5, inplace=True)),
+    "sigmoid-relu": (nn.Sigmoid(), nn.ReLU(inplace=True)),
+    "exp": (nn.Tanh(), nn.Hardtanh(-0.5, 0.5, inplace=True)),
+}
+
+
+@pytest.mark.parametrize("layers", IN_PLACE)
+@pytest.mark.parametrize("method", [*METHODS, bilevel.SOBA(), bilevel.F2SA(), bilevel.FirstOrder()])
+def test_layers_that_change_in_place_what_the_derivative_needs(layers, method):
+    X = torch.linspace(-1, 1, 20).view(4, 5)
+    net = nn.Sequential(nn.Linear(5, 8), *IN_PLACE[layers], nn.Linear(8, 1))
+    batches = [(X, X[:, :1])]
+    training = bilevel.Training(net, nn.functional.mse_loss, batches)
+    hyper = torch.tensor(0.1)
+    with pytest.raises(RuntimeError, match=r"changed in place a tensor .*inplace=False"):
+        bilevel.hypergradient(
+            training.dynamics, training.judged_by(batches), training.params, hyper, 1, method
+        )
+    with pytest.raises(RuntimeError, match=r"^step 0 of the dynamics: .*inplace=False"):
+        bilevel.run(training.dynamics, training.params, hyper, 2)
+
+
+def test_an_outer_objective_that_changes_in_place_what_its_derivative_needs():
+    def outer(w, hyper):
+        out = w.sigmoid()
+        return out.mul_(2).sum()
+
+    with pytest.raises(RuntimeError, match=r"^the outer objective: .*inplace=False"):
+        run(lambda w, hyper: hyper * total(w, hyper), outer=outer)

@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from lds import bilevel
 from lds.bilevel import projections
 
 
@@ -204,3 +205,76 @@ def test_trees_are_projected_leaf_by_leaf():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# The first λ is projected, so every λ that is evaluated or returned is feasible.
+
+
+def loops():
+    inner = bilevel.GradientDescent(
+        lambda w, h: 0.5 * (w - h["d"]) ** 2, lr=lambda h: h["lr"], max_grad_norm=1.0
+    )
+    # Lowest at the start given, so that keep="best" would return it.
+    outer = lambda w, h: (h["d"] + 3) ** 2 + (h["lr"] - 0.3) ** 2 + 0.01 * w**2  # noqa: E731
+    start = {"d": torch.tensor(-3.0), "lr": torch.tensor(0.3), "n": torch.tensor(7)}
+    estimate = lambda h, k: (outer(h["d"], h), {name: leaf * 0 for name, leaf in h.items()})  # noqa: E731
+    w = torch.tensor(0.0)
+    return {
+        "solve": lambda **more: bilevel.solve(inner, outer, w, start, 3, n_outer=4, **more),
+        "online": lambda **more: bilevel.solve_online(inner, outer, w, start, 4, **more),
+        "black box": lambda **more: bilevel.solve_black_box(estimate, start, n_outer=4, **more),
+    }, start
+
+
+BOXES = {"d": projections.box(0, 1), "lr": projections.box(1e-4, 0.05), "n": None}
+
+
+@pytest.mark.parametrize("loop", loops()[0])
+@pytest.mark.parametrize("keep", ["best", "last", "averaged"])
+@pytest.mark.parametrize("form", ["by leaf", "function"])
+def test_the_first_hyperparameters_are_projected(loop, keep, form):
+    runs, start = loops()
+    project = BOXES
+    if form == "function":
+        project = lambda h: {n: p(h[n]) if p else h[n] for n, p in BOXES.items()}  # noqa: E731
+    seen = []
+    found = runs[loop](projection=project, keep=keep, callback=lambda r: seen.append(r.hyper))
+    for hyper in [*seen, found.hyper, found.last.hyper]:
+        assert 0 <= float(hyper["d"]) <= 1
+        assert 1e-4 <= float(hyper["lr"]) <= 0.0500001
+        assert int(hyper["n"]) == 7
+    assert float(start["lr"]) == pytest.approx(0.3)  # the argument is left alone
+    assert float(seen[0]["d"]) == 0
+
+
+def test_no_objective_meets_a_start_outside():
+    met = []
+
+    def outer(w, h):
+        met.append(float(h.detach()))
+        return (w - h) ** 2
+
+    inner = bilevel.GradientDescent(lambda w, h: (w - h) ** 2, 0.1)
+    bilevel.solve(
+        inner,
+        outer,
+        torch.tensor(0.0),
+        torch.tensor(-3.0),
+        2,
+        n_outer=1,
+        projection=projections.box(0.5, 1),
+    )
+    assert min(met) >= 0.5
+
+
+def test_a_wrong_projection_is_refused_before_any_work():
+    inner = bilevel.GradientDescent(lambda w, h: pytest.fail("work was done"), 0.1)
+    with pytest.raises(ValueError, match="projection must keep the shape of hyper"):
+        bilevel.solve(
+            inner,
+            lambda w, h: w,
+            torch.tensor(0.0),
+            torch.ones(3),
+            2,
+            projection=lambda h: h.sum(),
+        )
