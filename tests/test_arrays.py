@@ -78,7 +78,8 @@ def test_what_a_mask_hides_is_never_read():
         given = {"stopping": [4, 5, 6]} if name == "validation" else {}
         with pytest.raises(ValueError, match=f"{name} must have no masked entries, got "):
             clf.fit(x, y, **{name: value}, **given)
-    fitted = clf.fit(x, y, adjacency=np.ma.masked_array(np.eye(60), False))  # a mask of nothing
+    nothing = np.ma.masked_array(np.ones((60, 60)), False)
+    fitted = clf.fit(x, y, adjacency=nothing)
     with pytest.raises(ValueError, match="sample_weight must have no masked entries, got 1;"):
         fitted.score(x, y, np.ma.masked_array(np.ones(60), hide_first))
     data = Data(x=torch.from_numpy(x), y=torch.from_numpy(y))

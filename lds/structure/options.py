@@ -231,7 +231,7 @@ class RestartOptions(Options):
         AT_LEAST_1,
         source="§9.3.2 leaves it open",
     )
-    max_inner: int = option(400, "most steps of an inner run", AT_LEAST_1)
+    max_inner: int = option(400, "most steps of an inner run; at least truncation", AT_LEAST_1)
     patience: int = option(
         20,
         "outer iterations without a better early-stopping score that end the run",
