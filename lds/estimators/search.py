@@ -1,39 +1,40 @@
 """Choose settings by the accuracy on the early-stopping rows, over seeds and in many processes."""
 
-import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils.validation import check_is_fitted
 
-from lds._labels import encode_labels
-from lds._version import __version__
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.classifier import LDSClassifier
-from lds.estimators.frames import fitted_features
-from lds.estimators.labels import split_roles
 from lds.estimators.thesis_classifier import ThesisLDSClassifier
+from lds.estimators.trial_keys import OF_DATA, digest, key_of, plain
 from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
 from lds.estimators.views_classifier import ViewsLDSClassifier
-from lds.estimators.weights import weigh_rows
-from lds.graphs.interop import as_adjacency
+from lds.structure.options import check_seed
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
 """Names of the errors of Dask and Ray for a lost worker; that of loky is a `BrokenExecutor`."""
 
-FIT_PARAMS = ("adjacency", "validation", "stopping", "sample_weight")
+NOT_TRIED = {
+    "random_state": "seeds= has the seeds",
+    "class_weight": "it weighs the rows of the score, so scores would not compare",
+    "tables": "scores of the committee and of views do not compare; ViewsLDSClassifier searches "
+    "views",
+    **dict.fromkeys(ALONE, "it is the search's own, and changes no result"),
+}
+"""Parameters of the classifier that a search does not try, and why."""
 
 OnTrial = Callable[[Trial | None, int, int], None]
 """Called after each trial with the trial, the number of finished ones and the number of all; before
@@ -137,9 +138,10 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         """
         estimator = _of_one_method(LDSClassifier() if self.estimator is None else self.estimator)
         settings = self._settings(estimator)
-        data = _digest(estimator, X, y, fit_params)
-        jobs = [(setting, seed) for setting in settings for seed in map(int, self.seeds)]
-        keys = [_key(data, estimator, setting, seed) for setting, seed in jobs]
+        data = digest(estimator, X, y, fit_params)
+        seeds = [int(seed) for seed in self.seeds]
+        jobs = [(setting, seed) for setting in settings for seed in seeds]
+        keys = [key_of(data, estimator, setting, seed) for setting, seed in jobs]
         folder = None if self.folder is None else Path(self.folder)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +154,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         self.best_params_, self.best_score_ = settings[best], scores[best][0]
         if self.refit:
             chosen = clone(estimator).set_params(**self.best_params_)
-            chosen.set_params(random_state=int(self.seeds[0])).fit(X, y, **fit_params)
+            chosen.set_params(random_state=seeds[0]).fit(X, y, **fit_params)
             self.best_estimator_ = chosen
             self.classes_ = chosen.classes_
         return self
@@ -183,13 +185,17 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
             points = ParameterSampler(self.param_space, self.n_iter, random_state=self.random_state)
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1 trial, got {self.batch}")
+        if isinstance(self.seeds, str) or not isinstance(self.seeds, Iterable):
+            raise TypeError(f"seeds must be a list of integers, got {self.seeds!r}")
         if not len(self.seeds):
             raise ValueError("seeds must have at least one seed, got none")
+        for seed in self.seeds:
+            check_seed(seed, "seeds")
         settings: dict[str, dict[str, Any]] = {}
         for point in points:
-            setting = {name: _plain(name, value) for name, value in sorted(point.items())}
-            if "random_state" in setting:
-                raise ValueError("param_space must not hold random_state; seeds= has the seeds")
+            setting = {name: plain(name, value) for name, value in sorted(point.items())}
+            for name in setting.keys() & NOT_TRIED.keys():
+                raise ValueError(f"param_space must not hold {name}; {NOT_TRIED[name]}")
             clone(estimator).set_params(**setting)._method()  # checks the options
             settings[json.dumps(setting)] = setting
         if not settings:
@@ -287,7 +293,8 @@ def _groups(
     kinds: dict[Any, list[str]] = {}
     for key, (setting, _) in jobs.items():
         shared = clone(estimator).set_params(**setting)._method().batch_key()
-        kinds.setdefault(key if shared is None else shared, []).append(key)
+        read = tuple(setting.get(name) for name in OF_DATA)  # a batch has one table
+        kinds.setdefault(key if shared is None else (shared, read), []).append(key)
     groups = [
         keys[first : first + batch]
         for keys in kinds.values()
@@ -338,59 +345,3 @@ def _stored(folder: Path | None, keys: set[str]) -> dict[str, Trial]:
         # JSON has no infinity: the loss of a failed trial is null there.
         found[key] = trial if trial.error is None else Trial(**asdict(trial) | {"loss": math.inf})
     return found
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Convert a parameter to a JSON value, so that a trial has one key on every machine."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is not None and not isinstance(value, bool | int | float | str):
-        raise TypeError(f"param_space[{name!r}] must hold numbers or strings, got {value!r}")
-    return value
-
-
-def _key(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed: int) -> str:
-    """Make the key of a trial: a digest of data, all parameters, seed and version."""
-    options = {
-        name: _plain(name, value)
-        for name, value in (estimator.get_params() | setting).items()
-        if name not in ("random_state", "categorical_features", "class_weight", *ALONE)
-    }
-    text = json.dumps([__version__, data, options, seed], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _digest(
-    estimator: BaseLDSClassifier, X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]
-) -> str:
-    """Make a digest of the data, the same for every container; refuse what `fit` would."""
-    if unknown := sorted(fit_params.keys() - FIT_PARAMS):
-        raise TypeError(f"fit takes {', '.join(FIT_PARAMS)}, got {unknown[0]!r}")
-    x, _ = fitted_features(clone(estimator), X)
-    codes, classes, weights = weigh_rows(
-        *encode_labels(y, x.shape[0]), fit_params.get("sample_weight"), estimator.class_weight
-    )
-    roles = {name: fit_params.get(name) for name in ("validation", "stopping")}
-    if any(role is not None for role in roles.values()):
-        split_roles(codes, classes, **roles, seed=0)
-    if (adjacency := fit_params.get("adjacency")) is not None:
-        fit_params = fit_params | {"adjacency": as_adjacency(adjacency, x.shape[0])}
-    parts = [*_arrays(x), codes, np.array([str(name) for name in classes])]
-    if weights is not None:  # those of classes included
-        parts.append(weights)
-    for name in sorted(fit_params.keys() - {"sample_weight"}):
-        value = fit_params[name]
-        parts += [np.array(name), *([] if value is None else _arrays(value))]
-    found = hashlib.sha256()
-    for part in parts:
-        array = np.ascontiguousarray(part)
-        found.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
-    return found.hexdigest()
-
-
-def _arrays(value: Any) -> list[NDArray[Any]]:
-    if not sp.issparse(value):
-        return [np.asarray(value)]
-    matrix: Any = value  # of any sparse format
-    csr = matrix.tocsr(copy=True)
-    csr.sum_duplicates()
-    return [csr.data, csr.indices.astype(np.int64), csr.indptr.astype(np.int64)]

@@ -142,10 +142,14 @@ def _runs(
     stopping: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> list[Run]:
-    """Make the run of each job as `fit` would; equal neighbour graphs are made once."""
-    x, _ = fitted_features(clone(estimator), X)
+    """Make the run of each job as `fit` would; equal neighbour graphs are made once.
+
+    All jobs read the data alike (`trial_keys.OF_DATA`).
+    """
+    like = clone(estimator).set_params(**jobs[0][0])
+    x, _ = fitted_features(like, X)
     codes, classes, weights = weigh_rows(
-        *encode_labels(y, x.shape[0]), sample_weight, estimator.class_weight
+        *encode_labels(y, x.shape[0]), sample_weight, like.class_weight
     )
     graph = None if adjacency is None else as_adjacency(adjacency, x.shape[0])
     near: dict[tuple[int, str], sp.csr_array] = {}

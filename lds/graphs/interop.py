@@ -27,7 +27,9 @@ def edges_above(edge_probs: sp.csr_array, threshold: float) -> sp.csr_array:
     if not isinstance(threshold, Real) or not 0 < threshold <= 1:
         raise ValueError(f"threshold (probability of an edge) must be in (0, 1], got {threshold!r}")
     kept = sp.csr_array(edge_probs, copy=True)
-    kept.data[kept.data < threshold] = 0
+    # Python's number is rounded to the dtype of the data first; NumPy's would be compared exactly,
+    # and 0.9 in float32 is below 0.9.
+    kept.data[kept.data < float(threshold)] = 0
     kept.eliminate_zeros()
     return kept
 

