@@ -58,8 +58,8 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         Franceschi, 2021, §9.4.2.
 
     Arguments:
-        param_space: values to try, by parameter of the classifier; with `n_iter` also scipy
-            distributions.
+        param_space: values to try, by parameter of the classifier, but for those of `NOT_TRIED`;
+            with `n_iter` also scipy distributions.
         estimator: a classifier of this package with the other parameters; None is
             `LDSClassifier()`. Every trial of an `LDSClassifier` trains the committee, as with
             `tables="committee"`, so that scores compare; `ViewsLDSClassifier` searches views.
