@@ -171,9 +171,11 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     """Read GraphML or GEXF as an adjacency and a frame of the nodes' attributes, as text."""
     import pandas as pd  # of the extra lds[table]
 
+    from lds.graphs.interop import edges_of  # imports torch, which takes seconds
+
     read = nx.read_graphml if path.suffix.lower() == ".graphml" else nx.read_gexf
     try:
-        graph = nx.Graph(read(path))
+        graph = read(path)
     except Exception as error:  # networkx and the XML parser raise many kinds
         raise ValueError(f"{path} cannot be read as a graph ({error})") from error
     nodes = list(graph)
@@ -183,13 +185,10 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     kept = [n for n in names if n != NODE and not (gexf and n in DRAWN and n != target)]
     columns = {n: [_text(graph.nodes[node].get(n)) for node in nodes] for n in kept}
     frame = pd.DataFrame({NODE: [str(node) for node in nodes], **columns}, dtype=object)
-    triples = list(graph.edges(data="weight", default=1.0))
-    row, col = (np.array([number[t[k]] for t in triples], dtype=np.int64) for k in (0, 1))
-    weight = np.array([float(t[2]) for t in triples])
+    row, col, weight = edges_of(graph, number)
     both = np.concatenate([row, col]), np.concatenate([col, row])
-    adjacency = undirected(
-        *both, np.tile(weight, 2), len(nodes), name=str(path), weight_name=f"{path} weight"
-    )
+    twice = None if weight is None else np.tile(weight, 2)
+    adjacency = undirected(*both, twice, len(nodes), name=str(path), weight_name=f"{path} weight")
     return adjacency, frame
 
 
