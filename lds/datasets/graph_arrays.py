@@ -3,7 +3,8 @@
 Three layouts of arrays:
 
 - heterophilous-graphs: `node_features`, `node_labels`, `edges` `(n_edges, 2)`, `train_masks` and
-  others `(n_splits, n_nodes)`;
+  others `(n_splits, n_nodes)`; PyG's `(2, n_edges)` and `(n_nodes, n_splits)` are read too, where
+  the shape is not both;
 - gnn-benchmark, and PyG's Amazon and Coauthor: CSR matrices as `attr_data`, `attr_indices`,
   `attr_indptr`, `attr_shape` and `adj_data`, ...; `labels`;
 - GraphData: the same with `x_data`, ... and `y`.
@@ -142,12 +143,32 @@ def _adjacency(path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int) -> sp.
         kept = entries.data != 0
         row, col = entries.row[kept], entries.col[kept]
     elif "edges" in arrays:
-        row, col = arrays["edges"].reshape(-1, 2).T
+        row, col = _ends(path, arrays["edges"], n_nodes)
     else:
         raise ValueError(f"{path} must have edges or adj, got {', '.join(sorted(arrays))}")
     if row.size and not 0 <= min(row.min(), col.min()) <= max(row.max(), col.max()) < n_nodes:
         raise ValueError(f"{path} must number nodes from 0 to {n_nodes - 1} in its edges")
     return symmetric(row.astype(np.int64), col.astype(np.int64), n_nodes)
+
+
+def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:
+    """Return the two ends of edges `(n_edges, 2)`, or else `(2, n_edges)`."""
+    if edges.ndim != 2 or 2 not in edges.shape:
+        raise ValueError(
+            f"{path} must have edges of shape (n_edges, 2) or (2, n_edges), got {edges.shape}"
+        )
+    if edges.size and edges.dtype.kind not in "iu":
+        raise ValueError(f"{path} must have edges of integers, got {edges.dtype}")
+    ends = edges if edges.shape[1] == 2 else edges.T
+    outside = (ends < 0) | (ends >= n_nodes)
+    if outside.any():
+        at = int(outside.any(axis=1).argmax())
+        raise ValueError(
+            f"{path} must number nodes from 0 to {n_nodes - 1} in its edges, got "
+            f"{ends[at, outside[at].argmax()]} in edge {at}"
+        )
+    row, col = ends.astype(np.int64).T
+    return row, col
 
 
 def _masks(arrays: dict[str, NDArray[Any]], n_nodes: int) -> tuple[NDArray[np.bool_], ...] | None:
