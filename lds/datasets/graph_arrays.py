@@ -108,7 +108,7 @@ def read_arrays(path: Path) -> GraphArrays:
         _floats(features),
         labels.astype(np.int64),
         _adjacency(path, arrays, n_nodes),
-        _masks(arrays, n_nodes),
+        _masks(path, arrays, n_nodes),
     )
 
 
@@ -171,13 +171,49 @@ def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:
     return row, col
 
 
-def _masks(arrays: dict[str, NDArray[Any]], n_nodes: int) -> tuple[NDArray[np.bool_], ...] | None:
-    """Return masks `(n_nodes, n_splits)`; the collections store `(n_splits, n_nodes)`."""
-    names = ("train", "val", "test")
-    found = [arrays.get(f"{n}_masks", arrays.get(f"{n}_mask")) for n in names]
-    if any(mask is None for mask in found):
+def _masks(
+    path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int
+) -> tuple[NDArray[np.bool_], ...] | None:
+    """Return masks `(n_nodes, n_splits)` of the three roles, None if there are none."""
+    there = {
+        role: next((n for n in (f"{role}_masks", f"{role}_mask") if n in arrays), None)
+        for role in ("train", "val", "test")
+    }
+    names = [name for name in there.values() if name is not None]
+    if not names:
         return None
-    return tuple(np.asarray(mask, dtype=bool).reshape(-1, n_nodes).T for mask in found)
+    if len(names) < len(there):
+        lacking = ", ".join(f"{role}_masks" for role, name in there.items() if name is None)
+        raise ValueError(
+            f"{path} must have the masks of all three roles or of none, got {', '.join(names)} "
+            f"without {lacking}"
+        )
+    found = tuple(_mask(path, name, arrays[name], n_nodes) for name in names)
+    splits = {name: mask.shape[1] for name, mask in zip(names, found, strict=True)}
+    if 0 in splits.values() or len(set(splits.values()) - {1}) > 1:
+        counts = ", ".join(f"{n} in {name}" for name, n in splits.items())
+        raise ValueError(
+            f"{path} must have as many splits in each role, or one for all of them, got {counts}"
+        )
+    return found
+
+
+def _mask(path: Path, name: str, mask: NDArray[Any], n_nodes: int) -> NDArray[np.bool_]:
+    """Return a mask as `(n_nodes, n_splits)`; it has this shape, its transpose's or one split."""
+    if mask.ndim not in (1, 2) or n_nodes not in mask.shape:
+        raise ValueError(
+            f"{path} must have {name} of one boolean a node, ({n_nodes},), (n_splits, {n_nodes}) "
+            f"or ({n_nodes}, n_splits), got {mask.dtype} of shape {mask.shape}"
+        )
+    if mask.dtype.kind not in "biuf" or not ((mask == 0) | (mask == 1)).all():
+        odd = "" if mask.dtype.kind not in "iuf" else f", {mask[(mask != 0) & (mask != 1)][0]} too"
+        raise ValueError(
+            f"{path} must have {name} of booleans, or of 0 and 1, got {mask.dtype}{odd}"
+        )
+    splits = mask.astype(bool)
+    if mask.ndim == 1:
+        return splits[:, None]
+    return splits.T if mask.shape[1] == n_nodes else splits
 
 
 def _drawn(labels: Rows, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:

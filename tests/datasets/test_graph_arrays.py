@@ -58,3 +58,65 @@ def test_an_end_that_is_no_node_is_named(tmp_path, node, turned):
     edges[3, 1] = node
     with pytest.raises(ValueError, match=rf"nodes from 0 to 11 in its edges, got {node} in edge 3"):
         load(saved(tmp_path, edges=edges.T if turned else edges))
+
+
+ROLES = ("train", "val", "test")
+
+
+def splits(n_splits):
+    """Masks `(n_splits, n_nodes)` by role, another division in each split."""
+    rng = np.random.default_rng(0)
+    dealt = np.stack([rng.permutation(np.arange(N) % 3) for _ in range(n_splits)])
+    return {role: dealt == k for k, role in enumerate(ROLES)}
+
+
+@pytest.mark.parametrize("n_splits", [1, 2, 5, N])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("kind", [bool, np.int64])
+def test_masks_in_rows_or_in_columns(tmp_path, n_splits, turned, kind):
+    turned = turned and n_splits != N  # n_nodes splits are in rows, as the collection has them
+    masks = splits(n_splits)
+    stored = {f"{r}_mask": (m.T if turned else m).astype(kind) for r, m in masks.items()}
+    for seed in range(n_splits):
+        data = load(saved(tmp_path, **stored), seed=seed)
+        np.testing.assert_array_equal(data.split.train, np.flatnonzero(masks["train"][seed]))
+        np.testing.assert_array_equal(data.split.test, np.flatnonzero(masks["test"][seed]))
+
+
+def test_masks_of_one_split_may_lack_the_second_axis(tmp_path):
+    masks = splits(3)
+    one = splits(1)["test"][0]
+    alone = {role: mask & ~one for role, mask in masks.items()}
+    stored = {"train_mask": alone["train"].T, "val_mask": alone["val"].T, "test_mask": one}
+    data = load(saved(tmp_path, **stored), seed=1)
+    np.testing.assert_array_equal(data.split.train, np.flatnonzero(alone["train"][1]))
+    np.testing.assert_array_equal(data.split.test, np.flatnonzero(one))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"train_mask": np.arange(4)},
+            r"train_mask of one boolean a node, .* int64 of shape \(4,\)",
+        ),
+        ({"val_mask": np.ones((3, 8), dtype=bool)}, r"val_mask of .* got bool of shape \(3, 8\)"),
+        ({"test_mask": np.ones((2, N, 1))}, r"test_mask of .* got float64 of shape \(2, 12, 1\)"),
+        ({"test_mask": np.arange(N)}, "test_mask of booleans, or of 0 and 1, got int64, 2 too"),
+        ({"test_mask": np.full(N, np.nan)}, "test_mask of booleans, .* got float64, nan too"),
+        ({"test_mask": np.full(N, "yes")}, "test_mask of booleans, or of 0 and 1, got <U3"),
+        (
+            {"val_mask": None},
+            "all three roles or of none, got train_mask, test_mask without val_ma",
+        ),
+        ({"val_mask": splits(3)["val"]}, "got 2 in train_mask, 3 in val_mask, 2 in test_mask"),
+        (
+            {"val_mask": np.ones((0, N), dtype=bool)},
+            "as many splits in each role, .* 0 in val_mask",
+        ),
+    ],
+)
+def test_masks_that_cannot_be_read_are_refused(tmp_path, changed, words):
+    stored = {f"{role}_mask": mask for role, mask in splits(2).items()}
+    with pytest.raises(ValueError, match=rf"own\.npz must have .*{words}"):
+        load(saved(tmp_path, **stored | changed))
