@@ -42,7 +42,7 @@ class GraphArrays:
     Arguments:
         features: X, `(n_nodes, n_features)` float32, dense or CSR.
         labels: int64 `(n_nodes,)`, -1 where unknown.
-        adjacency: symmetric 0/1 CSR float32 without loops.
+        adjacency: symmetric CSR float32 of starting probabilities, without loops.
         masks: of train, validation and test, bool `(n_nodes, n_splits)` each; None: none are
             published.
     """
@@ -90,7 +90,7 @@ def read_arrays(path: Path) -> GraphArrays:
         raise ValueError(
             f"{path} cannot be read as a graph: it must be an .npz file of plain arrays ({error})"
         ) from error
-    given = (_matrix(arrays, name) for name in FEATURES)
+    given = (_matrix(path, arrays, name) for name in FEATURES)
     features = next((found for found in given if found is not None), None)
     labels = next((arrays[name] for name in LABELS if name in arrays), None)
     if features is None or labels is None:
@@ -118,12 +118,19 @@ def symmetric(row: Rows, col: Rows, n_nodes: int) -> sp.csr_array:
     return undirected(*ends, None, n_nodes)
 
 
-def _matrix(arrays: dict[str, NDArray[Any]], name: str) -> Any:
+def _matrix(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> Any:
     """Return an array, or the CSR matrix of its four parts; None: neither is there."""
     parts = [f"{name}_{part}" for part in ("data", "indices", "indptr", "shape")]
     if all(part in arrays for part in parts):
         data, indices, indptr, shape = (arrays[part] for part in parts)
-        return sp.csr_array((data, indices, indptr), shape=tuple(shape.tolist()))
+        try:
+            matrix = sp.csr_array((data, indices, indptr), shape=tuple(shape.tolist()))
+            matrix.check_format(full_check=True)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} must have the parts of a CSR matrix in {', '.join(parts)} ({error})"
+            ) from error
+        return matrix
     return arrays.get(f"{name}_matrix", arrays.get(name))
 
 
@@ -135,20 +142,24 @@ def _floats(features: Any) -> Features:
 
 
 def _adjacency(path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int) -> sp.csr_array:
-    found = _matrix(arrays, "adj")
-    if found is not None:
-        entries = sp.coo_array(found)
-        if entries.shape != (n_nodes, n_nodes):
-            raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {entries.shape}")
-        kept = entries.data != 0
-        row, col = entries.row[kept], entries.col[kept]
-    elif "edges" in arrays:
-        row, col = _ends(path, arrays["edges"], n_nodes)
-    else:
+    """Make the matrix of starting probabilities; weights of adj count, edges have none."""
+    found = _matrix(path, arrays, "adj")
+    if found is None and "edges" not in arrays:
         raise ValueError(f"{path} must have edges or adj, got {', '.join(sorted(arrays))}")
-    if row.size and not 0 <= min(row.min(), col.min()) <= max(row.max(), col.max()) < n_nodes:
-        raise ValueError(f"{path} must number nodes from 0 to {n_nodes - 1} in its edges")
-    return symmetric(row.astype(np.int64), col.astype(np.int64), n_nodes)
+    if found is None:
+        return symmetric(*_ends(path, arrays["edges"], n_nodes), n_nodes)
+    if found.shape != (n_nodes, n_nodes):
+        raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {found.shape}")
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"{path} must have real numbers in adj, got {found.dtype}")
+    csr = sp.csr_array(found, dtype=np.float64, copy=True)
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    entries = sp.coo_array(csr)
+    row, col = (part.astype(np.int64) for part in (entries.row, entries.col))
+    both = np.concatenate([row, col]), np.concatenate([col, row])
+    weight = np.tile(entries.data, 2)
+    return undirected(*both, weight, n_nodes, name=str(path), weight_name=f"{path} weight in adj")
 
 
 def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:

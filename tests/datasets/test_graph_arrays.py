@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from lds.datasets.registry import load
 
@@ -120,3 +121,60 @@ def test_masks_that_cannot_be_read_are_refused(tmp_path, changed, words):
     stored = {f"{role}_mask": mask for role, mask in splits(2).items()}
     with pytest.raises(ValueError, match=rf"own\.npz must have .*{words}"):
         load(saved(tmp_path, **stored | changed))
+
+
+def weighted(entries, form):
+    """Arrays of a matrix with these entries, {(row, col): weight}."""
+    (row, col), values = np.array(list(entries)).T, np.array(list(entries.values()))
+    matrix = sp.csr_array((values, (row, col)), shape=(N, N))
+    if form == "dense":
+        return {"edges": None, "adj": matrix.toarray()}
+    parts = ("data", "indices", "indptr", "shape")
+    return {"edges": None} | {f"adj_{part}": getattr(matrix, part) for part in parts}
+
+
+FORMS = pytest.mark.parametrize("form", ["csr", "dense"])
+
+
+@FORMS
+def test_weights_of_a_matrix_are_starting_probabilities(tmp_path, form):
+    data = load(saved(tmp_path, **weighted({(0, 1): 0.1, (1, 0): 0.1, (4, 2): 1.0}, form)))
+    assert data.adjacency.nnz == 4
+    np.testing.assert_allclose(data.adjacency[[0, 1, 2, 4], [1, 0, 4, 2]], [0.1, 0.1, 1, 1])
+
+
+@FORMS
+def test_weights_of_a_matrix_above_1_are_scaled_and_it_is_said(tmp_path, form):
+    path = saved(tmp_path, **weighted({(0, 1): 0.1, (4, 2): 5.0}, form))
+    with pytest.warns(UserWarning, match=r"own\.npz weight in adj goes up to 5; each is divided"):
+        data = load(path)
+    np.testing.assert_allclose(data.adjacency[[0, 1, 2, 4], [1, 0, 4, 2]], [0.02, 0.02, 1, 1])
+
+
+@FORMS
+def test_the_largest_weight_of_a_pair_is_taken_and_said(tmp_path, form):
+    path = saved(tmp_path, **weighted({(0, 1): 0.9, (1, 0): 0.05}, form))
+    with pytest.warns(UserWarning, match=r"own\.npz has the pair \(0, 1\) with weights 0\.05 and"):
+        data = load(path)
+    np.testing.assert_allclose(data.adjacency[[0, 1], [1, 0]], 0.9)
+
+
+@FORMS
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        (-1.0, r"weight in adj must be finite and 0 or more, got -1 at edge \(4, 2\)"),
+        (np.nan, r"weight in adj must be finite and 0 or more, got nan at edge \(4, 2\)"),
+        (1j, "must have real numbers in adj, got complex128"),
+    ],
+)
+def test_a_weight_of_a_matrix_that_cannot_be_read_is_refused(tmp_path, form, weight, words):
+    path = saved(tmp_path, **weighted({(0, 1): 0.9, (4, 2): weight}, form))
+    with pytest.raises(ValueError, match=rf"own\.npz {words}"):
+        load(path)
+
+
+def test_parts_that_are_no_matrix_are_refused(tmp_path):
+    parts = weighted({(0, 1): 0.5, (4, 2): 0.5}, "csr") | {"adj_indices": np.array([1, N])}
+    with pytest.raises(ValueError, match=r"own\.npz must have the parts of a CSR matrix in adj_d"):
+        load(saved(tmp_path, **parts))
