@@ -22,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._labels import Labels, numbered
 from lds._types import Features, Split
 from lds.datasets.base import NodeDataset
 from lds.graphs.undirected import undirected
@@ -41,7 +42,7 @@ class GraphArrays:
 
     Arguments:
         features: X, `(n_nodes, n_features)` float32, dense or CSR.
-        labels: int64 `(n_nodes,)`, -1 where unknown.
+        labels: int64 `(n_nodes,)`, numbers of classes, perhaps with gaps; -1 where unknown.
         adjacency: symmetric CSR float32 of starting probabilities, without loops.
         masks: of train, validation and test, bool `(n_nodes, n_splits)` each; None: none are
             published.
@@ -56,12 +57,14 @@ class GraphArrays:
         """Make a data set; the seed chooses the split, or draws it, and halves the validation rows.
 
         Split seed % n_splits is taken where there are some. Otherwise `PER_CLASS` rows of a class
-        are drawn, and at most a third of the class for each.
+        are drawn, and at most a third of the class for each. The classes are the labels that occur,
+        in order; the labels of the data set number them.
         """
-        classes = tuple(str(c) for c in range(int(self.labels.max()) + 1))
+        known = self.labels >= 0
+        labels, classes = numbered(Labels(known, self.labels[known]))
         rng = np.random.default_rng(seed)
         if self.masks is None:
-            train, validation, test = _drawn(self.labels, rng)
+            train, validation, test = _drawn(labels, rng)
         else:
             train, validation, test = (
                 np.flatnonzero(mask[:, seed % mask.shape[1]]) for mask in self.masks
@@ -69,7 +72,8 @@ class GraphArrays:
         halves = rng.permutation(validation)
         half = halves.size // 2
         split = Split(train, np.sort(halves[:half]), np.sort(halves[half:]), test)
-        return NodeDataset(name, self.features, self.labels, classes, split, self.adjacency)
+        names = tuple(map(str, classes.tolist()))
+        return NodeDataset(name, self.features, labels, names, split, self.adjacency)
 
 
 def read_arrays(path: Path) -> GraphArrays:
@@ -104,6 +108,14 @@ def read_arrays(path: Path) -> GraphArrays:
             f"{path} must have one class number a node, ({n_nodes},), got {labels.dtype} of shape "
             f"{labels.shape}"
         )
+    if (labels < -1).any():
+        node = int((labels < -1).argmax())
+        raise ValueError(
+            f"{path} must have class numbers from 0, and -1 where a node has no label, got "
+            f"{labels[node]} at node {node}"
+        )
+    if (labels == -1).all():
+        raise ValueError(f"{path} must label nodes of two classes or more, got no label")
     return GraphArrays(
         _floats(features),
         labels.astype(np.int64),

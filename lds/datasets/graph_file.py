@@ -163,7 +163,7 @@ def _of_arrays(path: Path, seed: int, test_size: float) -> NodeDataset:
     data = replace(arrays.dataset(str(path), seed), name=str(path))
     if arrays.masks is not None:
         return data
-    labels = arrays.labels
+    labels = data.labels
     fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
     return replace(data, split=Split(*three_way(labels, fitted, seed), test))
 

@@ -178,3 +178,34 @@ def test_parts_that_are_no_matrix_are_refused(tmp_path):
     parts = weighted({(0, 1): 0.5, (4, 2): 0.5}, "csr") | {"adj_indices": np.array([1, N])}
     with pytest.raises(ValueError, match=r"own\.npz must have the parts of a CSR matrix in adj_d"):
         load(saved(tmp_path, **parts))
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_classes_are_the_numbers_that_occur(tmp_path, masks, kind):
+    stored = {f"{role}_mask": mask for role, mask in splits(1).items()} if masks else {}
+    y = np.array([6, 100])[np.arange(N) % 2].astype(kind)
+    data = load(saved(tmp_path, node_labels=y, **stored))
+    assert data.classes == ("6", "100")
+    np.testing.assert_array_equal(data.labels, np.arange(N) % 2)
+
+
+def test_minus_1_is_no_label(tmp_path):
+    y = np.array([6, 100, 7, 6, 100, 7, 6, 100, 7, 6, 100, -1])
+    data = load(saved(tmp_path, node_labels=y, node_features=np.eye(N, 4)), test_size=0)
+    assert data.classes == ("6", "7", "100")
+    np.testing.assert_array_equal(data.labels, [*[0, 2, 1] * 3, 0, 2, -1])
+    rows = [getattr(data.split, role) for role in ("train", "validation", "stopping", "test")]
+    assert sorted(np.concatenate(rows)) == list(range(N - 1))
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (np.arange(N) % 3 - 2, "class numbers from 0, and -1 where .* got -2 at node 0"),
+        (np.full(N, -1), "must label nodes of two classes or more, got no label"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(tmp_path, y, words):
+    with pytest.raises(ValueError, match=rf"own\.npz .*{words}"):
+        load(saved(tmp_path, node_labels=y))
