@@ -21,8 +21,9 @@ class NodeDataset:
         labels: int64 `(n_nodes,)`, class numbers, -1 where unknown.
         classes: class c has the name classes[c].
         split: the rows of each role, all of them labelled.
-        adjacency: the given graph, symmetric 0/1 CSR float32 without loops; None: the data set has
-            no graph, and a kNN graph is the start.
+        adjacency: the given graph, symmetric CSR float32 of starting probabilities, without loops,
+            0/1 where its edges have no weights; None: the data set has no graph, and a kNN graph is
+            the start.
         held_out: edges of the data set's graph that `load(retain=...)` removed from `adjacency`,
             in the same form; None: none were removed. No method learns from them.
         encoding: how the columns of a table became `features`; None: the data set is no table.

@@ -3,7 +3,8 @@
 Three layouts of arrays:
 
 - heterophilous-graphs: `node_features`, `node_labels`, `edges` `(n_edges, 2)`, `train_masks` and
-  others `(n_splits, n_nodes)`;
+  others `(n_splits, n_nodes)`; PyG's `(2, n_edges)` and `(n_nodes, n_splits)` are read too, where
+  the shape is not both;
 - gnn-benchmark, and PyG's Amazon and Coauthor: CSR matrices as `attr_data`, `attr_indices`,
   `attr_indptr`, `attr_shape` and `adj_data`, ...; `labels`;
 - GraphData: the same with `x_data`, ... and `y`.
@@ -21,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._labels import Labels, numbered
 from lds._types import Features, Split
 from lds.datasets.base import NodeDataset
 from lds.graphs.undirected import undirected
@@ -40,8 +42,8 @@ class GraphArrays:
 
     Arguments:
         features: X, `(n_nodes, n_features)` float32, dense or CSR.
-        labels: int64 `(n_nodes,)`, -1 where unknown.
-        adjacency: symmetric 0/1 CSR float32 without loops.
+        labels: int64 `(n_nodes,)`, numbers of classes, perhaps with gaps; -1 where unknown.
+        adjacency: symmetric CSR float32 of starting probabilities, without loops.
         masks: of train, validation and test, bool `(n_nodes, n_splits)` each; None: none are
             published.
     """
@@ -55,12 +57,14 @@ class GraphArrays:
         """Make a data set; the seed chooses the split, or draws it, and halves the validation rows.
 
         Split seed % n_splits is taken where there are some. Otherwise `PER_CLASS` rows of a class
-        are drawn, and at most a third of the class for each.
+        are drawn, and at most a third of the class for each. The classes are the labels that occur,
+        in order; the labels of the data set number them.
         """
-        classes = tuple(str(c) for c in range(int(self.labels.max()) + 1))
+        known = self.labels >= 0
+        labels, classes = numbered(Labels(known, self.labels[known]))
         rng = np.random.default_rng(seed)
         if self.masks is None:
-            train, validation, test = _drawn(self.labels, rng)
+            train, validation, test = _drawn(labels, rng)
         else:
             train, validation, test = (
                 np.flatnonzero(mask[:, seed % mask.shape[1]]) for mask in self.masks
@@ -68,7 +72,8 @@ class GraphArrays:
         halves = rng.permutation(validation)
         half = halves.size // 2
         split = Split(train, np.sort(halves[:half]), np.sort(halves[half:]), test)
-        return NodeDataset(name, self.features, self.labels, classes, split, self.adjacency)
+        names = tuple(map(str, classes.tolist()))
+        return NodeDataset(name, self.features, labels, names, split, self.adjacency)
 
 
 def read_arrays(path: Path) -> GraphArrays:
@@ -89,7 +94,7 @@ def read_arrays(path: Path) -> GraphArrays:
         raise ValueError(
             f"{path} cannot be read as a graph: it must be an .npz file of plain arrays ({error})"
         ) from error
-    given = (_matrix(arrays, name) for name in FEATURES)
+    given = (_matrix(path, arrays, name) for name in FEATURES)
     features = next((found for found in given if found is not None), None)
     labels = next((arrays[name] for name in LABELS if name in arrays), None)
     if features is None or labels is None:
@@ -103,11 +108,19 @@ def read_arrays(path: Path) -> GraphArrays:
             f"{path} must have one class number a node, ({n_nodes},), got {labels.dtype} of shape "
             f"{labels.shape}"
         )
+    if (labels < -1).any():
+        node = int((labels < -1).argmax())
+        raise ValueError(
+            f"{path} must have class numbers from 0, and -1 where a node has no label, got "
+            f"{labels[node]} at node {node}"
+        )
+    if (labels == -1).all():
+        raise ValueError(f"{path} must label nodes of two classes or more, got no label")
     return GraphArrays(
         _floats(features),
         labels.astype(np.int64),
         _adjacency(path, arrays, n_nodes),
-        _masks(arrays, n_nodes),
+        _masks(path, arrays, n_nodes),
     )
 
 
@@ -117,12 +130,19 @@ def symmetric(row: Rows, col: Rows, n_nodes: int) -> sp.csr_array:
     return undirected(*ends, None, n_nodes)
 
 
-def _matrix(arrays: dict[str, NDArray[Any]], name: str) -> Any:
+def _matrix(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> Any:
     """Return an array, or the CSR matrix of its four parts; None: neither is there."""
     parts = [f"{name}_{part}" for part in ("data", "indices", "indptr", "shape")]
     if all(part in arrays for part in parts):
         data, indices, indptr, shape = (arrays[part] for part in parts)
-        return sp.csr_array((data, indices, indptr), shape=tuple(shape.tolist()))
+        try:
+            matrix = sp.csr_array((data, indices, indptr), shape=tuple(shape.tolist()))
+            matrix.check_format(full_check=True)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} must have the parts of a CSR matrix in {', '.join(parts)} ({error})"
+            ) from error
+        return matrix
     return arrays.get(f"{name}_matrix", arrays.get(name))
 
 
@@ -134,29 +154,89 @@ def _floats(features: Any) -> Features:
 
 
 def _adjacency(path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int) -> sp.csr_array:
-    found = _matrix(arrays, "adj")
-    if found is not None:
-        entries = sp.coo_array(found)
-        if entries.shape != (n_nodes, n_nodes):
-            raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {entries.shape}")
-        kept = entries.data != 0
-        row, col = entries.row[kept], entries.col[kept]
-    elif "edges" in arrays:
-        row, col = arrays["edges"].reshape(-1, 2).T
-    else:
+    """Make the matrix of starting probabilities; weights of adj count, edges have none."""
+    found = _matrix(path, arrays, "adj")
+    if found is None and "edges" not in arrays:
         raise ValueError(f"{path} must have edges or adj, got {', '.join(sorted(arrays))}")
-    if row.size and not 0 <= min(row.min(), col.min()) <= max(row.max(), col.max()) < n_nodes:
-        raise ValueError(f"{path} must number nodes from 0 to {n_nodes - 1} in its edges")
-    return symmetric(row.astype(np.int64), col.astype(np.int64), n_nodes)
+    if found is None:
+        return symmetric(*_ends(path, arrays["edges"], n_nodes), n_nodes)
+    if found.shape != (n_nodes, n_nodes):
+        raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {found.shape}")
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"{path} must have real numbers in adj, got {found.dtype}")
+    csr = sp.csr_array(found, dtype=np.float64, copy=True)
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    entries = sp.coo_array(csr)
+    row, col = (part.astype(np.int64) for part in (entries.row, entries.col))
+    both = np.concatenate([row, col]), np.concatenate([col, row])
+    weight = np.tile(entries.data, 2)
+    return undirected(*both, weight, n_nodes, name=str(path), weight_name=f"{path} weight in adj")
 
 
-def _masks(arrays: dict[str, NDArray[Any]], n_nodes: int) -> tuple[NDArray[np.bool_], ...] | None:
-    """Return masks `(n_nodes, n_splits)`; the collections store `(n_splits, n_nodes)`."""
-    names = ("train", "val", "test")
-    found = [arrays.get(f"{n}_masks", arrays.get(f"{n}_mask")) for n in names]
-    if any(mask is None for mask in found):
+def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:
+    """Return the two ends of edges `(n_edges, 2)`, or else `(2, n_edges)`."""
+    if edges.ndim != 2 or 2 not in edges.shape:
+        raise ValueError(
+            f"{path} must have edges of shape (n_edges, 2) or (2, n_edges), got {edges.shape}"
+        )
+    if edges.size and edges.dtype.kind not in "iu":
+        raise ValueError(f"{path} must have edges of integers, got {edges.dtype}")
+    ends = edges if edges.shape[1] == 2 else edges.T
+    outside = (ends < 0) | (ends >= n_nodes)
+    if outside.any():
+        at = int(outside.any(axis=1).argmax())
+        raise ValueError(
+            f"{path} must number nodes from 0 to {n_nodes - 1} in its edges, got "
+            f"{ends[at, outside[at].argmax()]} in edge {at}"
+        )
+    row, col = ends.astype(np.int64).T
+    return row, col
+
+
+def _masks(
+    path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int
+) -> tuple[NDArray[np.bool_], ...] | None:
+    """Return masks `(n_nodes, n_splits)` of the three roles, None if there are none."""
+    there = {
+        role: next((n for n in (f"{role}_masks", f"{role}_mask") if n in arrays), None)
+        for role in ("train", "val", "test")
+    }
+    names = [name for name in there.values() if name is not None]
+    if not names:
         return None
-    return tuple(np.asarray(mask, dtype=bool).reshape(-1, n_nodes).T for mask in found)
+    if len(names) < len(there):
+        lacking = ", ".join(f"{role}_masks" for role, name in there.items() if name is None)
+        raise ValueError(
+            f"{path} must have the masks of all three roles or of none, got {', '.join(names)} "
+            f"without {lacking}"
+        )
+    found = tuple(_mask(path, name, arrays[name], n_nodes) for name in names)
+    splits = {name: mask.shape[1] for name, mask in zip(names, found, strict=True)}
+    if 0 in splits.values() or len(set(splits.values()) - {1}) > 1:
+        counts = ", ".join(f"{n} in {name}" for name, n in splits.items())
+        raise ValueError(
+            f"{path} must have as many splits in each role, or one for all of them, got {counts}"
+        )
+    return found
+
+
+def _mask(path: Path, name: str, mask: NDArray[Any], n_nodes: int) -> NDArray[np.bool_]:
+    """Return a mask as `(n_nodes, n_splits)`; it has this shape, its transpose's or one split."""
+    if mask.ndim not in (1, 2) or n_nodes not in mask.shape:
+        raise ValueError(
+            f"{path} must have {name} of one boolean a node, ({n_nodes},), (n_splits, {n_nodes}) "
+            f"or ({n_nodes}, n_splits), got {mask.dtype} of shape {mask.shape}"
+        )
+    if mask.dtype.kind not in "biuf" or not ((mask == 0) | (mask == 1)).all():
+        odd = "" if mask.dtype.kind not in "iuf" else f", {mask[(mask != 0) & (mask != 1)][0]} too"
+        raise ValueError(
+            f"{path} must have {name} of booleans, or of 0 and 1, got {mask.dtype}{odd}"
+        )
+    splits = mask.astype(bool)
+    if mask.ndim == 1:
+        return splits[:, None]
+    return splits.T if mask.shape[1] == n_nodes else splits
 
 
 def _drawn(labels: Rows, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import networkx as nx
 import numpy as np
@@ -162,7 +163,7 @@ def _of_arrays(path: Path, seed: int, test_size: float) -> NodeDataset:
     data = replace(arrays.dataset(str(path), seed), name=str(path))
     if arrays.masks is not None:
         return data
-    labels = arrays.labels
+    labels = data.labels
     fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
     return replace(data, split=Split(*three_way(labels, fitted, seed), test))
 
@@ -171,10 +172,13 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     """Read GraphML or GEXF as an adjacency and a frame of the nodes' attributes, as text."""
     import pandas as pd  # of the extra lds[table]
 
+    from lds.graphs.interop import edges_of  # imports torch, which takes seconds
+
     read = nx.read_graphml if path.suffix.lower() == ".graphml" else nx.read_gexf
     try:
-        graph = nx.Graph(read(path))
+        graph = read(path)
     except Exception as error:  # networkx and the XML parser raise many kinds
+        _refuse_weights_in_words(path)
         raise ValueError(f"{path} cannot be read as a graph ({error})") from error
     nodes = list(graph)
     number = {node: k for k, node in enumerate(nodes)}
@@ -183,14 +187,55 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     kept = [n for n in names if n != NODE and not (gexf and n in DRAWN and n != target)]
     columns = {n: [_text(graph.nodes[node].get(n)) for node in nodes] for n in kept}
     frame = pd.DataFrame({NODE: [str(node) for node in nodes], **columns}, dtype=object)
-    triples = list(graph.edges(data="weight", default=1.0))
-    row, col = (np.array([number[t[k]] for t in triples], dtype=np.int64) for k in (0, 1))
-    weight = np.array([float(t[2]) for t in triples])
+    for one, other, attributes in graph.edges(data=True):
+        if "weight" in attributes:
+            attributes["weight"] = _weight(path, one, other, attributes["weight"])
+    row, col, weight = edges_of(graph, number)
     both = np.concatenate([row, col]), np.concatenate([col, row])
-    adjacency = undirected(
-        *both, np.tile(weight, 2), len(nodes), name=str(path), weight_name=f"{path} weight"
-    )
+    twice = None if weight is None else np.tile(weight, 2)
+    adjacency = undirected(*both, twice, len(nodes), name=str(path), weight_name=f"{path} weight")
     return adjacency, frame
+
+
+def _weight(path: Path, one: Any, other: Any, found: Any) -> float:
+    """Read the weight of an edge, a number or its text; refuse all else by the edge's ends."""
+    try:
+        weight = float(found)
+    except (TypeError, ValueError):
+        weight = np.nan
+    if not (np.isfinite(weight) and weight >= 0):
+        raise ValueError(
+            f"{path} must have finite numbers of 0 or more as the weights of its edges, got "
+            f"{found!r} at the edge ({str(one)!r}, {str(other)!r}); correct the weight, or leave "
+            "it out"
+        )
+    return weight
+
+
+def _refuse_weights_in_words(path: Path) -> None:
+    """Refuse the first weight that cannot be read of a file that networkx does not read for it."""
+    try:
+        elements = list(ElementTree.parse(path).getroot().iter())
+    except ElementTree.ParseError:
+        return
+    keys = set[str | None]()
+    for element in elements:
+        if element.get("for") == "edge" and element.get("attr.name") == "weight":
+            keys.add(element.get("id"))  # of GraphML
+        elif element.get("class") == "edge":  # of GEXF
+            keys |= {each.get("id") for each in element if each.get("title") == "weight"}
+    for edge in elements:
+        if edge.tag.rpartition("}")[2] != "edge":
+            continue
+        texts = [edge.get("weight")]
+        for each in edge.iter():
+            if each.get("key") in keys - {None}:
+                texts.append(each.text)
+            elif each.get("for") in keys - {None}:
+                texts.append(each.get("value"))
+        for text in texts:
+            if text is not None:
+                _weight(path, edge.get("source"), edge.get("target"), text)
 
 
 def _without_features(

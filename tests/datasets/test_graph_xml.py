@@ -1,0 +1,82 @@
+"""Weights of GraphML and GEXF: directed and parallel edges, and weights that are no numbers."""
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from lds.datasets.registry import load
+
+WRITE = {".graphml": nx.write_graphml, ".gexf": nx.write_gexf}
+SUFFIXES = pytest.mark.parametrize("suffix", list(WRITE))
+
+
+def written(folder, suffix, kind, edges):
+    """A file of 30 nodes in a ring of weights 0.5, and these edges besides."""
+    graph = kind()
+    for k in range(30):
+        graph.add_node(f"p{k:02d}", size=k % 5 + 0.5, colour="red" if k % 2 else "blue")
+    ring = [(f"p{k:02d}", f"p{(k + 1) % 30:02d}", 0.5) for k in range(30)]
+    graph.add_weighted_edges_from(ring)
+    graph.add_weighted_edges_from(edges)
+    path = folder / f"graph{suffix}"
+    WRITE[suffix](graph, path)
+    return path
+
+
+@SUFFIXES
+@pytest.mark.parametrize(
+    ("kind", "edges"),
+    [
+        (nx.DiGraph, [("p00", "p10", 0.9), ("p10", "p00", 0.05)]),
+        (nx.MultiGraph, [("p00", "p10", 0.9), ("p00", "p10", 0.05)]),
+        (nx.MultiGraph, [("p00", "p10", 0.9), ("p10", "p00", 0.05)]),
+        (nx.MultiDiGraph, [("p00", "p10", 0.9), ("p00", "p10", 0.05), ("p10", "p00", 0.3)]),
+    ],
+)
+def test_the_largest_weight_of_a_pair_is_taken_and_said(tmp_path, suffix, kind, edges):
+    path = written(tmp_path, suffix, kind, edges)
+    with pytest.warns(UserWarning, match=r"weights 0\.05 and 0\.9; the largest weight of a pair"):
+        data = load(path, target="colour")
+    expected = np.zeros((30, 30), dtype=np.float32)
+    for k in range(30):
+        expected[k, (k + 1) % 30] = expected[(k + 1) % 30, k] = 0.5
+    expected[0, 10] = expected[10, 0] = 0.9
+    np.testing.assert_array_equal(data.adjacency.toarray(), expected)
+
+
+@SUFFIXES
+@pytest.mark.parametrize("kind", [nx.Graph, nx.DiGraph, nx.MultiGraph])
+@pytest.mark.parametrize("weight", ["strong", "nan", "-1", ""])
+def test_a_weight_that_is_no_number_is_named_with_its_edge(tmp_path, suffix, kind, weight):
+    path = written(tmp_path, suffix, kind, [("p03", "p17", 0.123)])
+    text = path.read_text()
+    assert text.count("0.123") == 1
+    path.write_text(text.replace("0.123", weight or " "))  # blank, but not left out
+    got = f"got '?{weight or ' '}.*'? at the edge \\('p03', 'p17'\\)"
+    with pytest.raises(ValueError, match=rf"{path.name} must have finite numbers .*{got}"):
+        load(path, target="colour")
+
+
+def test_a_weight_stored_as_text_is_read_if_it_is_a_number(tmp_path):
+    path = written(tmp_path, ".graphml", nx.Graph, [("p03", "p17", 0.125)])
+    typed = 'attr.name="weight" attr.type='
+    text = path.read_text()
+    assert typed + '"double"' in text
+    path.write_text(text.replace(typed + '"double"', typed + '"string"'))
+    assert load(path, target="colour").adjacency[3, 17] == 0.125
+    path.write_text(path.read_text().replace("0.125", "strong"))
+    with pytest.raises(ValueError, match=r"got 'strong' at the edge \('p03', 'p17'\)"):
+        load(path, target="colour")
+
+
+def test_a_weight_among_the_attributes_of_a_gexf_edge_is_named(tmp_path):
+    path = written(tmp_path, ".gexf", nx.Graph, [("p03", "p17", 0.125)])
+    text = path.read_text()
+    title = '<attributes mode="static" class="edge"><attribute id="w" title="weight" type="float"/>'
+    text = text.replace("<nodes>", title + "</attributes><nodes>")
+    start = text.index('weight="0.125"')
+    end = text.index("/>", start)
+    value = '><attvalues><attvalue for="w" value="strong"/></attvalues></edge>'
+    path.write_text(text[:end] + value + text[end + 2 :])
+    with pytest.raises(ValueError, match=r"got 'strong' at the edge \('p03', 'p17'\)"):
+        load(path, target="colour")
