@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
-from lds._arrays import canonical
+from lds._arrays import canonical, widened
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated
@@ -164,7 +164,7 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
         X = np.ma.filled(np.ma.asarray(X, dtype=np.float64), np.nan)
     checked: Any = validate_data(
         estimator,
-        X,
+        widened(X),  # scikit-learn sums repeated entries first
         reset=reset,
         accept_sparse="csr",
         dtype=np.float64,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lds._arrays import refuse_masked
+from lds._arrays import refuse_masked, widened
 from lds.graphs.undirected import Weights, undirected
 
 WITHOUT_EDGES = "has no edge of a weight above 0 between two nodes: it is taken as without a graph"
@@ -216,7 +216,7 @@ def as_adjacency(
             f"{name} must have shape ({n_nodes}, {n_nodes}), one row a node, or be integers "
             f"(2, n_edges), got {matrix.dtype} of shape {matrix.shape}"
         )
-    csr = sp.csr_array(matrix, dtype=np.float64, copy=True)
+    csr = sp.csr_array(widened(matrix), dtype=np.float64, copy=True)
     csr.sum_duplicates()
     csr.eliminate_zeros()
     summed = sp.coo_array(csr)
@@ -289,7 +289,9 @@ def _of_tensor(graph: Tensor) -> Any:
         return _numpy(graph)
     entries = graph.to_sparse_coo()
     if entries.dense_dim():
-        return _numpy(entries.to_dense())
+        whole = not (entries.is_floating_point() or entries.is_complex())
+        whole = whole and entries.dtype != torch.bool
+        return _numpy((entries.long() if whole else entries).to_dense())
     place = tuple(entries._indices().numpy())
     return sp.coo_array((_numpy(entries._values()), place), tuple(entries.shape))
 

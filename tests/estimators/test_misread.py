@@ -6,6 +6,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data
 
@@ -202,3 +203,22 @@ def test_a_run_is_not_loaded_onto_other_data(tmp_path):
     other.y = 1 - other.y
     with pytest.raises(ValueError, match=r"learned from, where node . is of class ., got"):
         LearnedStructure.load(tmp_path, other)
+
+
+# Repeated entries of integers
+
+
+def test_repeated_integers_in_sparse_rows_do_not_overflow():
+    x, y = table()
+    dense = np.round(np.abs(x.to_numpy()) * 20)
+    halves = np.concatenate([dense.ravel(), np.full(dense.size, 250.0)]).astype(np.uint8)
+    row, col = (np.tile(part.ravel(), 2) for part in np.indices(dense.shape))
+    given = sp.coo_array((halves, (row, col)), shape=dense.shape)
+    clf = views().fit(given, y)
+    assert np.array_equal(clf.learned_.problem.features.toarray(), dense + 250)
+    assert np.array_equal(clf.predict_proba(given), clf.label_distributions_)
+    data = graph_data()
+    data.x = torch.sparse_coo_tensor(np.stack([row, col]), torch.from_numpy(halves), dense.shape)
+    features = learn_structure(data, **SHORT).learned.problem.features
+    features = features.toarray() if sp.issparse(features) else features
+    assert np.array_equal(features, dense + 250)
