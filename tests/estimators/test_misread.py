@@ -222,3 +222,37 @@ def test_repeated_integers_in_sparse_rows_do_not_overflow():
     features = learn_structure(data, **SHORT).learned.problem.features
     features = features.toarray() if sp.issparse(features) else features
     assert np.array_equal(features, dense + 250)
+
+
+# Numbers of what is drawn or listed
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return learn_structure(graph_data(), **SHORT)
+
+
+def test_integers_of_numpy_and_torch_draw_what_those_of_python_do(learned):
+    assert torch.equal(learned.sample(np.int64(3)), learned.sample(3))
+    assert torch.equal(learned.sample(torch.tensor(3)), learned.sample(3))
+    assert len(learned.explain(0, most=np.int64(2)).neighbours) <= 2
+    assert learned.explain(0, most=0).neighbours == []
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda a: a.sample(3.7), TypeError, "seed must be an integer, got 3.7"),
+        (lambda a: a.sample(True), TypeError, "seed must be an integer, got True"),
+        (lambda a: a.sample(-1), ValueError, "seed must be 0 or more and below 2.64, got -1"),
+        (lambda a: a.sample(2**64), ValueError, "seed must be 0 or more and below 2.64, got 1844"),
+        (lambda a: a.edge_marginals(2.5), TypeError, "n_draws must be an integer, got 2.5"),
+        (lambda a: a.edge_marginals(True), TypeError, "n_draws must be an integer, got True"),
+        (lambda a: a.edge_marginals(2, seed=0.5), TypeError, "seed must be an integer, got 0.5"),
+        (lambda a: a.explain(0, most=-1), ValueError, "most must be 0 or more, got -1"),
+        (lambda a: a.explain(0, most=2.5), TypeError, "most must be an integer, got 2.5"),
+    ],
+)
+def test_numbers_that_are_out_of_range_or_no_integers_are_refused(learned, draw, error, message):
+    with pytest.raises(error, match=message):
+        draw(learned)
