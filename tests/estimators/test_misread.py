@@ -10,7 +10,13 @@ import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data
 
-from lds import LDSClassifier, LearnedStructure, ViewsLDSClassifier, learn_structure
+from lds import (
+    LDSClassifier,
+    LDSSearch,
+    LearnedStructure,
+    ViewsLDSClassifier,
+    learn_structure,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of guesses that others test
 
@@ -64,6 +70,75 @@ def test_score_refuses_labels_and_weights_in_another_order():
         clf.score(x, truth.iloc[::-1])
     with pytest.raises(ValueError, match="sample_weight must have the index of X in its order"):
         clf.score(x, truth, sample_weight=pd.Series(1.0, index=x.index).iloc[::-1])
+
+
+def labelled_ring(x):
+    """Return a path of the rows of each class, by the labels of the rows."""
+    near = np.abs(np.subtract.outer(np.arange(N), np.arange(N))) == 2
+    return pd.DataFrame(near.astype(float), index=x.index, columns=x.index)
+
+
+def shuffled(labels, seed=0):
+    return labels[np.random.default_rng(seed).permutation(N)]
+
+
+OUT_OF_ORDER = {
+    "both": lambda s: s.loc[shuffled(s.index), shuffled(s.index)],
+    "the columns": lambda s: s[shuffled(s.index)],
+    "the rows": lambda s: s.loc[shuffled(s.index)],
+    "each in its own": lambda s: s.loc[shuffled(s.index), shuffled(s.index, 1)],
+    "the columns, of unnamed rows": lambda s: s[shuffled(s.index)].reset_index(drop=True),
+    "the rows, of unnamed columns": lambda s: s.loc[shuffled(s.index)].set_axis(range(N), axis=1),
+}
+
+
+@pytest.mark.parametrize("order", OUT_OF_ORDER)
+@pytest.mark.parametrize("search", [False, True])
+def test_an_adjacency_that_is_not_in_the_order_of_x_is_refused(order, search):
+    x, y = table()
+    fit = views().fit
+    if search:
+        fit = LDSSearch({"n_neighbors": [4]}, LDSClassifier(**SHORT), seeds=(0,)).fit
+    with pytest.raises(
+        ValueError, match=r"adjacency must have the index of X .* adjacency.loc\[X.index, X.index\]"
+    ):
+        fit(x, y, adjacency=OUT_OF_ORDER[order](labelled_ring(x)))
+
+
+def test_the_advice_about_an_adjacency_out_of_order_gives_its_graph():
+    x, y = table()
+    ring = labelled_ring(x)
+    given = OUT_OF_ORDER["each in its own"](ring).loc[x.index, x.index]
+    right = LDSClassifier(**SHORT, random_state=0).fit(x, y, adjacency=ring.to_numpy())
+    for same in (given, ring.set_axis(range(N), axis=1), ring.reset_index(drop=True)):
+        clf = LDSClassifier(**SHORT, random_state=0).fit(x, y, adjacency=same)
+        assert (clf.learned_.problem.graph != right.learned_.problem.graph).nnz == 0
+
+
+@pytest.mark.parametrize(
+    "order", ["the columns", "the rows", "each in its own", "as text", "another label"]
+)
+def test_an_adjacency_whose_columns_are_not_its_rows_is_refused_without_an_index_of_x(order):
+    x, y = table()
+    if order == "as text":  # as of pandas.read_csv with an index
+        ring = labelled_ring(x.reset_index(drop=True))
+        given = ring[shuffled(ring.index)].rename(columns=str)
+    elif order == "another label":
+        given = labelled_ring(x).rename(columns={"row 3": "row 40"})
+    else:
+        given = OUT_OF_ORDER[order](labelled_ring(x))
+    with pytest.raises(ValueError, match="adjacency must have the same labels in rows and columns"):
+        views().fit(x.to_numpy(), y.to_numpy(), adjacency=given)
+
+
+def test_an_adjacency_in_an_order_of_its_own_goes_by_position_with_an_array():
+    x, y = table()
+    ring = labelled_ring(x)
+    both = ring.set_axis(shuffled(x.index), axis=0).set_axis(shuffled(x.index), axis=1)
+    texts = labelled_ring(x.reset_index(drop=True)).rename(columns=str)
+    for given in (both, texts, ring.add_prefix("to ", axis=1)):
+        clf = LDSClassifier(**SHORT).fit(x.to_numpy(), y.to_numpy(), adjacency=given)
+        assert np.array_equal(clf.learned_.problem.graph.toarray(), ring.to_numpy())
 
 
 # Masks
