@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -230,11 +229,9 @@ def count_rows(batch: Sequence[Any]) -> int:
 
 def _length(part: Any) -> int | None:
     """Return the first dimension of a tensor or array; None: it is none, or has no dimension."""
-    shape = part.shape if isinstance(part, (Tensor, np.ndarray)) else ()
-    return int(shape[0]) if len(shape) else None
+    shape = getattr(part, "shape", ())
+    return int(shape[0]) if isinstance(shape, tuple) and shape else None
 
 
 def _single(part: Any) -> bool:
-    if isinstance(part, (Tensor, np.ndarray)):
-        return not len(part.shape)
-    return isinstance(part, (int, float, str, np.generic))
+    return isinstance(part, (int, float, str)) or getattr(part, "shape", None) == ()
