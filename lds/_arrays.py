@@ -42,9 +42,9 @@ def widened(matrix: Any) -> Any:
     Arguments:
         matrix: of scipy, not changed; anything else, and one of another type, is returned itself.
     """
-    return (
-        matrix.astype(np.float64) if sp.issparse(matrix) and matrix.dtype.kind in "iu" else matrix
-    )
+    given: Any = matrix  # for mypy, what issparse finds has no dtype
+    integers = sp.issparse(matrix) and given.dtype.kind in "iu"
+    return given.astype(np.float64) if integers else given
 
 
 def refuse_masked(value: Any, name: str) -> None:

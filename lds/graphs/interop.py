@@ -303,7 +303,7 @@ def _check_labels(graph: Any, name: str) -> None:
     Columns or rows that are numbered from 0 have no labels, and ones without a label in common say
     nothing of each other.
     """
-    shape = getattr(graph, "shape", ())
+    shape: Any = getattr(graph, "shape", ())
     if not hasattr(graph, "iloc") or len(shape) != 2 or shape[0] != shape[1]:
         return
     rows, columns = graph.index, graph.columns
