@@ -11,15 +11,16 @@ from lds._types import Features
 def canonical(features: Features) -> Features:
     """Bring sparse features into one form; dense ones, and those in it, are returned themselves.
 
-    CSR with sorted columns, no entry twice and no stored 0. Indices are int32 where they fit:
-    scikit-learn's trees take no others.
+    CSR with sorted columns, no entry twice and no stored 0; integers become float64. Indices are
+    int32 where they fit: scikit-learn's trees take no others.
 
     Arguments:
         features: `(n, n_features)`, not changed.
     """
     if not sp.issparse(features):
         return features
-    found = features if isinstance(features, sp.csr_array) else sp.csr_array(features)
+    wide = widened(features)
+    found = wide if isinstance(wide, sp.csr_array) else sp.csr_array(wide)
     fits = max(found.nnz, *found.shape) < 2**31
     narrow = not fits or found.indices.dtype == found.indptr.dtype == np.int32
     if found.has_canonical_format and narrow and found.data.all():
@@ -31,6 +32,19 @@ def canonical(features: Features) -> Features:
         parts = (found.data, found.indices.astype(np.int32), found.indptr.astype(np.int32))
         found = sp.csr_array(parts, shape=found.shape)
     return found
+
+
+def widened(matrix: Any) -> Any:
+    """Cast integers of a sparse matrix to float64, in which repeated entries do not overflow.
+
+    Conversions between sparse formats sum them: 128 + 128 is 0 in uint8.
+
+    Arguments:
+        matrix: of scipy, not changed; anything else, and one of another type, is returned itself.
+    """
+    given: Any = matrix  # for mypy, what issparse finds has no dtype
+    integers = sp.issparse(matrix) and given.dtype.kind in "iu"
+    return given.astype(np.float64) if integers else given
 
 
 def refuse_masked(value: Any, name: str) -> None:

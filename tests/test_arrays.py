@@ -46,6 +46,20 @@ def test_every_form_becomes_the_same_arrays_and_the_given_ones_stay(form):
     assert (given.data == before.data).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16])
+@pytest.mark.parametrize("form", [sp.coo_array, sp.csr_array])
+def test_repeated_entries_of_integers_do_not_overflow(form, dtype):
+    most = np.iinfo(dtype).max
+    parts = (np.array([most, most, 1], dtype=dtype), (np.array([0, 0, 1]), np.array([1, 1, 0])))
+    given = sp.coo_array(parts, shape=(2, 2))
+    if form is sp.csr_array:
+        given = sp.csr_array((parts[0], parts[1][1], [0, 2, 3]), shape=(2, 2))
+    found = canonical(given)
+    assert found.dtype == np.float64
+    assert np.array_equal(found.toarray(), [[0, 2 * most], [1, 0]])
+    assert given.dtype == dtype
+
+
 def test_dense_features_are_not_copied():
     x = np.zeros((2, 3))
     assert canonical(x) is x

@@ -190,3 +190,48 @@ def as_batches(source: Any) -> Callable[[int], Any]:
         function: Callable[[int], Any] = source
         return function
     return Batches(source)
+
+
+def count_rows(batch: Sequence[Any]) -> int:
+    """Count the rows of a batch (inputs, targets, ...), by which its mean loss counts.
+
+    The first target that tells decides, because a loss is a mean over targets; then the inputs.
+    A tensor or array tells by its first dimension, a list of single numbers or texts by its length.
+    Otherwise all tensors tell if they agree, and then those of the targets. Only where inputs and
+    targets are lists of one length does a target of dicts, or of tensors of different lengths,
+    have an entry a row, such as the boxes of an image.
+
+    Raises:
+        TypeError: nothing tells, or several things do.
+    """
+    parts = [*batch[1:], batch[0]]
+    for part in parts:
+        if _length(part) is not None:
+            return int(part.shape[0])
+        if isinstance(part, (list, tuple)) and part and all(map(_single, part)):
+            return len(part)
+    every = {length for leaf in leaves(parts) if (length := _length(leaf)) is not None}
+    if len(every) == 1:
+        return every.pop()
+    own = {length for leaf in leaves(parts[:-1]) if (length := _length(leaf)) is not None}
+    sizes = {len(part) if isinstance(part, (list, tuple)) else None for part in parts}
+    if len(sizes) > 1 or None in sizes:
+        if len(own) == 1:
+            return own.pop()
+    elif len(own) > 1 or any(isinstance(entry, dict) for entry in parts[0]):
+        return len(parts[0])
+    raise TypeError(
+        "a batch must have tensors that tell its number of rows, the first dimension of its "
+        f"targets or inputs, got first dimensions {sorted(every) or 'of none'}; "
+        "n_batches=len(loader) weights all batches alike"
+    )
+
+
+def _length(part: Any) -> int | None:
+    """Return the first dimension of a tensor or array; None: it is none, or has no dimension."""
+    shape = getattr(part, "shape", ())
+    return int(shape[0]) if isinstance(shape, tuple) and shape else None
+
+
+def _single(part: Any) -> bool:
+    return isinstance(part, (int, float, str)) or getattr(part, "shape", None) == ()

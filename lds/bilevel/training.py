@@ -1,6 +1,6 @@
 """A module, a loss and a data loader as a dynamics Φ; and a plain training with any dynamics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lds._numbers import integer
 from lds._random import START, mix
-from lds.bilevel.batches import Batches, as_batches
+from lds.bilevel.batches import Batches, as_batches, count_rows
 from lds.bilevel.checks import (
     check_count,
     check_finite,
@@ -103,7 +103,8 @@ class Training:
             loader: validation data, in the same form as those of training.
             loss: the loss; None is that of training.
             n_batches: number of batches that E averages, the next ones at every step; None averages
-                a whole epoch, weighted by rows.
+                a whole epoch, weighted by rows: those of the targets, or of the inputs where the
+                targets are no tensors (see `lds.bilevel.batches.count_rows`).
 
         Returns:
             E(params, hyper, step).
@@ -120,7 +121,8 @@ class Training:
             else:
                 steps = range(step * n_batches, (step + 1) * n_batches)
             found = [batches(k) for k in steps]
-            rows = [len(batch[0]) if n_batches is None else 1 for batch in found]
+            alike = n_batches is not None or len(found) == 1
+            rows = [1 if alike else count_rows(_parts(batch)) for batch in found]
             values = [
                 n * self._on(self.apply.eval, params, batch, hyper, loss)
                 for n, batch in zip(rows, found, strict=True)
@@ -147,14 +149,9 @@ class Training:
         hyper: Tree,
         loss: Callable[..., Tensor] | None = None,
     ) -> Tensor:
-        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-            raise TypeError(
-                "a batch must be (inputs, targets, ...), got "
-                f"{type(batch).__name__}; for another form write the objectives yourself, with "
-                "bilevel.functional(module) and bilevel.Batches(loader)"
-            )
+        parts = _parts(batch)
         device = next(iter(leaves(params))).device
-        inputs, *targets = (part.to(device) if isinstance(part, Tensor) else part for part in batch)
+        inputs, *targets = (part.to(device) if isinstance(part, Tensor) else part for part in parts)
         judged = with_step(self._loss if loss is None else loss, 1 + len(targets), ("hyper",))
         with self._precision(device):
             return judged(apply(params, inputs), *targets, hyper)  # type: ignore[no-any-return]
@@ -163,6 +160,16 @@ class Training:
         if self._autocast is None:
             return nullcontext()
         return torch.autocast(device.type, self._autocast, cache_enabled=False)
+
+
+def _parts(batch: Any) -> Sequence[Any]:
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+        raise TypeError(
+            "a batch must be (inputs, targets, ...), got "
+            f"{type(batch).__name__}; for another form write the objectives yourself, with "
+            "bilevel.functional(module) and bilevel.Batches(loader)"
+        )
+    return batch
 
 
 @dataclass(frozen=True, repr=False)

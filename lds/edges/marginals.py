@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from lds._numbers import integer
 from lds._random import mix, replayed
 from lds.edges.base import EdgeDistribution
 
@@ -42,8 +43,10 @@ def edge_marginals(edges: EdgeDistribution, n_draws: int, seed: int = 0) -> Edge
         seed: of the draws.
 
     Raises:
+        TypeError: `n_draws` or `seed` is no integer.
         ValueError: `n_draws` below 1.
     """
+    n_draws, seed = integer("n_draws", n_draws), integer("seed", seed)
     if n_draws < 1:
         raise ValueError(f"n_draws must be at least 1, got {n_draws}")
     n_nodes = edges.n_nodes

@@ -295,7 +295,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             features in which it differs from its neighbours.
         """
         check_is_fitted(self)
-        return explain(self.as_run(), evidence_of(self), row, n_neighbors=most)
+        return explain(self.as_run(), evidence_of(self), row, most=most)
 
     def _html_repr(self) -> str:
         """Show the parameters in a notebook, and above them what a fit found."""

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._numbers import integer
 from lds._types import Features
 from lds._words import facts_html
 from lds.estimators.cells import row_cells, units
@@ -149,7 +150,7 @@ def explain(
     evidence: Evidence,
     row: int,
     *,
-    n_neighbors: int = 10,
+    most: int = 10,
     n_features: int = 5,
     names: Sequence[str] | None = None,
 ) -> Explanation:
@@ -159,21 +160,26 @@ def explain(
         run: the record of the fit.
         evidence: features, their encoding and the members.
         row: number of the row.
-        n_neighbors: most neighbours listed; votes and means count all of them.
-        n_features: most features listed.
+        most: neighbours listed, at least 0; votes and means count all of them.
+        n_features: most features listed, at least 0.
         names: of features that are not encoded; None numbers them.
 
     Raises:
-        ValueError: there is no such row, or it is no number.
+        TypeError: `most` or `n_features` is no integer.
+        ValueError: there is no such row, or it is no number; or one of the others is negative.
     """
     n_rows = run.edge_probs.shape[0]
     if isinstance(row, bool) or not isinstance(row, Integral) or not 0 <= row < n_rows:
         raise ValueError(f"row must be a number from 0 to {n_rows - 1}, got {row!r}")
+    most, n_features = integer("most", most), integer("n_features", n_features)
+    for name, number in (("most", most), ("n_features", n_features)):
+        if number < 0:
+            raise ValueError(f"{name} must be 0 or more, got {number}")
     classes, labels = run.settings["classes"], run.predictions["labels"]
     probabilities = run.predictions["probabilities"]
     predicted = probabilities.argmax(1)
     learned, start = (graph[[row]].toarray()[0] for graph in (run.edge_probs, run.start))
-    order = np.lexsort((np.arange(n_rows), -learned))[:n_neighbors]
+    order = np.lexsort((np.arange(n_rows), -learned))[:most]
     shown = np.where(labels >= 0, labels, predicted)
     return Explanation(
         row,

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
-from lds._arrays import canonical
+from lds._arrays import canonical, widened
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated
@@ -70,17 +70,37 @@ def check_index(X: Any, **others: Any) -> None:
         others: by the name of the argument: labels, weights, masks.
 
     Raises:
-        ValueError: one of them has the index of X in another order.
+        ValueError: one of them has the index of X in another order, or a square one has its columns
+            in another.
     """
     for name, other in others.items():
-        if not (hasattr(X, "iloc") and hasattr(other, "iloc")) or X.index.equals(other.index):
+        if not (hasattr(X, "iloc") and hasattr(other, "iloc")):
             continue
-        if len(X) == len(other) and X.index.is_unique and set(X.index) == set(other.index):
+        square = getattr(other, "shape", ()) == (len(X), len(X))
+        if not square and _reordered(X.index, other.index):
             raise ValueError(
                 f"{name} must have the index of X in its order, got it in another; "
                 f"{name}.loc[X.index] brings it in line, {name}.to_numpy() says that rows go by "
                 "position"
             )
+        axes = {"rows": other.index, "columns": other.columns} if square else {}
+        if wrong := [axis for axis, labels in axes.items() if _reordered(X.index, labels)]:
+            both = all(set(labels) == set(X.index) for labels in axes.values())
+            way = f"{name}.loc[X.index, X.index] brings it in line"
+            if not both:
+                way = f"with the labels of X on both axes, {way}"
+            raise ValueError(
+                f"{name} must have the index of X in its order, got it in "
+                f"another in its {' and '.join(wrong)}; {way}, {name}.to_numpy() says that both go "
+                "by position"
+            )
+
+
+def _reordered(index: Any, labels: Any) -> bool:
+    """Whether labels are those of an index of pandas in another order."""
+    if index.equals(labels) or len(index) != len(labels) or not index.is_unique:
+        return False
+    return set(index) == set(labels)
 
 
 def later_features(
@@ -164,7 +184,7 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
         X = np.ma.filled(np.ma.asarray(X, dtype=np.float64), np.nan)
     checked: Any = validate_data(
         estimator,
-        X,
+        widened(X),  # scikit-learn sums repeated entries first
         reset=reset,
         accept_sparse="csr",
         dtype=np.float64,

@@ -200,7 +200,10 @@ def _features(x: Tensor) -> Features:
     exact = x.dtype in (torch.int32, torch.int64, torch.float64)
     dtype = torch.float64 if exact else torch.float32
     if x.layout != torch.strided:
-        entries = x.to_sparse_coo().coalesce()
+        entries = x.to_sparse_coo()
+        if x.dtype != torch.bool:  # the sums of repeated entries fit the wider type
+            entries = entries.to(dtype)
+        entries = entries.coalesce()
         if entries.dense_dim() == 0:
             place = tuple(entries.indices().numpy())
             values = entries.values().to(dtype).numpy()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from lds._numbers import integer
 from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
@@ -115,7 +116,7 @@ class LearnedStructure(FitPictures, GraphExport):
 
     def explain(self, node: int, most: int = 10) -> Explanation:
         """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
-        return explain(self.as_run(), evidence_of(self), node, n_neighbors=most)
+        return explain(self.as_run(), evidence_of(self), node, most=most)
 
     def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
         nodes = attributes_of(self.learned, self.classes.cpu().numpy())
@@ -133,9 +134,12 @@ class LearnedStructure(FitPictures, GraphExport):
         """Draw one graph from the distribution: `edge_index` `(2, n_entries)`, both directions.
 
         Arguments:
-            seed: of the graph; None draws a seed from torch's random state.
+            seed: of the graph, in [0, 2^64); None draws a seed from torch's random state.
         """
-        with replayed(int(torch.randint(1 << 62, ())) if seed is None else seed):
+        seed = int(torch.randint(1 << 62, ())) if seed is None else integer("seed", seed)
+        if not 0 <= seed < 1 << 64:
+            raise ValueError(f"seed must be 0 or more and below 2^64, got {seed}")
+        with replayed(seed):
             _, row, col = self.learned.edges.draw().edges()
         both = torch.stack([torch.cat([row, col]), torch.cat([col, row])])
         return both[:, (both[0] * self.learned.edges.n_nodes + both[1]).argsort()].to(

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from lds._labels import encode_labels
 from lds._version import __version__
 from lds.estimators.base import BaseLDSClassifier
-from lds.estimators.frames import fitted_features
+from lds.estimators.frames import check_index, fitted_features
 from lds.estimators.labels import split_roles
 from lds.estimators.trials import ALONE
 from lds.estimators.weights import weigh_rows
@@ -50,6 +50,7 @@ def digest(
     """Make a digest of the data, the same for every container; refuse what `fit` would."""
     if unknown := sorted(fit_params.keys() - FIT_PARAMS):
         raise TypeError(f"fit takes {', '.join(FIT_PARAMS)}, got {unknown[0]!r}")
+    check_index(X, y=y, **fit_params)
     x, _ = fitted_features(clone(estimator), X)
     codes, classes, weights = weigh_rows(
         *encode_labels(y, x.shape[0]), fit_params.get("sample_weight"), estimator.class_weight

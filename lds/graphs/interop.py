@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lds._arrays import refuse_masked
+from lds._arrays import refuse_masked, widened
 from lds.graphs.undirected import Weights, undirected
 
 WITHOUT_EDGES = "has no edge of a weight above 0 between two nodes: it is taken as without a graph"
@@ -188,8 +188,8 @@ def as_adjacency(
 
     Raises:
         TypeError: `graph` is none of these, or its entries are not real numbers.
-        ValueError: a wrong shape, a node that is not a row number, or a weight that `undirected`
-            refuses.
+        ValueError: a wrong shape, a node that is not a row number, a data frame with its columns in
+            another order than its rows, or a weight that `undirected` refuses.
     """
     options: dict[str, Any] = {"weights": weights, "name": name, "weight_name": f"{name} weight"}
     if isinstance(graph, nx.Graph):
@@ -203,6 +203,7 @@ def as_adjacency(
     elif sp.issparse(graph):
         matrix = graph
     else:
+        _check_labels(graph, name)
         matrix = _array(graph, name)
     if matrix.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got entries of type {matrix.dtype}")
@@ -218,7 +219,7 @@ def as_adjacency(
             f"{name} must have shape ({n_nodes}, {n_nodes}), one row a node, or be integers "
             f"(2, n_edges), got {matrix.dtype} of shape {matrix.shape}"
         )
-    csr = sp.csr_array(matrix, dtype=np.float64, copy=True)
+    csr = sp.csr_array(widened(matrix), dtype=np.float64, copy=True)
     csr.sum_duplicates()
     csr.eliminate_zeros()
     summed = sp.coo_array(csr)
@@ -291,9 +292,38 @@ def _of_tensor(graph: Tensor) -> Any:
         return _numpy(graph)
     entries = graph.to_sparse_coo()
     if entries.dense_dim():
-        return _numpy(entries.to_dense())
+        whole = not (entries.is_floating_point() or entries.is_complex())
+        whole = whole and entries.dtype != torch.bool
+        return _numpy((entries.long() if whole else entries).to_dense())
     place = tuple(entries._indices().numpy())
     return sp.coo_array((_numpy(entries._values()), place), tuple(entries.shape))
+
+
+def _check_labels(graph: Any, name: str) -> None:
+    """Refuse a square frame of pandas whose columns are not its rows, in their order.
+
+    Columns or rows that are numbered from 0 have no labels, and ones without a label in common say
+    nothing of each other.
+    """
+    shape: Any = getattr(graph, "shape", ())
+    if not hasattr(graph, "iloc") or len(shape) != 2 or shape[0] != shape[1]:
+        return
+    rows, columns = graph.index, graph.columns
+    row_texts, column_texts = list(map(str, rows)), list(map(str, columns))
+    if rows.equals(columns) or row_texts == column_texts:
+        return
+    same = set(rows) == set(columns)
+    numbered = any(list(labels) == list(range(shape[0])) for labels in (rows, columns))
+    if not same and set(row_texts) != set(column_texts):
+        common = set(row_texts) & set(column_texts) or set(rows) & set(columns)
+        if numbered or not common:
+            return
+    way = f"{name}[{name}.index] brings its columns in line, " if same else ""
+    raise ValueError(
+        f"{name} must have the same labels in rows and columns in one order, got rows "
+        f"{', '.join(row_texts[:5])} and columns {', '.join(column_texts[:5])}; {way}"
+        f"{name}.to_numpy() says that both go by position"
+    )
 
 
 def _array(graph: Any, name: str) -> NDArray[Any]:

@@ -41,3 +41,18 @@ def test_draws_beyond_one_chunk_are_new_ones_and_the_seed_decides():
     assert (first.counts - other.counts).nnz > 0
     with pytest.raises(ValueError, match="n_draws must be at least 1, got 0"):
         edge_marginals(edges, 0)
+
+
+@pytest.mark.parametrize("name", ["n_draws", "seed"])
+@pytest.mark.parametrize("value", [2.5, True, "3"])
+def test_numbers_that_are_no_integers_are_refused(name, value):
+    given = {"n_draws": 2, "seed": 0} | {name: value}
+    with pytest.raises(TypeError, match=f"{name} must be an integer, got {value!r}"):
+        edge_marginals(FreeEdges(sp.csr_array(THETA)), **given)
+
+
+def test_integers_of_numpy_are_integers():
+    edges = FreeEdges(sp.csr_array(THETA))
+    one, other = edge_marginals(edges, np.int64(3), np.uint8(1)), edge_marginals(edges, 3, 1)
+    assert type(one.n_draws) is int
+    assert (one.counts != other.counts).nnz == 0

@@ -6,10 +6,17 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data
 
-from lds import LDSClassifier, LearnedStructure, ViewsLDSClassifier, learn_structure
+from lds import (
+    LDSClassifier,
+    LDSSearch,
+    LearnedStructure,
+    ViewsLDSClassifier,
+    learn_structure,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of guesses that others test
 
@@ -63,6 +70,75 @@ def test_score_refuses_labels_and_weights_in_another_order():
         clf.score(x, truth.iloc[::-1])
     with pytest.raises(ValueError, match="sample_weight must have the index of X in its order"):
         clf.score(x, truth, sample_weight=pd.Series(1.0, index=x.index).iloc[::-1])
+
+
+def labelled_ring(x):
+    """Return a path of the rows of each class, by the labels of the rows."""
+    near = np.abs(np.subtract.outer(np.arange(N), np.arange(N))) == 2
+    return pd.DataFrame(near.astype(float), index=x.index, columns=x.index)
+
+
+def shuffled(labels, seed=0):
+    return labels[np.random.default_rng(seed).permutation(N)]
+
+
+OUT_OF_ORDER = {
+    "both": lambda s: s.loc[shuffled(s.index), shuffled(s.index)],
+    "the columns": lambda s: s[shuffled(s.index)],
+    "the rows": lambda s: s.loc[shuffled(s.index)],
+    "each in its own": lambda s: s.loc[shuffled(s.index), shuffled(s.index, 1)],
+    "the columns, of unnamed rows": lambda s: s[shuffled(s.index)].reset_index(drop=True),
+    "the rows, of unnamed columns": lambda s: s.loc[shuffled(s.index)].set_axis(range(N), axis=1),
+}
+
+
+@pytest.mark.parametrize("order", OUT_OF_ORDER)
+@pytest.mark.parametrize("search", [False, True])
+def test_an_adjacency_that_is_not_in_the_order_of_x_is_refused(order, search):
+    x, y = table()
+    fit = views().fit
+    if search:
+        fit = LDSSearch({"n_neighbors": [4]}, LDSClassifier(**SHORT), seeds=(0,)).fit
+    with pytest.raises(
+        ValueError, match=r"adjacency must have the index of X .* adjacency.loc\[X.index, X.index\]"
+    ):
+        fit(x, y, adjacency=OUT_OF_ORDER[order](labelled_ring(x)))
+
+
+def test_the_advice_about_an_adjacency_out_of_order_gives_its_graph():
+    x, y = table()
+    ring = labelled_ring(x)
+    given = OUT_OF_ORDER["each in its own"](ring).loc[x.index, x.index]
+    right = LDSClassifier(**SHORT, random_state=0).fit(x, y, adjacency=ring.to_numpy())
+    for same in (given, ring.set_axis(range(N), axis=1), ring.reset_index(drop=True)):
+        clf = LDSClassifier(**SHORT, random_state=0).fit(x, y, adjacency=same)
+        assert (clf.learned_.problem.graph != right.learned_.problem.graph).nnz == 0
+
+
+@pytest.mark.parametrize(
+    "order", ["the columns", "the rows", "each in its own", "as text", "another label"]
+)
+def test_an_adjacency_whose_columns_are_not_its_rows_is_refused_without_an_index_of_x(order):
+    x, y = table()
+    if order == "as text":  # as of pandas.read_csv with an index
+        ring = labelled_ring(x.reset_index(drop=True))
+        given = ring[shuffled(ring.index)].rename(columns=str)
+    elif order == "another label":
+        given = labelled_ring(x).rename(columns={"row 3": "row 40"})
+    else:
+        given = OUT_OF_ORDER[order](labelled_ring(x))
+    with pytest.raises(ValueError, match="adjacency must have the same labels in rows and columns"):
+        views().fit(x.to_numpy(), y.to_numpy(), adjacency=given)
+
+
+def test_an_adjacency_in_an_order_of_its_own_goes_by_position_with_an_array():
+    x, y = table()
+    ring = labelled_ring(x)
+    both = ring.set_axis(shuffled(x.index), axis=0).set_axis(shuffled(x.index), axis=1)
+    texts = labelled_ring(x.reset_index(drop=True)).rename(columns=str)
+    for given in (both, texts, ring.add_prefix("to ", axis=1)):
+        clf = LDSClassifier(**SHORT).fit(x.to_numpy(), y.to_numpy(), adjacency=given)
+        assert np.array_equal(clf.learned_.problem.graph.toarray(), ring.to_numpy())
 
 
 # Masks
@@ -202,3 +278,56 @@ def test_a_run_is_not_loaded_onto_other_data(tmp_path):
     other.y = 1 - other.y
     with pytest.raises(ValueError, match=r"learned from, where node . is of class ., got"):
         LearnedStructure.load(tmp_path, other)
+
+
+# Repeated entries of integers
+
+
+def test_repeated_integers_in_sparse_rows_do_not_overflow():
+    x, y = table()
+    dense = np.round(np.abs(x.to_numpy()) * 20)
+    halves = np.concatenate([dense.ravel(), np.full(dense.size, 250.0)]).astype(np.uint8)
+    row, col = (np.tile(part.ravel(), 2) for part in np.indices(dense.shape))
+    given = sp.coo_array((halves, (row, col)), shape=dense.shape)
+    clf = views().fit(given, y)
+    assert np.array_equal(clf.learned_.problem.features.toarray(), dense + 250)
+    assert np.array_equal(clf.predict_proba(given), clf.label_distributions_)
+    data = graph_data()
+    data.x = torch.sparse_coo_tensor(np.stack([row, col]), torch.from_numpy(halves), dense.shape)
+    features = learn_structure(data, **SHORT).learned.problem.features
+    features = features.toarray() if sp.issparse(features) else features
+    assert np.array_equal(features, dense + 250)
+
+
+# Numbers of what is drawn or listed
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return learn_structure(graph_data(), **SHORT)
+
+
+def test_integers_of_numpy_and_torch_draw_what_those_of_python_do(learned):
+    assert torch.equal(learned.sample(np.int64(3)), learned.sample(3))
+    assert torch.equal(learned.sample(torch.tensor(3)), learned.sample(3))
+    assert len(learned.explain(0, most=np.int64(2)).neighbours) <= 2
+    assert learned.explain(0, most=0).neighbours == []
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda a: a.sample(3.7), TypeError, "seed must be an integer, got 3.7"),
+        (lambda a: a.sample(True), TypeError, "seed must be an integer, got True"),
+        (lambda a: a.sample(-1), ValueError, "seed must be 0 or more and below 2.64, got -1"),
+        (lambda a: a.sample(2**64), ValueError, "seed must be 0 or more and below 2.64, got 1844"),
+        (lambda a: a.edge_marginals(2.5), TypeError, "n_draws must be an integer, got 2.5"),
+        (lambda a: a.edge_marginals(True), TypeError, "n_draws must be an integer, got True"),
+        (lambda a: a.edge_marginals(2, seed=0.5), TypeError, "seed must be an integer, got 0.5"),
+        (lambda a: a.explain(0, most=-1), ValueError, "most must be 0 or more, got -1"),
+        (lambda a: a.explain(0, most=2.5), TypeError, "most must be an integer, got 2.5"),
+    ],
+)
+def test_numbers_that_are_out_of_range_or_no_integers_are_refused(learned, draw, error, message):
+    with pytest.raises(error, match=message):
+        draw(learned)

@@ -242,3 +242,33 @@ def test_repeated_entries_of_a_sparse_matrix_are_summed_as_scipy_does():
 def test_a_graph_that_does_not_fit_the_rows_is_refused(graph, error, message):
     with pytest.raises(error, match=message):
         as_adjacency(graph, 4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32])
+@pytest.mark.parametrize("form", ["coo", "bsr", "torch", "hybrid"])
+def test_repeated_entries_of_integers_do_not_overflow(dtype, form):
+    most = np.iinfo(dtype).max // 2 + 1  # twice that is 0 or negative
+    values, place = np.array([most] * 4, dtype=dtype), np.array([[0, 0, 1, 1], [1, 1, 0, 0]])
+    if form == "torch":
+        if dtype == np.uint16:
+            pytest.skip("torch has no sums of uint16")
+        graph = torch.sparse_coo_tensor(place, torch.from_numpy(values), (3, 3))
+    elif form == "hybrid":
+        if dtype == np.uint16:
+            pytest.skip("torch has no sums of uint16")
+        rows = torch.zeros(4, 3, dtype=torch.from_numpy(values).dtype)
+        rows[torch.arange(4), place[1]] = torch.from_numpy(values)
+        graph = torch.sparse_coo_tensor(place[:1], rows, (3, 3))
+    else:
+        graph = sp.coo_array((values, place), shape=(3, 3))
+        if form == "bsr":  # a block with a column twice
+            blocks, starts = values[[0, 1, 2, 3]].reshape(4, 1, 1), [0, 2, 4, 4]
+            graph = sp.bsr_array((blocks, place[1], starts), shape=(3, 3))
+    found = as_adjacency(graph, 3, weights="scale").toarray()
+    assert np.array_equal(found, [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
+
+
+def test_repeated_entries_that_say_that_there_is_an_edge_say_no_more():
+    place = np.array([[0, 0, 1], [1, 1, 0]])
+    graph = sp.coo_array((np.ones(3, dtype=bool), place), shape=(3, 3))
+    assert as_adjacency(graph, 3, weights="given").max() == 1
