@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lds._files import scratch_prefix, write_atomically
+from lds._run_files import CHECKPOINTS
 
 MAGIC = b"lds checkpoint 2"
 """First bytes of a file; the number is the version of the format."""
@@ -22,17 +23,7 @@ MAGIC = b"lds checkpoint 2"
 CHECKSUM_BYTES = 4
 """Bytes of a CRC-32."""
 
-LATEST = "checkpoint.pt"
-"""Name of the file with the latest state."""
-
-PREVIOUS = "checkpoint.before.pt"
-"""Name of the file with the state saved before the latest."""
-
-
-def discard(folder: str | Path) -> None:
-    """Delete both files of a checkpoint in a folder, where they exist."""
-    for name in (LATEST, PREVIOUS):
-        (Path(folder) / name).unlink(missing_ok=True)
+LATEST, PREVIOUS = CHECKPOINTS
 
 
 class Checkpoint:

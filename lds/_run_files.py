@@ -6,6 +6,9 @@ SETTINGS = "settings.json"
 PREDICTIONS = "predictions.csv"
 """The predictions of rows without a label, which `lds fit` writes for people and programs."""
 
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.before.pt")
+"""Names of the files with the latest state of a run, and with the one before it."""
+
 CONTROLS = "controls"
 """Folder of the checkpoints of the controls."""
 
@@ -60,10 +63,8 @@ def check_free(folder: str | Path, way_out: str) -> None:
         raise FileExistsError(f"{folder} holds a run; name another folder, or {way_out}")
 
 
-def forget_fit(folder: str | Path) -> None:
-    """Delete what `lds fit` alone leaves of a run that another one takes the place of."""
-    folder = Path(folder)
-    for place in (folder, folder / CONTROLS):
-        for checkpoint in place.glob("checkpoint*.pt"):
-            checkpoint.unlink()
-    (folder / PREDICTIONS).unlink(missing_ok=True)
+def discard_checkpoints(folder: str | Path) -> None:
+    """Delete the checkpoints of a run in a folder, those of its controls too."""
+    for place in (Path(folder), Path(folder) / CONTROLS):
+        for name in CHECKPOINTS:
+            (place / name).unlink(missing_ok=True)

@@ -32,7 +32,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from lds._files import dumps, write_atomically, write_json
-from lds._run_files import FILES, SETTINGS, check_finished, check_run, forget_fit
+from lds._run_files import (
+    FILES,
+    PREDICTIONS,
+    SETTINGS,
+    check_finished,
+    check_run,
+    discard_checkpoints,
+)
 
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
@@ -94,7 +101,8 @@ def clear_fit(folder: str | Path) -> None:
     except (FileNotFoundError, ValueError):  # no run, or one that cannot be gone on with
         return
     if of_fit:
-        forget_fit(folder)
+        discard_checkpoints(folder)
+        (Path(folder) / PREDICTIONS).unlink(missing_ok=True)
 
 
 def load_settings(folder: str | Path) -> dict[str, Any]:

@@ -41,7 +41,7 @@ LOW = {
 EDGE = {"estimators", "experiments", "plots", "report", "cli", "__main__", "__init__"}
 # What each layer may import besides itself; the edge may import everything.
 MAY_IMPORT = {
-    "_checkpoint": {"_files"},
+    "_checkpoint": {"_files", "_run_files"},
     "_files": set(),
     "_jobs": {"_warn_once"},
     "_labels": set(),

@@ -165,8 +165,9 @@ def _fit(
 
     import torch
 
+    from lds._run_files import discard_checkpoints
     from lds.cli.run_folder import save
-    from lds.experiments.fit import discard_checkpoints, fit_dataset, problem_of
+    from lds.experiments.fit import fit_dataset, problem_of
     from lds.run_folder import begin_run
 
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other

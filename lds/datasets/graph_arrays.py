@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lds._labels import Labels, numbered
 from lds._types import Features, Split
 from lds.datasets.base import NodeDataset
-from lds.graphs.undirected import undirected
+from lds.graphs.undirected import entries_of, refuse_outside, undirected
 
 FEATURES, LABELS = ("node_features", "attr", "x"), ("node_labels", "labels", "y")
 """Names of arrays, or of the four arrays of a CSR matrix without their ends."""
@@ -164,13 +164,9 @@ def _adjacency(path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int) -> sp.
         raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {found.shape}")
     if found.dtype.kind not in "biuf":
         raise ValueError(f"{path} must have real numbers in adj, got {found.dtype}")
-    csr = sp.csr_array(found, dtype=np.float64, copy=True)
-    csr.sum_duplicates()
-    csr.eliminate_zeros()
-    entries = sp.coo_array(csr)
-    row, col = (part.astype(np.int64) for part in (entries.row, entries.col))
+    row, col, entries = entries_of(found)
     both = np.concatenate([row, col]), np.concatenate([col, row])
-    weight = np.tile(entries.data, 2)
+    weight = np.tile(entries, 2)
     return undirected(*both, weight, n_nodes, name=str(path), weight_name=f"{path} weight in adj")
 
 
@@ -182,15 +178,9 @@ def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:
         )
     if edges.size and edges.dtype.kind not in "iu":
         raise ValueError(f"{path} must have edges of integers, got {edges.dtype}")
-    ends = edges if edges.shape[1] == 2 else edges.T
-    outside = (ends < 0) | (ends >= n_nodes)
-    if outside.any():
-        at = int(outside.any(axis=1).argmax())
-        raise ValueError(
-            f"{path} must number nodes from 0 to {n_nodes - 1} in its edges, got "
-            f"{ends[at, outside[at].argmax()]} in edge {at}"
-        )
-    row, col = ends.astype(np.int64).T
+    ends = edges.T if edges.shape[1] == 2 else edges
+    refuse_outside(ends, n_nodes, str(path), "edge", " in its edges")
+    row, col = ends.astype(np.int64)
     return row, col
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lds._checkpoint import discard
 from lds._run_files import CONTROLS
 from lds.datasets.base import NodeDataset
 from lds.estimators.weights import ClassWeight, weigh_rows
@@ -138,12 +137,6 @@ def fit_dataset(
     except KeyboardInterrupt:  # what was learned stands
         return report
     return FitReport(dataset, result, found, report.seconds)
-
-
-def discard_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints of an earlier run in a folder, those of its control too."""
-    for one in (folder, folder / CONTROLS):
-        discard(one)
 
 
 def quality_on_test(probabilities: NDArray[np.floating], dataset: NodeDataset) -> Quality | None:

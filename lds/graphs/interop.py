@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lds._arrays import refuse_masked, widened
-from lds.graphs.undirected import Weights, undirected
+from lds._arrays import refuse_masked
+from lds.graphs.undirected import Weights, entries_of, refuse_outside, undirected
 
 WITHOUT_EDGES = "has no edge of a weight above 0 between two nodes: it is taken as without a graph"
 """End of the message about a graph that says nothing."""
@@ -158,13 +158,7 @@ def from_edge_index(
             f"{weight_name} must have one entry a column of {name}, ({n_edges},), "
             f"got {weight.shape}"
         )
-    outside = (edge_index < 0) | (edge_index >= n_nodes)
-    if outside.any():
-        at = int(outside.any(axis=0).argmax())
-        raise ValueError(
-            f"{name} must number nodes from 0 to {n_nodes - 1}, got "
-            f"{edge_index[outside[:, at].argmax(), at]} in column {at}"
-        )
+    refuse_outside(edge_index, n_nodes, name, "column")
     row, col = edge_index.astype(np.int64)
     values = None if weight is None else weight.reshape(-1)
     return undirected(
@@ -219,12 +213,7 @@ def as_adjacency(
             f"{name} must have shape ({n_nodes}, {n_nodes}), one row a node, or be integers "
             f"(2, n_edges), got {matrix.dtype} of shape {matrix.shape}"
         )
-    csr = sp.csr_array(widened(matrix), dtype=np.float64, copy=True)
-    csr.sum_duplicates()
-    csr.eliminate_zeros()
-    summed = sp.coo_array(csr)
-    row, col = (part.astype(np.int64) for part in (summed.row, summed.col))
-    return undirected(row, col, summed.data, n_nodes, **options)
+    return undirected(*entries_of(matrix), n_nodes, **options)
 
 
 def edges_of(

@@ -7,6 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._arrays import widened
+
 Weights = Literal["scale", "given", "ignore"]
 """Meaning of weights: divided by the largest, probabilities as given, or ignored."""
 
@@ -135,3 +137,38 @@ def _warn_one_way(n_one_way: int, n_pairs: int, name: str) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def refuse_outside(ends: NDArray[Any], n_nodes: int, name: str, unit: str, place: str = "") -> None:
+    """Refuse ends of edges that are no nodes.
+
+    Arguments:
+        ends: integers `(2, n_edges)`.
+        n_nodes: how many nodes there are.
+        name: beginning of the message.
+        unit: what an edge is called there.
+        place: where in `name` the edges are, such as " in its edges".
+
+    Raises:
+        ValueError: an end is outside [0, n_nodes).
+    """
+    outside = (ends < 0) | (ends >= n_nodes)
+    if outside.any():
+        at = int(outside.any(axis=0).argmax())
+        raise ValueError(
+            f"{name} must number nodes from 0 to {n_nodes - 1}{place}, got "
+            f"{ends[outside[:, at].argmax(), at]} in {unit} {at}"
+        )
+
+
+def entries_of(matrix: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return rows, columns and weights of a matrix: repeated entries are summed, zeros left out.
+
+    Arguments:
+        matrix: dense or of any sparse format of scipy, of real numbers; it is not changed.
+    """
+    csr = sp.csr_array(widened(matrix), dtype=np.float64, copy=True)
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    entries = sp.coo_array(csr)
+    return entries.row.astype(np.int64), entries.col.astype(np.int64), entries.data
