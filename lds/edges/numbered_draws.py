@@ -43,6 +43,7 @@ class NumberedDraws:
 
 
 def _n_bytes(graph: GraphBatch) -> int:
+    """Bytes of a graph, with those of its `means`, which a network may ask for."""
     matrix = graph.matrix
-    parts = matrix.crow_indices(), matrix.col_indices(), matrix.values(), graph.scale
+    parts = matrix.crow_indices(), matrix.col_indices(), *3 * [matrix.values()], graph.scale
     return sum(part.nbytes for part in parts)

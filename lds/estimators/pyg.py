@@ -323,8 +323,8 @@ def learn_structure(
         seed, device, n_jobs: of everything random; where to compute; in how many processes, as for
             `LDSClassifier`.
         on_iteration: called after each outer iteration.
-        on_member: called by the default method before it trains each member of its committee, and
-            after the last, with how many are trained and how many there will be.
+        on_member: called by the default method before it trains its committee, and each time that
+            members are trained, with how many are trained and how many there will be.
         verbose: True shows progress and an estimate of the time left where these functions would
             be called and are None: a bar in terminals and notebooks, elsewhere a line each time.
         checkpoint: folder for the state after every outer iteration; None keeps none. A folder

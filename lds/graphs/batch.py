@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -102,6 +103,22 @@ class GraphBatch:
     n_draws: int
     n_nodes: int
     products: Products | None = None
+
+    @cached_property
+    def means(self) -> tuple[Tensor, Tensor]:
+        """M with the means over neighbours, M_ij = A_ij / max(1, Σ_k A_ik), and Mᵀ; CSR.
+
+        They have the entries of `matrix`; those of the diagonal are 0.
+        """
+        crow, col = self.matrix.crow_indices(), self.matrix.col_indices()
+        row = repeat(torch.arange(len(self.scale), device=col.device), crow.long().diff())
+        root = self.scale.reciprocal()  # D̃^½
+        entries = self.matrix.values() * root.index_select(0, row) * root.index_select(0, col)
+        entries.masked_fill_(row == col, 0)
+        share = (root.square() - 1).clamp(min=1).reciprocal()
+        m, transposed = (entries * share.index_select(0, ends) for ends in (row, col))
+        shape = (len(root), len(root))
+        return csr(crow, col, m, shape), csr(crow, col, transposed, shape)
 
     def edges(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (draw, row, col), int64 `(n_edges,)` each: every edge row < col of `draw` once."""

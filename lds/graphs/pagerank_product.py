@@ -1,9 +1,10 @@
 """Personalised PageRank, K hops Z_k = (1 - α) Â Z_{k-1} + α Z_0, as one differentiable operation.
 
 On small graphs autograd's overhead for each hop exceeds the hop itself, so K hops are one autograd
-function. The map from Z_0 to Z_K is linear, and so is its adjoint; each is the derivative of the
-other, to any order. The straight-through gradient by A needs the gradient H̄ that reaches each
-product H = Â Z, and Â H̄; these are the products of the adjoint, in reverse order.
+function. The map from Z_0 to Z_K is a polynomial of Â, which is symmetric, so it is its own adjoint
+and its own derivative, to any order. The straight-through gradient by A needs the gradient H̄ that
+reaches each product H = Â Z, and Â H̄: where it is wanted, the adjoint goes through the hops in
+reverse order.
 """
 
 from dataclasses import dataclass, replace
@@ -30,25 +31,32 @@ class _Hops:
 
     def apply(self, x: Tensor, made: ProductList | None) -> Tensor:
         """Apply the map to x; append the products to `made` where it is given."""
+        if made is None:
+            return self._spread(x)
         return self._backward(x, made) if self.adjoint else self._forward(x, made)
 
-    def _forward(self, own: Tensor, made: ProductList | None) -> Tensor:
+    def _spread(self, own: Tensor) -> Tensor:
+        """Compute Z_K, one operation a hop."""
+        z, alpha = own, self.teleport
+        for _ in range(self.n_hops):
+            z = torch.addmm(own, self.graph.matrix, z, beta=alpha, alpha=1 - alpha)
+        return z
+
+    def _forward(self, own: Tensor, made: ProductList) -> Tensor:
         z, from_own = own, self.teleport * own
         for _ in range(self.n_hops):
             h = times(self.graph.matrix, z)
-            if made is not None:
-                made.append((z, h))
+            made.append((z, h))
             z = ((1 - self.teleport) * h).add_(from_own)
         return z
 
-    def _backward(self, grad: Tensor, made: ProductList | None) -> Tensor:
+    def _backward(self, grad: Tensor, made: ProductList) -> Tensor:
         own = torch.zeros_like(grad)
         for _ in range(self.n_hops):
             own.add_(self.teleport * grad)
             to_h = (1 - self.teleport) * grad
             grad = times(self.graph.matrix, to_h)
-            if made is not None:
-                made.append((to_h, grad))
+            made.append((to_h, grad))
         return own.add_(grad)
 
 

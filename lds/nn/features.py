@@ -12,23 +12,11 @@ import torch
 from torch import Tensor
 
 from lds._types import Features
-from lds.graphs.batch import csr, times
+from lds.graphs.batch import csr
+from lds.graphs.constant_product import constant_product
 
 Entries = tuple[Tensor, Tensor, Tensor]
 """Row, column and value of some entries of X."""
-
-
-class _SparseProduct(torch.autograd.Function):
-    """M W for a constant sparse M; its backward is the same product with Mᵀ."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
-        ctx.pair = (transposed, matrix)
-        return times(matrix, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return _SparseProduct.apply(grads[0], *ctx.pair), None, None  # type: ignore[no-untyped-call]
 
 
 class DenseFeatures:
@@ -188,7 +176,7 @@ def _product(
     """Return M W, from the pattern of M by rows and by columns; `order` sorts values by column."""
     matrix = csr(*rows, values, shape)
     transposed = csr(*columns, values.index_select(0, order), (shape[1], shape[0]))
-    return _SparseProduct.apply(weight, matrix, transposed)  # type: ignore[no-any-return, no-untyped-call]
+    return constant_product(weight, matrix, transposed)
 
 
 def _block_diagonal(crow: Tensor, col: Tensor, n: int, width: int) -> tuple[Tensor, Tensor]:

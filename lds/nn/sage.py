@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
-from lds.graphs.product import propagate
+from lds.graphs.constant_product import constant_product
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
 from lds.nn.gcn import glorot
 from lds.nn.new_nodes import Attachment, neighbour_sum
@@ -114,8 +114,7 @@ class SAGE:
 def neighbour_mean(graph: GraphBatch, z: Tensor) -> Tensor:
     """Compute Σ_j a_ij z_j / max(1, Σ_j a_ij) for each node i; 0 where it has no neighbour.
 
-    Exact, in one product with Â: A Z = D̃^½ Â D̃^½ Z - Z. The gradient by edges through the degrees
-    is not recorded.
+    The gradient by edges is not recorded.
 
     Arguments:
         graph: S graphs on N nodes, with edge weights or without.
@@ -131,9 +130,7 @@ def neighbour_mean(graph: GraphBatch, z: Tensor) -> Tensor:
         raise ValueError(
             "the mean over neighbours has no gradient by edges; use the backbone SAGEConv for one"
         )
-    root = graph.scale.reciprocal().unsqueeze(1)  # D̃^½
-    total = root * propagate(graph, root * z) - z
-    return total / (root.square() - 1).clamp(min=1)
+    return constant_product(z, *graph.means)
 
 
 def _first_layer(

@@ -126,14 +126,14 @@ def fit_gcn(
     edges = FreeEdges(starting_graph(method, problem), dtype, device)
     fixed = bool(((edges.probs == 0) | (edges.probs == 1)).all())
     n_draws = 1 if fixed else method.n_draws
-    found = train(
+    (found,) = train(
         task,
         lambda t: edges,
         rows_tensor(rows, device),
         rows_tensor(problem.split.stopping, device),
         method.inner_lr,
         (seed, 0),
-        lambda w, t: predict_proba(task, w, edges, n_draws, mix(seed, t, PREDICTION)),
+        lambda w, t: predict_proba(task, w, edges, n_draws, mix(seed, t, PREDICTION)).unsqueeze(0),
         max_steps=GCN_MAX_STEPS,
         patience=GCN_PATIENCE,
     )

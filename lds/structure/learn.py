@@ -36,8 +36,8 @@ def learn(
         seed: 0 or more; everything random follows from it.
         device, dtype: where and in what precision networks compute.
         on_iteration: called after each outer iteration, before its checkpoint is written.
-        on_member: called by the default method before it trains each member of its committee, and
-            after the last, with how many are trained and how many there will be.
+        on_member: called by the default method before it trains its committee, and each time that
+            members are trained, with how many are trained and how many there will be.
         checkpoint: folder that keeps the state after every outer iteration; None keeps none. One
             that holds an earlier run's is refused, unless that is resumed.
         resume: True goes on from there, on a CPU to bitwise the same result as without the

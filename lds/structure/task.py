@@ -50,6 +50,8 @@ class Task:
     def inner(self, nodes: Tensor) -> Objective:
         """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call.
 
+        The loss of a stack of networks (`nn.stack`) is the sum of theirs.
+
         With a teacher it has a further term, `distillation` times the mean cross-entropy of the
         network's class probabilities under the teacher's, over all nodes.
 
@@ -81,13 +83,18 @@ class Task:
             nodes, weights = nodes[some], None if weights is None else weights[some]
             graph, kept = receptive_field(graph, nodes, edges.pairs)
             features, place = features.take(kept), torch.searchsorted(kept, nodes)
-        logits = self.network(params, features, graph, training=training)[0]
-        each = cross_entropy(logits[place], self.labels[nodes], reduction="none")
-        loss = (each if weights is None else weights * each).mean()
+        logits = self.network(params, features, graph, training=training)
+        n_networks = len(logits)
+        truth = self.labels[nodes].repeat(n_networks)
+        each = cross_entropy(logits[:, place].flatten(0, 1), truth, reduction="none")
+        if weights is not None:
+            each = weights.repeat(n_networks) * each
+        loss = n_networks * each.mean()
         if training and self.teacher is not None:
             # Classes first: on a CPU torch's softmax is several times faster along long rows.
-            mine, taught = (z.t().contiguous().unsqueeze(0) for z in (logits, self.teacher))
-            loss = loss + self.distillation * cross_entropy(mine, taught)
+            mine = logits.transpose(1, 2).contiguous()
+            taught = self.teacher.t().contiguous().expand_as(mine)
+            loss = loss + n_networks * self.distillation * cross_entropy(mine, taught)
         return loss
 
 

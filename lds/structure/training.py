@@ -1,7 +1,7 @@
-"""One network trained on graphs of a distribution that stays as it is, with early stopping."""
+"""Networks trained on graphs of a distribution that stays as it is, with early stopping."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ class Trained:
     """The best of a training.
 
     Attributes:
-        params: weights of the best early-stopping score.
+        params: weights of the best early-stopping score; of a whole stack, where the network is one
+            of a stack.
         probabilities: class probabilities with them, `(n_nodes, n_classes)`.
         score: of these.
         steps: inner steps taken in all.
@@ -31,6 +32,22 @@ class Trained:
     probabilities: Tensor
     score: Score
     steps: int
+
+
+@dataclass
+class _Search:
+    """The best of one network so far, and the steps since."""
+
+    best: Trained | None = None
+    waited: int = 0
+
+    def see(self, params: Params, probabilities: Tensor, now: Score, t: int, every: int) -> None:
+        """Take the score after step t into account."""
+        if now.better_than(WORST if self.best is None else self.best.score):
+            self.best, self.waited = Trained(params, probabilities, now, t), 0
+        else:
+            self.waited += every
+            self.best = self.best and replace(self.best, steps=t)
 
 
 def train(
@@ -45,8 +62,12 @@ def train(
     max_steps: int,
     patience: int,
     every: int = 1,
-) -> Trained | None:
+    on_stopped: Callable[[int], None] | None = None,
+) -> list[Trained | None]:
     """Adam from fresh weights, a graph drawn at every step, until the score stops improving.
+
+    Networks of a stack (`nn.stack`) have a score each. They all train until the last of them has
+    stopped; what a network does after its own end does not count.
 
     Arguments:
         task: the network and what it sees.
@@ -55,29 +76,37 @@ def train(
         stopping: rows of the early-stopping score.
         lr: of Adam.
         seeds: all that is random follows from these.
-        predict: class probabilities of given weights after so many steps.
+        predict: class probabilities of given weights after so many steps, `(n_networks, n_nodes,
+            n_classes)`; n_networks is 1 but for a stack.
         max_steps: most steps.
         patience: steps without a better score that end it.
         every: steps between scores; the last step has one in any case.
+        on_stopped: called with the number of networks that have stopped, while others still train.
 
     Returns:
-        None where no score was finite.
+        For each network; None where no score was finite.
     """
     dynamics = Adam(task.inner(rows), lr=lr)
     fresh = torch.Generator().manual_seed(mix(*seeds, FRESH_WEIGHTS))
     params = task.network.init(fresh, task.features.dtype, task.features.device)
     state = Start(dynamics, params, {"edges": edges_at(0)}, mix(*seeds, START)).run()
-    best, found, waited, t = WORST, None, 0, 0
-    while t < max_steps and waited < patience:
+    each: list[_Search] = []
+    t = n_stopped = 0
+    while t < max_steps and (not each or n_stopped < len(each)):
         hyper = {"edges": edges_at(t)}
         state, _ = Step(dynamics, state, hyper, t, mix(*seeds, t)).run()
         t += 1
         if t % every and t < max_steps:
             continue
-        waited += every
         w = dynamics.params(state)
-        probabilities = predict(w, t)
-        now = score(probabilities, task.labels, stopping, task.weights)
-        if now.better_than(best):
-            best, found, waited = now, (w, probabilities), 0
-    return None if found is None else Trained(*found, best, t)
+        found = predict(w, t)
+        each = each or [_Search() for _ in found]
+        for one, probabilities in zip(each, found, strict=True):
+            if one.waited < patience:
+                now = score(probabilities, task.labels, stopping, task.weights)
+                one.see(w, probabilities, now, t, every)
+        ended = sum(one.waited >= patience for one in each)
+        if n_stopped < ended < len(each) and on_stopped is not None:
+            on_stopped(ended)
+        n_stopped = ended
+    return [one.best for one in each]

@@ -164,7 +164,7 @@ def test_an_interrupt_in_the_refit_tells_how_to_go_on(lds, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lds.structure.methods.refit.train_member", interrupted)
+        patch.setattr("lds.structure.methods.refit.train_members", interrupted)
         code, _, err = lds("fit", "iris", *QUICK, "--out", tmp_path / "run")
         assert code == 130
         assert f"are kept; to continue: lds fit --resume {tmp_path / 'run'}\n" in err

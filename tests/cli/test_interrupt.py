@@ -91,7 +91,7 @@ def test_an_interrupted_fit_is_resumed(lds, tmp_path, monkeypatch, whole, presse
     with monkeypatch.context() as patch:
         iterate = inner.SequentialInnerRun.__call__
         patch.setattr(inner.SequentialInnerRun, "__call__", at(iterate, presses & {1}))
-        patch.setattr(refit, "train_member", at(refit.train_member, presses - {1}))
+        patch.setattr(refit, "train_members", at(refit.train_members, presses - {1}))
         code, out, err = lds(*FIT, "--no-controls", "--out", run)
     assert code == 130
     assert err.startswith("no more outer iterations; training the committee")

@@ -8,6 +8,7 @@ from sklearn.datasets import load_wine
 from torch_geometric.data import Data
 
 from lds import LDSClassifier, ViewsLDSClassifier, learn_structure
+from lds.structure.methods import refit
 from tests.estimators.test_views import QUICK, wine
 
 
@@ -53,8 +54,10 @@ def test_a_number_of_processes_that_cannot_be_is_refused_before_the_fit():
 
 @pytest.mark.ci
 @pytest.mark.filterwarnings("ignore:.*one direction")
-def test_networks_of_a_committee_in_two_processes_come_to_the_same():
+@pytest.mark.parametrize("stack_bytes", [0, refit.STACK_BYTES], ids=["apart", "side by side"])
+def test_networks_of_a_committee_in_two_processes_come_to_the_same(stack_bytes, monkeypatch):
     """With a graph: members of every turn, and their weights; the third turn has a teacher."""
+    monkeypatch.setattr(refit, "STACK_BYTES", stack_bytes)
     x, truth = load_wine(return_X_y=True)
     rows = np.random.default_rng(0).permutation(178)
     data = Data(
@@ -79,4 +82,7 @@ def test_networks_of_a_committee_in_two_processes_come_to_the_same():
         assert all(torch.equal(found.params[name], leaf) for name, leaf in one.params.items())
     n_members = told[None][-1][1]
     assert told[2] == [(0, n_members), (n_members // 2, n_members), (n_members,) * 2]
-    assert told[None] == told[1] == [(k, n_members) for k in range(n_members + 1)]
+    first = 1 if stack_bytes == 0 else 5  # networks that are trained at once
+    turn = range(first, n_members // 2 + 1)
+    counts = [0, *turn, *(n_members // 2 + k for k in turn)]
+    assert told[None] == told[1] == [(k, n_members) for k in counts]

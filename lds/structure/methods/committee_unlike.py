@@ -5,11 +5,8 @@ neighbours. Where these are of other classes, the network would be better withou
 hypergradients remove them, although a SAGE can learn from them.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from lds._random import mix
 from lds.edges.logistic import LogisticEdges
@@ -19,7 +16,8 @@ from lds.nn.ensemble import Ensemble, Network
 from lds.nn.pagerank import PageRank
 from lds.nn.sage import SAGE
 from lds.structure.methods.committee import Committee
-from lds.structure.methods.refit import expected_graph, harms, train_member
+from lds.structure.methods.refit import Member, expected_graph, groups, harms, train_members
+from lds.structure.predict import softmax
 from lds.structure.problem import Problem
 from lds.structure.seeds import DRAWS, FIRST_LOOK
 from lds.structure.task import Task, rows_tensor
@@ -71,17 +69,17 @@ def informative_unlike(
     device = task.labels.device
     rows = rows_tensor(problem.labelled, device)
     stopping = rows_tensor(problem.split.stopping, device)
-    expected, draws = expected_graph(edges), NumberedDraws(edges, mix(seed, DRAWS, FIRST_LOOK))
-
-    @torch.no_grad()
-    def probabilities(network: Network, k: int) -> Tensor:
-        one, at = replace(task, network=network), mix(seed, k, FIRST_LOOK)
-        member = train_member(one, network, draws, expected, rows, stopping, method, at)
-        return network(member.params, task.features, expected, training=False)[0].softmax(1)
-
     sage = next(kind for kind in ensemble.kinds if isinstance(kind, SAGE))
     alone = next(kind for kind in ensemble.kinds if isinstance(kind, PageRank) and not kind.n_hops)
-    apart, without = probabilities(sage, 0), probabilities(alone, 1)
-    if not harms(apart, without, task, stopping, BETTER):  # the edges tell nothing
-        return False
-    return harms(apart, probabilities(ensemble.kinds[OUTER], 2), task, stopping)
+    networks: list[Network] = [sage, alone, ensemble.kinds[OUTER]]
+    expected, draws = expected_graph(edges), NumberedDraws(edges, mix(seed, DRAWS, FIRST_LOOK))
+    where = draws, expected, rows, stopping
+    members: list[Member] = []
+    for k, group in enumerate(groups(networks, task)):
+        members += train_members(task, group, *where, method, mix(seed, k, FIRST_LOOK))
+    with torch.no_grad():
+        apart, without, through = (
+            softmax(m.network(m.params, task.features, expected, training=False)[0])
+            for m in members
+        )
+    return harms(apart, without, task, stopping, BETTER) and harms(apart, through, task, stopping)

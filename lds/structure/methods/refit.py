@@ -6,9 +6,10 @@ else; the committee knows what its members agree on.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 
 import torch
 from joblib import effective_n_jobs
@@ -22,10 +23,11 @@ from lds.edges.logistic import LogisticEdges, with_agreement
 from lds.edges.numbered_draws import NumberedDraws
 from lds.edges.recorder import GivenGraph
 from lds.graphs.batch import GraphBatch, weighted_graph
+from lds.nn.base import Backbone
 from lds.nn.discriminant import Discriminant, fit_discriminant
 from lds.nn.ensemble import Ensemble, Network
 from lds.nn.label_pagerank import LabelPageRank, fit_label_pagerank
-from lds.nn.pagerank import PageRank
+from lds.nn.stack import Stack, Stackable
 from lds.structure.methods.committee import Committee
 from lds.structure.predict import losses, score, softmax
 from lds.structure.seeds import DRAWS, MEMBER
@@ -42,6 +44,10 @@ moves little after it has learned it."""
 
 TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
 """Temperatures tried for the logits of a member, 0.5 to 5."""
+
+STACK_BYTES = 1 << 20
+"""Bytes of the hidden layers of networks that train side by side, at most: beyond the cache of a
+processor, one after another is faster."""
 
 HARM = 3.0
 """Standard errors by which the early-stopping loss may grow before agreement is refused."""
@@ -100,7 +106,8 @@ class Refit:
         stopping: early-stopping rows.
         method: the options.
         seed: of the run.
-        on_member: called with the number of members trained and the number of all.
+        on_member: called at the start, and each time that members are trained, with their number
+            and the number of all.
         n_jobs: processes that train the networks of a turn, with one thread each, as of joblib;
             None without `joblib.parallel_config` trains them here, with torch's threads. On a
             device that is no CPU one process works.
@@ -119,6 +126,7 @@ class Refit:
         """Refit on `edges`, and with agreement unless the early-stopping rows refuse it."""
         task, stopping, method = self.task, self.stopping, self.method
         last, expected, agreement = edges, expected_graph(edges), 0.0
+        self._report(0)
         members = before = self._turn(task, last, expected, 0)
         for turn in range(1, self.ensemble.n_times):
             if method.agreement:
@@ -135,7 +143,6 @@ class Refit:
                 taught = replace(task, teacher=sharp, distillation=method.distillation)
             before = self._turn(taught, last, expected, turn)
             members = [*members, *before]
-        self._report(len(members))
         log_weights, _ = weigh(task, members, expected, stopping)
         return Refitted(members, log_weights, last, agreement)
 
@@ -143,26 +150,27 @@ class Refit:
         self, task: Task, edges: LogisticEdges, expected: GraphBatch, turn: int
     ) -> list[Member]:
         """Train one member of each kind; `expected` is the expected graph of `edges`."""
+        kinds, done = self.ensemble.kinds, turn * len(self.ensemble.kinds)
+        n_processes = effective_n_jobs(self.n_jobs) if self.rows.device.type == "cpu" else 1
         where = expected, self.rows, self.stopping
         draws = NumberedDraws(edges, mix(self.seed, turn, DRAWS))
-        calls: list[tuple[Callable[..., Member], tuple[Any, ...]]] = []
-        for k, network in enumerate(self.ensemble.kinds):
-            one = replace(task, network=network)
-            if isinstance(network, CLOSED_FORM):
-                calls.append((fit_member, (one, network, *where)))
+        report = None if n_processes != 1 else lambda n: self._report(done + n)
+        calls: list[tuple[Callable[..., Member | list[Member]], tuple[Any, ...]]] = []
+        for k, (first, *others) in enumerate(groups(kinds, task)):
+            if isinstance(first, CLOSED_FORM):
+                calls.append((fit_member, (task, first, *where)))
             else:
-                seed = mix(self.seed, turn, k, MEMBER)
-                calls.append((train_member, (one, network, draws, *where, self.method, seed)))
-        done = turn * len(calls)
-        n_processes = effective_n_jobs(self.n_jobs) if self.rows.device.type == "cpu" else 1
+                how = self.method, mix(self.seed, turn, k, MEMBER), report
+                calls.append((train_members, (task, [first, *others], draws, *where, *how)))
         if n_processes != 1:
-            self._report(done)
-            return one_thread_each(_called, calls, self.n_jobs)
+            parts = one_thread_each(_called, calls, self.n_jobs)
+            self._report(done + len(kinds))
+            return [member for part in parts for member in part]
         members: list[Member] = []
-        for k, call in enumerate(calls):
-            self._report(done + k)
+        for call in calls:
             alone = self.n_jobs is None
-            members += [_called(*call)] if alone else one_thread_each(_called, [call], 1)
+            members += _called(*call) if alone else one_thread_each(_called, [call], 1)[0]
+            self._report(done + len(members))
         return members
 
     def _report(self, done: int) -> None:
@@ -171,9 +179,30 @@ class Refit:
             self.on_member(done, len(self.ensemble.members))
 
 
-def _called(function: Callable[..., Member], arguments: tuple[Any, ...]) -> Member:
+def groups(kinds: Sequence[Network], task: Task) -> Iterator[list[Network]]:
+    """Group networks that train side by side; each other network is a group of its own.
+
+    Arguments:
+        kinds: networks, those that a stack may have one after another.
+        task: what they train on; where that is large, no networks are grouped.
+    """
+    for stacks, some in groupby(kinds, lambda kind: isinstance(kind, Stackable)):
+        found = list(some)
+        n_bytes = task.features.dtype.itemsize * task.features.shape[0] * _channels(found)
+        yield from [found] if stacks and n_bytes <= STACK_BYTES else ([kind] for kind in found)
+
+
+def _channels(networks: Sequence[Network]) -> int:
+    """Hidden channels of networks, in all."""
+    return sum(network.sizes[1] for network in networks if isinstance(network, Stackable))
+
+
+def _called(
+    function: Callable[..., Member | list[Member]], arguments: tuple[Any, ...]
+) -> list[Member]:
     """Call a function, in any process."""
-    return function(*arguments)
+    found = function(*arguments)
+    return found if isinstance(found, list) else [found]
 
 
 @torch.no_grad()
@@ -245,8 +274,7 @@ def harms(before: Tensor, after: Tensor, task: Task, rows: Tensor, errors: float
 
     Arguments:
         before, after: class probabilities, `(n_nodes, n_classes)`.
-        labels: `(n_nodes,)`.
-        rows: to judge by.
+        task: with the labels and weights of rows.
         rows: to judge by.
         errors: standard errors.
     """
@@ -263,7 +291,7 @@ def fit_member(
     rows: Tensor,
     stopping: Tensor,
 ) -> Member:
-    """Fit a member in closed form; arguments as of `train_member`."""
+    """Fit a member in closed form; other arguments as of `train_members`."""
     with torch.no_grad():
         if isinstance(network, LabelPageRank):
             params = fit_label_pagerank(network, task.features, task.labels, rows, task.weights)
@@ -295,40 +323,45 @@ def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tenso
     return replace(member, params=member.network.scaled(member.params, 1 / best))
 
 
-def train_member(
+def train_members(
     task: Task,
-    network: Network,
+    networks: Sequence[Network],
     draws: Callable[[int], GivenGraph],
     expected: GraphBatch,
     rows: Tensor,
     stopping: Tensor,
     method: Committee,
     seed: int,
-) -> Member:
-    """Train a network on drawn graphs, early stopped by its predictions on the expected graph.
+    on_stopped: Callable[[int], None] | None = None,
+) -> list[Member]:
+    """Train networks on drawn graphs, early stopped by their predictions on the expected graph.
 
     Arguments:
-        task: with the network.
-        network: the same.
+        task: of the run.
+        networks: one group of `groups`.
         draws: the graph of each step.
         expected: the `expected_graph` of their distribution.
         rows: that train.
         stopping: early-stopping rows.
         method: the options.
         seed: of fresh weights and dropout.
+        on_stopped: as of `train`.
 
     Raises:
-        NonFiniteError: no loss was finite.
+        NonFiniteError: no loss of a network was finite.
     """
+    alike = [network for network in networks if isinstance(network, Stackable)]
+    stack = Stack(alike) if len(alike) > 1 else None
+    # Neither a hidden layer nor new nodes are asked of it here.
+    network = cast(Backbone, stack) if stack else networks[0]
 
     @torch.no_grad()
     def predict(w: Params, t: int) -> Tensor:
-        return softmax(network(w, task.features, expected, training=False)[0])
+        return softmax(network(w, task.features, expected, training=False))
 
-    reads_graph = not isinstance(network, PageRank) or network.n_hops > 0
     found = train(
-        task,
-        draws if reads_graph else lambda t: GivenGraph(expected),
+        replace(task, network=network),
+        draws,
         rows,
         stopping,
         method.inner_lr,
@@ -337,10 +370,17 @@ def train_member(
         max_steps=method.refit_steps,
         patience=PATIENCE if task.teacher is None else TAUGHT_PATIENCE,
         every=EVERY,
+        on_stopped=on_stopped,
     )
-    if found is None:
-        raise NonFiniteError("a member of the committee met no finite loss; try a smaller inner_lr")
-    return calibrated(task, Member(network, found.params, found.steps), expected, stopping)
+    members = []
+    for k, (one, best) in enumerate(zip(networks, found, strict=True)):
+        if best is None:
+            raise NonFiniteError(
+                "a member of the committee met no finite loss; try a smaller inner_lr"
+            )
+        params = stack.of_network(best.params, k) if stack else best.params
+        members.append(calibrated(task, Member(one, params, best.steps), expected, stopping))
+    return members
 
 
 def expected_graph(edges: LogisticEdges) -> GraphBatch:

@@ -23,6 +23,7 @@ from lds.nn.ensemble import LOG_WEIGHTS, default_ensemble
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened
 from lds.structure.learn import learn
+from lds.structure.methods import refit
 from lds.structure.methods.committee_run import (
     AGREEMENT,
     COEFFICIENTS,
@@ -87,8 +88,18 @@ def test_the_refit_reports_how_far_it_is():
     reports = []
     result = fit(on_member=lambda done, total: reports.append((done, total)))
     total = REFITS * KINDS
-    assert reports == [(k, total) for k in range(total + 1)]
+    in_closed_form = [t * KINDS + k for t in range(REFITS) for k in range(NETWORKS, KINDS + 1)]
+    assert reports == [(k, total) for k in [0, *in_closed_form]], "networks train side by side"
     assert len(result.params[LOG_WEIGHTS]) == total
+
+
+def test_networks_of_a_large_graph_train_one_after_another(monkeypatch):
+    monkeypatch.setattr(refit, "STACK_BYTES", 0)
+    reports = []
+    result = fit(on_member=lambda done, total: reports.append((done, total)))
+    total = REFITS * KINDS
+    assert reports == [(k, total) for k in range(total + 1)]
+    assert result.history[-1].inner_steps == NETWORKS * REFITS * DEFAULT.refit_steps
 
 
 def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_does_not(default_fit):
@@ -202,7 +213,7 @@ def rows_read(monkeypatch, method=DEFAULT):
 def test_stopping_rows_are_not_trained_on_and_the_refit_trains_on_all_others(monkeypatch):
     asked = rows_read(monkeypatch)
     both = sorted(blobs().labelled)
-    refits = NETWORKS * REFITS
+    refits = REFITS
     assert [sorted(rows) for rows in asked["inner"][-refits:]] == refits * [both]
     assert all(set(rows) <= set(both) for rows in [*asked["inner"], *asked["outer"]])
     deals, judges = asked["inner"][:-refits], asked["outer"]
@@ -217,7 +228,7 @@ def test_without_redrawing_the_roles_are_those_of_the_split(monkeypatch):
     split, n = blobs().split, ALONE.max_iter
     assert asked["outer"] == n * [split.validation.tolist()]
     assert asked["inner"][:n] == n * [split.train.tolist()]
-    assert len(asked["inner"]) == n + NETWORKS, "one refit"
+    assert len(asked["inner"]) == n + 1, "one refit"
 
 
 def test_labels_of_stopping_rows_do_not_move_the_edges(default_fit):

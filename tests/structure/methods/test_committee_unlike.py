@@ -74,7 +74,7 @@ def test_random_edges_tell_nothing():
 
 @pytest.mark.parametrize("case", ["like", "no graph", "not updated", "denoising", "no known edge"])
 def test_the_answer_is_no_before_anything_is_trained(case, monkeypatch):
-    monkeypatch.setattr(committee_unlike, "train_member", None)
+    monkeypatch.setattr(committee_unlike, "train_members", None)
     problem, method = problem_with(PARTNER, 1.5), METHOD
     if case == "like":
         problem = problem_with(LIKE, 1.5)

@@ -11,15 +11,16 @@ from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
 import lds.structure.training
-from lds._random import replayed
+from lds._random import mix, replayed
 from lds.bilevel.checks import NonFiniteError
 from lds.edges.logistic import LogisticEdges, starting_edges
 from lds.edges.numbered_draws import NumberedDraws
 from lds.graphs.similarity import Similarity
 from lds.nn.discriminant import Discriminant
-from lds.nn.ensemble import Ensemble, default_ensemble
+from lds.nn.ensemble import TELEPORTS, Ensemble, default_ensemble
 from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
+from lds.nn.pagerank import PageRank
 from lds.structure.methods import refit
 from lds.structure.methods.refit import (
     Member,
@@ -27,11 +28,13 @@ from lds.structure.methods.refit import (
     calibrated,
     expected_graph,
     fit_member,
+    groups,
     harms,
-    train_member,
+    train_members,
     weigh,
 )
 from lds.structure.predict import score
+from lds.structure.seeds import FRESH_WEIGHTS
 from lds.structure.task import Task, task_on
 from tests.structure import dense
 from tests.structure.blobs import around_centres
@@ -83,13 +86,13 @@ def train_all(method=ALONE, stopping=STOPPING) -> list[Member]:
     """A member of each kind, trained or fitted."""
     edges = distribution()
     expected, members = expected_graph(edges), []
-    for k, network in enumerate(ensemble().kinds):
-        task = task_of(network)
-        if k < NETWORKS:
+    task = task_of(None)
+    for k, networks in enumerate(groups(ensemble().kinds, task)):
+        if len(members) < NETWORKS:
             arguments = (NumberedDraws(edges, 0), expected, TRAIN, stopping, method, k)
-            members.append(train_member(task, network, *arguments))
+            members += train_members(task, networks, *arguments)
         else:
-            members.append(fit_member(task, network, expected, TRAIN, stopping))
+            members.append(fit_member(task, networks[0], expected, TRAIN, stopping))
     return members
 
 
@@ -224,6 +227,7 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
         seen.append((found.accuracy, -found.loss))
         return found
 
+    monkeypatch.setattr(refit, "STACK_BYTES", 0)  # one network after another
     monkeypatch.setattr(refit, "PATIENCE", 3 * refit.EVERY)
     monkeypatch.setattr(lds.structure.training, "score", noted)
     monkeypatch.setattr(refit, "calibrated", lambda task, member, *_: member)
@@ -240,19 +244,63 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
     assert at == len(seen)
 
 
+@pytest.mark.parametrize("taught", [False, True])
+def test_networks_side_by_side_are_those_that_torchs_adam_trains_alone(taught, monkeypatch):
+    """Without dropout: weights, steps and ends of each are its own."""
+    monkeypatch.setattr(refit, "PATIENCE", 3 * refit.EVERY)
+    monkeypatch.setattr(refit, "TAUGHT_PATIENCE", 3 * refit.EVERY)
+    monkeypatch.setattr(refit, "calibrated", lambda task, member, *_: member)
+    method, stopped = dataclasses.replace(ALONE, refit_steps=200, inner_lr=0.1), []
+    networks = [GCN(5, 4, C, 0.0), *(PageRank(5, 4, C, 0.0, teleport=a) for a in TELEPORTS)]
+    edges = distribution()
+    draws, expected, task = NumberedDraws(edges, 0), expected_graph(edges), task_of(None)
+    if taught:
+        teacher = torch.rand(N, C, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
+        task = dataclasses.replace(task, teacher=teacher.softmax(1), distillation=0.3)
+    where = draws, expected, TRAIN, STOPPING, method, 9
+    members = train_members(task, networks, *where, stopped.append)
+    assert len({member.steps for member in members}) > 1, "they end at different steps"
+    assert stopped == sorted(set(stopped))
+    assert max(stopped) < len(networks)
+    fresh = torch.Generator().manual_seed(mix(9, FRESH_WEIGHTS))
+    for network, member in zip(networks, members, strict=True):
+        w = {n: p.requires_grad_() for n, p in network.init(fresh, DOUBLE, CPU).items()}
+        adam, best, waited, t = torch.optim.Adam(w.values(), lr=method.inner_lr), None, 0, 0
+        while waited < 3 * refit.EVERY and t < method.refit_steps:
+            z = network(w, task.features, draws(t).graph, training=True)[0]
+            loss = cross_entropy(z[TRAIN], TRUTH[TRAIN])
+            loss = loss + method.weight_decay * w["W1"].square().sum() / 2
+            if taught:
+                loss = loss + 0.3 * cross_entropy(z, task.teacher)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            t += 1
+            if t % refit.EVERY == 0:
+                z = network(w, task.features, expected, training=False)[0].detach()
+                now = score(z.softmax(1), TRUTH, STOPPING)
+                waited += refit.EVERY
+                if best is None or now.better_than(best[0]):
+                    best, waited = (now, {n: p.detach().clone() for n, p in w.items()}), 0
+        assert member.steps == t
+        assert member.params.keys() == best[1].keys()
+        for name, leaf in member.params.items():
+            torch.testing.assert_close(leaf, best[1][name], rtol=1e-6, atol=1e-8)
+
+
 def test_training_a_member_does_not_change_the_distribution_and_follows_its_seed():
     edges, fresh = distribution(), distribution()
     network = ensemble().kinds[0]
     draws, expected = NumberedDraws(edges, 0), expected_graph(edges)
-    arguments = (task_of(network), network, draws, expected, TRAIN, STOPPING, ALONE)
-    one, two, other = (train_member(*arguments, seed) for seed in (3, 3, 4))
+    arguments = (task_of(network), [network], draws, expected, TRAIN, STOPPING, ALONE)
+    one, two, other = (train_members(*arguments, seed)[0] for seed in (3, 3, 4))
     assert torch.equal(edges.probs, fresh.probs)
     assert all(torch.equal(one.params[name], two.params[name]) for name in one.params)
     assert not torch.equal(one.params["W1"], other.params["W1"])
 
 
 def test_a_member_without_a_finite_loss_is_an_error(monkeypatch):
-    monkeypatch.setattr(refit, "train", lambda *_, **__: None)
+    monkeypatch.setattr(refit, "train", lambda *_, **__: NETWORKS * [None])
     with pytest.raises(NonFiniteError, match="no finite loss; try a smaller inner_lr"):
         train_all()
 
@@ -283,7 +331,7 @@ def cheap(monkeypatch) -> None:
     """Members are made by hand, another set at every turn."""
     turns = [by_hand(seed) for seed in range(REFITS)]
     made = iter([member for turn in turns for member in turn])
-    monkeypatch.setattr(refit, "train_member", lambda *_: next(made))
+    monkeypatch.setattr(refit, "train_members", lambda _, group, *__: [next(made) for _ in group])
     monkeypatch.setattr(refit, "fit_member", lambda *_: next(made))
 
 
@@ -301,7 +349,8 @@ def test_agreement_is_refused_where_it_harms_and_all_members_stay(harmful, monke
     assert float(found.log_weights.exp().sum()) == pytest.approx(1, rel=1e-12)
     assert found.agreement == (0.0 if harmful else DEFAULT.agreement)
     assert (found.edges is edges) == harmful
-    assert reports == [(k, KINDS * REFITS) for k in range(KINDS * REFITS + 1)]
+    counts = [t * KINDS + k for t in range(REFITS) for k in range(NETWORKS, KINDS + 1)]
+    assert reports == [(k, KINDS * REFITS) for k in [0, *counts]]
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.7])
@@ -309,17 +358,18 @@ def test_networks_of_later_turns_learn_from_the_committee_before_them(weight, mo
     method = dataclasses.replace(DEFAULT, agreement=0.0, distillation=weight)
     made, teachers = iter(by_hand(0) + by_hand(1)), []
 
-    def noted(task, *_):
+    def noted(task, group, *_):
         teachers.append((task.teacher, task.distillation))
-        return next(made)
+        return [next(made) for _ in group]
 
-    monkeypatch.setattr(refit, "train_member", noted)
+    monkeypatch.setattr(refit, "train_members", noted)
     monkeypatch.setattr(refit, "fit_member", lambda *_: next(made))
     network, edges = ensemble(2), distribution()
     Refit(task_of(network), network, TRAIN, STOPPING, method, 0)(edges)
-    assert teachers[:NETWORKS] == [(None, 0.0)] * NETWORKS
+    first, second = teachers
+    assert first == (None, 0.0)
     if not weight:
-        assert teachers[NETWORKS:] == teachers[:NETWORKS]
+        assert second == first
         return
     members = by_hand(0)
     log_weights, _ = weigh(task_of(network), members, expected_graph(edges), STOPPING)
@@ -329,9 +379,8 @@ def test_networks_of_later_turns_learn_from_the_committee_before_them(weight, mo
     ]
     squares = sum(w * p for w, p in zip(log_weights.exp(), each, strict=True)) ** 2
     expected = squares / squares.sum(1, keepdim=True)  # the temperature is 1/2
-    for teacher, factor in teachers[NETWORKS:]:
-        assert factor == weight
-        torch.testing.assert_close(teacher, expected, rtol=1e-12, atol=0)
+    assert second[1] == weight
+    torch.testing.assert_close(second[0], expected, rtol=1e-12, atol=0)
 
 
 def test_the_inner_loss_with_a_teacher_is_cross_entropy_and_kullback_leibler():
