@@ -136,5 +136,8 @@ class Checkpoint:
                 for key in theirs | self.fingerprint
                 if theirs.get(key) != self.fingerprint.get(key)
             ]
-            raise ValueError(f"checkpoint {path} is of another run ({'; '.join(differs)})")
+            raise ValueError(
+                f"checkpoint {path} is of another run ({'; '.join(differs)}); give what that run "
+                "began with, or begin another in a folder of its own"
+            )
         return state

@@ -115,7 +115,8 @@ def read_labels(y: ArrayLike, n_rows: int) -> Labels:
         raise ValueError("LDSClassifier requires y to be passed, but the target y is None")
     array = as_array(y)
     if array.shape != (n_rows,):
-        raise ValueError(f"y must have one label a row of X, ({n_rows},), got {array.shape}")
+        got = array.shape if array.ndim else type(y).__name__
+        raise ValueError(f"y must have one label a row of X, ({n_rows},), got {got}")
     if array.dtype.kind == "O":
         there = ~np.array([is_missing(label) for label in array], dtype=bool)
         minus = np.zeros(n_rows, dtype=bool)
@@ -327,10 +328,8 @@ def as_array(y: Any) -> NDArray[Any]:
 
 def is_missing(label: Any) -> bool:
     """Whether a label is None, NaN, NA or NaT."""
-    if label is None:
-        return True
     try:
-        return bool(label != label)
+        return label is None or bool(label != label)
     except (TypeError, ArithmeticError):  # pandas.NA and a signalling NaN refuse comparison
         return True
     except ValueError:  # an array is no label; `_of_one_kind` refuses it
@@ -346,10 +345,9 @@ def plain(text: str) -> str:
 def decimal(text: str) -> Decimal | None:
     """Read text as a number; None where it is none."""
     try:
-        value = Decimal(text.strip())
+        return None if (value := Decimal(text.strip())).is_nan() else value
     except InvalidOperation:
         return None
-    return None if value.is_nan() else value
 
 
 def _is_continuous(value: Decimal) -> bool:
@@ -377,8 +375,9 @@ def _of_one_kind(values: NDArray[Any]) -> NDArray[Any]:
         values = np.array(values.tolist()) if kinds else np.empty(0)
     if values.dtype.kind not in "biufU":
         way = "; y.astype(str) makes text of bytes" if values.dtype.kind == "S" else ""
+        got = type(values[0]).__name__ if values.dtype.kind == "O" else values.dtype
         raise TypeError(
-            f"y must hold strings, integers of at most 64 bits or booleans, got {values.dtype}{way}"
+            f"y must hold strings, integers of at most 64 bits or booleans, got {got}{way}"
         )
     if values.dtype.kind == "f" and not (np.isfinite(values) & (values == values.round())).all():
         raise ValueError(

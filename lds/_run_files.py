@@ -44,8 +44,8 @@ def check_finished(folder: str | Path) -> None:
     for name in FILES:
         if not (Path(folder) / name).is_file():
             raise FileNotFoundError(
-                f"{folder} is not the folder of a finished run: it has no {name}; "
-                f"`lds fit --resume {folder}` goes on with it"
+                f"{folder} is not the folder of a finished run: it has no {name}; if `lds fit` "
+                f"began it, `lds fit --resume {folder}` goes on with it"
             )
 
 

@@ -20,7 +20,12 @@ from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
-from lds.estimators.frames import check_index, fitted_features, later_features
+from lds.estimators.frames import (
+    check_index,
+    fitted_features,
+    later_features,
+    warn_of_label_columns,
+)
 from lds.estimators.graph_export import GraphExport, attributes_of
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
@@ -129,6 +134,8 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         codes, classes, weights = weigh_rows(
             *encode_labels(y, n_rows), sample_weight, self.class_weight
         )
+        read = np.flatnonzero(codes >= 0)
+        warn_of_label_columns(X, classes[codes[read]], read)
         method, seed = self._method(), self._seed()
         graph = None if adjacency is None else as_adjacency(adjacency, n_rows)
         if graph is not None and not graph.nnz:

@@ -1,5 +1,6 @@
 """Convert X (arrays, sparse matrices, data frames) to the features of a fit."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from lds.datasets.encoding import TableEncoding, repeated
 from lds.nn.preparation import as_array
 
 FROM_DTYPE = "from_dtype"
+
+LEAST_EQUAL = 20
+"""Labelled rows from which on a column that equals the labels is no chance."""
 
 
 def is_frame(X: Any) -> bool:
@@ -77,6 +81,12 @@ def check_index(X: Any, **others: Any) -> None:
         if not (hasattr(X, "iloc") and hasattr(other, "iloc")):
             continue
         square = getattr(other, "shape", ()) == (len(X), len(X))
+        if not square and _overlaps(X.index, other.index):
+            raise ValueError(
+                f"{name} must have the index of X, got one of which only a part is the same; "
+                f"{name}.reindex(X.index) brings it in line, {name}.to_numpy() says that rows go "
+                "by position"
+            )
         if not square and _reordered(X.index, other.index):
             raise ValueError(
                 f"{name} must have the index of X in its order, got it in another; "
@@ -96,11 +106,51 @@ def check_index(X: Any, **others: Any) -> None:
             )
 
 
+def warn_of_label_columns(X: Any, labels: NDArray[Any], rows: NDArray[np.int64]) -> None:
+    """Warn of columns of X that hold the labels themselves.
+
+    Arguments:
+        X: dense, or a frame.
+        labels: of the labelled rows.
+        rows: numbers of these rows. With few of them a column may equal them by chance.
+    """
+    if len(rows) < LEAST_EQUAL or sp.issparse(X):
+        return
+    if is_frame(X):
+        frame = as_pandas(X)
+        columns = {str(name): frame.iloc[rows, k] for k, name in enumerate(frame.columns)}
+    else:
+        x = np.asarray(X)[rows]
+        columns = {str(k): x[:, k] for k in range(x.shape[1])}
+    text = labels.astype(str)
+    number = labels.astype(np.float64) if labels.dtype.kind in "biuf" else None
+    for name, column in columns.items():
+        cells = np.asarray(column)
+        if number is not None and cells.dtype.kind in "biuf":
+            equal = np.array_equal(cells.astype(np.float64), number)
+        else:
+            equal = cells.dtype.kind in "OUT" and np.array_equal(cells.astype(str), text)
+        if equal:
+            warnings.warn(
+                f"column {name} of X equals y at all {len(rows):,} labelled rows; if it is the "
+                "label, leave it out of X",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
 def _reordered(index: Any, labels: Any) -> bool:
     """Whether labels are those of an index of pandas in another order."""
     if index.equals(labels) or len(index) != len(labels) or not index.is_unique:
         return False
     return set(index) == set(labels)
+
+
+def _overlaps(index: Any, labels: Any) -> bool:
+    """Whether labels of as many rows are those of an index of pandas in part."""
+    if index.equals(labels) or len(index) != len(labels):
+        return False
+    return 0 < len(set(index) & set(labels)) < len(set(index))
 
 
 def later_features(

@@ -146,7 +146,9 @@ def _class_numbers(y: Tensor, n_nodes: int) -> NDArray[np.float64 | np.int64]:
                 if one
                 else "; several labels a node are not learned at once: data.y[:, k] is one of them"
             )
-        raise ValueError(f"data.y must have one class a node, ({n_nodes},), got {shape}{way}")
+        raise ValueError(
+            f"data.y must have one class a node, ({n_nodes},) as data.x has rows, got {shape}{way}"
+        )
     if y.is_complex():
         raise TypeError(f"data.y must hold the numbers of classes, got {y.dtype}")
     y = y.reshape(-1).cpu()

@@ -14,6 +14,12 @@ from torch_geometric.data import Data
 from lds._arrays import refuse_masked
 from lds.estimators.data_object import dense, tensor_of
 
+OTHER_NAMES = {
+    "train_mask": ("train_idx", "training_mask", "train_index"),
+    "val_mask": ("val_idx", "valid_idx", "valid_mask", "validation_mask", "val_index"),
+}
+"""Names that others give to a mask."""
+
 SplitChoice = int | Mapping[str, Any]
 """A column of the masks, or nodes by role, as OGB's `get_idx_split` returns them."""
 
@@ -24,7 +30,7 @@ def masked_nodes(
     """Find the train and the validation nodes; without a validation mask there are none.
 
     Arguments:
-        data: its test_mask is not read.
+        data: its test_mask is read only where there is no train_mask: its nodes do not train.
         split: a column of the masks, or nodes by "train" and "valid" instead of the masks.
         values: `(n_nodes,)` labels; NaN or -1 is no label.
 
@@ -45,6 +51,7 @@ def masked_nodes(
     else:
         masks = {f"data.{name}": tensor_of(data, name) for name in ("train_mask", "val_mask")}
         column = split
+        _say_unread(data)
         if column is not None and all(_n_splits(mask) is None for mask in masks.values()):
             raise ValueError(f"split must be None where the masks hold one split, got {column}")
     (train_name, train), (val_name, val) = masks.items()
@@ -58,8 +65,11 @@ def masked_nodes(
                 f"{train_name} must mark the nodes whose labels may be read, got none; without it "
                 "data.y must have unlabelled nodes (-1 or NaN)"
             )
-        training = np.setdiff1d(labelled, judging)
-        say(f"{train_name} is not there: the {training.size:,} labelled nodes train")
+        test = tensor_of(data, "test_mask") if split is None or column is not None else None
+        apart = none if test is None else _nodes(test, "data.test_mask", n_nodes, column)
+        training = np.setdiff1d(labelled, np.union1d(judging, apart))
+        but = " that test_mask leaves" if apart.size else ""
+        say(f"{train_name} is not there: the {training.size:,} labelled nodes{but} train")
     if not training.size:
         raise ValueError(f"{train_name} must have at least one node, got none")
     if judging.size == 1:
@@ -151,6 +161,14 @@ def _nodes(mask: Tensor, name: str, n_nodes: int, column: int | None) -> NDArray
     if (count > 1).any():
         raise ValueError(f"{wanted}node {nodes[count > 1][0]} more than once")
     return nodes
+
+
+def _say_unread(data: Data) -> None:
+    """Warn of what looks like a mask by its name, and is not read."""
+    for role, names in OTHER_NAMES.items():
+        for name in names:
+            if name in data and role not in data:
+                say(f"data.{name} is not read; data.{role} is, and is not there")
 
 
 def say(text: str) -> None:

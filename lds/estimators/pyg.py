@@ -302,7 +302,7 @@ def learn_structure(
               The seed divides the validation nodes into two halves: one for the outer objective,
               one for early stopping. Without val_mask the training nodes are divided in three,
               class by class. Without train_mask all labelled nodes train, if some nodes have no
-              label. test_mask is not read.
+              label. test_mask is not read where there is a train_mask.
             - x `(n_nodes, n_features)`: dense or sparse real numbers, finite. If it is missing, or
               the same for every node, features are made from the graph (see
               `lds.graphs.structural`).

@@ -106,4 +106,5 @@ def _rows_by_position(
                 f"order, got {len(frame.columns)} columns"
             )
         frame.columns = wanted
-    return Rows(table.encode(frame), None, how.found)
+    said = "columns go by their position: the fit had an array, whose columns have no names"
+    return Rows(table.encode(frame), None, (*how.found, said))

@@ -117,8 +117,8 @@ def _meant(key: Any, names: list[Any]) -> str:
     if same:
         kinds = type(same[0]).__name__, type(key).__name__
         return f"; the class {same[0]!r} is of type {kinds[0]}, not {kinds[1]}"
-    if isinstance(key, str):
-        return nearest(key, [one for one in names if isinstance(one, str)])
+    if near := nearest(str(key), [one for one in names if isinstance(one, str)]):
+        return near
     return f"; the classes are {', '.join(map(repr, names[:MOST_NAMED]))}" + (
         ", ..." if len(names) > MOST_NAMED else ""
     )

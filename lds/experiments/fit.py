@@ -71,7 +71,9 @@ def problem_of(dataset: NodeDataset, class_weight: ClassWeight = None) -> Proble
         _, _, weights = weigh_rows(codes, np.array(dataset.classes), None, class_weight)
     graph = dataset.adjacency
     if graph is not None and not graph.nnz:
-        warnings.warn(f"{dataset.name} {WITHOUT_EDGES}", UserWarning, stacklevel=2)
+        warnings.warn(
+            f"the graph given with {dataset.name} {WITHOUT_EDGES}", UserWarning, stacklevel=2
+        )
         graph = None
     return Problem(dataset.features, dataset.labels, split, graph, dataset.held_out, weights)
 

@@ -59,7 +59,9 @@ def select_edges(
     rules = {"threshold": threshold, "top_k": top_k, "n_edges": n_edges}
     given = [name for name, value in rules.items() if value is not None]
     if len(given) > 1:
-        raise ValueError(f"one of threshold, top_k and n_edges may be given, got {given}")
+        raise ValueError(
+            f"one of threshold, top_k and n_edges may be given, got {' and '.join(given)}"
+        )
     if threshold is not None:
         return edges_above(edge_probs, threshold)
     for name, number in (("top_k", top_k), ("n_edges", n_edges)):

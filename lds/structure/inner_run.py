@@ -101,7 +101,9 @@ class SequentialInnerRun:
             best = min(best, inner_loss)
             t += 1
             if options.truncation == 0 or t % options.truncation == 0:
-                settled = settled or best > before * (1 - options.settle)
+                # The last window has a hypergradient in any case, or the edges would stay.
+                last = t + options.truncation > options.max_inner
+                settled = settled or last or best > before * (1 - options.settle)
                 before = best
                 if settled:
                     outer_loss = self._hyperstep(

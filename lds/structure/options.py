@@ -100,10 +100,8 @@ def check_jobs(n_jobs: int | None, name: str = "n_jobs") -> None:
     if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool):
         raise TypeError(f"{name} must be an integer or None, got {n_jobs!r}")
     if n_jobs == 0:
-        raise ValueError(
-            f"{name} must be at least 1, or -1 for one a core, or None for that of "
-            "joblib.parallel_config, got 0"
-        )
+        default = ", or None for that of joblib.parallel_config" if name == "n_jobs" else ""
+        raise ValueError(f"{name} must be at least 1, or -1 for one a core{default}, got 0")
 
 
 def check_seed(seed: Any, name: str = "seed") -> None:
@@ -260,7 +258,7 @@ class RestartOptions(Options):
     settle: float = option(
         0.0,
         "take hypergradients once the inner loss falls by less than this share within truncation "
-        "steps; 0 takes them from the first step",
+        "steps, or in the last such steps of an inner run; 0 takes them from the first step",
         NOT_NEGATIVE,
     )
 

@@ -49,6 +49,53 @@ def graph_data():
     )
 
 
+def test_a_table_whose_columns_tell_nothing_is_fitted():
+    """No tree has a split that gains, so no column has an importance."""
+    truth = np.arange(60) % 2
+    design = np.c_[np.repeat([0, 1], 30), np.tile(np.repeat([0, 1], 15), 2)]
+    for x in (pd.DataFrame({"sex": ["m"] * 30 + ["f"] * 30}), design):
+        found = views().fit(x, truth)
+        assert np.isfinite(found.predict_proba(x)).all()
+
+
+def test_a_column_that_holds_the_labels_is_said():
+    x, y = table()
+    y = pd.Series(np.where(y >= 0, np.where(y == 1, "yes", "no"), None), index=y.index)
+    with pytest.warns(UserWarning, match="column t of X equals y at all 20 labelled rows"):
+        views().fit(x.assign(t=pd.Series(np.where(TRUTH, "yes", "no"), index=x.index)), y)
+    with pytest.warns(UserWarning, match="column 3 of X equals y at all 20 labelled rows"):
+        views().fit(np.c_[x.to_numpy(), TRUTH], np.where(y.notna(), TRUTH, -1))
+    views().fit(np.c_[x.to_numpy(), 1 - TRUTH], np.where(y.notna(), TRUTH, -1))
+
+
+def test_labels_of_which_a_part_has_the_index_of_x_are_refused():
+    x, y = table()
+    with pytest.raises(ValueError, match="the index of X, got one of which only a part"):
+        views().fit(x.iloc[:-3], y.iloc[3:])
+    views().fit(x, pd.Series(y.to_numpy()))  # nothing is the same: rows go by position
+
+
+@pytest.mark.filterwarnings("ignore:.*one direction")
+def test_nodes_of_the_test_mask_do_not_train_where_there_is_no_train_mask():
+    data = graph_data()
+    test = ~data.train_mask
+    data.y = torch.where(torch.arange(N) == N - 1, -1, data.y)  # a node has no label
+    del data.train_mask
+    data.test_mask = test
+    with pytest.warns(UserWarning, match=r"the 20 labelled nodes that test_mask leaves train"):
+        found = learn_structure(data, max_iter=1, refits=1, max_inner=10, refit_steps=5)
+    split = found.learned.problem.split
+    assert not np.isin(np.flatnonzero(test.numpy()), split.learning).any()
+
+
+@pytest.mark.filterwarnings("ignore:.*one direction")
+def test_a_mask_by_another_name_is_said():
+    data = graph_data()
+    data.valid_mask = ~data.train_mask
+    with pytest.warns(UserWarning, match="data.valid_mask is not read; data.val_mask is, and is"):
+        learn_structure(data, max_iter=1, refits=1, max_inner=10, refit_steps=5)
+
+
 # Rows of pandas in another order
 
 

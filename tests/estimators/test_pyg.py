@@ -185,7 +185,11 @@ HALVES = torch.full((2,), 0.5)
             ValueError,
             r"got \(90, 3\); data.y.argmax\(1",
         ),
-        ({"y": torch.ones(80).long()}, ValueError, r"one class a node, \(90,\), got \(80,\)$"),
+        (
+            {"y": torch.ones(80).long()},
+            ValueError,
+            r"\(90,\) as data.x has rows, got \(80,\)$",
+        ),
         ({"y": torch.ones(90).long()}, ValueError, "at least two classes .* got only 1"),
         ({"y": torch.arange(90) % 3 - 1}, ValueError, "label .* data.train_mask, got -1 at node 0"),
         ({"y": torch.arange(90) * torch.nan}, ValueError, "data.train_mask, got nan at node 0"),

@@ -158,6 +158,13 @@ def by_members(
 
 
 def _importance(forest: ExtraTreesClassifier) -> NDArray[np.float64]:
-    """Roots of a forest's importances of columns, the largest 1."""
-    found: NDArray[np.float64] = forest.feature_importances_
-    return np.sqrt(found / max(float(found.max()), 1e-12))
+    """Roots of a forest's importances of columns, the largest 1.
+
+    Where no split of any tree tells classes apart there are none, and all columns count alike.
+    """
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = forest.feature_importances_
+    if not found.max() > 0:  # also where it is NaN
+        return np.ones_like(found)
+    roots: NDArray[np.float64] = np.sqrt(found / found.max())
+    return roots
