@@ -65,6 +65,8 @@ def imle(
             theta.shape, dtype=torch.float64, device=theta.device, generator=generator
         )
         noise = -(-uniform.clamp(min=1e-300).log()).log()
+        # Less their largest: beside a large number rounding would lose the noise.
+        logits = logits - logits.detach().amax(-1, keepdim=True)
     symmetric = isinstance(distribution, Bernoulli) and distribution.symmetric
     choose = _positive if isinstance(distribution, Bernoulli) else _largest
     z: Tensor = _PerturbedChoice.apply(logits, noise, step, choose, symmetric)  # type: ignore[no-untyped-call]
