@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds._numbers import real
 from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.categorical import Categorical
@@ -52,7 +53,7 @@ def imle(
     """
     if not isinstance(distribution, Bernoulli | Categorical):
         raise unfit("imle", distribution, "a Bernoulli or a Categorical")
-    if not 1e-100 <= step <= 1e100:
+    if not 1e-100 <= real("step", step, "a positive number") <= 1e100:
         raise ValueError(f"step must be a positive number, from 1e-100 to 1e+100, got {step!r}")
     check_interior("imle", distribution)
     check_slope("imle", distribution, 1 / step, variance(distribution), "a longer step")

@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from lds._numbers import real
 from lds.discrete.base import uniform_like
 from lds.discrete.checks import check_logits, check_temperature
 from lds.discrete.gradient_estimators import with_slope
@@ -124,7 +125,7 @@ def gumbel_sinkhorn(
     """
     _check_square(logits)
     level = check_temperature(temperature, logits.device)
-    if not 0 <= noise < math.inf:
+    if not 0 <= real("noise", noise, "a finite number of 0 or more") < math.inf:
         raise ValueError(f"noise must be a finite number of 0 or more, got {noise!r}")
     if 0.25 / float(level.detach()) > torch.finfo(logits.dtype).max:
         raise ValueError(
