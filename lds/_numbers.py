@@ -1,4 +1,4 @@
-"""Integers of a user: those of Python, and those of NumPy and torch."""
+"""Numbers of a user: those of Python, and those of NumPy and torch."""
 
 import operator
 from typing import Any
@@ -21,3 +21,25 @@ def integer(name: str, value: Any) -> int:
     except TypeError:
         pass
     raise TypeError(f"{name} must be an integer, got {value!r}")
+
+
+def real(name: str, value: Any, wanted: str = "a number") -> float:
+    """Convert anything that is a real number to a `float`, such as ``np.float32(0.5)``.
+
+    Arguments:
+        name: of the argument, in the message.
+        value: anything; a bool and a text are no numbers here, a tensor of shape () is one.
+        wanted: what it must be, in the message.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    kind = str(getattr(value, "dtype", type(value).__name__))
+    try:
+        if not ("bool" in kind or isinstance(value, str | bytes) or getattr(value, "shape", None)):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    text = repr(value)
+    got = text if len(text) <= 60 and "\n" not in text else type(value).__name__
+    raise TypeError(f"{name} must be {wanted}, got {got}")

@@ -12,12 +12,12 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from lds.bilevel.checks import in_range
 from lds.bilevel.dynamics import (
     DynamicsOptions,
     ObjectiveDynamics,
     Setting,
     UndecayedOptions,
-    in_range,
     setting,
 )
 from lds.bilevel.groups import by_leaf
@@ -40,6 +40,7 @@ class Adam(ObjectiveDynamics):
         options: `start`, `generators`, `max_grad_norm` and `weight_decay` (see `DynamicsOptions`).
 
     Raises:
+        TypeError: a setting is of another kind.
         ValueError: `lr`, `eps` or one of `betas` is a number outside its range.
     """
 
@@ -52,6 +53,8 @@ class Adam(ObjectiveDynamics):
         **options: Unpack[DynamicsOptions],
     ) -> None:
         super().__init__(inner_objective, lr, **options)
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise TypeError(f"betas must be two settings, such as (0.9, 0.999), got {betas!r}")
         self._betas = (
             setting("betas[0]", betas[0], below_one=True),
             setting("betas[1]", betas[1], below_one=True),

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lds.bilevel.checks import check_count, check_finite
+from lds._numbers import real
+from lds.bilevel.checks import check_count, check_finite, check_function, kind_of
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Keep, Keeper
 from lds.bilevel.loop import Callback, Limits, Run
@@ -75,6 +77,7 @@ def solve_black_box(
         >>> solution.last.hyper
         tensor([0.0100, 0.9900])
     """
+    check_function("estimate", estimate, "(hyper, outer iteration)")
     n_outer = check_count("n_outer", n_outer, 1)
     judge = None if evaluate is None else lambda params, at: evaluate(at)
     keeper = Keeper(keep, judge, evaluate_every, seed=0)
@@ -84,18 +87,33 @@ def solve_black_box(
 
     def iterate() -> Record:
         k, at = run.done, outer.hyper
-        value, grad = estimate(at, k)
-        _check(grad, at)
-        check_finite("the outer value", torch.as_tensor(value), f"at outer iteration {k}")
+        value, grad = _checked(estimate(at, k), at)
+        check_finite(
+            "the outer value", torch.tensor(value, dtype=torch.float64), f"at outer iteration {k}"
+        )
         if k > 0:
-            keeper.compare(float(value), lambda: estimate(at, k - 1)[0])
-        return run.take(Record(k, float(value), norm(leaves(grad)), at), {}, grad)
+            keeper.compare(value, lambda: estimate(at, k - 1)[0])
+        return run.take(Record(k, value, norm(leaves(grad)), at), {}, grad)
 
     reason = run.loop(iterate, lambda: run.done < n_outer, limits, "n_outer")
     return run.solution_of(reason, lambda params, at: estimate(at, run.done - 1)[0])
 
 
-def _check(grad: Tree, hyper: Tree) -> None:
+def _checked(found: Any, hyper: Tree) -> tuple[float, Tree]:
+    """Return the value and the gradient of an estimate.
+
+    Raises:
+        TypeError, ValueError: it is no pair of a number and a gradient like `hyper`.
+    """
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        got: Any = f"{len(found)} things" if isinstance(found, tuple | list) else kind_of(found)
+        raise TypeError(f"estimate must return (value, gradient), got {got}")
+    value, grad = found
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"estimate must return one number as its value, got {tuple(value.shape)}")
+    value = real(
+        "the value that estimate returns", value.item() if isinstance(value, Tensor) else value
+    )
     if not same_structure(grad, hyper):
         raise ValueError(
             f"estimate must return a gradient like hyper, {paths(hyper)}, got {paths(grad)}"
@@ -107,3 +125,9 @@ def _check(grad: Tree, hyper: Tree) -> None:
                 f"estimate must return a gradient of shape {tuple(leaf.shape)} for hyper{path}, "
                 f"got {got}"
             )
+        if leaf.is_floating_point() and (g.dtype, g.device) != (leaf.dtype, leaf.device):
+            raise TypeError(
+                f"estimate must return a gradient of {leaf.dtype} on {leaf.device} for "
+                f"hyper{path}, got {g.dtype} on {g.device}; .to(hyper{path}) converts it"
+            )
+    return value, grad

@@ -16,7 +16,13 @@ from torch.utils import _pytree as pytree
 
 from lds._numbers import integer
 from lds._random import DIRECTIONS, mix
-from lds.bilevel.checks import NonFiniteError, check_count
+from lds.bilevel.checks import (
+    NonFiniteError,
+    check_count,
+    check_function,
+    check_hyper,
+    check_leaves,
+)
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.forward import Forward
 from lds.bilevel.linear import random_like
@@ -34,7 +40,7 @@ from lds.bilevel.tensors import (
     requires_grad,
     tree_map,
 )
-from lds.bilevel.unroll import hypergradient
+from lds.bilevel.unroll import check_dynamics, hypergradient
 from lds.bilevel.usage import CUTS
 
 RTOL = 1e-4
@@ -130,6 +136,10 @@ def check(
         >>> bilevel.check(inner, lambda w, lam: w**2, torch.tensor(0.0), torch.tensor(1.0)).ok
         True
     """
+    check_dynamics(dynamics, outer_objective)
+    check_function("outer_objective", outer_objective, "(params, hyper[, step])")
+    check_leaves("params", params)
+    check_hyper(hyper)
     n_steps = check_count("n_steps", n_steps, 0)
     n_directions = check_count("n_directions", n_directions, 1)
     seed = integer("seed", seed)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds._numbers import integer
+from lds._numbers import integer, real
 from lds.bilevel.tensors import Traced, Tree, leaves, norm, paths, same_structure
 
 DIVERGED = 1e4
@@ -36,8 +36,89 @@ def check_count(name: str, value: Any, least: int) -> int:
 
 def check_tol(value: Any) -> None:
     """Check that `inner_tol` is in [0, 1)."""
-    if not 0 <= value < 1:
+    if not 0 <= real("inner_tol", value, "a number in [0, 1)") < 1:
         raise ValueError(f"inner_tol must be in [0, 1), got {value}; 0 takes all steps")
+
+
+def in_range(name: str, value: Any, *, below_one: bool = False) -> float:
+    """Return `value` as a float, if it is a number in (0, ∞), or in [0, 1) with `below_one`.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is out of range.
+    """
+    wanted = "in [0, 1)" if below_one else "positive and finite"
+    number = real(name, value, f"a number, {wanted}")
+    if not (0 <= number < 1 if below_one else 0 < number < math.inf):
+        raise ValueError(f"{name} must be {wanted}, got {number:g}")
+    return number
+
+
+def check_flag(name: str, value: Any, *, none: bool = False) -> None:
+    """Check that `value` is True or False, or None where that has a meaning.
+
+    Raises:
+        TypeError: it is not; a text such as "no" would count as True.
+    """
+    plain = type(value).__name__ in ("bool", "bool_")  # of Python and of NumPy
+    if not (plain or (none and value is None)):
+        wanted = "True, False or None" if none else "True or False"
+        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+
+
+def check_function(name: str, value: Any, arguments: str) -> None:
+    """Check that `value` is a function, or an object that is called like one.
+
+    Raises:
+        TypeError: it is not, or it is a class.
+    """
+    if not callable(value) or isinstance(value, type):
+        hint = "; did you mean to call it?" if isinstance(value, type) else ""
+        raise TypeError(f"{name} must be a function of {arguments}, got {kind_of(value)}{hint}")
+
+
+def kind_of(value: Any) -> str:
+    """Describe a value of a wrong type: "the class Adam", "the function <lambda>", "float"."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = getattr(value, "__name__", None)
+    return f"the function {name}" if callable(value) and name else type(value).__name__
+
+
+def is_maker(value: Any, module: str) -> bool:
+    """Whether `value` is a function of `module` that makes functions, and was not called."""
+    inner = "<locals>" in getattr(value, "__qualname__", "<locals>")
+    return getattr(value, "__module__", None) == f"lds.bilevel.{module}" and not inner
+
+
+def check_scalar(name: str, value: Any) -> None:
+    """Check that an objective returned a floating point tensor of shape ().
+
+    Raises:
+        ValueError: it has another shape, or is no tensor.
+        TypeError: it has another dtype.
+    """
+    if not isinstance(value, Tensor) or value.dim() != 0:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"{name} must return a scalar tensor of shape (), got {got}; sum or average it"
+        )
+    if not value.is_floating_point():
+        way_out = (
+            "value.real or value.abs() is" if value.is_complex() else "an integer has no slope"
+        )
+        raise TypeError(
+            f"{name} must return a real floating point number, got {value.dtype}; {way_out}"
+        )
+
+
+def check_hyper(hyper: Tree) -> None:
+    """Check that no leaf of hyper is None."""
+    for path, leaf in zip(paths(hyper), leaves(hyper), strict=True):
+        if leaf is None:
+            raise TypeError(
+                f"hyper{path} must be a tensor, got None; {{}} holds no hyperparameters"
+            )
 
 
 def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:

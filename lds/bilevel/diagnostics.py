@@ -4,14 +4,15 @@ from dataclasses import dataclass
 
 import torch
 
-from lds._numbers import integer
+from lds._numbers import integer, real
 from lds._random import POWER_ITERATION, START, mix
-from lds.bilevel.checks import check_count
+from lds.bilevel.checks import check_count, check_hyper, check_leaves
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.linear import spectral_radius
 from lds.bilevel.linearized import Linearized
 from lds.bilevel.step import Start, Step
 from lds.bilevel.tensors import Tree, detach, leaves
+from lds.bilevel.unroll import check_dynamics
 
 
 def contraction(
@@ -40,12 +41,15 @@ def contraction(
         seed: seed of v and of the randomness inside Φ.
 
     Raises:
-        TypeError: `n_iter`, `n_steps` or `seed` is no integer.
+        TypeError: an argument is of another kind.
         ValueError: `n_iter` or `n_steps` is too small.
     """
     n_iter = check_count("n_iter", n_iter, 2)
     n_steps = check_count("n_steps", n_steps, 0)
     seed = integer("seed", seed)
+    check_dynamics(dynamics)
+    check_leaves("params", params)
+    check_hyper(hyper)
     params, hyper = detach(params), detach(hyper)
     state = Start(dynamics, params, hyper, mix(seed, 0, START)).run()
     for t in range(n_steps):
@@ -78,12 +82,12 @@ class Constants:
     nu_phi: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.rho < 1:
+        if not 0 < real("rho", self.rho) < 1:
             raise ValueError(
                 f"rho must be in (0, 1), got {self.rho}; the bounds hold for contractions alone"
             )
         for name in ("distance", "nu1", "nu2", "xi1", "xi2", "nu_outer", "nu_phi"):
-            if not 0 <= getattr(self, name) < float("inf"):
+            if not 0 <= real(name, getattr(self, name)) < float("inf"):
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     @property

@@ -6,8 +6,7 @@ differentiated.
 """
 
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, TypedDict
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lds.bilevel.buffers import Collected, Refused, collect, joined, split
-from lds.bilevel.checks import check_leaves, check_state
+from lds.bilevel.checks import check_function, check_leaves, check_scalar, check_state, in_range
 from lds.bilevel.groups import by_leaf
 from lds.bilevel.settings import Constant, Grouped
 from lds.bilevel.tensors import (
@@ -138,14 +137,6 @@ def setting(
     return Constant(number)
 
 
-def in_range(name: str, number: float, *, below_one: bool = False) -> float:
-    """Return `number` if it is in (0, ∞), or in [0, 1) with `below_one`; else raise ValueError."""
-    if not (0 <= number < 1 if below_one else 0 < number < math.inf):
-        wanted = "in [0, 1)" if below_one else "positive and finite"
-        raise ValueError(f"{name} must be {wanted}, got {number:g}")
-    return float(number)
-
-
 def moved(x: Tensor, a: float | Tensor, y: Tensor) -> Tensor:
     """Compute x + a y, as one operation if `a` is a number."""
     return x + a * y if isinstance(a, Tensor) else torch.add(x, y, alpha=a)
@@ -153,7 +144,7 @@ def moved(x: Tensor, a: float | Tensor, y: Tensor) -> Tensor:
 
 def as_generators(generators: Sequence[torch.Generator]) -> tuple[torch.Generator, ...]:
     """Return random generators as a tuple; check their types."""
-    given = (generators,) if isinstance(generators, torch.Generator) else tuple(generators)
+    given = tuple(generators) if isinstance(generators, Iterable) else (generators,)
     for generator in given:
         if not isinstance(generator, torch.Generator):
             raise TypeError(
@@ -202,6 +193,9 @@ class Dynamics:
         *,
         generators: Sequence[torch.Generator] = (),
     ) -> None:
+        check_function("start", start, "(params, hyper)")
+        check_function("step", step, "(state, hyper, t)")
+        check_function("params", params, "(state)")
         self.start = start
         self.step = step
         self.params = params
@@ -244,6 +238,9 @@ class ObjectiveDynamics(Dynamics):
         weight_decay: Setting = 0.0,
         max_grad_norm: float | None = None,
     ) -> None:
+        check_function("inner_objective", inner_objective, "(params, hyper[, step])")
+        if start is not None:
+            check_function("start", start, "(params, hyper)")
         self._objective = with_step(inner_objective, 2)
         self._lr = setting("lr", lr, groups=True)
         self._decay = None
@@ -353,16 +350,11 @@ class ObjectiveDynamics(Dynamics):
         """Compute L(w, λ) at step t.
 
         Raises:
-            ValueError: it is no scalar.
+            TypeError, ValueError: it is no scalar, or no real floating point number.
         """
         loss = self._objective(params, hyper, t)
-        if not isinstance(loss, Tensor) or loss.dim() != 0:
-            got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-            raise ValueError(
-                f"inner_objective must return a scalar tensor of shape (), got {got}; "
-                "sum or average it"
-            )
-        return loss
+        check_scalar("inner_objective", loss)
+        return loss  # type: ignore[no-any-return]
 
     def _buffers(self, params: Tree) -> dict[str, Tree]:
         return {}

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lds._numbers import integer
+from lds._numbers import integer, real
 from lds._random import ANOTHER_DRAW, mix
 from lds.bilevel.adaptive import Adam, RMSprop
-from lds.bilevel.checks import NonFiniteError, check_count
+from lds.bilevel.checks import NonFiniteError, check_count, check_flag, in_range
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.explain import explained
 from lds.bilevel.linear import (
@@ -77,9 +77,9 @@ class _Implicit(AbstractHypergradient):
     def __post_init__(self) -> None:
         name = type(self).__name__
         object.__setattr__(self, "n_iter", check_count(f"{name}(n_iter)", self.n_iter, 1))
-        if not 0 <= self.tol < 1:
-            raise ValueError(f"{name}(tol) must be in [0, 1), got {self.tol}")
-        if not 0 <= self.ridge < math.inf:
+        in_range(f"{name}(tol)", self.tol, below_one=True)
+        check_flag(f"{name}(warm_start)", self.warm_start)
+        if not 0 <= real(f"{name}(ridge)", self.ridge) < math.inf:
             raise ValueError(f"{name}(ridge) must be 0 or more, got {self.ridge}")
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Memory:
@@ -151,6 +151,7 @@ class FixedPoint(_Implicit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_flag("FixedPoint(stochastic)", self.stochastic)
         if self.stochastic and self.tol:
             raise ValueError(
                 f"FixedPoint(tol) must be 0 with stochastic=True, got {self.tol}: a series of "
@@ -256,6 +257,8 @@ class ConjugateGradient(_Implicit):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rank", integer("ConjugateGradient(rank)", self.rank))
+        check_flag("ConjugateGradient(normal_equations)", self.normal_equations, none=True)
+        check_flag("ConjugateGradient(differences)", self.differences)
         if self.rank < 0:
             raise ValueError(
                 f"ConjugateGradient(rank) must be 0 (no preconditioner) or more, got {self.rank}"

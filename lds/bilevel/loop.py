@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from lds._checkpoint import Checkpoint
+from lds._numbers import real
 from lds._progress import Shown
 from lds._random import replayed
-from lds.bilevel.checks import NonFiniteError, check_leaves
+from lds.bilevel.checks import NonFiniteError, check_flag, check_leaves, is_maker, kind_of
 from lds.bilevel.history import Last, Record, Solution
 from lds.bilevel.keep import Keeper
 from lds.bilevel.outer import OuterStep
@@ -62,6 +63,7 @@ class Limits:
         total: largest number of records.
 
     Raises:
+        TypeError: an argument is of another kind.
         ValueError: `time_limit` is not positive.
     """
 
@@ -72,7 +74,21 @@ class Limits:
     total: int
 
     def __post_init__(self) -> None:
-        if self.time_limit is not None and not self.time_limit > 0:
+        rules = self._rules if isinstance(self._rules, tuple | list) else [self._rules]
+        for rule in rules:
+            maker = is_maker(rule, "stopping")
+            if maker or not callable(rule):
+                raise TypeError(
+                    "stopping must be a rule such as stopping.patience(10), or a tuple of rules, "
+                    f"() for none, got {kind_of(rule)}"
+                    + ("; did you mean to call it?" if maker else "")
+                )
+        if not (self.callback is None or callable(self.callback)):
+            raise TypeError(
+                f"callback must be a function of a Record, or None, got {kind_of(self.callback)}"
+            )
+        wanted = "a positive number of seconds, or None"
+        if self.time_limit is not None and not real("time_limit", self.time_limit, wanted) > 0:
             raise ValueError(
                 f"time_limit must be a positive number of seconds or None, got {self.time_limit}"
             )
@@ -85,9 +101,20 @@ class Limits:
         """The reason to stop that a rule gives, or None."""
         if not history:
             return None
-        rules = [self.stopping] if callable(self.stopping) else self.stopping
-        found = (rule(history) for rule in rules)
-        return next((reason for reason in found if reason is not None), None)
+        for rule in self._rules:
+            reason = rule(history)
+            if not (reason is None or isinstance(reason, str)):
+                raise TypeError(
+                    "a rule of stopping must return the reason to stop as text, or None, got "
+                    f"{reason!r}"
+                )
+            if reason is not None:
+                return reason
+        return None
+
+    @property
+    def _rules(self) -> Sequence[Rule]:
+        return [self.stopping] if callable(self.stopping) else self.stopping
 
 
 class Run:
@@ -127,6 +154,12 @@ class Run:
         self._save_every = save_every
         self._checkpoint = None
         self._first: Values = {}
+        check_flag("resume", resume)
+        if not (checkpoint is None or isinstance(checkpoint, str | Path)):
+            raise TypeError(
+                "checkpoint must be the path of a folder as text or pathlib.Path, or None, got "
+                f"{checkpoint!r}"
+            )
         if checkpoint is None and resume:
             raise ValueError("resume=True needs checkpoint=, the folder to go on from")
         if checkpoint is not None:

@@ -141,10 +141,11 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
-    lazy = [name for name, p in module.named_parameters() if is_lazy(p)]
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    lazy = [name for name, tensor in tensors if is_lazy(tensor)]
     if lazy:
         raise ValueError(
-            f"parameter {lazy[0]!r} of module has no shape yet; call module once on a batch first"
+            f"{lazy[0]!r} of module has no shape yet; call module once on a batch first"
         )
     trained = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
     if not trained:

@@ -8,12 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
-from lds._numbers import integer
+from lds._numbers import integer, real
 from lds._random import ONLINE_OUTER, START, mix
 from lds.bilevel.checks import (
     check_count,
     check_finite,
+    check_function,
     check_leaves,
+    check_mode,
     check_step,
 )
 from lds.bilevel.dynamics import Dynamics, with_step
@@ -28,6 +30,7 @@ from lds.bilevel.step import Start, Step, gradient_tree
 from lds.bilevel.step import evaluate as evaluate_outer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm
+from lds.bilevel.unroll import check_dynamics
 from lds.bilevel.usage import refuse_cut_off, refuse_unused
 
 
@@ -98,11 +101,15 @@ def solve_online(
         NonFiniteError: a value is not finite before the first update; later, the run ends with the
             solution so far, and the reason says which value.
     """
+    check_mode()
+    check_dynamics(dynamics, outer_objective)
+    check_function("outer_objective", outer_objective, "(params, hyper[, step])")
+    check_leaves("params", params)
     n_steps = check_count("n_steps", n_steps, 1)
     interval = check_count("interval", interval, 1)
     save_every = check_count("save_every", save_every, 1)
     seed = integer("seed", seed)
-    if not 0 <= discount <= 1:
+    if not 0 <= real("discount", discount, "a number in [0, 1]") <= 1:
         raise ValueError(f"discount must be in [0, 1], got {discount}; 1 is RTHO, 0 is HD")
     method = Forward() if method is None else method
     if not isinstance(method, Forward):
@@ -112,7 +119,6 @@ def solve_online(
         )
     limits = Limits(stopping, callback, time_limit, verbose, n_steps // interval)
     params = detach(params)
-    check_leaves("params", params)
     objective = with_step(outer_objective, 2)
     outer = OuterStep(hyper, optimizer, projection, scheduler)
     keeper = Keeper(keep, evaluate, evaluate_every, seed)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils import _pytree as pytree
 
-from lds.bilevel.checks import NonFiniteError, all_finite, check_finite
+from lds.bilevel.checks import NonFiniteError, all_finite, check_finite, is_maker, kind_of
 from lds.bilevel.tensors import Tree, leaves, paths, rebuild, same_structure, tree_map
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -92,9 +92,14 @@ class OuterStep:
                     f"got {paths(projection)}"
                 )
             by_leaf = projection
+            for path, function in zip(paths(hyper), leaves(by_leaf), strict=True):
+                if function is not None:
+                    _check_projection(f"projection{path}", function)
             projection = lambda tree: tree_map(  # noqa: E731
                 lambda leaf, project: leaf if project is None else project(leaf), tree, by_leaf
             )
+        elif projection is not None:
+            _check_projection("projection", projection)
         self._projection = projection
         if projection is not None:
             self.load(self.projected(self.hyper))
@@ -154,7 +159,8 @@ class OuterStep:
         """Project `hyper`.
 
         Raises:
-            ValueError: the projection returns another kind of tree.
+            TypeError, ValueError: the projection returns another kind of tree.
+            NonFiniteError: it returns a number that is not finite, for finite ones.
         """
         if self._projection is None:
             return hyper
@@ -165,11 +171,21 @@ class OuterStep:
                 f"projection must return a tree like hyper, {paths(self._like)}, got {paths(found)}"
             )
         for k, (mine, leaf) in enumerate(zip(self._tensors, leaves(found), strict=True)):
+            if not isinstance(leaf, Tensor):
+                raise TypeError(
+                    f"projection must return a tensor for hyper{paths(found)[k]}, got "
+                    f"{kind_of(leaf)}"
+                )
             if leaf.shape != mine.shape:
                 raise ValueError(
                     f"projection must keep the shape of hyper{paths(found)[k]}, "
                     f"{tuple(mine.shape)}, got {tuple(leaf.shape)}"
                 )
+        moved = [leaf for leaf in leaves(found) if leaf.is_floating_point()]
+        if not all_finite(moved) and all_finite(
+            [x for x in leaves(hyper) if x.is_floating_point()]
+        ):
+            check_finite("what projection returns for hyper", found, "where hyper is finite")
         return found
 
     def take(self, grad: Tree, value: float) -> None:
@@ -192,19 +208,29 @@ class OuterStep:
         self.optimizer.step()
         for mine in self._tensors:
             mine.grad = None
-        if self._projection is not None:
-            self.load(self.projected(self.hyper))
-        if not all_finite(self._moving):
-            try:
+        try:
+            if self._projection is not None:
+                self.load(self.projected(self.hyper))
+            if not all_finite(self._moving):
                 check_finite("hyper", rebuild(self._like, self._tensors), "after an outer step")
-            except NonFiniteError:
-                for mine, old in zip(self._tensors, before, strict=True):
-                    mine.data = old
-                raise
+        except NonFiniteError:
+            for mine, old in zip(self._tensors, before, strict=True):
+                mine.data = old
+            raise
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(value)
         elif self._scheduler is not None:
             self._scheduler.step()
+
+
+def _check_projection(name: str, projection: Any) -> None:
+    """Check that a projection is a function, and not one that makes projections."""
+    maker = is_maker(projection, "projections")
+    if maker or not callable(projection):
+        raise TypeError(
+            f"{name} must be a function such as projections.box(0, 1) returns, got "
+            f"{kind_of(projection)}" + ("; did you mean to call it?" if maker else "")
+        )
 
 
 def _scheduler(factory: SchedulerFactory, optimizer: torch.optim.Optimizer) -> LRScheduler:

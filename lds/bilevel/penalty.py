@@ -1,6 +1,5 @@
 """A hypergradient from two penalised inner problems, without second derivatives."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lds.bilevel.buffers import joined, split
-from lds.bilevel.checks import check_count, check_finite
+from lds.bilevel.checks import check_count, check_finite, in_range
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.explain import explained
 from lds.bilevel.implicit import another, refuse_settings
@@ -41,7 +40,7 @@ class F2SA(AbstractHypergradient):
     Raises:
         ValueError: an option is out of range; in use, hyper holds an optimiser setting of the
             dynamics, or a leaf that acts through the start alone.
-        TypeError: in use, the dynamics is not made of an inner objective.
+        TypeError: an option is no number; in use, the dynamics is not made of an inner objective.
     """
 
     unrolled: ClassVar[bool] = False
@@ -53,8 +52,7 @@ class F2SA(AbstractHypergradient):
 
     def __post_init__(self) -> None:
         for name, value in (("penalty", self.penalty), ("lr", self.lr)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"F2SA({name}) must be positive and finite, got {value}")
+            in_range(f"F2SA({name})", value)
         object.__setattr__(self, "n_iter", check_count("F2SA(n_iter)", self.n_iter, 1))
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Memory:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lds._numbers import real
 from lds._projections import box as clip
 from lds._projections import simplex as onto_simplex
+from lds.bilevel.checks import in_range
 from lds.bilevel.tensors import Tree, tree_map
 
 Projection = Callable[[Tree], Tree]
@@ -26,6 +28,9 @@ def box(lower: float | Tensor = 0.0, upper: float | Tensor = 1.0) -> Projection:
     Raises:
         ValueError: a lower bound is above its upper one.
     """
+    for name, bound in (("lower", lower), ("upper", upper)):
+        if not isinstance(bound, Tensor):
+            real(f"box: {name}", bound, "a number or a tensor")
     if bool((torch.as_tensor(lower) > torch.as_tensor(upper)).any()):
         raise ValueError(f"box: lower must nowhere be above upper, got {lower} and {upper}")
     if isinstance(lower, Tensor) or isinstance(upper, Tensor):
@@ -44,8 +49,7 @@ def simplex(total: float = 1.0) -> Projection:
     Arguments:
         total: positive and finite.
     """
-    if not 0 < total < float("inf"):
-        raise ValueError(f"simplex: total must be positive and finite, got {total:g}")
+    in_range("simplex: total", total)
     return _leafwise(lambda x: onto_simplex(x, total))
 
 
@@ -67,8 +71,7 @@ def l1_ball(radius: float = 1.0) -> Projection:
     References:
         Duchi et al., 2008, https://dl.acm.org/doi/10.1145/1390156.1390191
     """
-    if not 0 < radius < float("inf"):
-        raise ValueError(f"l1_ball: radius must be positive and finite, got {radius:g}")
+    in_range("l1_ball: radius", radius)
 
     def project(x: Tensor) -> Tensor:
         if float(x.abs().sum()) <= radius:
@@ -87,8 +90,7 @@ def spectral_ball(radius: float = 1.0) -> Projection:
     Arguments:
         radius: positive and finite.
     """
-    if not 0 < radius < float("inf"):
-        raise ValueError(f"spectral_ball: radius must be positive and finite, got {radius:g}")
+    in_range("spectral_ball: radius", radius)
 
     def project(x: Tensor) -> Tensor:
         if x.dim() < 2:
@@ -113,8 +115,7 @@ def convolution_ball(size: tuple[int, int], radius: float = 1.0) -> Projection:
         size: height and width of the images.
         radius: positive and finite.
     """
-    if not 0 < radius < float("inf"):
-        raise ValueError(f"convolution_ball: radius must be positive and finite, got {radius:g}")
+    in_range("convolution_ball: radius", radius)
 
     def project(kernel: Tensor) -> Tensor:
         h, w = kernel.shape[-2:] if kernel.dim() == 4 else (math.inf, math.inf)

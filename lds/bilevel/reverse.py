@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lds._numbers import integer
-from lds.bilevel.checks import all_finite, check_adjoint
+from lds.bilevel.checks import all_finite, check_adjoint, check_flag
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step
@@ -110,6 +110,8 @@ class Reverse(AbstractHypergradient):
                 f"Reverse(truncation) must be None or at least 1, got {self.truncation}; "
                 "None keeps every step"
             )
+        check_flag("Reverse(check)", self.check)
+        check_flag("Reverse(tape)", self.tape, none=True)
         if self.tape and (self.check or self.checkpoint is not None):
             raise ValueError(
                 "Reverse(tape=True) applies no step again, so there is nothing for checkpoint= or "

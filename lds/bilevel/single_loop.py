@@ -1,12 +1,12 @@
 """Single-loop methods: weights, linear system and hyperparameters move together, a step each."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lds.bilevel.checks import in_range
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.explain import explained
 from lds.bilevel.implicit import refuse_settings
@@ -54,7 +54,7 @@ class SOBA(AbstractHypergradient):
     Raises:
         ValueError: `lr` is not positive and finite; in use, there is no step, or hyper holds an
             optimiser setting of the dynamics.
-        TypeError: in use, the dynamics is not made of an inner objective.
+        TypeError: `lr` is no number; in use, the dynamics is not made of an inner objective.
     """
 
     unrolled: ClassVar[bool] = False
@@ -62,8 +62,7 @@ class SOBA(AbstractHypergradient):
     lr: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"SOBA(lr) must be positive and finite, got {self.lr}")
+        in_range(f"{type(self).__name__}(lr)", self.lr)
 
     def start(self, start: Start | None, n_steps: int | None = None) -> LastStep:
         """Make a memory for q and the last step."""

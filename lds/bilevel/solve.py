@@ -9,7 +9,14 @@ from torch import Tensor
 
 from lds._numbers import integer
 from lds._random import mix
-from lds.bilevel.checks import check_count, check_tol
+from lds.bilevel.checks import (
+    check_count,
+    check_function,
+    check_leaves,
+    check_mode,
+    check_tol,
+    kind_of,
+)
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
@@ -19,7 +26,14 @@ from lds.bilevel.same_run import Values, of_objectives
 from lds.bilevel.settings import described
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach
-from lds.bilevel.unroll import Method, Midway, check_method, differentiate_run, last_state
+from lds.bilevel.unroll import (
+    Method,
+    Midway,
+    check_dynamics,
+    check_method,
+    differentiate_run,
+    last_state,
+)
 
 Episode = Callable[[int], tuple[Dynamics, Callable[..., Tensor]]]
 """(outer iteration) to the dynamics and the outer objective of that iteration."""
@@ -119,6 +133,7 @@ def solve(
         >>> solution.hyper, solution.reason
         (tensor(3.0000), 'n_outer')
     """
+    check_mode()
     check_method(method)
     n_outer = check_count("n_outer", n_outer, 1)
     n_steps = check_count("n_steps", n_steps, 0)
@@ -131,6 +146,7 @@ def solve(
     check_tol(inner_tol)
     limits = Limits(stopping, callback, time_limit, verbose, n_outer)
     episode = _episode(dynamics, outer_objective)
+    check_leaves("params", params)
     params = detach(params)
     outer = OuterStep(hyper, optimizer, projection, scheduler)
     keeper = Keeper(keep, evaluate, evaluate_every, seed)
@@ -222,21 +238,25 @@ def _episode(
                 "outer_objective must be a function of (params, hyper[, step]), got None; only a "
                 "function of the outer iteration, in the place of dynamics, brings its own"
             )
+        check_function("outer_objective", outer_objective, "(params, hyper[, step])")
         fixed = dynamics, with_step(outer_objective, 2)
         return lambda k: fixed
-    if not callable(dynamics):
-        raise TypeError(
-            "dynamics must be a Dynamics, or a function of the outer iteration that returns one "
-            f"with its outer objective, got {type(dynamics).__name__}"
+    if outer_objective is not None or not callable(dynamics) or isinstance(dynamics, type):
+        wanted = (
+            "or a function of the outer iteration that returns one with its outer objective, where "
+            "outer_objective must be None"
         )
-    if outer_objective is not None:
-        raise TypeError(
-            "outer_objective must be None where dynamics is a function of the outer iteration, "
-            "which returns both"
-        )
+        check_dynamics(dynamics, outer_objective, wanted)
 
     def episode(k: int) -> tuple[Dynamics, Callable[..., Tensor]]:
-        phi, objective = dynamics(k)
-        return phi, with_step(objective, 2)
+        found: Any = dynamics(k)
+        parts = list(found) if isinstance(found, tuple | list) else [found]
+        if len(parts) != 2 or not isinstance(parts[0], Dynamics):
+            raise TypeError(
+                "dynamics, a function of the outer iteration, must return (a Dynamics, its outer "
+                f"objective), got ({', '.join(map(kind_of, parts))})"
+            )
+        check_function("the outer objective of that function", parts[1], "(params, hyper[, step])")
+        return parts[0], with_step(parts[1], 2)
 
     return episode

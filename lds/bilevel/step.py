@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lds._random import mix, replayed
 from lds.bilevel.buffers import split
-from lds.bilevel.checks import check_state, unchanged
+from lds.bilevel.checks import check_scalar, check_state, unchanged
 from lds.bilevel.dynamics import Dynamics, Tangents
 from lds.bilevel.explain import explained
 from lds.bilevel.replay import check_loss_replay, check_replay
@@ -259,11 +259,7 @@ def evaluate(
         unchanged("the outer objective", state=traced_state, hyper=traced_hyper),
     ):
         value = objective(dynamics.params(traced_state.tree), traced_hyper.tree, t)
-    if not isinstance(value, Tensor) or value.dim() != 0:
-        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(
-            f"outer_objective must return a scalar tensor of shape (), got {got}; sum or average it"
-        )
+    check_scalar("outer_objective", value)
     with explained("the outer objective"):
         adjoint, direct = vjp([value], [torch.ones_like(value)], [traced_state, traced_hyper])
     return Outer(value.detach(), adjoint, direct, step, objective)

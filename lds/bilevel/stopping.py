@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from lds._numbers import real
 from lds.bilevel.checks import check_count
 from lds.bilevel.history import Record
 from lds.bilevel.tensors import leaves
@@ -25,7 +26,7 @@ def patience(n: int, min_delta: float = 0.0) -> Rule:
         min_delta: least decrease below the lowest value so far that is an improvement, 0 or more.
     """
     n = check_count("patience: n", n, 1)
-    if not 0 <= min_delta < math.inf:
+    if not 0 <= real("patience: min_delta", min_delta) < math.inf:
         raise ValueError(f"patience: min_delta must be 0 or more, got {min_delta}")
 
     # Look at each record once: a long online run calls the rule at every step.
@@ -47,7 +48,7 @@ def patience(n: int, min_delta: float = 0.0) -> Rule:
 
 def tolerance(gradient: float) -> Rule:
     """Stop when the norm of the hypergradient is at most `gradient`, 0 or more."""
-    if not 0 <= gradient < math.inf:
+    if not 0 <= real("tolerance: gradient", gradient) < math.inf:
         raise ValueError(f"tolerance: gradient must be 0 or more, got {gradient}")
     return lambda history: "tolerance" if history[-1].grad_norm <= gradient else None
 

@@ -18,7 +18,7 @@ from lds._jobs import in_processes
 from lds._numbers import integer
 from lds._random import mix
 from lds.bilevel.buffers import Collected, collect, collecting, split
-from lds.bilevel.checks import check_count
+from lds.bilevel.checks import check_count, check_function, check_scalar, kind_of
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.tensors import Tree, leaves, paths, tree_map
 from lds.bilevel.unroll import Method, check_method, hypergradient
@@ -46,7 +46,9 @@ def over_tasks(
         The sum of L and the mean of E over the tasks, as functions of (params, hyper, step).
 
     Raises:
-        ValueError: the tensors of `tasks` do not have one length.
+        TypeError: an objective is no function.
+        ValueError: the tensors of `tasks` do not have one length; in use, the weights have another
+            one, or an objective returns no scalar.
 
     Examples:
         >>> import torch
@@ -60,23 +62,31 @@ def over_tasks(
         ...     bilevel.stacked(torch.tensor(0.0), 2), torch.tensor(1.0), n_steps=50).value
         tensor(1.2500)
     """
-    _length(tasks)
+    n = _length(tasks)
+    check_function("inner_objective", inner_objective, "(params, hyper, task[, step])")
+    check_function("outer_objective", outer_objective, "(params, hyper, task[, step])")
     inner, outer = with_step(inner_objective, 3), with_step(outer_objective, 3)
 
+    def scalar(objective: Objective, *arguments: Any) -> Tensor:
+        value: Tensor = objective(*arguments)
+        check_scalar("an objective of a task", value)
+        return value
+
     def mapped(objective: Objective, params: Tree, hyper: Tree, step: int) -> Tensor:
+        _check_stacked(params, n)
         into = collecting()
         buffers = [] if into is None else split(params)[1]
         if into is None or not buffers:  # an outer objective changes no buffers
 
             def one(w: Tree, task: Tree) -> Tensor:
-                return objective(w, hyper, task, step)
+                return scalar(objective, w, hyper, task, step)
 
             values: Tensor = torch.vmap(one, randomness="different")(params, tasks)
             return values
 
         def with_buffers(w: Tree, task: Tree) -> tuple[Tensor, Tree]:
             with collect(Collected(into)) as mine:
-                value = objective(w, hyper, task, step)
+                value = scalar(objective, w, hyper, task, step)
             return value, mine.follow(split(w)[1])
 
         values, new = torch.vmap(with_buffers, randomness="different")(params, tasks)
@@ -134,6 +144,7 @@ def separate_tasks(
         >>> mean(torch.tensor(1.0), 0)
         (tensor(1.2500), tensor(1.2500))
     """
+    check_function("episode", episode, "(outer iteration)")
     check_method(method)
     n_steps = check_count("n_steps", n_steps, 0)
     seed = integer("seed", seed)
@@ -142,6 +153,12 @@ def separate_tasks(
         tasks = list(episode(k))
         if not tasks:
             raise ValueError(f"episode must return at least one task, got none at iteration {k}")
+        for task in tasks:
+            if not isinstance(task, tuple | list) or len(task) != 3:
+                raise TypeError(
+                    "episode must return tasks (dynamics, outer_objective, params), got "
+                    f"{kind_of(task)} at iteration {k}"
+                )
         calls = [
             (task, hyper, n_steps, method, mix(seed, k, place)) for place, task in enumerate(tasks)
         ]
@@ -183,6 +200,17 @@ def task_at(tasks: Tree, k: int) -> Tree:
     if not 0 <= k < n:
         raise ValueError(f"k must be in [0, {n}), the number of tasks, got {k}")
     return tree_map(lambda leaf: leaf[k : k + 1], tasks)
+
+
+def _check_stacked(params: Tree, n: int) -> None:
+    """Check that every tensor of the weights has one slice a task."""
+    for path, leaf in zip(paths(params), leaves(params), strict=True):
+        if not isinstance(leaf, Tensor) or leaf.dim() == 0 or leaf.shape[0] != n:
+            got = f"shape {tuple(leaf.shape)}" if isinstance(leaf, Tensor) else kind_of(leaf)
+            raise ValueError(
+                f"params{path} must have one slice for each of the {n} tasks in its first "
+                f"dimension, got {got}; bilevel.stacked(params, {n}) has"
+            )
 
 
 def _length(tasks: Tree) -> int:

@@ -14,10 +14,13 @@ from lds.bilevel.batches import Batches, as_batches, count_rows
 from lds.bilevel.checks import (
     check_count,
     check_finite,
+    check_function,
+    check_hyper,
     check_leaves,
     check_mode,
     check_step,
     check_tol,
+    kind_of,
 )
 from lds.bilevel.descent import Momentum
 from lds.bilevel.dynamics import Dynamics, with_step
@@ -25,7 +28,7 @@ from lds.bilevel.modules import Apply, functional
 from lds.bilevel.step import Start, Step
 from lds.bilevel.summary import summary
 from lds.bilevel.tensors import Tree, detach, leaves
-from lds.bilevel.unroll import rests
+from lds.bilevel.unroll import check_dynamics, rests
 
 
 class Training:
@@ -45,6 +48,10 @@ class Training:
         optimizer: optimizer(inner_objective) -> Dynamics, such as
             ``functools.partial(bilevel.Adam, lr=lambda hyper: hyper["lr"])``.
         autocast: dtype of mixed precision (torch.bfloat16), or None.
+
+    Raises:
+        TypeError: an argument is of another kind, such as an optimiser of `torch.optim`.
+        ValueError: the module has nothing to train, or a tensor without a shape.
 
     Examples:
         >>> import functools, torch
@@ -72,17 +79,24 @@ class Training:
     ) -> None:
         self.apply: Apply
         self.apply, self.params = functional(module)
+        check_function("loss", loss, "(outputs, targets[, hyper])")
+        if not (autocast is None or isinstance(autocast, torch.dtype)):
+            raise TypeError(
+                f"autocast must be a dtype such as torch.bfloat16, or None, got {autocast!r}"
+            )
         self._loss, self._autocast = loss, autocast
         batches = as_batches(loader)
 
         def inner_objective(params: Tree, hyper: Tree, step: int) -> Tensor:
             return self._on(self.apply.train, params, batches(step), hyper)
 
-        made = optimizer(inner_objective) if callable(optimizer) else optimizer
+        maker = getattr(optimizer, "func", optimizer)  # of a functools.partial
+        of_torch = isinstance(maker, type) and issubclass(maker, torch.optim.Optimizer)
+        made = optimizer(inner_objective) if callable(optimizer) and not of_torch else maker
         if not isinstance(made, Dynamics):
             raise TypeError(
                 "optimizer must make a Dynamics from an inner objective, such as "
-                f"functools.partial(bilevel.Adam, lr=1e-3), got {type(made).__name__}"
+                f"functools.partial(bilevel.Adam, lr=1e-3), got {kind_of(made)}"
             )
         self.dynamics = made
 
@@ -109,6 +123,8 @@ class Training:
         Returns:
             E(params, hyper, step).
         """
+        if loss is not None:
+            check_function("loss", loss, "(outputs, targets[, hyper])")
         batches = as_batches(loader)
         if n_batches is None and not isinstance(batches, Batches):
             raise ValueError("n_batches must be a number where loader is a function of the step")
@@ -212,6 +228,7 @@ def run(
         seed: seed of the randomness inside Φ.
 
     Raises:
+        TypeError, ValueError: an argument does not fit.
         NonFiniteError: a loss or state is not finite.
 
     Examples:
@@ -225,8 +242,10 @@ def run(
     seed = integer("seed", seed)
     check_tol(inner_tol)
     check_mode()
-    params, hyper = detach(params), detach(hyper)
+    check_dynamics(dynamics)
     check_leaves("params", params)
+    check_hyper(hyper)
+    params, hyper = detach(params), detach(hyper)
     state = Start(dynamics, params, hyper, mix(seed, 0, START)).run()
     losses = []
     for t in range(n_steps):

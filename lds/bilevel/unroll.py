@@ -14,10 +14,13 @@ from lds.bilevel.auto import choose
 from lds.bilevel.checks import (
     check_count,
     check_finite,
+    check_function,
+    check_hyper,
     check_leaves,
     check_mode,
     check_step,
     check_tol,
+    kind_of,
 )
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
@@ -72,7 +75,7 @@ def hypergradient(
         The value E, its gradient like `hyper`, and the state s_T.
 
     Raises:
-        TypeError: a leaf is no tensor, or `n_steps` or `method` is of another kind.
+        TypeError: an argument is of another kind, or an objective returns no real number.
         ValueError: `n_steps` is negative, an objective is not scalar, Φ returns another kind of
             state, or a hyperparameter has no influence, at any step or on the outer objective.
         RuntimeError: Φ changed its arguments in place.
@@ -88,10 +91,20 @@ def hypergradient(
         >>> result.value, result.grad
         (tensor(1.), tensor(1.))
     """
+    check_mode()
+    check_dynamics(dynamics, outer_objective)
+    check_function("outer_objective", outer_objective, "(params, hyper[, step])")
+    check_leaves("params", params)
+    check_hyper(hyper)
     check_method(method)
     n_steps = check_count("n_steps", n_steps, 0)
     seed = integer("seed", seed)
     check_tol(inner_tol)
+    if not (previous is None or isinstance(previous, Hypergradient)):
+        raise TypeError(
+            "previous must be an earlier result of hypergradient, or None, got "
+            f"{type(previous).__name__}"
+        )
     return differentiate_run(
         dynamics,
         with_step(outer_objective, 2),
@@ -105,6 +118,33 @@ def hypergradient(
         check_usage=True,
         inner_tol=inner_tol,
     )
+
+
+def check_dynamics(
+    dynamics: Any,
+    outer_objective: Any = None,
+    wanted: str = "such as GradientDescent(inner_objective, lr=0.1)",
+) -> None:
+    """Check that `dynamics` is one.
+
+    Arguments:
+        dynamics: to be checked.
+        outer_objective: the next argument, which may be the dynamics; None if there is none.
+        wanted: what may be given, in the message.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(dynamics, Dynamics):
+        return
+    hint = ""
+    if isinstance(outer_objective, Dynamics):
+        hint = "; the dynamics comes first, the outer objective second"
+    elif isinstance(dynamics, type):
+        hint = f"; did you mean to call it, as in {dynamics.__name__}(inner_objective)?"
+    elif isinstance(getattr(dynamics, "dynamics", None), Dynamics):
+        hint = "; its attribute dynamics is one"
+    raise TypeError(f"dynamics must be a Dynamics, {wanted}, got {kind_of(dynamics)}{hint}")
 
 
 def check_method(method: Any) -> None:

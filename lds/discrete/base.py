@@ -56,14 +56,22 @@ class AbstractDiscrete(ABC):
         """Compute log P_θ(z) of each independent variable, in nats, differentiable in θ.
 
         Their sum over all dimensions but that of draws is the log-probability of z.
+
+        Arguments:
+            value: outcomes, such as draws: 0s and 1s in the shape of θ, with any dimensions in
+                front. A relaxed draw is no outcome.
+
+        Raises:
+            TypeError: `value` is no tensor.
+            ValueError: `value` is no outcome.
         """
 
     @abstractmethod
     def entropy(self) -> Tensor:
         """Compute the entropy of each independent variable, in nats, in the layout of `log_prob`.
 
-        It is differentiable in θ. Its derivative at a probability of 0 or 1 is infinite and is
-        replaced by 0.
+        It is differentiable in θ. Where θ holds probabilities, the derivative by one of 0 or 1 is
+        infinite and is replaced by 0.
         """
 
     @abstractmethod
@@ -98,12 +106,33 @@ def entropy_of(probs: Tensor) -> Tensor:
     return torch.where(positive, -probs * torch.where(positive, probs, 1.0).log(), 0.0)
 
 
+def held_at_ends(theta: Tensor, probs: Tensor) -> Tensor:
+    """Return θ without gradient history where the probabilities `probs` are 0 or 1."""
+    return torch.where((probs > 0) & (probs < 1), theta, theta.detach())
+
+
+def coin_entropy(probs: Tensor) -> Tensor:
+    """Compute -p log p - (1-p) log(1-p) of each entry, with derivative 0 at p = 0 and p = 1."""
+    probs = held_at_ends(probs, probs)
+    return entropy_of(probs) + entropy_of(1 - probs)
+
+
+def check_draws(n_draws: int) -> int:
+    """Return a number of draws as an int.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is below 1.
+    """
+    number = integer("n_draws", n_draws)
+    if number < 1:
+        raise ValueError(f"n_draws must be at least 1, or None for a single draw, got {number}")
+    return number
+
+
 def uniform_like(
     theta: Tensor, n_draws: int | None, shape: torch.Size, generator: torch.Generator | None
 ) -> Tensor:
     """Draw float64 uniforms in [0, 1) on the device of `theta`, `shape` or `(n_draws, *shape)`."""
-    n_draws = None if n_draws is None else integer("n_draws", n_draws)
-    if n_draws is not None and n_draws < 1:
-        raise ValueError(f"n_draws must be at least 1, or None for a single draw, got {n_draws}")
-    full = shape if n_draws is None else (n_draws, *shape)
+    full = shape if n_draws is None else (check_draws(n_draws), *shape)
     return torch.rand(full, dtype=torch.float64, device=theta.device, generator=generator)

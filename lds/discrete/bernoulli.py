@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from lds._projections import box
-from lds.discrete.base import AbstractDiscrete, clamped, entropy_of, uniform_like
-from lds.discrete.checks import NEAREST, check_logits, check_parameter, outside
+from lds.discrete.base import AbstractDiscrete, clamped, coin_entropy, uniform_like
+from lds.discrete.checks import NEAREST, check_logits, check_outcome, check_parameter, outside
 
 
 class Bernoulli(AbstractDiscrete):
@@ -66,7 +66,7 @@ class Bernoulli(AbstractDiscrete):
     @property
     def _theta(self) -> Tensor:
         """The parameter of each variable, in the shape of θ."""
-        theta = (self.parameter + self.parameter.mT) / 2 if self.symmetric else self.parameter
+        theta = _mirrored(self.parameter) if self.symmetric else self.parameter
         return clamped(theta) if self._rounded else theta
 
     @property
@@ -102,8 +102,22 @@ class Bernoulli(AbstractDiscrete):
         return (uniform < self.probs.detach()).to(self.parameter.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Compute log P(z_i = value_i) in nats, in the shape of `value`."""
-        one, theta = value > 0.5, self._theta
+        """Compute log P(z_i = value_i) in nats, in the shape of `value`.
+
+        Raises:
+            TypeError: `value` is no tensor.
+            ValueError: its last dimensions are not those of θ, an entry is neither 0 nor 1, or the
+                distribution is symmetric and `value` is not.
+        """
+        one, theta = (
+            check_outcome(value, self.parameter.shape, "0 or 1 in every entry"),
+            self._theta,
+        )
+        if self.symmetric and not torch.equal(one, one.mT):
+            raise ValueError(
+                "value must be symmetric, as the distribution is: got one with "
+                f"{int((one & ~one.mT).sum())} entries that differ from their mirror image"
+            )
         if self.on_logits:
             logs = logsigmoid(torch.where(one, theta, -theta))
         else:
@@ -119,16 +133,21 @@ class Bernoulli(AbstractDiscrete):
             one, zero = theta.sigmoid(), (-theta).sigmoid()
             values = one * softplus(-theta) + zero * softplus(theta)  # without cancellation
         else:
-            values = entropy_of(theta) + entropy_of(1 - theta)
+            values = coin_entropy(theta)
         return values.triu() if self.symmetric else values
 
     def project(self, parameter: Tensor) -> Tensor:
         """Project onto [0, 1], and onto symmetric matrices if symmetric."""
         if self.symmetric:
-            parameter = (parameter + parameter.mT) / 2
+            parameter = _mirrored(parameter)
         return parameter if self.on_logits else box(parameter)
 
     def at(self, parameter: Tensor) -> Self:
         """Make the same distribution with another θ."""
         make = type(self).from_logits if self.on_logits else type(self)
         return make(parameter, symmetric=self.symmetric)
+
+
+def _mirrored(theta: Tensor) -> Tensor:
+    """Return the mean of θ and its transpose; halved first, for their sum may overflow."""
+    return theta / 2 + theta.mT / 2

@@ -6,8 +6,14 @@ import torch
 from torch import Tensor
 
 from lds._projections import simplex
-from lds.discrete.base import AbstractDiscrete, clamped, entropy_of, uniform_like
-from lds.discrete.checks import check_logits, check_parameter, check_sums, outside
+from lds.discrete.base import AbstractDiscrete, clamped, entropy_of, held_at_ends, uniform_like
+from lds.discrete.checks import (
+    check_logits,
+    check_outcome,
+    check_parameter,
+    check_sums,
+    outside,
+)
 
 _TOLERANCE = 1e-4  # of sums: well above float32 rounding after a projection
 _REQUIREMENT = "be 0 or more and sum to 1 in the last dimension"
@@ -91,8 +97,18 @@ class Categorical(AbstractDiscrete):
         return _one_hot((cumulative <= target).sum(-1, keepdim=True), theta)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Compute log P(z = value) in nats, one number for each one-hot vector."""
-        one, theta = value > 0.5, self._theta
+        """Compute log P(z = value) in nats, one number for each one-hot vector.
+
+        Raises:
+            TypeError: `value` is no tensor.
+            ValueError: it is not one-hot in its last dimension, or its last dimensions are not
+                those of θ.
+        """
+        k = self.parameter.shape[-1]
+        wanted = f"one-hot in the last dimension ({k} entries, one of them 1, the others 0)"
+        way_out = f"torch.nn.functional.one_hot(index, {k}) makes it of an index"
+        one = check_outcome(value, self.parameter.shape, wanted, way_out, ones=1)
+        theta = self._theta
         if self.on_logits:
             return torch.where(one, theta.log_softmax(-1), 0.0).sum(-1)
         # Sum first: the logarithm of an outcome of probability 0 has no derivative.
@@ -100,7 +116,11 @@ class Categorical(AbstractDiscrete):
 
     def entropy(self) -> Tensor:
         """Compute -Σ θ log θ, in the shape of θ without its last dimension."""
-        return entropy_of(self.probs).sum(-1)
+        probs = self.probs
+        if not self.on_logits:
+            theta = held_at_ends(self._theta, probs)
+            probs = theta / theta.sum(-1, keepdim=True)
+        return entropy_of(probs).sum(-1)
 
     def project(self, parameter: Tensor) -> Tensor:
         """Project onto the simplex, by sorting."""

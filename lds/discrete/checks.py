@@ -38,14 +38,50 @@ def check_parameter(name: str, parameter: object) -> None:
         raise TypeError(f"{name} must be a floating point tensor, got {got}")
 
 
-def check_logits(logits: Tensor) -> None:
-    """Raise unless `logits` is a finite floating point tensor."""
-    check_parameter("logits", logits)
+def check_logits(
+    logits: Tensor, name: str = "logits", way_out: str = "fix an entry by its probs"
+) -> None:
+    """Raise unless `logits`, an argument of this name, is a finite floating point tensor."""
+    check_parameter(name, logits)
     finite = logits.detach().isfinite()
     if not bool(finite.all()):
-        raise ValueError(
-            f"logits must be finite, got {first(logits, ~finite)}; fix an entry by its probs"
-        )
+        nan = bool(logits.detach().isnan().any())
+        advice = "find the computation that gives NaN" if nan else way_out
+        raise ValueError(f"{name} must be finite, got {first(logits, ~finite)}; {advice}")
+
+
+def check_outcome(
+    value: Tensor, shape: torch.Size, wanted: str, way_out: str = "", *, ones: int | None = None
+) -> Tensor:
+    """Return which entries of an outcome are 1, bool in its shape.
+
+    Arguments:
+        value: to be checked; any dimensions in front.
+        shape: of θ.
+        wanted: what the value must be, in the message.
+        way_out: advice in the message.
+        ones: number of ones along the last dimension; None: any.
+
+    Raises:
+        TypeError: `value` is no tensor.
+        ValueError: its last dimensions are not `shape`, an entry is neither 0 nor 1, or another
+            number of entries is 1.
+    """
+    must = f"value must be {wanted}, in the shape {tuple(shape)} of θ with any dimensions in front"
+    end = f"; {way_out}" if way_out else ""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{must}, got {type(value).__name__}{end}")
+    if value.dim() < len(shape) or value.shape[value.dim() - len(shape) :] != shape:
+        raise ValueError(f"{must}, got the shape {tuple(value.shape)}{end}")
+    one = value > 0.5
+    wrong = one != value
+    if bool(wrong.any()):
+        raise ValueError(f"{must}, got {first(value, wrong)}{end}")
+    if ones is not None:
+        sums = one.sum(-1)
+        if bool((sums != ones).any()):
+            raise ValueError(f"{must}, got {first(sums, sums != ones)} entries of 1{end}")
+    return one
 
 
 def outside(probs: Tensor, requirement: str, way_out: str) -> bool:

@@ -158,6 +158,8 @@ def gumbel_softmax(
         soft = ((logits + noise) * inverse).sigmoid().to(theta.dtype)
         return with_slope(distribution.at_uniform(uniform), soft) if hard else soft
     uniform = torch.rand(theta.shape, dtype=torch.float64, device=theta.device, generator=generator)
+    # Less their largest: beside a large number rounding would lose the noise.
+    logits = logits - logits.detach().amax(-1, keepdim=True)
     logits = logits - (-uniform.clamp(min=1e-300).log()).log()
     top = logits.detach().max(-1, keepdim=True)
     soft = ((logits - top.values) * inverse).softmax(-1).to(theta.dtype)

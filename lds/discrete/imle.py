@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lds._numbers import real
 from lds.discrete.base import AbstractDiscrete
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.categorical import Categorical
@@ -52,7 +53,7 @@ def imle(
     """
     if not isinstance(distribution, Bernoulli | Categorical):
         raise unfit("imle", distribution, "a Bernoulli or a Categorical")
-    if not 1e-100 <= step <= 1e100:
+    if not 1e-100 <= real("step", step, "a positive number") <= 1e100:
         raise ValueError(f"step must be a positive number, from 1e-100 to 1e+100, got {step!r}")
     check_interior("imle", distribution)
     check_slope("imle", distribution, 1 / step, variance(distribution), "a longer step")
@@ -65,6 +66,8 @@ def imle(
             theta.shape, dtype=torch.float64, device=theta.device, generator=generator
         )
         noise = -(-uniform.clamp(min=1e-300).log()).log()
+        # Less their largest: beside a large number rounding would lose the noise.
+        logits = logits - logits.detach().amax(-1, keepdim=True)
     symmetric = isinstance(distribution, Bernoulli) and distribution.symmetric
     choose = _positive if isinstance(distribution, Bernoulli) else _largest
     z: Tensor = _PerturbedChoice.apply(logits, noise, step, choose, symmetric)  # type: ignore[no-untyped-call]

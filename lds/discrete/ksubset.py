@@ -8,11 +8,18 @@ from torch import Tensor
 from lds._numbers import integer
 from lds._projections import capped_simplex
 from lds.discrete.base import AbstractDiscrete, clamped, uniform_like
-from lds.discrete.checks import check_logits, check_parameter, check_sums, outside
+from lds.discrete.checks import (
+    check_logits,
+    check_outcome,
+    check_parameter,
+    check_sums,
+    outside,
+)
 
 _TOLERANCE = 1e-4  # of sums, relative to k: well above float32 rounding
 _CERTAIN = 100.0  # logit of a probability of 1: e^-logit is below float64 rounding
 _SOLVED = 1e-12  # largest error of solved marginals
+_FAR = 700.0  # largest relative logit in a sum: e^-700 is near the smallest float64 number
 
 
 class KSubset(AbstractDiscrete):
@@ -91,7 +98,7 @@ class KSubset(AbstractDiscrete):
         """The marginals P(z_i = 1), in the shape of θ, summing to k."""
         theta = self.parameter
         if self.on_logits:
-            return _marginals(theta.double(), self.k).to(theta.dtype)
+            return _marginals(_near(theta.double(), self.k)[0], self.k).to(theta.dtype)
         theta = clamped(theta) if self._rounded else theta
         shift = theta.mean(-1, keepdim=True)
         return theta - (shift - shift.detach())
@@ -112,7 +119,7 @@ class KSubset(AbstractDiscrete):
         their probabilities.
         """
         theta = self.parameter
-        logits = self._logits_without_history()
+        logits, _ = _near(self._logits_without_history(), self.k)
         rest = _pad(_sums(logits.flip(-1), self.k), self.k).flip(-2)  # of entries i, ..., n-1
         uniform = uniform_like(theta, n_draws, theta.shape, generator)
         left = torch.full(uniform.shape[:-1], self.k, device=theta.device)
@@ -124,21 +131,31 @@ class KSubset(AbstractDiscrete):
                 for j, at in ((0, left), (1, (left - 1).clamp(min=0)))
             )
             share = (logits[..., i] + after.squeeze(-1) - now.squeeze(-1)).exp()
+            # Certain entries must not depend on the rounding of the share, nor the number of ones.
             share = torch.where(certain[..., i], (logits[..., i] > 0).double(), share)
-            one = (uniform[..., i] < share) & (left > 0)
+            one = (uniform[..., i] < share) & (left > 0) | (left == theta.shape[-1] - i)
             drawn.append(one)
             left = left - one.long()
         return torch.stack(drawn, -1).to(theta.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Compute log P(z) in nats, -∞ unless k are 1, in the shape of `value` without its last."""
-        one, logits = value > 0.5, self._logits()
+        """Compute log P(z) in nats, -∞ unless k are 1, in the shape of `value` without its last.
+
+        Raises:
+            TypeError: `value` is no tensor.
+            ValueError: its last dimensions are not those of θ, or an entry is neither 0 nor 1.
+        """
+        one = check_outcome(value, self.parameter.shape, "0 or 1 in every entry")
+        logits, beyond = _near(self._logits(), self.k)
         logs = torch.where(one, logits, 0.0).sum(-1) - _log_sum(logits, self.k)
+        # The subsets of the sum contain every entry that is far above, and none far below.
+        missed = torch.where(one != (beyond > 0), beyond.abs(), 0.0).sum(-1)
+        logs = logs - missed
         return torch.where(one.sum(-1) == self.k, logs, -torch.inf).to(self.parameter.dtype)
 
     def entropy(self) -> Tensor:
         """Compute the entropy of z as a whole, in the shape of θ without its last dimension."""
-        logits = self._logits()
+        logits, _ = _near(self._logits(), self.k)
         values = _log_sum(logits, self.k) - (_marginals(logits, self.k) * logits).sum(-1)
         return values.to(self.parameter.dtype)
 
@@ -165,6 +182,19 @@ class KSubset(AbstractDiscrete):
         logits = self._logits_without_history()
         move = self.probs.double()
         return logits + _implicit(logits, move - move.detach(), self.k)
+
+
+def _near(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the logits, relative and clamped to ±_FAR, and what lies beyond, or 0.
+
+    They are relative to the middle of the k-th and the next largest, so that an entry is certain to
+    be 1 far above 0, and to be 0 far below. A number added to all logits changes no probability,
+    but a large one costs digits; so does a large difference, on which no marginal depends.
+    """
+    ends = logits.detach().topk(min(k + 1, logits.shape[-1])).values[..., k - 1 :]
+    moved = logits - (ends / ends.shape[-1]).sum(-1, keepdim=True)
+    near = moved.clamp(-_FAR, _FAR)
+    return near, moved - near
 
 
 def _sums(logits: Tensor, k: int) -> list[Tensor]:

@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from lds._numbers import real
 from lds.discrete.base import uniform_like
 from lds.discrete.checks import check_logits, check_temperature
 from lds.discrete.gradient_estimators import with_slope
@@ -46,7 +47,7 @@ def matching(scores: Tensor) -> Tensor:
         tensor([[0., 1.],
                 [1., 0.]])
     """
-    _check_square(scores)
+    _check_square(scores, "scores")
     n = scores.shape[-1]
     found = torch.zeros(scores.shape, dtype=scores.dtype)
     if not scores.numel():
@@ -124,7 +125,7 @@ def gumbel_sinkhorn(
     """
     _check_square(logits)
     level = check_temperature(temperature, logits.device)
-    if not 0 <= noise < math.inf:
+    if not 0 <= real("noise", noise, "a finite number of 0 or more") < math.inf:
         raise ValueError(f"noise must be a finite number of 0 or more, got {noise!r}")
     if 0.25 / float(level.detach()) > torch.finfo(logits.dtype).max:
         raise ValueError(
@@ -133,7 +134,12 @@ def gumbel_sinkhorn(
             f"{torch.finfo(logits.dtype).max:.3g}; use a higher temperature, or a wider dtype"
         )
     uniform = uniform_like(logits, None, logits.shape, generator)
-    scores = logits.double() - noise * (-uniform.clamp(min=1e-300).log()).log()
+    # Less what is common to a row or a column, which changes no permutation: beside a large number
+    # rounding would lose the noise.
+    scores = logits.double()
+    for dim in (-1, -2) if scores.numel() else ():
+        scores = scores - scores.detach().amax(dim, keepdim=True)
+    scores = scores - noise * (-uniform.clamp(min=1e-300).log()).log()
     scaled = scores * level.reciprocal()
     if not bool(scaled.detach().isfinite().all()):
         raise ValueError(
@@ -232,7 +238,7 @@ def _solve(p: Tensor, right: Tensor) -> Tensor:
     return found
 
 
-def _check_square(logits: Tensor) -> None:
-    check_logits(logits)
+def _check_square(logits: Tensor, name: str = "logits") -> None:
+    check_logits(logits, name, "a finite number far below the others rules an assignment out")
     if logits.dim() < 2 or logits.shape[-1] != logits.shape[-2]:
-        raise ValueError(f"logits must be square matrices (..., n, n), got {tuple(logits.shape)}")
+        raise ValueError(f"{name} must be square matrices (..., n, n), got {tuple(logits.shape)}")

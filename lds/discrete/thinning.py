@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lds.discrete.base import check_draws
 from lds.discrete.checks import NEAREST, check_parameter, outside
 
 BLOCK = 32
@@ -73,7 +74,12 @@ class ThinningTable:
 
         Returns:
             int64, flat and ascending: draw · n + index of each variable that is 1.
+
+        Raises:
+            TypeError: `n_draws` is no integer.
+            ValueError: it is below 1.
         """
+        n_draws = check_draws(n_draws)
         there = self._draw_large(n_draws, generator)
         draw, position = there.nonzero(as_tuple=True)
         large = draw * self._blocks.numel() + self._large.index_select(0, position)
@@ -87,7 +93,12 @@ class ThinningTable:
         Returns:
             Whether each variable of `large` is 1, bool `(n_draws, n_large)`; and the other
             variables that are 1, in the form of `draw`.
+
+        Raises:
+            TypeError: `n_draws` is no integer.
+            ValueError: it is below 1.
         """
+        n_draws = check_draws(n_draws)
         there = self._draw_large(n_draws, generator)
         return there, _ascending(self._draw_small(n_draws, generator))
 

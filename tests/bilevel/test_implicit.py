@@ -389,7 +389,7 @@ def test_the_contraction_constant_is_taken_after_the_steps_and_of_the_built_in_d
     [
         (lambda: bilevel.FixedPoint(0), r"FixedPoint\(n_iter\) must be at least 1, got 0"),
         (lambda: bilevel.ConjugateGradient(0), r"ConjugateGradient\(n_iter\) must be at least 1"),
-        (lambda: bilevel.FixedPoint(tol=1.0), r"FixedPoint\(tol\) must be in \[0, 1\), got 1.0"),
+        (lambda: bilevel.FixedPoint(tol=1.0), r"FixedPoint\(tol\) must be in \[0, 1\), got 1"),
         (lambda: bilevel.ConjugateGradient(tol=-1), r"\(tol\) must be in \[0, 1\), got -1"),
         (lambda: bilevel.Forward(0), r"Forward\(chunk\) must be None or at least 1, got 0"),
         (lambda: bilevel.contraction(None, None, None, n_iter=1), "n_iter must be at least 2"),

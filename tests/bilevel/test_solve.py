@@ -373,7 +373,7 @@ def test_episodes_bring_their_own_dynamics_and_objective():
         (
             lambda k: (INNER, goal),
             goal,
-            "outer_objective must be None where dynamics is a function",
+            "^dynamics must be a Dynamics, .* outer_objective must be None, got the function",
         ),
         (3, goal, "dynamics must be a Dynamics, or a function of the outer iteration .* got int"),
     ],
