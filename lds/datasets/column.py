@@ -22,12 +22,14 @@ class Form:
     Arguments:
         kind: of the cells.
         decimal: mark of numbers written as text, "." or ",".
+        units: signs beside the numbers ("$", "%", ..., "" for none); () is unknown.
         patterns: formats of dates written as text; each cell is read in the first that fits it.
         zoned: whether all dates have a time zone, or none; None: some have, or there are no dates.
     """
 
     kind: Kind
     decimal: str = "."
+    units: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     zoned: bool | None = None
 
