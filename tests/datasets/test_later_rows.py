@@ -17,7 +17,7 @@ def fitted(cells):
 def later(encoding, cells):
     """The values of the column of later rows, and what was said."""
     frame = pd.DataFrame({"x": cells, "y": OTHER[: len(cells)]})
-    with pytest.warns(UserWarning, match="column 'x'") as caught:
+    with pytest.warns(UserWarning, match="'x' row") as caught:
         found = encoding.encode(frame)
     column = encoding.columns[0]
     values = found[:, 0] * column.scale + column.center
