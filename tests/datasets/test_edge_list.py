@@ -74,6 +74,7 @@ def test_ends_that_count_up_are_ends_before_weights(nodes, header):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*the largest weight of a pair is taken")
 @pytest.mark.parametrize("header", ["a,b,c", ""])
 def test_nodes_are_refused_as_weights(nodes, header):
     rows = [(i, j, k * 5 % N) for k, (i, j) in enumerate(PAIRS)]
