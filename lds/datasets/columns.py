@@ -120,7 +120,7 @@ def _recognised(
         zoned = _zoned(name, raw, values, notes) if kind == "date" else None
         units = ("",) if kind == "number" else ()
         _note_marks(name, values if units else values[:0], notes)
-        form = Form(kind, units=units, zoned=zoned)  # type: ignore[arg-type]
+        form = Form(kind, "" if units else ".", units, zoned=zoned)  # type: ignore[arg-type]
         return Column(name, place, form, values)
     there = [cell for cell in plain if cell is not None]
     if not there:

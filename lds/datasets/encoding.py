@@ -136,7 +136,7 @@ class TableEncoding:
         Arguments:
             x: `(n_rows, n_columns)`, finite.
         """
-        form, names = Form("number", units=("",)), names_of(x)
+        form, names = Form("number", "", ("",)), names_of(x)
         medians = [float(np.median(column)) for column in x.T]
         columns = [
             Quantity(name, form, median, 0.0, 1.0, 0)
@@ -153,7 +153,7 @@ class TableEncoding:
             for name in [*column.features, *[f"{column.name} missing"] * (column.n_missing > 0)]
         ]
 
-    def encode(self, frame: Any) -> NDArray[np.float64]:
+    def encode(self, frame: Any, decimal: str | None = None) -> NDArray[np.float64]:
         """Compute the features of rows, `(n_rows, n_features)`; columns not in the fit are ignored.
 
         A value that a category did not have in the fit is 0 in all features of the category, with
@@ -162,6 +162,8 @@ class TableEncoding:
 
         Arguments:
             frame: as for `fit`; an array has the columns of the fit in their order.
+            decimal: decimal mark of numbers in text, "." or ",", in columns that held no text in
+                the fit; the others keep its mark. None finds it from these rows.
 
         Raises:
             ValueError: a column is missing, is there twice or has cells of another kind than in
@@ -177,10 +179,14 @@ class TableEncoding:
                 f"the table must have the columns {listed(wanted)}; it lacks {listed(lacking)}"
             )
         _check_names(names, (), notes)
+        if decimal is None:
+            typed = [names.index(c.name) for c in self.columns if not c.form.decimal]
+            decimal = _decimal_of(frame, typed, notes)
         found = []
         for column in self.columns:
             raw = column_at(frame, names.index(column.name))
-            values = read(column.name, raw, column.form, notes)
+            form = replace(column.form, decimal=column.form.decimal or decimal)
+            values = read(column.name, raw, form, notes)
             found.append(values)
             gone = missing(values)
             if gone.any() and not column.n_missing:

@@ -119,7 +119,7 @@ def read_arrays(path: Path) -> GraphArrays:
         _floats(features),
         labels,
         _adjacency(path, arrays, n_nodes),
-        _masks(path, arrays, n_nodes),
+        _masks(path, arrays, labels),
     )
 
 
@@ -221,9 +221,10 @@ def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:
 
 
 def _masks(
-    path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int
+    path: Path, arrays: dict[str, NDArray[Any]], labels: Rows
 ) -> tuple[NDArray[np.bool_], ...] | None:
     """Return masks `(n_nodes, n_splits)` of the three roles, None if there are none."""
+    n_nodes = labels.size
     there = {
         role: next((n for n in (f"{role}_masks", f"{role}_mask") if n in arrays), None)
         for role in ("train", "val", "test")
@@ -244,12 +245,12 @@ def _masks(
         raise ValueError(
             f"{path} must have as many splits in each role, or one for all of them, got {counts}"
         )
-    _check_roles(path, dict(zip(names, found, strict=True)))
+    _check_roles(path, dict(zip(names, found, strict=True)), labels)
     return found
 
 
-def _check_roles(path: Path, masks: dict[str, NDArray[np.bool_]]) -> None:
-    """Refuse a split whose train or val has too few nodes, or that gives a node two roles."""
+def _check_roles(path: Path, masks: dict[str, NDArray[np.bool_]], labels: Rows) -> None:
+    """Refuse too few nodes in train or val, a node without a label, and one in two roles."""
     train, val, _ = masks
     for name, least in ((train, 1), (val, 2)):
         few = np.flatnonzero(masks[name].sum(axis=0) < least)
@@ -257,6 +258,14 @@ def _check_roles(path: Path, masks: dict[str, NDArray[np.bool_]]) -> None:
             raise ValueError(
                 f"{path} must have {least} node{'s' * (least > 1)} or more in {name}, got "
                 f"{masks[name][:, few[0]].sum()} in split {few[0]}"
+            )
+    for name, mask in masks.items():
+        blank = np.argwhere(mask & (labels < 0)[:, None])
+        if len(blank):
+            node, split = blank[0]
+            raise ValueError(
+                f"{path} must have labelled nodes in {name}, got node {node} without a label in "
+                f"split {split}"
             )
     for one, other in combinations(masks, 2):
         both = masks[one] & masks[other]

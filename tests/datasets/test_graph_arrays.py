@@ -260,3 +260,13 @@ def test_masks_that_are_no_split_are_named(tmp_path, role, nodes, words):
     masks = {f"{name}_mask": np.isin(np.arange(N), found) for name, found in rows.items()}
     with pytest.raises(ValueError, match=rf"own\.npz .*{words}"):
         load(saved(tmp_path, **masks))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_node_of_a_mask_must_have_a_label(tmp_path, role):
+    masks = {f"{name}_mask": found for name, found in splits(2).items()}
+    node = int(masks[f"{role}_mask"][0].argmax())
+    y = np.where(np.arange(N) == node, -1, np.arange(N) % 2)
+    words = f"got node {node} without a label in split 0|without a label in split 1"
+    with pytest.raises(ValueError, match=rf"own\.npz must have labelled nodes in .*({words})"):
+        load(saved(tmp_path, node_labels=y, **masks))

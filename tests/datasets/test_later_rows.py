@@ -17,7 +17,7 @@ def fitted(cells):
 def later(encoding, cells):
     """The values of the column of later rows, and what was said."""
     frame = pd.DataFrame({"x": cells, "y": OTHER[: len(cells)]})
-    with pytest.warns(UserWarning, match="'x' row") as caught:
+    with pytest.warns(UserWarning, match="'x' row|decimal") as caught:
         found = encoding.encode(frame)
     column = encoding.columns[0]
     values = found[:, 0] * column.scale + column.center
@@ -87,3 +87,10 @@ def test_an_encoding_stored_without_signs_is_read():
     assert old.columns[0].form.units == ()
     frame = pd.DataFrame({"x": ["12"], "y": OTHER[:1]})
     assert np.isfinite(old.encode(frame)).all()
+
+
+@pytest.mark.parametrize("fit", [[1.5, 2.5, 3.5], [1, 2, 3]])
+def test_columns_without_text_in_the_fit_have_the_decimal_mark_of_the_later_rows(fit):
+    values, said = later(fitted(fit), ["1.234", "1,5"])
+    assert values == pytest.approx([1234, 1.5])
+    assert "numbers in text have a decimal comma" in said
