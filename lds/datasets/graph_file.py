@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 
+from lds._labels import Labels, numbered, warn_of_classes
 from lds._types import Split
 from lds.datasets.base import NodeDataset
 from lds.datasets.edge_ends import by_column, by_row_number, check, naming_column
@@ -162,6 +163,9 @@ def load_graph(
 
 def _of_arrays(path: Path, seed: int, test_size: float) -> NodeDataset:
     arrays = read_arrays(path)
+    known = arrays.labels >= 0
+    named = Labels(known, arrays.labels[known])
+    warn_of_classes(named, *numbered(named), f"{path} labels")
     data = replace(arrays.dataset(str(path), seed), name=str(path))
     if arrays.masks is not None:
         return data

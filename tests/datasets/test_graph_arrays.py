@@ -270,3 +270,9 @@ def test_a_node_of_a_mask_must_have_a_label(tmp_path, role):
     words = f"got node {node} without a label in split 0|without a label in split 1"
     with pytest.raises(ValueError, match=rf"own\.npz must have labelled nodes in .*({words})"):
         load(saved(tmp_path, node_labels=y, **masks))
+
+
+def test_a_class_far_from_the_others_is_said(tmp_path):
+    y = np.where(np.arange(N) < 8, np.arange(N) % 2, 255).astype(np.uint8)
+    with pytest.warns(UserWarning, match=r"own\.npz labels: 255 counts as a class"):
+        load(saved(tmp_path, node_labels=y), test_size=0)
