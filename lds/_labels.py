@@ -34,13 +34,14 @@ MARKS = frozenset(
 """Text that tables and programs write for a missing value, in lower case; refused as a class."""
 
 WORDS = frozenset(
-    ("unknown", "unlabelled", "unlabeled", "missing", "undefined", "no label", "not available")
+    {"unknown", "unlabelled", "unlabeled", "missing", "undefined", "no label", "not available"}
+    | {"not labelled", "not labeled", "unclassified", "tbd", "tba", "#value!", "#ref!", "#name?"}
+    | {"#div/0!", "#num!", "#null!", "-9", "-99", "-999", "-9999", "999", "9999"}
 )
-"""Words that may mean a missing label, in lower case; they count as classes, with a warning."""
+"""Text that may mean a missing label, in lower case; it counts as a class, with a warning."""
 
-SENTINELS = frozenset(sign * number for sign in (-1, 1) for number in (9, 99, 999, 9999)) - {9}
-"""Numbers that programs write for a missing value; they count as classes, with a warning where they
-are far from the other classes."""
+SENTINELS = frozenset({-2, -9, -99, -999, -9999, 99, 255, 999, 9999})
+"""Numbers that may mean a missing label; far from the other classes they cause a warning."""
 
 LEAST = 4
 """Least number of labelled rows of a fit, see `ROLES`."""
@@ -294,12 +295,12 @@ def warn_of_classes(
 
 
 def _sentinels(classes: NDArray[Any]) -> list[Any]:
-    """List classes of `SENTINELS` that are far larger than the others."""
+    """List classes of `SENTINELS` that are far from the others, or the only ones below 0."""
     if not classes.size or not isinstance(classes.tolist()[0], int | float):
         return []
-    others = [abs(value) for value in classes.tolist() if value not in SENTINELS]
-    near = 3 * max([1, *others])
-    return [value for value in classes.tolist() if value in SENTINELS and abs(value) > near]
+    others = [value for value in classes.tolist() if value not in SENTINELS]
+    near, least = 3 * max([1, *map(abs, others)]), min(others, default=-1)
+    return [v for v in classes.tolist() if v in SENTINELS and (abs(v) > near or v < 0 <= least)]
 
 
 def as_array(y: Any) -> NDArray[Any]:
@@ -372,6 +373,8 @@ def _of_one_kind(values: NDArray[Any]) -> NDArray[Any]:
             raise TypeError(
                 f"y must hold labels of one kind, strings or numbers, got {' and '.join(names)}"
             )
+        if len({isinstance(label, bool | np.bool_) for label in values}) > 1:
+            warnings.warn("y holds booleans and numbers: True is 1 and False is 0", stacklevel=4)
         values = np.array(values.tolist()) if kinds else np.empty(0)
     if values.dtype.kind not in "biufU":
         way = "; y.astype(str) makes text of bytes" if values.dtype.kind == "S" else ""
@@ -391,8 +394,5 @@ def _number(label: Any) -> type:
 
 
 def _warn_of_column() -> None:
-    warnings.warn(
-        "A column-vector y was passed when a 1d array was expected; y.ravel() is one",
-        DataConversionWarning,
-        stacklevel=4,
-    )
+    text = "A column-vector y was passed when a 1d array was expected; y.ravel() is one"
+    warnings.warn(text, DataConversionWarning, stacklevel=4)

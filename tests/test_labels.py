@@ -248,3 +248,26 @@ def test_a_number_that_often_marks_a_missing_label_is_told_of(mark: int) -> None
 def test_numbers_of_many_classes_are_no_marks() -> None:
     _, classes = encode_labels([*range(90, 102)] * 6, 72)  # a warning would be an error
     assert 99 in classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (["red", "blue", "-999"], "'-999' counts as a class"),
+        (["red", "blue", "#VALUE!"], "'#VALUE!' counts as a class"),
+        (["red", "blue", "TBD"], "'TBD' counts as a class"),
+        (["red", "blue", "not labelled"], "'not labelled' counts as a class"),
+        ([0, 1, 255], "255 counts as a class"),
+        ([0, 1, -2], "-2 counts as a class"),
+        ([0, 7, -9], "-9 counts as a class"),
+        ([0, 1, True, False], "y holds booleans and numbers: True is 1 and False is 0"),
+    ],
+)
+def test_classes_that_may_be_no_label_are_said(labels, named):
+    with pytest.warns(UserWarning, match=named):
+        encode_labels(labels * 3, len(labels) * 3)
+
+
+@pytest.mark.parametrize("labels", [[-3, 0, 2], [-2, -3, 2], [100, 255, 300], [True, False]])
+def test_classes_that_are_plain_numbers_are_not_said(labels):
+    encode_labels(labels * 3, len(labels) * 3)

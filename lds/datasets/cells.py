@@ -29,13 +29,16 @@ YES_NO = (
 LARGEST = float(np.finfo(np.float32).max)
 """Largest number allowed in a table: networks compute in float32."""
 
+OTHER = {".": ",", ",": "."}
+"""The other decimal mark."""
+
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
 _GROUPS = " \u00a0\u2009\u202f'’_"
 """Separators of thousands besides the comma or the point: spaces, apostrophes, underscore."""
 
 
 def _number(decimal: str) -> re.Pattern[str]:
-    mark, other = re.escape(decimal), {".": ",", ",": "."}[decimal]
+    mark, other = re.escape(decimal), OTHER[decimal]
     return re.compile(
         r"(?P<sign>[+−-]?)\s*(?P<before>[$€£¥]?)\s*(?P<later>[+−-]?)\s*"
         rf"(?P<digits>[1-9][0-9]{{0,2}}(?P<group>[{_GROUPS}{other}])[0-9]{{3}}"
@@ -56,14 +59,14 @@ class Numbers:
         values: float64 `(n_rows,)`, NaN where missing or not a number.
         odd: rows with a cell that is neither missing nor a number.
         decimal: the decimal mark in use.
-        units: signs beside the digits ("$", "%", ..., "" for none).
+        units: signs beside the digits ("$", "%", ..., "" for none), and the first row of each.
         whole: whether each number is written as an integer.
     """
 
     values: NDArray[np.float64]
     odd: list[int]
     decimal: str
-    units: set[str] = field(default_factory=set)
+    units: dict[str, int] = field(default_factory=dict)
     whole: bool = True
 
 
@@ -86,14 +89,15 @@ def read_numbers(cells: Sequence[Any], decimal: str) -> Numbers:
         cells: `(n_rows,)`, text as `text_of` returns it, numbers, or None where missing.
         decimal: the decimal mark, "." or ",".
     """
-    first = _read(cells, decimal)
+    first = read_marked(cells, decimal)
     if not first.odd:
         return first
-    second = _read(cells, {".": ",", ",": "."}[decimal])
+    second = read_marked(cells, OTHER[decimal])
     return second if len(second.odd) < len(first.odd) else first
 
 
-def _read(cells: Sequence[Any], decimal: str) -> Numbers:
+def read_marked(cells: Sequence[Any], decimal: str) -> Numbers:
+    """Read cells as numbers with this decimal mark alone; see `read_numbers`."""
     found = Numbers(np.full(len(cells), np.nan), [], decimal)
     known: dict[str, tuple[float, str, bool] | None] = {}
     for row, cell in enumerate(cells):
@@ -101,7 +105,7 @@ def _read(cells: Sequence[Any], decimal: str) -> Numbers:
             continue
         if not isinstance(cell, str):
             found.values[row] = float(cell)
-            found.units.add("")
+            found.units.setdefault("", row)
             found.whole &= found.values[row].is_integer() and not isinstance(cell, float)
             continue
         if cell not in known:
@@ -112,7 +116,7 @@ def _read(cells: Sequence[Any], decimal: str) -> Numbers:
             continue
         value, unit, whole = parsed
         found.values[row] = value
-        found.units.add(unit)
+        found.units.setdefault(unit, row)
         found.whole &= whole
     return found
 

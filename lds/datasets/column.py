@@ -21,13 +21,15 @@ class Form:
 
     Arguments:
         kind: of the cells.
-        decimal: mark of numbers written as text, "." or ",".
+        decimal: mark of numbers written as text, "." or ","; "" where the fit had none as text.
+        units: signs beside the numbers ("$", "%", ..., "" for none); () is unknown.
         patterns: formats of dates written as text; each cell is read in the first that fits it.
         zoned: whether all dates have a time zone, or none; None: some have, or there are no dates.
     """
 
     kind: Kind
     decimal: str = "."
+    units: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     zoned: bool | None = None
 

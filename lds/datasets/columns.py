@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from lds.datasets.cells import LARGEST, Numbers, are_booleans, read_booleans, read_numbers
 from lds.datasets.column import NEARLY, ROWS, Column, Form
 from lds.datasets.dates import (
-    ISO,
     differ,
     formats_of,
     next_format,
     other_order,
     read_dates,
+    span_of,
     spelled,
 )
 from lds.datasets.dtypes import cells_of, column_at, names_of, plain_of, texts_of, zones_of
@@ -47,6 +47,13 @@ MOST_FORMATS = 3
 
 MOMENTS = ("date", "duration", "time")
 """Kinds of columns whose values no number tells: its unit would be a guess."""
+
+MARKS = (-99.0, -999.0, -9999.0, -99999.0)
+"""Numbers that programs write for a missing value; they count, with a warning where they are far
+below the other values of their column."""
+
+FAR = 3.0
+"""Least ratio of one of `MARKS` to the largest other value, both without their sign."""
 
 _CODE = re.compile(r"0\d+")
 
@@ -88,78 +95,6 @@ def recognise(
     return [column for column in columns if column.name not in out], out
 
 
-def read(name: str, raw: Any, form: Form, notes: Notes) -> NDArray[Any]:
-    """Read the values of a column of later rows in the way that the fit read its own."""
-    if form.kind in ("category", "text"):
-        return texts_of(cells_of(raw))
-    kind, plain = plain_of(name, raw, notes)
-    if kind == "category":
-        kind, plain = "cells", plain.tolist()
-    if kind != form.kind and _unlike(kind, form.kind, plain):
-        got = "text or plain numbers" if kind == "cells" else f"{kind}s"
-        notes.faults.append(f"column {name!r} must hold {form.kind}s, as in the fit, got {got}")
-        return np.zeros(len(plain))
-    values, odd = _cells_like(plain, form) if kind == "cells" else _values_like(kind, plain, form)
-    if form.kind == "number":
-        values = _finite(name, values, notes)
-    if odd:
-        _refuse_or_note(name, cells_of(raw), odd, values, form, notes)
-    if form.kind == "date":
-        _check_zone(name, raw, values, form, notes)
-    return values
-
-
-def _cells_like(cells: list[Any], form: Form) -> tuple[NDArray[np.float64], list[int]]:
-    """Read cells in a form; list the rows of those that do not fit it."""
-    if form.kind == "number":
-        numbers = read_numbers(cells, form.decimal)
-        return numbers.values, numbers.odd
-    if form.kind == "boolean":
-        return read_booleans(cells)
-    if form.kind == "date":
-        texts = [None if cell is None else str(cell) for cell in cells]
-        return read_dates(texts, form.patterns or (ISO,))
-    return np.full(len(cells), np.nan), []  # all are missing
-
-
-def _values_like(
-    kind: str, values: NDArray[np.float64], form: Form
-) -> tuple[NDArray[np.float64], list[int]]:
-    """Return values of a dtype, NaN where a boolean is neither 0 nor 1; list the rows of those."""
-    if form.kind != "boolean" or kind == "boolean":
-        return values, []
-    wrong = ~np.isnan(values) & ~np.isin(values, (0, 1))
-    return np.where(wrong, np.nan, values), np.flatnonzero(wrong).tolist()
-
-
-def _unlike(kind: str, of_fit: str, plain: Any) -> bool:
-    """Whether values of a kind cannot stand for those of the fit, whose kind is another one."""
-    if kind != "cells":
-        return kind in MOMENTS or of_fit in MOMENTS
-    return of_fit in ("duration", "time") and any(cell is not None for cell in plain)
-
-
-def _refuse_or_note(
-    name: str,
-    cells: Sequence[Any],
-    odd: list[int],
-    values: NDArray[np.float64],
-    form: Form,
-    notes: Notes,
-) -> None:
-    """Add a fault if no cell of later rows can be read, a guess if some can.
-
-    A single cell is a guess: it may be a slip, and the answer must not depend on other rows.
-    """
-    if len(odd) > 1 and np.isnan(values).all():
-        notes.faults.append(
-            f"column {name!r} must hold {form.kind}s, as in the fit, got {cells[odd[0]]!r} in row "
-            f"{odd[0]} and no {form.kind} in any other row"
-        )
-    else:
-        _note_odd(name, cells, odd, f"a {form.kind}", notes)
-
-
 def _zoned(name: str, raw: Any, values: NDArray[np.float64], notes: Notes) -> bool | None:
     """Find whether all dates of a fit have a time zone, or none; note where only some have."""
     zones = zones_of(raw)[~np.isnan(values)]
@@ -172,17 +107,6 @@ def _zoned(name: str, raw: Any, values: NDArray[np.float64], notes: Notes) -> bo
     return None
 
 
-def _check_zone(name: str, raw: Any, values: NDArray[np.float64], form: Form, notes: Notes) -> None:
-    """Refuse dates with a time zone where those of the fit have none, and the other way round."""
-    wrong = np.flatnonzero(~np.isnan(values) & (zones_of(raw) != form.zoned))
-    if form.zoned is not None and wrong.size:
-        with_or_without = "with" if form.zoned else "without"
-        notes.faults.append(
-            f"column {name!r} must hold dates {with_or_without} a time zone, as in the fit, got "
-            f"{str(cells_of(raw)[wrong[0]])!r} in row {wrong[0]}"
-        )
-
-
 def _recognised(
     name: str, place: int, raw: Any, notes: Notes, decimal: str, *, by_dtype: bool
 ) -> Column | None:
@@ -192,9 +116,12 @@ def _recognised(
             return Column(name, place, Form("category"), plain)
         kind, plain = "cells", plain.tolist()
     if kind in ("number", "boolean", *MOMENTS):
-        values = _finite(name, plain, notes) if kind == "number" else plain
+        values = finite(name, plain, notes) if kind == "number" else plain
         zoned = _zoned(name, raw, values, notes) if kind == "date" else None
-        return Column(name, place, Form(kind, zoned=zoned), values)  # type: ignore[arg-type]
+        units = ("",) if kind == "number" else ()
+        _note_marks(name, values if units else values[:0], notes)
+        form = Form(kind, "" if units else ".", units, zoned=zoned)  # type: ignore[arg-type]
+        return Column(name, place, form, values)
     there = [cell for cell in plain if cell is not None]
     if not there:
         return Column(name, place, Form("category"), texts_of(plain))
@@ -202,7 +129,7 @@ def _recognised(
         return Column(name, place, Form("boolean"), read_booleans(plain)[0])
     numbers = read_numbers(plain, decimal)
     if _nearly_all(len(numbers.odd), len(there)):
-        _note_odd(name, plain, numbers.odd, "a number", notes)
+        note_odd(name, plain, numbers.odd, "a number", notes)
         note_reading(name, numbers, decimal, notes)
         if any(isinstance(cell, str) and _CODE.fullmatch(cell) for cell in there):
             notes.guess(
@@ -210,13 +137,16 @@ def _recognised(
                 "such as zip codes: {}",
                 repr(name),
             )
-        form = Form("number", numbers.decimal)
-        return Column(name, place, form, _finite(name, numbers.values, notes))
+        if any(isinstance(cell, bool | np.bool_) for cell in there):
+            notes.guess("True counts as 1 and False as 0 among numbers: {}", repr(name))
+        _note_marks(name, numbers.values, notes)
+        form = Form("number", numbers.decimal, tuple(sorted(numbers.units)))
+        return Column(name, place, form, finite(name, numbers.values, notes))
     texts = texts_of(plain)
     different = sorted({text for text in texts if text is not None})
     if patterns := _date_formats(name, different, notes):
         values, odd = read_dates(texts.tolist(), patterns)
-        _note_odd(name, plain, odd, "a date", notes)
+        note_odd(name, plain, odd, "a date", notes)
         zoned = _zoned(name, raw, values, notes)
         return Column(name, place, Form("date", patterns=patterns, zoned=zoned), values)
     if share_a_unit(there):
@@ -279,10 +209,17 @@ def _date_formats(name: str, cells: Sequence[str], notes: Notes) -> tuple[str, .
                 "in brackets is assumed (write dates as 2021-04-30 to be sure): {}",
                 f"{name!r} ({order} first: {pattern}, not {other})",
             )
+    if short := [pattern for pattern in patterns if "%y" in pattern]:
+        first, last = span_of(read_dates(cells, short)[0])
+        notes.guess(
+            "years of two digits are from 1969 to 2068; write all four digits to be sure: {}",
+            f"{name!r} ({first} to {last})",
+        )
     return patterns
 
 
-def _finite(name: str, values: NDArray[np.float64], notes: Notes) -> NDArray[np.float64]:
+def finite(name: str, values: NDArray[np.float64], notes: Notes) -> NDArray[np.float64]:
+    """Return the numbers of a column; add a fault if one is infinite or too large for float32."""
     wrong = np.flatnonzero(np.abs(np.nan_to_num(values, posinf=np.inf, neginf=-np.inf)) > LARGEST)
     if wrong.size:
         value = values[wrong[0]]
@@ -296,12 +233,27 @@ def _finite(name: str, values: NDArray[np.float64], notes: Notes) -> NDArray[np.
     return values
 
 
+def _note_marks(name: str, values: NDArray[np.float64], notes: Notes) -> None:
+    """Note numbers that may mark missing cells: `MARKS` far below all other values."""
+    marks = np.isin(values, MARKS)
+    others = np.abs(values[~marks & np.isfinite(values)])
+    far = marks & (np.abs(values) > FAR * others.max(initial=1))
+    if far.any() and others.size:
+        row = int(far.argmax())
+        notes.guess(
+            "numbers that often mark a missing cell count as numbers, though they are far below "
+            "all others of their column; leave such cells blank: {}",
+            f"column {name!r} row {row} {values[row]:g} ({far.sum()} in all)",
+        )
+
+
 def _nearly_all(odd: int, there: int) -> bool:
     """Whether the cells of another kind are so few that they count as missing."""
     return odd <= (1 - NEARLY) * there or (odd == 1 and there > ROWS / 2)
 
 
-def _note_odd(name: str, cells: Sequence[Any], odd: list[int], what: str, notes: Notes) -> None:
+def note_odd(name: str, cells: Sequence[Any], odd: list[int], what: str, notes: Notes) -> None:
+    """Note the first of the rows `odd`, whose cells are not `what`."""
     if odd:
         more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
         notes.guess(
@@ -319,16 +271,17 @@ def note_reading(name: str, numbers: Numbers, decimal: str, notes: Notes) -> Non
         decimal: the decimal mark of the table.
         notes: gets the guesses.
     """
-    if "%" in numbers.units and len(numbers.units) > 1:
+    units = set(numbers.units)
+    if "%" in units and len(units) > 1:
         notes.guess(
             "numbers with and without a percent sign share a column, 12% is read as 0.12 and 12 "
             "as 12: {}",
             repr(name),
         )
-    elif len(numbers.units - {""}) > 1:
+    elif len(units - {""}) > 1:
         notes.guess(
             "amounts in several currencies share a column and are read without conversion: {}",
-            f"{name!r} ({' '.join(sorted(numbers.units - {''}))})",
+            f"{name!r} ({' '.join(sorted(units - {''}))})",
         )
     if numbers.decimal != decimal:
         notes.guess(

@@ -78,6 +78,14 @@ def read_dates(
     return seconds, odd
 
 
+def span_of(seconds: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the years of the first and of the last moment of some, NaN where missing."""
+    there = seconds[~np.isnan(seconds)]
+    ends = np.array([there.min(), there.max()]).astype("datetime64[s]")
+    first, last = (ends.astype("datetime64[Y]").astype(int) + 1970).tolist()
+    return first, last
+
+
 def formats_of(cells: Sequence[str]) -> list[tuple[str, int]]:
     """List the formats of dates that fit some of the cells, with how many each misses; best first.
 

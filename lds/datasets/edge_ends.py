@@ -11,7 +11,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +130,12 @@ def by_row_number(n_rows: int, edges: EdgeList) -> Naming:
     """
     numbers = list(map(str, range(n_rows)))
     found = _found(None, numbers, {end: end for end in edges.nodes}, numbers)
-    check(found, edges)
-    return found
+    if "0" in edges.nodes or "1" not in edges.nodes:
+        check(found, edges)
+        return found
+    way_out = "if edges number the rows from 1, add a column of these numbers to the table of nodes"
+    check(found, edges, f"; no edge has node 0: {way_out}")
+    return replace(found, said=f"{found.said}; no edge has node 0: {way_out}")
 
 
 def check(naming: Naming, edges: EdgeList, way_out: str = "") -> None:

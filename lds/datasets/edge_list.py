@@ -1,5 +1,6 @@
 """Read a file of edges: two columns of node identifiers, perhaps one of weights."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,27 @@ from lds.datasets.notes import Notes, listed
 from lds.datasets.reading import read_table
 from lds.graphs.undirected import undirected
 
-ENDS = (("source", "target"), ("src", "dst"), ("from", "to"), ("u", "v"))
-"""Names of the two columns with the ends of edges, in lower case."""
+ENDS = (
+    ("source", "target"),
+    ("source", "destination"),
+    ("src", "dst"),
+    ("src", "dest"),
+    ("src", "tgt"),
+    ("from", "to"),
+    ("start", "end"),
+    ("head", "tail"),
+    ("u", "v"),
+    ("i", "j"),
+    ("node1", "node2"),
+    ("nodea", "nodeb"),
+    ("vertex1", "vertex2"),
+    ("nodeid1", "nodeid2"),
+    ("id1", "id2"),
+)
+"""Names of the two columns with the ends of edges, as `_plain` writes them."""
+
+EDGE_NUMBERS = ("id", "edge", "edgeid", "index", "idx", "row", "no", "nr", "number")
+"""Names of a first column that numbers the edges, as `_plain` writes them."""
 
 WEIGHTS = ("weight", "probability")
 """Names of a column of weights, in lower case."""
@@ -27,9 +47,10 @@ class EdgeList:
 
     Arguments:
         path: of a text file or a parquet file. The columns "source" and "target" (or `ENDS`) hold
-            the ends; without such names the first two do. A column with a name of `WEIGHTS` holds
-            weights; without that name a third and last column does if most of its cells are
-            numbers. They are read as numbers of a table of nodes are. Other columns are left out.
+            the ends; without such names the first two do, or those after a column that numbers the
+            edges. A column with a name of `WEIGHTS` holds weights; without that name a third and
+            last column does if most of its cells are numbers. They are read as numbers of a table
+            of nodes are. Other columns are left out.
 
     Attributes:
         ends: text of both ends of each edge.
@@ -39,8 +60,9 @@ class EdgeList:
 
     Raises:
         FileNotFoundError, ImportError: as for `read_table`.
-        ValueError: the file cannot be read, or has one column; an end is blank; or a cell of the
-            weights is no number, negative or infinite.
+        ValueError: the file cannot be read, or has one column; an end is blank; a cell of the
+            weights is no number, negative or infinite; or a third column without a name of
+            weights holds nodes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,9 +72,16 @@ class EdgeList:
             raise ValueError(
                 f"{path} must have a column for each end of an edge, source and target, got one"
             )
-        lower = [name.lower() for name in names]
-        pair = next((p for p in ENDS if set(p) <= set(lower)), None)
-        places = (0, 1) if pair is None else (lower.index(pair[0]), lower.index(pair[1]))
+        places = _named_ends(names)
+        named, counted = places is not None, list[str]()
+        if places is None:
+            places = (0, 1)
+            if _numbers_edges(frame):
+                places = (1, 2)
+                counted = [
+                    f"the first column {names[0]!r} numbers the edges, so that "
+                    f"{names[1]!r} and {names[2]!r} hold their ends"
+                ]
         self.path, self.decimal = path, how.decimal or "."
         self.ends = tuple(texts_of_ids(frame[names[k]]) for k in places)
         for k, texts in zip(places, self.ends, strict=True):
@@ -65,9 +94,22 @@ class EdgeList:
         for row, both in enumerate(zip(*self.ends, strict=True)):
             for end in both:
                 self.nodes.setdefault(end, row)
-        others = [name for k, name in enumerate(names) if k not in places]
+        taken = (0, 1, 2) if counted else places
+        others = [name for k, name in enumerate(names) if k not in taken]
+        if not named and len(others) == 1 and _plain(others[0]) not in WEIGHTS:
+            self._refuse_nodes(others[0], texts_of_ids(frame[others[0]]), names)
         self.weight, said = _weights(path, frame, others, self.decimal)
-        self.found = tuple(f"in {path.name} {text}" for text in (*how.found, *said))
+        self.found = tuple(f"in {path.name} {text}" for text in (*how.found, *counted, *said))
+
+    def _refuse_nodes(self, name: str, cells: list[str], names: Sequence[str]) -> None:
+        """Refuse numbers as weights that are nodes, about as many as the second ends."""
+        numbers = not read_numbers(cells, self.decimal).odd
+        if numbers and set(cells) <= set(self.nodes) and _as_many(cells, self.ends[1]):
+            raise ValueError(
+                f"{self.path} must say which columns hold the ends of edges, got nodes in the "
+                f"columns {listed([repr(one) for one in names])}; call those of the ends source "
+                f"and target, and {name!r} weight if it holds weights"
+            )
 
     def adjacency(self, rows: dict[str, int], n_nodes: int) -> sp.csr_array:
         """Make a symmetric matrix; weights above 1 are divided by the largest, with a warning.
@@ -82,6 +124,43 @@ class EdgeList:
         return undirected(
             *both, weight, n_nodes, name=str(self.path), weight_name=f"{self.path} weight"
         )
+
+
+def _plain(name: str) -> str:
+    """Write a name without case and separators, and "source node id" as "source"."""
+    text = re.sub(r"[\W_]", "", name.lower())
+    if text in EDGE_NUMBERS:
+        return text
+    return re.sub("(?<=.)(node|vertex)?(id|name)?$", "", text)
+
+
+def _named_ends(names: Sequence[str]) -> tuple[int, int] | None:
+    """Find the columns of ends by their names: as they are written, or else as `_plain` does."""
+    for plain in ([name.lower() for name in names], [_plain(name) for name in names]):
+        for one, other in ENDS:
+            if one in plain and other in plain:
+                return plain.index(one), plain.index(other)
+    return None
+
+
+def _numbers_edges(frame: Any) -> bool:
+    """Whether the first of three columns or more numbers the edges, by its name or its cells."""
+    names = [str(name) for name in frame.columns]
+    if len(names) < 3 or _plain(names[2]) in WEIGHTS:
+        return False
+    first, one, other = (texts_of_ids(frame[name]) for name in names[:3])
+    if len(set(first)) < len(first):
+        return False
+    if _plain(names[0]) in EDGE_NUMBERS:
+        numbers = read_numbers(other, ".").values
+        return not (np.isfinite(numbers) & (numbers != numbers.round())).any()  # of weights
+    counts = any(first == [str(k + start) for k in range(len(first))] for start in (0, 1))
+    return counts and _as_many(other, one) and 2 * len(set(other) & set(one)) >= len(set(other))
+
+
+def _as_many(cells: Sequence[str], ends: Sequence[str]) -> bool:
+    """Whether a column has three different cells, and more than half as many as one of ends."""
+    return len(set(cells)) > max(2, len(set(ends)) / 2)
 
 
 def texts_of_ids(column: Any) -> list[str]:
@@ -104,7 +183,7 @@ def _weights(
         others: names of its columns besides those of the ends.
         decimal: its decimal mark.
     """
-    named = [name for name in others if name.lower() in WEIGHTS]
+    named = [name for name in others if _plain(name) in WEIGHTS]
     chosen = (named or (list(others) if len(others) == 1 else []))[:1]
     weight: NDArray[np.float64] | None = None
     for name in chosen:

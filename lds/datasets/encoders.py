@@ -150,7 +150,8 @@ def stored_encoder(stored: dict[str, Any], arrays: tuple[NDArray[Any], ...]) -> 
     Raises:
         ValueError, KeyError, TypeError: it is damaged.
     """
-    form = Form(**{**stored["form"], "patterns": tuple(stored["form"].get("patterns", ()))})
+    lists = {name: tuple(stored["form"].get(name, ())) for name in ("units", "patterns")}
+    form = Form(**{**stored["form"], **lists})
     if form.kind == "category":
         return Category(**{**stored, "form": form, "values": tuple(stored["values"])})
     if form.kind == "text":

@@ -26,15 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lds.datasets.column import Column, Form, missing
-from lds.datasets.columns import read, recognise
-from lds.datasets.dtypes import as_pandas, column_at, names_of
+from lds.datasets.columns import recognise
+from lds.datasets.decimals import decimal_mark
+from lds.datasets.dtypes import as_pandas, cells_of, column_at, names_of
 from lds.datasets.encoders import Category, Encoder, Quantity, Text, encoder_of, stored_encoder
+from lds.datasets.later_rows import read
 from lds.datasets.notes import Notes, listed
 from lds.graphs.similarity import are_words
 
 UNITS = 10.0
 """Largest ratio of the largest standard deviation to the median one of columns in like units; the
 same as `lds.nn.preparation.UNITS_RATIO`."""
+
+TYPED = "biufcmM"
+"""Kinds of dtypes, as in NumPy, of columns that hold no text."""
 
 PLAIN = ("number", "duration", "time")
 """Kinds of columns that are encoded as numbers are."""
@@ -59,7 +64,7 @@ class TableEncoding:
         cls,
         frame: Any,
         exclude: Collection[str] = (),
-        decimal: str = ".",
+        decimal: str | None = None,
         categorical: Collection[str] | None = None,
     ) -> "TableEncoding":
         """Fit to all rows of a table, see `fit`."""
@@ -70,7 +75,7 @@ class TableEncoding:
         cls,
         frame: Any,
         exclude: Collection[str] = (),
-        decimal: str = ".",
+        decimal: str | None = None,
         categorical: Collection[str] | None = None,
     ) -> tuple["TableEncoding", NDArray[np.float64]]:
         """Fit to all rows of a table, without their labels, and encode them.
@@ -81,7 +86,8 @@ class TableEncoding:
             frame: of pandas, polars or pyarrow; or `(n_rows, n_columns)` float64, NaN where
                 missing, whose columns are called "0", "1", ...
             exclude: columns that become no features: the target, identifiers.
-            decimal: decimal mark of numbers written as text, "." or ",".
+            decimal: decimal mark of numbers written as text, "." or ","; None finds it from all of
+                these columns, as in a file.
             categorical: columns of categories, whatever their cells are; None: those of the dtype
                 category.
 
@@ -93,8 +99,8 @@ class TableEncoding:
                 no number, date or text, or no column is left; one error lists all faults.
             TypeError, ImportError: as for `dtypes.as_pandas`.
         """
-        if decimal not in (".", ","):
-            raise ValueError(f'decimal must be "." or ",", got {decimal!r}')
+        if decimal not in (".", ",", None):
+            raise ValueError(f'decimal must be "." or ",", or None to find it, got {decimal!r}')
         frame, notes = as_pandas(frame), Notes()
         names = names_of(frame)
         _check_names(names, [*exclude, *(categorical or ())], notes)
@@ -103,6 +109,8 @@ class TableEncoding:
             notes.faults.append("the table must have a column besides its target, got none")
         if notes.faults:
             notes.fail()
+        if decimal is None:
+            decimal = _decimal_of(frame, places, notes)
         chosen = None if categorical is None else [names.index(name) for name in categorical]
         found, left_out = recognise(frame, places, notes, decimal=decimal, categorical=chosen)
         if not found and not notes.faults:
@@ -128,7 +136,7 @@ class TableEncoding:
         Arguments:
             x: `(n_rows, n_columns)`, finite.
         """
-        form, names = Form("number"), names_of(x)
+        form, names = Form("number", "", ("",)), names_of(x)
         medians = [float(np.median(column)) for column in x.T]
         columns = [
             Quantity(name, form, median, 0.0, 1.0, 0)
@@ -145,7 +153,7 @@ class TableEncoding:
             for name in [*column.features, *[f"{column.name} missing"] * (column.n_missing > 0)]
         ]
 
-    def encode(self, frame: Any) -> NDArray[np.float64]:
+    def encode(self, frame: Any, decimal: str | None = None) -> NDArray[np.float64]:
         """Compute the features of rows, `(n_rows, n_features)`; columns not in the fit are ignored.
 
         A value that a category did not have in the fit is 0 in all features of the category, with
@@ -154,6 +162,8 @@ class TableEncoding:
 
         Arguments:
             frame: as for `fit`; an array has the columns of the fit in their order.
+            decimal: decimal mark of numbers in text, "." or ",", in columns that held no text in
+                the fit; the others keep its mark. None finds it from these rows.
 
         Raises:
             ValueError: a column is missing, is there twice or has cells of another kind than in
@@ -169,10 +179,14 @@ class TableEncoding:
                 f"the table must have the columns {listed(wanted)}; it lacks {listed(lacking)}"
             )
         _check_names(names, (), notes)
+        if decimal is None:
+            typed = [names.index(c.name) for c in self.columns if not c.form.decimal]
+            decimal = _decimal_of(frame, typed, notes)
         found = []
         for column in self.columns:
             raw = column_at(frame, names.index(column.name))
-            values = read(column.name, raw, column.form, notes)
+            form = replace(column.form, decimal=column.form.decimal or decimal)
+            values = read(column.name, raw, form, notes)
             found.append(values)
             gone = missing(values)
             if gone.any() and not column.n_missing:
@@ -250,6 +264,21 @@ def _stored(column: dict[str, Any], place: int, arrays: dict[str, NDArray[Any]])
     is_text = column["form"]["kind"] == "text"
     wanted = [f"weights {place}", f"components {place}"] if is_text else []
     return stored_encoder(column, tuple(arrays[name] for name in wanted))
+
+
+def _decimal_of(frame: Any, places: Sequence[int], notes: Notes) -> str:
+    """Find the decimal mark of the numbers that a frame holds as text, and note the guess."""
+    if isinstance(frame, np.ndarray):
+        return "."
+    raw = [column_at(frame, place) for place in places]
+    cells = [cells_of(column) for column in raw if column.dtype.kind not in TYPED]
+    texts = [[cell if isinstance(cell, str) else "" for cell in column] for column in cells]
+    mark, doubt = decimal_mark(list(zip(*texts, strict=True)), "")
+    if mark == ",":
+        notes.guess("numbers in text have a decimal comma", "")
+    if doubt:
+        notes.guess(doubt, "")
+    return mark or "."
 
 
 def _stay(columns: Sequence[Column]) -> bool:

@@ -2,7 +2,8 @@
 
 Three layouts of arrays:
 
-- heterophilous-graphs: `node_features`, `node_labels`, `edges` `(n_edges, 2)`, `train_masks` and
+- heterophilous-graphs: `node_features`, `node_labels`, `edges` `(n_edges, 2)` (or PyG's name,
+  `edge_index`), `train_masks` and
   others `(n_splits, n_nodes)`; PyG's `(2, n_edges)` and `(n_nodes, n_splits)` are read too, where
   the shape is not both;
 - gnn-benchmark, and PyG's Amazon and Coauthor: CSR matrices as `attr_data`, `attr_indices`,
@@ -15,6 +16,7 @@ References:
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +105,8 @@ def read_arrays(path: Path) -> GraphArrays:
             f"of nodes, got the arrays {', '.join(sorted(names))}"
         )
     n_nodes = features.shape[0]
-    if labels.shape != (n_nodes,) or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{path} must have one class number a node, ({n_nodes},), got {labels.dtype} of shape "
-            f"{labels.shape}"
-        )
+    _check_finite(path, features)
+    labels = _classes(path, labels, n_nodes)
     if (labels < -1).any():
         node = int((labels < -1).argmax())
         raise ValueError(
@@ -118,9 +117,9 @@ def read_arrays(path: Path) -> GraphArrays:
         raise ValueError(f"{path} must label nodes of two classes or more, got no label")
     return GraphArrays(
         _floats(features),
-        labels.astype(np.int64),
+        labels,
         _adjacency(path, arrays, n_nodes),
-        _masks(path, arrays, n_nodes),
+        _masks(path, arrays, labels),
     )
 
 
@@ -146,6 +145,42 @@ def _matrix(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> Any:
     return arrays.get(f"{name}_matrix", arrays.get(name))
 
 
+def _check_finite(path: Path, features: Any) -> None:
+    """Refuse features that are no finite numbers; name the first node and column of one."""
+    if features.ndim != 2 or features.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path} must have features that are numbers, (n_nodes, n_features), got "
+            f"{features.dtype} of shape {features.shape}"
+        )
+    if sp.issparse(features):
+        stored: Any = sp.coo_array(_floats(features))
+        places, values = np.column_stack([stored.row, stored.col]), stored.data
+        wrong = places[~np.isfinite(values)]
+    else:
+        wrong = np.argwhere(~np.isfinite(features))
+    if len(wrong):
+        node, column = wrong[0]
+        more = f" and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+        raise ValueError(
+            f"{path} must have finite features, got {features[node, column]:g} at node {node} in "
+            f"column {column}{more}; replace it, for example by the median of the column"
+        )
+
+
+def _classes(path: Path, labels: NDArray[Any], n_nodes: int) -> Rows:
+    """Return labels as integers: whole floats and booleans are numbers, NaN is no label."""
+    whole = labels
+    if labels.dtype.kind == "f":
+        whole = np.where(np.isnan(labels), -1, labels)
+    fractions = labels.dtype.kind == "f" and bool((whole != np.round(whole)).any())
+    if labels.shape != (n_nodes,) or labels.dtype.kind not in "biuf" or fractions:
+        raise ValueError(
+            f"{path} must have one class number a node, ({n_nodes},), got {labels.dtype} of shape "
+            f"{labels.shape}{' with fractions' * fractions}"
+        )
+    return whole.astype(np.int64)
+
+
 def _floats(features: Any) -> Features:
     if sp.issparse(features):
         sparse: Any = features
@@ -156,10 +191,11 @@ def _floats(features: Any) -> Features:
 def _adjacency(path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int) -> sp.csr_array:
     """Make the matrix of starting probabilities; weights of adj count, edges have none."""
     found = _matrix(path, arrays, "adj")
-    if found is None and "edges" not in arrays:
-        raise ValueError(f"{path} must have edges or adj, got {', '.join(sorted(arrays))}")
     if found is None:
-        return symmetric(*_ends(path, arrays["edges"], n_nodes), n_nodes)
+        edges = arrays.get("edges", arrays.get("edge_index"))
+        if edges is None:
+            raise ValueError(f"{path} must have edges or adj, got {', '.join(sorted(arrays))}")
+        return symmetric(*_ends(path, edges, n_nodes), n_nodes)
     if found.shape != (n_nodes, n_nodes):
         raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {found.shape}")
     if found.dtype.kind not in "biuf":
@@ -185,9 +221,10 @@ def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:
 
 
 def _masks(
-    path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int
+    path: Path, arrays: dict[str, NDArray[Any]], labels: Rows
 ) -> tuple[NDArray[np.bool_], ...] | None:
     """Return masks `(n_nodes, n_splits)` of the three roles, None if there are none."""
+    n_nodes = labels.size
     there = {
         role: next((n for n in (f"{role}_masks", f"{role}_mask") if n in arrays), None)
         for role in ("train", "val", "test")
@@ -208,7 +245,36 @@ def _masks(
         raise ValueError(
             f"{path} must have as many splits in each role, or one for all of them, got {counts}"
         )
+    _check_roles(path, dict(zip(names, found, strict=True)), labels)
     return found
+
+
+def _check_roles(path: Path, masks: dict[str, NDArray[np.bool_]], labels: Rows) -> None:
+    """Refuse too few nodes in train or val, a node without a label, and one in two roles."""
+    train, val, _ = masks
+    for name, least in ((train, 1), (val, 2)):
+        few = np.flatnonzero(masks[name].sum(axis=0) < least)
+        if few.size:
+            raise ValueError(
+                f"{path} must have {least} node{'s' * (least > 1)} or more in {name}, got "
+                f"{masks[name][:, few[0]].sum()} in split {few[0]}"
+            )
+    for name, mask in masks.items():
+        blank = np.argwhere(mask & (labels < 0)[:, None])
+        if len(blank):
+            node, split = blank[0]
+            raise ValueError(
+                f"{path} must have labelled nodes in {name}, got node {node} without a label in "
+                f"split {split}"
+            )
+    for one, other in combinations(masks, 2):
+        both = masks[one] & masks[other]
+        if both.any():
+            node, split = np.argwhere(both)[0]
+            raise ValueError(
+                f"{path} must give a node one role in a split, got node {node} in both {one} and "
+                f"{other} of split {split}"
+            )
 
 
 def _mask(path: Path, name: str, mask: NDArray[Any], n_nodes: int) -> NDArray[np.bool_]:

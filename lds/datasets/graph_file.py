@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 
+from lds._labels import Labels, numbered, warn_of_classes
 from lds._types import Split
 from lds.datasets.base import NodeDataset
 from lds.datasets.edge_ends import by_column, by_row_number, check, naming_column
@@ -140,6 +141,8 @@ def load_graph(
     graph, frame = _of_xml(path, target)
     columns = tuple(str(name) for name in frame.columns)
     found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes"]
+    if target == "label" and target in columns:
+        found += _blank_own_ids(path, frame, target)
     how = FileFormat(None, None, True, None, "", columns, tuple(found))
     plain = [name for name in columns if name not in (NODE, target, *drop)]
     if find_column(columns, target) and not plain:
@@ -160,6 +163,9 @@ def load_graph(
 
 def _of_arrays(path: Path, seed: int, test_size: float) -> NodeDataset:
     arrays = read_arrays(path)
+    known = arrays.labels >= 0
+    named = Labels(known, arrays.labels[known])
+    warn_of_classes(named, *numbered(named), f"{path} labels")
     data = replace(arrays.dataset(str(path), seed), name=str(path))
     if arrays.masks is not None:
         return data
@@ -195,6 +201,32 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     twice = None if weight is None else np.tile(weight, 2)
     adjacency = undirected(*both, twice, len(nodes), name=str(path), weight_name=f"{path} weight")
     return adjacency, frame
+
+
+def _blank_own_ids(path: Path, frame: Any, target: str) -> list[str]:
+    """Remove the labels that only repeat the node's own identifier; say how many there were.
+
+    Programs write the identifier as the label of a node that has none: in GEXF each such label is
+    one of these, in GraphML one that no other node has.
+
+    Raises:
+        ValueError: all labels are identifiers.
+    """
+    labels = frame[target].str.strip()
+    own = labels == frame[NODE]
+    if path.suffix.lower() == ".graphml":
+        own &= ~labels.duplicated(keep=False)
+    if not own.any():
+        return []
+    if (own | (labels == "")).all():
+        raise ValueError(
+            f"{path} must have classes as the labels of its nodes, got the identifier of each node "
+            "as its label; --target names the attribute that holds the classes"
+        )
+    node = frame[NODE][own.argmax()]
+    frame.loc[own, target] = ""
+    nodes = "1 node has its" if own.sum() == 1 else f"{own.sum():,} nodes have their"
+    return [f"{nodes} own identifier as label (such as {node!r}), which is no label"]
 
 
 def _weight(path: Path, one: Any, other: Any, found: Any) -> float:

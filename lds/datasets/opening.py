@@ -58,6 +58,15 @@ UNPACK = {
 WESTERN = re.compile(r"windows-125[0247]|iso-?8859|latin|ascii|cp\d|mac|utf-8|koi8-t", re.I)
 """Guesses that are read as Windows-1252: a few accents do not distinguish such encodings."""
 
+ACCENTS = re.compile(rb"[\x80-\xff]+")
+"""Letters beyond ASCII that follow one another, in bytes."""
+
+SINGLE = 0.75
+"""Least share of `ACCENTS` of one byte in Western text; words of other alphabets are longer."""
+
+SIGNS = "‘’“”„–—…€£§°²³µ½«»´¿¡ªº©®™\xa0"
+"""Signs of Windows-1252 that are usual in Western text."""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -125,8 +134,9 @@ def _unzip(path: Path, data: bytes) -> bytes:
 def decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, bool]:
     """Decode bytes as text.
 
-    UTF-8 and the encoding of a byte order mark are certain. `chardet` guesses any other; it cannot
-    distinguish the encodings of Western letters, so all of them are read as Windows-1252.
+    UTF-8 and the encoding of a byte order mark are certain. Text whose few bytes beyond ASCII stand
+    alone, as accents do, is Western. `chardet` guesses any other; it cannot distinguish the
+    encodings of Western letters, so all of them are read as Windows-1252.
 
     Arguments:
         path: of the file, for messages.
@@ -189,9 +199,23 @@ def _encoding(path: Path, data: bytes) -> tuple[str, bool]:
         if not name.startswith(("utf-16", "utf-32")):
             raise ValueError(f"{path} cannot be read as a table: it is a binary file, not text")
         return name, True
-    if not name or WESTERN.match(name):
+    if not name or WESTERN.match(name) or _has_accents(data):
         return _western(path, data), True
     return name, True
+
+
+def _has_accents(data: bytes) -> bool:
+    """Whether bytes beyond ASCII are few letters and signs of Windows-1252, most of them alone."""
+    runs = ACCENTS.findall(data)
+    beyond = b"".join(runs)
+    try:
+        signs = beyond.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    letters = all(sign >= "À" or sign in SIGNS for sign in signs)
+    alone = sum(len(run) == 1 for run in runs) >= SINGLE * len(runs)
+    n_plain = len(re.findall(rb"[A-Za-z]", data))
+    return letters and alone and 2 * len(beyond) <= n_plain
 
 
 def _western(path: Path, data: bytes) -> str:

@@ -73,8 +73,9 @@ def read_table(
     """Read a text file (see `lds._sources.TABLES`), perhaps compressed, or a parquet file.
 
     These are left out: blank lines and rows; comments (lines that begin with #, % or // before the
-    first row, or that have another number of cells than the rows); an index (a first column without
-    a name whose cells are all different); a blank last column. Columns without a name are called
+    first row, or that have another number of cells than the rows, with a sentence that names the
+    line); an index (a first column without a name whose cells are all different, the index of a
+    data frame unless it has a name); a blank last column. Columns without a name are called
     column_1, column_2, ... by their position.
 
     Arguments:
@@ -138,11 +139,18 @@ def _parquet(path: Path, data: bytes) -> tuple[Any, FileFormat]:
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(BytesIO(data)).reset_index(drop=True)
+        frame = pd.read_parquet(BytesIO(data))
     except (ValueError, OSError, NotImplementedError) as error:  # pyarrow's are among them
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} cannot be read as a table ({reason})") from error
     found = list[str]()
+    named = [name for name in frame.index.names if name is not None]
+    if named:
+        found.append(f"the index {', '.join(map(repr, named))} is a column")
+        frame = frame.reset_index(level=named, allow_duplicates=True)
+    elif not isinstance(frame.index, pd.RangeIndex):
+        found.append("the index has no name: it is left out")
+    frame = frame.reset_index(drop=True)
     frame.columns = distinct([one_line(str(name)) for name in frame.columns], found)
     frame = frame.drop(columns=_index(frame, found))
     return frame, FileFormat(None, None, True, None, "", tuple(frame.columns), tuple(found))

@@ -203,7 +203,7 @@ def load_rows(
         )
     known = roles.identifier is not None and roles.identifier in frame.columns
     identifiers = _identifiers(frame, str(roles.identifier)) if known else None
-    return Rows(encoding.encode(frame), identifiers, how.found)
+    return Rows(encoding.encode(frame, how.decimal or "."), identifiers, how.found)
 
 
 def _read_like(

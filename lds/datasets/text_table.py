@@ -83,7 +83,7 @@ class TextTable:
             raise ValueError(f"{path} has blank cells only")
         width = _width(numbered)
         inner = {
-            number
+            number: cells
             for number, cells in numbered
             if len(cells) != width and cells[0].startswith(COMMENTS)
         }
@@ -103,8 +103,14 @@ class TextTable:
             else:
                 names = [""] * width
         body = [cells for cells in _even(path, numbered, width, dialect) if cells != names]
+        if inner:
+            where = _some(f"line {number}: {cells[0]}" for number, cells in inner.items())
+            found.append(
+                f"{len(inner)} comment{'s' * (len(inner) > 1)} below the first row left out, with "
+                f"another number of cells than the rows ({where})"
+            )
         for what, left in (
-            ("comment", len(comments) + len(inner)),
+            ("comment", len(comments)),
             ("blank row", len(blank)),
             ("repeated header", len(numbered) - len(body)),
         ):

@@ -1,5 +1,6 @@
 """Conversion of graphs between the forms of other libraries and this one."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -229,11 +230,13 @@ def edges_of(
 
     Returns:
         Rows, columns and weights, `(n_edges,)` each, with both directions of an undirected edge;
-        the weights are None where no edge has one.
+        the weights are None where no edge has one. A warning says how many have none where others
+        have one.
 
     Raises:
         TypeError: a weight is not a number.
     """
+    edges = list(graph.edges(data="weight"))
     if not graph.is_directed():
         graph = graph.to_directed(as_view=True)
     triples = list(graph.edges(data="weight"))
@@ -242,8 +245,16 @@ def edges_of(
             raise TypeError(
                 f"weight of the edge ({one!r}, {other!r}) must be a number, got {weight!r}"
             )
+    without = [weight is None for *_, weight in edges]
+    if any(without) and not all(without):
+        warnings.warn(
+            f"{sum(without):,} of {len(without):,} edges of the graph have no weight and count as "
+            "edges of weight 1; give each edge a weight, or none",
+            UserWarning,
+            stacklevel=2,
+        )
     row, col = (np.array([number[t[end]] for t in triples], dtype=np.int64) for end in (0, 1))
-    if all(weight is None for *_, weight in triples):
+    if all(without):
         return row, col, None
     return row, col, np.array([1.0 if w is None else float(w) for *_, w in triples])
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from lds.datasets.cells import text_of
-from lds.datasets.columns import read, recognise
+from lds.datasets.columns import recognise
 from lds.datasets.dates import formats_of
 from lds.datasets.dtypes import as_pandas
+from lds.datasets.later_rows import read
 from lds.datasets.notes import Notes
 
 N = 30
@@ -360,3 +361,34 @@ def test_digits_that_begin_with_0_are_told_of():
     column, _, notes = looked_at(["01234", "90210", "10001", "02139"] * 4)
     assert column.form.kind == "number"
     assert "make them text if they are codes" in said(notes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["16.04.65", "20.08.69"], "'x' (1969 to 2065)"),
+        (["16/04/65", "20/08/67"], "'x' (2065 to 2067)"),
+        (["16-Apr-70", "20-Aug-99"], "'x' (1970 to 1999)"),
+        (["16.04.1965", "20.08.1969"], ""),
+    ],
+)
+def test_the_century_of_years_of_two_digits_is_said(cells, words):
+    _, _, notes = looked_at(cells * 5)
+    assert words in said(notes)
+    assert ("years of two digits are from 1969 to 2068" in said(notes)) == bool(words)
+
+
+@pytest.mark.parametrize("kind", [float, int, str])
+@pytest.mark.parametrize("mark", [-99, -999, -9999])
+def test_a_number_that_often_marks_a_missing_cell_is_said_and_kept(kind, mark):
+    column, _, notes = looked_at([kind(mark if k == 7 else k % 5) for k in range(N)])
+    assert column.values[7] == mark
+    assert f"column 'x' row 7 {mark} (1 in all)" in said(notes)
+    _, _, notes = looked_at([kind(mark + k % 5) for k in range(N)])
+    assert said(notes) == ""
+
+
+def test_booleans_among_numbers_are_said():
+    column, _, notes = looked_at([True, *range(2, 7)] * 5)
+    assert column.values[0] == 1
+    assert "True counts as 1 and False as 0 among numbers: 'x'" in said(notes)

@@ -209,3 +209,70 @@ def test_minus_1_is_no_label(tmp_path):
 def test_labels_that_are_no_classes_are_refused(tmp_path, y, words):
     with pytest.raises(ValueError, match=rf"own\.npz .*{words}"):
         load(saved(tmp_path, node_labels=y))
+
+
+def test_edges_may_be_called_edge_index(tmp_path):
+    data = load(saved(tmp_path, edges=None, edge_index=EDGES.T))
+    np.testing.assert_array_equal(data.adjacency.toarray(), expected(EDGES))
+
+
+@pytest.mark.parametrize("kind", [bool, np.float32, np.float64, np.uint8])
+def test_labels_of_any_numbers_are_classes(tmp_path, kind):
+    wanted = load(saved(tmp_path))
+    data = load(saved(tmp_path, node_labels=(np.arange(N) % 2).astype(kind)))
+    np.testing.assert_array_equal(data.labels, wanted.labels)
+    assert data.classes == ("0", "1")
+
+
+def test_nan_is_no_label(tmp_path):
+    y = np.array([*(np.arange(N - 1) % 2), np.nan])
+    assert load(saved(tmp_path, node_labels=y), test_size=0).labels[-1] == -1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_feature_that_is_not_finite_is_named(tmp_path, value, sparse):
+    x = np.eye(N, 4)
+    x[5, 2] = x[7, 1] = value
+    parts = {"node_features": x}
+    if sparse:
+        csr = sp.csr_array(x)
+        parts = {f"attr_{part}": getattr(csr, part) for part in ("data", "indices", "indptr")}
+        parts |= {"attr_shape": np.array(csr.shape), "node_features": None}
+    with pytest.raises(
+        ValueError, match=rf"own.npz must have finite .* got {value:g} at node 5 in column 2 and 1"
+    ):
+        load(saved(tmp_path, **parts))
+
+
+@pytest.mark.parametrize(
+    ("role", "nodes", "words"),
+    [
+        ("val", [], "must have 2 nodes or more in val_mask, got 0 in split 0"),
+        ("val", [4], "must have 2 nodes or more in val_mask, got 1 in split 0"),
+        ("train", [], "must have 1 node or more in train_mask, got 0 in split 0"),
+        ("val", [1, 4, 5], "node 1 in both train_mask and val_mask of split 0"),
+        ("test", [5, 8, 9], "node 5 in both val_mask and test_mask of split 0"),
+    ],
+)
+def test_masks_that_are_no_split_are_named(tmp_path, role, nodes, words):
+    rows = {"train": [0, 1, 2, 3], "val": [4, 5, 6, 7], "test": [8, 9]} | {role: nodes}
+    masks = {f"{name}_mask": np.isin(np.arange(N), found) for name, found in rows.items()}
+    with pytest.raises(ValueError, match=rf"own\.npz .*{words}"):
+        load(saved(tmp_path, **masks))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_node_of_a_mask_must_have_a_label(tmp_path, role):
+    masks = {f"{name}_mask": found for name, found in splits(2).items()}
+    node = int(masks[f"{role}_mask"][0].argmax())
+    y = np.where(np.arange(N) == node, -1, np.arange(N) % 2)
+    words = f"got node {node} without a label in split 0|without a label in split 1"
+    with pytest.raises(ValueError, match=rf"own\.npz must have labelled nodes in .*({words})"):
+        load(saved(tmp_path, node_labels=y, **masks))
+
+
+def test_a_class_far_from_the_others_is_said(tmp_path):
+    y = np.where(np.arange(N) < 8, np.arange(N) % 2, 255).astype(np.uint8)
+    with pytest.warns(UserWarning, match=r"own\.npz labels: 255 counts as a class"):
+        load(saved(tmp_path, node_labels=y), test_size=0)

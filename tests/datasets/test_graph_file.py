@@ -176,7 +176,8 @@ def test_npz_of_the_collections(tmp_path, layout):
     ("arrays", "words"),
     [
         ({"a": np.zeros(3)}, r"must have features .* got the arrays a"),
-        ({"x": np.eye(3), "y": np.zeros(3)}, "must have one class number a node"),
+        ({"x": np.eye(3), "y": np.array([0, 1, 0.5])}, "must have one class .* with fractions"),
+        ({"x": np.eye(3), "y": np.zeros(2)}, "must have one class number a node"),
         ({"x": np.eye(3), "y": np.arange(3)}, "must have edges or adj"),
         (
             {"x": np.eye(3), "y": np.arange(3), "edges": np.array([[0, 3]])},

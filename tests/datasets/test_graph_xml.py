@@ -80,3 +80,62 @@ def test_a_weight_among_the_attributes_of_a_gexf_edge_is_named(tmp_path):
     path.write_text(text[:end] + value + text[end + 2 :])
     with pytest.raises(ValueError, match=r"got 'strong' at the edge \('p03', 'p17'\)"):
         load(path, target="colour")
+
+
+@SUFFIXES
+def test_edges_without_a_weight_beside_others_are_said(tmp_path, suffix):
+    graph = nx.Graph()
+    for k in range(30):
+        graph.add_node(f"p{k:02d}", size=k % 5 + 0.5, colour="red" if k % 2 else "blue")
+        graph.add_edge(f"p{k:02d}", f"p{(k + 1) % 30:02d}", **({"weight": 5.0} if k < 20 else {}))
+    WRITE[suffix](graph, tmp_path / f"g{suffix}")
+    with (
+        pytest.warns(UserWarning, match="10 of 30 edges of the graph have no weight and count as"),
+        pytest.warns(UserWarning, match="goes up to 5; each is divided"),
+    ):
+        data = load(tmp_path / f"g{suffix}", target="colour")
+    assert sorted(set(data.adjacency.data.tolist())) == pytest.approx([0.2, 1])
+
+
+def labelled(folder, suffix, name):
+    """A ring of 30 nodes, of which every third has the label `name(k)`, not a colour."""
+    graph = nx.cycle_graph(30)
+    graph = nx.relabel_nodes(graph, {k: f"n{k}" for k in graph})
+    for k, node in enumerate(graph):
+        graph.nodes[node]["size"] = k % 7 + 0.5
+        label = name(k) if k % 3 == 0 else ("red" if k % 2 else "blue")
+        if label is not None:
+            graph.nodes[node]["label"] = label
+    path = folder / f"g{suffix}"
+    WRITE[suffix](graph, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [
+        (".gexf", lambda k: None),  # networkx writes the identifier
+        (".gexf", lambda k: f"n{k}"),
+        (".graphml", lambda k: f"n{k}"),
+    ],
+)
+def test_a_label_that_is_the_identifier_of_the_node_is_none(tmp_path, suffix, name):
+    data = load(labelled(tmp_path, suffix, name), target="label")
+    assert data.classes == ("blue", "red")
+    assert (data.labels < 0).tolist() == [k % 3 == 0 for k in range(30)]
+    assert "10 nodes have their own identifier as label (such as 'n0'), which is no label" in (
+        data.file.found
+    )
+
+
+def test_an_identifier_that_is_the_label_of_other_nodes_too_is_one_in_graphml(tmp_path):
+    data = load(labelled(tmp_path, ".graphml", lambda k: "n0"), target="label")
+    assert data.classes == ("blue", "n0", "red")
+    assert (data.labels >= 0).all()
+
+
+def test_identifiers_alone_are_no_labels(tmp_path):
+    path = tmp_path / "g.gexf"
+    nx.write_gexf(nx.cycle_graph(30), path)
+    with pytest.raises(ValueError, match=r"g\.gexf must have classes as the labels of its nodes"):
+        load(path, target="label")

@@ -68,7 +68,7 @@ INDEXED = "".join(f"{k},{','.join(row)}\n" for k, row in enumerate(ROWS))
         ("trailing_rows.csv", ",".join(NAMES) + "\n" + written(header=False, end=",\n"), ""),
         ("trailing_header.csv", ",".join(NAMES) + ",,\n" + written(header=False), ""),
         ("comments.csv", "# made by a, b, c\n\n% on Monday\n// so\n" + written(), "3 comments"),
-        ("last.csv", written() + "# the end\n", "1 comment left out"),
+        ("last.csv", written() + "# the end\n", "(line 14: # the end)"),
         ("savetxt.csv", "# " + written(), "the last comment names the columns"),
         ("blank.csv", "\n\n" + written(end="\n\n"), ""),
         ("blank_rows.csv", written() + ",,\n , ,\n", "2 blank rows left out"),
@@ -169,6 +169,8 @@ def test_a_header_can_be_insisted_on(tmp_path: Path) -> None:
     [
         ("prénom,âge,y\nFrançois,12,a\nHélène,13,b\n", "latin-1", "cp1252"),
         ("price,y\n€ 12,a\n€ 13,b\n", "cp1252", "cp1252"),
+        ("state,y\nkrank ä,u\ngesund,v\nkrank ä,v\n", "latin-1", "cp1252"),
+        ("kind,y\n" + "some words,חולה\nother words,בריא\n" * 10, "cp1255", "windows-1255"),
         ("имя,город,y\nАнна,Москва,да\nИван,Казань,нет\n", "cp1251", "windows-1251"),
         ("a,b,y\n" + "1,2,u\n" * 30_000 + "3,café,v\n", "latin-1", "cp1252"),  # a late byte
     ],

@@ -272,3 +272,14 @@ def test_repeated_entries_that_say_that_there_is_an_edge_say_no_more():
     place = np.array([[0, 0, 1], [1, 1, 0]])
     graph = sp.coo_array((np.ones(3, dtype=bool), place), shape=(3, 3))
     assert as_adjacency(graph, 3, weights="given").max() == 1
+
+
+@pytest.mark.parametrize("kind", [nx.Graph, nx.DiGraph, nx.MultiGraph])
+def test_edges_without_a_weight_beside_others_count_1_and_are_said(kind):
+    graph = kind([(0, 1, {"weight": 0.5}), (1, 0, {"weight": 0.5}), (1, 2), (2, 1)])
+    n_edges = graph.number_of_edges()
+    with pytest.warns(
+        UserWarning, match=f"{n_edges // 2} of {n_edges} edges of the graph have no weight"
+    ):
+        found = as_adjacency(graph, 3).toarray()
+    assert found.tolist() == [[0, 0.5, 0], [0.5, 0, 1], [0, 1, 0]]
