@@ -107,4 +107,5 @@ def _rows_by_position(
             )
         frame.columns = wanted
     said = "columns go by their position: the fit had an array, whose columns have no names"
-    return Rows(table.encode(frame), None, (*how.found, said))
+    features = table.encode(frame, decimal=how.decimal or ".")
+    return Rows(features, None, (*how.found, said))
