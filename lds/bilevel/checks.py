@@ -59,6 +59,28 @@ def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
             )
 
 
+def check_hyper(hyper: Tree) -> None:
+    """Check that there is something real to differentiate by, and nothing complex.
+
+    Raises:
+        TypeError: a leaf of `hyper` is complex.
+        ValueError: every leaf is an integer.
+    """
+    given = leaves(hyper)
+    for k, leaf in enumerate(given):
+        if isinstance(leaf, Tensor) and leaf.is_complex():
+            raise TypeError(
+                f"hyper{paths(hyper)[k]} must be real, got {leaf.dtype}; torch.view_as_real makes "
+                "a real tensor of it, and torch.view_as_complex turns it back in the objectives"
+            )
+    if all(isinstance(leaf, Tensor) and not leaf.is_floating_point() for leaf in given):
+        kinds = ", ".join(sorted({str(leaf.dtype) for leaf in given})) or "nothing"
+        raise ValueError(
+            f"hyper must hold a floating point tensor to differentiate by, got {kinds}; "
+            "torch.tensor(1.0) is one"
+        )
+
+
 def check_mode() -> None:
     """Check that torch can differentiate here.
 

@@ -20,6 +20,7 @@ from lds._random import mix
 from lds.bilevel.buffers import Collected, collect, collecting, split
 from lds.bilevel.checks import check_count
 from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.per_task import count
 from lds.bilevel.tensors import Tree, leaves, paths, tree_map
 from lds.bilevel.unroll import Method, check_method, hypergradient
 
@@ -34,8 +35,9 @@ def over_tasks(
 ) -> tuple[Objective, Objective]:
     """Make the inner and outer objective of a batch of tasks by vmap (Algorithm 5).
 
-    Both take weights from `stacked`. Random draws differ from task to task. Time: one batched
-    evaluation instead of a loop over tasks.
+    Both take weights from `stacked`. Each task is trained as if it were alone: random draws differ
+    from task to task, `max_grad_norm` limits the gradient of each, and `inner_tol` ends a run when
+    all tasks rest. Time: one batched evaluation instead of a loop over tasks.
 
     Arguments:
         inner_objective: L(params, hyper, task[, step]) -> scalar, of one task.
@@ -46,7 +48,8 @@ def over_tasks(
         The sum of L and the mean of E over the tasks, as functions of (params, hyper, step).
 
     Raises:
-        ValueError: the tensors of `tasks` do not have one length.
+        ValueError: the tensors of `tasks` do not have one length; in use, a loss of a task is no
+            scalar.
 
     Examples:
         >>> import torch
@@ -60,8 +63,9 @@ def over_tasks(
         ...     bilevel.stacked(torch.tensor(0.0), 2), torch.tensor(1.0), n_steps=50).value
         tensor(1.2500)
     """
-    _length(tasks)
-    inner, outer = with_step(inner_objective, 3), with_step(outer_objective, 3)
+    n_tasks = _length(tasks)
+    inner = _scalar("inner_objective", with_step(inner_objective, 3))
+    outer = _scalar("outer_objective", with_step(outer_objective, 3))
 
     def mapped(objective: Objective, params: Tree, hyper: Tree, step: int) -> Tensor:
         into = collecting()
@@ -85,12 +89,29 @@ def over_tasks(
         return values
 
     def total(params: Tree, hyper: Tree, step: int) -> Tensor:
+        count(n_tasks)
         return mapped(inner, params, hyper, step).sum()
 
     def mean(params: Tree, hyper: Tree, step: int) -> Tensor:
         return mapped(outer, params, hyper, step).mean()
 
     return total, mean
+
+
+def _scalar(name: str, objective: Objective) -> Objective:
+    """Make an objective of one task that refuses to return anything but a scalar."""
+
+    def checked(params: Tree, hyper: Tree, task: Tree, step: int) -> Tensor:
+        value = objective(params, hyper, task, step)
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"{name} must return a scalar tensor of shape () for each task, got {got}; sum or "
+                "average it"
+            )
+        return value
+
+    return checked
 
 
 def separate_tasks(
