@@ -45,7 +45,7 @@ class Watch:
         given = list(_tensors([*args, *kwargs.values()]))
         if not any(id(t) in self._cut or (cuts and t.requires_grad) for t in given):
             return
-        written = [args[0]] if func.__name__.endswith("__") else []  # buffer[k] = ...
+        written = [args[0]] if func is Tensor.__setitem__ else []
         for tensor in _tensors([result, *written]):
             if tensor.is_floating_point():  # an index is constant anyway
                 self._cut[id(tensor)] = tensor

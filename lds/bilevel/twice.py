@@ -126,11 +126,14 @@ class _Gradients(TorchFunctionMode):
         if not kwargs.get("create_graph"):
             self._warn("is computed without create_graph=True")
             return
-        for path, leaf in zip(paths(self._state), leaves(self._state), strict=True):
-            for tensor in by:
-                own = tensor is leaf or tensor.grad_fn or is_functorch_wrapped_tensor(tensor)
-                if not own and tensor.dtype == leaf.dtype and torch.equal(tensor, leaf):
-                    self._warn(f"is that by a detached copy of state{path}")
+        given = leaves(self._state)
+        for tensor in by:
+            own = any(tensor is leaf for leaf in given) or not isinstance(tensor, Tensor)
+            if own or tensor.grad_fn is not None or is_functorch_wrapped_tensor(tensor):
+                continue
+            for k, leaf in enumerate(given):
+                if _is_copy(tensor, leaf):
+                    self._warn(f"is that by a detached copy of state{paths(self._state)[k]}")
                     return
 
     def _warn(self, how: str) -> None:
@@ -142,6 +145,15 @@ class _Gradients(TorchFunctionMode):
             UserWarning,
             stacklevel=2,
         )
+
+
+def _is_copy(tensor: Tensor, leaf: Tensor) -> bool:
+    """Whether a tensor shares the memory of another, or its values, which are not 0."""
+    if tensor.dtype != leaf.dtype or tensor.device != leaf.device or tensor.shape != leaf.shape:
+        return False
+    return tensor.data_ptr() == leaf.data_ptr() or (
+        bool(leaf.detach().any()) and torch.equal(tensor, leaf)
+    )
 
 
 def refuse_sparse(params: Tree, grads: Sequence[Tensor | None]) -> None:

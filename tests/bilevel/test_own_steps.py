@@ -56,6 +56,13 @@ def outer(w, h):
     return (w**2).sum()
 
 
+def with_another_leaf(s, h):
+    """A derivative by a variable of its own, whose values are those of no weight."""
+    w = s if s.requires_grad else s.detach().requires_grad_()
+    zero = torch.zeros_like(s, requires_grad=True)
+    return torch.autograd.grad(loss(w + zero, h), zero, create_graph=True)[0]
+
+
 METHODS = [
     bilevel.Reverse(),
     bilevel.Reverse(tape=False),
@@ -93,7 +100,7 @@ def test_a_gradient_that_is_a_constant_is_warned_of(gradient, message, method):
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != METHODS[2]])
-@pytest.mark.parametrize("gradient", [with_history, by_a_function])
+@pytest.mark.parametrize("gradient", [with_history, by_a_function, with_another_leaf])
 def test_a_gradient_with_history_is_right_and_silent(gradient, method):
     found = bilevel.hypergradient(dynamics(gradient), outer, START, HYPER, 4, method).grad
     e = 1e-5
