@@ -186,7 +186,8 @@ class Dynamics:
     Arguments:
         start: Φ_0(params, hyper) -> state.
         step: Φ_t(state, hyper, t) -> state, a pytree of the same structure; t counts from 0. It
-            must not change its arguments in place.
+            must not change its arguments in place, and take gradients by the weights in `state`
+            with ``create_graph=True``; others are constants in the hypergradient, with a warning.
         params: params(state) -> the weights w_t on which the outer objective is evaluated.
         generators: random generators that these functions, or the outer objective, draw from. Each
             step seeds them and restores their state afterwards.
