@@ -279,7 +279,7 @@ def _forward(run: Callable[[], Any], grad: Tree) -> Row:
         "forward mode",
         _off(found, grad),
         "the second derivatives of the inner objective are not symmetric: an operation in it has a "
-        "wrong second derivative (torch's weight_norm has), or a custom backward is not "
+        "wrong second derivative (torch._weight_norm has), or a custom backward is not "
         "differentiable; write that operation with plain ones",
     )
 
@@ -336,7 +336,7 @@ def _difference(
     return _compare(
         name,
         off,
-        "the hypergradient is wrong: an operation has a wrong second derivative (torch's "
-        "weight_norm), something is cut off (.detach(), .item(), torch.no_grad()); leave "
-        "parts of the objectives out until it agrees",
+        "the hypergradient is wrong: an operation has a wrong second derivative (an embedding "
+        "with scale_grad_by_freq=True has), something is cut off (.detach(), .item(), "
+        "torch.no_grad()); leave parts of the objectives out until it agrees",
     )

@@ -91,8 +91,13 @@ def is_maker(value: Any, module: str) -> bool:
     return getattr(value, "__module__", None) == f"lds.bilevel.{module}" and not inner
 
 
-def check_scalar(name: str, value: Any) -> None:
+def check_scalar(name: str, value: Any, of: str = "") -> None:
     """Check that an objective returned a floating point tensor of shape ().
+
+    Arguments:
+        name: of the objective.
+        value: what it returned.
+        of: end of the sentence about the shape.
 
     Raises:
         ValueError: it has another shape, or is no tensor.
@@ -101,7 +106,7 @@ def check_scalar(name: str, value: Any) -> None:
     if not isinstance(value, Tensor) or value.dim() != 0:
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(
-            f"{name} must return a scalar tensor of shape (), got {got}; sum or average it"
+            f"{name} must return a scalar tensor of shape (){of}, got {got}; sum or average it"
         )
     if not value.is_floating_point():
         way_out = (
@@ -138,6 +143,28 @@ def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
                 f"{name}{path} must be floating point, got {leaf.dtype}; what is not trained "
                 "belongs into the objective, or into hyper"
             )
+
+
+def check_tuned(hyper: Tree) -> None:
+    """Check that there is something real to differentiate by, and nothing complex.
+
+    Raises:
+        TypeError: a leaf of `hyper` is complex.
+        ValueError: every leaf is an integer.
+    """
+    given = leaves(hyper)
+    for k, leaf in enumerate(given):
+        if isinstance(leaf, Tensor) and leaf.is_complex():
+            raise TypeError(
+                f"hyper{paths(hyper)[k]} must be real, got {leaf.dtype}; torch.view_as_real makes "
+                "a real tensor of it, and torch.view_as_complex turns it back in the objectives"
+            )
+    if all(isinstance(leaf, Tensor) and not leaf.is_floating_point() for leaf in given):
+        kinds = ", ".join(sorted({str(leaf.dtype) for leaf in given})) or "nothing"
+        raise ValueError(
+            f"hyper must hold a floating point tensor to differentiate by, got {kinds}; "
+            "torch.tensor(1.0) is one"
+        )
 
 
 def check_mode() -> None:

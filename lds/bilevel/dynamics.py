@@ -17,6 +17,7 @@ from torch import Tensor
 from lds.bilevel.buffers import Collected, Refused, collect, joined, split
 from lds.bilevel.checks import check_function, check_leaves, check_scalar, check_state, in_range
 from lds.bilevel.groups import by_leaf
+from lds.bilevel.per_task import counting, limited
 from lds.bilevel.settings import Constant, Grouped
 from lds.bilevel.tensors import (
     Columns,
@@ -24,12 +25,11 @@ from lds.bilevel.tensors import (
     detach,
     differentiate,
     leaves,
-    paths,
     pushforward,
     rebuild,
     requires_grad,
 )
-from lds.bilevel.twice import examine
+from lds.bilevel.twice import examine, refuse_sparse, watched
 
 Setting = float | Mapping[str, float] | Callable[..., Any]
 """An optimiser setting: a number, or a function of (hyper[, step]) such as a schedule.
@@ -46,8 +46,8 @@ class UndecayedOptions(TypedDict, total=False):
         start: Φ_0(params, hyper) -> params; None (the default) is the identity.
         generators: random generators that the objectives draw from; none by default. Each step
             seeds them and restores their state afterwards.
-        max_grad_norm: largest Euclidean norm of the gradient: a longer one is scaled down, before
-            the decay is added. None (the default) for no limit.
+        max_grad_norm: largest Euclidean norm of the gradient, with `over_tasks` of each task's: a
+            longer one is scaled down, before the decay. None (the default) for no limit.
     """
 
     start: Callable[[Tree, Tree], Tree] | None
@@ -177,13 +177,18 @@ class Dynamics:
     Arguments:
         start: Φ_0(params, hyper) -> state.
         step: Φ_t(state, hyper, t) -> state, a pytree of the same structure; t counts from 0. It
-            must not change its arguments in place.
+            must not change its arguments in place, and take gradients by the weights in `state`
+            with ``create_graph=True``; others are constants in the hypergradient, with a warning.
         params: params(state) -> the weights w_t on which the outer objective is evaluated.
         generators: random generators that these functions, or the outer objective, draw from. Each
             step seeds them and restores their state afterwards.
+
+    Attributes:
+        n_tasks: tasks of `over_tasks` in the last inner loss; None without them.
     """
 
     generators: Sequence[torch.Generator] = ()
+    n_tasks: int | None = None
 
     def __init__(
         self,
@@ -203,7 +208,7 @@ class Dynamics:
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Apply Φ_t; return the new state, and the inner loss at `state` if there is one."""
-        with collect(Refused()):
+        with collect(Refused()), watched(state, t):
             return self.step(state, hyper, t), None
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
@@ -306,7 +311,7 @@ class ObjectiveDynamics(Dynamics):
             torch.zeros_like(leaf, requires_grad=differentiable) if grad is None else grad
             for leaf, grad in zip(w, found, strict=True)
         ]
-        _refuse_sparse(params, grads)
+        refuse_sparse(params, grads)
         buffers = collected.follow(buffers)
         return loss, grads, buffers if differentiable or not buffers else detach(buffers)
 
@@ -330,7 +335,7 @@ class ObjectiveDynamics(Dynamics):
         grads = differentiate([loss], inputs, create_graph=True)
         found = {id(leaf): grad for leaf, grad in zip(inputs, grads, strict=True)}
         joint = [found.get(id(leaf)) for leaf in [*w, *h]]
-        _refuse_sparse(state["params"], joint[: len(w)])
+        refuse_sparse(state["params"], joint[: len(w)])
         g = [
             torch.zeros_like(leaf) if grad is None else grad.detach()
             for leaf, grad in zip(w, joint, strict=False)
@@ -352,7 +357,9 @@ class ObjectiveDynamics(Dynamics):
         Raises:
             TypeError, ValueError: it is no scalar, or no real floating point number.
         """
-        loss = self._objective(params, hyper, t)
+        with counting() as tasks:
+            loss = self._objective(params, hyper, t)
+        self.n_tasks = tasks.n
         check_scalar("inner_objective", loss)
         return loss  # type: ignore[no-any-return]
 
@@ -365,9 +372,7 @@ class ObjectiveDynamics(Dynamics):
         The order is that of `torch.nn.utils.clip_grad_norm_` before an optimiser of `torch.optim`.
         """
         if self._max_norm is not None:
-            total = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads]))
-            factor = (self._max_norm / (total + 1e-6)).clamp(max=1.0)
-            grads = [g * factor for g in grads]
+            grads = limited(grads, self._max_norm, self.n_tasks, state["params"])
         if self._decay is not None:
             decays = by_leaf("weight_decay", self._decay(hyper, t), state["params"])
             given = leaves(state["params"])
@@ -381,12 +386,3 @@ class ObjectiveDynamics(Dynamics):
     def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:
         """Compute s_t from s_{t-1} and the gradient, leaf by leaf of the weights."""
         raise NotImplementedError
-
-
-def _refuse_sparse(params: Tree, grads: Sequence[Tensor | None]) -> None:
-    for k, grad in enumerate(grads):
-        if grad is not None and grad.layout is not torch.strided:
-            raise TypeError(
-                f"the gradient by params{paths(params)[k]} is sparse, and sparse gradients have no "
-                "second derivative here; make the embedding with sparse=False"
-            )

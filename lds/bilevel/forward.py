@@ -1,5 +1,6 @@
 """Forward mode: compute the tangent Z_t = ds_t/dλ with every step (Algorithm 3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +9,13 @@ from torch import Tensor
 
 from lds._memory import available_bytes, gigabytes
 from lds._numbers import integer
+from lds._random import DIRECTIONS, mix
 from lds.bilevel.explain import explained
+from lds.bilevel.linear import random_like
 from lds.bilevel.method import AbstractHypergradient, Memory
+from lds.bilevel.replay import tolerance
 from lds.bilevel.step import Outer, Start, Step
-from lds.bilevel.tensors import Columns, Tree, add, leaves, paths
+from lds.bilevel.tensors import Columns, Tree, add, leaves, norm, paths
 from lds.bilevel.trajectory import bytes_of
 
 SMALL = 1 << 14
@@ -48,7 +52,9 @@ class Forward(AbstractHypergradient):
     Exact. For few hyperparameters: time is about two applications of ∇L a step for each of the m
     numbers in hyper; memory is m states, whatever T is. Products from the right are computed by
     reverse differentiation, since the second derivatives of L are symmetric. All columns share the
-    random draws of Φ.
+    random draws of Φ. Torch computes several columns at once by vmap, which is wrong for a few
+    operations (group normalisation): columns at once are compared with one alone, once in an outer
+    loop, and computed one by one where they differ.
 
     References:
         Franceschi, 2021, §5.4.2 Algorithm 3.
@@ -83,6 +89,13 @@ class Forward(AbstractHypergradient):
         """Compute Z_t = μ A_t Z_{t-1} + B_t (eq. 8.14); return s_t and the inner loss."""
         self.begin(memory, step.hyper, step.state)
         tangents = step.tangents()
+        n = len(leaves(step.state))
+        with explained(f"step {step.t} of the dynamics"):
+            _try_batch(
+                memory,
+                [*leaves(step.state), *leaves(step.hyper)],
+                lambda x, batched: tangents.push(x[:n], x[n:], batched),
+            )
         for k, (z, e, size) in enumerate(
             zip(memory.tangents, memory.directions, memory.sizes, strict=True)
         ):
@@ -127,6 +140,8 @@ class Forward(AbstractHypergradient):
             return
         m = _count(hyper, state)
         chunk = min(m, self.chunk or _chunk(state))
+        if memory.notes.get("batch") is False or len(memory.tangents) == m:
+            chunk = 1  # found before, or by the run that is resumed
         memory.sizes = [min(chunk, m - first) for first in range(0, m, chunk)]
         memory.directions = [
             _identity(hyper, first, size)
@@ -137,9 +152,63 @@ class Forward(AbstractHypergradient):
         memory.tangents = [[None] * len(leaves(state)) for _ in memory.sizes]
         if memory.start is not None:
             _, push = memory.start.pushforward()
+            _try_batch(memory, leaves(hyper), push, last=False)
             memory.tangents = [
                 push(e, size > 1) for e, size in zip(memory.directions, memory.sizes, strict=True)
             ]
+
+
+def _try_batch(
+    memory: Carried,
+    like: list[Tensor],
+    push: Callable[[Columns, bool], Columns],
+    *,
+    last: bool = True,
+) -> None:
+    """Compute random columns at once and their sum alone; take columns one by one if these differ.
+
+    Torch has wrong rules for the columns of some operations, and none for others.
+
+    Arguments:
+        memory: its groups are divided into columns where vmap is wrong.
+        like: leaves of the shapes of one column.
+        push: push(columns, batched) -> products.
+        last: whether there is nothing more to compare: `push` is that of a step.
+    """
+    size = max(memory.sizes)
+    if size == 1 or "batch" in memory.notes:
+        return
+    size = min(size, max(3, SMALL // sum(leaf.numel() for leaf in like)))
+    wide = [leaf.detach().expand(size, *leaf.shape) for leaf in like]
+    drawn = random_like(wide, torch.Generator().manual_seed(mix(DIRECTIONS)))
+    alone = push([None if part is None else part.sum(0) for part in drawn], False)
+    try:
+        agrees = all(map(_is_sum, alone, push(drawn, True)))
+    except RuntimeError:  # no rule, or one for other shapes
+        agrees = False
+    if last or not agrees:
+        memory.notes["batch"] = agrees
+    if not agrees:
+        memory.tangents = _single(memory.tangents, memory.sizes)
+        memory.directions = _single(memory.directions, memory.sizes)
+        memory.sizes = [1] * sum(memory.sizes)
+
+
+def _is_sum(one: Tensor | None, columns: Tensor | None) -> bool:
+    """Whether `one` is the sum of columns, to rounding; also where that is not finite."""
+    if one is None or columns is None:
+        return one is columns
+    off = norm([columns.sum(0) - one])
+    return not off > tolerance(one.dtype) * norm([columns])
+
+
+def _single(groups: list[Columns], sizes: list[int]) -> list[Columns]:
+    """Divide groups of columns into single ones."""
+    return [
+        [None if part is None else part[k] if size > 1 else part for part in group]
+        for group, size in zip(groups, sizes, strict=True)
+        for k in range(size)
+    ]
 
 
 def _chunk(state: Tree) -> int:

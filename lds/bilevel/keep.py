@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lds._random import EVALUATE, mix, replayed
-from lds.bilevel.checks import check_count, check_finite
+from lds.bilevel.checks import check_count, check_finite, unchanged
 from lds.bilevel.history import Record
 from lds.bilevel.tensors import Tree, detach, devices, tree_map
 
@@ -104,9 +104,14 @@ class Keeper:
         Raises:
             TypeError: the value is no number.
             NonFiniteError: the value is not finite.
+            RuntimeError: it changed its arguments in place.
         """
         assert self.evaluate is not None
-        with replayed(mix(self._seed, EVALUATE), devices(params, hyper)), torch.no_grad():
+        with (
+            replayed(mix(self._seed, EVALUATE), devices(params, hyper)),
+            torch.no_grad(),
+            unchanged("evaluate", params=params, hyper=hyper),
+        ):
             value = self.evaluate(detach(params), detach(hyper))
         try:
             number = float(value)

@@ -56,7 +56,7 @@ class Limits:
 
     Arguments:
         stopping: one rule or several, asked after each record.
-        callback: called with each record; returning True ends the loop.
+        callback: called with each record; returning True, also of NumPy or torch, ends the loop.
         time_limit: seconds since the start of this call after which no iteration begins; None for
             no limit.
         verbose: whether to show progress.
@@ -234,7 +234,7 @@ class Run:
                 if shown is not None:
                     shown.update(self.done, _described(record, self.keeper))
                 reason = limits.rule_of(self.history)
-                if limits.callback is not None and limits.callback(record) is True:
+                if limits.callback is not None and _is_true(limits.callback(record)):
                     reason = reason or "callback"
                 del record  # it holds hyperparameters that the next iteration replaces
             except KeyboardInterrupt:
@@ -324,6 +324,13 @@ class Run:
             value = float(value_at(params, hyper))
         last = Last(self.outer.hyper, self.params)
         return Solution(hyper, params, value, self.history, reason, last, keeper.keep)
+
+
+def _is_true(value: Any) -> bool:
+    """Whether a value is True, or a single True of NumPy or torch."""
+    if str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+        return getattr(value, "shape", None) == () and bool(value)
+    return value is True
 
 
 def _described(record: Record, keeper: Keeper) -> str:

@@ -1,7 +1,7 @@
 """A `torch.nn.Module` as a function of its parameters."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
 from lds.bilevel.buffers import Collected, Parameters, collect, collecting
-from lds.bilevel.normalization import differentiable
+from lds.bilevel.lost import Watch
+from lds.bilevel.normalization import differentiable, has_weight_norm
 from lds.bilevel.tensors import Tree
 
 
@@ -26,10 +27,24 @@ class Apply:
         self._module = module
         self._buffers = [name for name, _ in module.named_buffers()]
         self._frozen = {n: p.detach() for n, p in module.named_parameters() if not p.requires_grad}
+        self._trained = {n for n, p in module.named_parameters() if p.requires_grad}
+        self._plain = not self._buffers and not has_weight_norm(module)
 
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call the module with other parameters, in the mode that it is in."""
-        if not self._buffers:
+        """Call the module with other parameters, in the mode that it is in.
+
+        Raises:
+            TypeError: `params` is no dict.
+            ValueError: `params` lacks a trained parameter, or holds a name that the module has not.
+        """
+        if not isinstance(params, Mapping):
+            raise TypeError(
+                "params must be a dict of tensors by the names of the module's parameters, as "
+                f"functional(module) returns it, got {type(params).__name__}"
+            )
+        if params.keys() != self._trained:
+            check_names(self._module, params, self._trained)
+        if self._plain:
             return functional_call(self._module, {**self._frozen, **params}, args, kwargs)
         given = params.buffers if isinstance(params, Parameters) else {}
         into = collecting()
@@ -40,15 +55,21 @@ class Apply:
         copies = {name: buffer.clone() for name, buffer in current.items()}
         before = {name: (copy._version, copy.grad_fn) for name, copy in copies.items()}
         entered: dict[str, Tensor] = {**self._frozen, **params, **copies}
-        with differentiable(self._module), self._own_buffers_kept(given):
+        traced = into is not None and any(buffer.requires_grad for buffer in current.values())
+        watch = Watch(following=traced and not mapped)
+        with differentiable(self._module, watch), self._own_buffers_kept(given, watch):
             output = functional_call(self._module, entered, args, kwargs)
         for name, copy in copies.items():
             new = entered[name]  # a module may also put another tensor in its place
             version, history = before[name]
-            if into is None or (new is copy and copy._version == version and not mapped):
+            same = new is copy and copy._version == version and not mapped
+            if into is None or (same and not watch.changed(copy, current[name])):
                 continue
-            if current[name].requires_grad and (not new.requires_grad or new.grad_fn is history):
-                new = self._constant(name, new)
+            if current[name].requires_grad:
+                if not new.requires_grad or new.grad_fn is history:
+                    new = self._constant(name, new)
+                elif watch.is_cut(new, params.values(), current.values()):
+                    _warn_lost(name, "from values without history (.detach())")
             into.report(given[name], new)
         return output
 
@@ -71,13 +92,17 @@ class Apply:
         return output, Parameters(params, collected.follow([params.buffers])[0])
 
     @contextmanager
-    def _own_buffers_kept(self, given: Any) -> Iterator[None]:
+    def _own_buffers_kept(self, given: Any, watch: Watch) -> Iterator[None]:
         """Check that a call changes no buffers of the module itself; restore them if it does."""
         own = {n: b for n, b in self._module.named_buffers() if n not in given}
         before = {name: buffer._version for name, buffer in own.items()}
         saved = {name: buffer.clone() for name, buffer in own.items()}
         yield
-        changed = [name for name, buffer in own.items() if buffer._version != before[name]]
+        changed = [
+            name
+            for name, buffer in own.items()
+            if buffer._version != before[name] or watch.changed(buffer, saved[name])
+        ]
         if changed:
             with torch.no_grad():
                 for name in changed:
@@ -91,13 +116,39 @@ class Apply:
     def _constant(self, name: str, new: Tensor) -> Tensor:
         """Detach a new buffer, with a warning that its derivative is lost."""
         if new.is_floating_point():
-            warnings.warn(
-                f"buffer {name!r} is changed without history (torch.no_grad, .data): the "
-                "hypergradient takes its new value for a constant; compare bilevel.check",
-                UserWarning,
-                stacklevel=4,
-            )
+            _warn_lost(name, "without history (torch.no_grad, .data)")
         return new.detach()
+
+
+def _warn_lost(name: str, how: str) -> None:
+    warnings.warn(
+        f"buffer {name!r} is changed {how}: the hypergradient takes what is written for a "
+        "constant; compare bilevel.check",
+        UserWarning,
+        stacklevel=5,
+    )
+
+
+def check_names(module: nn.Module, params: Mapping[str, Any], needed: Iterable[str]) -> None:
+    """Check that `params` names what is `needed`, and nothing that the module has not.
+
+    Raises:
+        ValueError: it does not; the message has the name.
+    """
+    known = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    known |= {name for name, _ in module.named_buffers(remove_duplicate=False)}
+    for name in params:
+        if name not in known:
+            raise ValueError(
+                f"params holds {name!r}, which is no parameter or buffer of the module; it has "
+                f"{', '.join(sorted(known))}"
+            )
+    missing = sorted(set(needed) - set(params))
+    if missing:
+        raise ValueError(
+            f"params must hold every trained parameter of the module, got none for {missing[0]!r}; "
+            "functional(module) returns all"
+        )
 
 
 @contextmanager
@@ -121,12 +172,16 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
     `eval()`) that the module is in; ``apply.eval(params, ...)`` and ``apply.train(params, ...)``
     set it for one call.
 
+    Torch's second derivative of an embedding with ``scale_grad_by_freq=True`` is wrong, of which a
+    warning tells; that of a weight norm is wrong in torch and right here.
+
     Arguments:
         module: any module.
 
     Returns:
-        apply(params, *args, **kwargs) -> the module's output with other parameters; and copies of
-        its trained parameters by name: a dict, or `Parameters` if there are buffers.
+        apply(params, *args, **kwargs) -> the module's output with other parameters, of which
+        `params` must name all that are trained; and copies of them by name: a dict, or `Parameters`
+        if there are buffers.
 
     Raises:
         TypeError: `module` is no module.
@@ -153,6 +208,16 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
             "module must have a parameter to train, got none with requires_grad=True; "
             "module.requires_grad_(True) sets it for all"
         )
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Embedding) and part.scale_grad_by_freq:
+            warnings.warn(
+                f"module has an embedding with scale_grad_by_freq=True ({name or 'itself'}), whose "
+                "second derivative in torch is wrong, so hypergradients through the training are "
+                "off; make it with scale_grad_by_freq=False, and compare bilevel.check",
+                UserWarning,
+                stacklevel=2,
+            )
+            break
     buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
     return Apply(module), Parameters(trained, buffers) if buffers else trained
 
@@ -162,14 +227,27 @@ def load(module: nn.Module, params: Tree) -> nn.Module:
 
     Arguments:
         module: the module that was given to `functional`, or one like it.
-        params: parameters by name, such as `solution.params`.
+        params: all trained parameters by name, each of the shape of the module's, such as
+            `solution.params`; dtype and device may differ.
+
+    Raises:
+        ValueError: `params` lacks a trained parameter, holds a name that the module has not, or a
+            tensor of another shape.
     """
     buffers = params.buffers if isinstance(params, Parameters) else {}
-    known = dict(module.named_parameters()) | dict(module.named_buffers())
-    unknown = [name for name in {**params, **buffers} if name not in known]
-    if unknown:
-        raise ValueError(f"params holds {unknown[0]!r}, which is no parameter or buffer of module")
+    given = {**params, **buffers}
+    check_names(module, given, [n for n, p in module.named_parameters() if p.requires_grad])
+    known: dict[str, Tensor] = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    for name, tensor in given.items():
+        if tensor.shape != known[name].shape:
+            raise ValueError(
+                f"params[{name!r}] must have the shape {tuple(known[name].shape)} of the module's, "
+                f"got {tuple(tensor.shape)}"
+            )
     with torch.no_grad():
-        for name, tensor in {**params, **buffers}.items():
+        for name, tensor in given.items():
             known[name].copy_(tensor)
     return module

@@ -1,7 +1,8 @@
-"""Normalisations whose buffers have derivatives.
+"""Normalisations whose derivatives are right: of buffers, and of a weight norm.
 
 Torch writes running statistics and the vectors of a spectral norm without history. Here they keep
-their history, so the hypergradient includes it. The values are those of torch.
+their history, so the hypergradient includes it. Torch's second derivative of a weight norm is
+wrong; here it follows from plain operations. The values are those of torch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,24 +15,38 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from lds.bilevel.buffers import held
+from lds.bilevel.lost import Watch
 
 
 class Differentiable(TorchFunctionMode):
-    """In a block, batch and instance normalisation keep the history of their running statistics."""
+    """In a block, normalisations have right derivatives.
+
+    Arguments:
+        watch: is shown every other function that is called.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Replace two functions of torch."""
+        """Replace three functions of torch."""
         kwargs = kwargs or {}
         if func is F.batch_norm:
             return _batch_norm(*args, **kwargs)
         if func is F.instance_norm:
             return _instance_norm(*args, **kwargs)
-        return func(*args, **kwargs)
+        if func is torch._weight_norm:
+            return _weight_norm(*args, **kwargs)
+        result = func(*args, **kwargs)
+        self._watch.saw(func, args, kwargs, result)
+        return result
 
 
 def _batch_norm(
@@ -76,6 +91,11 @@ def _instance_norm(
     return out
 
 
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    result: Tensor = v * (g / torch.norm_except_dim(v, 2, dim))
+    return result
+
+
 def _follow(running: Tensor, value: Tensor, momentum: float) -> None:
     running.copy_(held(running * (1 - momentum) + value * momentum))
 
@@ -95,9 +115,23 @@ def _by_running(
     return (out if bias is None else out + bias.view(shape)).to(input.dtype)
 
 
+def has_weight_norm(module: nn.Module) -> bool:
+    """Whether a part of a module has a weight norm, in the newer form or in the older one."""
+    return any(
+        isinstance(part, parametrizations._WeightNorm)
+        or any(isinstance(hook, WeightNorm) for hook in part._forward_pre_hooks.values())
+        for part in module.modules()
+    )
+
+
 @contextmanager
-def differentiable(module: nn.Module) -> Iterator[None]:
-    """Keep the history of the buffers of a module's normalisations in a block."""
+def differentiable(module: nn.Module, watch: Watch) -> Iterator[None]:
+    """Give the normalisations of a module right derivatives in a block.
+
+    Arguments:
+        module: any module.
+        watch: is shown the functions that are called.
+    """
     changed: list[tuple[dict[str, Any], str, Any]] = []  # (namespace, name, old value)
 
     def put(owner: Any, name: str, value: Any) -> None:
@@ -111,8 +145,10 @@ def differentiable(module: nn.Module) -> Iterator[None]:
             if isinstance(hook, SpectralNorm):  # the older form; it writes into the module
                 put(hook, "compute_weight", partial(_compute_weight, hook))
                 put(part, hook.name, part.__dict__[hook.name])
+            if isinstance(hook, WeightNorm):
+                put(part, hook.name, part.__dict__[hook.name])
     try:
-        with Differentiable():
+        with Differentiable(watch):
             yield
     finally:
         for place, name, value in reversed(changed):

@@ -30,6 +30,7 @@ from lds.bilevel.step import Start, Step, gradient_tree
 from lds.bilevel.step import evaluate as evaluate_outer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach, leaves, norm
+from lds.bilevel.twice import examined
 from lds.bilevel.unroll import check_dynamics
 from lds.bilevel.usage import refuse_cut_off, refuse_unused
 
@@ -78,7 +79,7 @@ def solve_online(
         hyper: first λ.
         n_steps: T, steps of the inner training.
         discount: μ in [0, 1], weight of the tangent of the step before.
-        interval: Δ >= 1, steps between updates of λ.
+        interval: Δ in [1, n_steps], steps between updates of λ.
         method: `Forward` with its options; None is `Forward()`.
         optimizer: optimizer(list of tensors) -> `torch.optim.Optimizer`; Algorithm 6 is
             ``functools.partial(torch.optim.SGD, lr=β)``.
@@ -117,6 +118,10 @@ def solve_online(
             "method must be None or Forward(): online hypergradients go forward, "
             f"got {type(method).__name__}"
         )
+    if interval > n_steps:
+        raise ValueError(
+            f"interval must be at most n_steps={n_steps}, got {interval}; hyper would never move"
+        )
     limits = Limits(stopping, callback, time_limit, verbose, n_steps // interval)
     params = detach(params)
     objective = with_step(outer_objective, 2)
@@ -151,7 +156,8 @@ def solve_online(
 
     def advance() -> None:
         nonlocal t, state
-        new, loss = method.carry(memory, step_at(state, t), discount)
+        with examined(t == 0):
+            new, loss = method.carry(memory, step_at(state, t), discount)
         check_step(loss, state, new, t)
         state, t = new, t + 1
 

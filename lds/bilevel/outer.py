@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils import _pytree as pytree
 
-from lds.bilevel.checks import NonFiniteError, all_finite, check_finite, is_maker, kind_of
+from lds.bilevel.checks import (
+    NonFiniteError,
+    all_finite,
+    check_finite,
+    check_tuned,
+    is_maker,
+    kind_of,
+)
 from lds.bilevel.tensors import Tree, leaves, paths, rebuild, same_structure, tree_map
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -21,6 +28,11 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 LARGE = 1_000_000
 """Number of hyperparameters from which Adam's fused step is taken by default: it makes no temporary
 tensors of their size, of which the other step makes two."""
+
+
+EPOCHS = (1, 2, 3, 10, 100)
+"""Outer iterations at which the functions of a scheduler are compared with those of a run that is
+resumed: its first ones, and some later ones."""
 
 
 def default_optimizer(tensors: list[Tensor]) -> torch.optim.Optimizer:
@@ -43,9 +55,10 @@ class OuterStep:
             after every step of the optimiser; None for a constant learning rate.
 
     Raises:
-        TypeError: a leaf is no tensor, `optimizer` makes no optimiser, or `scheduler` no scheduler.
-        ValueError: no leaf is floating point, or the projection's tree, or what it
-            returns, is not like hyper.
+        TypeError: a leaf is no tensor or complex, `optimizer` makes no optimiser, or `scheduler` no
+            scheduler.
+        ValueError: no leaf is floating point, `optimizer` holds other tensors than those it is
+            given, or the projection's tree, or what it returns, is not like hyper.
     """
 
     def __init__(
@@ -61,16 +74,11 @@ class OuterStep:
                     f"solve must have tensors in hyper, got {type(leaf).__name__} at hyper{path}; "
                     "torch.tensor(1.0) is one"
                 )
+        check_tuned(hyper)
         self._tensors: list[Tensor] = [leaf.detach().clone() for leaf in leaves(hyper)]
         self._like = hyper
         moving = [leaf for leaf in self._tensors if leaf.is_floating_point()]
         self._moving = moving
-        if not moving:
-            kinds = ", ".join(sorted({str(leaf.dtype) for leaf in self._tensors})) or "nothing"
-            raise ValueError(
-                f"hyper must hold a floating point tensor to be tuned, got {kinds}; "
-                "torch.tensor(1.0) is one"
-            )
         made = optimizer(moving) if callable(optimizer) else optimizer
         if not callable(optimizer) or not isinstance(made, torch.optim.Optimizer):
             raise TypeError(
@@ -82,7 +90,16 @@ class OuterStep:
                 "optimizer must take a step on one gradient; LBFGS evaluates its function again "
                 "and again: use Adam or SGD"
             )
+        given = {id(tensor) for tensor in moving}
+        held = {id(tensor) for group in made.param_groups for tensor in group["params"]}
+        if held != given:
+            raise ValueError(
+                "optimizer must hold the tensors that it is called with, all of them and no "
+                f"others, or hyper would not move; got {len(held & given)} of {len(given)} and "
+                f"{len(held - given)} others"
+            )
         self.optimizer = made
+        self._groups = _of_groups(made, moving)
         self._scheduler = None if scheduler is None else _scheduler(scheduler, made)
         self._configured = "" if self._scheduler is None else f", {_described(self._scheduler)}"
         if projection is not None and not callable(projection):
@@ -111,9 +128,9 @@ class OuterStep:
 
     @property
     def description(self) -> str:
-        """The optimiser and the scheduler with their options, as text."""
+        """The optimiser and the scheduler with their options at the start, as text."""
         options = {key: str(value) for key, value in self.optimizer.defaults.items()}
-        return f"{type(self.optimizer).__name__} {options}{self._configured}"
+        return f"{type(self.optimizer).__name__} {options}{self._groups}{self._configured}"
 
     def load(self, hyper: Tree) -> None:
         """Replace the current values."""
@@ -253,7 +270,37 @@ def _scheduler(factory: SchedulerFactory, optimizer: torch.optim.Optimizer) -> L
     return made
 
 
+def _of_groups(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> str:
+    """What the groups of an optimiser have other than its defaults, as text."""
+    place = {id(tensor): k for k, tensor in enumerate(tensors)}
+    several, found = len(optimizer.param_groups) > 1, []
+    for group in optimizer.param_groups:
+        other = {
+            key: str(value)
+            for key, value in group.items()
+            if key != "params" and str(value) != str(optimizer.defaults.get(key))
+        }
+        if several:
+            other["tensors"] = str([place[id(tensor)] for tensor in group["params"]])
+        found.append(other)
+    return f", groups {found}" if any(found) else ""
+
+
 def _described(scheduler: LRScheduler) -> str:
     """The scheduler with its options before its first step, as text."""
     options = {key: str(value) for key, value in scheduler.state_dict().items()}
-    return f"{type(scheduler).__name__} {options}"
+    factors = [_factors(part) for part in (scheduler, *getattr(scheduler, "_schedulers", ()))]
+    shown = f", factors {factors}" if any(factors) else ""
+    return f"{type(scheduler).__name__} {options}{shown}"
+
+
+def _factors(scheduler: LRScheduler) -> list[str]:
+    """The factors of the functions of a LambdaLR or MultiplicativeLR at `EPOCHS`, as text."""
+    found = []
+    for function in getattr(scheduler, "lr_lambdas", ()):
+        for epoch in EPOCHS:
+            try:
+                found.append(f"{float(function(epoch)):.6g}")
+            except Exception:  # the user's; perhaps a table that ends before
+                found.append("none")
+    return found

@@ -166,7 +166,9 @@ class Reverse(AbstractHypergradient):
         taped = memory.undecided or memory.tape is not None
         begins = taped and taken == memory.first and "compared" not in memory.notes
         if begins and not isinstance(step.dynamics, ObjectiveDynamics):
-            step.run()  # refuses autograd.grad in a step, which a tape would take for constant
+            # Without grad mode torch refuses autograd.grad in a step, which a tape would take for
+            # constant. Of a step that turns grad mode on, `twice.watched` warns.
+            step.run()
         if memory.undecided and taken == memory.first:
             memory.undecided = False
             tape = Tape()

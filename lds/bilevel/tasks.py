@@ -20,6 +20,7 @@ from lds._random import mix
 from lds.bilevel.buffers import Collected, collect, collecting, split
 from lds.bilevel.checks import check_count, check_function, check_scalar, kind_of
 from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.per_task import count
 from lds.bilevel.tensors import Tree, leaves, paths, tree_map
 from lds.bilevel.unroll import Method, check_method, hypergradient
 
@@ -34,8 +35,9 @@ def over_tasks(
 ) -> tuple[Objective, Objective]:
     """Make the inner and outer objective of a batch of tasks by vmap (Algorithm 5).
 
-    Both take weights from `stacked`. Random draws differ from task to task. Time: one batched
-    evaluation instead of a loop over tasks.
+    Both take weights from `stacked`. Each task is trained as if it were alone: random draws differ
+    from task to task, `max_grad_norm` limits the gradient of each, and `inner_tol` ends a run when
+    all tasks rest. Time: one batched evaluation instead of a loop over tasks.
 
     Arguments:
         inner_objective: L(params, hyper, task[, step]) -> scalar, of one task.
@@ -62,31 +64,27 @@ def over_tasks(
         ...     bilevel.stacked(torch.tensor(0.0), 2), torch.tensor(1.0), n_steps=50).value
         tensor(1.2500)
     """
-    n = _length(tasks)
+    n_tasks = _length(tasks)
     check_function("inner_objective", inner_objective, "(params, hyper, task[, step])")
     check_function("outer_objective", outer_objective, "(params, hyper, task[, step])")
-    inner, outer = with_step(inner_objective, 3), with_step(outer_objective, 3)
-
-    def scalar(objective: Objective, *arguments: Any) -> Tensor:
-        value: Tensor = objective(*arguments)
-        check_scalar("an objective of a task", value)
-        return value
+    inner = _scalar("inner_objective", with_step(inner_objective, 3))
+    outer = _scalar("outer_objective", with_step(outer_objective, 3))
 
     def mapped(objective: Objective, params: Tree, hyper: Tree, step: int) -> Tensor:
-        _check_stacked(params, n)
+        _check_stacked(params, n_tasks)
         into = collecting()
         buffers = [] if into is None else split(params)[1]
         if into is None or not buffers:  # an outer objective changes no buffers
 
             def one(w: Tree, task: Tree) -> Tensor:
-                return scalar(objective, w, hyper, task, step)
+                return objective(w, hyper, task, step)
 
             values: Tensor = torch.vmap(one, randomness="different")(params, tasks)
             return values
 
         def with_buffers(w: Tree, task: Tree) -> tuple[Tensor, Tree]:
             with collect(Collected(into)) as mine:
-                value = scalar(objective, w, hyper, task, step)
+                value = objective(w, hyper, task, step)
             return value, mine.follow(split(w)[1])
 
         values, new = torch.vmap(with_buffers, randomness="different")(params, tasks)
@@ -95,12 +93,24 @@ def over_tasks(
         return values
 
     def total(params: Tree, hyper: Tree, step: int) -> Tensor:
+        count(n_tasks)
         return mapped(inner, params, hyper, step).sum()
 
     def mean(params: Tree, hyper: Tree, step: int) -> Tensor:
         return mapped(outer, params, hyper, step).mean()
 
     return total, mean
+
+
+def _scalar(name: str, objective: Objective) -> Objective:
+    """Make an objective of one task that refuses to return anything but a scalar."""
+
+    def checked(params: Tree, hyper: Tree, task: Tree, step: int) -> Tensor:
+        value: Tensor = objective(params, hyper, task, step)
+        check_scalar(name, value, " for each task")
+        return value
+
+    return checked
 
 
 def separate_tasks(

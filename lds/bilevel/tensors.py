@@ -199,7 +199,14 @@ class Traced:
     @staticmethod
     def _fresh(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
-            return leaf.detach().requires_grad_(leaf.is_floating_point())
+            real = leaf.is_floating_point()
+            if not real and leaf.is_complex():
+                raise TypeError(
+                    f"every leaf of hyper and of a state must be real, got {leaf.dtype}; "
+                    "torch.view_as_real(leaf) makes one with real and imaginary parts, and "
+                    "torch.view_as_complex turns it back inside the functions"
+                )
+            return leaf.detach().requires_grad_(real)
         if not hasattr(leaf, "record"):
             raise TypeError(
                 "every leaf of hyper and of a state must be a tensor (or, in hyper, own its "

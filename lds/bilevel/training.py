@@ -113,6 +113,10 @@ class Training:
     ) -> Callable[[Tree, Tree, int], Tensor]:
         """Make the outer objective E: the loss on the batches of a loader, in evaluation mode.
 
+        A whole epoch is the mean over rows where the loss of a batch is one. The mean of
+        ``ignore_index``, of class weights or of masked entries is over something else: E then
+        depends on how the rows are batched; put all in one batch, or write E yourself.
+
         Arguments:
             loader: validation data, in the same form as those of training.
             loss: the loss; None is that of training.
@@ -122,6 +126,11 @@ class Training:
 
         Returns:
             E(params, hyper, step).
+
+        Raises:
+            TypeError: `n_batches` is no integer; in use, a batch does not tell its rows.
+            ValueError: `n_batches` is below 1, or None where the number of batches is not known or
+                the loss is a sum; in use, the loss is no scalar.
         """
         if loss is not None:
             check_function("loss", loss, "(outputs, targets[, hyper])")
@@ -130,6 +139,8 @@ class Training:
             raise ValueError("n_batches must be a number where loader is a function of the step")
         if n_batches is not None:
             n_batches = check_count("n_batches", n_batches, 1)
+        elif len(batches) > 1:  # type: ignore[arg-type]
+            _refuse_sum(self._loss if loss is None else loss)
 
         def outer_objective(params: Tree, hyper: Tree, step: int) -> Tensor:
             if n_batches is None:
@@ -170,12 +181,29 @@ class Training:
         inputs, *targets = (part.to(device) if isinstance(part, Tensor) else part for part in parts)
         judged = with_step(self._loss if loss is None else loss, 1 + len(targets), ("hyper",))
         with self._precision(device):
-            return judged(apply(params, inputs), *targets, hyper)  # type: ignore[no-any-return]
+            value = judged(apply(params, inputs), *targets, hyper)
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"loss must return a scalar tensor of shape (), got {got}; sum or average it"
+            )
+        return value
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         if self._autocast is None:
             return nullcontext()
         return torch.autocast(device.type, self._autocast, cache_enabled=False)
+
+
+def _refuse_sum(loss: Callable[..., Tensor]) -> None:
+    """Refuse a loss that sums over rows, as far as that shows: a module, or a `partial`."""
+    settings = getattr(loss, "keywords", {})
+    if "sum" in (getattr(loss, "reduction", None), settings.get("reduction")):
+        raise ValueError(
+            "loss must be a mean over rows, for judged_by weights every batch by its rows, got "
+            "reduction='sum'; use reduction='mean', or n_batches=len(loader) for the mean over "
+            "batches"
+        )
 
 
 def _parts(batch: Any) -> Sequence[Any]:

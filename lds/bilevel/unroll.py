@@ -20,10 +20,12 @@ from lds.bilevel.checks import (
     check_mode,
     check_step,
     check_tol,
+    check_tuned,
     kind_of,
 )
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
+from lds.bilevel.per_task import lengths
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree
 from lds.bilevel.tensors import Tree, axpy, detach, devices, leaves, norm
@@ -65,8 +67,9 @@ def hypergradient(
             memory and says why in the result's `info`.
         seed: seed of the randomness inside Φ; torch's random state is restored afterwards.
         inner_tol: the run ends before `n_steps` after a step with ‖w_t - w_{t-1}‖ <= inner_tol
-            ‖w_{t-1}‖; 0 takes all steps. The result is that of a run of as many steps as were taken
-            (`step` of the result); how their number depends on λ is not differentiated.
+            ‖w_{t-1}‖, for every task of `over_tasks`; 0 takes all steps. The result is that of a
+            run of as many steps as were taken (`step` of the result); how their number depends on λ
+            is not differentiated.
             `Reverse(truncation)` sweeps over the last steps taken; `Reverse(checkpoint=)` must know
             the number of steps in advance and is refused.
         previous: an earlier result; an implicit method starts its solve from its `solution`.
@@ -75,9 +78,11 @@ def hypergradient(
         The value E, its gradient like `hyper`, and the state s_T.
 
     Raises:
-        TypeError: an argument is of another kind, or an objective returns no real number.
-        ValueError: `n_steps` is negative, an objective is not scalar, Φ returns another kind of
-            state, or a hyperparameter has no influence, at any step or on the outer objective.
+        TypeError: an argument is of another kind, a leaf is complex, or an objective returns no
+            real number.
+        ValueError: `n_steps` is negative, `hyper` holds integers alone, an objective is not scalar,
+            Φ returns another kind of state, or a hyperparameter has no influence, at any step or on
+            the outer objective.
         RuntimeError: Φ changed its arguments in place.
         NonFiniteError: a loss, state or gradient is not finite (an ArithmeticError).
         MemoryError: what the method keeps does not fit.
@@ -191,6 +196,7 @@ def differentiate_run(
         notes: of the method, from earlier outer iterations; added to.
     """
     check_mode()
+    check_tuned(hyper)
     if midway is None:
         check_leaves("params", params)
         keep_freed_pages()
@@ -266,6 +272,11 @@ def last_state(
 
 
 def rests(dynamics: Dynamics, old: Tree, new: Tree, tol: float) -> bool:
-    """Whether a step moved the weights by at most `tol`, relative to their norm before it."""
+    """Whether a step moved the weights of every task by at most `tol`, relative to their norm."""
     before, after = leaves(dynamics.params(old)), leaves(dynamics.params(new))
-    return norm(axpy(-1.0, before, after)) <= tol * norm(before)
+    moves, n = axpy(-1.0, before, after), dynamics.n_tasks
+    if n is None or any(leaf.shape[:1] != (n,) for leaf in before):
+        return norm(moves) <= tol * norm(before)
+    floats = [k for k, leaf in enumerate(before) if leaf.is_floating_point()]
+    moved, size = (lengths([tree[k] for k in floats], n) for tree in (moves, before))
+    return bool((moved <= tol * size).all())

@@ -240,3 +240,14 @@ def test_a_resumed_run_keeps_what_the_whole_one_keeps(keep, tmp_path):
 def test_what_does_not_fit(options, error, message):
     with pytest.raises(error, match=message):
         solve(**options)
+
+
+@pytest.mark.parametrize("keep", ["best", "last", "averaged"])
+@pytest.mark.parametrize("what", ["params", "hyper"])
+def test_an_evaluate_that_changes_its_arguments_is_refused(keep, what):
+    def evaluate(w, lam):
+        (w if what == "params" else lam).zero_()
+        return 1.0
+
+    with pytest.raises(RuntimeError, match=f"evaluate changed {what} in place"):
+        solve(keep=keep, evaluate=evaluate)

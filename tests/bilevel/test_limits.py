@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 import torch
 
@@ -320,3 +321,22 @@ def test_another_schedule_is_another_run(tmp_path):
 def test_a_scheduler_that_is_none(bad, message):
     with pytest.raises(TypeError, match=message):
         solved(scheduler=bad)
+
+
+@pytest.mark.parametrize("true", [True, np.bool_(True), torch.tensor(True)])
+def test_a_callback_that_returns_true_ends_the_loop(true):
+    solution = solved(callback=lambda record: true if record.iteration == 1 else None)
+    assert (solution.reason, len(solution.history)) == ("callback", 2)
+
+
+@pytest.mark.parametrize("other", [1, 0.5, "yes", torch.tensor(1.0), np.bool_(False), [True]])
+def test_a_callback_that_returns_something_else_does_not(other):
+    assert solved(n_outer=2, callback=lambda record: other).reason == "n_outer"
+
+
+def test_an_interval_beyond_the_training_is_refused():
+    with pytest.raises(ValueError, match="interval must be at most n_steps=5, got 9"):
+        bilevel.solve_online(DESCENT, judged, scalar(0.0), scalar(1.0), 5, interval=9)
+    assert len(
+        bilevel.solve_online(DESCENT, judged, scalar(0.0), scalar(1.0), 5, interval=5).history
+    )

@@ -48,3 +48,47 @@ def test_the_default_optimizer_is_adam_also_for_many(n):
         adam.step()
     assert step.optimizer.defaults["fused"] is (True if n == outer.LARGE else None)
     torch.testing.assert_close(step.hyper, plain.detach(), rtol=1e-5, atol=1e-7)
+
+
+OTHERS = {
+    "clones": lambda tensors: torch.optim.SGD([t.clone() for t in tensors], lr=0.1),
+    "others": lambda tensors: torch.optim.SGD([torch.zeros(2)], lr=0.1),
+    "some": lambda tensors: torch.optim.SGD(tensors[:1], lr=0.1),
+    "more": lambda tensors: torch.optim.SGD([*tensors, torch.zeros(2)], lr=0.1),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_optimizer_of_other_tensors_is_refused(name):
+    hyper = {"a": torch.tensor(1.0), "b": torch.tensor(2.0)}
+    with pytest.raises(ValueError, match="optimizer must hold the tensors that it is called with"):
+        outer.OuterStep(hyper, OTHERS[name], None)
+    groups = lambda t: torch.optim.SGD([{"params": t[1:]}, {"params": t[:1], "lr": 1.0}], lr=0.5)  # noqa: E731
+    step = outer.OuterStep(hyper, groups, None)
+    step.take({"a": torch.tensor(1.0), "b": torch.tensor(1.0)}, 0.0)
+    assert step.hyper == {"a": 0.0, "b": 1.5}
+
+
+def test_complex_hyperparameters_are_refused():
+    hyper = {"a": torch.tensor(1.0), "b": torch.tensor(1j)}
+    message = r"hyper\['b'\] must be real, got torch.complex64"
+    with pytest.raises(TypeError, match=message):
+        outer.OuterStep(hyper, sgd(0.1), None)
+    inner = bilevel.GradientDescent(lambda w, h: (w - h["b"].real) ** 2, 0.1)
+    for method in (None, bilevel.Forward(), bilevel.FirstOrder(), bilevel.FixedPoint(2)):
+        with pytest.raises(TypeError, match=message):
+            bilevel.hypergradient(inner, lambda w, h: w, torch.tensor(0.0), hyper, 2, method)
+
+
+def test_a_complex_state_is_refused():
+    own = bilevel.Dynamics(
+        lambda params, h: params, lambda s, h, t: s * (1 - 0.1 * h), lambda state: state.real
+    )
+    with pytest.raises(TypeError, match=r"of a state must be real, got torch.complex64"):
+        bilevel.hypergradient(own, lambda w, h: w, torch.tensor(1j), torch.tensor(1.0), 2)
+
+
+def test_a_hypergradient_by_integers_alone_is_refused():
+    inner = bilevel.GradientDescent(lambda w, h: (w - h) ** 2, 0.1)
+    with pytest.raises(ValueError, match=r"hyper must hold a floating point .* got torch.int64"):
+        bilevel.hypergradient(inner, lambda w, h: w, torch.tensor(0.0), torch.tensor(2), 2)

@@ -212,3 +212,61 @@ def test_no_steps_and_losses_that_need_gradients(tmp_path):
     )
     run(0)
     assert len(run(0, resume=True).history) == 2
+
+
+def grouped(**settings):
+    def optimizer(tensors):
+        groups = [{"params": tensors[:1], "lr": 0.01} | settings, {"params": tensors[1:]}]
+        return torch.optim.SGD(groups, lr=0.02)
+
+    return optimizer
+
+
+def swapped(tensors):
+    return torch.optim.SGD([{"params": tensors[1:], "lr": 0.01}, {"params": tensors[:1]}], lr=0.02)
+
+
+def chained(factor):
+    def scheduler(optimizer):
+        first = torch.optim.lr_scheduler.ConstantLR(optimizer, 0.5, 2)
+        then = torch.optim.lr_scheduler.MultiplicativeLR(optimizer, factor)
+        return torch.optim.lr_scheduler.ChainedScheduler([first, then])
+
+    return scheduler
+
+
+def scaled(function):
+    return functools.partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=function)
+
+
+def table(step):
+    return [1.0, 0.9, 0.8, 0.7][step]
+
+
+OUTER = {
+    "rate of a group": ({"optimizer": grouped()}, {"optimizer": grouped(lr=0.03)}),
+    "momentum of a group": ({"optimizer": grouped()}, {"optimizer": grouped(momentum=0.9)}),
+    "tensors of a group": ({"optimizer": grouped()}, {"optimizer": swapped}),
+    "LambdaLR": (
+        {"scheduler": scaled(lambda k: 0.9**k)},
+        {"scheduler": scaled(lambda k: 0.1**k)},
+    ),
+    "LambdaLR by a table": ({"scheduler": scaled(table)}, {"scheduler": scaled(lambda k: 0.9**k)}),
+    "MultiplicativeLR": (
+        {"scheduler": chained(lambda k: 0.9)},
+        {"scheduler": chained(lambda k: 0.8)},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OUTER)
+def test_another_optimizer_or_scheduler_is_refused(what, tmp_path):
+    mine, other = OUTER[what]
+    usual = USUAL | {
+        "dynamics": momentum(lambda w, hyper: loss(w, hyper) * hyper["scale"]),
+        "hyper": {"decay": scalar(0.1), "scale": scalar(1.0)},
+    }
+    batch(tmp_path, **usual, **mine)
+    with pytest.raises(ValueError, match=r"is of another run .*optimizer: .* there"):
+        batch(tmp_path, **usual, **other, n_outer=3, resume=True)
+    batch(tmp_path, **usual, **mine, n_outer=3, resume=True)

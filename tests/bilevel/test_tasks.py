@@ -216,6 +216,100 @@ def test_tasks_draw_for_themselves_and_may_ask_for_the_step():
     torch.testing.assert_close(result.grad, result.value, **CLOSE)
 
 
+GOALS = torch.tensor([[1.0, 2.0], [30.0, -9.0], [0.1, 0.2]], dtype=torch.float64)
+
+
+def distance(w: dict[str, Tensor], lam: Tensor, goal: Tensor) -> Tensor:
+    return (w["a"] - goal).square().sum() + lam * (w["b"] - goal[0]).square()
+
+
+def far(w: dict[str, Tensor], lam: Tensor, goal: Tensor) -> Tensor:
+    return w["a"].square().sum() + w["b"] * lam
+
+
+def clipped(goal: Tensor, lam: float) -> tuple[float, Tensor]:
+    """E of one task after plain training with torch.optim, and its weights."""
+    a, b = torch.zeros(2, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+    w = {"a": a.requires_grad_(), "b": b.requires_grad_()}
+    optimizer = torch.optim.SGD(w.values(), lr=0.1)
+    for _ in range(6):
+        optimizer.zero_grad()
+        distance(w, lam, goal).backward()
+        torch.nn.utils.clip_grad_norm_(w.values(), 2.0)
+        optimizer.step()
+    return float(far(w, lam, goal).detach()), w["a"].detach()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("method", [bilevel.Reverse(), bilevel.Forward()], ids=["rev", "fwd"])
+def test_the_gradient_of_each_task_is_limited_alone(method, wrapped):
+    inner, outer = bilevel.over_tasks(distance, far, GOALS)
+    one = {"a": torch.zeros(2, dtype=torch.float64), "b": scalar(0.5)}
+    result = bilevel.hypergradient(
+        bilevel.GradientDescent(
+            (lambda w, h, step: inner(w, h, step)) if wrapped else inner, 0.1, max_grad_norm=2.0
+        ),
+        outer,
+        bilevel.stacked(one, 3),
+        scalar(0.7),
+        6,
+        method,
+    )
+    alone = [clipped(goal, 0.7) for goal in GOALS]
+    torch.testing.assert_close(result.state["params"]["a"], torch.stack([a for _, a in alone]))
+    e = 1e-6
+    slope = sum(clipped(g, 0.7 + e)[0] - clipped(g, 0.7 - e)[0] for g in GOALS) / (2 * e * 3)
+    assert float(result.grad) == pytest.approx(slope, rel=1e-6)
+
+
+def test_a_run_rests_when_every_task_rests():
+    """The first task moves little beside the weights of the second."""
+    inner, outer = bilevel.over_tasks(
+        lambda w, lam, task: 0.5 * (w - task["goal"]).square() * task["speed"] * lam,
+        lambda w, lam, task: w.square(),
+        {
+            "goal": torch.tensor([1.0, 1e6], dtype=torch.float64),
+            "speed": torch.tensor([0.1, 1.0], dtype=torch.float64),
+        },
+    )
+    result = bilevel.hypergradient(
+        bilevel.GradientDescent(inner, 1.0),
+        outer,
+        torch.tensor([0.5, 1e6], dtype=torch.float64),
+        scalar(1.0),
+        500,
+        inner_tol=1e-3,
+    )
+    w, n, still = 0.5, 0, False  # the first task alone
+    while not still:
+        move = 0.1 * (1 - w)
+        w, n, still = w + move, n + 1, abs(move) <= 1e-3 * abs(w)
+    assert result.step == n
+
+
+@pytest.mark.parametrize("which", ["inner_objective", "outer_objective"])
+def test_a_loss_of_a_task_that_is_no_scalar_is_refused(which):
+    right, wrong = lambda w, h, t: ((w - h * t) ** 2).sum(), lambda w, h, t: (w - h * t) ** 2
+    both = (wrong, right) if which.startswith("inner") else (right, wrong)
+    inner, outer = bilevel.over_tasks(*both, torch.ones(3))
+    with pytest.raises(ValueError, match=rf"{which} must return a scalar .* each task, got \(2,\)"):
+        bilevel.hypergradient(
+            bilevel.GradientDescent(inner, 0.1), outer, torch.zeros(3, 2), torch.tensor(1.0), 2
+        )
+
+
+def test_a_limit_of_the_gradient_with_weights_that_tasks_share_is_refused():
+    inner, outer = bilevel.over_tasks(lambda w, h, t: (w - h * t) ** 2, lambda w, h, t: w, GOALS[0])
+    dynamics = bilevel.GradientDescent(
+        lambda w, h, step: inner(w["own"], h * w["shared"], step), 0.1, max_grad_norm=1.0
+    )
+    weights = {"own": torch.zeros(2), "shared": torch.tensor(1.0)}
+    with pytest.raises(ValueError, match=r"params\['shared'\] must have 2 slices, one a task"):
+        bilevel.hypergradient(
+            dynamics, lambda w, h, step: outer(w["own"], h, step), weights, torch.tensor(1.0), 2
+        )
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -362,3 +362,33 @@ def test_a_check_leaves_the_batches_as_they_are():
     after = bilevel.hypergradient(*given, 4)  # of steps, too, that came first in the check
     assert after.grad.dtype == torch.float32
     assert torch.equal(before.grad, bilevel.hypergradient(*given, 2).grad)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [nn.MSELoss(reduction="sum"), functools.partial(nn.functional.mse_loss, reduction="sum")],
+)
+def test_a_sum_over_rows_is_not_weighted_by_rows(loss):
+    data = [(torch.randn(n, 3), torch.randn(n, 1)) for n in (4, 2)]
+    training = bilevel.Training(nn.Linear(3, 1), nn.functional.mse_loss, data)
+    with pytest.raises(ValueError, match=r"loss must be a mean over rows, .* got reduction='sum'"):
+        training.judged_by(data, loss)
+    with pytest.raises(ValueError, match="got reduction='sum'"):
+        bilevel.Training(nn.Linear(3, 1), loss, data).judged_by(data)
+    for judged, n in (
+        (training.judged_by(data, loss, n_batches=2), 2),
+        (
+            training.judged_by(data[:1], loss),
+            1,
+        ),
+    ):
+        expected = sum(loss(training.apply(training.params, x), y) for x, y in data[:n]) / n
+        torch.testing.assert_close(judged(training.params, {}, 0), expected)
+
+
+def test_a_loss_of_every_row_is_refused():
+    data = [(torch.randn(4, 3), torch.randn(4, 1))]
+    training = bilevel.Training(nn.Linear(3, 1), nn.functional.mse_loss, data)
+    judged = training.judged_by(data, nn.MSELoss(reduction="none"))
+    with pytest.raises(ValueError, match=r"loss must return a scalar tensor .* got \(4, 1\)"):
+        judged(training.params, {}, 0)
