@@ -89,6 +89,8 @@ class Checkpoint:
                 warnings.warn(f"{wrong[0]}; going on from {path}", UserWarning, stacklevel=4)
             return state
         if wrong:
+            if any("of another run" in one for one in wrong):
+                wrong.append("give what that run began with, or begin another in another folder")
             raise ValueError("; ".join(wrong))
         return None
 
@@ -136,8 +138,5 @@ class Checkpoint:
                 for key in theirs | self.fingerprint
                 if theirs.get(key) != self.fingerprint.get(key)
             ]
-            raise ValueError(
-                f"checkpoint {path} is of another run ({'; '.join(differs)}); give what that run "
-                "began with, or begin another in a folder of its own"
-            )
+            raise ValueError(f"checkpoint {path} is of another run ({'; '.join(differs)})")
         return state
