@@ -2,10 +2,9 @@
 
 Three layouts of arrays:
 
-- heterophilous-graphs: `node_features`, `node_labels`, `edges` `(n_edges, 2)` (or PyG's name,
-  `edge_index`), `train_masks` and
-  others `(n_splits, n_nodes)`; PyG's `(2, n_edges)` and `(n_nodes, n_splits)` are read too, where
-  the shape is not both;
+- heterophilous-graphs: `node_features`, `node_labels`, `edges` `(n_edges, 2)`, `train_masks` and
+  others `(n_splits, n_nodes)`; PyG's name `edge_index` and its shapes `(2, n_edges)` and
+  `(n_nodes, n_splits)` are read too, where the shape is not both;
 - gnn-benchmark, and PyG's Amazon and Coauthor: CSR matrices as `attr_data`, `attr_indices`,
   `attr_indptr`, `attr_shape` and `adj_data`, ...; `labels`;
 - GraphData: the same with `x_data`, ... and `y`.
