@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
+from torch import Tensor
 
 from lds._types import Features
 
@@ -45,6 +47,31 @@ def widened(matrix: Any) -> Any:
     given: Any = matrix  # for mypy, what issparse finds has no dtype
     integers = sp.issparse(matrix) and given.dtype.kind in "iu"
     return given.astype(np.float64) if integers else given
+
+
+def of_tensor(value: Any) -> Any:
+    """Convert a tensor of any device, layout and precision to an array or a COO matrix.
+
+    NumPy would refuse one that records gradients, half precision (it becomes float32) and a sparse
+    one. Repeated entries of a sparse tensor stay apart.
+
+    Arguments:
+        value: a tensor; anything else is returned itself.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().cpu()
+    if value.dtype in (torch.float16, torch.bfloat16):
+        value = value.float()
+    if value.layout == torch.strided:
+        return value.numpy()
+    entries = value.to_sparse_coo()
+    if entries.dense_dim():
+        whole = not (entries.is_floating_point() or entries.is_complex())
+        whole = whole and entries.dtype != torch.bool
+        return (entries.long() if whole else entries).to_dense().numpy()
+    place = tuple(entries._indices().numpy())
+    return sp.coo_array((entries._values().numpy(), place), tuple(entries.shape))
 
 
 def refuse_masked(value: Any, name: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
+from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.validation import _num_samples
 
 from lds._labels import counted, numbered, read_labels
@@ -17,7 +17,8 @@ class LabelledKFold(BaseCrossValidator):
     Scikit-learn's splitters treat "no label" as a class: they score rows whose class is unknown,
     and leave unlabelled rows out of each fit. Here each labelled row is in one test set, and all
     other rows are in its train set. If every row has a label, the folds are those of
-    `StratifiedKFold`.
+    `StratifiedKFold`. With `groups`, all labelled rows of a group are in one test set, and the
+    folds are those of `StratifiedGroupKFold`; unlabelled rows of that group train, too.
 
     Arguments:
         n_splits: number of folds, at least 2.
@@ -60,8 +61,10 @@ class LabelledKFold(BaseCrossValidator):
                 f"got n_splits={self.n_splits} for {counted(codes, classes)}"
             )
         state = self.random_state if self.shuffle else None
-        folds = StratifiedKFold(self.n_splits, shuffle=self.shuffle, random_state=state)
-        for _, test in folds.split(labelled, codes[labelled]):
+        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+        folds = kind(self.n_splits, shuffle=self.shuffle, random_state=state)
+        of_labelled = None if groups is None else np.asarray(groups)[labelled]
+        for _, test in folds.split(labelled, codes[labelled], of_labelled):
             yield labelled[test]
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import accuracy_score
 
-from lds._arrays import refuse_masked
+from lds._arrays import of_tensor, refuse_masked
 from lds._labels import check_trains, read_labels
 from lds._types import Split
 from lds.datasets.splits import three_way
+from lds.estimators.weights import row_weights
 
 
 def split_roles(
@@ -50,7 +51,7 @@ def split_roles(
 
 def _rows(rows: ArrayLike, name: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
     refuse_masked(rows, name)
-    found = np.asarray(rows)
+    found = np.asarray(of_tensor(rows))
     numbers = found.ndim == 1 and found.dtype.kind in "iu"
     # As of `learn_structure`: more than two zeros and ones are a mask.
     if found.dtype == bool or (numbers and found.size > 2 and set(np.unique(found)) <= {0, 1}):
@@ -90,13 +91,7 @@ def accuracy(
         raise ValueError(f"y must label a row to score, got {predicted.size} rows without a label")
     weights = None
     if sample_weight is not None:
-        refuse_masked(sample_weight, "sample_weight")
-        weights = np.asarray(sample_weight, dtype=np.float64)
-        if weights.shape != predicted.shape:
-            raise ValueError(
-                f"sample_weight must have one weight a row, {predicted.shape}, got {weights.shape}"
-            )
-        weights = weights[labels.known]
+        weights = row_weights(sample_weight, predicted.size)[labels.known]
         if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.sum():
             raise ValueError(
                 "sample_weight must be finite and at least 0, and above 0 for a labelled row"

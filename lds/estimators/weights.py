@@ -1,13 +1,14 @@
 """What labelled rows count: weights of rows and of classes as one weight a row."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lds._arrays import refuse_masked
-from lds._labels import LEAST, MOST_NAMED, ROLES, check_enough
+from lds._arrays import of_tensor, refuse_masked
+from lds._labels import LEAST, MOST_NAMED, ROLES, check_enough, is_missing
 from lds._words import nearest
 
 ClassWeight = Mapping[Any, float] | Literal["balanced"] | None
@@ -42,14 +43,7 @@ def weigh_rows(
     """
     n_rows, weight = codes.size, np.ones(codes.size)
     if sample_weight is not None:
-        refuse_masked(sample_weight, "sample_weight")
-        given = np.asarray(sample_weight)
-        if given.shape != (n_rows,) or given.dtype.kind not in "biuf":
-            raise ValueError(
-                f"sample_weight must be one number a row, ({n_rows},), got {given.dtype} of shape "
-                f"{given.shape}"
-            )
-        weight = given.astype(np.float64)
+        weight = row_weights(sample_weight, n_rows)
         bad = (codes >= 0) & ~(np.isfinite(weight) & (weight >= 0))
         if bad.any():
             row = int(bad.argmax())
@@ -75,6 +69,26 @@ def weigh_rows(
     if np.ptp(weight[known]) == 0:
         return codes, classes, None
     return codes, classes, np.where(known, weight / weight[known].mean(), 1)
+
+
+def row_weights(sample_weight: ArrayLike, n_rows: int) -> NDArray[np.float64]:
+    """Read one number a row, of an array, a list or a tensor; None and NA become NaN.
+
+    Raises:
+        ValueError: there is another number of weights, or one is masked or no number.
+    """
+    refuse_masked(sample_weight, "sample_weight")
+    given = np.asarray(of_tensor(sample_weight))
+    if given.dtype.kind == "O" and given.ndim == 1:
+        values = [np.nan if is_missing(value) else value for value in given]
+        if all(isinstance(value, Real | np.bool_) for value in values):
+            given = np.array(values, dtype=np.float64)
+    if given.shape != (n_rows,) or given.dtype.kind not in "biuf":
+        raise ValueError(
+            f"sample_weight must be one number a row, ({n_rows},), got {given.dtype} "
+            f"of shape {given.shape}"
+        )
+    return given.astype(np.float64)
 
 
 def _of_classes(

@@ -8,11 +8,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lds._arrays import refuse_masked
+from lds._arrays import of_tensor, refuse_masked
 from lds.graphs.undirected import Weights, entries_of, refuse_outside, undirected
 
 WITHOUT_EDGES = "has no edge of a weight above 0 between two nodes: it is taken as without a graph"
@@ -196,7 +195,7 @@ def as_adjacency(
     if hasattr(graph, "sparse_sizes") and hasattr(graph, "coo"):
         matrix = _of_sparse_tensor(graph)
     elif isinstance(graph, Tensor):
-        matrix = _of_tensor(graph)
+        matrix = of_tensor(graph)
     elif sp.issparse(graph):
         matrix = graph
     else:
@@ -273,32 +272,12 @@ def _row_numbers(graph: nx.Graph, n_nodes: int, name: str) -> dict[Any, int]:
     return {node: int(node) for node in graph}
 
 
-def _numpy(values: Tensor) -> NDArray[Any]:
-    """Convert a tensor to an array; half precision, which scipy lacks, becomes float32."""
-    half = values.dtype in (torch.float16, torch.bfloat16)
-    found: NDArray[Any] = (values.float() if half else values).numpy()
-    return found
-
-
 def _of_sparse_tensor(graph: Any) -> Any:
     """Convert a `torch_sparse.SparseTensor`, without importing torch_sparse."""
     row, col, value = graph.coo()
-    values = np.ones(row.numel()) if value is None else _numpy(value.detach().cpu())
+    values = np.ones(row.numel()) if value is None else of_tensor(value)
     place = (row.cpu().numpy(), col.cpu().numpy())
     return sp.coo_array((values, place), tuple(graph.sparse_sizes()))
-
-
-def _of_tensor(graph: Tensor) -> Any:
-    graph = graph.detach().cpu()
-    if graph.layout == torch.strided:
-        return _numpy(graph)
-    entries = graph.to_sparse_coo()
-    if entries.dense_dim():
-        whole = not (entries.is_floating_point() or entries.is_complex())
-        whole = whole and entries.dtype != torch.bool
-        return _numpy((entries.long() if whole else entries).to_dense())
-    place = tuple(entries._indices().numpy())
-    return sp.coo_array((_numpy(entries._values()), place), tuple(entries.shape))
 
 
 def _check_labels(graph: Any, name: str) -> None:

@@ -73,7 +73,7 @@ def test_accuracy_of_names():
     ("y", "weights", "message"),
     [
         ([-1, None], None, "must label a row to score, got 2 rows without a label"),
-        ([0, -1], [1.0], r"one weight a row, \(2,\), got \(1,\)"),
+        ([0, -1], [1.0], r"one number a row, \(2,\), got float64 of shape \(1,\)"),
         ([0, -1], [0.0, 1.0], "above 0 for a labelled row"),
         ([0, 1], [-1.0, 2.0], "at least 0"),
         ([0, 1], [np.nan, 2.0], "finite"),
@@ -107,6 +107,17 @@ def test_folds_of_full_labels_are_those_of_scikit_learn():
     ):
         for one, other in zip(ours, theirs, strict=True):
             assert one.tolist() == other.tolist()
+
+
+def test_labelled_rows_of_a_group_are_tested_together():
+    rng = np.random.default_rng(0)
+    y, groups = rng.integers(-1, 3, 60), rng.permutation(np.repeat(list("abcdefghijklmno"), 4))
+    tested = []
+    for train, test in LabelledKFold(3, random_state=1).split(y, y, groups):
+        assert not {*groups[test]} & {*groups[train[y[train] >= 0]]}
+        assert set(np.flatnonzero(y < 0)) <= {*train}, "unlabelled rows train in every fold"
+        tested += test.tolist()
+    assert sorted(tested) == np.flatnonzero(y >= 0).tolist()
 
 
 def test_scikit_learn_takes_the_folds():

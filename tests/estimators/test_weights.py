@@ -19,7 +19,7 @@ from lds import (
     ViewsLDSClassifier,
     learn_structure,
 )
-from lds.estimators.labels import split_roles
+from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.weights import weigh_rows
 from lds.graphs.batch import weighted_graph
 from lds.nn.discriminant import Discriminant, fit_discriminant
@@ -78,6 +78,22 @@ def test_equal_weights_change_nothing():
     for one, other in zip(plain, fits(sample_weight=np.full(60, 3.5)), strict=True):
         assert other.learned_.problem.weights is None
         np.testing.assert_array_equal(one.label_distributions_, other.label_distributions_)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        torch.tensor([1.0, 2, 3, 2], requires_grad=True),
+        torch.tensor([1, 2, 3, 2]).bfloat16(),
+        np.array([1, 2, np.float32(3), 2.0], dtype=object),
+    ],
+    ids=["grad", "bfloat16", "objects"],
+)
+def test_weights_of_any_kind_hold_the_same_numbers(weights):
+    codes, classes = np.array([0, 1, 0, 1]), np.arange(2)
+    found = weigh_rows(codes, classes, weights, None)[2]
+    assert found.tolist() == weigh_rows(codes, classes, [1, 2, 3, 2], None)[2].tolist()
+    assert accuracy(codes, [0, 0, 0, 1], weights) == 6 / 8
 
 
 def test_weight_0_takes_a_label_away():
@@ -217,6 +233,7 @@ def test_weights_reach_searches_transforms_and_folders(tmp_path):
     ("given", "message"),
     [
         ({"sample_weight": np.ones(5)}, r"sample_weight must be one number a row, \(60,\), got"),
+        ({"sample_weight": np.full(60, "a", dtype=object)}, "be one number a row, .* got object"),
         ({"sample_weight": -np.ones(60)}, "must be finite and at least 0, got -1 at row "),
         ({"sample_weight": np.full(60, np.nan)}, "must be finite and at least 0, got nan at row "),
         ({"sample_weight": np.zeros(60)}, "sample_weight must be above 0 for at least 4 labelled"),
