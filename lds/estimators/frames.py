@@ -1,7 +1,10 @@
 """Convert X (arrays, sparse matrices, data frames) to the features of a fit."""
 
+import reprlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
-from lds._arrays import canonical, widened
+from lds._arrays import canonical, of_tensor, widened
+from lds._labels import is_missing
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated
@@ -39,7 +43,8 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
 
     Returns:
         float64 `(n_rows, n_features)`, dense or CSR, and the encoding; None if X holds finite
-        numbers only, which are the features as they are.
+        numbers only, which are the features as they are. Constant columns of a dense X become no
+        features, unless all are constant.
 
     Raises:
         TypeError, ValueError: X cannot be used.
@@ -61,9 +66,20 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
             )
         return x, None
     if not chosen and not np.isnan(x).any():
-        return x, None
+        varies: NDArray[np.bool_] = (x != x[:1]).any(axis=0)
+        if varies.all() or not varies.any():
+            return x, None
+        return np.ascontiguousarray(x[:, varies]), _unchanged(x, varies)
     encoding, features = TableEncoding.fit(x, categorical=chosen)
     return features, encoding
+
+
+def _unchanged(x: NDArray[np.float64], varies: NDArray[np.bool_]) -> TableEncoding:
+    """Make the encoding that keeps the columns that vary as they are and leaves out the others."""
+    every = TableEncoding.unchanged(x)
+    kept = tuple(c for c, is_one in zip(every.columns, varies, strict=True) if is_one)
+    names = {every.names[place]: "constant" for place in np.flatnonzero(~varies)}
+    return replace(every, columns=kept, left_out=names)
 
 
 def check_index(X: Any, **others: Any) -> None:
@@ -114,6 +130,7 @@ def warn_of_label_columns(X: Any, labels: NDArray[Any], rows: NDArray[np.int64])
         labels: of the labelled rows.
         rows: numbers of these rows. With few of them a column may equal them by chance.
     """
+    X = of_tensor(X)
     if len(rows) < LEAST_EQUAL or sp.issparse(X):
         return
     if is_frame(X):
@@ -230,8 +247,7 @@ def _checked_frame(estimator: Any, X: Any, *, reset: bool) -> Any:
 
 def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
     """Check numbers, NaN where missing; a sparse matrix must have none missing."""
-    if isinstance(X, np.ma.MaskedArray):  # scikit-learn would read what the mask hides
-        X = np.ma.filled(np.ma.asarray(X, dtype=np.float64), np.nan)
+    X = _numbers(of_tensor(X))
     checked: Any = validate_data(
         estimator,
         widened(X),  # scikit-learn sums repeated entries first
@@ -266,7 +282,55 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
     return x
 
 
+def _numbers(X: Any) -> Any:
+    """Refuse cells of arrays and lists that are no numbers; what is missing becomes NaN.
+
+    Scikit-learn would make numbers of dates, -9.2e18 of a missing one, and read what a mask hides.
+    """
+    if not isinstance(X, np.ndarray | list | tuple):
+        return X
+    try:
+        cells: NDArray[Any] = np.asarray(X)
+    except ValueError:  # rows of several lengths, which scikit-learn refuses
+        return X
+    way = "pandas.DataFrame(X) takes text, dates and missing cells"
+    if cells.dtype.kind in "mMV" or (cells.ndim == 1 and cells.size and _is_record(cells[0])):
+        what = "records" if cells.dtype.kind in "VO" else str(cells.dtype)
+        raise TypeError(f"X must hold numbers, got {what}; {way}")
+    if cells.ndim == 2 and cells.dtype.kind in "OUST":
+        hidden = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
+        return _floats(cells.astype(object), hidden, way)
+    if isinstance(X, np.ma.MaskedArray):
+        return np.ma.filled(np.ma.asarray(X, dtype=np.float64), np.nan)
+    return X
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Mapping | np.void)
+
+
+def _floats(cells: NDArray[Any], hidden: NDArray[Any] | None, way: str) -> NDArray[np.float64]:
+    """Convert objects `(n_rows, n_columns)` to float64, NaN where missing or hidden by a mask."""
+    found = np.full(cells.shape, np.nan)
+    for place in np.ndindex(*cells.shape):
+        cell = cells[place]
+        if is_missing(cell) or (hidden is not None and hidden[place]):
+            continue
+        try:
+            if isinstance(cell, np.ndarray | np.datetime64 | timedelta | np.timedelta64):
+                raise TypeError(f"it is of type {type(cell).__name__}")
+            found[place] = float(cell)
+        except (TypeError, ValueError, OverflowError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
+                f"X must hold numbers, got {reprlib.repr(cell)} in row {place[0]}, column "
+                f"{place[1]} ({error}); {way}"
+            ) from error
+    return found
+
+
 def _holds_objects(X: Any) -> bool:
+    X = of_tensor(X)
     return not sp.issparse(X) and np.asarray(X).dtype.kind in "OUS"
 
 

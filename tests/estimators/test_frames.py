@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -80,6 +81,70 @@ def test_plain_numbers_pass_on_unchanged():
     assert np.array_equal(sparse.toarray(), x)
     like = x / [1, 1e3, 1]
     assert np.array_equal(features(pd.DataFrame(like, columns=list("abc"))), like)
+
+
+def test_tensors_of_any_kind_hold_the_same_numbers():
+    x = np.arange(2.0 * N).reshape(N, 2)
+    tensor = torch.from_numpy(x)
+    assert np.array_equal(features(tensor.clone().requires_grad_()), x)
+    assert np.array_equal(features(tensor.bfloat16()), x)  # up to 256 they are exact
+    for sparse in (tensor.to_sparse(), tensor.to_sparse_csr()):
+        assert np.array_equal(features(sparse).toarray(), x)
+
+
+WHERE = "in row 3, column 1"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("", f"got '' {WHERE}"),
+        ("low", f"got 'low' {WHERE}"),
+        (pd.Timestamp("2020"), f"got Timestamp.* {WHERE}"),
+        (np.datetime64("2020"), f"got np.datetime64.* {WHERE}"),
+        (dt.timedelta(1), f"got .*timedelta.* {WHERE}"),
+        ({"a": 1}, f"got {{'a': 1}} {WHERE}"),
+    ],
+)
+def test_cells_of_arrays_that_are_no_numbers_are_named_and_missing_ones_are_read(cell, message):
+    x = np.random.default_rng(0).standard_normal((N, 2)).astype(object)
+    wanted = x.astype(np.float64)
+    wanted[0, 1] = np.nan
+    for missing in (None, pd.NA, pd.NaT, np.datetime64("NaT")):
+        x[0, 1] = missing
+        assert np.array_equal(features(x), features(wanted))
+    x[3, 1] = cell
+    with pytest.raises((TypeError, ValueError), match=f"{message} .*; pandas.DataFrame"):
+        features(x)
+
+
+def test_arrays_of_dates_and_records_are_refused():
+    dates = np.array([["2020-01-01", "NaT"]] * 2, dtype="datetime64[D]")
+    for x, named in [
+        (dates, r"datetime64\[D\]"),
+        (dates - dates[:, :1], r"timedelta64\[D\]"),
+        (np.ma.masked_array(dates, [[0, 1]] * 2), r"datetime64\[D\]"),
+        ([{"a": 1}, {"a": 2}], "records"),
+        (np.zeros(2, dtype=[("a", float)]), "records"),
+    ]:
+        with pytest.raises(TypeError, match=f"X must hold numbers, got {named}; pandas.DataFrame"):
+            features(x)
+
+
+def test_constant_columns_of_an_array_change_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((N, 3)) * [1, 9, 90] + (np.arange(N) % 2)[:, None]
+    wide = np.column_stack([np.ones((N, 30)), x, np.full(N, 7.0)])
+    clf = LDSClassifier(**QUICK).fit(x, labels())
+    found = LDSClassifier(**QUICK).fit(wide, labels())
+    assert np.array_equal(found.label_distributions_, clf.label_distributions_)
+    assert found.n_features_in_ == 34
+    later = np.column_stack([rng.standard_normal((4, 30)), x[:4] + 0.1, np.ones(4)])
+    assert np.array_equal(found.predict_proba(later), clf.predict_proba(later[:, 30:33]))
+    found.save(tmp_path / "run")
+    again = LDSClassifier.load(tmp_path / "run")
+    assert again.n_features_in_ == 34
+    assert np.array_equal(again.predict_proba(later), found.predict_proba(later))
 
 
 def test_an_offset_of_a_column_changes_no_feature_of_a_frame(mixed):
