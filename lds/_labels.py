@@ -36,11 +36,11 @@ MARKS = frozenset(
 WORDS = frozenset(
     {"unknown", "unlabelled", "unlabeled", "missing", "undefined", "no label", "not available"}
     | {"not labelled", "not labeled", "unclassified", "tbd", "tba", "#value!", "#ref!", "#name?"}
-    | {"#div/0!", "#num!", "#null!", "-9", "-99", "-999", "-9999", "999", "9999"}
+    | {"#div/0!", "#num!", "#null!", "-9", "-99", "-100", "-999", "-9999", "999", "9999"}
 )
 """Text that may mean a missing label, in lower case; it counts as a class, with a warning."""
 
-SENTINELS = frozenset({-2, -9, -99, -999, -9999, 99, 255, 999, 9999})
+SENTINELS = frozenset({-2, -9, -99, -100, -999, -9999, 99, 255, 999, 9999})
 """Numbers that may mean a missing label; far from the other classes they cause a warning."""
 
 LEAST = 4

@@ -239,7 +239,7 @@ def test_minus_one_beside_missing_labels_may_be_a_class(gap: float | None) -> No
         encode_labels([-1, 0, 1, gap] * 3, 12)
 
 
-@pytest.mark.parametrize("mark", [-999, -9, 99, 9999])
+@pytest.mark.parametrize("mark", [-999, -100, -9, 99, 9999])
 def test_a_number_that_often_marks_a_missing_label_is_told_of(mark: int) -> None:
     with pytest.warns(UserWarning, match=f"{mark} counts as a class"):
         encode_labels([mark, 1, 2] * 4, 12)
@@ -254,6 +254,7 @@ def test_numbers_of_many_classes_are_no_marks() -> None:
     ("labels", "named"),
     [
         (["red", "blue", "-999"], "'-999' counts as a class"),
+        (["red", "blue", "-100"], "'-100' counts as a class"),
         (["red", "blue", "#VALUE!"], "'#VALUE!' counts as a class"),
         (["red", "blue", "TBD"], "'TBD' counts as a class"),
         (["red", "blue", "not labelled"], "'not labelled' counts as a class"),
