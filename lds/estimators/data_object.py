@@ -1,5 +1,7 @@
 """Read a graph that one object holds: of PyG or of networkx."""
 
+import copy
+import warnings
 from typing import Any
 
 import networkx as nx
@@ -8,10 +10,13 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Batch, Data, HeteroData
 
 from lds.graphs.interop import edges_of
 from lds.structure.problem import Problem
+
+OF_NODES = ("x", "y", "pos", "batch", "n_id", "train_mask", "val_mask", "test_mask")
+"""Fields that are of nodes, though there be as many edges."""
 
 
 def as_data(given: Any) -> Data:
@@ -136,3 +141,32 @@ def stored_data(problem: Problem, classes: NDArray[np.int64]) -> Data:
             mask[torch.from_numpy(getattr(problem.split, role))] = True
         masks[f"{name}_mask"] = mask
     return Data(x=dense.float(), y=torch.from_numpy(y), **masks)
+
+
+def without_edges(data: Data, n_nodes: int) -> Data:
+    """Copy a data object without its graph and the attributes of its edges.
+
+    A `Batch` becomes a `Data`: what it knows of the edges of each graph is no longer true. Where
+    there are as many nodes as edges, a `UserWarning` names the fields that may be of either.
+
+    Arguments:
+        data: not changed.
+        n_nodes: how many nodes it has; without x, PyG would guess it from the edges.
+    """
+    new = Data.from_dict(data.to_dict()) if isinstance(data, Batch) else copy.copy(data)
+    if data.x is None:
+        new.num_nodes = n_nodes
+    fields = set(new.keys())
+    gone = {*new.edge_attrs(), "adj_t", "adj", "e_id"} & fields
+    if "edge_index" in fields and n_nodes == new.num_edges:
+        doubt = {name for name in fields - gone if new.is_node_attr(name)} - {*OF_NODES}
+        if doubt:
+            warnings.warn(
+                f"data has as many nodes as entries of edge_index, {n_nodes}: "
+                f"{', '.join(sorted(doubt))} may be of either, and is kept as of the nodes",
+                UserWarning,
+                stacklevel=3,
+            )
+    for name in gone:
+        del new[name]
+    return new

@@ -1,5 +1,6 @@
 """Convert a graph with features, labels and masks to a `Problem`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from lds._labels import encode_labels
 from lds._types import Features, Split
@@ -27,6 +28,12 @@ from lds.structure.problem import Problem
 
 LARGEST = float(torch.finfo(torch.float32).max)
 """Largest absolute value of a feature: networks compute in float32."""
+
+MATRICES = ("adj_t", "adj")
+"""Fields that hold a graph as a matrix, as PyG's `ToSparseTensor` and `ToDense` store it."""
+
+UNREAD = ("adjacency", "adj_matrix", "adjacency_matrix", "adj_mat")
+"""Names that others give to such a matrix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +67,11 @@ def graph_input(
     `metric` is that of the neighbour search: features are stored sparse only if it takes them.
     """
     data = as_data(data)
+    if isinstance(data, Batch) and data.num_graphs > 1:
+        say(
+            f"data is a Batch of {data.num_graphs:,} graphs and is taken as one graph: learned "
+            "edges may join nodes of two of them"
+        )
     y = tensor_of(data, "y")
     if y is None:
         raise ValueError(f"data must have y, the classes of its nodes, got {data}")
@@ -113,8 +125,7 @@ def _weights(
     class_weight: ClassWeight,
 ) -> NDArray[np.float64] | None:
     """Find what each marked node counts; see `estimators.weights.weigh_rows`."""
-    given = None if sample_weight is None else torch.as_tensor(sample_weight).cpu().numpy()
-    counting, _, weights = weigh_rows(labels, classes, given, class_weight)
+    counting, _, weights = weigh_rows(labels, classes, sample_weight, class_weight)
     if (lost := counting != labels).any():
         raise ValueError(
             "sample_weight must be above 0 at every train and validation node, got 0 at node "
@@ -274,8 +285,12 @@ def _stored(features: Features, metric: str) -> Features:
 def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_array | None:
     """Read the graph of a data object; None if it has no edge."""
     edge_index = tensor_of(data, "edge_index")
-    if edge_index is None and getattr(data, "adj_t", None) is not None:
-        graph = as_adjacency(data.adj_t, n_nodes, weights=edge_weight, name="data.adj_t")
+    fields = [name for name in (*MATRICES, *UNREAD) if getattr(data, name, None) is not None]
+    matrix = fields[0] if edge_index is None and fields and fields[0] in MATRICES else None
+    _say_unread(data, [name for name in fields if name != matrix], matrix, edge_weight)
+    if matrix is not None:
+        name = f"data.{matrix}"
+        graph = as_adjacency(getattr(data, matrix), n_nodes, weights=edge_weight, name=name)
     elif edge_index is None or not edge_index.numel():
         return None
     else:
@@ -292,6 +307,29 @@ def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_arra
         return graph
     say(f"data {WITHOUT_EDGES}")
     return None
+
+
+def _say_unread(
+    data: Data, graphs: Sequence[str], matrix: str | None, choice: Weights | None
+) -> None:
+    """Warn of graphs, and of weights beside a matrix, that are not read.
+
+    Arguments:
+        data: the data object.
+        graphs: fields that hold a graph which is not read.
+        matrix: the field whose matrix is read; None: there is none.
+        choice: see `learn_structure`; the weights that it leaves out need no word.
+    """
+    for name in graphs:
+        read = f"data.{matrix or 'edge_index'}"
+        there = matrix is not None or getattr(data, "edge_index", None) is not None
+        say(f"data.{name} is not read; {read} is{'' if there else ', and is not there'}")
+    for name in ("edge_weight", "edge_attr") if matrix is not None and choice != "ignore" else ():
+        if getattr(data, name, None) is not None:
+            say(
+                f"data.{name} is not read beside data.{matrix}, whose entries are the weights; "
+                f"ToSparseTensor(attr={name!r}) stores them there"
+            )
 
 
 def _edge_weight(data: Data, choice: Weights | None) -> tuple[str, NDArray[Any] | None]:

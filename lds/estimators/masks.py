@@ -52,8 +52,10 @@ def masked_nodes(
         masks = {f"data.{name}": tensor_of(data, name) for name in ("train_mask", "val_mask")}
         column = split
         _say_unread(data)
-        if column is not None and all(_n_splits(mask) is None for mask in masks.values()):
-            raise ValueError(f"split must be None where the masks hold one split, got {column}")
+        most = max(_n_splits(mask) or 0 for mask in masks.values())
+        if column is not None and (most == 0 or (most == 1 and column != 0)):
+            only = "0 or None" if most else "None"
+            raise ValueError(f"split must be {only} where the masks hold one split, got {column}")
     (train_name, train), (val_name, val) = masks.items()
     none = np.empty(0, dtype=np.int64)
     training = none if train is None else _nodes(train, train_name, n_nodes, column)

@@ -1,6 +1,5 @@
 """LDS for PyTorch Geometric's `Data`."""
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from lds._numbers import integer
 from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
-from lds.estimators.data_object import stored_data
+from lds.estimators.data_object import stored_data, without_edges
 from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_export import GraphExport, attributes_of
@@ -179,7 +178,8 @@ class LearnedStructure(FitPictures, GraphExport):
 
         Returns:
             The copy, with a new `edge_index` and `edge_weight` (the probability). It lacks other
-            attributes of the former edges, such as `edge_attr`.
+            attributes of the former edges, such as `edge_attr`. Of a `Batch` it is one graph, a
+            `Data` with the field `batch`: learned edges may join nodes of two graphs.
         """
         if threshold is None and top_k is None and n_edges is None:
             threshold = 0.5
@@ -188,11 +188,7 @@ class LearnedStructure(FitPictures, GraphExport):
         parts = (self.edge_probs.cpu().numpy(), self.edge_index.cpu().numpy())
         matrix = sp.csr_array(sp.coo_array(parts, shape))
         index, weight = to_edge_index(select_edges(matrix, threshold, top_k, n_edges))
-        new = copy.copy(self.data)
-        if self.data.x is None:
-            new.num_nodes = n_nodes  # PyG would guess it from the edges
-        for name in {*new.edge_attrs(), "adj_t"} & set(new.keys()):
-            del new[name]
+        new = without_edges(self.data, n_nodes)
         device = self.edge_index.device
         new.edge_index = torch.from_numpy(index).to(device)
         new.edge_weight = torch.from_numpy(weight).to(device)
@@ -306,10 +302,11 @@ def learn_structure(
             - x `(n_nodes, n_features)`: dense or sparse real numbers, finite. If it is missing, or
               the same for every node, features are made from the graph (see
               `lds.graphs.structural`).
-            - edge_index `(2, n_edges)` or adj_t: the graph, each edge in one direction or in both;
-              loops and repeated edges change nothing. Without it the graph starts from nearest
-              neighbours.
+            - edge_index `(2, n_edges)`, adj_t or adj: the graph, each edge in one direction or in
+              both; loops and repeated edges change nothing. Without it the graph starts from
+              nearest neighbours.
             - edge_weight `(n_edges,)`: starting probabilities; without it, edge_attr of one column.
+              A matrix adj_t or adj holds its weights itself.
         split: the column of the masks; or a mapping from "train" and "valid" to nodes, as OGB's
             `get_idx_split` returns it.
         edge_weight: "given": weights are probabilities and must be in [0, 1]; "scale": each is

@@ -15,6 +15,10 @@ Weights = Literal["scale", "given", "ignore"]
 ROUNDING = 1e-6
 """Relative difference below which two weights of a pair are equal (float32 rounds by 6e-8)."""
 
+LIKELY = 0.5
+"""Probability below which an edge is likelier absent: a graph with none above is often one whose
+weights are no probabilities, such as those of PyG's `GCNNorm` or `GDC`."""
+
 
 def undirected(
     row: NDArray[np.int64],
@@ -38,7 +42,7 @@ def undirected(
         n_nodes: how many nodes there are.
         weights: "given": weights are probabilities in [0, 1]; "scale": they are divided by the
             largest; "ignore": every edge has probability 1; None: "given", or "scale" with a
-            warning where a weight is above 1.
+            warning where a weight is above 1, and a warning where all are below `LIKELY`.
         name, weight_name: of the arguments with the edges and with their weights, in messages.
 
     Returns:
@@ -120,6 +124,14 @@ def _probabilities(
         warnings.warn(
             f"{name} goes up to {largest:g}; each is divided by that to be a probability: a larger "
             "weight is a more probable edge, so distances must be turned into similarities first",
+            UserWarning,
+            stacklevel=3,
+        )
+    if weights is None and 0 < largest < LIKELY:
+        warnings.warn(
+            f"{name} is at most {largest:g} and is taken as the probability of an edge: no edge is "
+            f"likelier than not; divide it by {largest:g} if larger only means more probable, or "
+            "leave it out if every edge is there",
             UserWarning,
             stacklevel=3,
         )

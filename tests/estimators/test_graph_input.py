@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import DataLoader
-from torch_geometric.transforms import ToSparseTensor
+from torch_geometric.transforms import ToDense, ToSparseTensor
 from torch_geometric.utils import to_undirected
 
 from lds import LDSClassifier, LearnStructure, learn_structure
@@ -128,6 +128,10 @@ def test_split_chooses_a_column_or_names_the_nodes():
             prepared(both, split=bad)
     with pytest.raises(ValueError, match="split must be None where the masks hold one split"):
         prepared(PLAIN, split=0)
+    one = blobs(train_mask=TRAIN[:, None], val_mask=VAL[:, None], edge_index=ring())
+    assert_same(prepared(one, split=0), plain)
+    with pytest.raises(ValueError, match=r"split must be 0 or None where .* one split, got 5"):
+        prepared(one, split=5)
     with pytest.raises(ValueError, match=r"split must map 'train' and 'valid' .* got \['test'\]"):
         prepared(PLAIN, split={"test": ROWS})
     for odd in ("0", True, 0.0):
@@ -164,6 +168,21 @@ def test_adj_t_is_a_graph(layout):
     assert_same(prepared(data), prepared(PLAIN))
 
 
+def test_a_matrix_is_a_graph_and_what_is_not_read_beside_it_is_said():
+    plain = prepared(blobs(edge_index=ring(), edge_weight=WEIGHTS))
+    weighted = ToDense()(blobs(edge_index=ring(), edge_attr=WEIGHTS))
+    assert_same(prepared(weighted), plain)
+    beside = ToSparseTensor(layout=torch.sparse_csr)(blobs(edge_index=ring(), edge_attr=WEIGHTS))
+    with pytest.warns(UserWarning, match="data.edge_attr is not read beside data.adj_t"):
+        assert_same(prepared(beside), prepared(PLAIN))
+    assert_same(prepared(beside, edge_weight="ignore"), prepared(PLAIN))
+    both = blobs(edge_index=ring(), adj=torch.ones(N, N))
+    with pytest.warns(UserWarning, match="data.adj is not read; data.edge_index is$"):
+        assert_same(prepared(both), prepared(PLAIN))
+    with pytest.warns(UserWarning, match="adj_matrix is not read; data.edge_index is, and is not"):
+        assert_same(prepared(blobs(adj_matrix=torch.ones(N, N))), prepared(blobs()))
+
+
 WEIGHTS = (torch.arange(1, N + 1) / N).repeat(2)
 
 
@@ -180,7 +199,9 @@ def test_weights_above_one_are_scaled_with_a_word_and_as_told():
         prepared(large, edge_weight="given")
     small = blobs(edge_index=ring(), edge_weight=WEIGHTS / 4)
     assert_same(prepared(small, edge_weight="scale"), plain)
-    assert prepared(small).problem.graph.max() == pytest.approx(0.25)
+    with pytest.warns(UserWarning, match="data.edge_weight is at most 0.25 .* divide it by 0.25"):
+        assert prepared(small).problem.graph.max() == pytest.approx(0.25)
+    assert_same(prepared(small, edge_weight="given"), quietly(small))
 
 
 def test_edge_attr_of_one_column_is_the_weight_and_others_are_left_out_with_a_word():

@@ -5,12 +5,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GCNConv
 from torch_geometric.transforms import Compose, NormalizeFeatures
 from torch_geometric.utils import is_undirected
 
 from lds import LearnStructure, learn_structure
+from lds.estimators.data_object import without_edges
 from tests.estimators.options import SHORT, THESIS_ONLY
 
 QUICK = {"n_neighbors": 4, "max_inner": 40, "max_iter": 3}
@@ -98,6 +99,34 @@ def test_attributes_of_the_former_edges_do_not_outlive_them():
     assert better.validate()
     assert torch.equal(data.edge_index, index)
     assert "edge_attr" in data
+
+
+def test_fields_that_may_be_of_edges_are_named_and_those_of_edges_are_gone():
+    index = torch.arange(90).repeat(2, 1)
+    more = {"e_id": torch.arange(90), "weight": torch.ones(90), "edge_type": torch.ones(90)}
+    data = blobs(edge_index=index, adj=torch.eye(90), **more)
+    with pytest.warns(UserWarning, match="edge_index, 90: weight may be of either, and is kept"):
+        new = without_edges(data, 90)
+    assert {*new.keys()} == {"x", "y", "train_mask", "val_mask", "weight"}
+    assert "e_id" in data
+
+
+def test_a_batch_is_one_graph_and_its_learned_graph_is_no_batch():
+    index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    parts = [blobs(n, edge_index=index, edge_attr=torch.ones(4, 2)) for n in (60, 90)]
+    batch = Batch.from_data_list(parts)
+    with (
+        pytest.warns(UserWarning, match="data is a Batch of 2 graphs and is taken as one graph"),
+        pytest.warns(UserWarning, match="edge_attr has 2 columns"),
+    ):
+        found = short(batch, max_inner=10, max_iter=1)
+    new = found.to_data()
+    assert type(new) is Data
+    assert new.validate()
+    assert torch.equal(new.batch, batch.batch)
+    assert {"edge_attr"} & {*new.keys()} == set()
+    again = Batch.from_data_list([new, new]).to_data_list()  # what PyG keeps of edges is new
+    assert all(torch.equal(one.edge_index, new.edge_index) for one in again)
 
 
 @pytest.mark.parametrize("layout", ["to_sparse_coo", "to_sparse_csr"])

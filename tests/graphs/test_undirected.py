@@ -47,7 +47,7 @@ def test_both_directions_repeats_and_loops_are_silent():
     assert found.toarray().tolist() == [[0, 0.5, 0], [0.5, 0, 0.25], [0, 0.25, 0]]
     assert undirected(ROW[:0], COL[:0], None, 3).nnz == 0
     rounded = np.array([0.1, np.float32(0.1), 0.2, 0.2])
-    undirected(ROW, COL, rounded, 3)
+    undirected(ROW, COL, rounded, 3, weights="given")
 
 
 @pytest.mark.parametrize(
