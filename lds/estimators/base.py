@@ -97,7 +97,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             X: `(n_rows, n_features)` numbers, dense with NaN where missing, or sparse; or a data
                 frame of pandas or polars, with numbers, categories, text, dates, booleans and
                 missing values in its columns (see `lds.datasets.encoding`). A dense array without
-                missing values is used as it is.
+                missing values is used as it is, but for constant columns, which are left out.
             y: `(n_rows,)` strings, integers or booleans; -1, None, NaN and NA are unlabelled.
                 At least 4 rows, of two classes or more, are labelled.
             adjacency: a graph of the rows, whose weights are starting probabilities of edges:
@@ -109,7 +109,8 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             validation, stopping: labelled rows (numbers or a mask): the outer objective is the
                 loss on validation rows, early stopping reads the stopping rows, and the other
                 labelled rows train. Both or neither; None divides the labelled rows into the three
-                roles at random, class by class.
+                roles at random, class by class. In cross-validation give masks: scikit-learn
+                selects rows of a mask, and not of numbers.
             sample_weight: `(n_rows,)`, at least 0: what each labelled row counts, in proportion to
                 the others, in every loss and score of the fit. 0 takes the label away. Weights that
                 are all equal change nothing. `class_weight` multiplies them.

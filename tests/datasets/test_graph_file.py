@@ -68,9 +68,9 @@ def test_rows_without_identifier_count_from_0(nodes, tmp_path):
 @pytest.mark.parametrize("named", [True, False])
 def test_weights(nodes, tmp_path, named):
     header = "source,target,weight" if named else "source,target,strength"
-    path = write_edges(tmp_path / "edges.csv", header, weight=0.25)
+    path = write_edges(tmp_path / "edges.csv", header, weight=0.75)
     data = load(nodes, target="colour", edges=path)
-    np.testing.assert_array_equal(data.adjacency.toarray(), 0.25 * expected())
+    np.testing.assert_array_equal(data.adjacency.toarray(), 0.75 * expected())
 
 
 def test_an_unknown_node_is_named(nodes, tmp_path):
@@ -327,9 +327,9 @@ def test_the_column_by_which_edges_name_nodes_cannot_be_dropped(nodes, tmp_path)
     ("header", "weight", "value"),
     [
         ("source;target;strength", "0,5", 0.5),
-        ("source;target;weight", "25%", 0.25),
+        ("source;target;weight", "75%", 0.75),
         ("source;strength;target", None, None),
-        ("kind;source;target;weight", "0,25", 0.25),
+        ("kind;source;target;weight", "0,75", 0.75),
         ("source;target;kind", "friend", None),
         ("source;target;kind;strength", None, None),
     ],
