@@ -17,6 +17,7 @@ from lds.bilevel.checks import (
     is_maker,
     kind_of,
 )
+from lds.bilevel.ordering import like
 from lds.bilevel.tensors import Tree, leaves, paths, rebuild, same_structure, tree_map
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -103,6 +104,7 @@ class OuterStep:
         self._scheduler = None if scheduler is None else _scheduler(scheduler, made)
         self._configured = "" if self._scheduler is None else f", {_described(self._scheduler)}"
         if projection is not None and not callable(projection):
+            projection = like(projection, hyper)
             if not same_structure(projection, hyper):
                 raise ValueError(
                     f"projection must be a function or a tree like hyper, {paths(hyper)}, "
@@ -183,6 +185,8 @@ class OuterStep:
             return hyper
         with torch.no_grad():
             found = self._projection(hyper)
+        if not same_structure(found, self._like):
+            found = like(found, self._like)
         if not same_structure(found, self._like):
             raise ValueError(
                 f"projection must return a tree like hyper, {paths(self._like)}, got {paths(found)}"

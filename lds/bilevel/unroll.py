@@ -25,10 +25,21 @@ from lds.bilevel.checks import (
 )
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
+from lds.bilevel.ordering import matched
 from lds.bilevel.per_task import lengths
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree
-from lds.bilevel.tensors import Tree, axpy, detach, devices, leaves, norm
+from lds.bilevel.tensors import (
+    Columns,
+    Tree,
+    axpy,
+    detach,
+    devices,
+    leaves,
+    norm,
+    paths,
+    same_structure,
+)
 from lds.bilevel.twice import examined
 from lds.bilevel.usage import refuse_cut_off, refuse_unused
 
@@ -119,7 +130,7 @@ def hypergradient(
         method,
         seed,
         0,
-        None if previous is None else previous.solution,
+        previous,
         check_usage=True,
         inner_tol=inner_tol,
     )
@@ -189,7 +200,8 @@ def differentiate_run(
         dynamics, objective, params, hyper, n_steps, method, seed, inner_tol: as for
             `hypergradient`.
         iteration: outer iteration, from 0.
-        solution: the method's solution of the previous outer iteration; None in the first.
+        solution: the method's solution of the previous outer iteration, or an earlier result; None
+            in the first.
         check_usage: refuse a hyperparameter that nothing uses.
         midway: where to continue, with the step count; None starts with Φ_0.
         start_once: whether later outer iterations continue midway.
@@ -214,6 +226,8 @@ def differentiate_run(
         memory: Memory = method.start(
             start if midway is None else None, None if inner_tol else n_steps
         )
+        if isinstance(solution, Hypergradient):
+            solution = _solution_of(solution, dynamics, state, hyper)
         memory.solution = solution
         memory.notes = {} if notes is None else notes
 
@@ -250,6 +264,17 @@ def differentiate_run(
             check_finite("the gradient by hyper", tree, f"after {taken} steps")
         info = memory.info | why
         return Hypergradient(outer.value, tree, state, info, memory.solution, taken, size)
+
+
+def _solution_of(
+    previous: Hypergradient, dynamics: Dynamics, state: Tree, hyper: Tree
+) -> Columns | None:
+    """The solution of an earlier result, in the order of trees whose keys may have another."""
+    before, columns = previous.state, previous.solution
+    same = same_structure(before, state) and same_structure(previous.grad, hyper)
+    if columns is None or same or sorted(paths(before)) != sorted(paths(state)):
+        return columns  # where the state is another the method compares shapes
+    return matched(columns, *([tree, dynamics.params(tree)] for tree in (before, state)))
 
 
 def last_state(
