@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
@@ -156,11 +157,23 @@ def check_dynamics(
     hint = ""
     if isinstance(outer_objective, Dynamics):
         hint = "; the dynamics comes first, the outer objective second"
+    elif of_torch(dynamics):
+        hint = (
+            "; an optimiser of torch.optim changes weights in place, without history: "
+            "bilevel.Adam(inner_objective) can be differentiated"
+        )
     elif isinstance(dynamics, type):
         hint = f"; did you mean to call it, as in {dynamics.__name__}(inner_objective)?"
     elif isinstance(getattr(dynamics, "dynamics", None), Dynamics):
         hint = "; its attribute dynamics is one"
     raise TypeError(f"dynamics must be a Dynamics, {wanted}, got {kind_of(dynamics)}{hint}")
+
+
+def of_torch(maker: Any) -> bool:
+    """Whether `maker` is an optimiser of `torch.optim`, or makes one."""
+    maker = getattr(maker, "func", maker)  # of a functools.partial
+    kind = maker if isinstance(maker, type) else type(maker)
+    return issubclass(kind, torch.optim.Optimizer)
 
 
 def check_method(method: Any) -> None:
