@@ -79,7 +79,7 @@ def test_a_cache_of_a_graph_is_refused_in_a_hypergradient():
     def loss(w, weight):
         return apply(w, X, edges, weight).square().sum()
 
-    with pytest.raises(RuntimeError, match="'_cached_edge_index' between .* by cached=False"):
+    with pytest.raises(RuntimeError, match=r"'_cached_edge_index' between .* by cached=False"):
         bilevel.hypergradient(
             bilevel.GradientDescent(loss), loss, params, torch.full((4,), 0.8), n_steps=3
         )
