@@ -151,7 +151,8 @@ def check_temperature(temperature: float | Tensor, device: torch.device) -> Tens
         raise ValueError(
             "temperature must be one for all tasks, got one that differs by task of over_tasks"
         )
-    if level.dim() != 0 or not bool((level >= low) & (level <= high)):
+    one = level.dim() == 0 and not isinstance(temperature, bool)
+    if not one or not bool((level >= low) & (level <= high)):
         raise ValueError(message)
     return level
 

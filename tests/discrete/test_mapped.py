@@ -68,6 +68,11 @@ def test_a_temperature_by_task_is_refused():
         draw(torch.tensor([0.5, 1.0]))
 
 
+def test_a_flag_is_no_temperature():
+    with pytest.raises(ValueError, match=r"temperature must be a positive number .*, got True"):
+        discrete.gumbel_softmax(Bernoulli(THETA), temperature=True)
+
+
 FLAGS = {
     "symmetric": lambda: Bernoulli(THETA[:, :2], symmetric="no"),
     "symmetric-logits": lambda: Bernoulli.from_logits(THETA[:, :2], symmetric="no"),
