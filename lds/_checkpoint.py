@@ -9,6 +9,7 @@ the format of `torch.save`, whose own checksums torch does not verify when it re
 import io
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,20 +119,7 @@ class Checkpoint:
             path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> dict[str, Any]:
-        raw = path.read_bytes()
-        n_head = len(MAGIC) + CHECKSUM_BYTES
-        head, whole = raw[:n_head], memoryview(raw)[n_head:]
-        if not head.startswith(MAGIC):
-            found = "it is empty" if not raw else "it does not begin as one of this version"
-            raise ValueError(f"checkpoint {path} is damaged or of another format ({found})")
-        if head[len(MAGIC) :] != zlib.crc32(whole).to_bytes(CHECKSUM_BYTES, "big"):
-            raise ValueError(f"checkpoint {path} is damaged (its checksum does not fit)")
-        try:
-            stored = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
-            theirs, state = stored["fingerprint"], dict(stored["state"])
-        except Exception as error:  # zipfile, pickle and torch each raise their own
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"checkpoint {path} cannot be read ({reason})") from error
+        theirs, state = _stored(path)
         if theirs != self.fingerprint:
             differs = [
                 f"{key}: {theirs.get(key)!r} there, {self.fingerprint.get(key)!r} here"
@@ -140,3 +128,34 @@ class Checkpoint:
             ]
             raise ValueError(f"checkpoint {path} is of another run ({'; '.join(differs)})")
         return state
+
+
+def saved_fingerprint(folder: str | Path) -> dict[str, Any]:
+    """Return the fingerprint of the latest checkpoint of a folder that can be read; {} for none."""
+    for path in Checkpoint(folder, {}).paths:
+        with suppress(ValueError, OSError):
+            return _stored(path)[0]
+    return {}
+
+
+def _stored(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the fingerprint and the state of a file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    raw = path.read_bytes()
+    n_head = len(MAGIC) + CHECKSUM_BYTES
+    head, whole = raw[:n_head], memoryview(raw)[n_head:]
+    if not head.startswith(MAGIC):
+        found = "it is empty" if not raw else "it does not begin as one of this version"
+        raise ValueError(f"checkpoint {path} is damaged or of another format ({found})")
+    if head[len(MAGIC) :] != zlib.crc32(whole).to_bytes(CHECKSUM_BYTES, "big"):
+        raise ValueError(f"checkpoint {path} is damaged (its checksum does not fit)")
+    try:
+        stored = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+        theirs, state = stored["fingerprint"], dict(stored["state"])
+    except Exception as error:  # zipfile, pickle and torch each raise their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"checkpoint {path} cannot be read ({reason})") from error
+    return theirs, state

@@ -1,4 +1,4 @@
-"""Numbers of a user: those of Python, and those of NumPy and torch."""
+"""Numbers and flags of a user: those of Python, and those of NumPy and torch."""
 
 import operator
 from typing import Any
@@ -43,3 +43,20 @@ def real(name: str, value: Any, wanted: str = "a number") -> float:
     text = repr(value)
     got = text if len(text) <= 60 and "\n" not in text else type(value).__name__
     raise TypeError(f"{name} must be {wanted}, got {got}")
+
+
+def check_flag(name: str, value: Any, *, none: bool = False) -> None:
+    """Check that `value` is True or False, or None where that has a meaning.
+
+    Arguments:
+        name: of the argument, in the message.
+        value: anything.
+        none: whether None is allowed.
+
+    Raises:
+        TypeError: it is not; a text such as "no" would count as True.
+    """
+    plain = type(value).__name__ in ("bool", "bool_")  # of Python and of NumPy
+    if not (plain or (none and value is None)):
+        wanted = "True, False or None" if none else "True or False"
+        raise TypeError(f"{name} must be {wanted}, got {value!r}")

@@ -2,8 +2,9 @@
 
 import copy
 import random
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +18,46 @@ from lds.bilevel.tensors import leaves
 
 KEPT = 256 * 2**20
 """Bytes of batches kept for a second application of their steps; others are made again."""
+
+
+UNKNOWN = 2**20
+"""Bytes that count for an object that does not tell its size, such as an image of another library.
+"""
+
+VISITED = 100_000
+"""Number of parts of a batch up to which it is searched; one of more counts as `KEPT`."""
+
+
+def size_of(batch: Any) -> int:
+    """Count the bytes of a batch: of tensors and arrays, also inside objects of a library or user.
+
+    Arguments:
+        batch: anything; its containers and the attributes of its objects are searched.
+    """
+    found, rest = 0, [batch]
+    seen: set[int] = set()
+    while rest:
+        part = rest.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if len(seen) > VISITED:
+            return KEPT
+        if isinstance(part, Tensor):
+            found += part.numel() * part.element_size()
+        elif isinstance(getattr(part, "nbytes", None), int):  # an array
+            found += part.nbytes
+        elif part is None or isinstance(part, (int, float, complex, str, bytes)):
+            found += sys.getsizeof(part)
+        elif isinstance(part, Mapping):
+            rest += [*part.keys(), *part.values()]
+        elif isinstance(part, (list, tuple, set, frozenset)):
+            rest += part
+        elif hasattr(part, "__dict__") and not isinstance(part, type) and not callable(part):
+            rest += vars(part).values()
+        else:
+            found += UNKNOWN
+    return found
 
 
 class Batches:
@@ -76,8 +117,7 @@ class Batches:
         return self._kept[step][0]
 
     def _keep(self, step: int, batch: Any) -> None:
-        parts = [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
-        self._kept[step] = (batch, sum(leaf.numel() * leaf.element_size() for leaf in parts))
+        self._kept[step] = (batch, size_of(batch))
         while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > KEPT:
             self._kept.popitem(last=False)
 

@@ -12,6 +12,7 @@ from lds.bilevel.checks import check_count, check_finite, check_function, kind_o
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Keep, Keeper
 from lds.bilevel.loop import Callback, Limits, Run
+from lds.bilevel.ordering import as_begun, like
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
@@ -82,6 +83,7 @@ def solve_black_box(
     judge = None if evaluate is None else lambda params, at: evaluate(at)
     keeper = Keeper(keep, judge, evaluate_every, seed=0)
     limits = Limits(stopping, callback, time_limit, verbose, n_outer)
+    (hyper,) = as_begun(checkpoint, resume, hyper=hyper)
     outer = OuterStep(hyper, optimizer, projection, scheduler)
     run = Run(outer, {}, checkpoint, resume, {"loop": "solve_black_box"}, keeper)
 
@@ -114,6 +116,7 @@ def _checked(found: Any, hyper: Tree) -> tuple[float, Tree]:
     value = real(
         "the value that estimate returns", value.item() if isinstance(value, Tensor) else value
     )
+    grad = like(grad, hyper)
     if not same_structure(grad, hyper):
         raise ValueError(
             f"estimate must return a gradient like hyper, {paths(hyper)}, got {paths(grad)}"

@@ -1,7 +1,9 @@
 """Checks of a run: finite values, no changes in place, trees of one structure."""
 
+import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Number
 from typing import Any
 
 import torch
@@ -52,18 +54,6 @@ def in_range(name: str, value: Any, *, below_one: bool = False) -> float:
     if not (0 <= number < 1 if below_one else 0 < number < math.inf):
         raise ValueError(f"{name} must be {wanted}, got {number:g}")
     return number
-
-
-def check_flag(name: str, value: Any, *, none: bool = False) -> None:
-    """Check that `value` is True or False, or None where that has a meaning.
-
-    Raises:
-        TypeError: it is not; a text such as "no" would count as True.
-    """
-    plain = type(value).__name__ in ("bool", "bool_")  # of Python and of NumPy
-    if not (plain or (none and value is None)):
-        wanted = "True, False or None" if none else "True or False"
-        raise TypeError(f"{name} must be {wanted}, got {value!r}")
 
 
 def check_function(name: str, value: Any, arguments: str) -> None:
@@ -118,12 +108,10 @@ def check_scalar(name: str, value: Any, of: str = "") -> None:
 
 
 def check_hyper(hyper: Tree) -> None:
-    """Check that no leaf of hyper is None."""
+    """Check that every leaf of hyper is a tensor, or owns its gradient through `record()`."""
     for path, leaf in zip(paths(hyper), leaves(hyper), strict=True):
-        if leaf is None:
-            raise TypeError(
-                f"hyper{path} must be a tensor, got None; {{}} holds no hyperparameters"
-            )
+        if not isinstance(leaf, Tensor) and not hasattr(leaf, "record"):
+            raise TypeError(f"hyper{path} must be a tensor, got {kind_of(leaf)}{_hint(leaf)}")
 
 
 def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
@@ -180,8 +168,32 @@ def check_mode() -> None:
         )
 
 
+def refuse_options(made: object, unknown: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options that a dynamics does not have.
+
+    Arguments:
+        made: the dynamics.
+        unknown: names given.
+        known: names of options that every dynamics has; its class may have others.
+
+    Raises:
+        TypeError: a name was given.
+    """
+    own = inspect.signature(type(made).__init__).parameters.values()
+    named = [p.name for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for name in unknown:
+        raise TypeError(
+            f"{type(made).__name__} has no option {name!r}; it has "
+            f"{', '.join(dict.fromkeys([*named[1:], *known]))}"
+        )
+
+
 def _hint(leaf: Any) -> str:
     """The advice for a leaf that is no tensor."""
+    if leaf is None:
+        return "; {} holds no hyperparameters"
+    if isinstance(leaf, Number):
+        return f"; torch.tensor({leaf!r}) is one"
     if isinstance(leaf, torch.nn.Module):
         return "; apply, params = bilevel.functional(module) makes params of a module"
     if isinstance(leaf, Iterator):

@@ -6,6 +6,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from lds._numbers import check_flag
 from lds.bilevel.dynamics import DynamicsOptions, ObjectiveDynamics, Setting, moved, setting
 from lds.bilevel.tensors import Tree, leaves, rebuild, tree_map
 
@@ -60,6 +61,7 @@ class Momentum(ObjectiveDynamics):
         options: `start`, `generators`, `max_grad_norm` and `weight_decay` (see `DynamicsOptions`).
 
     Raises:
+        TypeError: an option is of another kind.
         ValueError: `lr` or `momentum` is a number outside its range.
     """
 
@@ -74,6 +76,7 @@ class Momentum(ObjectiveDynamics):
     ) -> None:
         super().__init__(inner_objective, lr, **options)
         self._momentum = setting("momentum", momentum, below_one=True)
+        check_flag("nesterov", nesterov)
         self._nesterov = nesterov
 
     def _buffers(self, params: Tree) -> dict[str, Tree]:

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 
 from lds.bilevel.buffers import Collected, Refused, collect, joined, split
-from lds.bilevel.checks import check_function, check_leaves, check_scalar, check_state, in_range
+from lds.bilevel.checks import (
+    check_function,
+    check_leaves,
+    check_scalar,
+    check_state,
+    in_range,
+    refuse_options,
+)
 from lds.bilevel.groups import by_leaf
 from lds.bilevel.per_task import counting, limited
 from lds.bilevel.settings import Constant, Grouped
@@ -242,7 +249,9 @@ class ObjectiveDynamics(Dynamics):
         generators: Sequence[torch.Generator] = (),
         weight_decay: Setting = 0.0,
         max_grad_norm: float | None = None,
+        **unknown: object,
     ) -> None:
+        refuse_options(self, unknown, DynamicsOptions.__annotations__)
         check_function("inner_objective", inner_objective, "(params, hyper[, step])")
         if start is not None:
             check_function("start", start, "(params, hyper)")

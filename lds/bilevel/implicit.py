@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lds._numbers import integer, real
+from lds._numbers import check_flag, integer, real
 from lds._random import ANOTHER_DRAW, mix
 from lds.bilevel.adaptive import Adam, RMSprop
-from lds.bilevel.checks import NonFiniteError, check_count, check_flag, in_range
+from lds.bilevel.checks import NonFiniteError, check_count, in_range
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.explain import explained
 from lds.bilevel.linear import (
@@ -279,8 +279,8 @@ class ConjugateGradient(_Implicit):
             return solved, system.to_hyper(minus)
         if self.differences:
             raise TypeError(
-                "ConjugateGradient(differences=True) needs a dynamics made of an inner objective, "
-                f"such as GradientDescent or Adam, got {type(dynamics).__name__}"
+                "ConjugateGradient(differences=True) needs a dynamics made of an inner objective "
+                f"L, such as GradientDescent or Adam, at a point with ∇L = 0, got {_why(step)}"
             )
         phi = Linearized(step, previous)
 
@@ -346,6 +346,16 @@ def _notice_noise(step: Step, name: str) -> None:
 def _rests(dynamics: ObjectiveDynamics, state: Tree) -> bool:
     """Whether ∇L = 0 defines the solution: not for buffers of a module, which have another law."""
     return dynamics.stationary and "buffers" not in state
+
+
+def _why(step: Step) -> str:
+    """Why a solution is not given by ∇L = 0 alone."""
+    dynamics = step.dynamics
+    if not isinstance(dynamics, ObjectiveDynamics):
+        return type(dynamics).__name__
+    if not dynamics.stationary:
+        return "weight_decay=; put the decay into the objective"
+    return "a module with buffers (batch normalisation, spectral norm); use differences=False"
 
 
 def refuse_settings(outer: Outer) -> None:

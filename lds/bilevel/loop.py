@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from lds._checkpoint import Checkpoint
-from lds._numbers import real
+from lds._numbers import check_flag, real
 from lds._progress import Shown
 from lds._random import replayed
-from lds.bilevel.checks import NonFiniteError, check_flag, check_leaves, is_maker, kind_of
+from lds.bilevel.checks import NonFiniteError, check_leaves, is_maker, kind_of
 from lds.bilevel.history import Last, Record, Solution
 from lds.bilevel.keep import Keeper
 from lds.bilevel.outer import OuterStep
@@ -74,6 +74,7 @@ class Limits:
     total: int
 
     def __post_init__(self) -> None:
+        check_flag("verbose", self.verbose)
         rules = self._rules if isinstance(self._rules, tuple | list) else [self._rules]
         for rule in rules:
             maker = is_maker(rule, "stopping")

@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
 from lds.bilevel.buffers import Collected, Parameters, collect, collecting
+from lds.bilevel.kept import Kept
 from lds.bilevel.lost import Watch
 from lds.bilevel.normalization import differentiable, has_weight_norm
 from lds.bilevel.tensors import Tree
@@ -28,6 +29,7 @@ class Apply:
         self._buffers = [name for name, _ in module.named_buffers()]
         self._frozen = {n: p.detach() for n, p in module.named_parameters() if not p.requires_grad}
         self._trained = {n for n, p in module.named_parameters() if p.requires_grad}
+        self._kept = Kept(module)
         self._plain = not self._buffers and not has_weight_norm(module)
 
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
@@ -36,7 +38,17 @@ class Apply:
         Raises:
             TypeError: `params` is no dict.
             ValueError: `params` lacks a trained parameter, or holds a name that the module has not.
+            RuntimeError: the module keeps a value between calls, outside its buffers.
         """
+        if self._kept.done:
+            return self._call(params, args, kwargs)
+        self._kept.begin()
+        output = self._call(params, args, kwargs)
+        self._kept.end()
+        return output
+
+    def _call(self, params: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the module with other parameters, and report its new buffers."""
         if not isinstance(params, Mapping):
             raise TypeError(
                 "params must be a dict of tensors by the names of the module's parameters, as "
@@ -171,6 +183,9 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
     Parameters with ``requires_grad=False`` are constants. A call uses the mode (`train()`,
     `eval()`) that the module is in; ``apply.eval(params, ...)`` and ``apply.train(params, ...)``
     set it for one call.
+
+    A module that keeps a value between calls outside its buffers (a cache, an integer that counts
+    calls) is no function of its parameters: its second call is refused.
 
     Torch's second derivative of an embedding with ``scale_grad_by_freq=True`` is wrong, of which a
     warning tells; that of a weight norm is wrong in torch and right here.

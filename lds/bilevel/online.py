@@ -23,6 +23,7 @@ from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Limits, Run, refill
+from lds.bilevel.ordering import as_begun
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.same_run import of_objectives
 from lds.bilevel.settings import described
@@ -123,7 +124,7 @@ def solve_online(
             f"interval must be at most n_steps={n_steps}, got {interval}; hyper would never move"
         )
     limits = Limits(stopping, callback, time_limit, verbose, n_steps // interval)
-    params = detach(params)
+    params, hyper = as_begun(checkpoint, resume, params=detach(params), hyper=hyper)
     objective = with_step(outer_objective, 2)
     outer = OuterStep(hyper, optimizer, projection, scheduler)
     keeper = Keeper(keep, evaluate, evaluate_every, seed)

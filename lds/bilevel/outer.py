@@ -17,6 +17,7 @@ from lds.bilevel.checks import (
     is_maker,
     kind_of,
 )
+from lds.bilevel.ordering import like
 from lds.bilevel.tensors import Tree, leaves, paths, rebuild, same_structure, tree_map
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -55,10 +56,10 @@ class OuterStep:
             after every step of the optimiser; None for a constant learning rate.
 
     Raises:
-        TypeError: a leaf is no tensor or complex, `optimizer` makes no optimiser, or `scheduler` no
-            scheduler.
-        ValueError: no leaf is floating point, `optimizer` holds other tensors than those it is
-            given, or the projection's tree, or what it returns, is not like hyper.
+        TypeError: a leaf is no tensor or complex, `optimizer` makes no optimiser, or one of another
+            kind of gradient, or `scheduler` no scheduler.
+        ValueError: no leaf is floating point, `optimizer` maximises, or holds other tensors than
+            those it is given, or the projection's tree, or what it returns, is not like hyper.
     """
 
     def __init__(
@@ -85,11 +86,7 @@ class OuterStep:
                 "optimizer must make a torch.optim.Optimizer from a list of tensors, such as "
                 f"functools.partial(torch.optim.Adam, lr=1e-2); got {type(made).__name__}"
             )
-        if isinstance(made, torch.optim.LBFGS):
-            raise TypeError(
-                "optimizer must take a step on one gradient; LBFGS evaluates its function again "
-                "and again: use Adam or SGD"
-            )
+        _check_optimizer(made, moving)
         given = {id(tensor) for tensor in moving}
         held = {id(tensor) for group in made.param_groups for tensor in group["params"]}
         if held != given:
@@ -103,6 +100,7 @@ class OuterStep:
         self._scheduler = None if scheduler is None else _scheduler(scheduler, made)
         self._configured = "" if self._scheduler is None else f", {_described(self._scheduler)}"
         if projection is not None and not callable(projection):
+            projection = like(projection, hyper)
             if not same_structure(projection, hyper):
                 raise ValueError(
                     f"projection must be a function or a tree like hyper, {paths(hyper)}, "
@@ -184,6 +182,8 @@ class OuterStep:
         with torch.no_grad():
             found = self._projection(hyper)
         if not same_structure(found, self._like):
+            found = like(found, self._like)
+        if not same_structure(found, self._like):
             raise ValueError(
                 f"projection must return a tree like hyper, {paths(self._like)}, got {paths(found)}"
             )
@@ -238,6 +238,36 @@ class OuterStep:
             self._scheduler.step(value)
         elif self._scheduler is not None:
             self._scheduler.step()
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> None:
+    """Check that an optimiser minimises, along a dense gradient, by single steps.
+
+    Raises:
+        TypeError: it takes another kind of gradient or step.
+        ValueError: an option does not fit.
+    """
+    name = type(optimizer).__name__
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError(
+            "optimizer must take a step on one gradient; LBFGS evaluates its function again "
+            "and again: use Adam or SGD"
+        )
+    if isinstance(optimizer, torch.optim.SparseAdam):
+        raise TypeError(
+            "optimizer must take dense gradients, as hypergradients are, got SparseAdam; use Adam"
+        )
+    if any(group.get("maximize") for group in optimizer.param_groups):
+        raise ValueError(
+            "optimizer must minimise, as keep='best' and the stopping rules look for the lowest "
+            f"value, got {name} with maximize=True; return the negative value instead"
+        )
+    on_cpu = any(tensor.device.type == "cpu" for tensor in tensors)
+    if on_cpu and any(group.get("capturable") for group in optimizer.param_groups):
+        raise ValueError(
+            f"optimizer must have capturable=False for tensors of hyper on the CPU, got {name} "
+            "with capturable=True, which torch allows on accelerators alone"
+        )
 
 
 def _check_projection(name: str, projection: Any) -> None:

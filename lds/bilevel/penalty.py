@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lds._numbers import check_flag
 from lds.bilevel.buffers import joined, split
 from lds.bilevel.checks import check_count, check_finite, in_range
 from lds.bilevel.dynamics import ObjectiveDynamics
@@ -40,7 +41,8 @@ class F2SA(AbstractHypergradient):
     Raises:
         ValueError: an option is out of range; in use, hyper holds an optimiser setting of the
             dynamics, or a leaf that acts through the start alone.
-        TypeError: an option is no number; in use, the dynamics is not made of an inner objective.
+        TypeError: an option is of another kind; in use, the dynamics is not made of an inner
+            objective.
     """
 
     unrolled: ClassVar[bool] = False
@@ -53,6 +55,7 @@ class F2SA(AbstractHypergradient):
     def __post_init__(self) -> None:
         for name, value in (("penalty", self.penalty), ("lr", self.lr)):
             in_range(f"F2SA({name})", value)
+        check_flag("F2SA(warm_start)", self.warm_start)
         object.__setattr__(self, "n_iter", check_count("F2SA(n_iter)", self.n_iter, 1))
 
     def start(self, start: Start | None, n_steps: int | None = None) -> Memory:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lds._numbers import integer
-from lds.bilevel.checks import all_finite, check_adjoint, check_flag
+from lds._numbers import check_flag, integer
+from lds.bilevel.checks import all_finite, check_adjoint
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.method import AbstractHypergradient, Memory
 from lds.bilevel.step import Outer, Start, Step

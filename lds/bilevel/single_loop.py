@@ -54,7 +54,8 @@ class SOBA(AbstractHypergradient):
     Raises:
         ValueError: `lr` is not positive and finite; in use, there is no step, or hyper holds an
             optimiser setting of the dynamics.
-        TypeError: `lr` is no number; in use, the dynamics is not made of an inner objective.
+        TypeError: `lr` is no number; in use, the dynamics is not made of an inner objective, or the
+            state holds buffers of a module.
     """
 
     unrolled: ClassVar[bool] = False
@@ -93,6 +94,12 @@ class SOBA(AbstractHypergradient):
                 f"{name} needs a dynamics made of an inner objective, such as GradientDescent, "
                 "Momentum or Adam, without weight_decay= (put the decay into the objective), "
                 f"got {type(phi).__name__}; or use FixedPoint(1)"
+            )
+        if "buffers" in step.state:
+            raise TypeError(
+                f"{name} needs weights alone, and the module has buffers that a step changes "
+                "(batch normalisation, spectral norm), which have no linear system of L; use "
+                "FixedPoint(1), or a module without buffers"
             )
         memory.params, memory.hyper = Traced(phi.params(step.state)), Traced(step.hyper)
         with explained(f"step {step.t} of the dynamics"), step.replay(), torch.enable_grad():

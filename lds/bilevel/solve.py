@@ -21,6 +21,7 @@ from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Limits, Run, packed, unpacked
+from lds.bilevel.ordering import as_begun
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.same_run import Values, of_objectives
 from lds.bilevel.settings import described
@@ -147,7 +148,7 @@ def solve(
     limits = Limits(stopping, callback, time_limit, verbose, n_outer)
     episode = _episode(dynamics, outer_objective)
     check_leaves("params", params)
-    params = detach(params)
+    params, hyper = as_begun(checkpoint, resume, params=detach(params), hyper=hyper)
     outer = OuterStep(hyper, optimizer, projection, scheduler)
     keeper = Keeper(keep, evaluate, evaluate_every, seed)
     settings = {

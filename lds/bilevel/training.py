@@ -28,7 +28,7 @@ from lds.bilevel.modules import Apply, functional
 from lds.bilevel.step import Start, Step
 from lds.bilevel.summary import summary
 from lds.bilevel.tensors import Tree, detach, leaves
-from lds.bilevel.unroll import check_dynamics, rests
+from lds.bilevel.unroll import check_dynamics, of_torch, rests
 
 
 class Training:
@@ -91,8 +91,8 @@ class Training:
             return self._on(self.apply.train, params, batches(step), hyper)
 
         maker = getattr(optimizer, "func", optimizer)  # of a functools.partial
-        of_torch = isinstance(maker, type) and issubclass(maker, torch.optim.Optimizer)
-        made = optimizer(inner_objective) if callable(optimizer) and not of_torch else maker
+        usable = callable(optimizer) and not of_torch(optimizer)
+        made = optimizer(inner_objective) if usable else maker
         if not isinstance(made, Dynamics):
             raise TypeError(
                 "optimizer must make a Dynamics from an inner objective, such as "

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from lds._memory import keep_freed_pages
@@ -25,10 +26,21 @@ from lds.bilevel.checks import (
 )
 from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
+from lds.bilevel.ordering import matched
 from lds.bilevel.per_task import lengths
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree
-from lds.bilevel.tensors import Tree, axpy, detach, devices, leaves, norm
+from lds.bilevel.tensors import (
+    Columns,
+    Tree,
+    axpy,
+    detach,
+    devices,
+    leaves,
+    norm,
+    paths,
+    same_structure,
+)
 from lds.bilevel.twice import examined
 from lds.bilevel.usage import refuse_cut_off, refuse_unused
 
@@ -119,7 +131,7 @@ def hypergradient(
         method,
         seed,
         0,
-        None if previous is None else previous.solution,
+        previous,
         check_usage=True,
         inner_tol=inner_tol,
     )
@@ -145,11 +157,23 @@ def check_dynamics(
     hint = ""
     if isinstance(outer_objective, Dynamics):
         hint = "; the dynamics comes first, the outer objective second"
+    elif of_torch(dynamics):
+        hint = (
+            "; an optimiser of torch.optim changes weights in place, without history: "
+            "bilevel.Adam(inner_objective) can be differentiated"
+        )
     elif isinstance(dynamics, type):
         hint = f"; did you mean to call it, as in {dynamics.__name__}(inner_objective)?"
     elif isinstance(getattr(dynamics, "dynamics", None), Dynamics):
         hint = "; its attribute dynamics is one"
     raise TypeError(f"dynamics must be a Dynamics, {wanted}, got {kind_of(dynamics)}{hint}")
+
+
+def of_torch(maker: Any) -> bool:
+    """Whether `maker` is an optimiser of `torch.optim`, or makes one."""
+    maker = getattr(maker, "func", maker)  # of a functools.partial
+    kind = maker if isinstance(maker, type) else type(maker)
+    return issubclass(kind, torch.optim.Optimizer)
 
 
 def check_method(method: Any) -> None:
@@ -189,7 +213,8 @@ def differentiate_run(
         dynamics, objective, params, hyper, n_steps, method, seed, inner_tol: as for
             `hypergradient`.
         iteration: outer iteration, from 0.
-        solution: the method's solution of the previous outer iteration; None in the first.
+        solution: the method's solution of the previous outer iteration, or an earlier result; None
+            in the first.
         check_usage: refuse a hyperparameter that nothing uses.
         midway: where to continue, with the step count; None starts with Φ_0.
         start_once: whether later outer iterations continue midway.
@@ -214,6 +239,8 @@ def differentiate_run(
         memory: Memory = method.start(
             start if midway is None else None, None if inner_tol else n_steps
         )
+        if isinstance(solution, Hypergradient):
+            solution = _solution_of(solution, dynamics, state, hyper)
         memory.solution = solution
         memory.notes = {} if notes is None else notes
 
@@ -250,6 +277,17 @@ def differentiate_run(
             check_finite("the gradient by hyper", tree, f"after {taken} steps")
         info = memory.info | why
         return Hypergradient(outer.value, tree, state, info, memory.solution, taken, size)
+
+
+def _solution_of(
+    previous: Hypergradient, dynamics: Dynamics, state: Tree, hyper: Tree
+) -> Columns | None:
+    """The solution of an earlier result, in the order of trees whose keys may have another."""
+    before, columns = previous.state, previous.solution
+    same = same_structure(before, state) and same_structure(previous.grad, hyper)
+    if columns is None or same or sorted(paths(before)) != sorted(paths(state)):
+        return columns  # where the state is another the method compares shapes
+    return matched(columns, *([tree, dynamics.params(tree)] for tree in (before, state)))
 
 
 def last_state(

@@ -6,6 +6,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 
 from lds._numbers import integer
 
@@ -15,7 +16,8 @@ class AbstractDiscrete(ABC):
 
     Three instances of the idea: the edges of a graph (one Bernoulli for each pair), the activation
     of a layer (one Categorical), the choice of k columns of a table (one KSubset). The parameter is
-    the hyperparameter that a bilevel program learns.
+    the hyperparameter that a bilevel program learns. Inside `lds.bilevel.over_tasks`, which is
+    `torch.vmap`, values that differ by task cannot be read, so they are not checked.
 
     Attributes:
         parameter: θ, the tensor that the distribution was made from; derivatives are by it.
@@ -90,9 +92,12 @@ class AbstractDiscrete(ABC):
 
     @property
     def interior(self) -> bool:
-        """Whether every outcome has a positive probability; unbiased estimators require it."""
+        """Whether every outcome has a positive probability; unbiased estimators require it.
+
+        Under `torch.vmap`, as in `lds.bilevel.over_tasks`, values cannot be read: then True.
+        """
         theta = self.parameter.detach()
-        return self.on_logits or bool(((theta > 0) & (theta < 1)).all())
+        return self.on_logits or is_mapped(theta) or bool(((theta > 0) & (theta < 1)).all())
 
 
 def clamped(probs: Tensor) -> Tensor:
@@ -130,9 +135,28 @@ def check_draws(n_draws: int) -> int:
     return number
 
 
+def check_generator(generator: object) -> None:
+    """Raise a TypeError unless `generator` is a `torch.Generator` or None."""
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        raise TypeError(
+            "generator must be a torch.Generator, such as torch.Generator().manual_seed(0), or "
+            f"None for torch's own, got {type(generator).__name__}"
+        )
+
+
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether a tensor has one value for each task of `torch.vmap`, so that no `bool` tells."""
+    while is_functorch_wrapped_tensor(tensor):
+        if is_batchedtensor(tensor):
+            return True
+        tensor = get_unwrapped(tensor)
+    return False
+
+
 def uniform_like(
     theta: Tensor, n_draws: int | None, shape: torch.Size, generator: torch.Generator | None
 ) -> Tensor:
     """Draw float64 uniforms in [0, 1) on the device of `theta`, `shape` or `(n_draws, *shape)`."""
+    check_generator(generator)
     full = shape if n_draws is None else (check_draws(n_draws), *shape)
     return torch.rand(full, dtype=torch.float64, device=theta.device, generator=generator)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from lds._numbers import check_flag
 from lds._projections import box
 from lds.discrete.base import AbstractDiscrete, clamped, coin_entropy, uniform_like
 from lds.discrete.checks import NEAREST, check_logits, check_outcome, check_parameter, outside
@@ -55,6 +56,7 @@ class Bernoulli(AbstractDiscrete):
         return made
 
     def _set(self, parameter: Tensor, symmetric: bool, *, on_logits: bool) -> None:
+        check_flag("symmetric", symmetric)
         shape = parameter.shape
         if symmetric and (len(shape) < 2 or shape[-1] != shape[-2]):
             raise ValueError(

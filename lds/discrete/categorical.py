@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from lds._projections import simplex
-from lds.discrete.base import AbstractDiscrete, clamped, entropy_of, held_at_ends, uniform_like
+from lds.discrete.base import (
+    AbstractDiscrete,
+    clamped,
+    entropy_of,
+    held_at_ends,
+    is_mapped,
+    uniform_like,
+)
 from lds.discrete.checks import (
     check_logits,
     check_outcome,
@@ -133,7 +140,8 @@ class Categorical(AbstractDiscrete):
     @property
     def interior(self) -> bool:
         """Whether every choice has a positive probability."""
-        return self.on_logits or bool((self.parameter.detach() > 0).all())
+        theta = self.parameter.detach()
+        return self.on_logits or is_mapped(theta) or bool((theta > 0).all())
 
 
 def _check_choices(name: str, parameter: Tensor) -> None:
@@ -145,4 +153,4 @@ def _check_choices(name: str, parameter: Tensor) -> None:
 
 def _one_hot(index: Tensor, like: Tensor) -> Tensor:
     shape = (*index.shape[:-1], like.shape[-1])
-    return torch.zeros(shape, dtype=like.dtype, device=like.device).scatter_(-1, index, 1.0)
+    return torch.zeros(shape, dtype=like.dtype, device=like.device).scatter(-1, index, 1.0)

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from lds.discrete.base import AbstractDiscrete
+from lds.discrete.base import AbstractDiscrete, is_mapped
 
 Distribution = TypeVar("Distribution", bound=AbstractDiscrete)
 Values = Callable[[Tensor], Tensor]
@@ -44,7 +44,7 @@ def check_logits(
     """Raise unless `logits`, an argument of this name, is a finite floating point tensor."""
     check_parameter(name, logits)
     finite = logits.detach().isfinite()
-    if not bool(finite.all()):
+    if not is_mapped(finite) and not bool(finite.all()):
         nan = bool(logits.detach().isnan().any())
         advice = "find the computation that gives NaN" if nan else way_out
         raise ValueError(f"{name} must be finite, got {first(logits, ~finite)}; {advice}")
@@ -75,22 +75,24 @@ def check_outcome(
         raise ValueError(f"{must}, got the shape {tuple(value.shape)}{end}")
     one = value > 0.5
     wrong = one != value
-    if bool(wrong.any()):
+    if not is_mapped(wrong) and bool(wrong.any()):
         raise ValueError(f"{must}, got {first(value, wrong)}{end}")
     if ones is not None:
         sums = one.sum(-1)
-        if bool((sums != ones).any()):
+        if not is_mapped(sums) and bool((sums != ones).any()):
             raise ValueError(f"{must}, got {first(sums, sums != ones)} entries of 1{end}")
     return one
 
 
 def outside(probs: Tensor, requirement: str, way_out: str) -> bool:
-    """Return whether a probability lies outside [0, 1] by rounding.
+    """Return whether a probability lies outside [0, 1] by rounding; under vmap, True.
 
     Raises:
         ValueError: one lies outside by more than `ROUNDING`, or is NaN.
     """
     values = probs.detach()
+    if is_mapped(values):
+        return True
     if not values.numel() or all(0 <= float(end) <= 1 for end in values.aminmax()):
         return False
     slack = rounding(values.dtype)
@@ -108,7 +110,7 @@ def check_sums(
     """Raise unless the last dimension sums to `total`, up to `tolerance` or `ROUNDING` of it."""
     sums = probs.detach().double().sum(-1)
     wrong = ~((sums - total).abs() <= total * max(tolerance, rounding(probs.dtype)))
-    if bool(wrong.any()):
+    if not is_mapped(wrong) and bool(wrong.any()):
         raise ValueError(f"probs must {requirement}, got the sum {first(sums, wrong)}; {way_out}")
 
 
@@ -145,7 +147,12 @@ def check_temperature(temperature: float | Tensor, device: torch.device) -> Tens
         level = torch.as_tensor(temperature, dtype=torch.float64, device=device)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(message) from None
-    if level.dim() != 0 or not bool((level >= low) & (level <= high)):
+    if is_mapped(level):
+        raise ValueError(
+            "temperature must be one for all tasks, got one that differs by task of over_tasks"
+        )
+    one = level.dim() == 0 and not isinstance(temperature, bool)
+    if not one or not bool((level >= low) & (level <= high)):
         raise ValueError(message)
     return level
 
@@ -167,7 +174,7 @@ def check_slope(
         ValueError: it cannot.
     """
     theta, steepest = distribution.parameter, by_logit
-    if not distribution.on_logits and theta.numel():
+    if not distribution.on_logits and theta.numel() and not is_mapped(variance):
         smallest = float(variance.min())
         steepest = max(by_logit, 1.0) / smallest if smallest else math.inf
     largest = torch.finfo(theta.dtype).max
@@ -193,7 +200,7 @@ def narrow(name: str, gradient: Tensor, dtype: torch.dtype) -> Tensor:
         ArithmeticError: it overflows.
     """
     found = gradient.to(dtype)
-    if not bool(found.isfinite().all()):
+    if not is_mapped(found) and not bool(found.isfinite().all()):
         raise ArithmeticError(
             f"{name}: an entry of the gradient is {gradient.abs().max():.3g}, and {dtype} ends at "
             f"{torch.finfo(dtype).max:.3g}; keep probabilities further from 0 and 1, scale h, or "
@@ -216,7 +223,7 @@ def values_of(h: Values, z: Tensor, dtype: torch.dtype, name: str = "h") -> Tens
             f"({z.shape[0]},), got {got}"
         )
     finite = values.detach().isfinite()
-    if not bool(finite.all()):
+    if not is_mapped(finite) and not bool(finite.all()):
         raise ValueError(
             f"{name} must return finite values, got {first(values, ~finite)} of its values"
         )

@@ -9,8 +9,8 @@ only values of h, so h may be a whole inner training that has no derivative.
 import torch
 from torch import Tensor
 
-from lds._numbers import integer
-from lds.discrete.base import AbstractDiscrete
+from lds._numbers import check_flag, integer
+from lds.discrete.base import AbstractDiscrete, uniform_like
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.categorical import Categorical
 from lds.discrete.checks import (
@@ -143,6 +143,7 @@ def gumbel_softmax(
     """
     if not isinstance(distribution, Bernoulli | Categorical):
         raise unfit("gumbel_softmax", distribution, "a Bernoulli or a Categorical")
+    check_flag("hard", hard)
     theta = distribution.parameter
     level = check_temperature(temperature, theta.device)
     check_interior("gumbel_softmax", distribution)
@@ -157,7 +158,7 @@ def gumbel_softmax(
         noise = -uniform.clamp(min=1e-300).logit()  # logit θ > logit ε: 1[ε < θ]
         soft = ((logits + noise) * inverse).sigmoid().to(theta.dtype)
         return with_slope(distribution.at_uniform(uniform), soft) if hard else soft
-    uniform = torch.rand(theta.shape, dtype=torch.float64, device=theta.device, generator=generator)
+    uniform = uniform_like(theta, None, theta.shape, generator)
     # Less their largest: beside a large number rounding would lose the noise.
     logits = logits - logits.detach().amax(-1, keepdim=True)
     logits = logits - (-uniform.clamp(min=1e-300).log()).log()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lds._numbers import real
-from lds.discrete.base import AbstractDiscrete
+from lds.discrete.base import AbstractDiscrete, uniform_like
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.categorical import Categorical
 from lds.discrete.checks import check_interior, check_slope, unfit
@@ -62,9 +62,7 @@ def imle(
     if isinstance(distribution, Bernoulli):
         noise = -distribution.uniform(generator=generator).clamp(min=1e-300).logit()
     else:
-        uniform = torch.rand(
-            theta.shape, dtype=torch.float64, device=theta.device, generator=generator
-        )
+        uniform = uniform_like(theta, None, theta.shape, generator)
         noise = -(-uniform.clamp(min=1e-300).log()).log()
         # Less their largest: beside a large number rounding would lose the noise.
         logits = logits - logits.detach().amax(-1, keepdim=True)
@@ -79,20 +77,22 @@ def _positive(x: Tensor) -> Tensor:
 
 
 def _largest(x: Tensor) -> Tensor:
-    return torch.zeros_like(x).scatter_(-1, x.argmax(-1, keepdim=True), 1.0)
+    return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
 
 
 class _PerturbedChoice(torch.autograd.Function):
     """The choice at perturbed logits; its gradient needs a second choice."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, noise: Tensor, step: float, choose: Any, symmetric: bool
-    ) -> Tensor:
-        perturbed = logits + noise
-        ctx.save_for_backward(perturbed)
-        ctx.step, ctx.choose, ctx.symmetric = step, choose, symmetric
-        return choose(perturbed)  # type: ignore[no-any-return]
+    def forward(logits: Tensor, noise: Tensor, step: float, choose: Any, symmetric: bool) -> Tensor:
+        return choose(logits + noise)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        logits, noise, ctx.step, ctx.choose, ctx.symmetric = inputs
+        ctx.save_for_backward(logits + noise)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -12,8 +12,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from lds._numbers import real
-from lds.discrete.base import uniform_like
+from lds._numbers import check_flag, real
+from lds.discrete.base import is_mapped, uniform_like
 from lds.discrete.checks import check_logits, check_temperature
 from lds.discrete.gradient_estimators import with_slope
 
@@ -37,7 +37,7 @@ def matching(scores: Tensor) -> Tensor:
         the column assigned to it. The cost is O(n³), on the CPU.
 
     Raises:
-        TypeError: `scores` is not a floating point tensor.
+        TypeError: `scores` is not a floating point tensor, or differs by task of `over_tasks`.
         ValueError: they are not finite, or not square matrices.
 
     Examples:
@@ -77,7 +77,7 @@ def sinkhorn(logits: Tensor) -> Tensor:
         P in the shape and dtype of `logits`, differentiable twice.
 
     Raises:
-        TypeError: `logits` is not a floating point tensor.
+        TypeError: `logits` is not a floating point tensor, or differs by task of `over_tasks`.
         ValueError: they are not finite, or not square matrices.
 
     Warns:
@@ -118,12 +118,13 @@ def gumbel_sinkhorn(
         Doubly stochastic matrices in the shape and dtype of `logits`, or permutations if `hard`.
 
     Raises:
-        TypeError: `logits` is not a floating point tensor.
+        TypeError: `logits` is not a floating point tensor, or differs by task of `over_tasks`.
         ValueError: they are not finite, or not square matrices; the temperature or the noise is out
             of range; (logits + noise) / temperature overflows float64; or its derivative overflows
             the dtype of `logits`.
     """
     _check_square(logits)
+    check_flag("hard", hard)
     level = check_temperature(temperature, logits.device)
     if not 0 <= real("noise", noise, "a finite number of 0 or more") < math.inf:
         raise ValueError(f"noise must be a finite number of 0 or more, got {noise!r}")
@@ -134,6 +135,7 @@ def gumbel_sinkhorn(
             f"{torch.finfo(logits.dtype).max:.3g}; use a higher temperature, or a wider dtype"
         )
     uniform = uniform_like(logits, None, logits.shape, generator)
+    _refuse_mapped("logits + noise", uniform)
     # Less what is common to a row or a column, which changes no permutation: beside a large number
     # rounding would lose the noise.
     scores = logits.double()
@@ -239,6 +241,18 @@ def _solve(p: Tensor, right: Tensor) -> Tensor:
 
 
 def _check_square(logits: Tensor, name: str = "logits") -> None:
+    if isinstance(logits, Tensor):
+        _refuse_mapped(name, logits)
     check_logits(logits, name, "a finite number far below the others rules an assignment out")
     if logits.dim() < 2 or logits.shape[-1] != logits.shape[-2]:
         raise ValueError(f"{name} must be square matrices (..., n, n), got {tuple(logits.shape)}")
+
+
+def _refuse_mapped(name: str, scores: Tensor) -> None:
+    """Refuse scores that differ by task of `over_tasks`, as the assignment solver reads values."""
+    if is_mapped(scores):
+        raise TypeError(
+            f"{name} must be the same for all tasks of over_tasks, as the assignment solver reads "
+            "values, got some that differ by task (random noise does); use separate_tasks, or draw "
+            "the permutations before"
+        )

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lds.discrete.base import check_draws
+from lds.discrete.base import check_draws, check_generator
 from lds.discrete.checks import NEAREST, check_parameter, outside
 
 BLOCK = 32
@@ -274,4 +274,5 @@ def _positions(mask: Tensor) -> Tensor:
 def _uniform(
     shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
 ) -> Tensor:
+    check_generator(generator)
     return torch.rand(shape, dtype=torch.float64, device=device, generator=generator)

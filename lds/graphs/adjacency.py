@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from lds._arrays import canonical
+
 
 def check_adjacency(adjacency: Any, n_nodes: int) -> sp.csr_array:
     """Convert an adjacency to canonical CSR; its weights are starting probabilities.
@@ -37,6 +39,8 @@ def check_adjacency(adjacency: Any, n_nodes: int) -> sp.csr_array:
             f"adjacency must have shape ({n_nodes}, {n_nodes}), one row a node, "
             f"got {adjacency.shape}"
         )
+    if adjacency.dtype.kind == "b":
+        adjacency = canonical(adjacency)  # a repeated True is one, and no 2
     entries = sp.coo_array(adjacency)
     off_diagonal = entries.row != entries.col
     matrix = sp.csr_array(  # a copy; repeated entries are summed

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.neighbors import VALID_METRICS, VALID_METRICS_SPARSE, NearestNeighbors
 
+from lds._arrays import canonical
 from lds._types import Features
 from lds._words import nearest
 
@@ -28,6 +29,11 @@ EXACT_ROWS = 20_000
 RECALL, SAMPLED_ROWS = 0.95, 500
 """Share of the true neighbours, in (0, 1], that an approximate search must find, and the number of
 rows on which it is measured."""
+
+
+EXPONENT = 300
+"""Exponent of two, of the largest entry, from which features are scaled before distances: their
+squares, and those of entries far smaller, are then float64 numbers."""
 
 
 class Search(Protocol):
@@ -92,7 +98,8 @@ def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") 
     scikit-learn's neighbour search.
 
     Arguments:
-        features: X, `(n_nodes, n_features)`, dense or scipy CSR, finite.
+        features: X, `(n_nodes, n_features)`, an array of numbers or a scipy sparse matrix, finite.
+            The unit of the numbers does not matter, and under "cosine" that of each row.
         n_neighbors: k, from 1 to n_nodes - 1; a node is not its own neighbour.
         metric: a distance by scikit-learn's name, one of `metrics()`.
 
@@ -100,7 +107,7 @@ def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") 
         Symmetric 0/1 CSR float32 without loops, `(n_nodes, n_nodes)`.
 
     Raises:
-        TypeError: `n_neighbors` is not an integer.
+        TypeError: `n_neighbors` is not an integer, or `features` holds no real numbers.
         ValueError: `n_neighbors` or `metric` is refused by `check_neighbors`, or `features` is not
             two-dimensional and finite.
 
@@ -112,22 +119,93 @@ def knn_adjacency(features: Features, n_neighbors: int, metric: str = "cosine") 
                [1., 0., 1.],
                [0., 1., 0.]], dtype=float32)
     """
+    features = _numbers(features)
     if features.ndim != 2:
         raise ValueError(f"features must be (n_nodes, n_features), got shape {features.shape}")
     sparse = sp.issparse(features)
     check_neighbors(features.shape[0], n_neighbors, metric, sparse=sparse)
     if not np.isfinite(np.asarray(features.data if sparse else features)).all():
         raise ValueError("features must be finite, got NaN or infinity; impute or drop such rows")
-    search = neighbor_search(features, n_neighbors, metric)
+    search = neighbor_search(_in_range(features), n_neighbors, metric)
     directed = sp.csr_array(search.kneighbors_graph(), dtype=np.float32)  # without loops
     either = sp.csr_array(directed.maximum(directed.T))
     either.sort_indices()
     return either
 
 
+def _numbers(features: Any) -> Features:
+    """Return features as an array, or as CSR without repeated entries.
+
+    Raises:
+        TypeError: they are neither, or their entries are not real numbers.
+    """
+    if not sp.issparse(features) and not hasattr(features, "__array__"):
+        raise TypeError(
+            "features must be an array or a scipy sparse matrix, got "
+            f"{type(features).__name__}; numpy.array(...) makes one of a list"
+        )
+    found: Any = features if sp.issparse(features) else np.asarray(features)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(
+            f"features must hold real numbers, got entries of type {found.dtype}; "
+            ".astype(float) converts them"
+        )
+    return canonical(found)
+
+
+def _exponents(features: Features, axis: int | None) -> Any:
+    """Return e with the largest absolute entry in [2^(e-1), 2^e), of each row or of all."""
+    given: Any = features
+    largest = abs(given).max(axis=axis)
+    if hasattr(largest, "toarray"):
+        largest = largest.toarray()
+    return np.frexp(np.asarray(largest).ravel())[1]
+
+
+def _times_power(features: Any, power: NDArray[np.int32]) -> Features:
+    """Multiply rows by powers of two, which is exact; one power is for all rows."""
+    if isinstance(features, np.ndarray):
+        return np.asarray(np.ldexp(features, power[:, None]))
+    rows = np.broadcast_to(power, features.shape[:1])
+    scaled = sp.csr_array(features, copy=True)
+    scaled.data = np.ldexp(scaled.data, np.repeat(rows, np.diff(scaled.indptr)))
+    return scaled
+
+
+def _in_range(features: Features) -> Features:
+    """Scale all features by one power of two where squares of them would overflow or vanish."""
+    if features.dtype.kind != "f" or 0 in features.shape:
+        return features
+    power = _exponents(features, None)
+    return features if abs(int(power[0])) < EXPONENT else _times_power(features, -power)
+
+
+def unit_size(features: Features) -> Features:
+    """Scale each row by a power of two to a largest entry in [1/2, 1)."""
+    if features.dtype.kind != "f" or 0 in features.shape:
+        return features
+    return _times_power(features, -_exponents(features, 1))
+
+
+class _ByDirection(NearestNeighbors):  # type: ignore[misc]
+    """A search in which the length of rows does not matter.
+
+    scikit-learn takes short rows, below about 1e-6 in float32, for rows of zeros.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Fit to rows of the same directions."""
+        return super().fit(unit_size(X), y)
+
+    def kneighbors(self, X: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Search the nearest rows of rows of the same directions."""
+        return super().kneighbors(None if X is None else unit_size(X), *args, **kwargs)
+
+
 def neighbor_search(features: Features, n_neighbors: int, metric: str) -> NearestNeighbors:
     """Fit scikit-learn's exact search to the rows of X; `check_neighbors` checks the options."""
-    return NearestNeighbors(n_neighbors=int(n_neighbors), metric=metric).fit(features)
+    kind = _ByDirection if metric in ("cosine", "correlation") else NearestNeighbors
+    return kind(n_neighbors=int(n_neighbors), metric=metric).fit(features)
 
 
 def euclidean_search(x: NDArray[np.float64]) -> Search:

@@ -11,8 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._arrays import canonical
 from lds._types import Features
-from lds.graphs.knn import check_neighbors, neighbor_search
+from lds.graphs.knn import check_neighbors, neighbor_search, unit_size
 
 AUTO = "auto"
 """Name of the metric that depends on the features: cosine for words, Euclidean for measurements."""
@@ -33,6 +34,7 @@ def are_words(features: Features) -> bool:
 
     It does not depend on whether they are stored as sparse or dense.
     """
+    features = canonical(features)
     values = np.asarray(features.data if sp.issparse(features) else features)
     n_entries = max(1, features.shape[0] * features.shape[1])
     few = 0 < np.count_nonzero(values) < WORDS_BELOW * n_entries
@@ -41,10 +43,11 @@ def are_words(features: Features) -> bool:
 
 def unit_rows(features: sp.csr_array) -> sp.csr_array:
     """Scale rows to Euclidean length 1; rows of zeros stay. Integers become floats."""
-    features = features.astype(np.result_type(features.dtype, np.float32))
-    length = np.sqrt(np.asarray(features.multiply(features).sum(axis=1)).ravel())
+    given: Any = canonical(features)
+    rows: Any = unit_size(given.astype(np.result_type(given.dtype, np.float32)))
+    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
-    return sp.csr_array(sp.diags_array(scale) @ features, dtype=features.dtype)
+    return sp.csr_array(sp.diags_array(scale) @ rows, dtype=rows.dtype)
 
 
 def idf(features: sp.csr_array) -> NDArray[np.float64]:
@@ -52,8 +55,9 @@ def idf(features: sp.csr_array) -> NDArray[np.float64]:
 
     This is the smoothed inverse document frequency of scikit-learn's `TfidfTransformer`.
     """
+    found: Any = canonical(features)
     n_rows = features.shape[0]
-    count = np.bincount(features.indices, minlength=features.shape[1])
+    count = np.bincount(found.indices, minlength=features.shape[1])
     return np.asarray(np.log((1 + n_rows) / (1 + count)) + 1)
 
 
@@ -78,6 +82,7 @@ class Similarity:
     """
 
     def __init__(self, features: Features, metric: str, n_neighbors: int) -> None:
+        features = canonical(features)
         words = are_words(features)
         self.n_nodes, self.n_neighbors = int(features.shape[0]), n_neighbors
         self.cosine = metric == "cosine" or (metric == AUTO and words)
@@ -166,6 +171,7 @@ class Similarity:
 
     def _weighted(self, features: Features) -> Features:
         """Weight words by idf and scale rows to length 1; other features stay as they are."""
+        features = canonical(features)
         if self._idf is None:
             return features
         return unit_rows(sp.csr_array(sp.csr_array(features) @ sp.diags_array(self._idf)))

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from lds._arrays import canonical
 from lds._types import Features
 from lds.graphs.batch import csr
 from lds.graphs.constant_product import constant_product
@@ -66,7 +67,9 @@ class SparseFeatures:
     """X as a sparse matrix. Dropout draws a mask for the stored entries only; the others are 0."""
 
     def __init__(self, x: sp.csr_array, dtype: torch.dtype, device: torch.device) -> None:
-        x = sp.csr_array(x).sorted_indices()  # a copy: the caller's arrays stay as they are
+        x = sp.csr_array(
+            canonical(x)
+        ).sorted_indices()  # a copy: the caller's arrays stay as they are
         self._host = x
         # Transpose the numbers of the entries to find the order of the values in the transpose.
         numbered = sp.csr_array((np.arange(x.nnz), x.indices, x.indptr), shape=x.shape)
@@ -245,7 +248,7 @@ def node_features(
         features: `(n_nodes, n_features)`, an array or a scipy sparse matrix.
         dtype, device: of the result.
     """
-    device = torch.device(device)
+    device, features = torch.device(device), canonical(features)
     share = (features.nnz if sp.issparse(features) else np.count_nonzero(features)) / max(
         1, features.shape[0] * features.shape[1]
     )

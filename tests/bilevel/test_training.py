@@ -13,11 +13,40 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from lds import bilevel
+from lds.bilevel import batches as batches_module
 from tests.problems import scalar
 
 IMAGES = torch.linspace(-3, 4, 30 * 64).view(30, 1, 8, 8).double().sin()
 LABELS = torch.arange(30) % 3
 DATA = TensorDataset(IMAGES + LABELS.view(-1, 1, 1, 1) / 3, LABELS)
+
+
+class Bag:
+    """A batch as an object, such as that of a library of graphs."""
+
+    def __init__(self, kind):
+        values = torch.zeros(8, 100)
+        self.store = {"x": values.numpy() if kind == "array" else values}
+
+
+@pytest.mark.parametrize("kind", ["tensor", "array", "unknown"])
+def test_few_large_batches_are_kept_whatever_holds_them(kind, monkeypatch):
+    made = {"unknown": lambda rows: (object(), torch.zeros(1))}
+    collate = made.get(kind, lambda rows: (Bag(kind), torch.zeros(1)))
+    size = 8 * 100 * 4 if kind != "unknown" else batches_module.UNKNOWN
+    monkeypatch.setattr(batches_module, "KEPT", 3 * size + 500)
+    batches = bilevel.Batches(DataLoader(range(80), batch_size=8, collate_fn=collate))
+    for step in range(30):
+        batches(step)
+    assert len(batches._kept) == 3
+    assert batches(29) is batches(29)
+
+
+def test_the_size_of_a_batch():
+    values = torch.zeros(10, dtype=torch.float64)
+    batch = {"a": [values, values], "b": (values.numpy()[:5], None)}
+    assert 120 <= batches_module.size_of(batch) < 500  # a tensor twice counts once
+    assert batches_module.size_of(list(range(200_000))) == batches_module.KEPT
 
 
 def cnn() -> nn.Module:

@@ -154,3 +154,9 @@ def test_normalize_leaves_degrees_as_an_eigenvector() -> None:
 
 def test_normalize_gives_an_isolated_node_its_loop() -> None:
     np.testing.assert_array_equal(normalize(sp.csr_array((2, 2))).toarray(), np.eye(2))
+
+
+def test_a_repeated_true_is_one_edge() -> None:
+    parts = np.array([True, True, True]), np.array([1, 1, 0]), np.array([0, 2, 3])
+    checked = check_adjacency(sp.csr_array(parts, shape=(2, 2)), 2)
+    assert checked.toarray().tolist() == [[0, 1], [1, 0]]

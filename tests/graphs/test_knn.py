@@ -164,3 +164,80 @@ def test_equal_rows_are_neighbours_of_an_approximate_search(large):
 def test_few_rows_are_searched_exactly():
     x = np.random.default_rng(0).random((50, 3))
     assert isinstance(knn.euclidean_search(x), NearestNeighbors)
+
+
+def direct(features, k):
+    """The graph by cosine, from a plain sort of all cosines in long double."""
+    x = np.asarray(features, dtype=np.longdouble)
+    x = x / np.abs(x).max(1, keepdims=True)
+    x = x / np.sqrt((x * x).sum(1, keepdims=True))
+    distance = np.asarray(1 - x @ x.T, dtype=np.float64)
+    np.fill_diagonal(distance, np.inf)
+    found = np.zeros(distance.shape)
+    np.put_along_axis(found, np.argsort(distance, 1)[:, :k], 1, axis=1)
+    return np.maximum(found, found.T)
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        (np.float32, 1e-8),
+        (np.float32, 1e-30),
+        (np.float32, 1e20),
+        (np.float64, 1e-17),
+        (np.float64, 1e-200),
+        (np.float64, 1e200),
+    ],
+)
+def test_the_length_of_rows_does_not_matter_to_a_cosine(dtype, scale, as_sparse):
+    points = np.random.default_rng(0).standard_normal((30, 4)).astype(dtype)
+    wanted = direct(points, 4)
+    for rows in (slice(None), 5):
+        scaled = points.copy()
+        scaled[rows] *= dtype(scale)
+        features = sp.csr_array(scaled) if as_sparse else scaled
+        assert (knn_adjacency(features, 4).toarray() == wanted).all()
+    new = knn.neighbor_search(points, 4, "cosine").kneighbors(points[:5] * dtype(scale))[1]
+    assert new[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1e155, 1e200])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "correlation"])
+def test_the_unit_of_features_does_not_matter(metric, scale):
+    points = np.random.default_rng(0).standard_normal((30, 4))
+    scaled = knn_adjacency(points * scale, 4, metric)
+    assert (scaled != knn_adjacency(points, 4, metric)).nnz == 0
+
+
+def with_repeats(dtype=np.float64, index=np.int32):
+    """Counts with one entry a token, as scipy's page on csr_array builds them; and the same."""
+    rng = np.random.default_rng(0)
+    rows, words = np.repeat(np.arange(20), 12), rng.integers(0, 15, 240)
+    parts = np.ones(240, dtype=dtype), words.astype(index), np.arange(0, 241, 12).astype(index)
+    repeated = sp.csr_array(parts, shape=(20, 15))
+    plain = np.zeros((20, 15))
+    np.add.at(plain, (rows, words), 1)
+    return repeated, plain
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_repeated_entries_of_a_sparse_matrix_are_summed(metric, index):
+    repeated, plain = with_repeats(index=index)
+    before = repeated.data.copy(), repeated.indices.copy()
+    wanted = knn_adjacency(sp.csr_array(plain), 4, metric)
+    assert (knn_adjacency(repeated, 4, metric) != wanted).nnz == 0
+    assert all(map(np.array_equal, before, (repeated.data, repeated.indices)))
+    for features in (repeated.tolil(), repeated.todok(), repeated.tocsc()):
+        assert (knn_adjacency(features, 4, metric) != wanted).nnz == 0
+
+
+@pytest.mark.parametrize(
+    "features",
+    [[[0.0], [1.0], [2.0]], np.array([[0], [1], [2]], dtype=object), np.array([["0"], ["1"]])],
+    ids=["list", "objects", "texts"],
+)
+def test_features_that_are_no_array_of_numbers_are_refused(features):
+    with pytest.raises(TypeError, match=r"features must (be an array|hold real numbers)"):
+        knn_adjacency(features, 1)

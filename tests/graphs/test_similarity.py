@@ -265,3 +265,26 @@ def test_from_arrays_of_a_file_it_gives_the_same_bits(x, metric, dtype, tmp_path
         np.testing.assert_array_equal(found.indptr, expected.indptr)
         np.testing.assert_array_equal(found.indices, expected.indices)
         np.testing.assert_array_equal(found.data, expected.data)
+
+
+def test_repeated_entries_are_summed_and_stored_zeros_are_none():
+    plain = sp.csr_array(counts())
+    parts = np.repeat(plain.data / 2, 2), np.repeat(plain.indices, 2), plain.indptr * 2
+    repeated = sp.csr_array(parts, shape=plain.shape)
+    zeros = plain.copy()
+    zeros.data[:5] = 0
+    without = zeros.copy()
+    without.eliminate_zeros()
+    for given, wanted in ((repeated, plain), (zeros, without)):
+        assert are_words(given) == are_words(wanted)
+        np.testing.assert_array_equal(idf(given), idf(wanted))
+        assert (unit_rows(given) != unit_rows(wanted)).nnz == 0
+        found, same = (Similarity(x, "auto", 4) for x in (given, wanted))
+        assert (found.matrix() != same.matrix()).nnz == 0
+        assert np.array_equal(found.of_new(given)[1], same.of_new(wanted)[1])
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_rows_of_any_length_become_unit_rows(scale):
+    found = unit_rows(counts() * scale)
+    np.testing.assert_allclose(found.toarray(), unit_rows(counts()).toarray(), rtol=1e-12)

@@ -157,3 +157,16 @@ def test_dense_features_are_a_copy():
     before = features.matmul(random_weight())
     x[:] = 0
     assert torch.equal(features.matmul(random_weight()), before)
+
+
+def test_repeated_entries_are_summed():
+    plain = sp.csr_array(matrix(0.2))
+    parts = np.repeat(plain.data / 2, 2), np.repeat(plain.indices, 2), plain.indptr * 2
+    repeated = sp.csr_array(parts, shape=plain.shape)
+    wanted = torch.tensor(plain.toarray())
+    for x in (SparseFeatures(repeated, torch.float64, CPU), node_features(repeated, torch.float64)):
+        assert isinstance(x, SparseFeatures)
+        assert x.share == plain.nnz / wanted.numel()
+        torch.testing.assert_close(x.dense(), wanted)
+        torch.testing.assert_close(x.column_squares(), wanted.square().sum(0))
+    assert repeated.nnz == 2 * plain.nnz

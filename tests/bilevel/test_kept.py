@@ -1,0 +1,124 @@
+"""A module that keeps a value between calls outside its buffers is refused by its name."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lds import bilevel
+
+X = torch.linspace(-1, 1, 8).view(4, 2)
+
+
+class Noting(nn.Module):
+    """A linear layer that keeps what `note` says."""
+
+    def __init__(self, note):
+        super().__init__()
+        self.layer, self.note = nn.Linear(2, 2), note
+        self.value, self.table, self.names = None, {}, []
+        self.count, self.level = 0, 0.0
+
+    def forward(self, x):
+        result = self.layer(x)
+        self.note(self, result)
+        return result
+
+
+def cached(module, result):
+    if module.value is None:
+        module.value = (result.detach(), None)
+
+
+def tabled(module, result):
+    module.table.setdefault(len(result), result.detach())
+
+
+def counted(module, result):
+    module.count += 1
+
+
+def moved(module, result):
+    module.level = 0.9 * module.level + 0.1 * float(result.detach().sum())
+
+
+def in_place(module, result):
+    if module.value is None:
+        module.value = torch.zeros(())
+    module.value.add_(1)
+
+
+REFUSED = {
+    "cached": (cached, "value"),
+    "tabled": (tabled, r"table\[4\]"),
+    "counted": (counted, "count"),
+    "moved": (moved, "level"),
+    "in-place": (in_place, "value"),
+}
+
+
+@pytest.mark.parametrize(("note", "name"), REFUSED.values(), ids=REFUSED)
+def test_the_second_call_is_refused(note, name):
+    module = nn.Sequential(nn.ReLU(), Noting(note))
+    before = copy.copy(vars(module[1])), dict(module[1].table)
+    apply, params = bilevel.functional(module)
+    for _ in range(2):  # the module gets back what it had, so that it is refused again
+        apply.train(params, X)
+        apply.eval(params, X)
+        with pytest.raises(RuntimeError, match=f"the module keeps '1.{name}' between calls, so"):
+            apply.train(params, X)
+        assert (vars(module[1]), module[1].table) == before
+
+
+def test_a_cache_of_a_graph_is_refused_in_a_hypergradient():
+    gcn = pytest.importorskip("torch_geometric.nn").GCNConv(2, 1, cached=True)
+    apply, params = bilevel.functional(gcn)
+    edges = torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]])
+
+    def loss(w, weight):
+        return apply(w, X, edges, weight).square().sum()
+
+    with pytest.raises(RuntimeError, match=r"'_cached_edge_index' between .* by cached=False"):
+        bilevel.hypergradient(
+            bilevel.GradientDescent(loss), loss, params, torch.full((4,), 0.8), n_steps=3
+        )
+
+
+def shown(module, result):  # to be looked at after the call
+    module.value, module.names = result.detach(), [*module.names[-1:], "call"]
+    module.table["last"] = result
+
+
+def equal(module, result):
+    module.value, module.count, module.names = (2, tuple(result.shape)), 1, [str(result.dtype)]
+
+
+def once_before(module, result):
+    cached(module, X)
+
+
+KINDS = {
+    "shown": lambda: Noting(shown),
+    "equal": lambda: Noting(equal),
+    "batch-norm": lambda: nn.BatchNorm1d(2),
+    "weight-norm": lambda: nn.utils.weight_norm(nn.Linear(2, 2)),
+    "spectral-norm": lambda: nn.utils.spectral_norm(nn.Linear(2, 2)),
+    "spectral": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2)),
+    "lstm": lambda: nn.LSTM(2, 3),
+    "attention": lambda: nn.TransformerEncoderLayer(2, 1, 4, batch_first=True),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_what_no_call_reads_is_no_memory(make):
+    apply, params = bilevel.functional(make())
+    for call in (apply.train, apply.eval):
+        for _ in range(3):
+            call(params, X)
+    apply, params = bilevel.functional(Noting(once_before))
+    module = apply._module
+    module(X)  # a value that depends on nothing, kept before
+    apply, params = bilevel.functional(module)
+    assert torch.equal(apply(params, X), apply(params, X))
