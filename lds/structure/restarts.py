@@ -6,15 +6,13 @@ from typing import Any
 import scipy.sparse as sp
 from torch import Tensor
 
-from lds._checkpoint import Checkpoint
 from lds._random import mix
-from lds.bilevel.checks import NonFiniteError
 from lds.edges.base import EdgeDistribution
 from lds.edges.groups import PairGroups
-from lds.structure.context import RunContext
 from lds.structure.inner_run import InnerResult, InnerRun, finite
 from lds.structure.iteration import Iteration
 from lds.structure.options import RestartOptions
+from lds.structure.outer_loop import OuterLoop
 from lds.structure.outer_variables import OuterVariables
 from lds.structure.predict import WORST, Score, predict_proba, score
 from lds.structure.problem import Problem
@@ -44,7 +42,7 @@ class Best:
         return self.params, self.edges
 
 
-class Restarts:
+class Restarts(OuterLoop):
     """The state of a run between its outer iterations.
 
     Arguments:
@@ -79,39 +77,6 @@ class Restarts:
         self._groups = PairGroups(problem.labels, problem.split, problem.held_out)
         self.history: list[Iteration] = []
         self.best = Best()
-
-    def run(self, context: RunContext, fingerprint: dict[str, Any]) -> str:
-        """Restart until the run ends.
-
-        Arguments:
-            context: callbacks, and the checkpoint to keep and to go on from.
-            fingerprint: what must be the same to go on.
-
-        Returns:
-            Why it ended: "patience", "max_iter", "interrupted" or "non-finite: ...".
-
-        Raises:
-            KeyboardInterrupt, NonFiniteError: before the first outer iteration ended.
-        """
-        kept = None
-        if context.checkpoint is not None:
-            kept = Checkpoint(context.checkpoint, fingerprint)
-            if (state := kept.begin(context.resume)) is not None:
-                self.restore(state)
-        reason = self.ended()
-        try:
-            while reason is None:
-                record = self.iterate()
-                if context.on_iteration is not None:
-                    context.on_iteration(record)
-                if kept is not None:
-                    kept.save(self.state())
-                reason = self.ended()
-        except (KeyboardInterrupt, NonFiniteError) as stop:
-            if not self.history:
-                raise
-            reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
-        return reason
 
     def iterate(self) -> Iteration:
         """One inner run from fresh weights, then its score."""

@@ -11,9 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lds._checkpoint import Checkpoint
 from lds._types import Features
-from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.implicit import FixedPoint
 from lds.bilevel.method import Hypergradient
@@ -39,6 +37,7 @@ from lds.structure.methods.views import Views
 from lds.structure.methods.views_new_rows import NewRows
 from lds.structure.methods.views_preparation import LABELS, Preparation, prepare, shares
 from lds.structure.methods.views_sample import warn_of_sample
+from lds.structure.outer_loop import OuterLoop
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
 
@@ -57,7 +56,8 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     prepared = prepare(method, problem, run)
     warn_of_sample(problem.n_nodes, len(prepared.learns), method.max_rows)
     loop = _Coefficients(method, problem, prepared, run)
-    reason = loop.learn(run)
+    named = fingerprint(problem, problem.graph, method, run.seed, loop.edges)
+    reason = loop.run(run, named)
     edges = loop.edges
     judged, classes = loop.out_of_fold()
     truth, plain = classes.cpu().numpy(), stacked(prepared.judged)
@@ -215,7 +215,7 @@ def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
     return {}
 
 
-class _Coefficients:
+class _Coefficients(OuterLoop):
     """The coefficients of the views, moved by hypergradients of the folds' log loss.
 
     Attributes:
@@ -226,7 +226,7 @@ class _Coefficients:
     def __init__(
         self, method: Views, problem: Problem, prepared: Preparation, run: RunContext
     ) -> None:
-        self._method, self._problem, self._prepared = method, problem, prepared
+        self._method, self._prepared = method, prepared
         self._seed = run.seed
         self._beta = prepared.start.clone().requires_grad_()
         self._sharpness = torch.zeros_like(self._beta[0]).requires_grad_()
@@ -246,27 +246,9 @@ class _Coefficients:
         """See the class."""
         return self._prepared.edges(self._beta.detach().clone())
 
-    def learn(self, run: RunContext) -> str:
-        """Take the hypergradients; why they ended."""
-        kept = None
-        if run.checkpoint is not None:
-            problem, method = self._problem, self._method
-            named = fingerprint(problem, problem.graph, method, run.seed, self.edges)
-            kept = Checkpoint(run.checkpoint, named)
-            if (state := kept.begin(run.resume)) is not None:
-                self._restore(state)
-        try:
-            while len(self.history) < self._method.max_iter:
-                record = self._iterate()
-                if run.on_iteration is not None:
-                    run.on_iteration(record)
-                if kept is not None:
-                    kept.save(self._state())
-        except (KeyboardInterrupt, NonFiniteError) as stop:
-            if not self.history:
-                raise
-            return "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
-        return "max_iter"
+    def ended(self) -> str | None:
+        """Say why the run ends here, "max_iter"; None where it goes on."""
+        return "max_iter" if len(self.history) >= self._method.max_iter else None
 
     def objective(self, mass: Tensor, hyper: dict[str, Tensor]) -> Tensor:
         """Compute the weighted mean log loss of judged rows, nats.
@@ -335,7 +317,8 @@ class _Coefficients:
         self._sharpness.grad += result.grad["sharpness"]
         return result
 
-    def _iterate(self) -> Iteration:
+    def iterate(self) -> Iteration:
+        """Take one hypergradient and score the coefficients before it."""
         method, folds = self._method, self._prepared.folds
         probabilities, truth = folds.labels[folds.judged], folds.truth
         if method.update_edges and len(truth):
@@ -366,7 +349,8 @@ class _Coefficients:
         self.history.append(record)
         return record
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds after a hypergradient."""
         return {
             "beta": self._beta.detach().cpu(),
             "sharpness": self._sharpness.detach().cpu(),
@@ -374,7 +358,8 @@ class _Coefficients:
             "history": [vars(record) for record in self.history],
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where the `state` of a run of the same problem was taken."""
         with torch.no_grad():
             self._beta.copy_(state["beta"])
             self._sharpness.copy_(state["sharpness"])
