@@ -175,7 +175,7 @@ def _restarted(
 ) -> tuple[Preparation, LogisticEdges, Restarts, str]:
     """The default up to its refit: preparation, edges, restarts, and why they ended."""
     run = RunContext(seed)
-    prepared = prepare(method, problem, run.dtype, run.device)
+    prepared = prepare(method, problem, run)
     edges = edges or starting_distribution(problem, prepared)
     restarts = restarts_on(edges, method, problem, prepared, seed)
     return prepared, edges, restarts, restarts.run(run, {})

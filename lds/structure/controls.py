@@ -17,7 +17,7 @@ from lds._random import mix
 from lds._words import CONTROLS as CONTROLS
 from lds.edges.free import FreeEdges
 from lds.structure.checks import check_device
-from lds.structure.context import OnIteration
+from lds.structure.context import OnIteration, RunContext
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.methods.thesis import Thesis
@@ -122,7 +122,7 @@ def fit_gcn(
         ArithmeticError: no loss was finite.
     """
     device = check_device(device)
-    task = thesis_task(method, problem, dtype, device)
+    task = thesis_task(method, problem, RunContext(device=device, dtype=dtype))
     edges = FreeEdges(starting_graph(method, problem), dtype, device)
     fixed = bool(((edges.probs == 0) | (edges.probs == 1)).all())
     n_draws = 1 if fixed else method.n_draws

@@ -21,19 +21,19 @@ import scipy.sparse as sp
 import torch
 
 from lds.bilevel.checks import NonFiniteError
-from lds.edges.memory import AUTO_SHARE, COPIES_OF_PROBS, all_pairs_bytes
+from lds.edges.memory import AUTO_SHARE, COPIES_OF_PROBS, all_pairs_bytes, check_memory
 from lds.nn.registry import build
 from lds.structure.checks import check_device
 from lds.structure.context import RunContext
 from lds.structure.iteration import Iteration
 from lds.structure.methods.thesis import BATCH_ALIKE, BATCH_NEEDS, Thesis
 from lds.structure.methods.thesis_run import (
-    check_all_pairs,
     restarts_of,
     result_of,
     starting_graph,
     thesis_task,
 )
+from lds.structure.options import check_seed
 from lds.structure.problem import Problem
 from lds.structure.restarts import Restarts
 from lds.structure.result import Learned
@@ -102,7 +102,7 @@ def learn_many(
         raise ValueError(f"batch must be at least 1 run, or None for all, got {batch}")
     device = check_device(device)
     for run in runs:
-        RunContext(run.seed)  # refuses what is no seed
+        check_seed(run.seed)
         _check_run(run, runs[0], dtype, device)
     groups: dict[tuple[Any, ...], list[int]] = {}
     n_beside = min(len(runs), batch or len(runs))
@@ -115,8 +115,9 @@ def learn_many(
         first = runs[members[0]]
         if all_pairs:
             _check_memory(first.problem.n_nodes, n_places, len(members), dtype, device)
-        task = thesis_task(first.method, first.problem, dtype, device)
-        waiting = _waiting(runs, members, task, all_pairs, dtype, device)
+        context = RunContext(device=device, dtype=dtype)
+        task = thesis_task(first.method, first.problem, context)
+        waiting = _waiting(runs, members, task, all_pairs, context)
         results |= _learn(waiting, n_places, on_iteration)
     return [results[index] for index in range(len(runs))]
 
@@ -131,8 +132,7 @@ def _waiting(
     members: Sequence[int],
     task: Task,
     all_pairs: bool,
-    dtype: torch.dtype,
-    device: torch.device,
+    context: RunContext,
 ) -> Iterator[_Waiting]:
     """The runs of a group, each made when a place is free for it."""
     for index in members:
@@ -140,9 +140,8 @@ def _waiting(
         problem, method = run.problem, run.method
         start = starting_graph(method, problem)
         mine = _task_of(task, method)
-        restarts = restarts_of(
-            method, problem, start, run.seed, dtype, device, task=mine, all_pairs=all_pairs
-        )
+        mine_context = replace(context, seed=run.seed)
+        restarts = restarts_of(method, problem, start, mine_context, task=mine, all_pairs=all_pairs)
         split = problem.split
         batched = BatchedRun(
             index, mine, restarts.variables, method, run.seed, split.train, split.validation
@@ -216,7 +215,7 @@ def _check_run(run: Run, first: Run, dtype: torch.dtype, device: torch.device) -
     for name in ("features", "labels", "weights"):
         if not _is_shared(getattr(mine, name), getattr(others, name)):
             raise ValueError(f"runs must share {name}, the same array in every problem")
-    check_all_pairs(run.method, mine.n_nodes, dtype, device)
+    check_memory(run.method.support, mine.n_nodes, dtype, device)
 
 
 def _is_shared(one: Any, other: Any) -> bool:

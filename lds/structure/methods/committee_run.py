@@ -59,7 +59,7 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     if problem.graph is None:
         warn_of_features(problem.features, run.dtype, centred=True)
     few, trains = learning_parts(method, problem, run.seed)
-    prepared = prepare(method, few, run.dtype, run.device)
+    prepared = prepare(method, few, run)
     edges = starting_distribution(few, prepared)
     named = fingerprint(problem, problem.graph, method, run.seed, edges)
     options = method
@@ -71,12 +71,12 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     restarts = restarts_on(edges, options, few, prepared, run.seed)
     reason = restarts.run(run, named)
     if trains is not few:
-        prepared = prepare(method, trains, run.dtype, run.device)
+        prepared = prepare(method, trains, run)
         prepared = prepared.with_deep(method, trains) if unlike else prepared
         edges = with_coefficients(starting_distribution(trains, prepared, alone=unlike), edges)
     found = committee_on(edges, method, prepared, trains, run, agreement=not unlike)
     if trains is not problem:
-        prepared = prepared.for_all_nodes(method, problem)
+        prepared = prepared.for_all_nodes(method, problem, run)
         whole = starting_distribution(problem, prepared, alone=unlike)
         edges, restarts.start = with_coefficients(whole, edges), whole.to_csr()
         found = for_all_nodes(found, prepared.ensemble, edges, prepared.task, problem)
@@ -107,11 +107,11 @@ class Preparation:
         """Further rows as networks see them."""
         return whitened(self.features.transform(rows), self.whitening)
 
-    def for_all_nodes(self, method: Committee, problem: Problem) -> "Preparation":
-        """The same for all nodes of a problem, of which it was fitted on a part."""
-        inputs, like = self.of(problem.features), self.task.features
+    def for_all_nodes(self, method: Committee, problem: Problem, run: RunContext) -> "Preparation":
+        """Return the same for all nodes of a problem, of which it was fitted on a part."""
+        inputs = self.of(problem.features)
         similar = Similarity(inputs, method.metric, self.similar.n_neighbors)
-        task = _task(self.ensemble, method, problem, inputs, like.dtype, like.device)
+        task = _task(self.ensemble, method, problem, inputs, run)
         return replace(self, similar=similar, task=task)
 
     def with_deep(self, method: Committee, problem: Problem) -> "Preparation":
@@ -121,9 +121,7 @@ class Preparation:
         return replace(self, ensemble=ensemble, task=replace(self.task, network=ensemble))
 
 
-def prepare(
-    method: Committee, problem: Problem, dtype: torch.dtype, device: torch.device
-) -> Preparation:
+def prepare(method: Committee, problem: Problem, run: RunContext) -> Preparation:
     """Fit the preparation on the rows of a problem.
 
     Raises:
@@ -134,66 +132,84 @@ def prepare(
         raise ValueError(
             f"metric_rank must be below the numbers of rows and of features, {shape}, got {rank}"
         )
-    prepared = FeaturePreparation(problem.features)
-    inputs, transform = prepared.transform(problem.features), None
-    if prepared.measured and method.metric == AUTO:  # any other metric is the user's choice
+    features = FeaturePreparation(problem.features)
+    inputs, transform = features.transform(problem.features), None
+    if features.measured and method.metric == AUTO:  # any other metric is the user's choice
         transform = whitening(inputs, problem.labels, problem.labelled)
-        inputs = whitened(inputs, transform)
     unlike = ForUnlike(sage=problem.graph is not None)
-    return _prepared(method, problem, prepared, transform, inputs, unlike, dtype, device)
+    return _prepared(method, problem, features, inputs, transform, unlike, run, {})
+
+
+def preparation_of(learned: Learned) -> Preparation:
+    """Return the preparation of a result; of one read from a folder, make it when first needed."""
+    if learned.preparation is None:
+        problem, stored, like = learned.problem, learned.stored, learned.edges.probs
+        features = (
+            FeaturePreparation.from_arrays(_part(stored, "features"))
+            if stored
+            else FeaturePreparation(problem.features)
+        )
+        learned.preparation = _prepared(
+            cast(Committee, learned.method),
+            problem,
+            features,
+            features.transform(problem.features),
+            learned.params.get(WHITENING),
+            ForUnlike.among(learned.params),  # a record has no graph that was given
+            RunContext(learned.seed, like.device, like.dtype),
+            stored,
+        )
+    found: Preparation = learned.preparation
+    return found
 
 
 def _prepared(
     method: Committee,
     problem: Problem,
-    prepared: FeaturePreparation,
+    features: FeaturePreparation,
+    inputs: Features,
     transform: Tensor | None,
-    inputs: Features,
     unlike: ForUnlike,
-    dtype: torch.dtype,
-    device: torch.device,
+    run: RunContext,
+    stored: dict[str, NDArray[Any]],
 ) -> Preparation:
-    ensemble, task = _networks(method, problem, inputs, unlike, dtype, device)
-    k = allowed_neighbors(method.n_neighbors, Committee().n_neighbors, problem.n_nodes)
-    similar = Similarity(inputs, method.metric, k)
-    directions = Directions(inputs, method.metric_rank) if method.metric_rank else None
-    return Preparation(prepared, transform, similar, directions, task, ensemble)
-
-
-def _networks(
-    method: Committee,
-    problem: Problem,
-    inputs: Features,
-    unlike: ForUnlike,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Ensemble, Task]:
-    """The committee before training, and its task."""
+    """Make a preparation from prepared features; parts that are `stored` are not fitted again."""
+    inputs = whitened(inputs, transform)
     ensemble = _ensemble(method, inputs.shape[1], problem.n_classes, unlike)
-    return ensemble, _task(ensemble, method, problem, inputs, dtype, device)
+    task = _task(ensemble, method, problem, inputs, run)
+    directions = None
+    if stored:
+        similar = Similarity.from_arrays(_part(stored, "similar"), inputs)
+        if of_directions := _part(stored, "directions"):
+            directions = Directions.from_arrays(of_directions)
+    else:
+        k = allowed_neighbors(method.n_neighbors, Committee().n_neighbors, problem.n_nodes)
+        similar = Similarity(inputs, method.metric, k)
+        directions = Directions(inputs, method.metric_rank) if method.metric_rank else None
+    return Preparation(features, transform, similar, directions, task, ensemble)
+
+
+def _part(stored: dict[str, NDArray[Any]], part: str) -> dict[str, NDArray[Any]]:
+    prefix = f"{part}/"
+    return {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
 
 
 def _task(
-    ensemble: Ensemble,
-    method: Committee,
-    problem: Problem,
-    inputs: Features,
-    dtype: torch.dtype,
-    device: torch.device,
+    ensemble: Ensemble, method: Committee, problem: Problem, inputs: Features, run: RunContext
 ) -> Task:
     return task_on(
         inputs,
         problem.labels,
-        lambda n_features, n_classes: ensemble,
+        ensemble,
         weight_decay=method.weight_decay,
-        dtype=dtype,
-        device=device,
+        dtype=run.dtype,
+        device=run.device,
         weights=problem.weights,
     )
 
 
 def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnlike) -> Ensemble:
-    """The committee of a number of refits."""
+    """Make the committee of a number of refits."""
     sizes = (n_features, method.hidden_channels, n_classes)
     return default_ensemble(*sizes, method.dropout, method.refits, unlike)
 
@@ -307,9 +323,7 @@ def predict_new(method: Committee, learned: Learned, new: Features) -> Tensor:
     """
     params, edges = learned.params, learned.edges
     dtype, device = edges.probs.dtype, edges.probs.device
-    if learned.preparation is None:
-        learned.preparation = _prepared_again(method, learned, dtype, device)
-    prepared: Preparation = learned.preparation
+    prepared = preparation_of(learned)
     inputs = prepared.of(new)
     known = torch.as_tensor(learned.probabilities, dtype=dtype, device=device)
     seed = mix(learned.seed, NEW_ROWS)
@@ -329,12 +343,7 @@ def predict_new(method: Committee, learned: Learned, new: Features) -> Tensor:
 
 def members_say(learned: Learned) -> Members:
     """What each kind of member predicts, see `structure.account`."""
-    if learned.preparation is None:
-        dtype, device = learned.edges.probs.dtype, learned.edges.probs.device
-        learned.preparation = _prepared_again(
-            cast(Committee, learned.method), learned, dtype, device
-        )
-    prepared: Preparation = learned.preparation
+    prepared = preparation_of(learned)
     return members_of(learned, prepared.ensemble, prepared.task)
 
 
@@ -356,30 +365,3 @@ def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
         for part, fitted in parts.items()
         for name, array in fitted.to_arrays().items()
     }
-
-
-def _prepared_again(
-    method: Committee,
-    learned: Learned,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Preparation:
-    """The preparation of a result that was read from a folder: nothing is fitted again."""
-    problem, transform = learned.problem, learned.params.get(WHITENING)
-    unlike = ForUnlike.among(learned.params)  # a record has no graph that was given
-    if not learned.stored:
-        prepared = FeaturePreparation(problem.features)
-        inputs = whitened(prepared.transform(problem.features), transform)
-        return _prepared(method, problem, prepared, transform, inputs, unlike, dtype, device)
-    prepared = FeaturePreparation.from_arrays(_part(learned, "features"))
-    inputs = whitened(prepared.transform(problem.features), transform)
-    similar = Similarity.from_arrays(_part(learned, "similar"), inputs)
-    of_directions = _part(learned, "directions")
-    directions = Directions.from_arrays(of_directions) if of_directions else None
-    ensemble, task = _networks(method, problem, inputs, unlike, dtype, device)
-    return Preparation(prepared, transform, similar, directions, task, ensemble)
-
-
-def _part(learned: Learned, part: str) -> dict[str, NDArray[Any]]:
-    prefix = f"{part}/"
-    return {k.removeprefix(prefix): v for k, v in learned.stored.items() if k.startswith(prefix)}

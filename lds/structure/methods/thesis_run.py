@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -41,10 +40,11 @@ NUMBERS_OF_A_MESSAGE = 8
 
 def learn(method: Thesis, problem: Problem, run: RunContext) -> Learned:
     """Learn θ and w by Algorithm 7; see `lds.structure.learn.learn`."""
-    check_all_pairs(method, problem.n_nodes, run.dtype, run.device)
+    more = _numbers_per_pair(method)
+    check_memory(method.support, problem.n_nodes, run.dtype, run.device, more)
     start = starting_graph(method, problem)
     warn_of_features(problem.features, run.dtype, centred=False)
-    restarts = restarts_of(method, problem, start, run.seed, run.dtype, run.device)
+    restarts = restarts_of(method, problem, start, run)
     named = fingerprint(problem, start, method, run.seed, restarts.variables.edges)
     reason = restarts.run(run, named)
     return result_of(method, restarts, reason)
@@ -65,31 +65,30 @@ def restarts_of(
     method: Thesis,
     problem: Problem,
     start: sp.csr_array,
-    seed: int,
-    dtype: torch.dtype,
-    device: torch.device,
+    run: RunContext,
     *,
     task: Task | None = None,
     all_pairs: bool | None = None,
 ) -> Restarts:
-    """The outer loop of a run, before its first iteration.
+    """Make the outer loop of a run, before its first iteration.
 
     Arguments:
-        method, problem, seed, dtype, device: of the run.
+        method, problem: of the run.
         start: symmetric CSR of starting probabilities.
+        run: its seed, precision and device.
         task: on the same features and labels, where another run has it already; None makes it.
         all_pairs: whether all pairs may become edges; None: as `support` says.
     """
-    task = task or thesis_task(method, problem, dtype, device)
-    edges = starting_distribution(method, problem, start, dtype, device, all_pairs)
+    task = task or thesis_task(method, problem, run)
+    edges = starting_distribution(method, problem, start, run, all_pairs)
     variables = OuterVariables(edges, method, method.learn_inner_lr)
     inner_run: InnerRun
-    if device.type == "cpu" or method.batch_misfits():
+    if run.device.type == "cpu" or method.batch_misfits():
         denoiser = Denoiser.of(task.features) if method.denoising_weight else None
-        inner_run = SequentialInnerRun(task, variables, method, seed, denoiser)
+        inner_run = SequentialInnerRun(task, variables, method, run.seed, denoiser)
     else:  # a GPU starts the operations of a batch faster
-        inner_run = BatchInnerRun(task, variables, method, seed)
-    return Restarts(problem, task, variables, inner_run, method, seed, start)
+        inner_run = BatchInnerRun(task, variables, method, run.seed)
+    return Restarts(problem, task, variables, inner_run, method, run.seed, start)
 
 
 def result_of(method: Thesis, restarts: Restarts, reason: str) -> Learned:
@@ -110,19 +109,16 @@ def result_of(method: Thesis, restarts: Restarts, reason: str) -> Learned:
     )
 
 
-def thesis_task(method: Thesis, problem: Problem, dtype: torch.dtype, device: torch.device) -> Task:
-    """The task of a run: one network on the features as they are."""
-
-    def network(n_features: int, n_classes: int) -> Any:
-        return build(method.backbone, n_features, method.hidden_channels, n_classes, method.dropout)
-
+def thesis_task(method: Thesis, problem: Problem, run: RunContext) -> Task:
+    """Make the task of a run: one network on the features as they are."""
+    sizes = (problem.features.shape[1], method.hidden_channels, problem.n_classes)
     return task_on(
         problem.features,
         problem.labels,
-        network,
+        build(method.backbone, *sizes, method.dropout),
         weight_decay=method.weight_decay,
-        dtype=dtype,
-        device=device,
+        dtype=run.dtype,
+        device=run.device,
         batch_nodes=method.batch_nodes,
         weights=problem.weights,
     )
@@ -132,12 +128,12 @@ def starting_distribution(
     method: Thesis,
     problem: Problem,
     start: sp.csr_array,
-    dtype: torch.dtype,
-    device: torch.device,
+    run: RunContext,
     all_pairs: bool | None = None,
 ) -> EdgeDistribution:
-    """θ at the start, on the candidate pairs and for the gradient estimator of the options."""
-    pairs = _candidates(method, problem, start, dtype, device, all_pairs)
+    """Make θ at the start, on the candidate pairs, for the gradient estimator of the options."""
+    dtype, device = run.dtype, run.device
+    pairs = _candidates(method, problem, start, run, all_pairs)
     if method.estimator != "straight_through":
         return estimated_edges(method.estimator, start, dtype, device, pairs, method.n_draws)
     tree = starting_tree(problem.features, start, method.metric) if method.connected else None
@@ -151,29 +147,19 @@ def _candidates(
     method: Thesis,
     problem: Problem,
     start: sp.csr_array,
-    dtype: torch.dtype,
-    device: torch.device,
+    run: RunContext,
     all_pairs: bool | None,
 ) -> Candidates:
     n_nodes = problem.n_nodes
     if all_pairs is None:
         more = _numbers_per_pair(method)
-        all_pairs = keeps_all_pairs(method.support, n_nodes, dtype, device, more)
+        all_pairs = keeps_all_pairs(method.support, n_nodes, run.dtype, run.device, more)
     if all_pairs:
         return AllPairs(n_nodes)
     # A network that takes edges cannot ask for pairs later: it starts with all it may have.
     grows = BACKBONES[method.backbone].reads_products
     n_near = method.n_neighbors if grows else method.pairs_per_node
     return near_and_given(problem.features, start, n_near, method.metric)
-
-
-def check_all_pairs(method: Thesis, n_nodes: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse all pairs of `n_nodes` where they would not fit into memory.
-
-    Raises:
-        ValueError: with the bytes needed and available, and the option that avoids them.
-    """
-    check_memory(method.support, n_nodes, dtype, device, _numbers_per_pair(method))
 
 
 def _numbers_per_pair(method: Thesis) -> int:
@@ -200,7 +186,8 @@ def predict_new(method: Thesis, learned: Learned, new: Features) -> Tensor:
     problem, edges = learned.problem, learned.edges
     if learned.preparation is None:
         search = neighbor_search(problem.features, method.n_neighbors, method.metric)
-        task = thesis_task(method, problem, edges.probs.dtype, edges.probs.device)
+        like = RunContext(learned.seed, edges.probs.device, edges.probs.dtype)
+        task = thesis_task(method, problem, like)
         learned.preparation = Preparation(search, task)
     prepared: Preparation = learned.preparation
     distances, neighbors = prepared.search.kneighbors(new)
