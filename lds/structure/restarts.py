@@ -1,18 +1,21 @@
-"""The outer loop of Algorithm 7: restarts of the inner run, judged on the early-stopping rows."""
+"""The outer loop of a run, and that of Algorithm 7: restarts of the inner run, each scored."""
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import scipy.sparse as sp
 from torch import Tensor
 
+from lds._checkpoint import Checkpoint
 from lds._random import mix
+from lds.bilevel.checks import NonFiniteError
 from lds.edges.base import EdgeDistribution
 from lds.edges.groups import PairGroups
+from lds.structure.context import RunContext
 from lds.structure.inner_run import InnerResult, InnerRun, finite
 from lds.structure.iteration import Iteration
 from lds.structure.options import RestartOptions
-from lds.structure.outer_loop import OuterLoop
 from lds.structure.outer_variables import OuterVariables
 from lds.structure.predict import WORST, Score, predict_proba, score
 from lds.structure.problem import Problem
@@ -40,6 +43,65 @@ class Best:
         if self.edges is None:
             raise RuntimeError("no outer iteration has ended: there is no best one")
         return self.params, self.edges
+
+
+class OuterLoop(ABC):
+    """The state of a run between its outer iterations.
+
+    Attributes:
+        history: one record an outer iteration.
+    """
+
+    history: list[Iteration]
+
+    @abstractmethod
+    def iterate(self) -> Iteration:
+        """Do one outer iteration and add its record to the history."""
+
+    @abstractmethod
+    def ended(self) -> str | None:
+        """Say why the run ends here; None where it goes on."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds after an outer iteration."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where the `state` of a run of the same problem was taken."""
+
+    def run(self, context: RunContext, fingerprint: dict[str, Any]) -> str:
+        """Iterate until the run ends.
+
+        Arguments:
+            context: callbacks, and the checkpoint to keep and to go on from.
+            fingerprint: what must be the same to go on.
+
+        Returns:
+            Why it ended: as `ended` says, "interrupted" or "non-finite: ...".
+
+        Raises:
+            KeyboardInterrupt, NonFiniteError: before the first outer iteration ended.
+        """
+        kept = None
+        if context.checkpoint is not None:
+            kept = Checkpoint(context.checkpoint, fingerprint)
+            if (state := kept.begin(context.resume)) is not None:
+                self.restore(state)
+        reason = self.ended()
+        try:
+            while reason is None:
+                record = self.iterate()
+                if context.on_iteration is not None:
+                    context.on_iteration(record)
+                if kept is not None:
+                    kept.save(self.state())
+                reason = self.ended()
+        except (KeyboardInterrupt, NonFiniteError) as stop:
+            if not self.history:
+                raise
+            reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
+        return reason
 
 
 class Restarts(OuterLoop):

@@ -114,7 +114,7 @@ class Learned:
         other = known < 0
         if other.any():
             run = implementation(self.method)
-            found[other] = run.predict_new(self.method, self, new[other]).cpu().numpy()
+            found[other] = run.predict_new(self, new[other]).cpu().numpy()
         return found
 
     def as_run(

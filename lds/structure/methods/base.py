@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lds._types import Features
+    from lds.structure.account import Coefficients, Members
     from lds.structure.context import RunContext
     from lds.structure.methods.thesis import Thesis
     from lds.structure.problem import Problem
@@ -65,8 +66,14 @@ class Implementation(Protocol):
     def learn(self, method: Any, problem: "Problem", run: "RunContext") -> "Learned":
         """Learn the distribution of edges and the network."""
 
-    def predict_new(self, method: Any, learned: "Learned", new: "Features") -> "Tensor":
-        """Class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
+    def predict_new(self, learned: "Learned", new: "Features") -> "Tensor":
+        """Predict class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
 
     def preparation_arrays(self, learned: "Learned") -> "dict[str, NDArray[np.generic]]":
-        """What was fitted on the features, as arrays, so that a saved run need not fit it again."""
+        """Return what was fitted on the features, so that a saved run need not fit it again."""
+
+    def members_say(self, learned: "Learned") -> "Members":
+        """Return what each member predicts; {} where there are none, see `structure.account`."""
+
+    def coefficients(self, learned: "Learned") -> "Coefficients":
+        """Return each coefficient before learning and after it; {} where there are none."""

@@ -316,12 +316,13 @@ def result_of(
     return replace(result, history=[*restarts.history, record])
 
 
-def predict_new(method: Committee, learned: Learned, new: Features) -> Tensor:
-    """Class probabilities `(n_new, n_classes)` of rows that were not in the fit.
+def predict_new(learned: Learned, new: Features) -> Tensor:
+    """Predict class probabilities `(n_new, n_classes)` of rows that were not in the fit.
 
     Their edges follow from the learned coefficients, as those of the rows of the fit do.
     """
     params, edges = learned.params, learned.edges
+    n_draws = cast(Committee, learned.method).n_draws
     dtype, device = edges.probs.dtype, edges.probs.device
     prepared = preparation_of(learned)
     inputs = prepared.of(new)
@@ -329,9 +330,7 @@ def predict_new(method: Committee, learned: Learned, new: Features) -> Tensor:
     seed = mix(learned.seed, NEW_ROWS)
 
     def classify(attached: NewEdges) -> Tensor:
-        return predict_proba_new(
-            prepared.task, params, edges, inputs, attached, method.n_draws, seed
-        )
+        return predict_proba_new(prepared.task, params, edges, inputs, attached, n_draws, seed)
 
     beta = params[COEFFICIENTS].to(device)
     agreement = float(params[AGREEMENT])

@@ -1,7 +1,7 @@
 """How the thesis's method learns: a free probability for every candidate pair, one network."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +19,7 @@ from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.connected import starting_tree
 from lds.graphs.knn import check_neighbors, knn_adjacency, neighbor_search
 from lds.nn.registry import BACKBONES, build
+from lds.structure.account import Coefficients, Members
 from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.denoising import Denoiser
@@ -177,14 +178,15 @@ class Preparation:
     task: Task
 
 
-def predict_new(method: Thesis, learned: Learned, new: Features) -> Tensor:
-    """Class probabilities `(n_new, n_classes)` of rows that were not in the fit.
+def predict_new(learned: Learned, new: Features) -> Tensor:
+    """Predict class probabilities `(n_new, n_classes)` of rows that were not in the fit.
 
     A new row has in a drawn graph the edges of its `n_neighbors` nearest rows of the fit, each with
     a share in inverse proportion to its distance.
     """
-    problem, edges = learned.problem, learned.edges
+    method, edges = cast(Thesis, learned.method), learned.edges
     if learned.preparation is None:
+        problem = learned.problem
         search = neighbor_search(problem.features, method.n_neighbors, method.metric)
         like = RunContext(learned.seed, edges.probs.device, edges.probs.dtype)
         task = thesis_task(method, problem, like)
@@ -197,5 +199,15 @@ def predict_new(method: Thesis, learned: Learned, new: Features) -> Tensor:
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
-    """None: the neighbour search is made from the features."""
+    """Return {}: the neighbour search is made from the features."""
+    return {}
+
+
+def members_say(learned: Learned) -> Members:
+    """Return {}: there is one network."""
+    return {}
+
+
+def coefficients(learned: Learned) -> Coefficients:
+    """Return {}: every pair has a free probability."""
     return {}

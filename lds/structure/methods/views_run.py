@@ -37,8 +37,8 @@ from lds.structure.methods.views import Views
 from lds.structure.methods.views_new_rows import NewRows
 from lds.structure.methods.views_preparation import LABELS, Preparation, prepare, shares
 from lds.structure.methods.views_sample import warn_of_sample
-from lds.structure.outer_loop import OuterLoop
 from lds.structure.problem import Problem
+from lds.structure.restarts import OuterLoop
 from lds.structure.result import Learned
 
 
@@ -148,8 +148,8 @@ def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
     return weighing.mean(_plain_members_say(learned))
 
 
-def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
-    """Class probabilities `(n_new, n_classes)`, the weighted mean of the members'."""
+def predict_new(learned: Learned, new: Features) -> Tensor:
+    """Predict class probabilities `(n_new, n_classes)`, the weighted mean of the members'."""
     weighing = _weighing(preparation_of(learned), learned.params)
     return new_rows_of(learned).predict(new, weighing)[0]
 
@@ -211,7 +211,7 @@ def _weighing(prepared: Preparation, params: Mapping[str, Tensor]) -> Weights:
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
-    """None: views follow from the rows, the labels and the seed, which a folder keeps."""
+    """Return {}: views follow from the rows, the labels and the seed, which a folder keeps."""
     return {}
 
 

@@ -160,9 +160,7 @@ def test_a_run_read_from_a_folder_has_the_same_members_and_predictions(found, tm
     found.save(tmp_path)
     read = Learned.load(tmp_path)
     assert read.problem.graph is None, "the folder has no graph, so the members tell"
-    np.testing.assert_allclose(
-        predict_new(METHOD, read, new), predict_new(METHOD, found, new), atol=1e-5
-    )
+    np.testing.assert_allclose(predict_new(read, new), predict_new(found, new), atol=1e-5)
     assert {name: weight for name, (weight, _) in members_say(read).items()} == pytest.approx(
         {name: weight for name, (weight, _) in members_say(found).items()}
     )
