@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier
@@ -101,7 +102,7 @@ class Member:
             scores = model.decision_function(rows)
             if scores.ndim == 1:
                 scores = np.stack([-scores, scores], 1)
-            known = _softmax(2 * scores)
+            known = softmax(2 * scores, axis=1)
         found = np.zeros((len(known), n_classes))
         found[:, model.classes_] = known
         return found
@@ -288,14 +289,10 @@ def log_loss(
 
 def tempered(probabilities: Probabilities, temperature: float) -> Probabilities:
     """Probabilities whose logarithms are divided by a temperature."""
-    return _softmax(np.log(probabilities.clip(SMALLEST)) / temperature)
+    found: Probabilities = softmax(np.log(probabilities.clip(SMALLEST)) / temperature, axis=1)
+    return found
 
 
 def stacked(parts: Sequence[Mapping[str, Probabilities]]) -> dict[str, Probabilities]:
     """Predictions of several folds, one below the other, by name."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _softmax(scores: Probabilities) -> Probabilities:
-    shares = np.exp(scores - scores.max(1, keepdims=True))
-    return np.asarray(shares / shares.sum(1, keepdims=True))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from lds._jobs import one_thread_each
 from lds._types import Features
-from lds.structure.methods.members import Members, Probabilities, Weights
+from lds.structure.methods.members import Members, Probabilities, Weights, stacked
 from lds.structure.methods.views_pairs import Seen, distinct
 from lds.structure.methods.views_preparation import LABELS, Preparation, shares
 from lds.structure.methods.views_rows import Rows, checked_once
@@ -131,11 +130,9 @@ class NewRows:
         return torch.cat(probabilities), torch.cat(mass)
 
     def members_say(self, new: Features) -> dict[str, Probabilities]:
-        """Class probabilities of new rows by every member that reads no graph, by name."""
-        parts: list[dict[str, Any]] = [
-            self.members.predict(self.rows.of(new[at : at + BLOCK])) for at in blocks(new.shape[0])
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        """Predict class probabilities of new rows by every member without a graph, by name."""
+        starts = blocks(new.shape[0])
+        return stacked([self.members.predict(self.rows.of(new[k : k + BLOCK])) for k in starts])
 
 
 def blocks(n_rows: int) -> range:
