@@ -35,6 +35,7 @@ from lds.datasets.base import NodeDataset
 from lds.datasets.registry import load
 from lds.edges.logistic import LogisticEdges
 from lds.experiments.fit import problem_of, quality_on_test
+from lds.experiments.records import JsonLines
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.similarity import are_words
@@ -270,14 +271,11 @@ def collect(out: Path, cases: Iterable[Case], parts: bool) -> list[dict[str, Any
         cases: what to run on. Data is made or read only where a method is missing.
         parts: the ablation instead of controls.
     """
-    found: list[dict[str, Any]] = []
-    if out.is_file():
-        found = [json.loads(line) for line in out.read_text().splitlines()]
-    done = {(line["data"], line["retain"], line["seed"], line["method"]) for line in found}
+    lines = JsonLines(out, ("data", "retain", "seed", "method"))
     for name, retain, seed, make in cases:
         data: NodeDataset | None = None
         for method, run in methods(parts).items():
-            if (name, retain, seed, method) in done:
+            if lines.has(name, retain, seed, method):
                 continue
             data = data or make()
             if method == VIEWS and data.adjacency is not None:
@@ -293,11 +291,9 @@ def collect(out: Path, cases: Iterable[Case], parts: bool) -> list[dict[str, Any
                 **quality.to_dict(),
                 "seconds": time.process_time() - started,
             }
-            with out.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            lines.add(record)
             print(json.dumps(record), flush=True)
-            found.append(record)
-    return found
+    return list(lines.records.values())
 
 
 def table(found: list[dict[str, Any]]) -> Iterator[str]:

@@ -14,7 +14,6 @@ their weights cannot be had everywhere; `--rival module:Class` adds any classifi
 """
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +45,7 @@ from sklearn.svm import SVC
 
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import split_roles
+from lds.experiments.records import JsonLines
 from lds.structure.learn import learn
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.views import Views
@@ -219,31 +219,27 @@ def collect(
     leave: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One record a run and method, those of the file before; new ones are added to it."""
-    found = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
-    done = {(r["table"], r["per"], r["seed"], r["method"]) for r in found}
+    lines = JsonLines(out, ("table", "per", "seed", "method"))
     keys = [(name, k, seed) for seed in range(seeds) for k in per for name in names]
     for name, k, seed in keys:
         x, y, rows, test = case(folder / f"{name}.csv.gz", k, seed, noise)
         where = {"table": name, "per": k, "seed": seed, "rows": len(y)}
 
         def keep(method: str, scores: dict[str, Any], seconds: float, where: Any = where) -> None:
-            record = {**where, "method": method, **scores, "seconds": seconds}
-            found.append(record)
-            with out.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            lines.add({**where, "method": method, **scores, "seconds": seconds})
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for method, run in of_ours(seed).items():
-                if (name, k, seed, method) not in done and method not in leave:
+                if method not in leave and not lines.has(name, k, seed, method):
                     started = time.process_time()
                     scores = run(x, y, rows, test)
                     keep(method, scores, time.process_time() - started)
-            if rivals and (name, k, seed, CV_PICK) not in done:
+            if rivals and not lines.has(name, k, seed, CV_PICK):
                 started = time.process_time()
                 for method, scores in of_rivals(x, y, rows, test, more):
                     keep(method, scores, time.process_time() - started)
-    return found
+    return list(lines.records.values())
 
 
 PAIRS = (

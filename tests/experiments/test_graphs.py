@@ -292,10 +292,10 @@ def test_a_run_is_resumed_and_shown(case, tmp_path):
         records = graphs.Records(path)
         graphs.collect(records, "labels", [("cora, 140 labels", make)], [0, 1], [], ["GCN", "OGC"])
     assert len(path.read_text().splitlines()) == 4
-    assert {(r["method"], r["seed"]) for r in records.found} == {
+    assert {(r["method"], r["seed"]) for r in records.records.values()} == {
         (method, seed) for method in ("GCN", "OGC") for seed in (0, 1)
     }
-    text = "\n".join(graphs.overview(records.found))
+    text = "\n".join(graphs.overview(list(records.records.values())))
     assert "| GCN |" in text
     assert "published: GRCN + UnGSL" in text
 
@@ -306,7 +306,7 @@ def test_a_case_without_files_is_left_out(tmp_path, capsys):
 
     records = graphs.Records(tmp_path / "none.jsonl")
     graphs.collect(records, "labels", [("pubmed", missing)], [0], [], None)
-    assert records.found == []
+    assert records.records == {}
     assert "left out: pubmed (no pubmed)" in capsys.readouterr().out
 
 
@@ -318,11 +318,11 @@ def test_the_adaptive_attack_is_recorded(case, tmp_path, monkeypatch):
     records = graphs.Records(tmp_path / "a.jsonl")
     graphs.collect_adaptive(records, [("small", lambda seed: case)], [0], ["default"])
     budget = round(graphs.BUDGET * case.graph.nnz / 2)
-    assert [r["method"] for r in records.found] == ["GCN", "lds default"]
-    for record in records.found:
+    assert [r["method"] for r in records.records.values()] == ["GCN", "lds default"]
+    for record in records.records.values():
         assert record["added"] + record["removed"] <= budget
         assert record["score"] <= 1
-    assert "GCN there" in "\n".join(graphs.overview(records.found))
+    assert "GCN there" in "\n".join(graphs.overview(list(records.records.values())))
 
 
 def test_published_rows_are_of_cases(tmp_path):
