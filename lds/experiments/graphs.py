@@ -30,9 +30,10 @@ from sklearn.metrics import roc_auc_score
 from lds._types import Split
 from lds.datasets.splits import each_class_first
 from lds.experiments.graphs_attack import ExpectedGraph, Surrogate, attack
-from lds.experiments.graphs_cases import BENCHES, GraphCase, Maker, Rows, attacks, without_labels
+from lds.experiments.graphs_cases import BENCHES, GraphCase, Maker, Rows, attacks
 from lds.experiments.graphs_published import PUBLISHED
 from lds.experiments.graphs_rivals import KIPF, Probabilities, Rival, rivals, train
+from lds.experiments.labels import only_labels
 from lds.experiments.records import JsonLines
 from lds.structure.learn import learn
 from lds.structure.methods.registry import DEFAULT, METHODS, method_of
@@ -75,7 +76,7 @@ def problem_of(case: GraphCase, method: str, seed: int) -> Problem:
     known = np.concatenate([train_rows, held, stopping])
     none = np.empty(0, dtype=np.int64)
     split = Split(np.sort(train_rows), np.sort(held), np.sort(stopping), none)
-    return Problem(case.features, without_labels(case, known), split, case.graph)
+    return Problem(case.features, only_labels(case.labels, known), split, case.graph)
 
 
 def of_ours(case: GraphCase, method: str, seed: int) -> Learned:
