@@ -17,7 +17,7 @@ from lds._random import mix
 from lds._words import CONTROLS as CONTROLS
 from lds.edges.free import FreeEdges
 from lds.structure.checks import check_device
-from lds.structure.context import OnIteration, RunContext
+from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.methods.thesis import Thesis
@@ -57,7 +57,6 @@ def run_controls(
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    on_iteration: OnIteration | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> dict[str, ControlResult]:
@@ -65,7 +64,6 @@ def run_controls(
 
     Arguments:
         problem, method, seed, device, dtype: of the run.
-        on_iteration: called after each outer iteration of the frozen control.
         checkpoint, resume: of the frozen control, as for `learn`.
 
     Returns:
@@ -80,7 +78,6 @@ def run_controls(
         seed=seed,
         device=device,
         dtype=dtype,
-        on_iteration=on_iteration,
         checkpoint=checkpoint,
         resume=resume,
     )

@@ -12,8 +12,8 @@ from sklearn.neighbors import kneighbors_graph
 from torch_geometric.nn import GCNConv, SAGEConv
 
 from lds.experiments import graphs, graphs_cases, graphs_rivals
-from lds.experiments.graphs_attack import ExpectedGraph, Surrogate, attack, random_flips
-from lds.experiments.graphs_cases import BENCHES, GraphCase, add_edges
+from lds.experiments.graphs_attack import ExpectedGraph, Surrogate, attack
+from lds.experiments.graphs_cases import BENCHES, GraphCase, add_edges, symmetric
 from lds.experiments.graphs_published import PUBLISHED
 from lds.experiments.graphs_rivals import KIPF, OGC, Layer, Settings
 
@@ -153,6 +153,23 @@ def test_auc_is_the_share_of_pairs_in_order(case):
 
 def surrogate_of(case, expected=None):
     return Surrogate(case, expected or ExpectedGraph.plain(48), case.labels)
+
+
+def random_flips(graph: sp.csr_array, n_flips: int, seed: int) -> sp.csr_array:
+    """Flip distinct pairs drawn uniformly: the attack that knows nothing.
+
+    Arguments:
+        graph: symmetric 0/1 CSR without loops.
+        n_flips: pairs.
+        seed: of the draw.
+    """
+    n_nodes = int(graph.shape[0])
+    row, col = np.triu_indices(n_nodes, 1)
+    chosen = np.random.default_rng(seed).choice(row.size, n_flips, replace=False)
+    dense = graph.toarray() != 0
+    dense[row[chosen], col[chosen]] ^= True
+    row, col = (part.astype(np.int64) for part in np.nonzero(np.triu(dense, 1)))
+    return symmetric(row, col, n_nodes)
 
 
 def loss_of(surrogate, graph):

@@ -15,6 +15,7 @@ from lds._random import mix
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.tensors import Tree, tree_map
 from lds.edges.free import FreeEdges
+from lds.edges.sampler import next_seed
 from lds.graphs.product import FactoredGradient
 from lds.structure.inner_run import InnerResult, finite
 from lds.structure.methods.thesis import Thesis
@@ -186,7 +187,7 @@ class Batch:
         seeds = [[run.seed(run.t + k) for run in self.runs] for k in range(n_steps)]
         seeds.append([run.seed(run.t + n_steps, OUTER_OBJECTIVE) for run in self.runs])
         random = [[torch.Generator().manual_seed(seed) for seed in one] for one in seeds]
-        graphs = [[FreeEdges.next_seed(generator) for generator in one] for one in random]
+        graphs = [[next_seed(generator) for generator in one] for one in random]
         if device.type != "cpu":  # dropout is drawn there
             random = [[torch.Generator(device).manual_seed(seed) for seed in one] for one in seeds]
         return graphs, self._network.keep(random[:n_steps], self._method.hidden_channels)
