@@ -60,7 +60,7 @@ def run_controls(
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> dict[str, ControlResult]:
-    """All three controls of a run, on its problem and with its seed.
+    """Run all three controls of a run, on its problem and with its seed.
 
     Arguments:
         problem, method, seed, device, dtype: of the run.
@@ -135,5 +135,7 @@ def fit_gcn(
         patience=GCN_PATIENCE,
     )
     if found is None:
-        raise ArithmeticError("the control GCN met no finite loss; a smaller inner_lr may help")
+        raise ArithmeticError(
+            "the loss of the control GCN was never finite; a smaller inner_lr may help"
+        )
     return ControlResult(found.probabilities.cpu().numpy(), found.score.accuracy, found.steps)

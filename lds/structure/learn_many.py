@@ -123,7 +123,7 @@ def learn_many(
 
 
 def _alike(method: Thesis) -> tuple[Any, ...]:
-    """The options in which runs of one batch agree, besides the support."""
+    """Return the options in which runs of one batch agree, besides the support."""
     return tuple(getattr(method, name) for name in BATCH_ALIKE)
 
 
@@ -134,7 +134,7 @@ def _waiting(
     all_pairs: bool,
     context: RunContext,
 ) -> Iterator[_Waiting]:
-    """The runs of a group, each made when a place is free for it."""
+    """Make the runs of a group, each when a place is free for it."""
     for index in members:
         run = runs[index]
         problem, method = run.problem, run.method
@@ -152,7 +152,7 @@ def _waiting(
 def _learn(
     waiting: Iterator[_Waiting], n_places: int, on_iteration: OnIteration | None
 ) -> dict[int, Learned | NonFiniteError]:
-    """Results of runs that can share a batch, by their number."""
+    """Learn runs that can share a batch; return results by their number."""
     results: dict[int, Learned | NonFiniteError] = {}
     placed = list(itertools.islice(waiting, n_places))
     batch = Batch([each.batched for each in placed])
@@ -183,7 +183,7 @@ def _learn(
 def _result(
     each: _Waiting, params: Params, on_iteration: OnIteration | None
 ) -> Learned | NonFiniteError | None:
-    """The result of a run whose inner run has ended with `params`; None where it goes on."""
+    """Return the result of a run whose inner run ended with `params`; None where it goes on."""
     restarts, run = each.restarts, each.batched
     error = run.error
     reason = f"non-finite: {error}"
@@ -219,7 +219,7 @@ def _check_run(run: Run, first: Run, dtype: torch.dtype, device: torch.device) -
 
 
 def _is_shared(one: Any, other: Any) -> bool:
-    """Whether two runs read one array; of a sparse one, each problem may have made its own form."""
+    """Say whether two runs read one array, or sparse ones of equal content."""
     if not isinstance(one, sp.csr_array) or not isinstance(other, sp.csr_array):
         return one is other
     parts = ("data", "indices", "indptr", "shape")
@@ -227,7 +227,7 @@ def _is_shared(one: Any, other: Any) -> bool:
 
 
 def _has_all_pairs(run: Run, n_beside: int, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a run is on all pairs; "auto" is decided once for all places of a batch."""
+    """Say whether a run is on all pairs; "auto" is decided once for all places of a batch."""
     if run.method.support != "auto":
         return run.method.support == "all"
     needed, there = all_pairs_bytes(run.problem.n_nodes, dtype, device)
@@ -250,7 +250,7 @@ def _check_memory(
 
 
 def _task_of(like: Task, method: Thesis) -> Task:
-    """The task of another run on the same features and labels."""
+    """Return the task of another run on the same features and labels."""
     n_features, n_classes = like.features.shape[1], int(like.labels.max()) + 1
     network = build(method.backbone, n_features, method.hidden_channels, n_classes, method.dropout)
     return replace(like, network=network, weight_decay=method.weight_decay)

@@ -35,7 +35,7 @@ class Best:
     probabilities: Tensor | None = None
 
     def found(self) -> tuple[Params, EdgeDistribution]:
-        """Its weights and distribution.
+        """Return its weights and distribution.
 
         Raises:
             RuntimeError: no outer iteration has ended.
@@ -141,7 +141,7 @@ class Restarts(OuterLoop):
         self.best = Best()
 
     def iterate(self) -> Iteration:
-        """One inner run from fresh weights, then its score."""
+        """Do an inner run from fresh weights, then score it."""
         split, iteration = self.problem.split, len(self.history)
         train, validation = split.train, split.validation
         if self.options.redraw:
@@ -178,18 +178,18 @@ class Restarts(OuterLoop):
         return record
 
     def group_probs(self, edges: EdgeDistribution) -> dict[str, float]:
-        """Mean θ by group of pairs, see `lds.edges.groups`."""
+        """Compute mean θ by group of pairs, see `lds.edges.groups`."""
         return self._groups.means(edges)
 
     def ended(self) -> str | None:
-        """Why the run ends here, "patience" or "max_iter"; None where it goes on."""
+        """Say why the run ends here, "patience" or "max_iter"; None where it goes on."""
         n_done = len(self.history)
         if n_done and n_done - 1 - self.best.iteration >= self.options.patience:
             return "patience"
         return "max_iter" if n_done >= self.options.max_iter else None
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds after an outer iteration.
+        """Return what a checkpoint holds after an outer iteration.
 
         Nothing else is needed: inner runs start from fresh weights, and all randomness follows from
         the seed, the outer iteration and the step.

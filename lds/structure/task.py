@@ -48,7 +48,7 @@ class Task:
     distillation: float = 0.0
 
     def inner(self, nodes: Tensor) -> Objective:
-        """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call.
+        """Make L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call.
 
         The loss of a stack of networks (`nn.stack`) is the sum of theirs.
 
@@ -66,7 +66,7 @@ class Task:
         return loss
 
     def outer(self, nodes: Tensor) -> Objective:
-        """E(w, A) = mean cross-entropy of `nodes` on one drawn graph; no dropout, no penalty."""
+        """Make E(w, A) = mean cross-entropy of `nodes` on a drawn graph; no dropout, no penalty."""
 
         def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
             return self._mean_loss(params, hyper["edges"], nodes, training=False)
@@ -99,7 +99,7 @@ class Task:
 
 
 def total(parts: Sequence[tuple[float, Objective]]) -> Objective:
-    """Σ_k weight_k · objective_k, those of weight 0 left out.
+    """Add Σ_k weight_k · objective_k, those of weight 0 left out.
 
     Raises:
         ValueError: every weight is 0.
@@ -143,5 +143,5 @@ def task_on(
 
 
 def rows_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Row indices as int64 on `device`."""
+    """Return row indices as int64 on `device`."""
     return torch.as_tensor(rows, dtype=torch.int64, device=device)

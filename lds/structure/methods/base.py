@@ -40,7 +40,7 @@ class Method(Options, ABC):
     reads_roles: ClassVar[bool] = True
 
     def for_problem(self, problem: "Problem") -> "Method":
-        """Choose the method that learns from a problem: this one, unless it leaves it to another.
+        """Return the method that learns from a problem: this one, or another to which it leaves it.
 
         Arguments:
             problem: as `learn` gets it.
@@ -49,14 +49,14 @@ class Method(Options, ABC):
 
     @abstractmethod
     def frozen(self) -> "Method":
-        """The method with a distribution that is never updated: control (c)."""
+        """Return the method with a distribution that is never updated: control (c)."""
 
     @abstractmethod
     def control(self) -> "Thesis":
-        """The method whose network and starting graph controls (a) and (b) have."""
+        """Return the method whose network and starting graph controls (a) and (b) have."""
 
     def batch_key(self) -> tuple[Any, ...] | None:
-        """Runs with equal keys can go side by side (`learn_many`); None: this one runs alone."""
+        """Return a key: equal ones can run side by side (`learn_many`); None: it runs alone."""
         return None
 
 

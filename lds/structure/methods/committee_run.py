@@ -104,7 +104,7 @@ class Preparation:
     ensemble: Ensemble
 
     def of(self, rows: Features) -> Features:
-        """Further rows as networks see them."""
+        """Transform further rows to what networks see."""
         return whitened(self.features.transform(rows), self.whitening)
 
     def for_all_nodes(self, method: Committee, problem: Problem, run: RunContext) -> "Preparation":
@@ -115,7 +115,7 @@ class Preparation:
         return replace(self, similar=similar, task=task)
 
     def with_deep(self, method: Committee, problem: Problem) -> "Preparation":
-        """The same with a deep SAGE on the committee, for given edges that join unlike nodes."""
+        """Add a deep SAGE to the committee, for given edges that join unlike nodes."""
         n_features = self.task.features.shape[1]
         ensemble = _ensemble(method, n_features, problem.n_classes, ForUnlike(sage=True, deep=True))
         return replace(self, ensemble=ensemble, task=replace(self.task, network=ensemble))
@@ -217,7 +217,7 @@ def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnl
 def starting_distribution(
     problem: Problem, prepared: Preparation, *, alone: bool = False
 ) -> LogisticEdges:
-    """The distribution before learning, from similarities and the given graph, or of it alone."""
+    """Make the distribution before learning, of similarities and a given graph, or of that alone."""
     x, directions = prepared.task.features, prepared.directions
     n_judges = problem.split.validation.size
     return starting_edges(
@@ -228,7 +228,7 @@ def starting_distribution(
 def restarts_on(
     edges: LogisticEdges, method: Committee, problem: Problem, prepared: Preparation, seed: int
 ) -> Restarts:
-    """The outer loop of a run, before its first iteration; it changes `edges` in place."""
+    """Make the outer loop of a run, before its first iteration; it changes `edges` in place."""
     one = replace(prepared.task, network=prepared.ensemble.kinds[OUTER])
     variables = OuterVariables(edges, method)
     denoiser = Denoiser.of(one.features) if method.denoising_weight else None
@@ -245,7 +245,7 @@ def committee_on(
     *,
     agreement: bool = True,
 ) -> Refitted:
-    """The committee on the last distribution: one noisy score is no reason to take an earlier.
+    """Train the committee on the last distribution: a noisy score is no reason for an earlier one.
 
     With agreement=False, predicted classes are no feature of pairs in further refits.
     """
@@ -267,7 +267,7 @@ def result_of(
     restarts: Restarts,
     reason: str,
 ) -> Learned:
-    """The result of a committee, with a record of the refit after those of the outer loop.
+    """Make the result of a committee, with a record of the refit after those of the outer loop.
 
     Arguments:
         found: the committee, on its last distribution.
@@ -341,18 +341,18 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
 
 
 def members_say(learned: Learned) -> Members:
-    """What each kind of member predicts, see `structure.account`."""
+    """Return what each kind of member predicts, see `structure.account`."""
     prepared = preparation_of(learned)
     return members_of(learned, prepared.ensemble, prepared.task)
 
 
 def coefficients(learned: Learned) -> Coefficients:
-    """The coefficients of edges before and after learning, see `structure.account`."""
+    """Return the coefficients of edges before and after learning, see `structure.account`."""
     return coefficients_of(learned, (COEFFICIENTS, AGREEMENT))
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
-    """The fitted preparation as arrays by name, "part/name"."""
+    """Return the fitted preparation as arrays by name, "part/name"."""
     prepared: Preparation | None = learned.preparation
     if prepared is None:
         return learned.stored

@@ -217,7 +217,7 @@ class Weights:
     weight: dict[str, float]
 
     def mean(self, members: Mapping[str, Probabilities]) -> Probabilities:
-        """The weighted mean of the members' calibrated probabilities."""
+        """Compute the weighted mean of the members' calibrated probabilities."""
         parts = [self.weight[n] * tempered(p, self.temperature[n]) for n, p in members.items()]
         return np.asarray(np.sum(parts, axis=0))
 
@@ -257,7 +257,7 @@ def weights_of(
 
 
 def _shares(n: int, losses: Sequence[float]) -> list[float]:
-    """Shares in proportion to exp(-√n · loss)."""
+    """Compute shares in proportion to exp(-√n · loss)."""
     odds = np.exp(-(n**0.5) * (np.array(losses) - min(losses)))
     shares: list[float] = (odds / odds.sum()).tolist()
     return shares
@@ -280,7 +280,7 @@ def log_loss(
     truth: NDArray[np.int64],
     counts: NDArray[np.float64] | None = None,
 ) -> float:
-    """Mean log loss, nats; 0 without labels. `counts` are as of `weights_of`."""
+    """Compute the mean log loss, nats; 0 without labels. `counts` are as of `weights_of`."""
     if not len(truth):
         return 0.0
     each = -np.log(probabilities[np.arange(len(truth)), truth])
@@ -288,11 +288,11 @@ def log_loss(
 
 
 def tempered(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Probabilities whose logarithms are divided by a temperature."""
+    """Divide the logarithms of probabilities by a temperature, and normalise them."""
     found: Probabilities = softmax(np.log(probabilities.clip(SMALLEST)) / temperature, axis=1)
     return found
 
 
 def stacked(parts: Sequence[Mapping[str, Probabilities]]) -> dict[str, Probabilities]:
-    """Predictions of several folds, one below the other, by name."""
+    """Stack the predictions of several folds, one below the other, by name."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -52,7 +52,7 @@ def learn(method: Thesis, problem: Problem, run: RunContext) -> Learned:
 
 
 def starting_graph(method: Thesis, problem: Problem) -> sp.csr_array:
-    """The given graph, or the k nearest neighbours of every row (Alg. 7, line 3)."""
+    """Return the given graph, or the k nearest neighbours of every row (Alg. 7, line 3)."""
     if problem.graph is not None:
         return problem.graph
     features = problem.features
@@ -93,7 +93,7 @@ def restarts_of(
 
 
 def result_of(method: Thesis, restarts: Restarts, reason: str) -> Learned:
-    """The best outer iteration, with its predictions."""
+    """Make the result of the best outer iteration, with its predictions."""
     params, edges = restarts.best.found()
     return learned_from(
         restarts.problem,
@@ -164,7 +164,7 @@ def _candidates(
 
 
 def _numbers_per_pair(method: Thesis) -> int:
-    """Numbers that the network keeps for each pair while it is differentiated."""
+    """Count the numbers that the network keeps for each pair while it is differentiated."""
     if BACKBONES[method.backbone].reads_products:
         return 0
     return NUMBERS_OF_A_MESSAGE * method.hidden_channels * (1 + method.truncation)

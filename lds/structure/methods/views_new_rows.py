@@ -61,7 +61,7 @@ class NewRows:
     def pairs(
         self, new: Features
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, Probabilities]]:
-        """New rows, their nearest rows of the fit in any view, the features of these pairs.
+        """Pair new rows with their nearest rows of the fit in any view, with features of the pairs.
 
         Returns:
             Rows, columns, features, and what the members predict for the new rows.
@@ -78,7 +78,7 @@ class NewRows:
         return row, col, features, says
 
     def step(self, new: Features) -> tuple[Tensor, dict[str, Probabilities]]:
-        """F of new rows, by one step along their edges, and what the members predict for them."""
+        """Compute F of new rows, by one step along their edges, and what the members predict."""
         mass = self.mass
         row, col, features, says = self.pairs(new)
         logits = torch.as_tensor(features, dtype=mass.dtype, device=mass.device)
@@ -90,11 +90,11 @@ class NewRows:
         return sums / degree.clamp_min(1e-12), says
 
     def along_edges(self, mass: Tensor) -> Tensor:
-        """Class probabilities of new rows from their F."""
+        """Compute class probabilities of new rows from their F."""
         return shares(mass, self.mass.mean())
 
     def predict(self, new: Features, weighing: Weights) -> tuple[Tensor, Tensor]:
-        """Class probabilities of new rows, the weighted mean of all members', and their F.
+        """Predict class probabilities of new rows, the weighted mean of all members', and their F.
 
         Arguments:
             new: `(n_new, n_features)`.
@@ -115,7 +115,7 @@ class NewRows:
     def predict_side_by_side(
         self, features: Features, outside: NDArray[np.int64], weighing: Weights, n_jobs: int | None
     ) -> tuple[Tensor, Tensor]:
-        """`predict` of some rows of a table, over processes; the same bits whatever their number.
+        """Predict some rows of a table over processes; their number changes no bit.
 
         Arguments:
             features: of the table.
@@ -136,7 +136,7 @@ class NewRows:
 
 
 def blocks(n_rows: int) -> range:
-    """First rows of the blocks of a table."""
+    """List the first rows of the blocks of a table."""
     return range(0, n_rows, BLOCK)
 
 

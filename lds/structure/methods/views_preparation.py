@@ -95,7 +95,7 @@ class Preparation:
         return ("any pair", *self.seen.views)
 
     def edges(self, beta: Tensor) -> LogisticEdges:
-        """The distribution with all labels, on given coefficients."""
+        """Make the distribution with all labels, on given coefficients."""
         return LogisticEdges(self.pairs, self.names, self.whole.features, beta)
 
 
@@ -260,7 +260,7 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
 
 
 def shares(mass: Tensor, mean: Tensor | None = None) -> Tensor:
-    """Class probabilities in proportion to smoothed mass, `(n, n_classes)`.
+    """Compute class probabilities in proportion to smoothed mass, `(n, n_classes)`.
 
     Arguments:
         mass: `(n, n_classes)`, 0 or more.

@@ -113,7 +113,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
 
 
 def counts_of(prepared: Preparation) -> NDArray[np.float64] | None:
-    """What each judged row counts; None: all alike."""
+    """Return what each judged row counts; None: all alike."""
     counts = prepared.folds.counts
     return None if counts is None else counts.double().cpu().numpy()
 
@@ -125,8 +125,9 @@ def _warn_of_single_rows(problem: Problem) -> None:
     single = int((np.bincount(problem.labels[rows]) == 1).sum())
     if single:
         warnings.warn(
-            f"{single} of {problem.n_classes} classes have a single labelled row: it trains, but "
-            "nothing says how well such a class is predicted; label a second row of each",
+            f"{single} of {problem.n_classes} classes have a single labelled row: these rows "
+            "train the model, but no row is left to test how well their class is predicted; label "
+            "a second row of each",
             UserWarning,
             stacklevel=5,
         )
@@ -155,7 +156,7 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
 
 
 def preparation_of(learned: Learned) -> Preparation:
-    """The preparation of a result; that of one read from a folder is made once, when needed."""
+    """Return the preparation of a result; of one read from a folder, make it when first needed."""
     if learned.preparation is None:
         like = learned.params["mass"]
         context = RunContext(learned.seed, like.device, like.dtype)
@@ -165,13 +166,13 @@ def preparation_of(learned: Learned) -> Preparation:
 
 
 def new_rows_of(learned: Learned) -> NewRows:
-    """What predicts new rows, of a result of learned views."""
+    """Return what predicts new rows, of a result of learned views."""
     method = cast(Views, learned.method)
     return NewRows.of(preparation_of(learned), learned.params, method.n_neighbors)
 
 
 def members_say(learned: Learned) -> Members:
-    """What each member predicts, see `structure.account`."""
+    """Return what each member predicts, see `structure.account`."""
     prepared, new_rows = preparation_of(learned), new_rows_of(learned)
     weighing = _weighing(prepared, learned.params)
     mass = torch.from_numpy(np.asarray(learned.hidden))
@@ -186,7 +187,7 @@ def members_say(learned: Learned) -> Members:
 
 
 def _plain_members_say(learned: Learned) -> Mapping[str, Probabilities]:
-    """What the members that read no graph predict for all rows of the table."""
+    """Return what the members that read no graph predict for all rows of the table."""
     prepared = preparation_of(learned)
     if not len(prepared.outside):
         return prepared.says
@@ -195,14 +196,14 @@ def _plain_members_say(learned: Learned) -> Mapping[str, Probabilities]:
 
 
 def coefficients(learned: Learned) -> Coefficients:
-    """The coefficients of the views before and after learning, see `structure.account`."""
+    """Return the coefficients of the views before and after learning, see `structure.account`."""
     prepared = preparation_of(learned)
     values = zip(prepared.start.tolist(), learned.params["coefficients"].tolist(), strict=True)
     return dict(zip(prepared.names, values, strict=True))
 
 
 def _weighing(prepared: Preparation, params: Mapping[str, Tensor]) -> Weights:
-    """The weights and temperatures of the members of a result."""
+    """Return the weights and temperatures of the members of a result."""
     names = (LABELS, *prepared.members.each)
     return Weights(
         dict(zip(names, params["temperatures"].tolist(), strict=True)),
@@ -272,7 +273,7 @@ class _Coefficients(OuterLoop):
     def last_record(
         self, probabilities: NDArray[np.float64], truth: NDArray[np.int64]
     ) -> Iteration:
-        """The record of the members' weighted mean on the rows that judge."""
+        """Make the record of the members' weighted mean on the rows that judge."""
         right, counts = probabilities.argmax(1) == truth, counts_of(self._prepared)
         return replace(
             self.history[-1],

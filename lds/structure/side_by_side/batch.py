@@ -81,7 +81,7 @@ class BatchedRun:
         return self.task.network.init(generator, log_lr.dtype, log_lr.device)
 
     def seed(self, *numbers: int) -> int:
-        """The seed that a run by itself has for the same."""
+        """Return the seed that a run by itself has for the same."""
         return mix(self.run_seed, self.iteration, *numbers)
 
     def take(self, losses: Sequence[float]) -> bool:
@@ -182,7 +182,7 @@ class Batch:
         return self._window(*given[:3], WindowDraws(one_by_one, keeps))
 
     def _draws(self) -> tuple[list[list[int]], Keep | None]:
-        """Seeds of the graphs of a window, one a run for each graph, and dropout at its steps."""
+        """Draw the seeds of a window's graphs, one a run and graph, and dropout at its steps."""
         n_steps, device = self._window.n_steps, self._log_lr.device
         seeds = [[run.seed(run.t + k) for run in self.runs] for k in range(n_steps)]
         seeds.append([run.seed(run.t + n_steps, OUTER_OBJECTIVE) for run in self.runs])
@@ -254,7 +254,7 @@ class Batch:
         to_log_lr: Tensor | None,
         moving: Sequence[int],
     ) -> None:
-        """One projected step on θ and one on the inner step sizes of the runs that are `moving`."""
+        """Take a projected step on θ, and one on the inner step sizes, of the runs that are `moving`."""
         rates = [0.0] * len(self.runs)
         for place in moving:
             rates[place] = self.runs[place].variables.lr_of_log_lr
