@@ -167,7 +167,7 @@ class SequentialInnerRun:
     def _from_values(
         self, dynamics: Adam, objective: Objective, memory: Any, state: Any, seed: int
     ) -> PairGradient:
-        """Estimate the gradient by θ from E after the window's steps on each of some drawn graphs."""
+        """Estimate the gradient by θ from E after the window's steps on each drawn graph."""
         hyper = self.variables.hyper
         steps = list(memory.trajectory.backwards())[::-1] if self.options.truncation else []
         first = steps[0].state if steps else state

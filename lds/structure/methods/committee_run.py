@@ -217,7 +217,7 @@ def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnl
 def starting_distribution(
     problem: Problem, prepared: Preparation, *, alone: bool = False
 ) -> LogisticEdges:
-    """Make the distribution before learning, of similarities and a given graph, or of that alone."""
+    """Make the distribution before learning, of similarities and a given graph, or that alone."""
     x, directions = prepared.task.features, prepared.directions
     n_judges = problem.split.validation.size
     return starting_edges(

@@ -254,7 +254,7 @@ class Batch:
         to_log_lr: Tensor | None,
         moving: Sequence[int],
     ) -> None:
-        """Take a projected step on θ, and one on the inner step sizes, of the runs that are `moving`."""
+        """Take a projected step on θ and inner step sizes of the runs that are `moving`."""
         rates = [0.0] * len(self.runs)
         for place in moving:
             rates[place] = self.runs[place].variables.lr_of_log_lr

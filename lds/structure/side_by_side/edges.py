@@ -65,7 +65,7 @@ class BatchedEdges(ABC):
         """
 
     def _by_node(self, lr: Sequence[float], like: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the step size of each of R · N nodes, `(n, 1)`, and where it is 0; None: nowhere."""
+        """Return step sizes of R · N nodes, `(n, 1)`, and where they are 0; None if nowhere."""
         factor = like.new_tensor(lr).repeat_interleave(self.n_nodes).unsqueeze(1)
         return factor, None if all(lr) else factor == 0
 
