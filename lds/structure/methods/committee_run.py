@@ -133,11 +133,12 @@ def prepare(method: Committee, problem: Problem, run: RunContext) -> Preparation
             f"metric_rank must be below the numbers of rows and of features, {shape}, got {rank}"
         )
     features = FeaturePreparation(problem.features)
-    inputs, transform = features.transform(problem.features), None
+    transform = None
     if features.measured and method.metric == AUTO:  # any other metric is the user's choice
+        inputs = features.transform(problem.features)
         transform = whitening(inputs, problem.labels, problem.labelled)
     unlike = ForUnlike(sage=problem.graph is not None)
-    return _prepared(method, problem, features, inputs, transform, unlike, run, {})
+    return _prepared(method, problem, features, transform, unlike, run, {})
 
 
 def preparation_of(learned: Learned) -> Preparation:
@@ -153,7 +154,6 @@ def preparation_of(learned: Learned) -> Preparation:
             cast(Committee, learned.method),
             problem,
             features,
-            features.transform(problem.features),
             learned.params.get(WHITENING),
             ForUnlike.among(learned.params),  # a record has no graph that was given
             RunContext(learned.seed, like.device, like.dtype),
@@ -167,14 +167,13 @@ def _prepared(
     method: Committee,
     problem: Problem,
     features: FeaturePreparation,
-    inputs: Features,
     transform: Tensor | None,
     unlike: ForUnlike,
     run: RunContext,
     stored: dict[str, NDArray[Any]],
 ) -> Preparation:
     """Make a preparation from prepared features; parts that are `stored` are not fitted again."""
-    inputs = whitened(inputs, transform)
+    inputs = whitened(features.transform(problem.features), transform)
     ensemble = _ensemble(method, inputs.shape[1], problem.n_classes, unlike)
     task = _task(ensemble, method, problem, inputs, run)
     directions = None
