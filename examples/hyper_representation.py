@@ -74,7 +74,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=DATA)
-    parser.add_argument("--budget", choices=BUDGETS, default="reduced")
+    parser.add_argument("--budget", choices=BUDGETS, default="cpu")
     parser.add_argument("--shots", type=int, choices=(1, 5), default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)

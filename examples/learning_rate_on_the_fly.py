@@ -97,7 +97,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=("mnist", "cifar10", "mlp"), default="mnist")
     parser.add_argument("--root", type=Path, default=DATA)
-    parser.add_argument("--budget", choices=BUDGETS, default="reduced")
+    parser.add_argument("--budget", choices=BUDGETS, default="cpu")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="the schedules, as PNG")

@@ -20,6 +20,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import hyperstep
@@ -84,14 +85,16 @@ def windows(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def batch_of(runs: list[Any], arguments: argparse.Namespace) -> Any:
     """Runs in one batch, none of which ends."""
+    from lds.structure.context import RunContext
     from lds.structure.methods.thesis_run import restarts_of, thesis_task
     from lds.structure.side_by_side.batch import Batch, BatchedRun
 
     device = torch.device(arguments.device)
-    task = thesis_task(runs[0].method, runs[0].problem, torch.float32, device)
+    context = RunContext(device=device)
+    task = thesis_task(runs[0].method, runs[0].problem, context)
     batched = []
     for index, run in enumerate(runs):
-        given = (run.method, run.problem, run.problem.graph, run.seed, torch.float32, device)
+        given = (run.method, run.problem, run.problem.graph, replace(context, seed=run.seed))
         variables = restarts_of(*given, task=task).variables
         rows = (run.problem.split.train, run.problem.split.validation)
         batched.append(BatchedRun(index, task, variables, run.method, run.seed, *rows))

@@ -224,9 +224,9 @@ def lds_side(
 
     Its attribute `restarts` has the task and the distribution of edges.
     """
-    import torch
 
     from lds._types import Split
+    from lds.structure.context import RunContext
     from lds.structure.inner_run import SequentialInnerRun
     from lds.structure.methods.thesis import Thesis
     from lds.structure.methods.thesis_run import restarts_of
@@ -241,7 +241,7 @@ def lds_side(
     half = len(validation) // 2  # a problem has early-stopping rows; an inner run reads none
     split = Split(train, validation[:half], validation[half:], validation[:0])
     given = Problem(features, labels, split, start)
-    restarts = restarts_of(method, given, start, 0, torch.float32, torch.device("cpu"))
+    restarts = restarts_of(method, given, start, RunContext())
     inner_run = SequentialInnerRun(restarts.task, restarts.variables, method, 0)
 
     def hyperstep(seed: int) -> Any:

@@ -68,16 +68,11 @@ class EdgeDistribution(ABC):
         Arguments:
             n_draws: S >= 1.
         """
-        return self.drawn(n_draws, self.next_seed())
+        return self.drawn(n_draws, next_seed())
 
     def drawn(self, n_draws: int, seed: int) -> GraphBatch:
         """Draw the S graphs of a seed; the same seed and θ give the same graphs."""
         return self._sampler.drawn(n_draws, seed)
-
-    @staticmethod
-    def next_seed(generator: torch.Generator | None = None) -> int:
-        """Take the seed of a draw from a generator; None takes it from torch's random state."""
-        return next_seed(generator)
 
     def to_csr(self, cutoff: float = 0.0) -> sp.csr_array:
         """Symmetric CSR of all θ > cutoff, `(n_nodes, n_nodes)`."""

@@ -21,9 +21,8 @@ from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.gradient_estimators import disarm, gumbel_softmax, reinmax, score_function
 from lds.edges.base import EdgeDistribution, dense_gradient, packed, unpacked
 from lds.edges.free import FreeEdges
-from lds.edges.recorder import EdgeGradient, EdgeRecorder
-from lds.edges.recorder import GivenGraph as GivenGraph  # part of this module's interface
-from lds.edges.sampler import EdgeSampler
+from lds.edges.recorder import EdgeGradient, EdgeRecorder, GivenGraph
+from lds.edges.sampler import EdgeSampler, next_seed
 from lds.graphs.batch import GraphBatch, Products
 from lds.graphs.candidates import Candidates
 from lds.graphs.edge_weights import PairGradient
@@ -193,7 +192,7 @@ class _PathRecorder:
     _drawn: list[tuple[int, GraphBatch, Products]] = field(default_factory=list)
 
     def draw(self) -> GraphBatch:
-        seed, products = self.edges.next_seed(), Products()
+        seed, products = next_seed(), Products()
         graph = replace(self.edges.drawn(1, seed), products=products)
         self._drawn.append((seed, graph, products))
         return graph

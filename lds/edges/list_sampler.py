@@ -118,7 +118,7 @@ class ListedEntries:
         return normalized(degree, target, n_draws, n, dtype)
 
     def _tables(self, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`pair`, `col` and `last` without the entries of no draw: late in a run, most of a list.
+        """Return `pair`, `col` and `last` of the entries of some draw; late in a run they are few.
 
         Arguments:
             masks: bool `(n_draws, n_pairs + 1)`.

@@ -114,7 +114,7 @@ class EdgeSampler:
 
 
 class _Source(ABC):
-    """The road from θ to drawn graphs for one kind of candidates."""
+    """What draws graphs from θ, for one kind of candidates."""
 
     _entries: ListedEntries | None = None  # made by the first draw that needs it, never changed
 

@@ -24,7 +24,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from scipy.stats import ttest_rel
 from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
@@ -35,6 +34,9 @@ from lds.datasets.base import NodeDataset
 from lds.datasets.registry import load
 from lds.edges.logistic import LogisticEdges
 from lds.experiments.fit import problem_of, quality_on_test
+from lds.experiments.labels import only_labels
+from lds.experiments.records import JsonLines
+from lds.experiments.reproduce.verdicts import p_paired
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.similarity import are_words
@@ -175,7 +177,7 @@ def _restarted(
 ) -> tuple[Preparation, LogisticEdges, Restarts, str]:
     """The default up to its refit: preparation, edges, restarts, and why they ended."""
     run = RunContext(seed)
-    prepared = prepare(method, problem, run.dtype, run.device)
+    prepared = prepare(method, problem, run)
     edges = edges or starting_distribution(problem, prepared)
     restarts = restarts_on(edges, method, problem, prepared, seed)
     return prepared, edges, restarts, restarts.run(run, {})
@@ -198,9 +200,7 @@ def of_sklearn(data: NodeDataset, models: list[Any], *, spreading: bool = False)
     best: tuple[float, Probabilities] | None = None
     for model in models:
         if spreading:
-            known = np.full(len(y), -1)
-            known[rows] = y[rows]
-            found = model.fit(x, known)
+            found = model.fit(x, only_labels(y, rows))
             spread = np.nan_to_num(found.label_distributions_, nan=1 / len(found.classes_))
             probabilities = _all_classes(spread, found.classes_, len(data.classes))
         else:
@@ -270,14 +270,11 @@ def collect(out: Path, cases: Iterable[Case], parts: bool) -> list[dict[str, Any
         cases: what to run on. Data is made or read only where a method is missing.
         parts: the ablation instead of controls.
     """
-    found: list[dict[str, Any]] = []
-    if out.is_file():
-        found = [json.loads(line) for line in out.read_text().splitlines()]
-    done = {(line["data"], line["retain"], line["seed"], line["method"]) for line in found}
+    lines = JsonLines(out, ("data", "retain", "seed", "method"))
     for name, retain, seed, make in cases:
         data: NodeDataset | None = None
         for method, run in methods(parts).items():
-            if (name, retain, seed, method) in done:
+            if lines.has(name, retain, seed, method):
                 continue
             data = data or make()
             if method == VIEWS and data.adjacency is not None:
@@ -293,11 +290,9 @@ def collect(out: Path, cases: Iterable[Case], parts: bool) -> list[dict[str, Any
                 **quality.to_dict(),
                 "seconds": time.process_time() - started,
             }
-            with out.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            lines.add(record)
             print(json.dumps(record), flush=True)
-            found.append(record)
-    return found
+    return list(lines.records.values())
 
 
 def table(found: list[dict[str, Any]]) -> Iterator[str]:
@@ -315,10 +310,8 @@ def table(found: list[dict[str, Any]]) -> Iterator[str]:
             against = ""
             if method != OURS and len(shared) > 1:
                 apart = np.array([scores[s] - ours[s] for s in shared])
-                p = 1.0  # where no seed differs
-                if apart.any():
-                    p = float(ttest_rel([scores[s] for s in shared], [ours[s] for s in shared])[1])
-                against = f"{apart.mean():+.1f} (p = {p:.3f})"
+                p = p_paired(apart.tolist())
+                against = f"{apart.mean():+.1f} (p = {1.0 if p is None else p:.3f})"
             values = list(scores.values())
             nll, ece, seconds = (
                 np.mean([line[column] for line in lines]) for column in ("nll", "ece", "seconds")

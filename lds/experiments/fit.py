@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lds._run_files import CONTROLS
 from lds.datasets.base import NodeDataset
 from lds.estimators.weights import ClassWeight, weigh_rows
+from lds.experiments.labels import only_labels
 from lds.graphs.interop import WITHOUT_EDGES
 from lds.structure.context import OnIteration, OnMember
 from lds.structure.controls import ControlResult, run_controls
@@ -65,9 +66,7 @@ def problem_of(dataset: NodeDataset, class_weight: ClassWeight = None) -> Proble
     """
     split, weights = dataset.split, None
     if class_weight is not None:
-        learning = split.learning
-        codes = np.full(dataset.n_nodes, -1, dtype=np.int64)
-        codes[learning] = dataset.labels[learning]
+        codes = only_labels(dataset.labels, split.learning)
         _, _, weights = weigh_rows(codes, np.array(dataset.classes), None, class_weight)
     graph = dataset.adjacency
     if graph is not None and not graph.nnz:

@@ -15,7 +15,6 @@ through the training of the method would be stronger: what is left is an upper b
 """
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -31,9 +30,11 @@ from sklearn.metrics import roc_auc_score
 from lds._types import Split
 from lds.datasets.splits import each_class_first
 from lds.experiments.graphs_attack import ExpectedGraph, Surrogate, attack
-from lds.experiments.graphs_cases import BENCHES, GraphCase, Maker, Rows, attacks, without_labels
+from lds.experiments.graphs_cases import BENCHES, GraphCase, Maker, Rows, attacks
 from lds.experiments.graphs_published import PUBLISHED
 from lds.experiments.graphs_rivals import KIPF, Probabilities, Rival, rivals, train
+from lds.experiments.labels import only_labels
+from lds.experiments.records import JsonLines
 from lds.structure.learn import learn
 from lds.structure.methods.registry import DEFAULT, METHODS, method_of
 from lds.structure.methods.views import Views
@@ -75,7 +76,7 @@ def problem_of(case: GraphCase, method: str, seed: int) -> Problem:
     known = np.concatenate([train_rows, held, stopping])
     none = np.empty(0, dtype=np.int64)
     split = Split(np.sort(train_rows), np.sort(held), np.sort(stopping), none)
-    return Problem(case.features, without_labels(case, known), split, case.graph)
+    return Problem(case.features, only_labels(case.labels, known), split, case.graph)
 
 
 def of_ours(case: GraphCase, method: str, seed: int) -> Learned:
@@ -89,7 +90,7 @@ def all_classes(found: Learned, case: GraphCase) -> Probabilities:
     return np.pad(p, ((0, 0), (0, case.n_classes - p.shape[1])))
 
 
-class Records:
+class Records(JsonLines):
     """Records of a file of JSON lines; each new one is added to the file.
 
     Arguments:
@@ -97,25 +98,15 @@ class Records:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text().splitlines() if path.is_file() else []
-        self.found: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        self._done = {_key(record) for record in self.found}
+        super().__init__(path, ("bench", "case", "seed", "method"))
 
     def run(self, where: dict[str, Any], work: Callable[[], dict[str, Any]]) -> None:
         """Do the work of a record that is not there, and add it with its CPU seconds."""
-        if _key(where) in self._done:
+        if self.has(*(where[name] for name in self.fields)):
             return
         started = time.process_time()
-        record = {**where, **work(), "seconds": round(time.process_time() - started, 2)}
-        self.found.append(record)
-        self._done.add(_key(record))
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-
-def _key(record: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(record[name] for name in ("bench", "case", "seed", "method"))
+        found = work()
+        self.add({**where, **found, "seconds": round(time.process_time() - started, 2)})
 
 
 def collect(
@@ -273,7 +264,7 @@ def main() -> None:
             collect_adaptive(records, clean, seeds, methods)
         else:
             collect(records, arguments.bench, cases, seeds, methods, arguments.rivals)
-    print("\n".join(overview(records.found)))
+    print("\n".join(overview(list(records.records.values()))))
 
 
 if __name__ == "__main__":

@@ -180,20 +180,3 @@ def attack(
             want, done = want - 1, done + 1
     row, col = (part.numpy() for part in adjacency.triu(1).nonzero(as_tuple=True))
     return symmetric(row, col, n_nodes)
-
-
-def random_flips(graph: sp.csr_array, n_flips: int, seed: int) -> sp.csr_array:
-    """Flip distinct pairs drawn uniformly: the attack that knows nothing.
-
-    Arguments:
-        graph: symmetric 0/1 CSR without loops.
-        n_flips: pairs.
-        seed: of the draw.
-    """
-    n_nodes = int(graph.shape[0])
-    row, col = np.triu_indices(n_nodes, 1)
-    chosen = np.random.default_rng(seed).choice(row.size, n_flips, replace=False)
-    dense = graph.toarray() != 0
-    dense[row[chosen], col[chosen]] ^= True
-    row, col = (part.astype(np.int64) for part in np.nonzero(np.triu(dense, 1)))
-    return symmetric(row, col, n_nodes)

@@ -145,13 +145,6 @@ def symmetric(row: Rows, col: Rows, n_nodes: int) -> sp.csr_array:
     return undirected(*ends, None, n_nodes)
 
 
-def without_labels(case: GraphCase, rows: Rows) -> Rows:
-    """Return the labels of `rows`, -1 elsewhere."""
-    known = np.full(len(case.labels), -1, dtype=np.int64)
-    known[rows] = case.labels[rows]
-    return known
-
-
 def _attacked(folder: Path, name: str, share: float, seed: int) -> GraphCase:
     place = folder / "attacked"
     with np.load(place / f"{name}_graph.npz", allow_pickle=False) as stored:

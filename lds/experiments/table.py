@@ -24,6 +24,7 @@ from lds.bilevel.checks import NonFiniteError
 from lds.datasets.base import NodeDataset
 from lds.datasets.registry import load
 from lds.experiments.fit import problem_of, quality_on_test
+from lds.experiments.records import JsonLines, key
 from lds.experiments.reproduce.grids import CITATION, Settings, grid
 from lds.structure.controls import CONTROLS, run_controls
 from lds.structure.learn import learn
@@ -118,25 +119,11 @@ def _on_test(found: dict[str, NDArray[np.floating[Any]]], data: NodeDataset) -> 
     }
 
 
-class Store:
+class Store(JsonLines):
     """Records by what was run, kept as JSON lines."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.records = {self.key(record): record for record in map(json.loads, lines)}
-
-    @staticmethod
-    def key(record: dict[str, Any]) -> str:
-        """The identity of a run."""
-        parts = [record[name] for name in KEYS]
-        return json.dumps(parts, sort_keys=True)
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Keep one finished run."""
-        self.records[self.key(record)] = record
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        super().__init__(path, KEYS)
 
     def run(
         self, jobs: list[tuple[Any, ...]], n_jobs: int, batch: int = 1, device: str = "cpu"
@@ -149,14 +136,14 @@ class Store:
             batch: runs of LDS side by side in each.
             device: of those.
         """
-        keys = [self.key(dict(zip(KEYS, job[:5], strict=True))) for job in jobs]
-        missing = [job for job, key in zip(jobs, keys, strict=True) if key not in self.records]
+        keys = [key(*job[:5]) for job in jobs]
+        missing = [job for job in jobs if not self.has(*job[:5])]
         pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
         for records in pool(_calls(missing, batch, device)):
             for record in records:
                 self.add(record)
                 print(json.dumps(record), file=sys.stderr, flush=True)
-        return [self.records[key] for key in keys]
+        return [self.records[each] for each in keys]
 
 
 def _calls(jobs: list[tuple[Any, ...]], batch: int, device: str) -> Iterator[Any]:

@@ -14,7 +14,6 @@ their weights cannot be had everywhere; `--rival module:Class` adds any classifi
 """
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import ttest_rel
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
@@ -46,6 +44,9 @@ from sklearn.svm import SVC
 
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import split_roles
+from lds.experiments.labels import only_labels
+from lds.experiments.records import JsonLines
+from lds.experiments.reproduce.verdicts import p_paired
 from lds.structure.learn import learn
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.views import Views
@@ -142,19 +143,12 @@ def of_rivals(
         picked[name] = best, scores["accuracy"]
         yield name, scores
     yield CV_PICK, {"accuracy": max(picked.values())[1], "n_rows": len(test)}
-    known = unlabelled_but(y, rows)
+    known = only_labels(y, rows)
     spread = LabelSpreading(kernel="knn", n_neighbors=7, max_iter=100).fit(x, known)
     yield "label spreading", {"accuracy": float((spread.transduction_[test] == y[test]).mean())}
     base = RandomForestClassifier(100, random_state=0)
     trained = SelfTrainingClassifier(base).fit(x, known)
     yield "self-training", {"accuracy": float(trained.score(x[test], y[test]))}
-
-
-def unlabelled_but(y: Labels, rows: Labels) -> Labels:
-    """Labels with -1 everywhere but at some rows."""
-    known = np.full(len(y), -1, dtype=np.int64)
-    known[rows] = y[rows]
-    return known
 
 
 def of_ours(seed: int) -> dict[str, Callable[..., dict[str, Any]]]:
@@ -163,7 +157,7 @@ def of_ours(seed: int) -> dict[str, Callable[..., dict[str, Any]]]:
 
     def fitted(update: bool, x: Any, y: Labels, rows: Labels) -> Learned:
         if update not in fits:
-            known = unlabelled_but(y, rows)
+            known = only_labels(y, rows)
             split = split_roles(known, np.unique(y), None, None, seed)
             method = Views() if update else Views().frozen()
             fits[update] = learn(Problem(x, known, split), method, seed=seed)
@@ -184,14 +178,14 @@ def of_ours(seed: int) -> dict[str, Callable[..., dict[str, Any]]]:
 
     def later_rows(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
         seen, later = halves(y, test)
-        classifier = LDSClassifier(random_state=seed).fit(x[seen], unlabelled_but(y, rows)[seen])
+        classifier = LDSClassifier(random_state=seed).fit(x[seen], only_labels(y, rows)[seen])
         return scores_of(classifier.predict_proba(x[later]), y[later], np.arange(len(later)))
 
     def same_rows(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
         return scores_of(fitted(True, x, y, rows).probabilities, y, halves(y, test)[1])
 
     def committee(x: Any, y: Labels, rows: Labels, test: Labels) -> dict[str, Any]:
-        known = unlabelled_but(y, rows)
+        known = only_labels(y, rows)
         split = replace(split_roles(known, np.unique(y), None, None, seed), dealt=False)
         found = learn(Problem(x, known, split), Committee(), seed=seed)
         return scores_of(found.probabilities, y, test)
@@ -219,31 +213,27 @@ def collect(
     leave: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One record a run and method, those of the file before; new ones are added to it."""
-    found = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
-    done = {(r["table"], r["per"], r["seed"], r["method"]) for r in found}
+    lines = JsonLines(out, ("table", "per", "seed", "method"))
     keys = [(name, k, seed) for seed in range(seeds) for k in per for name in names]
     for name, k, seed in keys:
         x, y, rows, test = case(folder / f"{name}.csv.gz", k, seed, noise)
         where = {"table": name, "per": k, "seed": seed, "rows": len(y)}
 
         def keep(method: str, scores: dict[str, Any], seconds: float, where: Any = where) -> None:
-            record = {**where, "method": method, **scores, "seconds": seconds}
-            found.append(record)
-            with out.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            lines.add({**where, "method": method, **scores, "seconds": seconds})
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for method, run in of_ours(seed).items():
-                if (name, k, seed, method) not in done and method not in leave:
+                if method not in leave and not lines.has(name, k, seed, method):
                     started = time.process_time()
                     scores = run(x, y, rows, test)
                     keep(method, scores, time.process_time() - started)
-            if rivals and (name, k, seed, CV_PICK) not in done:
+            if rivals and not lines.has(name, k, seed, CV_PICK):
                 started = time.process_time()
                 for method, scores in of_rivals(x, y, rows, test, more):
                     keep(method, scores, time.process_time() - started)
-    return found
+    return list(lines.records.values())
 
 
 PAIRS = (
@@ -292,8 +282,8 @@ def overview(found: list[dict[str, Any]]) -> Iterator[str]:
 def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
     """Format the mean difference of paired values and its p."""
     apart = ours - theirs
-    p = float(ttest_rel(ours, theirs)[1]) if apart.any() and len(apart) > 1 else 1.0
-    return f"{apart.mean():+.2f} (p = {p:.3f})"
+    p = p_paired(apart.tolist())
+    return f"{apart.mean():+.2f} (p = {1.0 if p is None else p:.3f})"
 
 
 def main() -> None:

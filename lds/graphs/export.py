@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lds._files import check_output_file, write_atomically
 from lds._types import ROLES, Split
-from lds.graphs.interop import select_edges, to_networkx
+from lds.graphs.interop import to_networkx
 
 FORBIDDEN = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 forbids (2008, §2.2), and the carriage return, which it changes."""
@@ -40,33 +40,28 @@ def save_graph(
     path: str | Path,
     edge_probs: sp.csr_array,
     nodes: Nodes | None = None,
-    *,
-    threshold: float | None = None,
-    top_k: int | None = None,
-    n_edges: int | None = None,
 ) -> None:
     """Write a graph in the format of the path's suffix; the file is complete or absent.
 
     Arguments:
         path: ends in .graphml, .gexf, .csv or .npz.
-        edge_probs: symmetric CSR of probabilities. GraphML and GEXF hold them twice, as
+        edge_probs: symmetric CSR of probabilities of the edges to write, see
+            `interop.select_edges`. GraphML and GEXF hold them twice, as
             "probability" and as "weight", which layouts and statistics use.
         nodes: node attributes by name, one value for each node; None where a node has none.
             GraphML and GEXF only. Values of several types become text, or floats where all are
             numbers. Characters that XML forbids, such as control characters, are written as Python
             escapes, with a warning. Names with a meaning in GEXF are prefixed: "label" becomes
             "given_label".
-        threshold, top_k, n_edges: the edges to write, see `interop.select_edges`; all by default.
 
     Raises:
-        TypeError, ValueError: an unknown suffix, an invalid rule, or an attribute of the wrong
+        TypeError, ValueError: an unknown suffix, or an attribute of the wrong
             length.
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
     check_graph_path(path)
-    kept = select_edges(edge_probs, threshold, top_k, n_edges)
-    write_atomically(path, lambda file: _WRITERS[path.suffix](file, kept, nodes))
+    write_atomically(path, lambda file: _WRITERS[path.suffix](file, edge_probs, nodes))
 
 
 def node_attributes(

@@ -1,7 +1,6 @@
 """What the parts of a result say: each member of a committee, and each learned coefficient.
 
-A method with members or coefficients has one or both of these functions in its module
-(`Method.home`):
+Two functions of a method's module say it (`methods.base.Implementation`):
 
     members_say(learned) -> {name: (weight, class probabilities (n_nodes, n_classes))}
     coefficients(learned) -> {name: (start, learned)}
@@ -68,5 +67,4 @@ class Account:
 def account(learned: "Learned") -> Account:
     """Ask the method of a result what its members say and what it learned."""
     module = implementation(learned.method)
-    parts = [getattr(module, name, None) for name in ("members_say", "coefficients")]
-    return Account(*({} if part is None else part(learned) for part in parts))
+    return Account(module.members_say(learned), module.coefficients(learned))

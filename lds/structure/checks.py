@@ -46,7 +46,7 @@ def warn_of_features(features: Features, dtype: torch.dtype, *, centred: bool) -
 
 
 def check_device(device: torch.device | str) -> torch.device:
-    """The device by that name.
+    """Return the device by that name.
 
     Raises:
         ValueError: torch does not know it, or it is not there.

@@ -29,9 +29,11 @@ class RunContext:
     n_jobs: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Refuse a seed, number of processes or resumption that cannot be."""
         check_seed(self.seed)
         object.__setattr__(self, "seed", int(self.seed))  # folders keep it as JSON
         check_jobs(self.n_jobs)
         if self.resume and self.checkpoint is None:
-            raise ValueError("resume=True needs checkpoint=, the folder to go on from")
+            raise ValueError(
+                "resume=True needs checkpoint=: give the folder of the run to continue"
+            )

@@ -17,7 +17,7 @@ from lds._random import mix
 from lds._words import CONTROLS as CONTROLS
 from lds.edges.free import FreeEdges
 from lds.structure.checks import check_device
-from lds.structure.context import OnIteration
+from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.methods.thesis import Thesis
@@ -57,15 +57,13 @@ def run_controls(
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    on_iteration: OnIteration | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> dict[str, ControlResult]:
-    """All three controls of a run, on its problem and with its seed.
+    """Run all three controls of a run, on its problem and with its seed.
 
     Arguments:
         problem, method, seed, device, dtype: of the run.
-        on_iteration: called after each outer iteration of the frozen control.
         checkpoint, resume: of the frozen control, as for `learn`.
 
     Returns:
@@ -80,7 +78,6 @@ def run_controls(
         seed=seed,
         device=device,
         dtype=dtype,
-        on_iteration=on_iteration,
         checkpoint=checkpoint,
         resume=resume,
     )
@@ -122,7 +119,7 @@ def fit_gcn(
         ArithmeticError: no loss was finite.
     """
     device = check_device(device)
-    task = thesis_task(method, problem, dtype, device)
+    task = thesis_task(method, problem, RunContext(device=device, dtype=dtype))
     edges = FreeEdges(starting_graph(method, problem), dtype, device)
     fixed = bool(((edges.probs == 0) | (edges.probs == 1)).all())
     n_draws = 1 if fixed else method.n_draws
@@ -138,5 +135,7 @@ def fit_gcn(
         patience=GCN_PATIENCE,
     )
     if found is None:
-        raise ArithmeticError("the control GCN met no finite loss; a smaller inner_lr may help")
+        raise ArithmeticError(
+            "the loss of the control GCN was never finite; a smaller inner_lr may help"
+        )
     return ControlResult(found.probabilities.cpu().numpy(), found.score.accuracy, found.steps)

@@ -48,7 +48,7 @@ class Denoiser:
 
     @classmethod
     def of(cls, features: DenseFeatures | SparseFeatures) -> "Denoiser":
-        """A denoiser of words where few features are not 0, else of measurements."""
+        """Make a denoiser of words where few features are not 0, else of measurements."""
         if isinstance(features, SparseFeatures) and features.share >= WORDS_BELOW:
             return cls(DenseFeatures(features.dense()))
         return cls(features)
@@ -56,7 +56,7 @@ class Denoiser:
     def init(
         self, generator: torch.Generator, dtype: torch.dtype, device: torch.device
     ) -> dict[str, Tensor]:
-        """Fresh encoder and decoder: "encoder" `(n_features, code)`, "decoder" and "bias"."""
+        """Draw fresh encoder and decoder: "encoder" `(n_features, code)`, "decoder" and "bias"."""
         n = self.features.shape[1]
         return {
             "encoder": glorot(n, HIDDEN, generator).to(device, dtype),
@@ -65,7 +65,7 @@ class Denoiser:
         }
 
     def loss(self, params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
-        """The mean loss of one mask; mask and graph draw from torch's random state."""
+        """Compute the mean loss of one mask; mask and graph draw from torch's random state."""
         graph = hyper["edges"].draw()
         kept, hidden = self.features.hide(MASKED)
         code = propagate(graph, kept.matmul(params["encoder"]) / (1 - MASKED)).relu()

@@ -24,7 +24,7 @@ def fingerprint(
     seed: int,
     edges: EdgeDistribution,
 ) -> dict[str, Any]:
-    """Data, precision, method, options, seed and version of a run.
+    """Return the data, precision, method, options, seed and version of a run.
 
     Arguments:
         problem: what is learned from.
@@ -50,7 +50,7 @@ def fingerprint(
 
 
 def _digest(value: Any) -> str:
-    """Shape, dtype and a digest of an array or sparse matrix."""
+    """Return shape, dtype and a digest of an array or sparse matrix."""
     sparse = sp.issparse(value)
     parts = [value.data, value.indices, value.indptr] if sparse else [value]
     found = hashlib.sha256()

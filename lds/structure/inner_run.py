@@ -142,7 +142,7 @@ class SequentialInnerRun:
         iteration: int,
         t: int,
     ) -> float:
-        """One hypergradient and one step along it (Alg. 7, lines 12 and 13); the outer loss."""
+        """Step along a hypergradient (Alg. 7, lines 12 and 13); return the outer loss."""
         variables = self.variables
         seed = mix(self.seed, iteration, t, OUTER_OBJECTIVE)
         outer = evaluate(
@@ -167,7 +167,7 @@ class SequentialInnerRun:
     def _from_values(
         self, dynamics: Adam, objective: Objective, memory: Any, state: Any, seed: int
     ) -> PairGradient:
-        """The gradient by θ from values of E, each after the window's steps on one drawn graph."""
+        """Estimate the gradient by θ from E after the window's steps on each drawn graph."""
         hyper = self.variables.hyper
         steps = list(memory.trajectory.backwards())[::-1] if self.options.truncation else []
         first = steps[0].state if steps else state
@@ -184,7 +184,7 @@ class SequentialInnerRun:
 
 
 def finite(value: Tensor | float | None, name: str, iteration: int, t: int) -> float:
-    """`value` as a number.
+    """Return `value` as a number.
 
     Raises:
         NonFiniteError: it is not finite.

@@ -21,19 +21,19 @@ import scipy.sparse as sp
 import torch
 
 from lds.bilevel.checks import NonFiniteError
-from lds.edges.memory import AUTO_SHARE, COPIES_OF_PROBS, all_pairs_bytes
+from lds.edges.memory import AUTO_SHARE, COPIES_OF_PROBS, all_pairs_bytes, check_memory
 from lds.nn.registry import build
 from lds.structure.checks import check_device
 from lds.structure.context import RunContext
 from lds.structure.iteration import Iteration
 from lds.structure.methods.thesis import BATCH_ALIKE, BATCH_NEEDS, Thesis
 from lds.structure.methods.thesis_run import (
-    check_all_pairs,
     restarts_of,
     result_of,
     starting_graph,
     thesis_task,
 )
+from lds.structure.options import check_seed
 from lds.structure.problem import Problem
 from lds.structure.restarts import Restarts
 from lds.structure.result import Learned
@@ -102,7 +102,7 @@ def learn_many(
         raise ValueError(f"batch must be at least 1 run, or None for all, got {batch}")
     device = check_device(device)
     for run in runs:
-        RunContext(run.seed)  # refuses what is no seed
+        check_seed(run.seed)
         _check_run(run, runs[0], dtype, device)
     groups: dict[tuple[Any, ...], list[int]] = {}
     n_beside = min(len(runs), batch or len(runs))
@@ -115,14 +115,15 @@ def learn_many(
         first = runs[members[0]]
         if all_pairs:
             _check_memory(first.problem.n_nodes, n_places, len(members), dtype, device)
-        task = thesis_task(first.method, first.problem, dtype, device)
-        waiting = _waiting(runs, members, task, all_pairs, dtype, device)
+        context = RunContext(device=device, dtype=dtype)
+        task = thesis_task(first.method, first.problem, context)
+        waiting = _waiting(runs, members, task, all_pairs, context)
         results |= _learn(waiting, n_places, on_iteration)
     return [results[index] for index in range(len(runs))]
 
 
 def _alike(method: Thesis) -> tuple[Any, ...]:
-    """The options in which runs of one batch agree, besides the support."""
+    """Return the options in which runs of one batch agree, besides the support."""
     return tuple(getattr(method, name) for name in BATCH_ALIKE)
 
 
@@ -131,18 +132,16 @@ def _waiting(
     members: Sequence[int],
     task: Task,
     all_pairs: bool,
-    dtype: torch.dtype,
-    device: torch.device,
+    context: RunContext,
 ) -> Iterator[_Waiting]:
-    """The runs of a group, each made when a place is free for it."""
+    """Make the runs of a group, each when a place is free for it."""
     for index in members:
         run = runs[index]
         problem, method = run.problem, run.method
         start = starting_graph(method, problem)
         mine = _task_of(task, method)
-        restarts = restarts_of(
-            method, problem, start, run.seed, dtype, device, task=mine, all_pairs=all_pairs
-        )
+        mine_context = replace(context, seed=run.seed)
+        restarts = restarts_of(method, problem, start, mine_context, task=mine, all_pairs=all_pairs)
         split = problem.split
         batched = BatchedRun(
             index, mine, restarts.variables, method, run.seed, split.train, split.validation
@@ -153,7 +152,7 @@ def _waiting(
 def _learn(
     waiting: Iterator[_Waiting], n_places: int, on_iteration: OnIteration | None
 ) -> dict[int, Learned | NonFiniteError]:
-    """Results of runs that can share a batch, by their number."""
+    """Learn runs that can share a batch; return results by their number."""
     results: dict[int, Learned | NonFiniteError] = {}
     placed = list(itertools.islice(waiting, n_places))
     batch = Batch([each.batched for each in placed])
@@ -184,7 +183,7 @@ def _learn(
 def _result(
     each: _Waiting, params: Params, on_iteration: OnIteration | None
 ) -> Learned | NonFiniteError | None:
-    """The result of a run whose inner run has ended with `params`; None where it goes on."""
+    """Return the result of a run whose inner run ended with `params`; None where it goes on."""
     restarts, run = each.restarts, each.batched
     error = run.error
     reason = f"non-finite: {error}"
@@ -216,11 +215,11 @@ def _check_run(run: Run, first: Run, dtype: torch.dtype, device: torch.device) -
     for name in ("features", "labels", "weights"):
         if not _is_shared(getattr(mine, name), getattr(others, name)):
             raise ValueError(f"runs must share {name}, the same array in every problem")
-    check_all_pairs(run.method, mine.n_nodes, dtype, device)
+    check_memory(run.method.support, mine.n_nodes, dtype, device)
 
 
 def _is_shared(one: Any, other: Any) -> bool:
-    """Whether two runs read one array; of a sparse one, each problem may have made its own form."""
+    """Say whether two runs read one array, or sparse ones of equal content."""
     if not isinstance(one, sp.csr_array) or not isinstance(other, sp.csr_array):
         return one is other
     parts = ("data", "indices", "indptr", "shape")
@@ -228,7 +227,7 @@ def _is_shared(one: Any, other: Any) -> bool:
 
 
 def _has_all_pairs(run: Run, n_beside: int, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a run is on all pairs; "auto" is decided once for all places of a batch."""
+    """Say whether a run is on all pairs; "auto" is decided once for all places of a batch."""
     if run.method.support != "auto":
         return run.method.support == "all"
     needed, there = all_pairs_bytes(run.problem.n_nodes, dtype, device)
@@ -251,7 +250,7 @@ def _check_memory(
 
 
 def _task_of(like: Task, method: Thesis) -> Task:
-    """The task of another run on the same features and labels."""
+    """Return the task of another run on the same features and labels."""
     n_features, n_classes = like.features.shape[1], int(like.labels.max()) + 1
     network = build(method.backbone, n_features, method.hidden_channels, n_classes, method.dropout)
     return replace(like, network=network, weight_decay=method.weight_decay)

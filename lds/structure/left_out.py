@@ -29,7 +29,7 @@ class LeftOut:
         return self.gained, self.lost, len(self.rows)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays by name, for the predictions of a run folder."""
+        """Return arrays by name, for the predictions of a run folder."""
         return {"left_out_rows": self.rows, "left_out_probabilities": self.probabilities}
 
     @classmethod

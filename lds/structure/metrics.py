@@ -32,7 +32,7 @@ class Quality:
     ece: float
 
     def to_dict(self) -> dict[str, float]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return asdict(self)
 
 
@@ -66,7 +66,7 @@ def quality(
 def expected_calibration_error(
     probabilities: Floats, labels: NDArray[np.int64], n_bins: int = N_BINS
 ) -> float:
-    """Σ_b n_b/n |accuracy of bin b - mean confidence of bin b|, in [0, 1]; 0 is calibrated.
+    """Compute Σ_b n_b/n |accuracy of bin b - mean confidence of bin b|, in [0, 1]; 0 is calibrated.
 
     Rows are put in bins of equal width ((b-1)/B, b/B] by their confidence, the largest class
     probability.
@@ -87,19 +87,19 @@ def expected_calibration_error(
 
 
 def confidence_bins(confidence: Floats, n_bins: int) -> NDArray[np.int64]:
-    """The bin of each confidence: k where it lies in (k/B, (k+1)/B], 0 for 0."""
+    """Return the bin of each confidence: k where it lies in (k/B, (k+1)/B], 0 for 0."""
     return np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
 
 
 def entropy(probabilities: Floats) -> Floats:
-    """-Σ_c p_c log p_c over the last axis, nats; from 0 (certain) to log n_classes."""
+    """Compute -Σ_c p_c log p_c over the last axis, nats; from 0 (certain) to log n_classes."""
     logs = np.log(np.where(probabilities > 0, probabilities, 1))
     found: Floats = -(probabilities * logs).sum(-1) + 0.0  # -0 becomes 0
     return found
 
 
 def mutual_information(probabilities: Floats) -> Floats:
-    """Mutual information of a drawn graph and a node's class: H(mean) - mean of H over draws.
+    """Compute H(mean) - mean of H over draws, the mutual information of drawn graph and class.
 
     0 where all graphs agree; at most the entropy of the mean. The total uncertainty of a node is
     the entropy of its mean prediction; this is the part that comes from not knowing the graph, and

@@ -36,14 +36,14 @@ FACTOR = Range("in (0, 1]", lambda value: 0 < value <= 1)
 
 
 def one_of(*names: str) -> Range:
-    """One of several names."""
+    """Return the range of one of several names."""
     return Range(f"one of {', '.join(map(repr, names))}", lambda value: value in names, names)
 
 
 def option(
     default: Any, help: str, within: Range | None = None, *, source: str = "", user: bool = True
 ) -> Any:
-    """A field of an options record.
+    """Make a field of an options record.
 
     Arguments:
         default: its value where none is given.
@@ -78,12 +78,12 @@ class Options:
             check_value(each, getattr(self, each.name))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
 
 
 def option_fields(method: type[Options], *, user: bool = True) -> dict[str, "Field[Any]"]:
-    """The options of a method by name; with `user` those that a user sets."""
+    """Return the options of a method by name; with `user` those that a user sets."""
     found = {each.name: each for each in fields(method)}  # type: ignore[arg-type]
     return {name: each for name, each in found.items() if each.metadata["user"] or not user}
 
@@ -277,7 +277,7 @@ class RestartOptions(Options):
 def with_default(
     method: type[Options], name: str, default: Any, help: str | None = None, *, source: str = ""
 ) -> Any:
-    """The option of a base record with another default.
+    """Make the option of a base record with another default.
 
     Arguments:
         method: the base record.

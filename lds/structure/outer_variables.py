@@ -40,7 +40,7 @@ class OuterVariables:
         return {"edges": self.edges, "log_lr": self.log_lr}
 
     def descend(self, to_edges: Any, to_log_lr: Tensor | None, seed: int) -> None:
-        """One step along a hypergradient (Alg. 7, line 13).
+        """Take one step along a hypergradient (Alg. 7, line 13).
 
         Arguments:
             to_edges: by θ, of the kind that `edges` makes; None is 0.
@@ -53,7 +53,7 @@ class OuterVariables:
             self.edges.descend(to_edges, self.outer_lr, seed)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {
             "edges": self.edges.state(),
             "log_lr": self.log_lr.cpu(),

@@ -37,7 +37,7 @@ def predict_proba(
     n_draws: int,
     seed: int,
 ) -> Tensor:
-    """ĥ_w(X) = 1/S Σ_s softmax(h_w(X, A_s)), A_s ~ Ber(θ), as many graphs at once as `ROWS` allows.
+    """Predict ĥ_w(X) = 1/S Σ_s softmax(h_w(X, A_s)), A_s ~ Ber(θ), some graphs (`ROWS`) at once.
 
     Returns:
         Class probabilities `(n_nodes, n_classes)`; rows sum to 1.
@@ -53,7 +53,7 @@ def predict_draws(
     n_draws: int,
     seed: int,
 ) -> Tensor:
-    """The terms of `predict_proba`'s mean: `(n_draws, n_nodes, n_classes)`, one draw a graph."""
+    """Predict the terms of `predict_proba`'s mean, `(n_draws, n_nodes, n_classes)`."""
     return torch.cat(
         [
             softmax(task.network(params, task.features, graph, training=False))
@@ -63,7 +63,7 @@ def predict_draws(
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Softmax over the last dimension, faster than torch's on a CPU where that is short."""
+    """Compute softmax over the last dimension, on a CPU faster than torch's where that is short."""
     shares = (logits - logits.amax(-1, keepdim=True)).exp_()
     return shares.div_(shares.sum(-1, keepdim=True))
 
@@ -76,7 +76,7 @@ def hidden_layer(
     n_draws: int,
     seed: int,
 ) -> Tensor:
-    """Activations before the classification layer, `(n_nodes, hidden_channels)`, mean over S."""
+    """Compute activations before the last layer, `(n_nodes, hidden_channels)`, mean over S."""
     return _mean_over_draws(
         edges,
         n_draws,
@@ -103,7 +103,7 @@ def predict_proba_new(
     n_draws: int,
     seed: int,
 ) -> Tensor:
-    """Class probabilities of nodes that were not there in training (an addition to the thesis).
+    """Predict class probabilities of nodes that were not there in training (not in the thesis).
 
     Arguments:
         task, params, edges, n_draws, seed: as learned.
@@ -146,7 +146,7 @@ def borrowed_edges(
 
 
 def _shares(distances: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Shares in inverse proportion to distance; rows at distance 0 have all of it."""
+    """Compute shares in inverse proportion to distance; rows at distance 0 have all of it."""
     nearest = distances.min(1, keepdims=True)
     with np.errstate(invalid="ignore"):
         likeness = np.where(nearest > 0, nearest / distances, distances <= 0)
@@ -175,7 +175,7 @@ class Score:
     loss: float
 
     def better_than(self, other: "Score") -> bool:
-        """Strictly better."""
+        """Say whether it is strictly better."""
         return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
@@ -186,7 +186,7 @@ WORST = Score(-1.0, math.inf)
 def score(
     probabilities: Tensor, labels: Tensor, rows: Tensor, weights: Tensor | None = None
 ) -> Score:
-    """Score of class probabilities `(n_nodes, n_classes)` on `rows`, each counting by its weight.
+    """Score class probabilities `(n_nodes, n_classes)` on `rows`, each counting by its weight.
 
     Arguments:
         probabilities, labels, rows: as for `losses`.
@@ -201,7 +201,7 @@ def score(
 
 
 def losses(probabilities: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-    """-log of the probability of each row's own label, `(..., n_rows)`, nats.
+    """Compute -log of the probability of each row's own label, `(..., n_rows)`, nats.
 
     Arguments:
         probabilities: `(..., n_nodes, n_classes)`.

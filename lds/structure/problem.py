@@ -132,11 +132,11 @@ class Problem:
             row = int(rows[~good][0])
             raise ValueError(
                 f"weights must be finite and above 0 at labelled rows, got {weights[row]:g} at row "
-                f"{row}; leave the label of a row out that is to count nothing"
+                f"{row}; to ignore a row, remove its label"
             )
         least, most = float(weights[rows].min()), float(weights[rows].max())
         if most / least > WIDEST:
             raise ValueError(
                 f"weights of labelled rows must differ by a factor of at most {WIDEST:g}, got "
-                f"{least:g} to {most:g}; leave the label of a row out that is to count nothing"
+                f"{least:g} to {most:g}; to ignore a row, remove its label"
             )

@@ -1,5 +1,6 @@
-"""The outer loop of Algorithm 7: restarts of the inner run, judged on the early-stopping rows."""
+"""The outer loop of a run, and that of Algorithm 7: restarts of the inner run, each scored."""
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -34,7 +35,7 @@ class Best:
     probabilities: Tensor | None = None
 
     def found(self) -> tuple[Params, EdgeDistribution]:
-        """Its weights and distribution.
+        """Return its weights and distribution.
 
         Raises:
             RuntimeError: no outer iteration has ended.
@@ -44,7 +45,66 @@ class Best:
         return self.params, self.edges
 
 
-class Restarts:
+class OuterLoop(ABC):
+    """The state of a run between its outer iterations.
+
+    Attributes:
+        history: one record an outer iteration.
+    """
+
+    history: list[Iteration]
+
+    @abstractmethod
+    def iterate(self) -> Iteration:
+        """Do one outer iteration and add its record to the history."""
+
+    @abstractmethod
+    def ended(self) -> str | None:
+        """Say why the run ends here; None where it goes on."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds after an outer iteration."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where the `state` of a run of the same problem was taken."""
+
+    def run(self, context: RunContext, fingerprint: dict[str, Any]) -> str:
+        """Iterate until the run ends.
+
+        Arguments:
+            context: callbacks, and the checkpoint to keep and to go on from.
+            fingerprint: what must be the same to go on.
+
+        Returns:
+            Why it ended: as `ended` says, "interrupted" or "non-finite: ...".
+
+        Raises:
+            KeyboardInterrupt, NonFiniteError: before the first outer iteration ended.
+        """
+        kept = None
+        if context.checkpoint is not None:
+            kept = Checkpoint(context.checkpoint, fingerprint)
+            if (state := kept.begin(context.resume)) is not None:
+                self.restore(state)
+        reason = self.ended()
+        try:
+            while reason is None:
+                record = self.iterate()
+                if context.on_iteration is not None:
+                    context.on_iteration(record)
+                if kept is not None:
+                    kept.save(self.state())
+                reason = self.ended()
+        except (KeyboardInterrupt, NonFiniteError) as stop:
+            if not self.history:
+                raise
+            reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
+        return reason
+
+
+class Restarts(OuterLoop):
     """The state of a run between its outer iterations.
 
     Arguments:
@@ -80,41 +140,8 @@ class Restarts:
         self.history: list[Iteration] = []
         self.best = Best()
 
-    def run(self, context: RunContext, fingerprint: dict[str, Any]) -> str:
-        """Restart until the run ends.
-
-        Arguments:
-            context: callbacks, and the checkpoint to keep and to go on from.
-            fingerprint: what must be the same to go on.
-
-        Returns:
-            Why it ended: "patience", "max_iter", "interrupted" or "non-finite: ...".
-
-        Raises:
-            KeyboardInterrupt, NonFiniteError: before the first outer iteration ended.
-        """
-        kept = None
-        if context.checkpoint is not None:
-            kept = Checkpoint(context.checkpoint, fingerprint)
-            if (state := kept.begin(context.resume)) is not None:
-                self.restore(state)
-        reason = self.ended()
-        try:
-            while reason is None:
-                record = self.iterate()
-                if context.on_iteration is not None:
-                    context.on_iteration(record)
-                if kept is not None:
-                    kept.save(self.state())
-                reason = self.ended()
-        except (KeyboardInterrupt, NonFiniteError) as stop:
-            if not self.history:
-                raise
-            reason = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
-        return reason
-
     def iterate(self) -> Iteration:
-        """One inner run from fresh weights, then its score."""
+        """Do an inner run from fresh weights, then score it."""
         split, iteration = self.problem.split, len(self.history)
         train, validation = split.train, split.validation
         if self.options.redraw:
@@ -151,18 +178,18 @@ class Restarts:
         return record
 
     def group_probs(self, edges: EdgeDistribution) -> dict[str, float]:
-        """Mean θ by group of pairs, see `lds.edges.groups`."""
+        """Compute mean θ by group of pairs, see `lds.edges.groups`."""
         return self._groups.means(edges)
 
     def ended(self) -> str | None:
-        """Why the run ends here, "patience" or "max_iter"; None where it goes on."""
+        """Say why the run ends here, "patience" or "max_iter"; None where it goes on."""
         n_done = len(self.history)
         if n_done and n_done - 1 - self.best.iteration >= self.options.patience:
             return "patience"
         return "max_iter" if n_done >= self.options.max_iter else None
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds after an outer iteration.
+        """Return what a checkpoint holds after an outer iteration.
 
         Nothing else is needed: inner runs start from fresh weights, and all randomness follows from
         the seed, the outer iteration and the step.

@@ -101,7 +101,7 @@ class Learned:
         return quality(self.probabilities, problem.labels, problem.split.test)
 
     def predict_new(self, new: Features) -> NDArray[np.floating[Any]]:
-        """Class probabilities of rows that were not in the fit, `(n_new, n_classes)`.
+        """Predict class probabilities of rows that were not in the fit, `(n_new, n_classes)`.
 
         A row equal to one of the fit gets the answer it got there.
 
@@ -114,7 +114,7 @@ class Learned:
         other = known < 0
         if other.any():
             run = implementation(self.method)
-            found[other] = run.predict_new(self.method, self, new[other]).cpu().numpy()
+            found[other] = run.predict_new(self, new[other]).cpu().numpy()
         return found
 
     def as_run(
@@ -125,7 +125,7 @@ class Learned:
         classes: Any = None,
         identifiers: Any = None,
     ) -> Run:
-        """The record that a run folder holds, for plots, reports and `save`.
+        """Make the record that a run folder holds, for plots, reports and `save`.
 
         Arguments:
             settings: more of what the run was made of.
@@ -230,7 +230,7 @@ class Learned:
     def from_run(
         cls, run: Run, features: Features, stored: dict[str, NDArray[Any]] | None = None
     ) -> "Learned":
-        """The result that a record and the features it was learned from make.
+        """Make the result from a record and the features that it was learned from.
 
         Arguments:
             run: as read from a folder.
@@ -267,7 +267,7 @@ class Learned:
         )
 
     def ending(self, seconds: float | None = None) -> str:
-        """How long the run was and how it ended, in words.
+        """Say how long the run was and how it ended.
 
         Arguments:
             seconds: that it took; None: unknown.
@@ -282,7 +282,7 @@ class Learned:
         )
 
     def facts(self) -> dict[str, str]:
-        """What a person asks first: sizes, edges, how the run ended, accuracies."""
+        """List what a person asks first: sizes, edges, how the run ended, accuracies."""
         best, problem, test = self.history[self.best], self.problem, self.test_quality
         rows = {role: getattr(problem.split, role).size for role in ROLES}
         found = {
@@ -335,7 +335,7 @@ def learned_from(
     preparation: Any = None,
     embeds: bool = True,
 ) -> Learned:
-    """The result of given weights, with predictions on the graphs that judged iteration `best`.
+    """Make the result of given weights, predicted on the graphs that judged iteration `best`.
 
     With embeds=False class probabilities stand for the hidden layer, which may be wide.
     """
@@ -361,11 +361,11 @@ def learned_from(
 
 
 def _plain(name: Any) -> Any:
-    """A class name as JSON has it."""
+    """Return a class name as JSON has it."""
     return name.item() if isinstance(name, np.generic) else name
 
 
 def _iteration(record: dict[str, Any]) -> Iteration:
-    """A record of the history; JSON has null for a number that is not finite."""
+    """Make a record of the history; JSON has null for a number that is not finite."""
     found: dict[str, Any] = {k: math.nan if v is None else v for k, v in record.items()}
     return Iteration(**found)

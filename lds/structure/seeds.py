@@ -1,4 +1,4 @@
-"""What is random in a run, by the number that is mixed into its seed."""
+"""Numbers mixed into the seed of a run, one for each thing that is drawn at random."""
 
 FRESH_WEIGHTS = -1
 """Weights at the start of an inner run or a training."""

@@ -48,7 +48,7 @@ class Task:
     distillation: float = 0.0
 
     def inner(self, nodes: Tensor) -> Objective:
-        """L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call.
+        """Make L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call.
 
         The loss of a stack of networks (`nn.stack`) is the sum of theirs.
 
@@ -66,7 +66,7 @@ class Task:
         return loss
 
     def outer(self, nodes: Tensor) -> Objective:
-        """E(w, A) = mean cross-entropy of `nodes` on one drawn graph; no dropout, no penalty."""
+        """Make E(w, A) = mean cross-entropy of `nodes` on a drawn graph; no dropout, no penalty."""
 
         def loss(params: dict[str, Tensor], hyper: dict[str, Any]) -> Tensor:
             return self._mean_loss(params, hyper["edges"], nodes, training=False)
@@ -99,7 +99,7 @@ class Task:
 
 
 def total(parts: Sequence[tuple[float, Objective]]) -> Objective:
-    """Σ_k weight_k · objective_k, those of weight 0 left out.
+    """Add Σ_k weight_k · objective_k, those of weight 0 left out.
 
     Raises:
         ValueError: every weight is 0.
@@ -118,7 +118,7 @@ def total(parts: Sequence[tuple[float, Objective]]) -> Objective:
 def task_on(
     features: Features,
     labels: NDArray[np.int64],
-    network: Callable[[int, int], Backbone],
+    network: Backbone,
     *,
     weight_decay: float,
     dtype: torch.dtype,
@@ -126,12 +126,12 @@ def task_on(
     batch_nodes: int = 0,
     weights: NDArray[np.float64] | None = None,
 ) -> Task:
-    """The task of a run, on its device and in its precision; classes are counted from `labels`.
+    """Make the task of a run, on its device and in its precision.
 
     Arguments:
         features: X, as the network is to read it.
         labels: `(n_nodes,)`, classes from 0, -1 where unknown.
-        network: makes h_w from the numbers of features and of classes.
+        network: h_w, for these numbers of features and of classes.
         weight_decay, batch_nodes: as of `Task`.
         weights: as of `Problem`.
         dtype, device: of everything.
@@ -139,9 +139,9 @@ def task_on(
     x = node_features(features, dtype, device)
     y = torch.as_tensor(labels, device=device)
     w = None if weights is None else torch.as_tensor(weights, dtype=dtype, device=device)
-    return Task(x, y, network(x.shape[1], int(labels.max()) + 1), weight_decay, batch_nodes, w)
+    return Task(x, y, network, weight_decay, batch_nodes, w)
 
 
 def rows_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Row indices as int64 on `device`."""
+    """Return row indices as int64 on `device`."""
     return torch.as_tensor(rows, dtype=torch.int64, device=device)

@@ -64,7 +64,7 @@ def train(
     every: int = 1,
     on_stopped: Callable[[int], None] | None = None,
 ) -> list[Trained | None]:
-    """Adam from fresh weights, a graph drawn at every step, until the score stops improving.
+    """Train by Adam from fresh weights, each step on a drawn graph, while the score improves.
 
     Networks of a stack (`nn.stack`) have a score each. They all train until the last of them has
     stopped; what a network does after its own end does not count.

@@ -30,6 +30,7 @@ from lds.graphs.knn import knn_adjacency
 from lds.graphs.product import FactoredGradient
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
+from lds.structure.context import RunContext
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.learn import learn
 from lds.structure.methods.thesis import Thesis
@@ -122,7 +123,9 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
     config = dataclasses.replace(
         SMALL, truncation=TAU, estimator=estimator, support="sparse", inner_lr=0.1, n_draws=4
     )
-    task = thesis_task(config, Problem(x.numpy(), labels.numpy(), split, start), F64, CPU)
+    task = thesis_task(
+        config, Problem(x.numpy(), labels.numpy(), split, start), RunContext(dtype=F64)
+    )
     edges = ValueEdges(start, F64, CPU, PairList.of(start), estimator)
     variables = OuterVariables(edges, config)
     run = SequentialInnerRun(task, variables, config, seed=0)

@@ -12,8 +12,8 @@ from sklearn.neighbors import kneighbors_graph
 from torch_geometric.nn import GCNConv, SAGEConv
 
 from lds.experiments import graphs, graphs_cases, graphs_rivals
-from lds.experiments.graphs_attack import ExpectedGraph, Surrogate, attack, random_flips
-from lds.experiments.graphs_cases import BENCHES, GraphCase, add_edges
+from lds.experiments.graphs_attack import ExpectedGraph, Surrogate, attack
+from lds.experiments.graphs_cases import BENCHES, GraphCase, add_edges, symmetric
 from lds.experiments.graphs_published import PUBLISHED
 from lds.experiments.graphs_rivals import KIPF, OGC, Layer, Settings
 
@@ -155,6 +155,23 @@ def surrogate_of(case, expected=None):
     return Surrogate(case, expected or ExpectedGraph.plain(48), case.labels)
 
 
+def random_flips(graph: sp.csr_array, n_flips: int, seed: int) -> sp.csr_array:
+    """Flip distinct pairs drawn uniformly: the attack that knows nothing.
+
+    Arguments:
+        graph: symmetric 0/1 CSR without loops.
+        n_flips: pairs.
+        seed: of the draw.
+    """
+    n_nodes = int(graph.shape[0])
+    row, col = np.triu_indices(n_nodes, 1)
+    chosen = np.random.default_rng(seed).choice(row.size, n_flips, replace=False)
+    dense = graph.toarray() != 0
+    dense[row[chosen], col[chosen]] ^= True
+    row, col = (part.astype(np.int64) for part in np.nonzero(np.triu(dense, 1)))
+    return symmetric(row, col, n_nodes)
+
+
 def loss_of(surrogate, graph):
     return float(surrogate.loss(torch.from_numpy(graph.toarray()).float()))
 
@@ -292,10 +309,10 @@ def test_a_run_is_resumed_and_shown(case, tmp_path):
         records = graphs.Records(path)
         graphs.collect(records, "labels", [("cora, 140 labels", make)], [0, 1], [], ["GCN", "OGC"])
     assert len(path.read_text().splitlines()) == 4
-    assert {(r["method"], r["seed"]) for r in records.found} == {
+    assert {(r["method"], r["seed"]) for r in records.records.values()} == {
         (method, seed) for method in ("GCN", "OGC") for seed in (0, 1)
     }
-    text = "\n".join(graphs.overview(records.found))
+    text = "\n".join(graphs.overview(list(records.records.values())))
     assert "| GCN |" in text
     assert "published: GRCN + UnGSL" in text
 
@@ -306,7 +323,7 @@ def test_a_case_without_files_is_left_out(tmp_path, capsys):
 
     records = graphs.Records(tmp_path / "none.jsonl")
     graphs.collect(records, "labels", [("pubmed", missing)], [0], [], None)
-    assert records.found == []
+    assert records.records == {}
     assert "left out: pubmed (no pubmed)" in capsys.readouterr().out
 
 
@@ -318,11 +335,11 @@ def test_the_adaptive_attack_is_recorded(case, tmp_path, monkeypatch):
     records = graphs.Records(tmp_path / "a.jsonl")
     graphs.collect_adaptive(records, [("small", lambda seed: case)], [0], ["default"])
     budget = round(graphs.BUDGET * case.graph.nnz / 2)
-    assert [r["method"] for r in records.found] == ["GCN", "lds default"]
-    for record in records.found:
+    assert [r["method"] for r in records.records.values()] == ["GCN", "lds default"]
+    for record in records.records.values():
         assert record["added"] + record["removed"] <= budget
         assert record["score"] <= 1
-    assert "GCN there" in "\n".join(graphs.overview(records.found))
+    assert "GCN there" in "\n".join(graphs.overview(list(records.records.values())))
 
 
 def test_published_rows_are_of_cases(tmp_path):

@@ -9,6 +9,7 @@ import torch
 
 import lds.structure.inner_run
 from lds.graphs.knn import knn_adjacency
+from lds.structure.context import RunContext
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.learn import learn
 from lds.structure.methods.committee_run import prepare, restarts_on, starting_distribution
@@ -89,7 +90,7 @@ def hypersteps(monkeypatch, settle: float, truncation: int, **options):
             **options,
         )
         problem = blobs()
-        prepared = prepare(method, problem, torch.float32, CPU)
+        prepared = prepare(method, problem, RunContext())
         edges = starting_distribution(problem, prepared)
         record = restarts_on(edges, method, problem, prepared, seed=0).iterate()
     return losses, taken, record, edges
@@ -121,7 +122,7 @@ def test_an_inner_run_is_a_function_of_seed_iteration_and_rows():
     rows = (problem.split.train, problem.split.validation)
 
     def run(iteration, train, validation):
-        prepared = prepare(DEFAULT, problem, torch.float32, CPU)
+        prepared = prepare(DEFAULT, problem, RunContext())
         edges = starting_distribution(problem, prepared)
         inner_run = restarts_on(edges, DEFAULT, problem, prepared, seed=0)._inner_run
         return inner_run(iteration, train, validation), edges.coefficients

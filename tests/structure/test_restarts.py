@@ -9,6 +9,7 @@ import torch
 
 from lds.bilevel.checks import NonFiniteError
 from lds.graphs.knn import knn_adjacency
+from lds.structure.context import RunContext
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.learn import learn
 from lds.structure.methods.thesis_run import restarts_of, starting_graph
@@ -24,7 +25,7 @@ def fit(method=THESIS, problem=None, **options):
 def restarts(method=THESIS, seed=0):
     problem = blobs()
     start = starting_graph(method, problem)
-    return restarts_of(method, problem, start, seed, torch.float32, torch.device("cpu"))
+    return restarts_of(method, problem, start, RunContext(seed))
 
 
 def test_outer_patience_and_step_decay():

@@ -25,6 +25,7 @@ from sklearn.svm import SVC
 import lds.experiments.reproduce.manifold as manifold
 import lds.experiments.reproduce.networks as networks
 from lds.datasets.base import NodeDataset
+from lds.experiments.labels import only_labels
 from lds.graphs.knn import knn_adjacency
 
 Scores = NDArray[np.floating[Any]]
@@ -169,10 +170,8 @@ def _propagate(data: NodeDataset, rows: NDArray[np.int64], setting: Settings, se
     """
     k, metric = setting["n_neighbors"], setting["metric"]
     graph = kneighbors_graph(data.features, k, metric=metric, include_self=True)
-    known = np.full(data.n_nodes, -1)
-    known[rows] = data.labels[rows]
     model = LabelPropagation(kernel=lambda x, y: graph, max_iter=1000)
-    model.fit(data.features, known)
+    model.fit(data.features, only_labels(data.labels, rows))
     found = np.nan_to_num(model.label_distributions_)
     return _all_classes(found, model.classes_, len(data.classes))
 

@@ -98,9 +98,9 @@ TABLE_7_4 = {(5, 1): 98.6, (5, 5): 99.5, (20, 1): 95.5, (20, 5): 98.4}
 """Hyper-representation on Omniglot, by ways and shots."""
 
 
-def episode_row(ways: int, shots: int, n_steps: int, seed: int = 0, **more: Any) -> Row:
+def episode_row(ways: int, shots: int, n_steps: int, **more: Any) -> Row:
     """Make a row of meta-training."""
-    where = {"ways": ways, "shots": shots, "T": n_steps, "seed": seed}
+    where = {"ways": ways, "shots": shots, "T": n_steps, "seed": 0}
     return {"task": "few-shot", "data": "omniglot", **where, **more}
 
 

@@ -59,8 +59,10 @@ def check_figure_8_1(found: Found) -> list[Comparison]:
     return rows
 
 
-FIXED, DECAY = (0.01, 0.03, 0.1), (0.995, 0.998, 0.999)
-ONLINE, BETA = ("HD", "RTHO", "MARTHE"), (1e-5, 1e-4, 1e-3)
+FIXED = (0.01, 0.03, 0.1)
+DECAY = (0.995, 0.998, 0.999)  # γ, a step, from the largest fixed rate
+BETA = (1e-5, 1e-4, 1e-3)  # hyper-learning rates, from the smallest fixed rate
+ONLINE = ("HD", "RTHO", "MARTHE")
 
 
 def schedule_rows(data: str, seeds: range) -> list[Row]:

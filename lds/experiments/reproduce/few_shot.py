@@ -41,7 +41,7 @@ class Budget(NamedTuple):
 
 BUDGETS = {
     "tiny": Budget(4, 4, 2, 4, 2, 20, (1, 2), (1,)),
-    "reduced": Budget(16, 8, 5, 200, 50, 200, (1, 4, 16), (1, 4)),
+    "cpu": Budget(16, 8, 5, 200, 50, 200, (1, 4, 16), (1, 4)),
     "full": Budget(64, 32, 15, 20000, 500, 600, (1, 2, 4, 8, 16), (1, 5)),
 }
 
@@ -209,10 +209,6 @@ def _pools(root: Path) -> list[Tensor]:
     return pools(root, "cpu")
 
 
-NAMES = {"tiny": "tiny", "cpu": "reduced", "full": "full"}
-"""Budgets of this file by those of an entry."""
-
-
 class Constant(bilevel.AbstractHypergradient):
     """The "Approx" of §7.2.3: the weights at the end are constants, so ∂w_T/∂λ is 0."""
 
@@ -239,7 +235,7 @@ VARIANTS: dict[str, tuple[bilevel.AbstractHypergradient | None, bool]] = {
 
 def run(row: Row, budget: str, root: Path) -> dict[str, Any]:
     """Meta-train with one horizon, and test on 600 episodes (fewer at a small budget)."""
-    sizes = BUDGETS[NAMES[budget]]
+    sizes = BUDGETS[budget]
     method, split = VARIANTS[row.get("variant", "Hyper-representation")]
     # A support set that is its own query set has 16 drawings a class (§7.2.3).
     shots = row["shots"]

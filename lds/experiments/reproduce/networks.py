@@ -26,6 +26,7 @@ HIDDEN = 16
 DROPOUT = 0.5
 PATIENCE = 20
 MAX_STEPS = 1000
+WEIGHT_DECAY = 5e-4  # ρ
 
 PREDICT = -1
 """The step that a product is given when the network predicts."""
@@ -62,13 +63,13 @@ def fit_network(
     stopping: Tensor,
     *,
     lr: float,
-    weight_decay: float = 5e-4,
     seed: int = 0,
     extra: Extra | None = None,
     max_steps: int = MAX_STEPS,
-    patience: int = PATIENCE,
 ) -> Fitted:
-    """Train softmax(Â ReLU(Â X W1) W2) on the cross-entropy of `rows`.
+    """Train softmax(Â ReLU(Â X W1) W2) on the cross-entropy of `rows` + ρ/2 ‖W1‖².
+
+    `PATIENCE` steps without a better score end training.
 
     Arguments:
         features: X.
@@ -77,11 +78,9 @@ def fit_network(
         rows: that train.
         stopping: rows of the early-stopping score.
         lr: γ of Adam.
-        weight_decay: ρ; the penalty is ρ/2 times the squared norm of W1.
         seed: of weights and dropout.
         extra: a further term of the loss.
         max_steps: most steps.
-        patience: steps without a better score that end training.
     """
     generator = torch.Generator().manual_seed(mix(seed, 0))
     n_classes = int(labels.max()) + 1
@@ -94,11 +93,11 @@ def fit_network(
         return hidden, product(drop(hidden, dropout) @ w2, t)
 
     best, found, waited, t = WORST, None, 0, 0
-    while t < max_steps and waited < patience:
+    while t < max_steps and waited < PATIENCE:
         with replayed(mix(seed, t, 1)):
             hidden, logits = forward(t, DROPOUT)
             loss = cross_entropy(logits[rows], labels[rows])
-            loss = loss + 0.5 * weight_decay * w1.square().sum()
+            loss = loss + 0.5 * WEIGHT_DECAY * w1.square().sum()
             if extra is not None:
                 loss = loss + extra(hidden, t)
         optimizer.zero_grad()
@@ -207,13 +206,11 @@ def erdos_renyi(n_nodes: int, degree: float, seed: int) -> sp.csr_array:
     return sp.csr_array(half + half.T)
 
 
-def embedding_loss(
-    adjacency: sp.csr_array, weight: float, n_pairs: int, seed: int, margin: float = 1.0
-) -> Extra:
+def embedding_loss(adjacency: sp.csr_array, weight: float, n_pairs: int, seed: int) -> Extra:
     """Pull neighbours together and push other pairs apart: the loss of SemiEmb.
 
-    weight · mean(‖h_i - h_j‖² over drawn edges) + weight · mean(max(0, margin - ‖h_i - h_j‖)² over
-    drawn pairs).
+    weight · mean(‖h_i - h_j‖² over drawn edges) + weight · mean(max(0, 1 - ‖h_i - h_j‖)² over drawn
+    pairs).
 
     References:
         Weston, Ratle, Mobahi and Collobert, 2012, eq. 9 (Hadsell et al., 2006)
@@ -223,7 +220,6 @@ def embedding_loss(
         weight: λ.
         n_pairs: edges, and other pairs, that one step reads.
         seed: of the draws.
-        margin: m.
     """
     edges = sp.coo_array(sp.triu(adjacency, k=1))
     row, col = torch.as_tensor(edges.row).long(), torch.as_tensor(edges.col).long()
@@ -234,7 +230,7 @@ def embedding_loss(
         some = torch.randint(len(row), (n_pairs,), generator=generator)
         i = torch.randint(n, (n_pairs,), generator=generator)
         j = (i + torch.randint(1, n, (n_pairs,), generator=generator)) % n
-        return weight * pair_loss(hidden, row[some], col[some], i, j, margin)
+        return weight * pair_loss(hidden, row[some], col[some], i, j, margin=1.0)
 
     return loss
 

@@ -60,16 +60,15 @@ class Frames(NamedTuple):
     auxiliary: Tensor
 
 
-def sequences(n_frames: int, n_states: int, seed: int, world: int = 0) -> Frames:
-    """Generate one long sequence.
+def sequences(n_frames: int, n_states: int, seed: int) -> Frames:
+    """Generate one long sequence; all share transitions, places and the map to frames.
 
     Arguments:
         n_frames: its length.
         n_states: phone states.
         seed: of the sequence and its noise.
-        world: seed of what all sequences share: transitions, places and the map to frames.
     """
-    shared, rng = np.random.default_rng(world), np.random.default_rng(seed)
+    shared, rng = np.random.default_rng(0), np.random.default_rng(seed)
     places = shared.standard_normal((n_states, AUXILIARY))
     context = 0.7 * shared.standard_normal((n_states, AUXILIARY))
     follow = shared.dirichlet(np.full(n_states, 0.2), n_states)
@@ -291,8 +290,6 @@ def run(row: Row, budget: str, root: Path) -> dict[str, Any]:
         found = online(p, STARTS[method], sizes, seed)
     elif method == "STL":
         found = train(p, SINGLE, sizes, seed)
-    elif method == "joint":
-        found = train(p, STARTS["RTHO"], sizes, seed)
     else:
         found = search(p, sizes, seed, guided=method == "SMBO")
     course = found.course[:: max(1, len(found.course) // 40)]

@@ -21,11 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lds.bilevel as bilevel
+from lds.experiments.reproduce.chapter8 import BETA, DECAY, FIXED
 from lds.experiments.reproduce.entry import Row
 
-FIXED = (0.01, 0.03, 0.1)
-DECAY = (0.995, 0.998, 0.999)  # γ, a step, from the largest fixed rate
-BETA = (1e-5, 1e-4, 1e-3)  # hyper-learning rates, from the smallest fixed rate
 ONLINE = {"HD": 0.0, "RTHO": 1.0, "MARTHE": 0.99}
 
 
@@ -42,7 +40,7 @@ class Budget(NamedTuple):
 
 BUDGETS = {
     "tiny": Budget(0.1, 500, 8, 10, 2, 1e-2),
-    "reduced": Budget(5.0, 50000, 512, 100, 10, 2e-2),
+    "cpu": Budget(5.0, 50000, 512, 100, 10, 2e-2),
     "full": Budget(1800.0, 50000, 512, 500, 5000, 1e-3),
 }
 
@@ -218,7 +216,7 @@ def _online(p: Problem, mu: float, beta: float, seed: int) -> Train:
 
 def run(row: Row, budget: str, root: Path) -> dict[str, Any]:
     """Run one method with one setting; the schedule is kept at 64 places."""
-    sizes, data = BUDGETS[NAMES[budget]], row["data"]
+    sizes, data = BUDGETS[budget], row["data"]
     with torch.random.fork_rng():
         torch.manual_seed(row["seed"])  # of the first weights
         p = problem(ROLES[data], root, sizes, "cpu")
@@ -241,6 +239,3 @@ def run(row: Row, budget: str, root: Path) -> dict[str, Any]:
 
 ROLES = {"mnist": "mlp", "cifar10": "cifar10"}
 """Problems of this file by the data set that they read: §8.4 and §8.5."""
-
-NAMES = {"tiny": "tiny", "cpu": "reduced", "full": "full"}
-"""Budgets of this file by those of an entry."""

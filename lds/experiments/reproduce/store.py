@@ -1,13 +1,12 @@
 """Keep the records of rows as JSON lines, and run what is not there yet. Imports nothing heavy."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lds._files import dumps
+from lds.experiments.records import JsonLines, key
 from lds.experiments.reproduce.entry import Entry, Found, Record, Row
 
 TASKS = {
@@ -27,56 +26,15 @@ TASKS = {
 """Modules that run rows: each has a function `run(row, budget, root)` that returns a dictionary."""
 
 
-def key(row: Row, budget: str) -> str:
-    """Return the identity of a row at a budget."""
-    return json.dumps([budget, row], sort_keys=True)
-
-
-class Store:
-    """Records by row, kept as JSON lines; several commands may add to one file.
+class Store(JsonLines):
+    """Records by row and budget, kept as JSON lines; several commands may add to one file.
 
     Arguments:
         path: of the file; it need not exist.
-
-    Raises:
-        ValueError: a line of the file is no record.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.records: dict[str, Record] = {}
-        self._lines = 0
-        self._take(self._text().splitlines())
-
-    def refresh(self) -> None:
-        """Read what other commands have added since; a line that is being written is left."""
-        self._take(self._text().split("\n")[:-1])
-
-    def _text(self) -> str:
-        return self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
-
-    def _take(self, lines: list[str]) -> None:
-        """Read the lines that were not read before."""
-        for number, line in enumerate(lines[self._lines :], self._lines + 1):
-            try:
-                record = json.loads(line)
-                self.records[key(record["row"], record["budget"])] = record
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"line {number} of {self.path} must be a record of `lds reproduce`, one JSON "
-                    f"object with row and budget, got {line[:60]!r}; remove that line"
-                ) from error
-        self._lines = len(lines)
-
-    def has(self, row: Row, budget: str) -> bool:
-        """Whether a row was run."""
-        return key(row, budget) in self.records
-
-    def add(self, record: Record) -> None:
-        """Keep one record."""
-        self.records[key(record["row"], record["budget"])] = record
-        with self.path.open("ab", buffering=0) as file:  # one write: lines do not mix
-            file.write(f"{dumps(record)}\n".encode())
+        super().__init__(path, ("row", "budget"))
 
     def found(self, entry: Entry, budget: str) -> Found:
         """Return what there is of an entry."""

@@ -21,9 +21,6 @@ VERDICTS = {
 GREEN = frozenset({"within", "above", "holds", "beside"})
 """Verdicts that are as the thesis says, or as near to it as the data allows."""
 
-NEED_A_REASON = frozenset({"below", "leans", "fails", "beside"})
-"""Verdicts that stand with a sentence on why they are so."""
-
 ALPHA = 0.05
 """Level of the paired t-test, that of Table 9.2."""
 
@@ -37,7 +34,7 @@ class Comparison:
         thesis: its number or statement.
         ours: our number, with what it is a mean of.
         verdict: one of `VERDICTS`.
-        reason: why, where the verdict is one of `NEED_A_REASON`.
+        reason: why, where it is below, leans, fails or stands beside.
     """
 
     what: str
@@ -110,20 +107,20 @@ def higher(
     better: Mapping[Any, float],
     worse: Mapping[Any, float],
     thesis: str,
-    unit: float = 100.0,
 ) -> Comparison:
     """Judge whether one method is above another on the same seeds, by a paired t-test.
+
+    Gaps are in per cent.
 
     Arguments:
         what: is compared.
         better, worse: values by seed (or by split); seeds that both have count.
         thesis: what the thesis says.
-        unit: factor of the values, 100 for percent.
     """
     shared = sorted(set(better) & set(worse), key=repr)
     if not shared:
         return Comparison(what, thesis, "-", "not run")
-    gaps = [unit * (better[seed] - worse[seed]) for seed in shared]
+    gaps = [100 * (better[seed] - worse[seed]) for seed in shared]
     p = p_paired(gaps)
     mean = statistics.fmean(gaps)
     n = f"n = {len(gaps)}"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lds._types import Features
+    from lds.structure.account import Coefficients, Members
     from lds.structure.context import RunContext
     from lds.structure.methods.thesis import Thesis
     from lds.structure.problem import Problem
@@ -39,7 +40,7 @@ class Method(Options, ABC):
     reads_roles: ClassVar[bool] = True
 
     def for_problem(self, problem: "Problem") -> "Method":
-        """Choose the method that learns from a problem: this one, unless it leaves it to another.
+        """Return the method that learns from a problem: this one, or another to which it leaves it.
 
         Arguments:
             problem: as `learn` gets it.
@@ -48,14 +49,14 @@ class Method(Options, ABC):
 
     @abstractmethod
     def frozen(self) -> "Method":
-        """The method with a distribution that is never updated: control (c)."""
+        """Return the method with a distribution that is never updated: control (c)."""
 
     @abstractmethod
     def control(self) -> "Thesis":
-        """The method whose network and starting graph controls (a) and (b) have."""
+        """Return the method whose network and starting graph controls (a) and (b) have."""
 
     def batch_key(self) -> tuple[Any, ...] | None:
-        """Runs with equal keys can go side by side (`learn_many`); None: this one runs alone."""
+        """Return a key: equal ones can run side by side (`learn_many`); None: it runs alone."""
         return None
 
 
@@ -65,8 +66,14 @@ class Implementation(Protocol):
     def learn(self, method: Any, problem: "Problem", run: "RunContext") -> "Learned":
         """Learn the distribution of edges and the network."""
 
-    def predict_new(self, method: Any, learned: "Learned", new: "Features") -> "Tensor":
-        """Class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
+    def predict_new(self, learned: "Learned", new: "Features") -> "Tensor":
+        """Predict class probabilities `(n_new, n_classes)` of rows that were not in the fit."""
 
     def preparation_arrays(self, learned: "Learned") -> "dict[str, NDArray[np.generic]]":
-        """What was fitted on the features, as arrays, so that a saved run need not fit it again."""
+        """Return what was fitted on the features, so that a saved run need not fit it again."""
+
+    def members_say(self, learned: "Learned") -> "Members":
+        """Return what each member predicts; {} where there are none, see `structure.account`."""
+
+    def coefficients(self, learned: "Learned") -> "Coefficients":
+        """Return each coefficient before learning and after it; {} where there are none."""

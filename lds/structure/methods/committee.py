@@ -129,12 +129,12 @@ class Committee(RestartOptions, Method):
         return self
 
     def frozen(self) -> "Committee":
-        """The method with a distribution that is never updated: control (c).
+        """Return the method with a distribution that is never updated: control (c).
 
         Without updates one outer iteration says as much as five.
         """
         return replace(self, update_edges=False, agreement=0.0, max_iter=1)
 
     def control(self) -> Thesis:
-        """The thesis's GCN on the thesis's starting graph: controls (a) and (b)."""
+        """Return the thesis's GCN on the thesis's starting graph: controls (a) and (b)."""
         return Thesis(support="auto")

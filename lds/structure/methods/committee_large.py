@@ -97,7 +97,7 @@ def learning_nodes(problem: Problem, max_nodes: int, seed: int) -> Rows:
 
 
 def _one_of_each(problem: Problem, rng: np.random.Generator) -> Iterator[int]:
-    """A node of each class in each role that learns."""
+    """Choose a node of each class in each role that learns."""
     split = problem.split
     for rows in (split.train, split.validation, split.stopping):
         shuffled = rng.permutation(rows)
@@ -105,7 +105,7 @@ def _one_of_each(problem: Problem, rng: np.random.Generator) -> Iterator[int]:
 
 
 def _nearest_first(graph: sp.csr_array | None, order: Rows, others: Rows) -> Iterator[Rows]:
-    """Nodes in the order in which they are chosen, some more than once."""
+    """List nodes in the order in which they are chosen, some more than once."""
     if graph is not None:
         seen = np.zeros(graph.shape[0], dtype=bool)
         queue: NDArray[Any] = order
@@ -124,7 +124,7 @@ def _nearest_first(graph: sp.csr_array | None, order: Rows, others: Rows) -> Ite
 
 
 def with_coefficients(edges: LogisticEdges, learned: LogisticEdges) -> LogisticEdges:
-    """The pairs of one distribution with the coefficients of another."""
+    """Join the pairs of one distribution with the coefficients of another."""
     return LogisticEdges(edges.pairs, edges.names, edges.features, learned.coefficients)
 
 

@@ -59,7 +59,7 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     if problem.graph is None:
         warn_of_features(problem.features, run.dtype, centred=True)
     few, trains = learning_parts(method, problem, run.seed)
-    prepared = prepare(method, few, run.dtype, run.device)
+    prepared = prepare(method, few, run)
     edges = starting_distribution(few, prepared)
     named = fingerprint(problem, problem.graph, method, run.seed, edges)
     options = method
@@ -71,12 +71,12 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     restarts = restarts_on(edges, options, few, prepared, run.seed)
     reason = restarts.run(run, named)
     if trains is not few:
-        prepared = prepare(method, trains, run.dtype, run.device)
+        prepared = prepare(method, trains, run)
         prepared = prepared.with_deep(method, trains) if unlike else prepared
         edges = with_coefficients(starting_distribution(trains, prepared, alone=unlike), edges)
     found = committee_on(edges, method, prepared, trains, run, agreement=not unlike)
     if trains is not problem:
-        prepared = prepared.for_all_nodes(method, problem)
+        prepared = prepared.for_all_nodes(method, problem, run)
         whole = starting_distribution(problem, prepared, alone=unlike)
         edges, restarts.start = with_coefficients(whole, edges), whole.to_csr()
         found = for_all_nodes(found, prepared.ensemble, edges, prepared.task, problem)
@@ -104,26 +104,24 @@ class Preparation:
     ensemble: Ensemble
 
     def of(self, rows: Features) -> Features:
-        """Further rows as networks see them."""
+        """Transform further rows to what networks see."""
         return whitened(self.features.transform(rows), self.whitening)
 
-    def for_all_nodes(self, method: Committee, problem: Problem) -> "Preparation":
-        """The same for all nodes of a problem, of which it was fitted on a part."""
-        inputs, like = self.of(problem.features), self.task.features
+    def for_all_nodes(self, method: Committee, problem: Problem, run: RunContext) -> "Preparation":
+        """Return the same for all nodes of a problem, of which it was fitted on a part."""
+        inputs = self.of(problem.features)
         similar = Similarity(inputs, method.metric, self.similar.n_neighbors)
-        task = _task(self.ensemble, method, problem, inputs, like.dtype, like.device)
+        task = _task(self.ensemble, method, problem, inputs, run)
         return replace(self, similar=similar, task=task)
 
     def with_deep(self, method: Committee, problem: Problem) -> "Preparation":
-        """The same with a deep SAGE on the committee, for given edges that join unlike nodes."""
+        """Add a deep SAGE to the committee, for given edges that join unlike nodes."""
         n_features = self.task.features.shape[1]
         ensemble = _ensemble(method, n_features, problem.n_classes, ForUnlike(sage=True, deep=True))
         return replace(self, ensemble=ensemble, task=replace(self.task, network=ensemble))
 
 
-def prepare(
-    method: Committee, problem: Problem, dtype: torch.dtype, device: torch.device
-) -> Preparation:
+def prepare(method: Committee, problem: Problem, run: RunContext) -> Preparation:
     """Fit the preparation on the rows of a problem.
 
     Raises:
@@ -134,66 +132,83 @@ def prepare(
         raise ValueError(
             f"metric_rank must be below the numbers of rows and of features, {shape}, got {rank}"
         )
-    prepared = FeaturePreparation(problem.features)
-    inputs, transform = prepared.transform(problem.features), None
-    if prepared.measured and method.metric == AUTO:  # any other metric is the user's choice
+    features = FeaturePreparation(problem.features)
+    transform = None
+    if features.measured and method.metric == AUTO:  # any other metric is the user's choice
+        inputs = features.transform(problem.features)
         transform = whitening(inputs, problem.labels, problem.labelled)
-        inputs = whitened(inputs, transform)
     unlike = ForUnlike(sage=problem.graph is not None)
-    return _prepared(method, problem, prepared, transform, inputs, unlike, dtype, device)
+    return _prepared(method, problem, features, transform, unlike, run, {})
+
+
+def preparation_of(learned: Learned) -> Preparation:
+    """Return the preparation of a result; of one read from a folder, make it when first needed."""
+    if learned.preparation is None:
+        problem, stored, like = learned.problem, learned.stored, learned.edges.probs
+        features = (
+            FeaturePreparation.from_arrays(_part(stored, "features"))
+            if stored
+            else FeaturePreparation(problem.features)
+        )
+        learned.preparation = _prepared(
+            cast(Committee, learned.method),
+            problem,
+            features,
+            learned.params.get(WHITENING),
+            ForUnlike.among(learned.params),  # a record has no graph that was given
+            RunContext(learned.seed, like.device, like.dtype),
+            stored,
+        )
+    found: Preparation = learned.preparation
+    return found
 
 
 def _prepared(
     method: Committee,
     problem: Problem,
-    prepared: FeaturePreparation,
+    features: FeaturePreparation,
     transform: Tensor | None,
-    inputs: Features,
     unlike: ForUnlike,
-    dtype: torch.dtype,
-    device: torch.device,
+    run: RunContext,
+    stored: dict[str, NDArray[Any]],
 ) -> Preparation:
-    ensemble, task = _networks(method, problem, inputs, unlike, dtype, device)
-    k = allowed_neighbors(method.n_neighbors, Committee().n_neighbors, problem.n_nodes)
-    similar = Similarity(inputs, method.metric, k)
-    directions = Directions(inputs, method.metric_rank) if method.metric_rank else None
-    return Preparation(prepared, transform, similar, directions, task, ensemble)
-
-
-def _networks(
-    method: Committee,
-    problem: Problem,
-    inputs: Features,
-    unlike: ForUnlike,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Ensemble, Task]:
-    """The committee before training, and its task."""
+    """Make a preparation from prepared features; parts that are `stored` are not fitted again."""
+    inputs = whitened(features.transform(problem.features), transform)
     ensemble = _ensemble(method, inputs.shape[1], problem.n_classes, unlike)
-    return ensemble, _task(ensemble, method, problem, inputs, dtype, device)
+    task = _task(ensemble, method, problem, inputs, run)
+    directions = None
+    if stored:
+        similar = Similarity.from_arrays(_part(stored, "similar"), inputs)
+        if of_directions := _part(stored, "directions"):
+            directions = Directions.from_arrays(of_directions)
+    else:
+        k = allowed_neighbors(method.n_neighbors, Committee().n_neighbors, problem.n_nodes)
+        similar = Similarity(inputs, method.metric, k)
+        directions = Directions(inputs, method.metric_rank) if method.metric_rank else None
+    return Preparation(features, transform, similar, directions, task, ensemble)
+
+
+def _part(stored: dict[str, NDArray[Any]], part: str) -> dict[str, NDArray[Any]]:
+    prefix = f"{part}/"
+    return {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
 
 
 def _task(
-    ensemble: Ensemble,
-    method: Committee,
-    problem: Problem,
-    inputs: Features,
-    dtype: torch.dtype,
-    device: torch.device,
+    ensemble: Ensemble, method: Committee, problem: Problem, inputs: Features, run: RunContext
 ) -> Task:
     return task_on(
         inputs,
         problem.labels,
-        lambda n_features, n_classes: ensemble,
+        ensemble,
         weight_decay=method.weight_decay,
-        dtype=dtype,
-        device=device,
+        dtype=run.dtype,
+        device=run.device,
         weights=problem.weights,
     )
 
 
 def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnlike) -> Ensemble:
-    """The committee of a number of refits."""
+    """Make the committee of a number of refits."""
     sizes = (n_features, method.hidden_channels, n_classes)
     return default_ensemble(*sizes, method.dropout, method.refits, unlike)
 
@@ -201,7 +216,7 @@ def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnl
 def starting_distribution(
     problem: Problem, prepared: Preparation, *, alone: bool = False
 ) -> LogisticEdges:
-    """The distribution before learning, from similarities and the given graph, or of it alone."""
+    """Make the distribution before learning, of similarities and a given graph, or that alone."""
     x, directions = prepared.task.features, prepared.directions
     n_judges = problem.split.validation.size
     return starting_edges(
@@ -212,7 +227,7 @@ def starting_distribution(
 def restarts_on(
     edges: LogisticEdges, method: Committee, problem: Problem, prepared: Preparation, seed: int
 ) -> Restarts:
-    """The outer loop of a run, before its first iteration; it changes `edges` in place."""
+    """Make the outer loop of a run, before its first iteration; it changes `edges` in place."""
     one = replace(prepared.task, network=prepared.ensemble.kinds[OUTER])
     variables = OuterVariables(edges, method)
     denoiser = Denoiser.of(one.features) if method.denoising_weight else None
@@ -229,7 +244,7 @@ def committee_on(
     *,
     agreement: bool = True,
 ) -> Refitted:
-    """The committee on the last distribution: one noisy score is no reason to take an earlier.
+    """Train the committee on the last distribution: a noisy score is no reason for an earlier one.
 
     With agreement=False, predicted classes are no feature of pairs in further refits.
     """
@@ -251,7 +266,7 @@ def result_of(
     restarts: Restarts,
     reason: str,
 ) -> Learned:
-    """The result of a committee, with a record of the refit after those of the outer loop.
+    """Make the result of a committee, with a record of the refit after those of the outer loop.
 
     Arguments:
         found: the committee, on its last distribution.
@@ -300,24 +315,21 @@ def result_of(
     return replace(result, history=[*restarts.history, record])
 
 
-def predict_new(method: Committee, learned: Learned, new: Features) -> Tensor:
-    """Class probabilities `(n_new, n_classes)` of rows that were not in the fit.
+def predict_new(learned: Learned, new: Features) -> Tensor:
+    """Predict class probabilities `(n_new, n_classes)` of rows that were not in the fit.
 
     Their edges follow from the learned coefficients, as those of the rows of the fit do.
     """
     params, edges = learned.params, learned.edges
+    n_draws = cast(Committee, learned.method).n_draws
     dtype, device = edges.probs.dtype, edges.probs.device
-    if learned.preparation is None:
-        learned.preparation = _prepared_again(method, learned, dtype, device)
-    prepared: Preparation = learned.preparation
+    prepared = preparation_of(learned)
     inputs = prepared.of(new)
     known = torch.as_tensor(learned.probabilities, dtype=dtype, device=device)
     seed = mix(learned.seed, NEW_ROWS)
 
     def classify(attached: NewEdges) -> Tensor:
-        return predict_proba_new(
-            prepared.task, params, edges, inputs, attached, method.n_draws, seed
-        )
+        return predict_proba_new(prepared.task, params, edges, inputs, attached, n_draws, seed)
 
     beta = params[COEFFICIENTS].to(device)
     agreement = float(params[AGREEMENT])
@@ -328,23 +340,18 @@ def predict_new(method: Committee, learned: Learned, new: Features) -> Tensor:
 
 
 def members_say(learned: Learned) -> Members:
-    """What each kind of member predicts, see `structure.account`."""
-    if learned.preparation is None:
-        dtype, device = learned.edges.probs.dtype, learned.edges.probs.device
-        learned.preparation = _prepared_again(
-            cast(Committee, learned.method), learned, dtype, device
-        )
-    prepared: Preparation = learned.preparation
+    """Return what each kind of member predicts, see `structure.account`."""
+    prepared = preparation_of(learned)
     return members_of(learned, prepared.ensemble, prepared.task)
 
 
 def coefficients(learned: Learned) -> Coefficients:
-    """The coefficients of edges before and after learning, see `structure.account`."""
+    """Return the coefficients of edges before and after learning, see `structure.account`."""
     return coefficients_of(learned, (COEFFICIENTS, AGREEMENT))
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
-    """The fitted preparation as arrays by name, "part/name"."""
+    """Return the fitted preparation as arrays by name, "part/name"."""
     prepared: Preparation | None = learned.preparation
     if prepared is None:
         return learned.stored
@@ -356,30 +363,3 @@ def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
         for part, fitted in parts.items()
         for name, array in fitted.to_arrays().items()
     }
-
-
-def _prepared_again(
-    method: Committee,
-    learned: Learned,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Preparation:
-    """The preparation of a result that was read from a folder: nothing is fitted again."""
-    problem, transform = learned.problem, learned.params.get(WHITENING)
-    unlike = ForUnlike.among(learned.params)  # a record has no graph that was given
-    if not learned.stored:
-        prepared = FeaturePreparation(problem.features)
-        inputs = whitened(prepared.transform(problem.features), transform)
-        return _prepared(method, problem, prepared, transform, inputs, unlike, dtype, device)
-    prepared = FeaturePreparation.from_arrays(_part(learned, "features"))
-    inputs = whitened(prepared.transform(problem.features), transform)
-    similar = Similarity.from_arrays(_part(learned, "similar"), inputs)
-    of_directions = _part(learned, "directions")
-    directions = Directions.from_arrays(of_directions) if of_directions else None
-    ensemble, task = _networks(method, problem, inputs, unlike, dtype, device)
-    return Preparation(prepared, transform, similar, directions, task, ensemble)
-
-
-def _part(learned: Learned, part: str) -> dict[str, NDArray[Any]]:
-    prefix = f"{part}/"
-    return {k.removeprefix(prefix): v for k, v in learned.stored.items() if k.startswith(prefix)}

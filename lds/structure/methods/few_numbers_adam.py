@@ -58,7 +58,7 @@ class Adam:
         )
 
     def state(self) -> dict[str, Any]:
-        """The means and the number of steps, on the CPU."""
+        """Return the means and the number of steps, on the CPU."""
         means, squares = ([each.cpu() for each in one] for one in (self._means, self._squares))
         return {"means": means, "squares": squares, "steps": int(self._steps[0])}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier
@@ -101,7 +102,7 @@ class Member:
             scores = model.decision_function(rows)
             if scores.ndim == 1:
                 scores = np.stack([-scores, scores], 1)
-            known = _softmax(2 * scores)
+            known = softmax(2 * scores, axis=1)
         found = np.zeros((len(known), n_classes))
         found[:, model.classes_] = known
         return found
@@ -216,7 +217,7 @@ class Weights:
     weight: dict[str, float]
 
     def mean(self, members: Mapping[str, Probabilities]) -> Probabilities:
-        """The weighted mean of the members' calibrated probabilities."""
+        """Compute the weighted mean of the members' calibrated probabilities."""
         parts = [self.weight[n] * tempered(p, self.temperature[n]) for n, p in members.items()]
         return np.asarray(np.sum(parts, axis=0))
 
@@ -256,7 +257,7 @@ def weights_of(
 
 
 def _shares(n: int, losses: Sequence[float]) -> list[float]:
-    """Shares in proportion to exp(-√n · loss)."""
+    """Compute shares in proportion to exp(-√n · loss)."""
     odds = np.exp(-(n**0.5) * (np.array(losses) - min(losses)))
     shares: list[float] = (odds / odds.sum()).tolist()
     return shares
@@ -279,7 +280,7 @@ def log_loss(
     truth: NDArray[np.int64],
     counts: NDArray[np.float64] | None = None,
 ) -> float:
-    """Mean log loss, nats; 0 without labels. `counts` are as of `weights_of`."""
+    """Compute the mean log loss, nats; 0 without labels. `counts` are as of `weights_of`."""
     if not len(truth):
         return 0.0
     each = -np.log(probabilities[np.arange(len(truth)), truth])
@@ -287,15 +288,11 @@ def log_loss(
 
 
 def tempered(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Probabilities whose logarithms are divided by a temperature."""
-    return _softmax(np.log(probabilities.clip(SMALLEST)) / temperature)
+    """Divide the logarithms of probabilities by a temperature, and normalise them."""
+    found: Probabilities = softmax(np.log(probabilities.clip(SMALLEST)) / temperature, axis=1)
+    return found
 
 
 def stacked(parts: Sequence[Mapping[str, Probabilities]]) -> dict[str, Probabilities]:
-    """Predictions of several folds, one below the other, by name."""
+    """Stack the predictions of several folds, one below the other, by name."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _softmax(scores: Probabilities) -> Probabilities:
-    shares = np.exp(scores - scores.max(1, keepdims=True))
-    return np.asarray(shares / shares.sum(1, keepdims=True))

@@ -39,8 +39,8 @@ PATIENCE, EVERY = 60, 4
 scores."""
 
 TAUGHT_PATIENCE = 24
-"""The patience of a member that the committee teaches: all nodes say what to learn, and its score
-moves little after it has learned it."""
+"""The patience of a member that also fits the committee's predictions for all nodes: its score
+changes little once it fits them."""
 
 TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
 """Temperatures tried for the logits of a member, 0.5 to 5."""
@@ -193,7 +193,7 @@ def groups(kinds: Sequence[Network], task: Task) -> Iterator[list[Network]]:
 
 
 def _channels(networks: Sequence[Network]) -> int:
-    """Hidden channels of networks, in all."""
+    """Count the hidden channels of networks."""
     return sum(network.sizes[1] for network in networks if isinstance(network, Stackable))
 
 
@@ -209,7 +209,7 @@ def _called(
 def weigh(
     task: Task, members: Sequence[Member], graph: GraphBatch, stopping: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weights of the members on a graph, and the weighted mean of their predictions.
+    """Compute weights of the members on a graph, and the weighted mean of their predictions.
 
     Members trained by gradients, models of the features and models that read labels along the graph
     are three families with different assumptions; families count alike beforehand. Within a family,
@@ -263,12 +263,12 @@ def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 def _family(network: Network) -> int:
-    """0: trained by gradients; 1: a model of the features; 2: labels along the graph."""
+    """Return 0: trained by gradients; 1: a model of the features; 2: labels along the graph."""
     return 1 if isinstance(network, Discriminant) else 2 * isinstance(network, LabelPageRank)
 
 
 def harms(before: Tensor, after: Tensor, task: Task, rows: Tensor, errors: float = HARM) -> bool:
-    """Whether the mean loss on rows grows by more than so many standard errors, paired by row.
+    """Say whether the mean loss on rows grows by more than so many standard errors, paired by row.
 
     With a single row the answer is False.
 
@@ -376,7 +376,7 @@ def train_members(
     for k, (one, best) in enumerate(zip(networks, found, strict=True)):
         if best is None:
             raise NonFiniteError(
-                "a member of the committee met no finite loss; try a smaller inner_lr"
+                "the loss of a member of the committee was never finite; try a smaller inner_lr"
             )
         params = stack.of_network(best.params, k) if stack else best.params
         members.append(calibrated(task, Member(one, params, best.steps), expected, stopping))
@@ -384,6 +384,6 @@ def train_members(
 
 
 def expected_graph(edges: LogisticEdges) -> GraphBatch:
-    """The graph with every pair as an edge, its probability as weight."""
+    """Return the graph with every pair as an edge, its probability as weight."""
     row, col = edges.pairs.pairs(edges.pairs.positions().to(edges.probs.device))
     return weighted_graph(row, col, edges.probs[: edges.pairs.n_pairs], edges.n_nodes)

@@ -21,12 +21,12 @@ DEFAULT = Committee.name
 
 
 def implementation(method: Method) -> Implementation:
-    """The functions that learn and predict with a record; imports their module."""
+    """Import the functions that learn and predict with a record."""
     return cast(Implementation, import_module(method.home or type(method).__module__))
 
 
 def method_of(name: str = DEFAULT, **options: Any) -> Method:
-    """A method by name, with its own defaults for the options that are not given.
+    """Make a method by name, with its own defaults for the options that are not given.
 
     Arguments:
         name: one of `METHODS`.
@@ -45,7 +45,7 @@ def method_of(name: str = DEFAULT, **options: Any) -> Method:
 
 
 def method_of_settings(settings: Mapping[str, Any]) -> Method:
-    """The method that the settings of a run folder name, with every option of it.
+    """Make the method that the settings of a run folder name, with every option of it.
 
     Raises:
         ValueError: they are damaged: a setting or an option is missing, unknown or outside its

@@ -127,19 +127,19 @@ class Thesis(RestartOptions, Method):
             )
 
     def frozen(self) -> "Thesis":
-        """The method with a distribution that is never updated: control (c)."""
+        """Return the method with a distribution that is never updated: control (c)."""
         return replace(self, update_edges=False)
 
     def control(self) -> "Thesis":
-        """The same network and starting graph: controls (a) and (b)."""
+        """Return the same network and starting graph: controls (a) and (b)."""
         return self
 
     def batch_key(self) -> tuple[Any, ...] | None:
-        """Runs with equal keys can go side by side; None: this one runs alone."""
+        """Return a key: equal ones can run side by side; None: it runs alone."""
         if self.batch_misfits():
             return None
         return (self.support, *(getattr(self, name) for name in BATCH_ALIKE))
 
     def batch_misfits(self) -> list[str]:
-        """Names of the options whose value a batch does not support."""
+        """Return the names of the options whose value a batch does not support."""
         return [name for name, value in BATCH_NEEDS.items() if getattr(self, name) != value]

@@ -1,11 +1,10 @@
 """How the thesis's method learns: a free probability for every candidate pair, one network."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.connected import starting_tree
 from lds.graphs.knn import check_neighbors, knn_adjacency, neighbor_search
 from lds.nn.registry import BACKBONES, build
+from lds.structure.account import Coefficients, Members
 from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.denoising import Denoiser
@@ -41,17 +41,18 @@ NUMBERS_OF_A_MESSAGE = 8
 
 def learn(method: Thesis, problem: Problem, run: RunContext) -> Learned:
     """Learn θ and w by Algorithm 7; see `lds.structure.learn.learn`."""
-    check_all_pairs(method, problem.n_nodes, run.dtype, run.device)
+    more = _numbers_per_pair(method)
+    check_memory(method.support, problem.n_nodes, run.dtype, run.device, more)
     start = starting_graph(method, problem)
     warn_of_features(problem.features, run.dtype, centred=False)
-    restarts = restarts_of(method, problem, start, run.seed, run.dtype, run.device)
+    restarts = restarts_of(method, problem, start, run)
     named = fingerprint(problem, start, method, run.seed, restarts.variables.edges)
     reason = restarts.run(run, named)
     return result_of(method, restarts, reason)
 
 
 def starting_graph(method: Thesis, problem: Problem) -> sp.csr_array:
-    """The given graph, or the k nearest neighbours of every row (Alg. 7, line 3)."""
+    """Return the given graph, or the k nearest neighbours of every row (Alg. 7, line 3)."""
     if problem.graph is not None:
         return problem.graph
     features = problem.features
@@ -65,35 +66,34 @@ def restarts_of(
     method: Thesis,
     problem: Problem,
     start: sp.csr_array,
-    seed: int,
-    dtype: torch.dtype,
-    device: torch.device,
+    run: RunContext,
     *,
     task: Task | None = None,
     all_pairs: bool | None = None,
 ) -> Restarts:
-    """The outer loop of a run, before its first iteration.
+    """Make the outer loop of a run, before its first iteration.
 
     Arguments:
-        method, problem, seed, dtype, device: of the run.
+        method, problem: of the run.
         start: symmetric CSR of starting probabilities.
+        run: its seed, precision and device.
         task: on the same features and labels, where another run has it already; None makes it.
         all_pairs: whether all pairs may become edges; None: as `support` says.
     """
-    task = task or thesis_task(method, problem, dtype, device)
-    edges = starting_distribution(method, problem, start, dtype, device, all_pairs)
+    task = task or thesis_task(method, problem, run)
+    edges = starting_distribution(method, problem, start, run, all_pairs)
     variables = OuterVariables(edges, method, method.learn_inner_lr)
     inner_run: InnerRun
-    if device.type == "cpu" or method.batch_misfits():
+    if run.device.type == "cpu" or method.batch_misfits():
         denoiser = Denoiser.of(task.features) if method.denoising_weight else None
-        inner_run = SequentialInnerRun(task, variables, method, seed, denoiser)
+        inner_run = SequentialInnerRun(task, variables, method, run.seed, denoiser)
     else:  # a GPU starts the operations of a batch faster
-        inner_run = BatchInnerRun(task, variables, method, seed)
-    return Restarts(problem, task, variables, inner_run, method, seed, start)
+        inner_run = BatchInnerRun(task, variables, method, run.seed)
+    return Restarts(problem, task, variables, inner_run, method, run.seed, start)
 
 
 def result_of(method: Thesis, restarts: Restarts, reason: str) -> Learned:
-    """The best outer iteration, with its predictions."""
+    """Make the result of the best outer iteration, with its predictions."""
     params, edges = restarts.best.found()
     return learned_from(
         restarts.problem,
@@ -110,19 +110,16 @@ def result_of(method: Thesis, restarts: Restarts, reason: str) -> Learned:
     )
 
 
-def thesis_task(method: Thesis, problem: Problem, dtype: torch.dtype, device: torch.device) -> Task:
-    """The task of a run: one network on the features as they are."""
-
-    def network(n_features: int, n_classes: int) -> Any:
-        return build(method.backbone, n_features, method.hidden_channels, n_classes, method.dropout)
-
+def thesis_task(method: Thesis, problem: Problem, run: RunContext) -> Task:
+    """Make the task of a run: one network on the features as they are."""
+    sizes = (problem.features.shape[1], method.hidden_channels, problem.n_classes)
     return task_on(
         problem.features,
         problem.labels,
-        network,
+        build(method.backbone, *sizes, method.dropout),
         weight_decay=method.weight_decay,
-        dtype=dtype,
-        device=device,
+        dtype=run.dtype,
+        device=run.device,
         batch_nodes=method.batch_nodes,
         weights=problem.weights,
     )
@@ -132,12 +129,12 @@ def starting_distribution(
     method: Thesis,
     problem: Problem,
     start: sp.csr_array,
-    dtype: torch.dtype,
-    device: torch.device,
+    run: RunContext,
     all_pairs: bool | None = None,
 ) -> EdgeDistribution:
-    """θ at the start, on the candidate pairs and for the gradient estimator of the options."""
-    pairs = _candidates(method, problem, start, dtype, device, all_pairs)
+    """Make θ at the start, on the candidate pairs, for the gradient estimator of the options."""
+    dtype, device = run.dtype, run.device
+    pairs = _candidates(method, problem, start, run, all_pairs)
     if method.estimator != "straight_through":
         return estimated_edges(method.estimator, start, dtype, device, pairs, method.n_draws)
     tree = starting_tree(problem.features, start, method.metric) if method.connected else None
@@ -151,14 +148,13 @@ def _candidates(
     method: Thesis,
     problem: Problem,
     start: sp.csr_array,
-    dtype: torch.dtype,
-    device: torch.device,
+    run: RunContext,
     all_pairs: bool | None,
 ) -> Candidates:
     n_nodes = problem.n_nodes
     if all_pairs is None:
         more = _numbers_per_pair(method)
-        all_pairs = keeps_all_pairs(method.support, n_nodes, dtype, device, more)
+        all_pairs = keeps_all_pairs(method.support, n_nodes, run.dtype, run.device, more)
     if all_pairs:
         return AllPairs(n_nodes)
     # A network that takes edges cannot ask for pairs later: it starts with all it may have.
@@ -167,17 +163,8 @@ def _candidates(
     return near_and_given(problem.features, start, n_near, method.metric)
 
 
-def check_all_pairs(method: Thesis, n_nodes: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse all pairs of `n_nodes` where they would not fit into memory.
-
-    Raises:
-        ValueError: with the bytes needed and available, and the option that avoids them.
-    """
-    check_memory(method.support, n_nodes, dtype, device, _numbers_per_pair(method))
-
-
 def _numbers_per_pair(method: Thesis) -> int:
-    """Numbers that the network keeps for each pair while it is differentiated."""
+    """Count the numbers that the network keeps for each pair while it is differentiated."""
     if BACKBONES[method.backbone].reads_products:
         return 0
     return NUMBERS_OF_A_MESSAGE * method.hidden_channels * (1 + method.truncation)
@@ -191,16 +178,18 @@ class Preparation:
     task: Task
 
 
-def predict_new(method: Thesis, learned: Learned, new: Features) -> Tensor:
-    """Class probabilities `(n_new, n_classes)` of rows that were not in the fit.
+def predict_new(learned: Learned, new: Features) -> Tensor:
+    """Predict class probabilities `(n_new, n_classes)` of rows that were not in the fit.
 
     A new row has in a drawn graph the edges of its `n_neighbors` nearest rows of the fit, each with
     a share in inverse proportion to its distance.
     """
-    problem, edges = learned.problem, learned.edges
+    method, edges = cast(Thesis, learned.method), learned.edges
     if learned.preparation is None:
+        problem = learned.problem
         search = neighbor_search(problem.features, method.n_neighbors, method.metric)
-        task = thesis_task(method, problem, edges.probs.dtype, edges.probs.device)
+        like = RunContext(learned.seed, edges.probs.device, edges.probs.dtype)
+        task = thesis_task(method, problem, like)
         learned.preparation = Preparation(search, task)
     prepared: Preparation = learned.preparation
     distances, neighbors = prepared.search.kneighbors(new)
@@ -210,5 +199,15 @@ def predict_new(method: Thesis, learned: Learned, new: Features) -> Tensor:
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
-    """None: the neighbour search is made from the features."""
+    """Return {}: the neighbour search is made from the features."""
+    return {}
+
+
+def members_say(learned: Learned) -> Members:
+    """Return {}: there is one network."""
+    return {}
+
+
+def coefficients(learned: Learned) -> Coefficients:
+    """Return {}: every pair has a free probability."""
     return {}

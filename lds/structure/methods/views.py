@@ -59,9 +59,9 @@ class Views(Method):
     )
 
     def frozen(self) -> "Views":
-        """The method with coefficients that are never updated: control (c)."""
+        """Return the method with coefficients that are never updated: control (c)."""
         return replace(self, update_edges=False, max_iter=1)
 
     def control(self) -> Thesis:
-        """The thesis's GCN on the thesis's starting graph: controls (a) and (b)."""
+        """Return the thesis's GCN on the thesis's starting graph: controls (a) and (b)."""
         return Thesis(support="auto")

@@ -50,7 +50,7 @@ class Folds:
     entry: Tensor
 
     def graph(self, beta: Tensor) -> Tensor:
-        """The entries of S = D⁻¹ W, W the weights σ(β · features) of the pairs."""
+        """Compute the entries of S = D⁻¹ W, W the weights σ(β · features) of the pairs."""
         weight = (self.features @ beta).sigmoid().index_select(0, self.entry)
         degree = weighted_sums(weight, weight.new_ones(len(self.labels), 1), self.pattern)
         crow = self.pattern.crow.long()
@@ -59,7 +59,7 @@ class Folds:
     def step(
         self, mass: Tensor, graph: Tensor, teleport: float, by_column: Tensor | None = None
     ) -> Tensor:
-        """F ← (1 - α) S F + α Y; S has first derivatives only.
+        """Take the step F ← (1 - α) S F + α Y; S has first derivatives only.
 
         Arguments:
             mass: F.
@@ -76,7 +76,7 @@ class Folds:
 
     @torch.no_grad()
     def masses(self, beta: Tensor, method: Views) -> tuple[Tensor, Tensor]:
-        """F after the last step but one, and after the last."""
+        """Compute F after the last step but one, and after the last."""
         graph = self.graph(beta)
         before = mass = self.labels
         for _ in range(method.n_hops):
@@ -180,5 +180,5 @@ def check_memory(features: Sequence[NDArray[np.floating[Any]]]) -> None:
 
 
 def empty() -> NDArray[np.int64]:
-    """No row."""
+    """Return no row."""
     return np.zeros(0, dtype=np.int64)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from lds._jobs import one_thread_each
 from lds._types import Features
-from lds.structure.methods.members import Members, Probabilities, Weights
+from lds.structure.methods.members import Members, Probabilities, Weights, stacked
 from lds.structure.methods.views_pairs import Seen, distinct
 from lds.structure.methods.views_preparation import LABELS, Preparation, shares
 from lds.structure.methods.views_rows import Rows, checked_once
@@ -62,7 +61,7 @@ class NewRows:
     def pairs(
         self, new: Features
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, Probabilities]]:
-        """New rows, their nearest rows of the fit in any view, the features of these pairs.
+        """Pair new rows with their nearest rows of the fit in any view, with features of the pairs.
 
         Returns:
             Rows, columns, features, and what the members predict for the new rows.
@@ -79,7 +78,7 @@ class NewRows:
         return row, col, features, says
 
     def step(self, new: Features) -> tuple[Tensor, dict[str, Probabilities]]:
-        """F of new rows, by one step along their edges, and what the members predict for them."""
+        """Compute F of new rows, by one step along their edges, and what the members predict."""
         mass = self.mass
         row, col, features, says = self.pairs(new)
         logits = torch.as_tensor(features, dtype=mass.dtype, device=mass.device)
@@ -91,11 +90,11 @@ class NewRows:
         return sums / degree.clamp_min(1e-12), says
 
     def along_edges(self, mass: Tensor) -> Tensor:
-        """Class probabilities of new rows from their F."""
+        """Compute class probabilities of new rows from their F."""
         return shares(mass, self.mass.mean())
 
     def predict(self, new: Features, weighing: Weights) -> tuple[Tensor, Tensor]:
-        """Class probabilities of new rows, the weighted mean of all members', and their F.
+        """Predict class probabilities of new rows, the weighted mean of all members', and their F.
 
         Arguments:
             new: `(n_new, n_features)`.
@@ -116,7 +115,7 @@ class NewRows:
     def predict_side_by_side(
         self, features: Features, outside: NDArray[np.int64], weighing: Weights, n_jobs: int | None
     ) -> tuple[Tensor, Tensor]:
-        """`predict` of some rows of a table, over processes; the same bits whatever their number.
+        """Predict some rows of a table over processes; their number changes no bit.
 
         Arguments:
             features: of the table.
@@ -131,15 +130,13 @@ class NewRows:
         return torch.cat(probabilities), torch.cat(mass)
 
     def members_say(self, new: Features) -> dict[str, Probabilities]:
-        """Class probabilities of new rows by every member that reads no graph, by name."""
-        parts: list[dict[str, Any]] = [
-            self.members.predict(self.rows.of(new[at : at + BLOCK])) for at in blocks(new.shape[0])
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        """Predict class probabilities of new rows by every member without a graph, by name."""
+        starts = blocks(new.shape[0])
+        return stacked([self.members.predict(self.rows.of(new[k : k + BLOCK])) for k in starts])
 
 
 def blocks(n_rows: int) -> range:
-    """First rows of the blocks of a table."""
+    """List the first rows of the blocks of a table."""
     return range(0, n_rows, BLOCK)
 
 

@@ -73,11 +73,11 @@ class Seen:
         return self.keys % self.n_nodes
 
     def without_pairs(self) -> "Seen":
-        """The views with the means and deviations of their similarities."""
+        """Return the views with the means and deviations of their similarities."""
         return replace(self, keys=self.keys[:0], features=self.features[:0])
 
     def standardised(self, similarities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """A column of ones, and similarities by their mean and deviation over these pairs."""
+        """Standardise similarities over these pairs, and put a column of ones before them."""
         columns = (np.stack(similarities, 1) - self.center) / self.scale
         return np.concatenate([np.ones((len(columns), 1)), columns], 1)
 

@@ -95,7 +95,7 @@ class Preparation:
         return ("any pair", *self.seen.views)
 
     def edges(self, beta: Tensor) -> LogisticEdges:
-        """The distribution with all labels, on given coefficients."""
+        """Make the distribution with all labels, on given coefficients."""
         return LogisticEdges(self.pairs, self.names, self.whole.features, beta)
 
 
@@ -124,21 +124,22 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
         of_folds = shared_by(few, in_folds)
     calls = [(of_folds, read, judged) for read, judged in deals]
     # What takes longest goes first, so that other processes do not wait for it alone.
-    (seen, whole), *folds = one_thread_each(fitted, [(shared, labelled, None), *calls], run.n_jobs)
-    seen = replace(seen, views=shared.views | seen.views)
+    whole, *folds = one_thread_each(fitted, [(shared, labelled, None), *calls], run.n_jobs)
+    assert whole.members is not None  # of all labels
+    seen = replace(whole.seen, views=shared.views | whole.seen.views)
     start = torch.tensor([START, *[1.0] * len(seen.views)], dtype=run.dtype, device=run.device)
     return Preparation(
         start,
-        side_by_side(few, deals, [pairs for pairs, _ in folds], run),
+        side_by_side(few, deals, [fold.seen for fold in folds], run),
         side_by_side(problem, [(labelled, labelled[:0])], [seen], run),
         rows,
         seen,
         learns,
         learns[in_folds[judged_rows]],
         n_nodes,
-        whole["members"],
-        whole["says"],
-        [of_judged for _, of_judged in folds],
+        whole.members,
+        whole.says,
+        [fold.says for fold in folds],
     )
 
 
@@ -214,17 +215,28 @@ class Shared:
         return 8 * sum(sizes)
 
 
-def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | None) -> Any:
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Members and views, fitted to the labels of some rows.
+
+    Attributes:
+        seen: the pairs; with all labels, also the views of members.
+        members: classifiers fitted to all labels; None: a fold leaves them behind.
+        says: their predictions, of a fold for the rows that it judges, else for all rows.
+    """
+
+    seen: Seen
+    members: Members | None
+    says: dict[str, Probabilities]
+
+
+def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | None) -> Fitted:
     """Fit members and views to the labels of some rows.
 
     Arguments:
         shared: the rows, and what does not depend on labels.
         read: rows whose labels are read.
         judged: rows of a fold that are predicted; None: all labels are read.
-
-    Returns:
-        Of a fold, its pairs, and the members' predictions for judged rows. Of all labels, the pairs
-        with the views of members, and the members and their predictions for all rows.
     """
     with checked_once():
         members = Members.fitted(
@@ -243,12 +255,12 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
         near = [*shared.near, *(view.near(shared.k) for view in views.values())]
     seen = Seen.of({**shared.views, **views}, near, len(shared.labels), shared.dtype)
     if judged is None:
-        return replace(seen, views=views), {"members": members, "says": says}
-    return replace(seen, views={}), {name: each[judged] for name, each in says.items()}
+        return Fitted(replace(seen, views=views), members, says)
+    return Fitted(replace(seen, views={}), None, {n: each[judged] for n, each in says.items()})
 
 
 def shares(mass: Tensor, mean: Tensor | None = None) -> Tensor:
-    """Class probabilities in proportion to smoothed mass, `(n, n_classes)`.
+    """Compute class probabilities in proportion to smoothed mass, `(n, n_classes)`.
 
     Arguments:
         mass: `(n, n_classes)`, 0 or more.

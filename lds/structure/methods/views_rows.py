@@ -60,7 +60,7 @@ class Rows:
             ).fit(self.forms[RANKS])
 
     def of(self, rows: Features) -> dict[str, Features]:
-        """Rows in all forms, by name: prepared columns and, of measurements, ranks.
+        """Return rows in all forms, by name: prepared columns and, of measurements, ranks.
 
         A rank is the share of the rows of the fit below a value, in [0, 1]; ties count by half.
         """
@@ -75,11 +75,11 @@ class Rows:
         return {COLUMNS: as_array(columns), RANKS: ranks}
 
     def part(self, numbers: NDArray[np.int64]) -> Forms:
-        """Some rows in all forms; all of them are not copied."""
+        """Return some rows in all forms; all of them are not copied."""
         return {name: _part(form, numbers) for name, form in self.forms.items()}
 
     def can_whiten(self, numbers: NDArray[np.int64]) -> bool:
-        """Whether a metric can be learned of some rows, see `nn.whitening`."""
+        """Say whether a metric can be learned of some rows, see `nn.whitening`."""
         columns = self.forms[COLUMNS]
         if not (self._measured and enough_rows(len(numbers), int(columns.shape[1]))):
             return False
@@ -87,7 +87,7 @@ class Rows:
         return bool((some != some[0]).any())
 
     def views(self, numbers: NDArray[np.int64], n_neighbors: int) -> dict[str, View]:
-        """The views that read no labels, of some rows, to be asked for `n_neighbors` near rows."""
+        """Make the views that read no labels, of some rows, each with `n_neighbors` near rows."""
         if not self._measured:
             return {"words": WordView(_part(self._features, numbers))}
         forms = self.part(numbers)
@@ -100,7 +100,7 @@ class Rows:
     def of_later(
         self, given: Features, forms: Forms, says: Mapping[str, Probabilities], members: Members
     ) -> dict[str, Any]:
-        """Later rows as each view takes them, by its name.
+        """Return later rows as each view takes them, by its name.
 
         Arguments:
             given: `(n_later, n_features)`.
@@ -127,7 +127,7 @@ def _part(rows: Features, numbers: NDArray[np.int64]) -> Features:
 def label_views(
     seen: Forms, members: Members, says: Mapping[str, Probabilities], n_neighbors: int
 ) -> dict[str, View]:
-    """The views of members that were fitted to labels.
+    """Make the views of members that were fitted to labels.
 
     Arguments:
         seen: all rows, in the forms of `Members.forms`.
@@ -145,7 +145,7 @@ def label_views(
 def by_members(
     forms: Forms, members: Members, says: Mapping[str, Probabilities]
 ) -> dict[str, NDArray[Any]]:
-    """Rows as views of members take them: leaves, or coordinates."""
+    """Return rows as views of members take them: leaves, or coordinates."""
     forest = members.each[FOREST].model
     found = {"label forest": forest.apply(forms[COLUMNS])}
     if RANKS in forms:
@@ -158,7 +158,7 @@ def by_members(
 
 
 def _importance(forest: ExtraTreesClassifier) -> NDArray[np.float64]:
-    """Roots of a forest's importances of columns, the largest 1.
+    """Compute the roots of a forest's importances of columns, the largest 1.
 
     Where no split of any tree tells classes apart there are none, and all columns count alike.
     """

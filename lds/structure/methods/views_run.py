@@ -11,9 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lds._checkpoint import Checkpoint
 from lds._types import Features
-from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.implicit import FixedPoint
 from lds.bilevel.method import Hypergradient
@@ -40,6 +38,7 @@ from lds.structure.methods.views_new_rows import NewRows
 from lds.structure.methods.views_preparation import LABELS, Preparation, prepare, shares
 from lds.structure.methods.views_sample import warn_of_sample
 from lds.structure.problem import Problem
+from lds.structure.restarts import OuterLoop
 from lds.structure.result import Learned
 
 
@@ -57,7 +56,8 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     prepared = prepare(method, problem, run)
     warn_of_sample(problem.n_nodes, len(prepared.learns), method.max_rows)
     loop = _Coefficients(method, problem, prepared, run)
-    reason = loop.learn(run)
+    named = fingerprint(problem, problem.graph, method, run.seed, loop.edges)
+    reason = loop.run(run, named)
     edges = loop.edges
     judged, classes = loop.out_of_fold()
     truth, plain = classes.cpu().numpy(), stacked(prepared.judged)
@@ -113,7 +113,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
 
 
 def counts_of(prepared: Preparation) -> NDArray[np.float64] | None:
-    """What each judged row counts; None: all alike."""
+    """Return what each judged row counts; None: all alike."""
     counts = prepared.folds.counts
     return None if counts is None else counts.double().cpu().numpy()
 
@@ -125,8 +125,9 @@ def _warn_of_single_rows(problem: Problem) -> None:
     single = int((np.bincount(problem.labels[rows]) == 1).sum())
     if single:
         warnings.warn(
-            f"{single} of {problem.n_classes} classes have a single labelled row: it trains, but "
-            "nothing says how well such a class is predicted; label a second row of each",
+            f"{single} of {problem.n_classes} classes have a single labelled row: these rows "
+            "train the model, but no row is left to test how well their class is predicted; label "
+            "a second row of each",
             UserWarning,
             stacklevel=5,
         )
@@ -148,14 +149,14 @@ def without_graph(learned: Learned) -> NDArray[np.floating[Any]]:
     return weighing.mean(_plain_members_say(learned))
 
 
-def predict_new(method: Views, learned: Learned, new: Features) -> Tensor:
-    """Class probabilities `(n_new, n_classes)`, the weighted mean of the members'."""
+def predict_new(learned: Learned, new: Features) -> Tensor:
+    """Predict class probabilities `(n_new, n_classes)`, the weighted mean of the members'."""
     weighing = _weighing(preparation_of(learned), learned.params)
     return new_rows_of(learned).predict(new, weighing)[0]
 
 
 def preparation_of(learned: Learned) -> Preparation:
-    """The preparation of a result; that of one read from a folder is made once, when needed."""
+    """Return the preparation of a result; of one read from a folder, make it when first needed."""
     if learned.preparation is None:
         like = learned.params["mass"]
         context = RunContext(learned.seed, like.device, like.dtype)
@@ -165,13 +166,13 @@ def preparation_of(learned: Learned) -> Preparation:
 
 
 def new_rows_of(learned: Learned) -> NewRows:
-    """What predicts new rows, of a result of learned views."""
+    """Return what predicts new rows, of a result of learned views."""
     method = cast(Views, learned.method)
     return NewRows.of(preparation_of(learned), learned.params, method.n_neighbors)
 
 
 def members_say(learned: Learned) -> Members:
-    """What each member predicts, see `structure.account`."""
+    """Return what each member predicts, see `structure.account`."""
     prepared, new_rows = preparation_of(learned), new_rows_of(learned)
     weighing = _weighing(prepared, learned.params)
     mass = torch.from_numpy(np.asarray(learned.hidden))
@@ -186,7 +187,7 @@ def members_say(learned: Learned) -> Members:
 
 
 def _plain_members_say(learned: Learned) -> Mapping[str, Probabilities]:
-    """What the members that read no graph predict for all rows of the table."""
+    """Return what the members that read no graph predict for all rows of the table."""
     prepared = preparation_of(learned)
     if not len(prepared.outside):
         return prepared.says
@@ -195,14 +196,14 @@ def _plain_members_say(learned: Learned) -> Mapping[str, Probabilities]:
 
 
 def coefficients(learned: Learned) -> Coefficients:
-    """The coefficients of the views before and after learning, see `structure.account`."""
+    """Return the coefficients of the views before and after learning, see `structure.account`."""
     prepared = preparation_of(learned)
     values = zip(prepared.start.tolist(), learned.params["coefficients"].tolist(), strict=True)
     return dict(zip(prepared.names, values, strict=True))
 
 
 def _weighing(prepared: Preparation, params: Mapping[str, Tensor]) -> Weights:
-    """The weights and temperatures of the members of a result."""
+    """Return the weights and temperatures of the members of a result."""
     names = (LABELS, *prepared.members.each)
     return Weights(
         dict(zip(names, params["temperatures"].tolist(), strict=True)),
@@ -211,11 +212,11 @@ def _weighing(prepared: Preparation, params: Mapping[str, Tensor]) -> Weights:
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
-    """None: views follow from the rows, the labels and the seed, which a folder keeps."""
+    """Return {}: views follow from the rows, the labels and the seed, which a folder keeps."""
     return {}
 
 
-class _Coefficients:
+class _Coefficients(OuterLoop):
     """The coefficients of the views, moved by hypergradients of the folds' log loss.
 
     Attributes:
@@ -226,7 +227,7 @@ class _Coefficients:
     def __init__(
         self, method: Views, problem: Problem, prepared: Preparation, run: RunContext
     ) -> None:
-        self._method, self._problem, self._prepared = method, problem, prepared
+        self._method, self._prepared = method, prepared
         self._seed = run.seed
         self._beta = prepared.start.clone().requires_grad_()
         self._sharpness = torch.zeros_like(self._beta[0]).requires_grad_()
@@ -246,27 +247,9 @@ class _Coefficients:
         """See the class."""
         return self._prepared.edges(self._beta.detach().clone())
 
-    def learn(self, run: RunContext) -> str:
-        """Take the hypergradients; why they ended."""
-        kept = None
-        if run.checkpoint is not None:
-            problem, method = self._problem, self._method
-            named = fingerprint(problem, problem.graph, method, run.seed, self.edges)
-            kept = Checkpoint(run.checkpoint, named)
-            if (state := kept.begin(run.resume)) is not None:
-                self._restore(state)
-        try:
-            while len(self.history) < self._method.max_iter:
-                record = self._iterate()
-                if run.on_iteration is not None:
-                    run.on_iteration(record)
-                if kept is not None:
-                    kept.save(self._state())
-        except (KeyboardInterrupt, NonFiniteError) as stop:
-            if not self.history:
-                raise
-            return "interrupted" if isinstance(stop, KeyboardInterrupt) else f"non-finite: {stop}"
-        return "max_iter"
+    def ended(self) -> str | None:
+        """Say why the run ends here, "max_iter"; None where it goes on."""
+        return "max_iter" if len(self.history) >= self._method.max_iter else None
 
     def objective(self, mass: Tensor, hyper: dict[str, Tensor]) -> Tensor:
         """Compute the weighted mean log loss of judged rows, nats.
@@ -290,7 +273,7 @@ class _Coefficients:
     def last_record(
         self, probabilities: NDArray[np.float64], truth: NDArray[np.int64]
     ) -> Iteration:
-        """The record of the members' weighted mean on the rows that judge."""
+        """Make the record of the members' weighted mean on the rows that judge."""
         right, counts = probabilities.argmax(1) == truth, counts_of(self._prepared)
         return replace(
             self.history[-1],
@@ -335,7 +318,8 @@ class _Coefficients:
         self._sharpness.grad += result.grad["sharpness"]
         return result
 
-    def _iterate(self) -> Iteration:
+    def iterate(self) -> Iteration:
+        """Take one hypergradient and score the coefficients before it."""
         method, folds = self._method, self._prepared.folds
         probabilities, truth = folds.labels[folds.judged], folds.truth
         if method.update_edges and len(truth):
@@ -366,7 +350,8 @@ class _Coefficients:
         self.history.append(record)
         return record
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds after a hypergradient."""
         return {
             "beta": self._beta.detach().cpu(),
             "sharpness": self._sharpness.detach().cpu(),
@@ -374,7 +359,8 @@ class _Coefficients:
             "history": [vars(record) for record in self.history],
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where the `state` of a run of the same problem was taken."""
         with torch.no_grad():
             self._beta.copy_(state["beta"])
             self._sharpness.copy_(state["sharpness"])

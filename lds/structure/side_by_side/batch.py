@@ -15,6 +15,7 @@ from lds._random import mix
 from lds.bilevel.checks import NonFiniteError
 from lds.bilevel.tensors import Tree, tree_map
 from lds.edges.free import FreeEdges
+from lds.edges.sampler import next_seed
 from lds.graphs.product import FactoredGradient
 from lds.structure.inner_run import InnerResult, finite
 from lds.structure.methods.thesis import Thesis
@@ -80,7 +81,7 @@ class BatchedRun:
         return self.task.network.init(generator, log_lr.dtype, log_lr.device)
 
     def seed(self, *numbers: int) -> int:
-        """The seed that a run by itself has for the same."""
+        """Return the seed that a run by itself has for the same."""
         return mix(self.run_seed, self.iteration, *numbers)
 
     def take(self, losses: Sequence[float]) -> bool:
@@ -181,12 +182,12 @@ class Batch:
         return self._window(*given[:3], WindowDraws(one_by_one, keeps))
 
     def _draws(self) -> tuple[list[list[int]], Keep | None]:
-        """Seeds of the graphs of a window, one a run for each graph, and dropout at its steps."""
+        """Draw the seeds of a window's graphs, one a run and graph, and dropout at its steps."""
         n_steps, device = self._window.n_steps, self._log_lr.device
         seeds = [[run.seed(run.t + k) for run in self.runs] for k in range(n_steps)]
         seeds.append([run.seed(run.t + n_steps, OUTER_OBJECTIVE) for run in self.runs])
         random = [[torch.Generator().manual_seed(seed) for seed in one] for one in seeds]
-        graphs = [[FreeEdges.next_seed(generator) for generator in one] for one in random]
+        graphs = [[next_seed(generator) for generator in one] for one in random]
         if device.type != "cpu":  # dropout is drawn there
             random = [[torch.Generator(device).manual_seed(seed) for seed in one] for one in seeds]
         return graphs, self._network.keep(random[:n_steps], self._method.hidden_channels)
@@ -253,7 +254,7 @@ class Batch:
         to_log_lr: Tensor | None,
         moving: Sequence[int],
     ) -> None:
-        """One projected step on θ and one on the inner step sizes of the runs that are `moving`."""
+        """Take a projected step on θ and inner step sizes of the runs that are `moving`."""
         rates = [0.0] * len(self.runs)
         for place in moving:
             rates[place] = self.runs[place].variables.lr_of_log_lr

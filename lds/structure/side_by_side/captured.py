@@ -34,7 +34,7 @@ WARM_UP = 2
 
 
 def capture_on(device: torch.device) -> Capture[Any] | None:
-    """How functions are captured on a device; None where the device cannot."""
+    """Return what captures functions on a device; None where the device cannot."""
     if device.type != "cuda":
         return None
 
@@ -93,7 +93,7 @@ class CapturedWindow:
         self._replay, self._found = capture(whole)
 
     def fits(self, graphs: GraphBatch) -> bool:
-        """Whether the padded buffers have room for these graphs."""
+        """Say whether the padded buffers have room for these graphs."""
         return max(entries_of_each(graphs)) <= self._padded.room
 
     def __call__(self, given: Given, graphs: GraphBatch) -> WindowResult:

@@ -41,7 +41,7 @@ class BatchedEdges(ABC):
 
     @abstractmethod
     def probs(self, member: int) -> Tensor:
-        """θ of one run, as its `FreeEdges` holds it; may share memory with this object."""
+        """Return θ of one run, as its `FreeEdges` holds it; may share memory with this object."""
 
     @abstractmethod
     def put(self, changed: Mapping[int, FreeEdges]) -> None:
@@ -53,11 +53,11 @@ class BatchedEdges(ABC):
 
     @abstractmethod
     def finite(self) -> Tensor:
-        """Whether all θ of each run are finite, bool `(n_runs,)`."""
+        """Say whether all θ of each run are finite, bool `(n_runs,)`."""
 
     @abstractmethod
     def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
-        """θ_r ← Proj_[0,1](θ_r - lr_r · gradient_r), in place.
+        """Move θ_r ← Proj_[0,1](θ_r - lr_r · gradient_r), in place.
 
         Arguments:
             gradient: of the sum of the runs' losses, on R · N nodes.
@@ -65,12 +65,12 @@ class BatchedEdges(ABC):
         """
 
     def _by_node(self, lr: Sequence[float], like: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Step size of each of R · N nodes, `(n, 1)`, and where it is 0; None if nowhere."""
+        """Return step sizes of R · N nodes, `(n, 1)`, and where they are 0; None if nowhere."""
         factor = like.new_tensor(lr).repeat_interleave(self.n_nodes).unsqueeze(1)
         return factor, None if all(lr) else factor == 0
 
     def gradient_of(self, gradient: FactoredGradient, member: int) -> FactoredGradient:
-        """The part of a gradient that belongs to one run."""
+        """Return the part of a gradient that belongs to one run."""
         rows = slice(member * self.n_nodes, (member + 1) * self.n_nodes)
         return FactoredGradient(
             tuple(part[rows] for part in gradient.left),
@@ -79,7 +79,7 @@ class BatchedEdges(ABC):
 
 
 def batched_edges(members: Sequence[FreeEdges]) -> BatchedEdges:
-    """θ of several runs, all of them on all pairs or all of them on lists of pairs."""
+    """Join θ of several runs, all of them on all pairs or all of them on lists of pairs."""
     listed = isinstance(members[0].pairs, PairList)
     return BatchedLists(members) if listed else BatchedAllPairs(members)
 
@@ -108,7 +108,7 @@ class BatchedAllPairs(BatchedEdges):
         return replace(graphs, n_draws=len(seeds), n_nodes=n_runs * self.n_nodes)
 
     def probs(self, member: int) -> Tensor:
-        """The row of a run."""
+        """Return the row of a run."""
         return self._probs[member]
 
     def put(self, changed: Mapping[int, FreeEdges]) -> None:
@@ -122,7 +122,7 @@ class BatchedAllPairs(BatchedEdges):
         self._hold(self._probs[torch.tensor(members, device=self._probs.device)])
 
     def finite(self) -> Tensor:
-        """Whether the sums that draws need are finite, bool `(n_runs,)`."""
+        """Say whether the sums that draws need are finite, bool `(n_runs,)`."""
         return self._table.finite
 
     def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:
@@ -169,7 +169,7 @@ class BatchedLists(BatchedEdges):
         return self._all_entries.graphs(uniform < self._probs.double(), self._probs.dtype)
 
     def probs(self, member: int) -> Tensor:
-        """A copy, padded to the length of a buffer."""
+        """Return a copy, padded to the length of a buffer."""
         part: Tensor = self._probs.split(self._sizes)[member]
         padded = part.new_zeros(self._lists[member].size)
         padded[: len(part)] = part
@@ -193,7 +193,7 @@ class BatchedLists(BatchedEdges):
         self._join([probs[member] for member in members])
 
     def finite(self) -> Tensor:
-        """Whether the sum of each list is finite, bool `(n_runs,)`."""
+        """Say whether the sum of each list is finite, bool `(n_runs,)`."""
         return torch.stack([part.sum() for part in self._probs.split(self._sizes)]).isfinite()
 
     def descend(self, gradient: FactoredGradient, lr: Sequence[float]) -> None:

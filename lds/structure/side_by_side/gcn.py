@@ -37,7 +37,7 @@ class BatchedGCN:
             self._entries = features.x.flatten()
 
     def __call__(self, params: dict[str, Tensor], graph: GraphBatch, keep: Keep | None) -> Tensor:
-        """Logits `(n_runs, n_nodes, n_classes)`.
+        """Compute logits `(n_runs, n_nodes, n_classes)`.
 
         Arguments:
             params: "W1" `(n_runs, n_features, hidden)`, "W2" `(n_runs, hidden, classes)`.
@@ -74,7 +74,7 @@ class BatchedGCN:
         return of_x, of_hidden.view(n_steps, -1, hidden)
 
     def _first(self, weight: Tensor, keep: Tensor | None) -> Tensor:
-        """X W1 of every run, one below the other."""
+        """Compute X W1 of every run, one below the other."""
         n_runs, n_features, hidden = weight.shape
         if keep is None:  # one product with all weights side by side
             side_by_side = weight.transpose(0, 1).reshape(n_features, n_runs * hidden)

@@ -10,7 +10,7 @@ from lds.graphs.candidates import PairList, add_sampled
 
 
 def first_of(sizes: Sequence[int]) -> list[int]:
-    """The offset of each of several parts that lie one after the other."""
+    """Compute the offset of each of several parts that lie one after the other."""
     starts, total = [], 0
     for size in sizes:
         starts.append(total)

@@ -39,15 +39,15 @@ class WindowDraws:
     keeps: Keep | None
 
     def record(self) -> "_Recorder":
-        """The stand-in for this leaf during one application of a step or of E."""
+        """Return the stand-in for this leaf during one application of a step or of E."""
         return _Recorder(self)
 
     def graph(self, k: int) -> GraphBatch:
-        """The graph of a step."""
+        """Return the graph of a step."""
         return self.graphs[k]
 
     def keep(self, k: int) -> Keep | None:
-        """Dropout of a step."""
+        """Return the dropout of a step."""
         return None if self.keeps is None else (self.keeps[0][k], self.keeps[1][k])
 
 
@@ -129,12 +129,12 @@ class Window:
         self._losses = decay  # of each run, at the last call of an objective
 
     def start(self, fresh: Sequence[Params]) -> Tree:
-        """The state of runs with these weights, one row a run."""
+        """Make the state of runs with these weights, one row a run."""
         rows = [torch.cat([w[name].flatten() for name in self._shapes]) for w in fresh]
         return self._dynamics.start(torch.stack(rows).unsqueeze(1), {})
 
     def weights(self, state: Tree, member: int) -> Params:
-        """A copy of the weights of one run."""
+        """Copy the weights of one run."""
         row = self._dynamics.params(state)[member : member + 1]
         return {name: leaf[0].clone() for name, leaf in self._by_name(row).items()}
 
@@ -174,7 +174,7 @@ class Window:
         return WindowResult(states, torch.stack([*met, self._losses]), gradient)
 
     def _inner(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
-        """Σ_r L_r(w_r, A_r): the derivative by w_r is that of run r."""
+        """Compute Σ_r L_r(w_r, A_r): the derivative by w_r is that of run r."""
         drawn, params = hyper["drawn"], self._by_name(rows)
         fit = self._train.mean_loss(self._network(params, drawn.graph(k), drawn.keep(k)))
         losses = fit + self._decay * 0.5 * params["W1"].square().sum((1, 2))
@@ -182,7 +182,7 @@ class Window:
         return losses.sum()
 
     def _outer(self, rows: Tensor, hyper: dict[str, Any], k: int) -> Tensor:
-        """Σ_r E_r(w_r, A_r)."""
+        """Compute Σ_r E_r(w_r, A_r)."""
         drawn, params = hyper["drawn"], self._by_name(rows)
         losses = self._validation.mean_loss(self._network(params, drawn.graph(k), None))
         self._losses = losses.detach()
@@ -232,7 +232,7 @@ class WindowRows:
         self._weight = torch.as_tensor(weight, dtype=dtype, device=device)
 
     def mean_loss(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy of the nodes of each run, `(n_runs,)`.
+        """Compute the mean cross-entropy of the nodes of each run, `(n_runs,)`.
 
         Arguments:
             logits: `(n_runs, n_nodes, n_classes)`.

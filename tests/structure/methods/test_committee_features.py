@@ -14,6 +14,7 @@ from lds.edges.logistic import (
 from lds.graphs.similarity import Similarity
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitening
+from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods.committee_run import (
     WHITENING,
@@ -102,7 +103,9 @@ def test_a_metric_may_be_named(words_fit):
     )
     assert not np.array_equal(fit(other).probabilities, fit(named).probabilities)
     for method in (named, other):
-        edges = starting_distribution(problem, prepare(method, problem, torch.float64, CPU))
+        edges = starting_distribution(
+            problem, prepare(method, problem, RunContext(dtype=torch.float64))
+        )
         inputs = FeaturePreparation(problem.features).transform(problem.features)
         similar = Similarity(inputs, method.metric, 5)
         direct = starting_edges(similar, None, 12, torch.float64, CPU)
@@ -125,7 +128,7 @@ def test_a_learned_metric_finds_the_direction_in_which_classes_differ():
         inner_lr=0.05,
     )
     problem = Problem(x, y, split)
-    prepared = prepare(method, problem, torch.float32, CPU)
+    prepared = prepare(method, problem, RunContext())
     edges = starting_distribution(problem, prepared)
     restarts = restarts_on(edges, method, problem, prepared, seed=0)
     for _ in range(4):

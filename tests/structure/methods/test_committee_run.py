@@ -22,6 +22,7 @@ from lds.graphs.similarity import Similarity
 from lds.nn.ensemble import LOG_WEIGHTS, default_ensemble
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened
+from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods import refit
 from lds.structure.methods.committee_run import (
@@ -260,7 +261,7 @@ def test_the_last_distribution_agrees_with_the_predictions_of_the_turn_before(de
     task = task_on(
         x,
         problem.labels,
-        lambda *_: ensemble,
+        ensemble,
         weight_decay=DEFAULT.weight_decay,
         dtype=torch.float32,
         device=CPU,
@@ -336,7 +337,7 @@ def test_edges_that_are_not_updated_stay_where_they_started(default_fit):
 def test_the_prior_weighs_against_the_rows_that_judge(graph):
     """Trust in a given graph, and in neighbours beside it, may move further than the rest."""
     problem = blobs(graph=graph)
-    prepared = prepare(DEFAULT, problem, torch.float64, CPU)
+    prepared = prepare(DEFAULT, problem, RunContext(dtype=torch.float64))
     edges = starting_distribution(problem, prepared)
     similar = Similarity(seen(problem.features, prepared.whitening), "auto", 5)
     direct = starting_edges(similar, graph, 12, torch.float64, CPU)

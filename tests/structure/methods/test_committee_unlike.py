@@ -12,6 +12,7 @@ from lds.edges.logistic import BESIDE_GRAPH, CERTAIN
 from lds.nn.deep_sage import DeepSAGE
 from lds.nn.ensemble import ForUnlike
 from lds.nn.sage import SAGE
+from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods import committee_run, committee_unlike
 from lds.structure.methods.committee_run import (
@@ -56,7 +57,7 @@ PARTNER = np.eye(4, dtype=bool)[[1, 0, 3, 2]]
 
 
 def answer(problem: Problem, method=METHOD) -> bool:
-    prepared = prepare(method, problem, torch.float32, torch.device("cpu"))
+    prepared = prepare(method, problem, RunContext())
     edges = starting_distribution(problem, prepared)
     before = edges.coefficients.clone()
     found = informative_unlike(problem, prepared.task, prepared.ensemble, edges, method, 0)
@@ -159,9 +160,7 @@ def test_a_run_read_from_a_folder_has_the_same_members_and_predictions(found, tm
     found.save(tmp_path)
     read = Learned.load(tmp_path)
     assert read.problem.graph is None, "the folder has no graph, so the members tell"
-    np.testing.assert_allclose(
-        predict_new(METHOD, read, new), predict_new(METHOD, found, new), atol=1e-5
-    )
+    np.testing.assert_allclose(predict_new(read, new), predict_new(found, new), atol=1e-5)
     assert {name: weight for name, (weight, _) in members_say(read).items()} == pytest.approx(
         {name: weight for name, (weight, _) in members_say(found).items()}
     )
@@ -170,6 +169,6 @@ def test_a_run_read_from_a_folder_has_the_same_members_and_predictions(found, tm
 def test_without_a_graph_there_are_no_members_for_edges_between_unlike_nodes():
     """Then the committee has the members, and so the numbers, that it had before they came."""
     problem = dataclasses.replace(problem_with(PARTNER, 1.5), graph=None)
-    prepared = prepare(METHOD, problem, torch.float32, torch.device("cpu"))
+    prepared = prepare(METHOD, problem, RunContext())
     assert len(prepared.ensemble.kinds) == KINDS
     assert not any(isinstance(kind, SAGE | DeepSAGE) for kind in prepared.ensemble.kinds)

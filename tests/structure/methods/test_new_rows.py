@@ -26,7 +26,7 @@ NEW = around_centres(6, seed=1)[0]
 def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_members(alone_fit):
     """By the formula of the edges, then the members' own way with new nodes, draw by draw."""
     result = dataclasses.replace(alone_fit, seed=3)
-    found = predict_new(ALONE, result, NEW)
+    found = predict_new(result, NEW)
     x, metric = result.problem.features, result.params[WHITENING]
     prepared = FeaturePreparation(x)
     x, new = (whitened(prepared.transform(rows), metric) for rows in (x, NEW))
@@ -55,14 +55,15 @@ def test_rows_of_the_fit_taken_for_new_come_out_as_they_did(kind, options):
     method = dataclasses.replace(DEFAULT, refit_steps=30, **options)
     problem = kind()
     result = learn(problem, method)
-    found = predict_new(method, result, problem.features)
+    found = predict_new(result, problem.features)
     assert (found.argmax(1).numpy() == result.probabilities.argmax(1)).mean() >= 0.95
     np.testing.assert_allclose(found.sum(1).numpy(), 1, rtol=1e-5)
 
 
 def test_agreement_that_was_refused_is_not_used_for_new_nodes(default_fit):
     def found(params, method):
-        return predict_new(method, dataclasses.replace(default_fit, params=params), NEW)
+        fitted = dataclasses.replace(default_fit, params=params, method=method)
+        return predict_new(fitted, NEW)
 
     refused = default_fit.params | {AGREEMENT: torch.tensor(0.0)}
     half = dataclasses.replace(DEFAULT, agreement=0.5)  # what counts is what was learned with
@@ -72,7 +73,7 @@ def test_agreement_that_was_refused_is_not_used_for_new_nodes(default_fit):
 
 def test_predictions_of_new_nodes_follow_the_seed(default_fit):
     one, again, other = (
-        predict_new(DEFAULT, dataclasses.replace(default_fit, seed=seed), NEW) for seed in (0, 0, 1)
+        predict_new(dataclasses.replace(default_fit, seed=seed), NEW) for seed in (0, 0, 1)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)

@@ -57,7 +57,7 @@ def ensemble(n_times: int = 1) -> Ensemble:
 
 def task_of(network) -> Task:
     decay = DEFAULT.weight_decay
-    return task_on(X, LABELS, lambda *_: network, weight_decay=decay, dtype=DOUBLE, device=CPU)
+    return task_on(X, LABELS, network, weight_decay=decay, dtype=DOUBLE, device=CPU)
 
 
 def by_hand(seed: int = 0) -> list[Member]:

@@ -11,6 +11,7 @@ import torch
 from lds.bilevel.adaptive import Adam
 from lds.bilevel.step import evaluate
 from lds.graphs.knn import knn_adjacency
+from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods.thesis_run import restarts_of, starting_graph
 from lds.structure.task import rows_tensor
@@ -126,7 +127,7 @@ def test_gcnconv_takes_the_steps_of_the_librarys_own_gcn():
     thetas = []
     for name in ("gcn", "GCNConv"):
         method = dataclasses.replace(THESIS, backbone=name, dropout=0.0)
-        restarts = restarts_of(method, problem, start, 0, dtype, device)
+        restarts = restarts_of(method, problem, start, RunContext(0, device, dtype))
         task, variables = restarts.task, restarts.variables
         make = task.network.init(torch.Generator().manual_seed(0), dtype, device)
         w1, w2 = (torch.full((n, m), 0.1, dtype=dtype) for n, m in ((5, 4), (4, 3)))

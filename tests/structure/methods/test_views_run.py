@@ -266,7 +266,7 @@ def test_a_class_with_one_label_trains_with_a_warning():
     others = rows[problem.labels[rows] != 2]
     known = problem.labels.copy()
     split = Split(np.r_[others[:10], 2], others[10:13], others[13:], problem.split.test)
-    with pytest.warns(UserWarning, match="1 of 3 classes have a single labelled row: it trains"):
+    with pytest.warns(UserWarning, match="1 of 3 classes have a single labelled row: these rows"):
         found = learn(dataclasses.replace(problem, labels=known, split=split), SMALL, seed=0)
     assert len(found.left_out.rows) == 16
     assert (found.probabilities.argmax(1) == 2)[problem.labels == 2].mean() > 0.5

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import lds.structure.side_by_side.batch
 import lds.structure.side_by_side.captured
 from lds.graphs.product import FactoredGradient
+from lds.structure.context import RunContext
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.learn_many import learn_many
 from lds.structure.methods import thesis_run
@@ -102,7 +103,7 @@ def test_a_gpu_gets_the_batch_and_a_cpu_the_steps():
 
     def inner_run(device, **options):
         method, problem = changed(run, **options).method, run.problem
-        arguments = (method, problem, problem.graph, 0, torch.float32, device)
+        arguments = (method, problem, problem.graph, RunContext(device=device))
         return thesis_run.restarts_of(*arguments)._inner_run
 
     assert isinstance(inner_run(cpu), SequentialInnerRun)
