@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -37,6 +38,7 @@ class Pieces:
     components: NDArray[np.float64]
 
     @classmethod
+    @config_context(transform_output="default")
     def of(cls, texts: Sequence[str]) -> "Pieces":
         """Fit to texts, at least two of them different; the result depends on the texts alone."""
         vectorizer = _vectorizer(max_features=PIECES)
@@ -47,6 +49,7 @@ class Pieces:
         vocabulary = tuple(str(piece) for piece in vectorizer.get_feature_names_out())
         return cls(vocabulary, vectorizer.idf_, svd.components_ / (spread or 1.0))
 
+    @config_context(transform_output="default")
     def features(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Compute the features, `(n_texts, n_features)`; text without a known piece is 0."""
         vectorizer = _vectorizer(vocabulary=self.vocabulary)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lds.structure.methods.registry import implementation
+from lds.structure.surroundings import own_settings
 
 if TYPE_CHECKING:
     from lds.structure.result import Learned
@@ -69,4 +70,5 @@ def account(learned: "Learned") -> Account:
     """Ask the method of a result what its members say and what it learned."""
     module = implementation(learned.method)
     parts = [getattr(module, name, None) for name in ("members_say", "coefficients")]
-    return Account(*({} if part is None else part(learned) for part in parts))
+    with own_settings():
+        return Account(*({} if part is None else part(learned) for part in parts))
