@@ -38,23 +38,23 @@ class Pieces:
     components: NDArray[np.float64]
 
     @classmethod
-    @config_context(transform_output="default")
     def of(cls, texts: Sequence[str]) -> "Pieces":
         """Fit to texts, at least two of them different; the result depends on the texts alone."""
         vectorizer = _vectorizer(max_features=PIECES)
-        counts = vectorizer.fit_transform(texts)
-        n_features = max(1, min(COMPONENTS, min(counts.shape) - 1))
-        svd = TruncatedSVD(n_features, random_state=0).fit(counts)
+        with config_context(transform_output="default"):
+            counts = vectorizer.fit_transform(texts)
+            n_features = max(1, min(COMPONENTS, min(counts.shape) - 1))
+            svd = TruncatedSVD(n_features, random_state=0).fit(counts)
         spread = float(np.sqrt((counts @ svd.components_.T).var(axis=0).sum()))
         vocabulary = tuple(str(piece) for piece in vectorizer.get_feature_names_out())
         return cls(vocabulary, vectorizer.idf_, svd.components_ / (spread or 1.0))
 
-    @config_context(transform_output="default")
     def features(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Compute the features, `(n_texts, n_features)`; text without a known piece is 0."""
         vectorizer = _vectorizer(vocabulary=self.vocabulary)
         vectorizer.idf_ = self.weights
-        return np.asarray(vectorizer.transform(texts) @ self.components.T)
+        with config_context(transform_output="default"):
+            return np.asarray(vectorizer.transform(texts) @ self.components.T)
 
 
 def _vectorizer(**options: Any) -> TfidfVectorizer:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +68,8 @@ class DeepSAGE:
             and "shifts" `(depth + 1, hidden_channels)` of N; "W" and "b".
         """
         n, h, c = self.sizes
-        first, like = glorot(n, h, generator), {"dtype": dtype, "device": device}
+        like: dict[str, Any] = {"dtype": dtype, "device": device}
+        first = glorot(n, h, generator)
         both = [[glorot(h, h, generator) for _ in range(2)] for _ in range(self.depth)]
         params = {
             "U": first,

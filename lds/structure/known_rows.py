@@ -50,13 +50,13 @@ def rows_like(new: Rows, fitted: Features) -> Any:
     if fitted.dtype.kind == "f":
         with np.errstate(over="ignore"):
             rows = rows.astype(fitted.dtype, copy=False)
-    rows = canonical(rows)
-    if not np.isfinite(rows.data if sp.issparse(rows) else rows).all():
+    found: Any = canonical(rows)
+    if not np.isfinite(found.data if sp.issparse(found) else found).all():
         raise ValueError(
             f"new must be finite in {fitted.dtype}, got NaN, infinity or a number too large; "
             "impute or drop such rows"
         )
-    return rows
+    return found
 
 
 def known_answers(new: Any, fitted: Any, answers: Answers) -> tuple[NDArray[np.bool_], Answers]:
@@ -84,9 +84,9 @@ def known_answers(new: Any, fitted: Any, answers: Answers) -> tuple[NDArray[np.b
     np.maximum.at(high, equal, answers)
     np.add.at(total, equal, answers)
     apart = (high - low).max(1)[first]
-    several = known & (apart > 0)
-    mean = total[first] / np.bincount(equal, minlength=len(answers))[first, None]
-    found[several] = mean[several]
+    several = known & (apart > 0)  # a mean of equal numbers would round
+    of_several = first[several]
+    found[several] = total[of_several] / np.bincount(equal)[of_several, None]
     if n := int((known & (apart > APART)).sum()):
         warnings.warn(
             f"{n:,} of {len(known):,} rows equal several rows of the fit whose class "

@@ -116,12 +116,12 @@ class Learned:
             ValueError: it has another number of columns, or a number that is not finite.
         """
         fitted = self.problem.features
-        new = rows_like(new, fitted)
-        known, found = known_answers(new, fitted, self.probabilities)
+        rows = rows_like(new, fitted)
+        known, found = known_answers(rows, fitted, self.probabilities)
         if not known.all():
             run = implementation(self.method)
             with own_settings():
-                others = run.predict_new(self.method, self, new[~known])
+                others = run.predict_new(self.method, self, rows[~known])
             found[~known] = others.cpu().numpy()
         return found
 
