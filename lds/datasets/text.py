@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import config_context
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -41,10 +40,9 @@ class Pieces:
     def of(cls, texts: Sequence[str]) -> "Pieces":
         """Fit to texts, at least two of them different; the result depends on the texts alone."""
         vectorizer = _vectorizer(max_features=PIECES)
-        with config_context(transform_output="default"):
-            counts = vectorizer.fit_transform(texts)
-            n_features = max(1, min(COMPONENTS, min(counts.shape) - 1))
-            svd = TruncatedSVD(n_features, random_state=0).fit(counts)
+        counts = vectorizer.fit_transform(texts)
+        n_features = max(1, min(COMPONENTS, min(counts.shape) - 1))
+        svd = TruncatedSVD(n_features, random_state=0).fit(counts)
         spread = float(np.sqrt((counts @ svd.components_.T).var(axis=0).sum()))
         vocabulary = tuple(str(piece) for piece in vectorizer.get_feature_names_out())
         return cls(vocabulary, vectorizer.idf_, svd.components_ / (spread or 1.0))
@@ -53,8 +51,7 @@ class Pieces:
         """Compute the features, `(n_texts, n_features)`; text without a known piece is 0."""
         vectorizer = _vectorizer(vocabulary=self.vocabulary)
         vectorizer.idf_ = self.weights
-        with config_context(transform_output="default"):
-            return np.asarray(vectorizer.transform(texts) @ self.components.T)
+        return np.asarray(vectorizer.transform(texts) @ self.components.T)
 
 
 def _vectorizer(**options: Any) -> TfidfVectorizer:

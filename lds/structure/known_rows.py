@@ -50,13 +50,14 @@ def rows_like(new: Rows, fitted: Features) -> Any:
     if fitted.dtype.kind == "f":
         with np.errstate(over="ignore"):
             rows = rows.astype(fitted.dtype, copy=False)
-    found: Any = canonical(rows)
-    if not np.isfinite(found.data if sp.issparse(found) else found).all():
+    rows = canonical(rows)
+    values: NDArray[Any] = np.asarray(getattr(rows, "data", rows)) if sp.issparse(rows) else rows
+    if not np.isfinite(values).all():
         raise ValueError(
             f"new must be finite in {fitted.dtype}, got NaN, infinity or a number too large; "
             "impute or drop such rows"
         )
-    return found
+    return rows
 
 
 def known_answers(new: Any, fitted: Any, answers: Answers) -> tuple[NDArray[np.bool_], Answers]:

@@ -6,12 +6,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import config_context
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lds.datasets.encoding import TableEncoding
-from lds.datasets.text import Pieces
 
 NAN = np.nan
 DAY = 86_400.0
@@ -374,12 +372,3 @@ def test_dates_of_which_some_have_a_time_zone_are_said():
     with pytest.warns(UserWarning, match="without are read as UTC: 'when'"):
         encoding, fitted = TableEncoding.fit(frame)
     assert np.array_equal(encoding.encode(frame), fitted)
-
-
-def test_the_output_that_scikit_learn_is_set_to_does_not_reach_the_encoding_of_text():
-    texts = [f"word {k} of {k % 7} words" for k in range(40)]
-    plain = Pieces.of(texts)
-    expected = plain.features(texts)
-    with config_context(transform_output="pandas"):
-        assert np.array_equal(Pieces.of(texts).components, plain.components)
-        assert np.array_equal(plain.features(texts), expected)
