@@ -6,10 +6,13 @@ outer iteration or a step, 0 or more, and a tag, a negative number, separates us
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import RLock
 
 import torch
 
 _MASK = (1 << 64) - 1
+
+_alone = RLock()  # threads share torch's generators
 
 # Tags of lds.bilevel. They are part of every seed, so another value changes every result.
 START = -1
@@ -56,24 +59,27 @@ def replayed(
 ) -> Iterator[None]:
     """Seed torch's random numbers for a block, and restore their state after it.
 
+    Blocks of other threads wait, because threads share the generators.
+
     Arguments:
         seed: seed of torch's default generator and of those of `cuda`.
         cuda: devices whose default generators are seeded, too.
         generators: further generators to seed; the k-th gets ``mix(seed, k)``.
     """
-    outside = torch.get_rng_state()
-    outside_cuda = [torch.cuda.get_rng_state(device) for device in cuda]
-    outside_others = [generator.get_state() for generator in generators]
-    try:
-        torch.default_generator.manual_seed(seed)
-        for k, generator in enumerate(generators):
-            generator.manual_seed(mix(seed, k))
-        for device in cuda:
-            torch.cuda.default_generators[device.index or 0].manual_seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(outside)
-        for device, state in zip(cuda, outside_cuda, strict=True):
-            torch.cuda.set_rng_state(state, device)
-        for generator, state in zip(generators, outside_others, strict=True):
-            generator.set_state(state)
+    with _alone:
+        outside = torch.get_rng_state()
+        outside_cuda = [torch.cuda.get_rng_state(device) for device in cuda]
+        outside_others = [generator.get_state() for generator in generators]
+        try:
+            torch.default_generator.manual_seed(seed)
+            for k, generator in enumerate(generators):
+                generator.manual_seed(mix(seed, k))
+            for device in cuda:
+                torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+            yield
+        finally:
+            torch.set_rng_state(outside)
+            for device, state in zip(cuda, outside_cuda, strict=True):
+                torch.cuda.set_rng_state(state, device)
+            for generator, state in zip(generators, outside_others, strict=True):
+                generator.set_state(state)

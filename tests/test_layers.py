@@ -98,6 +98,7 @@ ONLY_PLACES = {
         "plots.predictions",
         "structure.methods.members",
         "structure.methods.views_rows",
+        "structure.surroundings",
     },
     "torch_geometric": {
         "estimators",

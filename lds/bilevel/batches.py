@@ -215,13 +215,13 @@ def _as_it_is(batch: Any) -> Any:
 @contextmanager
 def _seeded(seed: int, generators: Sequence[torch.Generator] = ()) -> Iterator[None]:
     """Seed torch's and Python's random numbers for a block, and restore their state after it."""
-    outside = random.getstate()
-    try:
-        random.seed(seed)
-        with replayed(seed, generators=generators):
+    with replayed(seed, generators=generators):  # which lets one thread in
+        outside = random.getstate()
+        try:
+            random.seed(seed)
             yield
-    finally:
-        random.setstate(outside)
+        finally:
+            random.setstate(outside)
 
 
 def as_batches(source: Any) -> Callable[[int], Any]:

@@ -32,7 +32,7 @@ class PairGroups:
     ) -> None:
         rows = split.learning
         codes = np.unique(labels[rows], return_inverse=True)[1]
-        self._member = torch.zeros(len(labels), int(codes.max()) + 1)
+        self._member = torch.zeros(len(labels), int(codes.max()) + 1, dtype=torch.float32)
         self._member[torch.from_numpy(rows), torch.from_numpy(codes)] = 1
         sizes = np.bincount(codes).tolist()
         known, every = _pairs(rows.size), _pairs(len(labels))

@@ -211,7 +211,7 @@ def starting_edges(
         torch.tensor(np.stack(list(columns.values()), 1), dtype=dtype, device=device),
         torch.tensor(starts, dtype=dtype, device=device),
         n_judges,
-        torch.tensor(deviations),
+        torch.tensor(deviations, dtype=torch.float32),
     )
 
 

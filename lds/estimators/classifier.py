@@ -36,7 +36,9 @@ class LDSClassifier(BaseLDSClassifier):
 
     `fit` predicts its own rows (`transduction_`). `predict` classifies new rows: the learned
     coefficients give the edges of a new row to its nearest rows of `fit`. New rows have no edges to
-    each other. A row equal to a row of `fit` gets the answer that `fit` gave.
+    each other. A row equal to a row of `fit` gets the answer that `fit` gave. Equal rows of `fit`
+    may have different answers, for example by their edges of a graph: a row equal to several gets
+    their mean, and the whole X of `fit` gets its answers row by row.
 
     References:
         Franceschi, Niepert, Pontil and He, 2019, https://arxiv.org/abs/1903.11960;

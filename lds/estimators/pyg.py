@@ -23,6 +23,7 @@ from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_export import GraphExport, attributes_of
 from lds.estimators.graph_input import check_same, graph_input
 from lds.estimators.masks import SplitChoice, check_split
+from lds.estimators.new_nodes import NewNodes
 from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
 from lds.estimators.weights import ClassWeight
@@ -41,7 +42,7 @@ from lds.structure.result import EDGE_CUTOFF, Learned
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LearnedStructure(FitPictures, GraphExport):
+class LearnedStructure(NewNodes, FitPictures, GraphExport):
     """The result of `learn_structure`; its tensors are on the device of `data.x`.
 
     Attributes:

@@ -24,7 +24,9 @@ class ThesisLDSClassifier(BaseLDSClassifier):
     `fit` predicts its own rows (`transduction_`). `predict` classifies new rows: in each of
     `n_draws` drawn graphs a new row has the edges of its `n_neighbors` nearest rows of `fit`,
     weighted in inverse proportion to their distance, and the trained network classifies it. New
-    rows have no edges to each other. A row equal to a row of `fit` gets the answer that `fit` gave.
+    rows have no edges to each other. A row equal to a row of `fit` gets the answer that `fit` gave,
+    one equal to several the mean of their answers; the whole X of `fit` gets its answers row by
+    row.
 
     References:
         Franceschi, Niepert, Pontil and He, 2019, https://arxiv.org/abs/1903.11960;

@@ -32,7 +32,7 @@ from lds.structure.problem import Problem
 ALONE = {"verbose": False, "checkpoint": None, "resume": False}
 """Parameters of the estimator that trials replace, because several run at a time."""
 
-_one_at_a_time = threading.Lock()  # trials share torch's random state with their process
+_one_at_a_time = threading.Lock()  # the number of threads and the filters are of the process
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ class ViewsLDSClassifier(BaseLDSClassifier):
 
     Rows labelled -1, None or NaN are unlabelled (see `lds._labels`): `fit` predicts them. `predict`
     classifies new rows by one step along their edges to the rows of `fit`. A row equal to a row of
-    `fit` gets the answer that `fit` gave.
+    `fit` gets the answer that `fit` gave, one equal to several the mean of their answers; the whole
+    X of `fit` gets its answers row by row.
 
     References:
         Zhou, Bousquet, Lal, Weston and Schölkopf, 2003, "Learning with local and global

@@ -274,9 +274,9 @@ def _compared(of_fit: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Make the function that counts shared leaves by comparing all leaves, `(n_trees, n)`."""
     n_trees, n = of_fit.shape
     dtype = np.min_scalar_type(n_trees + 1)
-    equal = np.empty((min(n_trees, MOST_SUMMED), min(n, COLUMNS)), dtype=bool)
 
     def compared(row: NDArray[Any]) -> NDArray[Any]:
+        equal = np.empty((min(n_trees, MOST_SUMMED), min(n, COLUMNS)), dtype=bool)  # of one thread
         found = np.zeros(n, dtype=dtype)
         for start in range(0, n_trees, MOST_SUMMED):
             trees = slice(start, start + MOST_SUMMED)

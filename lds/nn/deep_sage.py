@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,17 +68,18 @@ class DeepSAGE:
             and "shifts" `(depth + 1, hidden_channels)` of N; "W" and "b".
         """
         n, h, c = self.sizes
+        like: dict[str, Any] = {"dtype": dtype, "device": device}
         first = glorot(n, h, generator)
         both = [[glorot(h, h, generator) for _ in range(2)] for _ in range(self.depth)]
         params = {
             "U": first,
-            "c": torch.zeros(h),
+            "c": torch.zeros(h, **like),
             "layers": torch.stack([torch.cat(pair, 1) for pair in both]),
-            "biases": torch.zeros(self.depth, h),
-            "scales": torch.ones(self.depth + 1, h),
-            "shifts": torch.zeros(self.depth + 1, h),
+            "biases": torch.zeros(self.depth, h, **like),
+            "scales": torch.ones(self.depth + 1, h, **like),
+            "shifts": torch.zeros(self.depth + 1, h, **like),
             "W": glorot(h, c, generator),
-            "b": torch.zeros(c),
+            "b": torch.zeros(c, **like),
         }
         return {name: leaf.to(device, dtype) for name, leaf in params.items()}
 

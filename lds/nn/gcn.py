@@ -133,4 +133,5 @@ def _first_layer(
 def glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:
     """Draw weights uniform in ±√(6 / (n_in + n_out)), `(n_in, n_out)` (Glorot and Bengio, 2010)."""
     bound = math.sqrt(6 / (n_in + n_out))
-    return (2 * torch.rand(n_in, n_out, generator=generator) - 1) * bound
+    uniform = torch.rand(n_in, n_out, generator=generator, dtype=torch.float32)
+    return (2 * uniform - 1) * bound

@@ -41,6 +41,7 @@ from torch_geometric.nn import (
 )
 from torch_geometric.utils import scatter
 
+from lds._random import replayed
 from lds.graphs.batch import GraphBatch
 from lds.graphs.edge_weights import weighted_edges
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
@@ -190,28 +191,22 @@ class PyGNetwork:
     ) -> None:
         self.convolution, self.dropout, self.n_classes = convolution, dropout, n_classes
         first, second = LAYERS[convolution]
-        outside = torch.get_rng_state()  # a layer draws weights when it is made
-        self._layers = nn.ModuleDict(
-            {
-                "first": first(n_features, hidden_channels),
-                "second": second(hidden_channels, n_classes),
-            }
-        )
-        torch.set_rng_state(outside)
+        with replayed(0):  # a layer draws weights when it is made; `init` draws those that count
+            self._layers = nn.ModuleDict(
+                {
+                    "first": first(n_features, hidden_channels),
+                    "second": second(hidden_channels, n_classes),
+                }
+            )
 
     def init(self, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Params:
         """Draw weights as PyG's layers do, from a seed taken from `generator`."""
-        outside = torch.get_rng_state()
-        try:
-            seed = int(torch.randint(1 << 62, (), generator=generator))
-            torch.default_generator.manual_seed(seed)
+        with replayed(int(torch.randint(1 << 62, (), generator=generator))):
             self._layers.to("cpu", torch.float32)
             for layer in self._layers.modules():
                 if hasattr(layer, "reset_parameters"):
                     layer.reset_parameters()  # type: ignore[operator]
             self._layers.to(device, dtype)
-        finally:
-            torch.set_rng_state(outside)
         return {name: p.detach().clone() for name, p in self._layers.named_parameters()}
 
     def __call__(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lds.structure.methods.registry import implementation
+from lds.structure.surroundings import own_settings
 
 if TYPE_CHECKING:
     from lds.structure.result import Learned
@@ -67,4 +68,5 @@ class Account:
 def account(learned: "Learned") -> Account:
     """Ask the method of a result what its members say and what it learned."""
     module = implementation(learned.method)
-    return Account(module.members_say(learned), module.coefficients(learned))
+    with own_settings():
+        return Account(module.members_say(learned), module.coefficients(learned))

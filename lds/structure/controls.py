@@ -25,6 +25,7 @@ from lds.structure.methods.thesis_run import starting_graph, thesis_task
 from lds.structure.predict import predict_proba
 from lds.structure.problem import Problem
 from lds.structure.seeds import PREDICTION
+from lds.structure.surroundings import own_settings
 from lds.structure.task import rows_tensor
 from lds.structure.training import train
 
@@ -96,6 +97,7 @@ def run_controls(
     }
 
 
+@own_settings()
 def fit_gcn(
     problem: Problem,
     rows: NDArray[np.int64],

@@ -12,6 +12,7 @@ from lds.structure.methods.committee import Committee
 from lds.structure.methods.registry import implementation
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
+from lds.structure.surroundings import own_settings
 
 
 def learn(
@@ -71,5 +72,5 @@ def learn(
         seed, check_device(device), dtype, on_iteration, on_member, checkpoint, resume, n_jobs
     )
     chosen = (Committee() if method is None else method).for_problem(problem)
-    with once():
+    with once(), own_settings():
         return implementation(chosen).learn(chosen, problem, context)

@@ -38,6 +38,7 @@ from lds.structure.problem import Problem
 from lds.structure.restarts import Restarts
 from lds.structure.result import Learned
 from lds.structure.side_by_side.batch import Batch, BatchedRun
+from lds.structure.surroundings import own_settings
 from lds.structure.task import Params, Task
 
 OnIteration = Callable[[int, Iteration], None]
@@ -66,6 +67,7 @@ class _Waiting:
     batched: BatchedRun
 
 
+@own_settings()
 def learn_many(
     runs: Sequence[Run],
     *,

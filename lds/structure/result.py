@@ -10,7 +10,6 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from lds._arrays import canonical
 from lds._random import mix
 from lds._run_files import check_free
 from lds._types import ROLES, Features, Split
@@ -23,7 +22,7 @@ from lds.graphs.connected import starting_tree
 from lds.run_folder import Run, load_features, load_preparation, load_run, save_run
 from lds.structure.account import account
 from lds.structure.iteration import Iteration
-from lds.structure.known_rows import known_rows
+from lds.structure.known_rows import Rows, known_answers, rows_like
 from lds.structure.left_out import LeftOut
 from lds.structure.methods.base import Method
 from lds.structure.methods.registry import implementation, method_of_settings
@@ -31,6 +30,7 @@ from lds.structure.metrics import Quality, entropy, mutual_information, quality
 from lds.structure.predict import hidden_layer, predict_draws
 from lds.structure.problem import Problem
 from lds.structure.seeds import PREDICTION
+from lds.structure.surroundings import own_settings
 from lds.structure.task import Params, Task
 
 EDGE_CUTOFF = 1e-4
@@ -100,21 +100,29 @@ class Learned:
         problem = self.problem
         return quality(self.probabilities, problem.labels, problem.split.test)
 
-    def predict_new(self, new: Features) -> NDArray[np.floating[Any]]:
+    def predict_new(self, new: Rows) -> NDArray[np.floating[Any]]:
         """Predict class probabilities of rows that were not in the fit, `(n_new, n_classes)`.
 
-        A row equal to one of the fit gets the answer it got there.
+        A row equal to one of the fit gets the answer it got there; where several rows of the fit
+        are equal, see `known_rows.known_answers`.
 
         Arguments:
-            new: `(n_new, n_features)`, dense or sparse as the features of the problem are.
+            new: `(n_new, n_features)` finite numbers, dense or sparse, in an array, a matrix of
+                scipy, a tensor or lists. They are rounded to the precision of the features of the
+                problem, and stored as these are.
+
+        Raises:
+            TypeError: `new` holds no numbers.
+            ValueError: it has another number of columns, or a number that is not finite.
         """
-        new = canonical(new)
-        known = known_rows(new, self.problem.features)
-        found: NDArray[np.floating[Any]] = self.probabilities[known]
-        other = known < 0
-        if other.any():
+        fitted = self.problem.features
+        rows = rows_like(new, fitted)
+        known, found = known_answers(rows, fitted, self.probabilities)
+        if not known.all():
             run = implementation(self.method)
-            found[other] = run.predict_new(self, new[other]).cpu().numpy()
+            with own_settings():
+                others = run.predict_new(self, rows[~known])
+            found[~known] = others.cpu().numpy()
         return found
 
     def as_run(

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -174,3 +176,21 @@ def test_rounding_that_differs_is_no_fault():
         50,
         method=bilevel.Reverse(check=True),
     )
+
+
+def test_runs_in_threads_do_not_share_their_draws():
+    def inner(w, lam):
+        time.sleep(1e-3)  # another thread's turn
+        return ((w - lam) ** 2 * torch.rand(50, dtype=w.dtype)).mean()
+
+    def found(seed):
+        start, lam = torch.zeros(50).double(), torch.tensor(1.0).double()
+        dynamics = bilevel.GradientDescent(inner, lr=0.1)
+        outer = lambda w, lam: (w * torch.rand(50, dtype=w.dtype)).sum()  # noqa: E731
+        return bilevel.hypergradient(dynamics, outer, start, lam, 5, seed=seed).grad
+
+    expected = [found(seed) for seed in range(4)]
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as threads:
+        assert all(map(torch.equal, threads.map(found, range(4)), expected))
+    assert torch.equal(torch.get_rng_state(), before)

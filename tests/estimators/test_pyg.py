@@ -366,3 +366,33 @@ def test_learning_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, method)
     assert torch.equal(resumed.probabilities, whole.probabilities)
     assert torch.equal(resumed.edge_index, whole.edge_index)
     assert torch.equal(resumed.edge_probs, whole.edge_probs)
+
+
+def test_new_nodes_are_predicted(learned):
+    x, y = learned.data.x, learned.data.y
+    new = x + 0.1
+    found = learned.predict_proba(new)
+    torch.testing.assert_close(found.sum(1), torch.ones(len(x)))
+    assert (learned.predict(new) == y).float().mean() >= 0.95
+    assert torch.equal(learned.predict_proba(x[:5].double()), learned.probabilities[:5])
+    with pytest.raises(ValueError, match=r"new must be .* with the 4 features of the fit"):
+        learned.predict(x[0])
+
+
+def test_equal_nodes_of_a_graph_keep_their_own_answers():
+    given = blobs(x=torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(45, 1))
+    same = (given.y[:, None] == given.y) & (torch.arange(90)[:, None] < torch.arange(90))
+    given.edge_index = same.nonzero().t()[:, ::20].contiguous()
+    given.edge_index = torch.cat([given.edge_index, given.edge_index.flip(0)], 1)
+    found = short(given, **QUICK)
+    assert len(found.probabilities.unique(dim=0)) > 2, "answers of equal rows differ"
+    assert torch.equal(found.predict_proba(given.x), found.probabilities)
+
+
+def test_new_nodes_need_features_that_are_not_made_from_the_graph():
+    graph = torch.combinations(torch.arange(90))[::9].t()
+    graph = torch.cat([graph, graph.flip(0)], 1)
+    with pytest.warns(UserWarning, match="features are made from the graph"):
+        found = short(blobs(x=None, edge_index=graph), **QUICK | {"max_iter": 1})
+    with pytest.raises(ValueError, match="learned from features made from its graph"):
+        found.predict(torch.ones(2, 4))

@@ -1,6 +1,7 @@
 """Views of likeness against brute force, for rows of a fit and for later rows."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -121,3 +122,13 @@ def test_a_pickled_view_comes_to_the_same_without_its_index():
     assert np.array_equal(again.of_pairs(row, col), view.of_pairs(row, col))
     assert np.array_equal(again.of_later(x[:4] + 0.1).near(6), view.of_later(x[:4] + 0.1).near(6))
     assert np.array_equal(again.near(12), KernelView(x).near(12)), "more than it was made for"
+
+
+def test_threads_may_share_a_view_of_leaves():
+    rng = np.random.default_rng(0)
+    view = LeafView(rng.integers(0, 9, (300, 200)))
+    later = [rng.integers(0, 9, (150, 200)) for _ in range(8)]
+    expected = [view.of_later(each).near(5) for each in later]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda each: view.of_later(each).near(5), later))
+    assert all(map(np.array_equal, found, expected))

@@ -29,7 +29,7 @@ class Adam:
         self._tensors, self._lr = list(tensors), lr
         self._means = [torch.zeros_like(each) for each in tensors]
         self._squares = [torch.zeros_like(each) for each in tensors]
-        self._steps = [torch.zeros(()) for _ in tensors]
+        self._steps = [torch.zeros((), dtype=torch.float32) for _ in tensors]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
