@@ -168,7 +168,7 @@ def test_prediction_needs_a_run_on_a_table(lds, tmp_path):
     (tmp_path / "new.csv").write_text("a\n1\n")
     code, _, err = lds("predict", tmp_path / "run", tmp_path / "new.csv")
     assert code == 2
-    assert "has no encoding.npz: only a run on a table" in err
+    assert "has no encoding.npz: its run was on features" in err
 
 
 def test_export_writes_the_learned_graph_with_what_is_known_of_nodes(lds, table, tmp_path):
