@@ -213,8 +213,8 @@ def load_encoding(folder: str | Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         check_finished(folder)
         raise FileNotFoundError(
-            f"{folder} has no {ENCODING}: its run was on features without a table, such as an .npz "
-            "file or sparse rows; in Python `Learned.load(folder).predict_new(features)` "
+            f"{folder} has no {ENCODING}: its run was on features alone (a data set by name, an "
+            ".npz file, sparse rows); in Python `Learned.load(folder)` has `predict_new`, which "
             "classifies further rows of such features"
         )
     return _read_arrays(path, ("encoding",))

@@ -16,6 +16,7 @@ from lds.datasets.base import NodeDataset
 from lds.datasets.edge_ends import by_column, by_row_number, check, naming_column
 from lds.datasets.edge_list import EdgeList, texts_of_ids
 from lds.datasets.graph_arrays import read_arrays
+from lds.datasets.identifiers import DIFFERENT
 from lds.datasets.labels import encode_column
 from lds.datasets.reading import FileFormat, read_table
 from lds.datasets.roles import Roles, find_column
@@ -58,8 +59,8 @@ def load_with_edges(
             ValueError if an end is of no row, or rows cannot be found by the ends.
     """
     check_test_size(test_size)
-    listed = EdgeList(edges)
     frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
+    listed = EdgeList(edges, _identifiers_of(frame, how, identifier))
     naming = None
     if identifier is None:
         named = find_column(how.columns, target)
@@ -95,6 +96,18 @@ def load_with_edges(
         f"{graph.nnz // 2:,} edges between nodes",
     )
     return replace(data, adjacency=graph, file=replace(data.file, found=found))
+
+
+def _identifiers_of(frame: Any, how: FileFormat, identifier: str | int | None) -> set[str]:
+    """Collect the cells that may name nodes: of `identifier`, else where nearly all differ."""
+    name = None if identifier is None else find_column(how.columns, identifier)
+    columns = [texts_of_ids(frame[each]) for each in (frame.columns if name is None else [name])]
+    found = [
+        set(cells)
+        for cells in columns
+        if name is not None or len(set(cells)) > DIFFERENT * len(cells)
+    ]
+    return set[str]().union(*found) - {""}
 
 
 def _check_not_dropped(roles: Roles, identifier: str | None, edges: Path) -> None:
