@@ -167,7 +167,11 @@ def save_run(
     lines = [dumps(record) for record in run.metrics]
     tensors = {name: leaf.detach().cpu().contiguous() for name, leaf in run.weights.items()}
     weights = save_tensors(tensors)
-    checked = {"n_metrics": len(lines), "weights_crc32": zlib.crc32(weights)}
+    checked = {
+        "n_metrics": len(lines),
+        "weights_crc32": zlib.crc32(weights),
+        "features_crc32": _checksum(features),
+    }
     write_json(folder / SETTINGS, {"format": FORMAT, **run.settings, **checked})
     write_atomically(
         folder / "metrics.jsonl",
@@ -186,6 +190,17 @@ def save_run(
     _write_or_delete(folder / PREPARATION, preparation)
     _write_or_delete(folder / ACCOUNT, account)
     write_json(folder / "summary.json", run.summary)
+
+
+def _checksum(features: NDArray[Any] | sp.csr_array) -> int:
+    parts = [features]
+    if sp.issparse(features):
+        sparse: Any = sp.csr_array(features)
+        parts = [sparse.data, sparse.indices, sparse.indptr]
+    found = 0
+    for part in parts:
+        found = zlib.crc32(np.ascontiguousarray(part).data, found)
+    return found
 
 
 def load_features(folder: str | Path) -> NDArray[Any] | sp.csr_array:

@@ -30,6 +30,7 @@ from lds.cli.table_options import (
     Root,
     Separator,
     Target,
+    TestSize,
     absolute,
     reading,
     stem,
@@ -72,7 +73,7 @@ def fit(
     drop: Drop = None,
     identifier: Identifier = None,
     edges: Edges = None,
-    test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    test_size: TestSize = None,
     unlabelled: Annotated[
         list[str] | None,
         typer.Option(
@@ -183,7 +184,7 @@ def _fit(
     chosen = chosen.for_problem(problem_of(data, plan["class_weight"]))
     settings = {
         "data": data.name,
-        "source": source,
+        "source": source | {"test_size": _test_size(data, source["test_size"])},
         "retain": source["retain"],
         "method": chosen.name,
         "options": chosen.to_dict(),
@@ -244,6 +245,13 @@ def _fit(
         return interrupts, done, save(folder, done, settings)
 
 
+def _test_size(data: "NodeDataset", given: float | None) -> float | None:
+    """Return the share of test rows, for the settings; None where the data have their own."""
+    from lds.datasets.registry import TEST_SIZE
+
+    return TEST_SIZE if given is None and data.file is not None else given
+
+
 def _say_unfinished(interrupts: Interrupts, begun: bool) -> None:
     """Say what is kept of a run that was interrupted before its result."""
     text = "interrupted before there was a result: nothing to save"
@@ -300,12 +308,15 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
             f"got {', '.join(fixed)} too"
         )
     check_run(folder)
+    from lds.datasets.registry import TEST_SIZE
     from lds.run_folder import load_settings
 
     settings = load_settings(folder)
     if "source" not in settings:
         raise ValueError(f"--resume {folder} is not of `lds fit`: it does not say what data it had")
     check_source(settings["source"]["name"])
+    if settings["source"]["test_size"] == TEST_SIZE:  # no data refuse it unless it is given
+        settings["source"]["test_size"] = None
     changed = {name: given[name] for name in ("max_iter", "patience") if name in explicit}
     method = method_of(settings["method"], **settings["options"] | changed)
     kept = {

@@ -28,20 +28,22 @@ def take_options(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     names = {
-        spelling.lstrip("-").replace("-", "_"): parameter.name
+        spelling.lstrip("-").replace("-", "_"): parameter
         for parameter in context.command.params
         for spelling in parameter.opts
         if parameter.name not in ("config", "resume", "help")
     }
     defaults: dict[str, Any] = dict(context.default_map or {})
     for key, value in read_options(path).items():
-        name = names.get(str(key).replace("-", "_"))
-        if name is None:
+        parameter = names.get(str(key).replace("-", "_"))
+        if parameter is None:
             raise ValueError(
                 f"--config {path} may hold the options of `lds {context.info_name}`, "
                 f"{', '.join(sorted(names))}, got {key!r}{nearest(str(key), names)}"
             )
-        defaults[name] = _as_typed(path, key, value)
+        typed = _as_typed(path, key, value)
+        once = getattr(parameter, "multiple", False) and not isinstance(typed, list)
+        defaults[str(parameter.name)] = [typed] if once else typed
     context.default_map = defaults
     return path
 

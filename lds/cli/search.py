@@ -22,6 +22,7 @@ from lds.cli.table_options import (
     Root,
     Separator,
     Target,
+    TestSize,
     reading,
     stem,
 )
@@ -71,7 +72,7 @@ def search(
     header: Header = None,
     drop: Drop = None,
     identifier: Identifier = None,
-    test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    test_size: TestSize = None,
     unlabelled: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="Text in the target that means no label; as of lds fit."),

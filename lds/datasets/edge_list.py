@@ -55,9 +55,10 @@ class EdgeList:
     Arguments:
         path: of a text file or a parquet file. The columns "source" and "target" (or `ENDS`) hold
             the ends; without such names the first two do, or those after a column that numbers the
-            edges. The first line is an edge if its ends are nodes or numbers. A column with a name of `WEIGHTS` holds weights; without that name a third and
-            last column does if most of its cells are numbers. They are read as numbers of a table
-            of nodes are. Other columns are left out.
+            edges, and the first line is an edge if its ends are nodes, or all its cells numbers. A
+            column with a name of `WEIGHTS` holds weights; without that name a third and last column
+            does if most of its cells are numbers. They are read as numbers of a table of nodes are.
+            Other columns are left out.
         nodes: identifiers of nodes, which name no columns.
 
     Attributes:

@@ -124,7 +124,8 @@ def load_graph(
     *,
     target: str | None,
     seed: int,
-    test_size: float,
+    test_size: float | None,
+    default_test_size: float,
     drop: Sequence[str] = (),
     unlabelled: Sequence[str] | None = None,
 ) -> NodeDataset:
@@ -137,20 +138,22 @@ def load_graph(
     Arguments:
         path: ends in .graphml, .gexf or .npz.
         target, seed, test_size, drop, unlabelled: as for `table.load`; an .npz file has labels, and
-            target, drop and unlabelled must be None or empty.
+            target, drop and unlabelled must be None or empty; with masks test_size too.
+        default_test_size: where test_size is None.
 
     Raises:
         ValueError: the file cannot be read, `target` is no attribute or is missing, or as for
             `table.load`.
     """
-    check_test_size(test_size)
+    share = default_test_size if test_size is None else test_size
+    check_test_size(share)
     if path.suffix.lower() == ".npz":
         for option, given in (("target", target), ("drop", drop), ("unlabelled", unlabelled)):
             if given:
                 raise ValueError(
                     f"{option} is for a table, GraphML or GEXF, got {given!r} for {path}"
                 )
-        return _of_arrays(path, seed, test_size)
+        return _of_arrays(path, seed, share, given=test_size is not None)
     graph, frame = _of_xml(path, target)
     columns = tuple(str(name) for name in frame.columns)
     found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes"]
@@ -159,13 +162,13 @@ def load_graph(
     how = FileFormat(None, None, True, None, "", columns, tuple(found))
     plain = [name for name in columns if name not in (NODE, target, *drop)]
     if find_column(columns, target) and not plain:
-        return _without_features(path, graph, frame, how, str(target), seed, test_size, unlabelled)
+        return _without_features(path, graph, frame, how, str(target), seed, share, unlabelled)
     data = of_frame(
         path,
         frame,
         how,
         target=target,
-        test_size=test_size,
+        test_size=share,
         seed=seed,
         drop=drop,
         identifier=NODE,
@@ -174,13 +177,18 @@ def load_graph(
     return replace(data, adjacency=graph)
 
 
-def _of_arrays(path: Path, seed: int, test_size: float) -> NodeDataset:
+def _of_arrays(path: Path, seed: int, test_size: float, *, given: bool) -> NodeDataset:
     arrays = read_arrays(path)
     known = arrays.labels >= 0
     named = Labels(known, arrays.labels[known])
     warn_of_classes(named, *numbered(named), f"{path} labels")
     data = replace(arrays.dataset(str(path), seed), name=str(path))
     if arrays.masks is not None:
+        if given:
+            raise ValueError(
+                f"test_size is for a graph without masks, got {test_size} for {path}, whose masks "
+                "say which nodes are test rows; leave it out"
+            )
         return data
     labels = data.labels
     fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)

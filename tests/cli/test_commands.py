@@ -46,6 +46,21 @@ def test_a_wrong_file_of_options_is_refused(lds, tmp_path, name, text, sentence)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("class_weight: heavy", "--class-weight must be balanced alone, or CLASS=NUMBER"),
+        ("drop: a", "--drop is for a table, got"),
+        ("drop: [a, b]", "--drop is for a table, got"),
+    ],
+)
+def test_a_file_of_options_holds_one_value_or_several(lds, tmp_path, text, sentence):
+    (tmp_path / "o.yaml").write_text(text)
+    code, _, err = lds("fit", "iris", "--config", tmp_path / "o.yaml", "--out", tmp_path / "run")
+    assert code == 2
+    assert sentence in err
+
+
 def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     folder = tmp_path / "search"
     fixed = {"max_iter": 2, "max_inner": 10, "refit_steps": 4}
