@@ -22,11 +22,15 @@ from lds.datasets.reading import FileFormat, read_table
 from lds.datasets.roles import Roles, find_column
 from lds.datasets.splits import three_way
 from lds.datasets.table import check_test_size, hold_out, of_frame
+from lds.datasets.text_table import distinct
 from lds.graphs.structural import structural_features
 from lds.graphs.undirected import undirected
 
 NODE = "id"
 """Name of the column with the identifiers of the nodes of a file."""
+
+OWN_ID = "given_id"
+"""Attribute of that name in a GEXF file that lds writes, where "id" has another meaning."""
 
 DRAWN = ("viz", "label")
 """Attributes with which GEXF draws a node; they are no features."""
@@ -154,11 +158,11 @@ def load_graph(
                     f"{option} is for a table, GraphML or GEXF, got {given!r} for {path}"
                 )
         return _of_arrays(path, seed, share, given=test_size is not None)
-    graph, frame = _of_xml(path, target)
+    graph, frame, nodes, named = _of_xml(path, target)
     columns = tuple(str(name) for name in frame.columns)
-    found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes"]
+    found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes", *named]
     if target == "label" and target in columns:
-        found += _blank_own_ids(path, frame, target)
+        found += _blank_own_ids(path, frame, target, nodes)
     how = FileFormat(None, None, True, None, "", columns, tuple(found))
     plain = [name for name in columns if name not in (NODE, target, *drop)]
     if find_column(columns, target) and not plain:
@@ -195,8 +199,12 @@ def _of_arrays(path: Path, seed: int, test_size: float, *, given: bool) -> NodeD
     return replace(data, split=Split(*three_way(labels, fitted, seed), test))
 
 
-def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
-    """Read GraphML or GEXF as an adjacency and a frame of the nodes' attributes, as text."""
+def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any, list[str], list[str]]:
+    """Read GraphML or GEXF as an adjacency and a frame of the nodes' attributes, as text.
+
+    Returns:
+        Both, the identifiers of the nodes in the file, and what is said about those in the frame.
+    """
     import pandas as pd  # of the extra lds[table]
 
     from lds.graphs.interop import edges_of  # imports torch, which takes seconds
@@ -213,7 +221,20 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     gexf = path.suffix.lower() == ".gexf"
     kept = [n for n in names if n != NODE and not (gexf and n in DRAWN and n != target)]
     columns = {n: [_text(graph.nodes[node].get(n)) for node in nodes] for n in kept}
-    frame = pd.DataFrame({NODE: [str(node) for node in nodes], **columns}, dtype=object)
+    ids = [str(node) for node in nodes]
+    named, said = ids, list[str]()
+    if NODE in names:
+        columns[NODE] = [_text(graph.nodes[node].get(NODE)) for node in nodes]
+    for own in (NODE, OWN_ID) if gexf else (NODE,):
+        if own in columns and len({*columns[own], ""}) > len(ids):  # all differ, none is blank
+            named = columns.pop(own)
+            said = [f"nodes are named by their attribute {own!r}"] if named != ids else []
+            break
+    if NODE in columns:
+        name = distinct([NODE, *columns], [])[-1]
+        columns[name] = columns.pop(NODE)
+        said.append(f"the attribute {NODE!r} does not name each node: it is the column {name!r}")
+    frame = pd.DataFrame({NODE: named, **columns}, dtype=object)
     for one, other, attributes in graph.edges(data=True):
         if "weight" in attributes:
             attributes["weight"] = _weight(path, one, other, attributes["weight"])
@@ -221,10 +242,10 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     both = np.concatenate([row, col]), np.concatenate([col, row])
     twice = None if weight is None else np.tile(weight, 2)
     adjacency = undirected(*both, twice, len(nodes), name=str(path), weight_name=f"{path} weight")
-    return adjacency, frame
+    return adjacency, frame, ids, said
 
 
-def _blank_own_ids(path: Path, frame: Any, target: str) -> list[str]:
+def _blank_own_ids(path: Path, frame: Any, target: str, nodes: list[str]) -> list[str]:
     """Remove the labels that only repeat the node's own identifier; say how many there were.
 
     Programs write the identifier as the label of a node that has none: in GEXF each such label is
@@ -234,7 +255,7 @@ def _blank_own_ids(path: Path, frame: Any, target: str) -> list[str]:
         ValueError: all labels are identifiers.
     """
     labels = frame[target].str.strip()
-    own = labels == frame[NODE]
+    own = labels == nodes
     if path.suffix.lower() == ".graphml":
         own &= ~labels.duplicated(keep=False)
     if not own.any():
@@ -244,7 +265,7 @@ def _blank_own_ids(path: Path, frame: Any, target: str) -> list[str]:
             f"{path} must have classes as the labels of its nodes, got the identifier of each node "
             "as its label; --target names the attribute that holds the classes"
         )
-    node = frame[NODE][own.argmax()]
+    node = nodes[own.argmax()]
     frame.loc[own, target] = ""
     nodes = "1 node has its" if own.sum() == 1 else f"{own.sum():,} nodes have their"
     return [f"{nodes} own identifier as label (such as {node!r}), which is no label"]

@@ -20,7 +20,6 @@ from lds.datasets.graph_file import load_graph, load_with_edges
 from lds.datasets.table import load as load_table
 from lds.graphs.adjacency import keep_edges
 
-
 TEST_SIZE = 0.2
 """Share of the labelled rows of a table that are held out as test, where none is given."""
 
