@@ -109,6 +109,8 @@ def search(
     numbers = [_as(int, "--seeds", text) for text in seeds.split(",")]
     for number in numbers:
         check_seed(number, "--seeds")
+        if numbers.count(number) > 1:
+            raise ValueError(f"--seeds must be different seeds, got {number} twice")
     check_seed(seed, "--seed")
 
     with bar(quiet) as progress:
@@ -143,7 +145,7 @@ def search(
             n_jobs=jobs,
             batch=batch,
             refit=False,
-            random_state=seed,
+            random_state=seed % 2**32,
             verbose=_shown(shown),
         ).fit(x, y, adjacency=data.adjacency, **given_roles)
     best = folder / "best.yaml"

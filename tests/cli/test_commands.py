@@ -109,6 +109,7 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
         (["--try", "dropout=0,2"], "dropout must be in [0, 1), got 2"),
         (["--try", "dropout=0", "--set", "dropout=0.5"], "different options, got dropout in both"),
         (["--seeds", "1,b"], "--seeds must be an integer, got 'b'"),
+        (["--seeds", "0,1,0"], "--seeds must be different seeds, got 0 twice"),
     ],
 )
 def test_a_wrong_search_is_refused(lds, tmp_path, arguments, sentence):
@@ -219,6 +220,10 @@ OF_DEFAULT = "the method 'thesis' has no option '{}'; method 'default' has it"
         (["fit", "iris", "--n-neighbors", "150", "--method", "thesis"], "--n-neighbors must be"),
         (["fit", "iris", "--support", "all"], OF_THESIS.format("support")),
         (["fit", "iris", "--backbone", "GCNConv"], OF_THESIS.format("backbone")),
+        (
+            ["fit", "iris", "--method", "views", "--hidden-channels", "3"],
+            "has no option 'hidden_channels'; methods 'default' and 'thesis' have it",
+        ),
         (["fit", "iris", "--connected"], OF_THESIS.format("connected")),
         (["fit", "iris", "--estimator", "disarm"], OF_THESIS.format("estimator")),
         (["fit", "iris", "--batch-nodes", "4"], OF_THESIS.format("batch_nodes")),
