@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from lds._files import write_atomically
 from lds._words import nearest
 
 
@@ -74,7 +75,8 @@ def read_options(path: Path) -> dict[str, Any]:
 
 def write_options(path: Path, options: dict[str, Any]) -> None:
     """Write options to a YAML file that `--config` takes."""
-    path.write_text(yaml.safe_dump(options, sort_keys=True), encoding="utf-8")
+    text = yaml.safe_dump(options, sort_keys=True)
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _as_typed(path: Path, key: Any, value: Any) -> Any:

@@ -231,9 +231,9 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any, list[str
             said = [f"nodes are named by their attribute {own!r}"] if named != ids else []
             break
     if NODE in columns:
-        name = distinct([NODE, *columns], [])[-1]
-        columns[name] = columns.pop(NODE)
-        said.append(f"the attribute {NODE!r} does not name each node: it is the column {name!r}")
+        other = distinct([NODE, *columns], [])[-1]
+        columns[other] = columns.pop(NODE)
+        said.append(f"the attribute {NODE!r} does not name each node: it is the column {other!r}")
     frame = pd.DataFrame({NODE: named, **columns}, dtype=object)
     for one, other, attributes in graph.edges(data=True):
         if "weight" in attributes:
@@ -267,8 +267,8 @@ def _blank_own_ids(path: Path, frame: Any, target: str, nodes: list[str]) -> lis
         )
     node = nodes[own.argmax()]
     frame.loc[own, target] = ""
-    nodes = "1 node has its" if own.sum() == 1 else f"{own.sum():,} nodes have their"
-    return [f"{nodes} own identifier as label (such as {node!r}), which is no label"]
+    those = "1 node has its" if own.sum() == 1 else f"{own.sum():,} nodes have their"
+    return [f"{those} own identifier as label (such as {node!r}), which is no label"]
 
 
 def _weight(path: Path, one: Any, other: Any, found: Any) -> float:
