@@ -20,6 +20,9 @@ def write_atomically(
         fill: writes the content; called with the temporary file, open for bytes.
         before: new path of the old file at `path`, which is moved once the new file is complete;
             None deletes it.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; the message names `path`.
     """
     descriptor, scratch = tempfile.mkstemp(prefix=scratch_prefix(path), dir=path.parent)
     try:
@@ -31,8 +34,11 @@ def write_atomically(
         if before is not None and path.exists():
             path.replace(before)
         Path(scratch).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(scratch).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            reason = error.strerror or error
+            raise OSError(f"{path} cannot be written ({reason})") from error
         raise
 
 

@@ -6,6 +6,9 @@ SETTINGS = "settings.json"
 PREDICTIONS = "predictions.csv"
 """The predictions of rows without a label, which `lds fit` writes for people and programs."""
 
+REPORT = "report.html"
+"""The page that `lds report` writes there."""
+
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.before.pt")
 """Names of the files with the latest state of a run, and with the one before it."""
 

@@ -21,8 +21,10 @@ writes the settings alone: a folder without the other files is of a run that has
 
 import io
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,6 +37,7 @@ from lds._files import dumps, write_atomically, write_json
 from lds._run_files import (
     FILES,
     PREDICTIONS,
+    REPORT,
     SETTINGS,
     check_finished,
     check_run,
@@ -86,7 +89,7 @@ class Run:
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT):
+    for name in (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT, PREDICTIONS, REPORT):
         (folder / name).unlink(missing_ok=True)
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
@@ -114,7 +117,7 @@ def load_settings(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / SETTINGS
     check_run(folder)
-    settings = _read(path, json.loads)
+    settings = _read(path, partial(_parsed, path))
     found = settings.get("format") if isinstance(settings, dict) else None
     if found != FORMAT:
         older = isinstance(found, int) and found < FORMAT
@@ -134,8 +137,8 @@ def load_summary(folder: str | Path) -> dict[str, Any]:
         ValueError: the file is damaged.
     """
     check_finished(folder)
-    found: dict[str, Any] = _read(Path(folder) / "summary.json", json.loads)
-    return found
+    path = Path(folder) / "summary.json"
+    return _mapping(path, _read(path, partial(_parsed, path)))
 
 
 def save_run(
@@ -147,7 +150,7 @@ def save_run(
     preparation: dict[str, NDArray[Any]] | None = None,
     account: dict[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Write a run; each file is complete or not there.
+    """Write a run; each file is complete or not there. The page of an earlier run is deleted.
 
     Arguments:
         folder: made if need be.
@@ -160,16 +163,23 @@ def save_run(
     from safetensors.torch import save as save_tensors
 
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / REPORT).unlink(missing_ok=True)
     lines = [dumps(record) for record in run.metrics]
-    write_json(folder / SETTINGS, {"format": FORMAT, "n_metrics": len(lines), **run.settings})
+    tensors = {name: leaf.detach().cpu().contiguous() for name, leaf in run.weights.items()}
+    weights = save_tensors(tensors)
+    checked = {
+        "n_metrics": len(lines),
+        "weights_crc32": zlib.crc32(weights),
+        "features_crc32": _checksum(features),
+    }
+    write_json(folder / SETTINGS, {"format": FORMAT, **run.settings, **checked})
     write_atomically(
         folder / "metrics.jsonl",
         lambda file: file.write("".join(f"{line}\n" for line in lines).encode()),
     )
     _write_graph(folder / "start.npz", run.start)
     _write_graph(folder / "edge_probs.npz", run.edge_probs)
-    tensors = {name: leaf.detach().cpu().contiguous() for name, leaf in run.weights.items()}
-    write_atomically(folder / "weights.safetensors", lambda file: file.write(save_tensors(tensors)))
+    write_atomically(folder / "weights.safetensors", lambda file: file.write(weights))
     write_atomically(folder / "predictions.npz", lambda file: _savez(file, run.predictions))
     if sp.issparse(features):
         _write_graph(folder / FEATURES, sp.csr_array(features))
@@ -180,6 +190,17 @@ def save_run(
     _write_or_delete(folder / PREPARATION, preparation)
     _write_or_delete(folder / ACCOUNT, account)
     write_json(folder / "summary.json", run.summary)
+
+
+def _checksum(features: NDArray[Any] | sp.csr_array) -> int:
+    parts = [features]
+    if sp.issparse(features):
+        sparse: Any = sp.csr_array(features)
+        parts = [sparse.data, sparse.indices, sparse.indptr]
+    found = 0
+    for part in parts:
+        found = zlib.crc32(np.ascontiguousarray(part).data, found)
+    return found
 
 
 def load_features(folder: str | Path) -> NDArray[Any] | sp.csr_array:
@@ -205,8 +226,11 @@ def load_encoding(folder: str | Path) -> dict[str, NDArray[Any]]:
     """
     path = Path(folder) / ENCODING
     if not path.is_file():
+        check_finished(folder)
         raise FileNotFoundError(
-            f"{folder} has no {ENCODING}: only a run on a table that has ended does"
+            f"{folder} has no {ENCODING}: its run was on features alone (a data set by name, an "
+            ".npz file, sparse rows); in Python `Learned.load(folder)` has `predict_new`, which "
+            "classifies further rows of such features"
         )
     return _read_arrays(path, ("encoding",))
 
@@ -245,24 +269,32 @@ def load_run(folder: str | Path, *, weights: bool = True) -> Run:
     folder = Path(folder)
     check_finished(folder)
     settings = load_settings(folder)
-    metrics = _read(folder / "metrics.jsonl", lambda raw: [json.loads(x) for x in raw.splitlines()])
+    path = folder / "metrics.jsonl"
+    lines = _read(path, lambda raw: [_parsed(path, line) for line in raw.splitlines()])
+    metrics = [_mapping(path, line) for line in lines]
     if len(metrics) != settings.get("n_metrics"):
-        raise ValueError(f"{folder / 'metrics.jsonl'} is damaged (lines are missing)")
+        raise ValueError(f"{path} is damaged (lines are missing)")
     return Run(
         settings,
         metrics,
         load_summary(folder),
         _read_graph(folder / "start.npz"),
         _read_graph(folder / "edge_probs.npz"),
-        _weights(folder / "weights.safetensors") if weights else {},
+        _weights(folder, settings.get("weights_crc32")) if weights else {},
         _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
     )
 
 
-def _weights(path: Path) -> "dict[str, Tensor]":
+def _weights(folder: Path, checksum: int | None) -> "dict[str, Tensor]":
+    """Read the weights; None: a run of a version that kept no checksum of them."""
     from safetensors.torch import load
 
-    found: dict[str, Tensor] = _read(path, load)
+    def parse(raw: bytes) -> "dict[str, Tensor]":
+        if checksum not in (None, zlib.crc32(raw)):
+            raise ValueError("its checksum is not the one in settings.json")
+        return load(raw)
+
+    found: dict[str, Tensor] = _read(folder / "weights.safetensors", parse)
     return found
 
 
@@ -316,6 +348,33 @@ def _read_graph(path: Path) -> sp.csr_array:
 
 def _savez(file: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:
     np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+class _Entries(dict[str, Any]):
+    """A JSON object of a file; a name that it lacks is a fault of the file."""
+
+    path: Path
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"{self.path} is damaged (it lacks {name!r})")
+
+
+def _parsed(path: Path, raw: bytes) -> Any:
+    """Parse JSON of a file."""
+
+    def named(pairs: list[tuple[str, Any]]) -> _Entries:
+        found = _Entries(pairs)
+        found.path = path
+        return found
+
+    return json.loads(raw, object_pairs_hook=named)
+
+
+def _mapping(path: Path, found: Any) -> dict[str, Any]:
+    """Refuse JSON that is no object, and one without entries."""
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"{path} is damaged (it must hold a JSON object, got {str(found)[:40]})")
+    return found
 
 
 def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:

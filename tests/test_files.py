@@ -1,5 +1,6 @@
 """Paths are checked before any work, with a message that names the way out."""
 
+import errno
 import math
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
     write_atomically(path, lambda file: file.write(b"new"), before=tmp_path / "before")
     assert (path.read_bytes(), (tmp_path / "before").read_bytes()) == (b"new", b"old")
+
+
+def test_a_full_disk_is_said_with_the_path(tmp_path: Path) -> None:
+    def fill(file: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"x\.json cannot be written \(No space left on device\)"):
+        write_atomically(tmp_path / "x.json", fill)
+    assert not list(tmp_path.iterdir())
 
 
 def test_numbers_that_are_not_finite_become_null() -> None:

@@ -83,6 +83,30 @@ def test_a_damaged_file_is_named(folder, name):
         load_run(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("summary.json", text) for text in ("{}", "[]", "null", '{"n": 1}')]
+    + [("metrics.jsonl", text) for text in ("[]\n[]", '{"a": 1}\n{"a": 1}')],
+)
+def test_json_that_lacks_something_is_damaged(folder, name, text):
+    (folder / name).write_text(text)
+
+    def read():
+        run = load_run(folder)
+        return run.summary["reason"], run.metrics[0]["iteration"]
+
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        read()
+
+
+def test_a_changed_bit_of_the_weights_is_found(folder):
+    raw = bytearray((folder / "weights.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (folder / "weights.safetensors").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged \(its checksum"):
+        load_run(folder)
+
+
 def test_another_format_is_refused(folder):
     write_json(folder / "settings.json", {"format": 99})
     with pytest.raises(ValueError, match=r"run format 5, written by `lds fit`, got 99$"):
@@ -111,7 +135,7 @@ def test_an_interrupted_write_leaves_the_old_file(folder):
 
 
 def test_a_run_that_begins_has_settings_and_nothing_of_an_earlier_one(folder):
-    for name in ("features.npz", "encoding.npz", "preparation.npz"):
+    for name in ("features.npz", "encoding.npz", "predictions.csv", "report.html"):
         (folder / name).write_bytes(b"old")
     (folder / "mine.txt").write_text("x")
     begin_run(folder, {"data": "other"})
@@ -126,7 +150,7 @@ def test_a_run_that_begins_has_settings_and_nothing_of_an_earlier_one(folder):
 
 
 def test_an_encoding_and_a_preparation_are_kept_where_they_are_given(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no encoding\.npz: only a run on a table"):
+    with pytest.raises(FileNotFoundError, match=r"has no encoding\.npz: its run was on feat"):
         load_encoding(folder)
     assert load_preparation(folder) == {}
     run, again = load_run(folder), tmp_path / "again"
@@ -136,6 +160,7 @@ def test_an_encoding_and_a_preparation_are_kept_where_they_are_given(folder, tmp
     found = {name: array.tolist() for name, array in load_encoding(again).items()}
     assert found == {"encoding": [0, 1, 2], "weights 0": [1, 1]}
     assert load_preparation(again)["features/powers"].tolist() == [1, 1, 1]
+    (again / "report.html").write_text("of the earlier run")
     save_run(again, run, features=FEATURES)  # a run without them over one with them
     assert sorted(path.name for path in again.iterdir()) == sorted([*FILES, "features.npz"])
 

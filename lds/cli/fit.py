@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from lds._run_files import PREDICTIONS, check_run
 from lds._sources import check_source
 from lds._verdict import verdict
 from lds._warn_once import once
+from lds.cli.claim import Earlier, TakenError, claimed, is_empty
 from lds.cli.class_weight import ClassWeight, read_class_weight
 from lds.cli.console import Json, bar, err, print_json, print_path, say_found
 from lds.cli.fit_output import print_next, print_summary
@@ -28,6 +30,7 @@ from lds.cli.table_options import (
     Root,
     Separator,
     Target,
+    TestSize,
     absolute,
     reading,
     stem,
@@ -70,7 +73,7 @@ def fit(
     drop: Drop = None,
     identifier: Identifier = None,
     edges: Edges = None,
-    test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    test_size: TestSize = None,
     unlabelled: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,8 +121,8 @@ def fit(
         check_output_folder(out_folder, "--out")
         _check_empty(out_folder, force)
     plan = _new(given, options) if resume is None else _resumed(context, given, resume)
-    with bar(quiet) as progress:
-        run, done, summary = _fit(plan, given, FitProgress(progress, quiet))
+    with bar(quiet) as progress, ExitStack() as held:
+        run, done, summary = _fit(plan, given, FitProgress(progress, quiet), held)
     written = run.folder / PREDICTIONS
     if as_json:
         predictions = {"predictions": str(written) if written.exists() else None}
@@ -135,7 +138,7 @@ def fit(
 
 
 def _fit(
-    plan: dict[str, Any], given: dict[str, Any], shown: FitProgress
+    plan: dict[str, Any], given: dict[str, Any], shown: FitProgress, held: ExitStack
 ) -> tuple[Interrupts, "FitReport", dict[str, Any]]:
     """Read the data, learn, run the controls and save.
 
@@ -143,12 +146,17 @@ def _fit(
         plan: of `_new` or `_resumed`.
         given: parameters of the command.
         shown: says what is done.
+        held: keeps the folder for this command.
 
     Returns:
         How it was interrupted and in which folder; the report; the summary in the folder.
     """
     chosen, seed, source, quiet = plan["method"], plan["seed"], plan["source"], given["quiet"]
-    resume, force = given["resume"], given["force"]
+    resume, force, folder = given["resume"], given["force"], given["resume"] or given["out_folder"]
+    if folder is not None:
+        held.enter_context(claimed(folder))
+        if resume is None:
+            _check_empty(folder, force)
     shown.say(f"reading {Path(source['name']).name}")
 
     from lds._labels import counted
@@ -160,12 +168,12 @@ def _fit(
         labelled = f"{n_labelled:,} of {data.n_nodes:,} rows have a label"
         shares = counted(data.labels, data.classes)
         say_found(data.name, [*data.file.found, f"{labelled}, {shares}"], quiet)
-    folder = resume or given["out_folder"] or _run_folder(data, seed, force)
+    if folder is None:
+        folder = _run_folder(data, seed, force, held)
     shown.say("loading torch")
 
     import torch
 
-    from lds._run_files import discard_checkpoints
     from lds.cli.run_folder import save
     from lds.experiments.fit import fit_dataset, problem_of
     from lds.run_folder import begin_run
@@ -176,7 +184,7 @@ def _fit(
     chosen = chosen.for_problem(problem_of(data, plan["class_weight"]))
     settings = {
         "data": data.name,
-        "source": source,
+        "source": source | {"test_size": _test_size(data, source["test_size"])},
         "retain": source["retain"],
         "method": chosen.name,
         "options": chosen.to_dict(),
@@ -186,6 +194,7 @@ def _fit(
         "device": plan["device"],
     }
     begun, done = resume is not None, None
+    earlier = held.enter_context(Earlier(folder)) if force else None
     checkpoint = folder if given["checkpoint"] else None
     interrupts = Interrupts(folder, checkpoint is not None, chosen.name == DEFAULT)
 
@@ -194,6 +203,8 @@ def _fit(
         if not begun:  # the input has been checked by now
             begin_run(folder, settings)
             begun = True
+            if earlier is not None:
+                earlier.discard()
         interrupts.phase = "learn"
         shown.iteration(record)
 
@@ -203,13 +214,13 @@ def _fit(
 
     def learned(report: "FitReport") -> None:
         nonlocal done
+        if earlier is not None:
+            earlier.discard()
         save(folder, report, settings)  # before the controls, which may be interrupted
         done, interrupts.phase = report, "controls"
         if plan["controls"] and report.result.reason != "interrupted":
             shown.controls()
 
-    if force:
-        discard_checkpoints(folder)
     shown.count("starting graph and first outer iteration", chosen.to_dict()["max_iter"])
     with interrupts, once():  # a control warns of what the method has warned of
         try:
@@ -232,6 +243,13 @@ def _fit(
                 _say_unfinished(interrupts, begun)
                 raise typer.Exit(130) from None
         return interrupts, done, save(folder, done, settings)
+
+
+def _test_size(data: "NodeDataset", given: float | None) -> float | None:
+    """Return the share of test rows, for the settings; None where the data have their own."""
+    from lds.datasets.registry import TEST_SIZE
+
+    return TEST_SIZE if given is None and data.file is not None else given
 
 
 def _say_unfinished(interrupts: Interrupts, begun: bool) -> None:
@@ -290,12 +308,15 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
             f"got {', '.join(fixed)} too"
         )
     check_run(folder)
+    from lds.datasets.registry import TEST_SIZE
     from lds.run_folder import load_settings
 
     settings = load_settings(folder)
     if "source" not in settings:
         raise ValueError(f"--resume {folder} is not of `lds fit`: it does not say what data it had")
     check_source(settings["source"]["name"])
+    if settings["source"]["test_size"] == TEST_SIZE:  # no data refuse it unless it is given
+        settings["source"]["test_size"] = None
     changed = {name: given[name] for name in ("max_iter", "patience") if name in explicit}
     method = method_of(settings["method"], **settings["options"] | changed)
     kept = {
@@ -307,20 +328,32 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
 
 def _check_empty(folder: Path, force: bool) -> None:
     """Refuse a folder that is not empty, unless it may be written over."""
-    if folder.exists() and any(folder.iterdir()) and not force:
+    if not is_empty(folder) and not force:
         raise ValueError(
             f"--out {folder} is not empty; name another folder, or add --force; --resume "
             f"{folder} goes on with a run there"
         )
 
 
-def _run_folder(data: "NodeDataset", seed: int, force: bool) -> Path:
-    """Choose a folder by the name of the data: a new one, unless it may be written over."""
+def _run_folder(data: "NodeDataset", seed: int, force: bool, held: ExitStack) -> Path:
+    """Choose a folder by the name of the data, a new one unless it may be written over; keep it."""
     base = Path("runs") / f"{stem(data.name)}-{seed}"
-    if force or not base.exists():
+    if force:
+        held.enter_context(claimed(base))
         return base
-    tries = (base.with_name(f"{base.name}-{k}") for k in itertools.count(2))
-    folder = next(one for one in tries if not one.exists())
-    text = f"{base} holds a run; this one goes to {folder}"
-    err.print(text, soft_wrap=True, highlight=False, markup=False)
+    for k in itertools.count(1):
+        folder = base if k == 1 else base.with_name(f"{base.name}-{k}")
+        if folder.is_file():
+            continue
+        with ExitStack() as kept:
+            try:
+                kept.enter_context(claimed(folder))
+            except TakenError:
+                continue
+            if is_empty(folder):
+                held.enter_context(kept.pop_all())
+                break
+    if folder != base:
+        text = f"{base} holds a run; this one goes to {folder}"
+        err.print(text, soft_wrap=True, highlight=False, markup=False)
     return folder

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from lds._files import write_atomically
 from lds._words import nearest
 
 
@@ -28,20 +29,22 @@ def take_options(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     names = {
-        spelling.lstrip("-").replace("-", "_"): parameter.name
+        spelling.lstrip("-").replace("-", "_"): parameter
         for parameter in context.command.params
         for spelling in parameter.opts
         if parameter.name not in ("config", "resume", "help")
     }
     defaults: dict[str, Any] = dict(context.default_map or {})
     for key, value in read_options(path).items():
-        name = names.get(str(key).replace("-", "_"))
-        if name is None:
+        parameter = names.get(str(key).replace("-", "_"))
+        if parameter is None:
             raise ValueError(
                 f"--config {path} may hold the options of `lds {context.info_name}`, "
                 f"{', '.join(sorted(names))}, got {key!r}{nearest(str(key), names)}"
             )
-        defaults[name] = _as_typed(path, key, value)
+        typed = _as_typed(path, key, value)
+        once = getattr(parameter, "multiple", False) and not isinstance(typed, list)
+        defaults[str(parameter.name)] = [typed] if once else typed
     context.default_map = defaults
     return path
 
@@ -72,7 +75,8 @@ def read_options(path: Path) -> dict[str, Any]:
 
 def write_options(path: Path, options: dict[str, Any]) -> None:
     """Write options to a YAML file that `--config` takes."""
-    path.write_text(yaml.safe_dump(options, sort_keys=True), encoding="utf-8")
+    text = yaml.safe_dump(options, sort_keys=True)
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _as_typed(path: Path, key: Any, value: Any) -> Any:

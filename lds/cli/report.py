@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lds._files import check_output_file
-from lds._run_files import check_finished
+from lds._run_files import REPORT, check_finished
 from lds.cli.console import Json, bar, out, print_json, print_path
 
 EXAMPLES = (
@@ -45,7 +45,7 @@ def report(
     those of the first one.
     """
     only = runs[0] if len(runs) == 1 else None
-    path = out_file or (Path("comparison.html") if only is None else only / "report.html")
+    path = out_file or (Path("comparison.html") if only is None else only / REPORT)
     for run in runs:
         check_finished(run)  # a wrong path is refused before what takes seconds to import
     check_output_file(path, "the report's file", (".html",))

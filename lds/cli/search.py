@@ -22,6 +22,7 @@ from lds.cli.table_options import (
     Root,
     Separator,
     Target,
+    TestSize,
     reading,
     stem,
 )
@@ -71,7 +72,7 @@ def search(
     header: Header = None,
     drop: Drop = None,
     identifier: Identifier = None,
-    test_size: Annotated[float, typer.Option(help="Share of a table's labels held out.")] = 0.2,
+    test_size: TestSize = None,
     unlabelled: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="Text in the target that means no label; as of lds fit."),
@@ -108,6 +109,8 @@ def search(
     numbers = [_as(int, "--seeds", text) for text in seeds.split(",")]
     for number in numbers:
         check_seed(number, "--seeds")
+        if numbers.count(number) > 1:
+            raise ValueError(f"--seeds must be different seeds, got {number} twice")
     check_seed(seed, "--seed")
 
     with bar(quiet) as progress:
@@ -142,7 +145,7 @@ def search(
             n_jobs=jobs,
             batch=batch,
             refit=False,
-            random_state=seed,
+            random_state=seed % 2**32,
             verbose=_shown(shown),
         ).fit(x, y, adjacency=data.adjacency, **given_roles)
     best = folder / "best.yaml"

@@ -42,7 +42,9 @@ Edges = Annotated[
         help="File of the edges between a table's rows: source, target, weight; default: none."
     ),
 ]
-
+TestSize = Annotated[
+    float | None, typer.Option(help="Share of a table's labels held out; default: 0.2.")
+]
 Root = Annotated[
     Path | None,
     typer.Option(help="Folder of downloaded data; default: LDS_DATA, else ~/.cache/lds."),

@@ -209,7 +209,9 @@ def guess_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> HeaderG
     """Guess whether the first line names the columns.
 
     A word that is nowhere else in its column of numbers makes the line a header; a number there
-    makes it a row, unless the numbers of the line count up, as names 0, 1, 2 do. Without columns of
+    makes it a row, unless the numbers of the line count up, as names 0, 1, 2 and 2019, 2020 do, and
+    are not as those below: a count from 0 or 1 all of whose numbers are in their columns again is a
+    row, and another count is one if all its numbers are within their columns. Without columns of
     numbers it is a row if one of its cells is in its column again, or twice in the line.
 
     Arguments:
@@ -220,7 +222,8 @@ def guess_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> HeaderG
     body = [row for row in body if row != first]  # a header may be there again
     if not body:
         return HeaderGuess(not any(VALUE.fullmatch(cell) for cell in cells))
-    words, values, numbered = [], [], _counts_up(cells)
+    words, values, like = [], [], list[bool]()
+    count = _count(cells)
     columns = list(zip(*body, strict=True))
     for cell, column in zip(first, columns, strict=True):
         rest = [one for one in column[:HEADER_ROWS] if one.lower() not in MISSING]
@@ -229,9 +232,14 @@ def guess_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> HeaderG
         if sum(bool(VALUE.fullmatch(one)) for one in rest) < NUMERIC * len(rest):
             continue
         if VALUE.fullmatch(cell):
-            values.extend([] if numbered else [cell])
+            values.append(cell)
+            if count is not None:
+                like.append(cell in column if count in (0, 1) else _within(cell, rest))
         elif cell not in column:
             words.append(cell)
+    named_by_count = not all(like)
+    if named_by_count:
+        values = []
     if words and len(values) > len(words):
         return HeaderGuess(None)
     if words or values:
@@ -241,15 +249,22 @@ def guess_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> HeaderG
     again = any(
         cell in column
         for cell, column in zip(first, columns, strict=True)
-        if cell.lower() not in MISSING
+        if cell.lower() not in MISSING and not (named_by_count and VALUE.fullmatch(cell))
     )
     return HeaderGuess(not again, by_words=True)
 
 
-def _counts_up(cells: Sequence[str]) -> bool:
-    """Whether the numbers among the cells are consecutive integers in order."""
+def _count(cells: Sequence[str]) -> int | None:
+    """Return the first of the numbers among the cells if they are consecutive integers in order."""
     numbers = [cell for cell in cells if VALUE.fullmatch(cell)]
     if len(numbers) < 2 or not all(number.isdecimal() for number in numbers):
-        return False
+        return None
     first = int(numbers[0])
-    return [int(number) for number in numbers] == list(range(first, first + len(numbers)))
+    counts = [int(number) for number in numbers] == list(range(first, first + len(numbers)))
+    return first if counts else None
+
+
+def _within(cell: str, column: Sequence[str]) -> bool:
+    """Whether an integer is neither below nor above all numbers of a column."""
+    numbers = [float(one) for one in column if re.fullmatch(r"[-+]?\d+(\.\d*)?", one)]
+    return bool(numbers) and min(numbers) <= int(cell) <= max(numbers)

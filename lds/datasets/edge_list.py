@@ -1,7 +1,7 @@
 """Read a file of edges: two columns of node identifiers, perhaps one of weights."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from lds.datasets.cells import Numbers, is_number, read_numbers
 from lds.datasets.columns import note_reading
+from lds.datasets.dialect import VALUE
 from lds.datasets.dtypes import cells_of
 from lds.datasets.notes import Notes, listed
-from lds.datasets.reading import read_table
+from lds.datasets.reading import FileFormat, read_table
+from lds.datasets.text_table import IF_A_HEADER, IF_A_ROW, UnclearHeaderError
 from lds.graphs.undirected import undirected
 
 ENDS = (
@@ -42,15 +44,22 @@ WEIGHTS = ("weight", "probability")
 """Names of a column of weights, in lower case."""
 
 
+IF_AN_EDGE = "; if it is an edge, write the line source,target above it"
+IF_NAMES = "; if it is a header, call the columns of ends source and target"
+"""What to do where a guess about the first line is wrong."""
+
+
 class EdgeList:
     """Edges by the identifiers of their ends, as text.
 
     Arguments:
         path: of a text file or a parquet file. The columns "source" and "target" (or `ENDS`) hold
             the ends; without such names the first two do, or those after a column that numbers the
-            edges. A column with a name of `WEIGHTS` holds weights; without that name a third and
-            last column does if most of its cells are numbers. They are read as numbers of a table
-            of nodes are. Other columns are left out.
+            edges, and the first line is an edge if its ends are nodes, or all its cells numbers. A
+            column with a name of `WEIGHTS` holds weights; without that name a third and last column
+            does if most of its cells are numbers. They are read as numbers of a table of nodes are.
+            Other columns are left out.
+        nodes: identifiers of nodes, which name no columns.
 
     Attributes:
         ends: text of both ends of each edge.
@@ -65,8 +74,8 @@ class EdgeList:
             weights holds nodes.
     """
 
-    def __init__(self, path: Path) -> None:
-        frame, how = read_table(path)
+    def __init__(self, path: Path, nodes: Collection[str] = ()) -> None:
+        frame, how = _read(path, nodes)
         names = [str(name) for name in frame.columns]
         if len(names) < 2:
             raise ValueError(
@@ -99,7 +108,10 @@ class EdgeList:
         if not named and len(others) == 1 and _plain(others[0]) not in WEIGHTS:
             self._refuse_nodes(others[0], texts_of_ids(frame[others[0]]), names)
         self.weight, said = _weights(path, frame, others, self.decimal)
-        self.found = tuple(f"in {path.name} {text}" for text in (*how.found, *counted, *said))
+        self.found = tuple(
+            f"in {path.name} {text.replace(IF_A_ROW, IF_AN_EDGE).replace(IF_A_HEADER, IF_NAMES)}"
+            for text in (*how.found, *counted, *said)
+        )
 
     def _refuse_nodes(self, name: str, cells: list[str], names: Sequence[str]) -> None:
         """Refuse numbers as weights that are nodes, about as many as the second ends."""
@@ -124,6 +136,22 @@ class EdgeList:
         return undirected(
             *both, weight, n_nodes, name=str(self.path), weight_name=f"{self.path} weight"
         )
+
+
+def _read(path: Path, nodes: Collection[str]) -> tuple[Any, FileFormat]:
+    """Read the file; its first line is a header unless it holds an edge."""
+    try:
+        frame, how = read_table(path)
+    except UnclearHeaderError:
+        frame, how = read_table(path, header=True)
+    names = [str(name) for name in frame.columns]
+    if how.separator is None or not how.header or _named_ends(names) is not None:
+        return frame, how
+    below = {text for name in names[:2] for text in texts_of_ids(frame[name])}
+    numbers = all(map(VALUE.fullmatch, names))
+    if numbers or set(names[:2]) <= set(nodes) or set(names[:2]) & below:
+        return read_table(path, header=False)
+    return frame, how
 
 
 def _plain(name: str) -> str:

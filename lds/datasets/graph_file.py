@@ -16,16 +16,21 @@ from lds.datasets.base import NodeDataset
 from lds.datasets.edge_ends import by_column, by_row_number, check, naming_column
 from lds.datasets.edge_list import EdgeList, texts_of_ids
 from lds.datasets.graph_arrays import read_arrays
+from lds.datasets.identifiers import DIFFERENT
 from lds.datasets.labels import encode_column
 from lds.datasets.reading import FileFormat, read_table
 from lds.datasets.roles import Roles, find_column
 from lds.datasets.splits import three_way
 from lds.datasets.table import check_test_size, hold_out, of_frame
+from lds.datasets.text_table import distinct
 from lds.graphs.structural import structural_features
 from lds.graphs.undirected import undirected
 
 NODE = "id"
 """Name of the column with the identifiers of the nodes of a file."""
+
+OWN_ID = "given_id"
+"""Attribute of that name in a GEXF file that lds writes, where "id" has another meaning."""
 
 DRAWN = ("viz", "label")
 """Attributes with which GEXF draws a node; they are no features."""
@@ -58,8 +63,8 @@ def load_with_edges(
             ValueError if an end is of no row, or rows cannot be found by the ends.
     """
     check_test_size(test_size)
-    listed = EdgeList(edges)
     frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
+    listed = EdgeList(edges, _identifiers_of(frame, how, identifier))
     naming = None
     if identifier is None:
         named = find_column(how.columns, target)
@@ -97,6 +102,18 @@ def load_with_edges(
     return replace(data, adjacency=graph, file=replace(data.file, found=found))
 
 
+def _identifiers_of(frame: Any, how: FileFormat, identifier: str | int | None) -> set[str]:
+    """Collect the cells that may name nodes: of `identifier`, else where nearly all differ."""
+    name = None if identifier is None else find_column(how.columns, identifier)
+    columns = [texts_of_ids(frame[each]) for each in (frame.columns if name is None else [name])]
+    found = [
+        set(cells)
+        for cells in columns
+        if name is not None or len(set(cells)) > DIFFERENT * len(cells)
+    ]
+    return set[str]().union(*found) - {""}
+
+
 def _check_not_dropped(roles: Roles, identifier: str | None, edges: Path) -> None:
     """Refuse to drop the column by which edges name nodes."""
     if identifier in roles.drop:
@@ -111,7 +128,8 @@ def load_graph(
     *,
     target: str | None,
     seed: int,
-    test_size: float,
+    test_size: float | None,
+    default_test_size: float,
     drop: Sequence[str] = (),
     unlabelled: Sequence[str] | None = None,
 ) -> NodeDataset:
@@ -124,35 +142,37 @@ def load_graph(
     Arguments:
         path: ends in .graphml, .gexf or .npz.
         target, seed, test_size, drop, unlabelled: as for `table.load`; an .npz file has labels, and
-            target, drop and unlabelled must be None or empty.
+            target, drop and unlabelled must be None or empty; with masks test_size too.
+        default_test_size: where test_size is None.
 
     Raises:
         ValueError: the file cannot be read, `target` is no attribute or is missing, or as for
             `table.load`.
     """
-    check_test_size(test_size)
+    share = default_test_size if test_size is None else test_size
+    check_test_size(share)
     if path.suffix.lower() == ".npz":
         for option, given in (("target", target), ("drop", drop), ("unlabelled", unlabelled)):
             if given:
                 raise ValueError(
                     f"{option} is for a table, GraphML or GEXF, got {given!r} for {path}"
                 )
-        return _of_arrays(path, seed, test_size)
-    graph, frame = _of_xml(path, target)
+        return _of_arrays(path, seed, share, given=test_size is not None)
+    graph, frame, nodes, named = _of_xml(path, target)
     columns = tuple(str(name) for name in frame.columns)
-    found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes"]
+    found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes", *named]
     if target == "label" and target in columns:
-        found += _blank_own_ids(path, frame, target)
+        found += _blank_own_ids(path, frame, target, nodes)
     how = FileFormat(None, None, True, None, "", columns, tuple(found))
     plain = [name for name in columns if name not in (NODE, target, *drop)]
     if find_column(columns, target) and not plain:
-        return _without_features(path, graph, frame, how, str(target), seed, test_size, unlabelled)
+        return _without_features(path, graph, frame, how, str(target), seed, share, unlabelled)
     data = of_frame(
         path,
         frame,
         how,
         target=target,
-        test_size=test_size,
+        test_size=share,
         seed=seed,
         drop=drop,
         identifier=NODE,
@@ -161,21 +181,30 @@ def load_graph(
     return replace(data, adjacency=graph)
 
 
-def _of_arrays(path: Path, seed: int, test_size: float) -> NodeDataset:
+def _of_arrays(path: Path, seed: int, test_size: float, *, given: bool) -> NodeDataset:
     arrays = read_arrays(path)
     known = arrays.labels >= 0
     named = Labels(known, arrays.labels[known])
     warn_of_classes(named, *numbered(named), f"{path} labels")
     data = replace(arrays.dataset(str(path), seed), name=str(path))
     if arrays.masks is not None:
+        if given:
+            raise ValueError(
+                f"test_size is for a graph without masks, got {test_size} for {path}, whose masks "
+                "say which nodes are test rows; leave it out"
+            )
         return data
     labels = data.labels
     fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
     return replace(data, split=Split(*three_way(labels, fitted, seed), test))
 
 
-def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
-    """Read GraphML or GEXF as an adjacency and a frame of the nodes' attributes, as text."""
+def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any, list[str], list[str]]:
+    """Read GraphML or GEXF as an adjacency and a frame of the nodes' attributes, as text.
+
+    Returns:
+        Both, the identifiers of the nodes in the file, and what is said about those in the frame.
+    """
     import pandas as pd  # of the extra lds[table]
 
     from lds.graphs.interop import edges_of  # imports torch, which takes seconds
@@ -192,7 +221,20 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     gexf = path.suffix.lower() == ".gexf"
     kept = [n for n in names if n != NODE and not (gexf and n in DRAWN and n != target)]
     columns = {n: [_text(graph.nodes[node].get(n)) for node in nodes] for n in kept}
-    frame = pd.DataFrame({NODE: [str(node) for node in nodes], **columns}, dtype=object)
+    ids = [str(node) for node in nodes]
+    named, said = ids, list[str]()
+    if NODE in names:
+        columns[NODE] = [_text(graph.nodes[node].get(NODE)) for node in nodes]
+    for own in (NODE, OWN_ID) if gexf else (NODE,):
+        if own in columns and len({*columns[own], ""}) > len(ids):  # all differ, none is blank
+            named = columns.pop(own)
+            said = [f"nodes are named by their attribute {own!r}"] if named != ids else []
+            break
+    if NODE in columns:
+        other = distinct([NODE, *columns], [])[-1]
+        columns[other] = columns.pop(NODE)
+        said.append(f"the attribute {NODE!r} does not name each node: it is the column {other!r}")
+    frame = pd.DataFrame({NODE: named, **columns}, dtype=object)
     for one, other, attributes in graph.edges(data=True):
         if "weight" in attributes:
             attributes["weight"] = _weight(path, one, other, attributes["weight"])
@@ -200,10 +242,10 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any]:
     both = np.concatenate([row, col]), np.concatenate([col, row])
     twice = None if weight is None else np.tile(weight, 2)
     adjacency = undirected(*both, twice, len(nodes), name=str(path), weight_name=f"{path} weight")
-    return adjacency, frame
+    return adjacency, frame, ids, said
 
 
-def _blank_own_ids(path: Path, frame: Any, target: str) -> list[str]:
+def _blank_own_ids(path: Path, frame: Any, target: str, nodes: list[str]) -> list[str]:
     """Remove the labels that only repeat the node's own identifier; say how many there were.
 
     Programs write the identifier as the label of a node that has none: in GEXF each such label is
@@ -213,7 +255,7 @@ def _blank_own_ids(path: Path, frame: Any, target: str) -> list[str]:
         ValueError: all labels are identifiers.
     """
     labels = frame[target].str.strip()
-    own = labels == frame[NODE]
+    own = labels == nodes
     if path.suffix.lower() == ".graphml":
         own &= ~labels.duplicated(keep=False)
     if not own.any():
@@ -223,10 +265,10 @@ def _blank_own_ids(path: Path, frame: Any, target: str) -> list[str]:
             f"{path} must have classes as the labels of its nodes, got the identifier of each node "
             "as its label; --target names the attribute that holds the classes"
         )
-    node = frame[NODE][own.argmax()]
+    node = nodes[own.argmax()]
     frame.loc[own, target] = ""
-    nodes = "1 node has its" if own.sum() == 1 else f"{own.sum():,} nodes have their"
-    return [f"{nodes} own identifier as label (such as {node!r}), which is no label"]
+    those = "1 node has its" if own.sum() == 1 else f"{own.sum():,} nodes have their"
+    return [f"{those} own identifier as label (such as {node!r}), which is no label"]
 
 
 def _weight(path: Path, one: Any, other: Any, found: Any) -> float:

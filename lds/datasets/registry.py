@@ -20,6 +20,9 @@ from lds.datasets.graph_file import load_graph, load_with_edges
 from lds.datasets.table import load as load_table
 from lds.graphs.adjacency import keep_edges
 
+TEST_SIZE = 0.2
+"""Share of the labelled rows of a table that are held out as test, where none is given."""
+
 
 def names() -> tuple[str, ...]:
     """List the names that `load` knows."""
@@ -43,7 +46,7 @@ def load(
     root: str | Path | None = None,
     retain: float | None = None,
     target: str | int | None = None,
-    test_size: float = 0.2,
+    test_size: float | None = None,
     separator: str | None = None,
     encoding: str | None = None,
     header: bool | None = None,
@@ -64,7 +67,8 @@ def load(
             none (`adjacency` is None), None keeps all.
         target: for tables, the column of labels by name or by position (-1 is the last); rows
             whose cell is blank are unlabelled.
-        test_size: for tables, share in [0, 1) of the labelled rows held out as test.
+        test_size: for tables and graphs by path without masks, share in [0, 1) of the labelled rows
+            held out as test; None takes `TEST_SIZE`.
         separator, encoding, header: for tables, how the file is written (see
             `reading.read_table`); None detects it.
         drop: for tables, columns to leave out, by name or by position.
@@ -103,13 +107,14 @@ def load(
             target=column,
             seed=seed,
             test_size=test_size,
+            default_test_size=TEST_SIZE,
             drop=drop,
             unlabelled=unlabelled,
         )
     if key is None:
         options: dict[str, Any] = {
             "target": target,
-            "test_size": test_size,
+            "test_size": TEST_SIZE if test_size is None else test_size,
             "seed": seed,
             "separator": separator,
             "encoding": encoding,
@@ -124,6 +129,7 @@ def load(
         return load_with_edges(Path(name), Path(edges), **options)
     for option, given in (
         ("target", target),
+        ("test_size", test_size),
         ("separator", separator),
         ("encoding", encoding),
         ("header", header),

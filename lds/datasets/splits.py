@@ -31,7 +31,7 @@ def stratified(
     rows, sets = np.arange(labels.size), []
     for count in range(len(sizes), 0, -1):  # from the last set to the first
         rows, drawn = train_test_split(
-            rows, train_size=sum(sizes[:count]), stratify=labels[rows], random_state=seed
+            rows, train_size=sum(sizes[:count]), stratify=labels[rows], random_state=seed % 2**32
         )
         sets.append(drawn)
     sets.append(rows)

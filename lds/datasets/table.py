@@ -186,7 +186,8 @@ def load_rows(
     else:
         wanted = {name for name in file.columns if name != roles.target}
         frame, how = _read_like(path, file, wanted, separator, text_encoding, header)
-    _check_rows(path, frame, how)
+    several = len(set(file.columns) - set(roles.no_features)) > 1
+    _check_rows(path, frame, how, several)
     if not how.header:
         others = [name for name in file.columns if name != roles.target]
         named = {len(file.columns): list(file.columns), len(others): others}
@@ -241,10 +242,11 @@ def _read_like(
     )
 
 
-def _check_rows(path: Path, frame: Any, how: FileFormat) -> None:
+def _check_rows(path: Path, frame: Any, how: FileFormat, several: bool = True) -> None:
+    """Refuse a table without rows, and one column where there must be several."""
     if frame.empty:
         raise ValueError(f"{path} must have at least one row below its header, got none")
-    if len(frame.columns) == 1 and how.separator is not None:
+    if several and len(frame.columns) == 1 and how.separator is not None:
         raise ValueError(
             f"{path} must have a column besides its target, got one column; if its columns have "
             "another separator than , ; | tab or spaces, give it"

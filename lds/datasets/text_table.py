@@ -27,6 +27,14 @@ EXCEL_HINT = re.compile(r"sep=(.)", re.I)
 """A first line that gives the separator to Excel."""
 
 
+IF_A_ROW = "; if it is a row, say --no-header (in Python header=False)"
+IF_A_HEADER = "; if it is a header, say --header (in Python header=True)"
+
+
+class UnclearHeaderError(ValueError):
+    """The first line may be a header or a row."""
+
+
 @dataclass
 class TextTable:
     """A text file split into cells.
@@ -158,13 +166,13 @@ def _has_header(
         found: gets a sentence.
 
     Raises:
-        ValueError: the line has both words and numbers above columns of numbers.
+        UnclearHeaderError: the line has both words and numbers above columns of numbers.
     """
     if first is None:
         return False
     guess, shown = guess_header(first, rest), _some(first)
     if guess.is_header is None:
-        raise ValueError(
+        raise UnclearHeaderError(
             f"the first line of {path} ({shown}) may be a header or a row: it has "
             "both words and numbers above columns of numbers; say which (--header or "
             "--no-header, in Python header=True or False)"
@@ -173,13 +181,11 @@ def _has_header(
         found.append(f"the first line is read as a header ({shown})")
     elif guess.is_header and guess.by_words:
         found.append(
-            f"the first line is read as a header ({shown}), for no row has its words; "
-            "if it is a row, say --no-header (in Python header=False)"
+            f"the first line is read as a header ({shown}), for no row has its words{IF_A_ROW}"
         )
     elif guess.by_words:
         found.append(
-            f"the first line is read as a row ({shown}), for other rows have its words; "
-            "if it is a header, say --header (in Python header=True)"
+            f"the first line is read as a row ({shown}), for other rows have its words{IF_A_HEADER}"
         )
     return guess.is_header
 

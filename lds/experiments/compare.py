@@ -28,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
 
+import lds.experiments.arguments as kinds
 from lds._random import mix
 from lds._sources import REGISTRY
 from lds.datasets.base import NodeDataset
@@ -358,24 +359,29 @@ def _title(key: tuple[str, float | None]) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="data sets; none only prints the file's table")
-    parser.add_argument("--retain", type=float, help="of a graph's edges")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "names", nargs="*", type=kinds.data_set, help="data sets; none only prints the file's table"
+    )
+    parser.add_argument("--retain", type=kinds.share, help="of a graph's edges")
+    parser.add_argument("--seeds", type=kinds.count, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--root", type=Path, help="folder with the data sets")
+    parser.add_argument("--root", type=kinds.existing_folder, help="folder with the data sets")
     parser.add_argument("--parts", action="store_true", help="the ablation instead of controls")
-    parser.add_argument("--out", type=Path, required=True, help="file of records, JSON lines")
+    parser.add_argument(
+        "--out", type=kinds.output_file, required=True, help="file of records, JSON lines"
+    )
     arguments = parser.parse_args()
+    with_graph = [name for name, source in REGISTRY.items() if source.has_graph]
+    kinds.check_retain(parser, arguments.retain, arguments.names, with_graph)
     torch.set_num_threads(1)
     root = None if arguments.root is None else str(arguments.root)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
 
     def cases() -> Iterator[Case]:
         for name in arguments.names:
-            with_graph = name in REGISTRY and REGISTRY[name].has_graph
-            retain = arguments.retain if with_graph else None
             for seed in seeds:
-                yield name, retain, seed, partial(load, name, seed=seed, root=root, retain=retain)
+                make = partial(load, name, seed=seed, root=root, retain=arguments.retain)
+                yield name, arguments.retain, seed, make
 
     found = collect(arguments.out, cases(), arguments.parts)
     print("\n".join([*table(found), "", *overview(found)]))

@@ -10,13 +10,13 @@ number of outer iterations. "frozen" never updates θ.
 import argparse
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from lds.datasets.registry import load
+from lds.experiments.arguments import count, data_set, existing_folder
 from lds.experiments.fit import problem_of, quality_on_test
 from lds.structure.learn import learn
 from lds.structure.methods.thesis import ESTIMATORS, Thesis
@@ -64,9 +64,9 @@ def main() -> None:
     """The command line."""
     default = Thesis(max_iter=5, max_inner=100).to_dict()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--root", type=Path, help="folder with the data sets")
+    parser.add_argument("names", nargs="+", type=data_set)
+    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--root", type=existing_folder, help="folder with the data sets")
     for option in ("max_iter", "max_inner", "outer_lr"):
         kind = type(default[option])
         flag = "--" + option.replace("_", "-")

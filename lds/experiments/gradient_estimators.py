@@ -23,6 +23,7 @@ from lds.bilevel.descent import GradientDescent
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.gradient_estimators import gumbel_softmax, reinmax, straight_through
 from lds.discrete.rebar import each_draw
+from lds.experiments.arguments import count
 
 Values = Callable[[Tensor], Tensor]
 """h, `(n_draws, n)` to `(n_draws,)`, differentiable."""
@@ -283,7 +284,9 @@ def rows(theta_seed: int = 0, n_draws: int = 100_000) -> Iterator[Row]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n-draws", type=int, default=100_000, help="of Gumbel-softmax and REBAR")
+    parser.add_argument(
+        "--n-draws", type=count, default=100_000, help="of Gumbel-softmax and REBAR"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the probabilities")
     arguments = parser.parse_args()
     print("| function | estimator | evaluations | gradient | bias | deviation |")

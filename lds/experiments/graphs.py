@@ -29,6 +29,7 @@ from sklearn.metrics import roc_auc_score
 
 from lds._types import Split
 from lds.datasets.splits import each_class_first
+from lds.experiments.arguments import count, existing_folder, output_file
 from lds.experiments.graphs_attack import ExpectedGraph, Surrogate, attack
 from lds.experiments.graphs_cases import BENCHES, GraphCase, Maker, Rows, attacks
 from lds.experiments.graphs_published import PUBLISHED
@@ -241,12 +242,14 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("bench", choices=[*BENCHES, ADAPTIVE])
-    parser.add_argument("folder", type=Path, help="root of the data")
+    parser.add_argument("folder", type=existing_folder, help="root of the data")
     parser.add_argument("--only", nargs="+", help="beginnings of names of cases")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=count, default=10)
     parser.add_argument("--method", nargs="*", default=[DEFAULT], choices=list(METHODS))
     parser.add_argument("--rivals", nargs="*", help="names; all without it")
-    parser.add_argument("--out", type=Path, required=True, help="file of records, JSON lines")
+    parser.add_argument(
+        "--out", type=output_file, required=True, help="file of records, JSON lines"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder, seeds, methods = arguments.folder, range(arguments.seeds), arguments.method

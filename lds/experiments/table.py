@@ -23,6 +23,14 @@ from numpy.typing import NDArray
 from lds.bilevel.checks import NonFiniteError
 from lds.datasets.base import NodeDataset
 from lds.datasets.registry import load
+from lds.experiments.arguments import (
+    check_retain,
+    count,
+    data_set,
+    existing_folder,
+    output_file,
+    share,
+)
 from lds.experiments.fit import problem_of, quality_on_test
 from lds.experiments.records import JsonLines, key
 from lds.experiments.reproduce.grids import CITATION, Settings, grid
@@ -232,25 +240,28 @@ def _cell(values: list[float | None], *, percent: bool) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+")
-    parser.add_argument("--retain", type=float, default=0.0, help="share of edges kept (citations)")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--selection-seeds", type=int, default=3, help="seeds a choice is made on")
-    parser.add_argument("--root", help="folder with the data sets")
-    parser.add_argument("--out", type=Path, default=Path("table.jsonl"))
+    parser.add_argument("names", nargs="+", type=data_set)
+    parser.add_argument("--retain", type=share, help="share of edges kept (citations); default: 0")
+    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument(
+        "--selection-seeds", type=count, default=3, help="seeds a choice is made on"
+    )
+    parser.add_argument("--root", type=existing_folder, help="folder with the data sets")
+    parser.add_argument("--out", type=output_file, default=Path("table.jsonl"))
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=1, help="runs of LDS side by side in a job")
+    parser.add_argument("--batch", type=count, default=1, help="runs of LDS side by side in a job")
     parser.add_argument("--device", default="cpu", help="of runs side by side")
     arguments = parser.parse_args()
+    check_retain(parser, arguments.retain, arguments.names, CITATION)
     store = Store(arguments.out)
     seeds = range(arguments.seeds)
     selection = range(min(arguments.seeds, arguments.selection_seeds))
     lines = table(
         arguments.names,
-        arguments.retain,
+        0.0 if arguments.retain is None else arguments.retain,
         seeds,
         selection,
-        arguments.root,
+        None if arguments.root is None else str(arguments.root),
         store,
         arguments.jobs,
         arguments.batch,

@@ -44,6 +44,7 @@ from sklearn.svm import SVC
 
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.labels import split_roles
+from lds.experiments.arguments import count, existing_folder, output_file
 from lds.experiments.labels import only_labels
 from lds.experiments.records import JsonLines
 from lds.experiments.reproduce.verdicts import p_paired
@@ -289,18 +290,24 @@ def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="with NAME.csv.gz files")
+    parser.add_argument("folder", type=existing_folder, help="with NAME.csv.gz files")
     parser.add_argument("--tables", nargs="*", help="names; all of the folder without it")
-    parser.add_argument("--per", type=int, nargs="+", default=[10, 30], help="labels a class")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--per", type=count, nargs="+", default=[10, 30], help="labels a class")
+    parser.add_argument("--seeds", type=count, default=3)
     parser.add_argument("--noise", type=int, default=0, help="columns of noise that are added")
     parser.add_argument("--ours", action="store_true", help="leave the rivals out")
     parser.add_argument("--leave", nargs="*", default=[], help="methods of ours to leave out")
     parser.add_argument("--rival", action="append", default=[], help="module:Class")
-    parser.add_argument("--out", type=Path, required=True, help="file of records, JSON lines")
+    parser.add_argument(
+        "--out", type=output_file, required=True, help="file of records, JSON lines"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     names = arguments.tables or sorted(f.name[:-7] for f in arguments.folder.glob("*.csv.gz"))
+    if missing := [each for each in names if not (arguments.folder / f"{each}.csv.gz").is_file()]:
+        parser.error(f"argument --tables: {arguments.folder} has no {missing[0]}.csv.gz")
+    if not names:
+        parser.error(f"argument folder: {arguments.folder} must have NAME.csv.gz files, got none")
     more = {}
     for text in arguments.rival:
         module, _, name = text.partition(":")

@@ -59,6 +59,7 @@ def difference(first: Run, other: Run) -> Difference | None:
     same = all(np.array_equal(a[name], b[name]) for name in ("test_rows", "labels"))
     if (
         not same
+        or not _same_rows(first, other)
         or not a["test_rows"].size
         or first.settings["classes"] != other.settings["classes"]
     ):
@@ -72,6 +73,16 @@ def difference(first: Run, other: Run) -> Difference | None:
         rows.size,
         int((mine != theirs).sum()),
     )
+
+
+def _same_rows(first: Run, other: Run) -> bool:
+    """Whether runs are on the same rows: by identifiers, else of one file or of equal features."""
+    mine, theirs = (run.predictions.get("identifiers") for run in (first, other))
+    if mine is not None and theirs is not None:
+        return np.array_equal(mine, theirs)
+    names = [run.settings.get("source", {}).get("name") for run in (first, other)]
+    features = [run.settings.get("features_crc32") for run in (first, other)]
+    return any(one is not None and one == two for one, two in (names, features))
 
 
 def facts(run: Run) -> dict[str, Any]:

@@ -149,11 +149,13 @@ def check_names(method: type[Options], options: Mapping[str, Any]) -> None:
     for name in options:
         if name in mine:
             continue
-        others = [other.name for other in _all_methods() if name in option_fields(other)]
+        having = (other.name for other in _all_methods() if name in option_fields(other))
+        others = sorted(set(having))
         if others:
-            raise TypeError(
-                f"the method {method.name!r} has no option {name!r}; method {others[0]!r} has it"
-            )
+            have = f"method {others[0]!r} has it"
+            if len(others) > 1:
+                have = f"methods {' and '.join(map(repr, others))} have it"
+            raise TypeError(f"the method {method.name!r} has no option {name!r}; {have}")
         known = ", ".join(sorted(mine))
         raise TypeError(f"there is no option {name!r}; there are {known}{nearest(name, mine)}")
 

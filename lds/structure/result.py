@@ -376,4 +376,7 @@ def _plain(name: Any) -> Any:
 def _iteration(record: dict[str, Any]) -> Iteration:
     """Make a record of the history; JSON has null for a number that is not finite."""
     found: dict[str, Any] = {k: math.nan if v is None else v for k, v in record.items()}
-    return Iteration(**found)
+    try:
+        return Iteration(**found)
+    except TypeError as error:
+        raise ValueError(f"metrics.jsonl of the run is damaged ({error})") from error

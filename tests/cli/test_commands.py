@@ -46,6 +46,21 @@ def test_a_wrong_file_of_options_is_refused(lds, tmp_path, name, text, sentence)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("class_weight: heavy", "--class-weight must be balanced alone, or CLASS=NUMBER"),
+        ("drop: a", "--drop is for a table, got"),
+        ("drop: [a, b]", "--drop is for a table, got"),
+    ],
+)
+def test_a_file_of_options_holds_one_value_or_several(lds, tmp_path, text, sentence):
+    (tmp_path / "o.yaml").write_text(text)
+    code, _, err = lds("fit", "iris", "--config", tmp_path / "o.yaml", "--out", tmp_path / "run")
+    assert code == 2
+    assert sentence in err
+
+
 def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     folder = tmp_path / "search"
     fixed = {"max_iter": 2, "max_inner": 10, "refit_steps": 4}
@@ -94,6 +109,7 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
         (["--try", "dropout=0,2"], "dropout must be in [0, 1), got 2"),
         (["--try", "dropout=0", "--set", "dropout=0.5"], "different options, got dropout in both"),
         (["--seeds", "1,b"], "--seeds must be an integer, got 'b'"),
+        (["--seeds", "0,1,0"], "--seeds must be different seeds, got 0 twice"),
     ],
 )
 def test_a_wrong_search_is_refused(lds, tmp_path, arguments, sentence):
@@ -204,6 +220,10 @@ OF_DEFAULT = "the method 'thesis' has no option '{}'; method 'default' has it"
         (["fit", "iris", "--n-neighbors", "150", "--method", "thesis"], "--n-neighbors must be"),
         (["fit", "iris", "--support", "all"], OF_THESIS.format("support")),
         (["fit", "iris", "--backbone", "GCNConv"], OF_THESIS.format("backbone")),
+        (
+            ["fit", "iris", "--method", "views", "--hidden-channels", "3"],
+            "has no option 'hidden_channels'; methods 'default' and 'thesis' have it",
+        ),
         (["fit", "iris", "--connected"], OF_THESIS.format("connected")),
         (["fit", "iris", "--estimator", "disarm"], OF_THESIS.format("estimator")),
         (["fit", "iris", "--batch-nodes", "4"], OF_THESIS.format("batch_nodes")),

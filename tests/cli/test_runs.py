@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from lds.cli import app
+from lds.report.comparison import difference
 from lds.run_folder import load_run
 from tests.cli.options import QUICK
 
@@ -82,6 +84,22 @@ def test_runs_on_the_same_rows_are_compared_row_by_row(lds, folder, tmp_path):
     assert code == 0
     assert "b against a: " in out
     assert "points on 120 test rows (95 % interval" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "features", "same"),
+    [("iris", 1, True), ("b.csv", None, True), ("b.csv", 1, False)],
+)
+def test_rows_of_another_table_are_not_compared(folder, source, features, same):
+    one, other = load_run(folder / "a"), load_run(folder / "b")
+    assert one.settings["features_crc32"] == other.settings["features_crc32"]
+    other.settings["source"]["name"] = source
+    if features is not None:
+        other.settings["features_crc32"] = features
+    assert (difference(one, other) is not None) == same
+    for run, names in ((one, ["x", "y"]), (other, ["x", "z"])):
+        run.predictions["identifiers"] = np.array(names)
+    assert difference(one, other) is None
 
 
 def test_a_comparison_needs_whole_runs(lds, folder, tmp_path, monkeypatch):

@@ -163,12 +163,21 @@ def test_a_value_that_is_new_is_said_to_be(lds, table, tmp_path):
     assert "column 'color' such as 'green'" in err
 
 
+def test_a_run_on_one_column_predicts(lds, tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{k}.5,{k % 2}\n" for k in range(24)))
+    (tmp_path / "new.csv").write_text("a\n1.5\n2.5\n")
+    options = ["--target", "y", "--method", "views", "--max-iter", 1, "--no-controls", "--quiet"]
+    assert lds("fit", tmp_path / "t.csv", *options, "--out", tmp_path / "run")[0] == 0
+    code, out, _ = lds("predict", tmp_path / "run", tmp_path / "new.csv")
+    assert (code, len(out.splitlines())) == (0, 2)
+
+
 def test_prediction_needs_a_run_on_a_table(lds, tmp_path):
     assert lds("fit", "iris", *QUICK, "--out", tmp_path / "run")[0] == 0
     (tmp_path / "new.csv").write_text("a\n1\n")
     code, _, err = lds("predict", tmp_path / "run", tmp_path / "new.csv")
     assert code == 2
-    assert "has no encoding.npz: only a run on a table" in err
+    assert "has no encoding.npz: its run was on features" in err
 
 
 def test_export_writes_the_learned_graph_with_what_is_known_of_nodes(lds, table, tmp_path):

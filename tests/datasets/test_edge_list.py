@@ -91,3 +91,37 @@ def test_edges_without_node_0_are_said(nodes):
     with pytest.raises(ValueError, match=r"got 1 that no row has \('24'\).*; no edge has node 0:"):
         read(nodes, "source,target", [(i + 1, j + 1) for i, j in PAIRS])
     assert "node 0" not in " ".join(read(nodes, "source,target", PAIRS).file.found)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(k, k + 1) for k in range(N - 1)],  # counts up, as names of columns do
+        [("ann", "bob"), ("bob", "cy"), ("cy", "di")],
+        [("ann", "di"), ("bob", "cy")],  # neither is an end below
+        [("ann", "bob")],
+        [("n1", 2), (3, 4), (5, 6)],  # a word and a number above numbers
+    ],
+)
+def test_a_first_edge_without_a_header_above_it_is_kept(tmp_path, pairs):
+    names = ["ann", "bob", "cy", "di", "n1", *map(str, range(N))]
+    rows = [f"{name},{k % 5}.5,{'red' if k % 2 else 'blue'}" for k, name in enumerate(names)]
+    (tmp_path / "nodes.csv").write_text("\n".join(["who,size,colour", *rows]) + "\n")
+    (tmp_path / "edges.csv").write_text("".join(",".join(map(str, one)) + "\n" for one in pairs))
+    data = load(tmp_path / "nodes.csv", target="colour", edges=tmp_path / "edges.csv")
+    place = {name: k for k, name in enumerate(names)}
+    wanted = {frozenset((place[str(one[0])], place[str(one[1])])) for one in pairs}
+    assert {frozenset(pair.tolist()) for pair in np.argwhere(data.adjacency.toarray())} == wanted
+    assert not any("--no-header" in text for text in data.file.found)
+
+
+def test_words_that_are_no_nodes_are_a_header_and_said_to_be(tmp_path):
+    names = [f"n{k}" for k in range(N)]
+    rows = [f"{name},{k % 5}.5,{'red' if k % 2 else 'blue'}" for k, name in enumerate(names)]
+    (tmp_path / "nodes.csv").write_text("\n".join(["who,size,colour", *rows]) + "\n")
+    lines = ["left,right", *(f"n{k},n{k + 1}" for k in range(N - 1))]
+    (tmp_path / "edges.csv").write_text("\n".join(lines) + "\n")
+    data = load(tmp_path / "nodes.csv", target="colour", edges=tmp_path / "edges.csv")
+    assert data.adjacency.nnz == 2 * (N - 1)
+    said = next(text for text in data.file.found if "read as a header" in text)
+    assert said.endswith("if it is an edge, write the line source,target above it")

@@ -82,6 +82,8 @@ def test_masks_in_rows_or_in_columns(tmp_path, n_splits, turned, kind):
         data = load(saved(tmp_path, **stored), seed=seed)
         np.testing.assert_array_equal(data.split.train, np.flatnonzero(masks["train"][seed]))
         np.testing.assert_array_equal(data.split.test, np.flatnonzero(masks["test"][seed]))
+    with pytest.raises(ValueError, match=r"test_size is for a graph without masks, got 0\.7 for"):
+        load(saved(tmp_path, **stored), test_size=0.7)
 
 
 def test_masks_of_one_split_may_lack_the_second_axis(tmp_path):

@@ -3,8 +3,10 @@
 import networkx as nx
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from lds.datasets.registry import load
+from lds.graphs.export import save_graph
 
 WRITE = {".graphml": nx.write_graphml, ".gexf": nx.write_gexf}
 SUFFIXES = pytest.mark.parametrize("suffix", list(WRITE))
@@ -139,3 +141,29 @@ def test_identifiers_alone_are_no_labels(tmp_path):
     nx.write_gexf(nx.cycle_graph(30), path)
     with pytest.raises(ValueError, match=r"g\.gexf must have classes as the labels of its nodes"):
         load(path, target="label")
+
+
+@SUFFIXES
+def test_identifiers_are_kept_from_an_export_to_a_fit(tmp_path, suffix):
+    names = [f"patient {(k * 7) % 30}" for k in range(30)]
+    ring = np.roll(np.eye(30, dtype=np.float32), 1, axis=1)
+    more = {"id": names, "kind": ["x", "y"] * 15, "size": np.arange(30) % 7 + 0.5}
+    save_graph(tmp_path / f"g{suffix}", sp.csr_array(ring + ring.T), more)
+    data = load(tmp_path / f"g{suffix}", target="kind")
+    assert data.identifiers == tuple(names)
+    assert list(data.encoding.names) == ["size"]
+    assert any("nodes are named by their attribute" in text for text in data.file.found)
+
+
+@pytest.mark.parametrize("own", [[None, *"ab"] * 10, ["a", "b", "c"] * 10])
+def test_an_attribute_id_that_does_not_name_each_node_is_a_column(tmp_path, own):
+    graph = nx.cycle_graph([f"p{k:02d}" for k in range(30)])
+    for k, (node, name) in enumerate(zip(list(graph), own, strict=True)):
+        graph.add_node(node, size=k % 5 + 0.5, colour="red" if k % 2 else "blue")
+        if name is not None:
+            graph.nodes[node]["id"] = name
+    nx.write_graphml(graph, tmp_path / "g.graphml")
+    data = load(tmp_path / "g.graphml", target="colour")
+    assert data.identifiers == tuple(graph)
+    assert "id_2" in data.file.columns
+    assert "the attribute 'id' does not name each node: it is the column 'id_2'" in data.file.found

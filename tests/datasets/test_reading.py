@@ -137,6 +137,9 @@ TEXTS = "color,shape,kind\n" + "red,round,a\nblue,flat,b\n" * 5
         (TEXTS, "color", 10),
         ("0,1,2,class\n" + "0.5,2,1,1\n0.7,3,1,0\n" * 5, "0", 10),  # as pandas names columns
         ("2019,2020,kind\n" + "1,2,a\n4,5,b\n" * 5, "2019", 10),
+        ("3,4,5\n" + "5,1,2\n1,5,5\n" * 5, None, 11),  # a row of ratings, not three names
+        ("0,1,2\n" + "0,1,1\n2,1,2\n" * 5, None, 11),
+        ("0,1,2\n" + "7,1,9\n2,8,4\n" * 5, "0", 10),
         ("x,y\n1,a\n2,b\n", "x", 2),
         ("x,y\n?,a\n2,b\n3,b\n", "x", 3),
         ("a,b,y\n", "a", 0),

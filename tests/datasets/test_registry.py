@@ -36,6 +36,12 @@ def test_retain_is_a_share(retain: float) -> None:
         load("cora", retain=retain)
 
 
+@pytest.mark.parametrize("test_size", [0.2, 7.0])
+def test_test_size_is_for_tables(test_size: float) -> None:
+    with pytest.raises(ValueError, match=f"test_size is for a table, got {test_size} for the data"):
+        load("iris", test_size=test_size)
+
+
 def test_target_is_for_tables() -> None:
     with pytest.raises(ValueError, match="target is for a table, got 'class' for"):
         load("wine", target="class")

@@ -19,6 +19,13 @@ def assert_divides(parts: tuple[np.ndarray, ...], rows: np.ndarray) -> None:
         assert (np.diff(part) > 0).all()
 
 
+def test_a_seed_beyond_32_bits_draws() -> None:
+    labels = labels_of(60, 30)
+    large = stratified(labels, [10], seed=2**40 + 3)
+    for one, two in zip(large, stratified(labels, [10], seed=3), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_stratified_sizes_and_shares() -> None:
     labels = labels_of(60, 30, 10)
     parts = stratified(labels, [10, 20, 30], seed=0)

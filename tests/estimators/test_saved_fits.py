@@ -276,7 +276,7 @@ def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, ca
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(tmp_path / "run"), str(tmp_path / "new.csv")])
     assert stop.value.code == 2
-    assert "has no encoding.npz: only a run on a table" in capsys.readouterr().err
+    assert "has no encoding.npz: its run was on features" in capsys.readouterr().err
 
 
 def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
