@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
-from lds._labels import encode_labels
 from lds._random import mix
 from lds._words import facts_html, nearest
 from lds.datasets.encoding import TableEncoding
@@ -22,16 +21,15 @@ from lds.estimators.evidence import evidence_of
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import (
     check_index,
-    fitted_features,
     later_features,
     warn_of_label_columns,
 )
 from lds.estimators.graph_export import GraphExport, attributes_of
 from lds.estimators.labels import accuracy, split_roles
 from lds.estimators.pictures import FitPictures
+from lds.estimators.reading import read
 from lds.estimators.verbose import fit_progress
-from lds.estimators.weights import ClassWeight, weigh_rows
-from lds.graphs.interop import WITHOUT_EDGES, as_adjacency
+from lds.estimators.weights import ClassWeight
 from lds.nn.preparation import as_array
 from lds.run_folder import Run, clear_fit, load_encoding, load_settings, load_summary
 from lds.structure.learn import learn
@@ -130,22 +128,15 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             stopping=stopping,
             sample_weight=sample_weight,
         )
-        x, encoding = fitted_features(self, X)
-        n_rows = x.shape[0]
-        codes, classes, weights = weigh_rows(
-            *encode_labels(y, n_rows), sample_weight, self.class_weight
-        )
-        read = np.flatnonzero(codes >= 0)
-        warn_of_label_columns(X, classes[codes[read]], read)
+        given = read(self, X, y, adjacency, sample_weight)
+        codes, classes = given.codes, given.classes
+        labelled = np.flatnonzero(codes >= 0)
+        warn_of_label_columns(X, classes[codes[labelled]], labelled)
         method, seed = self._method(), self._seed()
-        graph = None if adjacency is None else as_adjacency(adjacency, n_rows)
-        if graph is not None and not graph.nnz:
-            warnings.warn(f"adjacency {WITHOUT_EDGES}", UserWarning, stacklevel=2)
-            graph = None
         with warnings.catch_warnings(record=True) as of_roles:
             warnings.simplefilter("always")
             split = split_roles(codes, classes, validation, stopping, seed)
-        problem = Problem(x, codes, split, graph, weights=weights)
+        problem = Problem(given.features, codes, split, given.graph, weights=given.weights)
         method = method.for_problem(problem)
         if method.reads_roles:
             for each in of_roles:
@@ -163,7 +154,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
                 on_member=shown.on_member,
             )
         _warn_of_ending(result)
-        self._take(result, encoding, classes)
+        self._take(result, given.encoding, classes)
         return self
 
     @classmethod

@@ -9,14 +9,12 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from lds._labels import encode_labels
 from lds._version import __version__
 from lds.estimators.base import BaseLDSClassifier
-from lds.estimators.frames import check_index, fitted_features
+from lds.estimators.frames import check_index
 from lds.estimators.labels import split_roles
+from lds.estimators.reading import read
 from lds.estimators.trials import ALONE
-from lds.estimators.weights import weigh_rows
-from lds.graphs.interop import as_adjacency
 
 FIT_PARAMS = ("adjacency", "validation", "stopping", "sample_weight")
 
@@ -51,18 +49,17 @@ def digest(
     if unknown := sorted(fit_params.keys() - FIT_PARAMS):
         raise TypeError(f"fit takes {', '.join(FIT_PARAMS)}, got {unknown[0]!r}")
     check_index(X, y=y, **fit_params)
-    x, _ = fitted_features(clone(estimator), X)
-    codes, classes, weights = weigh_rows(
-        *encode_labels(y, x.shape[0]), fit_params.get("sample_weight"), estimator.class_weight
-    )
+    arguments = (fit_params.get(name) for name in ("adjacency", "sample_weight"))
+    given = read(clone(estimator), X, y, *arguments)
+    codes, classes = given.codes, given.classes
     roles = {name: fit_params.get(name) for name in ("validation", "stopping")}
     if any(role is not None for role in roles.values()):
         split_roles(codes, classes, **roles, seed=0)
-    if (adjacency := fit_params.get("adjacency")) is not None:
-        fit_params = fit_params | {"adjacency": as_adjacency(adjacency, x.shape[0])}
-    parts = [*_arrays(x), codes, np.array([str(name) for name in classes])]
-    if weights is not None:  # those of classes included
-        parts.append(weights)
+    if "adjacency" in fit_params:
+        fit_params = fit_params | {"adjacency": given.graph}
+    parts = [*_arrays(given.features), codes, np.array([str(name) for name in classes])]
+    if given.weights is not None:  # those of classes included
+        parts.append(given.weights)
     for name in sorted(fit_params.keys() - {"sample_weight"}):
         value = fit_params[name]
         parts += [np.array(name), *([] if value is None else _arrays(value))]

@@ -16,13 +16,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from lds._files import write_json
-from lds._labels import encode_labels
 from lds.bilevel.checks import NonFiniteError
 from lds.estimators.base import BaseLDSClassifier
-from lds.estimators.frames import fitted_features
 from lds.estimators.labels import split_roles
-from lds.estimators.weights import weigh_rows
-from lds.graphs.interop import as_adjacency
+from lds.estimators.reading import read
 from lds.graphs.knn import knn_adjacency
 from lds.structure.iteration import Iteration
 from lds.structure.learn_many import Run, learn_many
@@ -147,24 +144,22 @@ def _runs(
     All jobs read the data alike (`trial_keys.OF_DATA`).
     """
     like = clone(estimator).set_params(**jobs[0][0])
-    x, _ = fitted_features(like, X)
-    codes, classes, weights = weigh_rows(
-        *encode_labels(y, x.shape[0]), sample_weight, like.class_weight
-    )
-    graph = None if adjacency is None else as_adjacency(adjacency, x.shape[0])
+    given = read(like, X, y, adjacency, sample_weight)
+    x = given.features
     near: dict[tuple[int, str], sp.csr_array] = {}
     runs = []
     for setting, seed in jobs:
         method = clone(estimator).set_params(**setting, random_state=seed, **ALONE)._method()
         if not isinstance(method, Thesis):
             raise ValueError(f"runs of the method {method.name!r} cannot go side by side")
-        start, search = graph, (method.n_neighbors, method.metric)
+        start, search = given.graph, (method.n_neighbors, method.metric)
         if start is None:
             if search not in near:
                 near[search] = knn_adjacency(x, *search)
             start = near[search]
-        split = split_roles(codes, classes, validation, stopping, seed)
-        runs.append(Run(Problem(x, codes, split, start, weights=weights), method, seed))
+        split = split_roles(given.codes, given.classes, validation, stopping, seed)
+        problem = Problem(x, given.codes, split, start, weights=given.weights)
+        runs.append(Run(problem, method, seed))
     return runs
 
 

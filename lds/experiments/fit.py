@@ -1,7 +1,6 @@
 """One data set, fitted with the three controls beside it."""
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from lds._run_files import CONTROLS
 from lds.datasets.base import NodeDataset
 from lds.estimators.weights import ClassWeight, weigh_rows
 from lds.experiments.labels import only_labels
-from lds.graphs.interop import WITHOUT_EDGES
+from lds.graphs.interop import unless_empty
 from lds.structure.context import OnIteration, OnMember
 from lds.structure.controls import ControlResult, run_controls
 from lds.structure.learn import learn
@@ -68,12 +67,7 @@ def problem_of(dataset: NodeDataset, class_weight: ClassWeight = None) -> Proble
     if class_weight is not None:
         codes = only_labels(dataset.labels, split.learning)
         _, _, weights = weigh_rows(codes, np.array(dataset.classes), None, class_weight)
-    graph = dataset.adjacency
-    if graph is not None and not graph.nnz:
-        warnings.warn(
-            f"the graph given with {dataset.name} {WITHOUT_EDGES}", UserWarning, stacklevel=2
-        )
-        graph = None
+    graph = unless_empty(dataset.adjacency, f"the graph given with {dataset.name}", stacklevel=3)
     return Problem(dataset.features, dataset.labels, split, graph, dataset.held_out, weights)
 
 

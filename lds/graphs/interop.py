@@ -14,8 +14,22 @@ from torch import Tensor
 from lds._arrays import of_tensor, refuse_masked
 from lds.graphs.undirected import Weights, entries_of, refuse_outside, undirected
 
-WITHOUT_EDGES = "has no edge of a weight above 0 between two nodes: it is taken as without a graph"
+WITHOUT_EDGES = "has no edge of a weight above 0 between two nodes, so there is no graph"
 """End of the message about a graph that says nothing."""
+
+
+def unless_empty(graph: sp.csr_array | None, name: str, stacklevel: int = 4) -> sp.csr_array | None:
+    """Return a graph that has an edge; warn of one that has none, and return None.
+
+    Arguments:
+        graph: without stored zeros.
+        name: of the graph, in the warning.
+        stacklevel: of the warning.
+    """
+    if graph is None or graph.nnz:
+        return graph
+    warnings.warn(f"{name} {WITHOUT_EDGES}", UserWarning, stacklevel=stacklevel)
+    return None
 
 
 def edges_above(edge_probs: sp.csr_array, threshold: float) -> sp.csr_array:

@@ -228,7 +228,7 @@ def test_edge_attr_of_one_column_is_the_weight_and_others_are_left_out_with_a_wo
 
 def test_weights_of_zero_leave_no_graph():
     data = blobs(edge_index=ring(), edge_weight=torch.zeros(2 * N))
-    with pytest.warns(UserWarning, match="no edge of a weight above 0 .* without a graph"):
+    with pytest.warns(UserWarning, match="no edge of a weight above 0 .* no graph"):
         assert prepared(data).problem.graph is None
 
 

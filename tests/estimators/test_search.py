@@ -314,10 +314,12 @@ def test_side_by_side_run_only_trials_that_can(monkeypatch):
     assert sum(trial.error is not None for trial in side.trials_) == 2
 
 
-def test_given_roles_and_a_given_graph_reach_a_batch():
+@pytest.mark.filterwarnings("ignore:adjacency has no edge")
+@pytest.mark.parametrize("share", [0.1, 0.0], ids=["edges", "no edge"])
+def test_given_roles_and_a_given_graph_reach_a_batch(share):
     x, y = blobs()
     rng = np.random.default_rng(1)
-    upper = np.triu(rng.random((60, 60)) < 0.1, 1)
+    upper = np.triu(rng.random((60, 60)) < share, 1)
     given = {
         "adjacency": (upper + upper.T).astype(float),
         "validation": np.arange(0, 12),
