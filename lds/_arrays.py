@@ -1,11 +1,10 @@
 """Arrays of a user: results depend on their values, and on nothing that a mask hides."""
 
+import sys
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
-from torch import Tensor
 
 from lds._types import Features
 
@@ -58,7 +57,8 @@ def of_tensor(value: Any) -> Any:
     Arguments:
         value: a tensor; anything else is returned itself.
     """
-    if not isinstance(value, Tensor):
+    torch: Any = sys.modules.get("torch")  # files are read without it, and then hold no tensor
+    if torch is None or not isinstance(value, torch.Tensor):
         return value
     value = value.detach().cpu()
     if value.dtype in (torch.float16, torch.bfloat16):

@@ -301,7 +301,7 @@ def test_training_a_member_does_not_change_the_distribution_and_follows_its_seed
 
 def test_a_member_without_a_finite_loss_is_an_error(monkeypatch):
     monkeypatch.setattr(refit, "train", lambda *_, **__: NETWORKS * [None])
-    with pytest.raises(NonFiniteError, match="no finite loss; try a smaller inner_lr"):
+    with pytest.raises(NonFiniteError, match="never finite; try a smaller inner_lr"):
         train_all()
 
 
