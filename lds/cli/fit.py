@@ -15,7 +15,7 @@ from lds._verdict import verdict
 from lds._warn_once import once
 from lds.cli.claim import Earlier, TakenError, claimed, is_empty
 from lds.cli.class_weight import ClassWeight, read_class_weight
-from lds.cli.console import Json, bar, err, print_json, print_path, say_found
+from lds.cli.console import Json, bar, err, line, print_json, say_found
 from lds.cli.fit_output import print_next, print_summary
 from lds.cli.interrupt import Interrupts, StopNow
 from lds.cli.method_options import Method, chosen_method, with_method_options
@@ -133,7 +133,7 @@ def fit(
         print_next(done.dataset, run.folder, written)
     if run.count or done.result.reason == "interrupted":
         if run.kept:
-            print_path("interrupted; to continue", run.way_on, err)
+            line(f"interrupted; to continue: {run.way_on}", err)
         raise typer.Exit(130)
 
 
@@ -260,7 +260,7 @@ def _say_unfinished(interrupts: Interrupts, begun: bool) -> None:
             "interrupted before there was a result; its outer iterations are kept; to continue: "
             f"{interrupts.way_on}"
         )
-    err.print(text, soft_wrap=True, highlight=False, markup=False)
+    line(text, err)
 
 
 def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -354,6 +354,5 @@ def _run_folder(data: "NodeDataset", seed: int, force: bool, held: ExitStack) ->
                 held.enter_context(kept.pop_all())
                 break
     if folder != base:
-        text = f"{base} holds a run; this one goes to {folder}"
-        err.print(text, soft_wrap=True, highlight=False, markup=False)
+        line(f"{base} holds a run; this one goes to {folder}", err)
     return folder
