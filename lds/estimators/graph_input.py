@@ -14,6 +14,7 @@ from torch_geometric.data import Batch, Data
 
 from lds._labels import encode_labels
 from lds._types import Features, Split
+from lds.datasets.cells import LARGEST
 from lds.datasets.splits import three_way
 from lds.estimators.data_object import as_data, tensor_of
 from lds.estimators.masks import SplitChoice, masked_nodes, say
@@ -25,9 +26,6 @@ from lds.graphs.structural import structural_features
 from lds.graphs.undirected import Weights
 from lds.nn.features import SPARSE_BELOW
 from lds.structure.problem import Problem
-
-LARGEST = float(torch.finfo(torch.float32).max)
-"""Largest absolute value of a feature: networks compute in float32."""
 
 MATRICES = ("adj_t", "adj")
 """Fields that hold a graph as a matrix, as PyG's `ToSparseTensor` and `ToDense` store it."""
