@@ -11,7 +11,7 @@ from lds._files import check_output_folder
 from lds._sources import check_source
 from lds._words import nearest
 from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
-from lds.cli.method_options import Method, check_method, method_options
+from lds.cli.method_options import Method, method_options
 from lds.cli.options_file import Config, write_options
 from lds.cli.progress import FitProgress
 from lds.cli.table_options import (
@@ -26,7 +26,7 @@ from lds.cli.table_options import (
     reading,
     stem,
 )
-from lds.structure.methods.registry import DEFAULT, METHODS
+from lds.structure.methods.registry import DEFAULT, method_of
 from lds.structure.options import check_names, check_seed
 
 if TYPE_CHECKING:
@@ -99,11 +99,11 @@ def search(
     check_source(name)
     if out_folder is not None:
         check_output_folder(out_folder, "--out")
-    check_method(method)
+    record = type(method_of(method))
     given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
-    check_names(METHODS[method], {**base, **space})
+    check_names(record, {**base, **space})
     if both := sorted(space.keys() & base.keys()):
         raise ValueError(f"--try and --set must name different options, got {both[0]} in both")
     numbers = [_as(int, "--seeds", text) for text in seeds.split(",")]
