@@ -30,7 +30,6 @@ from lds.structure.methods.registry import DEFAULT, method_of
 from lds.structure.options import check_names, check_seed
 
 if TYPE_CHECKING:
-    from lds.estimators.search import LDSSearch
     from lds.estimators.trials import Trial
 
 EXAMPLES = (
@@ -150,24 +149,23 @@ def search(
         ).fit(x, y, adjacency=data.adjacency, **given_roles)
     best = folder / "best.yaml"
     write_options(best, {"method": method, **base, **found.best_params_})
-    lines = _lines(found, len(numbers))
     if as_json:
+        means = [mean._asdict() for mean in found.means_]
         chosen = {"best": found.best_params_, "score": found.best_score_}
-        print_json({**chosen, "path": str(best), "settings": lines})
+        print_json({**chosen, "path": str(best), "settings": means})
         return
     table = Table(title=f"{data.name}: early-stopping rows, {_of_seeds(len(numbers))}")
     table.add_column("options")
     for column in ("accuracy", "loss, nats"):
         table.add_column(column, justify="right")
-    for line in sorted(lines, key=lambda line: (-line["accuracy"], line["loss"])):
-        text = ", ".join(f"{key}={value}" for key, value in line["setting"].items())
-        failed = line["error"] is not None
-        chosen = line["setting"] == found.best_params_
+    for mean in sorted(found.means_, key=lambda mean: (-mean.accuracy, mean.loss)):
+        text = ", ".join(f"{key}={value}" for key, value in mean.setting.items())
+        failed = mean.error is not None
         table.add_row(
             text,
-            "failed" if failed else percent(line["accuracy"]),
-            "-" if failed else f"{line['loss']:.3f}",
-            style="bold" if chosen else None,
+            "failed" if failed else percent(mean.accuracy),
+            "-" if failed else f"{mean.loss:.3f}",
+            style="bold" if mean.setting == found.best_params_ else None,
         )
     out.print(table)
     print_path("best options", best)
@@ -189,22 +187,6 @@ def _shown(shown: FitProgress) -> "Callable[[Trial | None, int, int], None]":
         log(f"{n_done} of {n_trials}: {state}", shown.quiet)
 
     return show
-
-
-def _lines(found: "LDSSearch", n_seeds: int) -> list[dict[str, Any]]:
-    """Compute the means over seeds of each setting."""
-    lines = []
-    for first in range(0, len(found.trials_), n_seeds):
-        group = found.trials_[first : first + n_seeds]
-        lines.append(
-            {
-                "setting": group[0].setting,
-                "accuracy": sum(trial.accuracy for trial in group) / n_seeds,
-                "loss": sum(trial.loss for trial in group) / n_seeds,
-                "error": next((trial.error for trial in group if trial.error), None),
-            }
-        )
-    return lines
 
 
 def _pair(flag: str, text: str) -> tuple[str, str]:
