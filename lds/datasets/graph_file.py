@@ -15,7 +15,7 @@ from lds._types import Split
 from lds.datasets.base import NodeDataset
 from lds.datasets.edge_ends import by_column, by_row_number, check, naming_column
 from lds.datasets.edge_list import EdgeList, texts_of_ids
-from lds.datasets.graph_arrays import read_arrays
+from lds.datasets.graph_arrays import read_arrays, symmetric
 from lds.datasets.identifiers import DIFFERENT
 from lds.datasets.labels import encode_column
 from lds.datasets.reading import FileFormat, read_table
@@ -24,7 +24,6 @@ from lds.datasets.splits import three_way
 from lds.datasets.table import check_test_size, hold_out, of_frame
 from lds.datasets.text_table import distinct
 from lds.graphs.structural import structural_features
-from lds.graphs.undirected import undirected
 
 NODE = "id"
 """Name of the column with the identifiers of the nodes of a file."""
@@ -239,10 +238,7 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any, list[str
         if "weight" in attributes:
             attributes["weight"] = _weight(path, one, other, attributes["weight"])
     row, col, weight = edges_of(graph, number)
-    both = np.concatenate([row, col]), np.concatenate([col, row])
-    twice = None if weight is None else np.tile(weight, 2)
-    adjacency = undirected(*both, twice, len(nodes), name=str(path), weight_name=f"{path} weight")
-    return adjacency, frame, ids, said
+    return symmetric(row, col, len(nodes), weight, str(path)), frame, ids, said
 
 
 def _blank_own_ids(path: Path, frame: Any, target: str, nodes: list[str]) -> list[str]:
