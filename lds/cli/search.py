@@ -23,7 +23,6 @@ from lds.cli.table_options import (
     Separator,
     Target,
     TestSize,
-    reading,
     stem,
 )
 from lds.structure.methods.registry import DEFAULT, method_of
@@ -94,7 +93,6 @@ def search(
     Labels of test rows are not read. The folder keeps finished trials, so a search that was killed
     continues where it was. `lds fit --config` takes its file `best.yaml`.
     """
-    options = reading(locals())
     check_source(name)
     if out_folder is not None:
         check_output_folder(out_folder, "--out")
@@ -120,8 +118,20 @@ def search(
 
         from lds.datasets.registry import load
 
-        options |= {"test_size": test_size, "unlabelled": unlabelled or None}
-        data = load(name, seed=seed, root=root, retain=retain, **options)
+        data = load(
+            name,
+            seed=seed,
+            root=root,
+            retain=retain,
+            target=target,
+            test_size=test_size,
+            separator=separator,
+            encoding=encoding,
+            header=header,
+            drop=drop or (),
+            identifier=identifier,
+            unlabelled=unlabelled or None,
+        )
         if data.file is not None:
             say_found(data.name, data.file.found, quiet)
         shown.say("loading torch")
