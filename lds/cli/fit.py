@@ -223,7 +223,7 @@ def _resumed(context: typer.Context, folder: Path, given: dict[str, Any]) -> Pla
             f"got {', '.join(fixed)} too"
         )
     check_run(folder)
-    from lds.datasets.registry import TEST_SIZE
+    from lds.datasets.table_options import TEST_SIZE
     from lds.run_folder import load_settings
 
     settings = load_settings(folder)

@@ -42,7 +42,7 @@ class Plan:
 
     def settings(self, data: "NodeDataset") -> dict[str, Any]:
         """List what the run folder keeps; a share of test rows only where the data need one."""
-        from lds.datasets.registry import TEST_SIZE
+        from lds.datasets.table_options import TEST_SIZE
 
         test_size = self.source["test_size"]
         if test_size is None and data.file is not None:
