@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lds._progress import STARTING
 from lds._warn_once import once
 from lds.cli.claim import Earlier
 from lds.cli.console import err, line
@@ -98,9 +99,7 @@ class Run:
         from lds.experiments.fit import fit_dataset
 
         plan = self._plan
-        self._shown.count(
-            "starting graph and first outer iteration", plan.method.to_dict()["max_iter"]
-        )
+        self._shown.count(STARTING, plan.method.to_dict()["max_iter"])
         with self._interrupts, once():  # a control warns of what the method has warned of
             try:
                 report = fit_dataset(

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils.validation import check_is_fitted
 
+from lds._progress import seconds_left
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.thesis_classifier import ThesisLDSClassifier
@@ -291,8 +292,9 @@ def _printer() -> OnTrial:
             n_before = n_done
             print(f"{n_done} of {n_trials}: finished before", flush=True)
             return
-        each = (time.monotonic() - begun) / (n_done - n_before)
-        left = f", about {each * (n_trials - n_done):.0f} s left" if n_done < n_trials else ""
+        spent = time.monotonic() - begun
+        seconds = seconds_left(spent, n_done - n_before, n_trials - n_before)
+        left = f", about {seconds:.0f} s left" if n_done < n_trials else ""
         print(f"{n_done} of {n_trials}: {trial}{left}", flush=True)
 
     return show
