@@ -1,4 +1,4 @@
-"""Show the progress of a loop: a bar in terminals and notebooks, lines elsewhere."""
+"""Show the progress of a loop: a bar in terminals and notebooks, lines elsewhere; its texts."""
 
 from time import monotonic
 from typing import Any
@@ -17,6 +17,25 @@ from rich.text import Text
 
 SECONDS = 1.0
 """Least time between two lines, so that a loop of short iterations does not flood a log file."""
+
+
+STARTING = "starting graph and first outer iteration"
+"""What a fit does before its first record."""
+
+
+def members_trained(done: int, total: int) -> str:
+    """Write how many members of a refit are trained."""
+    return f"refit, {done} of {total} members trained"
+
+
+def seconds_left(spent: float, done: int, total: int) -> float:
+    """Estimate the time left at the pace so far.
+
+    Arguments:
+        spent: seconds that `done` of `total` steps took.
+        done, total: numbers of steps.
+    """
+    return spent / max(1, done) * (total - done)
 
 
 class _Count(ProgressColumn):
@@ -90,7 +109,7 @@ class Shown:
 
     def _print(self) -> None:
         spent = monotonic() - self._start
-        left = spent / max(1, self._done - self._begun) * (self._total - self._done)
+        left = seconds_left(spent, self._done - self._begun, self._total - self._begun)
         end = f", {left:.0f} s left" if self._done < self._total else f", {spent:.1f} s"
         self._console.print(
             f"{self._done}/{self._total}: {self._state}{end}",

@@ -3,11 +3,11 @@
 The shell reads this before torch and pandas are imported, so it imports nothing heavy.
 """
 
-import difflib
 from pathlib import Path
 from typing import NamedTuple
 
 from lds._files import check_input_file
+from lds._words import nearest
 
 
 class Source(NamedTuple):
@@ -183,11 +183,10 @@ def check_source(name: str | Path) -> None:
     elif is_a_table(name):
         check_table(Path(name))
     elif registered(name) is None:
-        near = difflib.get_close_matches(str(name).lower(), REGISTRY, 1)
         raise ValueError(
             f"data set must be one of {', '.join(REGISTRY)}, or the path of a table "
             f"({', '.join(TABLES)}) or of a graph ({', '.join(GRAPHS)}), got {str(name)!r}"
-            + (f"; the nearest is {near[0]!r}" if near else "")
+            f"{nearest(str(name), REGISTRY)}"
         )
 
 

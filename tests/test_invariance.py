@@ -16,7 +16,7 @@ from sklearn.base import clone
 from torch_geometric.data import Data
 
 from lds import LDSClassifier, ViewsLDSClassifier, learn_structure
-from lds.datasets.table import load
+from lds.datasets.registry import load
 
 N = 36
 TINY = {

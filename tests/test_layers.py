@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "_run_list": {"_run_files", "_verdict"},
     "_warn_once": set(),
     "_words": set(),
-    "_sources": {"_files"},
+    "_sources": {"_files", "_words"},
     "_arrays": {"_types"},
     "_types": set(),
     "_verdict": {"_words"},

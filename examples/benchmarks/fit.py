@@ -100,8 +100,9 @@ def graph_case(arguments: argparse.Namespace) -> Case:
     from torch_geometric.data import Data
 
     from lds import learn_structure
+    from lds.datasets.graph_arrays import symmetric
     from lds.experiments import graphs_rivals
-    from lds.experiments.graphs_cases import GraphCase, symmetric
+    from lds.experiments.graphs_cases import GraphCase
 
     x, truth, ends = graph(arguments.rows)
     part = np.random.default_rng(1).random(len(x))

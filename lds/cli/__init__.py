@@ -7,26 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from lds._version import __version__
-from lds.cli.console import err, out
-from lds.cli.datasets import EXAMPLES as DATASETS
-from lds.cli.datasets import datasets
-from lds.cli.doctor import EXAMPLES as DOCTOR
-from lds.cli.doctor import doctor
-from lds.cli.export import EXAMPLES as EXPORT
-from lds.cli.export import export
-from lds.cli.fit import EXAMPLES as FIT
-from lds.cli.fit import fit
+from lds.cli import datasets, doctor, export, fit, predict, report, reproduce, runs, search
+from lds.cli.console import err, line, out
 from lds.cli.flags import Command
-from lds.cli.predict import EXAMPLES as PREDICT
-from lds.cli.predict import predict
-from lds.cli.report import EXAMPLES as REPORT
-from lds.cli.report import report
-from lds.cli.reproduce import EXAMPLES as REPRODUCE
-from lds.cli.reproduce import reproduce
-from lds.cli.runs import EXAMPLES as RUNS
-from lds.cli.runs import runs
-from lds.cli.search import EXAMPLES as SEARCH
-from lds.cli.search import search
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a fault of lds; 2 a user's error, in one sentence; 130 interrupted "
@@ -57,18 +40,10 @@ def root(
         raise typer.Exit
 
 
-for _name, _command, _examples in (
-    ("fit", fit, FIT),
-    ("predict", predict, PREDICT),
-    ("search", search, SEARCH),
-    ("report", report, REPORT),
-    ("runs", runs, RUNS),
-    ("export", export, EXPORT),
-    ("datasets", datasets, DATASETS),
-    ("reproduce", reproduce, REPRODUCE),
-    ("doctor", doctor, DOCTOR),
-):
-    app.command(_name, cls=Command, epilog=f"{_examples}\n\n{EXIT_CODES}")(_command)
+for _module in (fit, predict, search, report, runs, export, datasets, reproduce, doctor):
+    _name = _module.__name__.rpartition(".")[2]  # of the module, its function and the command
+    _epilog = f"{_module.EXAMPLES}\n\n{EXIT_CODES}"
+    app.command(_name, cls=Command, epilog=_epilog)(getattr(_module, _name))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,10 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             app(arguments, standalone_mode=True)
         except (ValueError, TypeError, ArithmeticError, OSError, ImportError) as error:
-            err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            line(f"error: {error}", err, "red")
             sys.exit(2)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning on one line."""
-    err.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    line(f"warning: {message}", err, "yellow")

@@ -1,11 +1,11 @@
 """The option `--class-weight` of `lds fit`."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-BALANCED = "balanced"
+BALANCED: Literal["balanced"] = "balanced"
 
 ClassWeight = Annotated[
     list[str] | None,
@@ -17,7 +17,7 @@ ClassWeight = Annotated[
 ]
 
 
-def read_class_weight(texts: Sequence[str] | None) -> dict[str, float] | str | None:
+def read_class_weight(texts: Sequence[str] | None) -> dict[str, float] | Literal["balanced"] | None:
     """Read the option.
 
     Arguments:

@@ -12,7 +12,8 @@ from lds._files import dumps
 from lds._progress import bar as progress_bar
 from lds.cli.flags import as_typed
 
-out, err = Console(), Console(stderr=True)
+out = Console(markup=False, highlight=False, emoji=False)
+err = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, for machines, and no text.")
@@ -24,16 +25,21 @@ def print_json(value: Any) -> None:
     sys.stdout.write(f"{dumps(value, indent=2)}\n")
 
 
-def print_path(what: str, path: Any, console: Console = out) -> None:
-    """Print where something was written, on one line however long it is."""
-    console.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+def line(text: str, console: Console = out, style: str | None = None) -> None:
+    """Print a text on one line however long it is."""
+    console.print(text, style=style, soft_wrap=True)
+
+
+def print_path(what: str, path: Any) -> None:
+    """Print where something was written."""
+    line(f"{what}: {path}")
 
 
 def say_found(path: Any, found: Iterable[str], quiet: bool) -> None:
     """Print what was guessed about a table, on one line."""
     text = as_typed("; ".join(found))
     if text and not quiet:
-        err.print(f"{path}: {text}", soft_wrap=True, highlight=False, markup=False)
+        line(f"{path}: {text}", err)
 
 
 def percent(value: float) -> str:
@@ -49,4 +55,4 @@ def bar(quiet: bool) -> Progress:
 def log(text: str, quiet: bool) -> None:
     """Print a line where there is no terminal for a bar, such as in a log file."""
     if not (quiet or err.is_terminal):
-        err.print(text, soft_wrap=True, highlight=False, markup=False)
+        line(text, err)

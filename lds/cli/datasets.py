@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from lds._sources import REGISTRY
-from lds.cli.console import Json, out, print_json
+from lds.cli.console import Json, out, print_json, print_path
 from lds.cli.table_options import Root
 
 EXAMPLES = "lds datasets\n\nlds fit wine"
@@ -39,7 +39,7 @@ def datasets(
         texts = ("-" if not number else f"{number:,}" for number in numbers)
         table.add_row(each["name"], *texts, each["licence"] or "-", each["files"])
     out.print(table)
-    out.print(f"downloaded data: {folder}", highlight=False, soft_wrap=True, markup=False)
+    print_path("downloaded data", folder)
 
 
 def _described(name: str, root: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lds.cli.console import Json, out, print_json
+from lds.cli.console import Json, line, out, print_json
 from lds.structure.methods.thesis import Thesis
 
 EXAMPLES = "lds doctor\n\nlds doctor 19717    (a graph of so many nodes)"
@@ -116,25 +116,22 @@ def _print(found: dict[str, Any]) -> None:
 
     for name, version in found["versions"].items():
         missing = f"not installed (pip install 'lds[{OPTIONAL.get(name, '')}]')"
-        out.print(f"{name:16} {version or missing}", highlight=False, markup=False)
+        line(f"{name:16} {version or missing}")
     for name, device in found["devices"].items():
         there = device["available_bytes"]
         memory = "" if there is None else f", {gigabytes(there)} available"
-        out.print(f"{name:16} {device['name']}{memory}", highlight=False)
+        line(f"{name:16} {device['name']}{memory}")
     omp = found["OMP_NUM_THREADS"]
-    out.print(
-        f"{'threads':16} {found['threads']}" + (f" (OMP_NUM_THREADS={omp})" if omp else ""),
-        highlight=False,
-    )
+    line(f"{'threads':16} {found['threads']}" + (f" (OMP_NUM_THREADS={omp})" if omp else ""))
     root = found["data"]
     note = "" if root["exists"] else " (not there yet; LDS_DATA or --root name another)"
-    out.print(f"{'data':16} {root['root']}{note}", highlight=False, soft_wrap=True)
+    line(f"{'data':16} {root['root']}{note}")
     table = Table(title="support: which pairs may become edges (on the CPU)")
     for column in ("nodes", "all pairs", "fits", "sparse", "auto"):
         table.add_column(column, justify="right")
-    for line in found["support"]:
-        all_pairs, sparse = (gigabytes(line[f"{name}_bytes"]) for name in ("all_pairs", "sparse"))
-        fits = "yes" if line["all_pairs_fit"] else "no"
-        table.add_row(f"{line['n_nodes']:,}", all_pairs, fits, sparse, line["auto"])
+    for each in found["support"]:
+        all_pairs, sparse = (gigabytes(each[f"{name}_bytes"]) for name in ("all_pairs", "sparse"))
+        fits = "yes" if each["all_pairs_fit"] else "no"
+        table.add_row(f"{each['n_nodes']:,}", all_pairs, fits, sparse, each["auto"])
     out.print(table)
-    out.print("all pairs, sparse: bytes of edge probabilities; features and network come on top")
+    line("all pairs, sparse: bytes of edge probabilities; features and network come on top")

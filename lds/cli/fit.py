@@ -3,6 +3,7 @@
 import itertools
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +13,12 @@ from lds._files import check_output_folder
 from lds._run_files import PREDICTIONS, check_run
 from lds._sources import check_source
 from lds._verdict import verdict
-from lds._warn_once import once
 from lds.cli.claim import Earlier, TakenError, claimed, is_empty
 from lds.cli.class_weight import ClassWeight, read_class_weight
-from lds.cli.console import Json, bar, err, print_json, print_path, say_found
+from lds.cli.console import Json, bar, err, line, print_json, say_found
 from lds.cli.fit_output import print_next, print_summary
-from lds.cli.interrupt import Interrupts, StopNow
+from lds.cli.fit_run import Plan, Run
+from lds.cli.interrupt import Interrupts
 from lds.cli.method_options import Method, chosen_method, with_method_options
 from lds.cli.options_file import Config
 from lds.cli.progress import FitProgress
@@ -32,7 +33,6 @@ from lds.cli.table_options import (
     Target,
     TestSize,
     absolute,
-    reading,
     stem,
 )
 from lds.structure.methods.registry import DEFAULT, method_of
@@ -40,8 +40,6 @@ from lds.structure.options import check_jobs, check_seed
 
 if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
-    from lds.experiments.fit import FitReport
-    from lds.structure.iteration import Iteration
 
 EXAMPLES = (
     "lds fit digits\n\n"
@@ -115,191 +113,108 @@ def fit(
     after every outer iteration. `--resume` continues from that state; on a CPU its result is equal,
     bit for bit, to that of a run without interruption.
     """
-    given = locals() | options
     check_jobs(jobs, "--jobs")
     if out_folder is not None:
         check_output_folder(out_folder, "--out")
         _check_empty(out_folder, force)
-    plan = _new(given, options) if resume is None else _resumed(context, given, resume)
+    if resume is not None:
+        plan = _resumed(context, resume, {"controls": controls, "device": device, **options})
+    else:
+        if name is None:
+            raise ValueError(
+                "NAME must be a data set by name or a file, got none; `lds datasets` lists them, "
+                "and --resume goes on with a run"
+            )
+        chosen = chosen_method(method, options)
+        check_seed(seed, "--seed")
+        check_source(name)
+        source = {
+            "name": absolute(name),
+            "seed": seed,
+            "root": None if root is None else str(root.resolve()),
+            "retain": retain,
+            "test_size": test_size,
+            "target": target,
+            "separator": separator,
+            "encoding": encoding,
+            "header": header,
+            "identifier": identifier,
+            "drop": list(drop or ()),
+            "unlabelled": unlabelled or None,
+            "edges": None if edges is None else str(edges.resolve()),
+        }
+        weight = read_class_weight(class_weight)
+        plan = Plan(chosen, seed, source, weight, controls, device)
+    folder = resume or out_folder
     with bar(quiet) as progress, ExitStack() as held:
-        run, done, summary = _fit(plan, given, FitProgress(progress, quiet), held)
-    written = run.folder / PREDICTIONS
+        if folder is not None:
+            held.enter_context(claimed(folder))
+            if resume is None:
+                _check_empty(folder, force)
+        shown = FitProgress(progress, quiet)
+        data = _read(plan, shown)
+        if folder is None:
+            folder = _run_folder(data, seed, force, held)
+        plan = _for_data(plan, data, shown)
+        earlier = held.enter_context(Earlier(folder)) if force else None
+        interrupts = Interrupts(folder, checkpoint, plan.method.name == DEFAULT)
+        run = Run(folder, plan, data, interrupts, shown, earlier, resume is not None)
+        report, summary = run.learn(jobs)
+    written = folder / PREDICTIONS
     if as_json:
         predictions = {"predictions": str(written) if written.exists() else None}
         found = {"verdict": verdict(summary), **summary}
-        print_json({"folder": str(run.folder), "data": done.dataset.name, **predictions, **found})
+        print_json({"folder": str(folder), "data": data.name, **predictions, **found})
     else:
-        print_summary(done, summary)
-        print_next(done.dataset, run.folder, written)
-    if run.count or done.result.reason == "interrupted":
-        if run.kept:
-            print_path("interrupted; to continue", run.way_on, err)
+        print_summary(report, summary)
+        print_next(data, folder, written)
+    if interrupts.count or report.result.reason == "interrupted":
+        if interrupts.kept:
+            line(f"interrupted; to continue: {interrupts.way_on}", err)
         raise typer.Exit(130)
 
 
-def _fit(
-    plan: dict[str, Any], given: dict[str, Any], shown: FitProgress, held: ExitStack
-) -> tuple[Interrupts, "FitReport", dict[str, Any]]:
-    """Read the data, learn, run the controls and save.
-
-    Arguments:
-        plan: of `_new` or `_resumed`.
-        given: parameters of the command.
-        shown: says what is done.
-        held: keeps the folder for this command.
-
-    Returns:
-        How it was interrupted and in which folder; the report; the summary in the folder.
-    """
-    chosen, seed, source, quiet = plan["method"], plan["seed"], plan["source"], given["quiet"]
-    resume, force, folder = given["resume"], given["force"], given["resume"] or given["out_folder"]
-    if folder is not None:
-        held.enter_context(claimed(folder))
-        if resume is None:
-            _check_empty(folder, force)
-    shown.say(f"reading {Path(source['name']).name}")
+def _read(plan: Plan, shown: FitProgress) -> "NodeDataset":
+    """Load the data, and say what was guessed about a file."""
+    shown.say(f"reading {Path(plan.source['name']).name}")
 
     from lds._labels import counted
     from lds.datasets.registry import load
 
-    data = load(**source)  # before torch, which takes seconds to import
+    data = load(**plan.source)  # before torch, which takes seconds to import
     if data.file is not None:
         n_labelled = int((data.labels >= 0).sum())
         labelled = f"{n_labelled:,} of {data.n_nodes:,} rows have a label"
         shares = counted(data.labels, data.classes)
-        say_found(data.name, [*data.file.found, f"{labelled}, {shares}"], quiet)
-    if folder is None:
-        folder = _run_folder(data, seed, force, held)
+        say_found(data.name, [*data.file.found, f"{labelled}, {shares}"], shown.quiet)
+    return data
+
+
+def _for_data(plan: Plan, data: "NodeDataset", shown: FitProgress) -> Plan:
+    """Choose the options that depend on the data."""
     shown.say("loading torch")
 
     import torch
 
-    from lds.cli.run_folder import save
-    from lds.experiments.fit import fit_dataset, problem_of
-    from lds.run_folder import begin_run
+    from lds.experiments.fit import problem_of
 
     if "OMP_NUM_THREADS" not in os.environ:  # on small tensors threads only wait for each other
         torch.set_num_threads(1)
-
-    chosen = chosen.for_problem(problem_of(data, plan["class_weight"]))
-    settings = {
-        "data": data.name,
-        "source": source | {"test_size": _test_size(data, source["test_size"])},
-        "retain": source["retain"],
-        "method": chosen.name,
-        "options": chosen.to_dict(),
-        "seed": seed,
-        "class_weight": plan["class_weight"],
-        "controls": plan["controls"],
-        "device": plan["device"],
-    }
-    begun, done = resume is not None, None
-    earlier = held.enter_context(Earlier(folder)) if force else None
-    checkpoint = folder if given["checkpoint"] else None
-    interrupts = Interrupts(folder, checkpoint is not None, chosen.name == DEFAULT)
-
-    def iterated(record: "Iteration") -> None:
-        nonlocal begun
-        if not begun:  # the input has been checked by now
-            begin_run(folder, settings)
-            begun = True
-            if earlier is not None:
-                earlier.discard()
-        interrupts.phase = "learn"
-        shown.iteration(record)
-
-    def trained(n_done: int, n_members: int) -> None:
-        interrupts.phase = "refit"
-        shown.member(n_done, n_members)
-
-    def learned(report: "FitReport") -> None:
-        nonlocal done
-        if earlier is not None:
-            earlier.discard()
-        save(folder, report, settings)  # before the controls, which may be interrupted
-        done, interrupts.phase = report, "controls"
-        if plan["controls"] and report.result.reason != "interrupted":
-            shown.controls()
-
-    shown.count("starting graph and first outer iteration", chosen.to_dict()["max_iter"])
-    with interrupts, once():  # a control warns of what the method has warned of
-        try:
-            done = fit_dataset(
-                data,
-                chosen,
-                seed=seed,
-                class_weight=plan["class_weight"],
-                controls=plan["controls"],
-                device=plan["device"],
-                on_iteration=iterated,
-                on_member=trained,
-                on_learned=learned,
-                checkpoint=checkpoint,
-                resume=resume is not None,
-                n_jobs=given["jobs"],
-            )
-        except (KeyboardInterrupt, StopNow):
-            if done is None:
-                _say_unfinished(interrupts, begun)
-                raise typer.Exit(130) from None
-        return interrupts, done, save(folder, done, settings)
+    return replace(plan, method=plan.method.for_problem(problem_of(data, plan.class_weight)))
 
 
-def _test_size(data: "NodeDataset", given: float | None) -> float | None:
-    """Return the share of test rows, for the settings; None where the data have their own."""
-    from lds.datasets.registry import TEST_SIZE
+def _resumed(context: typer.Context, folder: Path, given: dict[str, Any]) -> Plan:
+    """Read what an earlier run was made of, with the changes that `MAY_CHANGE` allows.
 
-    return TEST_SIZE if given is None and data.file is not None else given
-
-
-def _say_unfinished(interrupts: Interrupts, begun: bool) -> None:
-    """Say what is kept of a run that was interrupted before its result."""
-    text = "interrupted before there was a result: nothing to save"
-    if begun and interrupts.kept:
-        text = (
-            "interrupted before there was a result; its outer iterations are kept; to continue: "
-            f"{interrupts.way_on}"
-        )
-    err.print(text, soft_wrap=True, highlight=False, markup=False)
-
-
-def _new(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Collect what a new run is made of."""
-    if given["name"] is None:
-        raise ValueError(
-            "NAME must be a data set by name or a file, got none; `lds datasets` lists them, and "
-            "--resume goes on with a run"
-        )
-    chosen = chosen_method(given["method"], options)
-    check_seed(given["seed"], "--seed")
-    check_source(given["name"])
-    source = {
-        "name": absolute(given["name"]),
-        "seed": given["seed"],
-        "root": None if given["root"] is None else str(given["root"].resolve()),
-        "retain": given["retain"],
-        "test_size": given["test_size"],
-        **reading(given),
-        "unlabelled": given["unlabelled"] or None,
-        "edges": None if given["edges"] is None else str(given["edges"].resolve()),
-    }
-    return {
-        "method": chosen,
-        "seed": given["seed"],
-        "source": source,
-        "class_weight": read_class_weight(given["class_weight"]),
-        "controls": given["controls"],
-        "device": given["device"],
-    }
-
-
-def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Read what an earlier run was made of, with the changes that `MAY_CHANGE` allows."""
+    Arguments:
+        context: of the command.
+        folder: of the run.
+        given: the controls, the device and the options of the method.
+    """
     explicit = {
         name
-        for name in given
-        if name != "context"
-        and (where := context.get_parameter_source(name)) is not None
+        for name in context.params
+        if (where := context.get_parameter_source(name)) is not None
         and where.name not in ("DEFAULT", "ENVIRONMENT")
     }
     if fixed := sorted(explicit - set(MAY_CHANGE)):
@@ -308,7 +223,7 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
             f"got {', '.join(fixed)} too"
         )
     check_run(folder)
-    from lds.datasets.registry import TEST_SIZE
+    from lds.datasets.table_options import TEST_SIZE
     from lds.run_folder import load_settings
 
     settings = load_settings(folder)
@@ -323,7 +238,7 @@ def _resumed(context: typer.Context, given: dict[str, Any], folder: Path) -> dic
         name: given[name] if name in explicit else settings[name] for name in ("controls", "device")
     }
     same = {name: settings[name] for name in ("seed", "source", "class_weight")}
-    return {"method": method, **same, **kept}
+    return Plan(method=method, **same, **kept)
 
 
 def _check_empty(folder: Path, force: bool) -> None:
@@ -354,6 +269,5 @@ def _run_folder(data: "NodeDataset", seed: int, force: bool, held: ExitStack) ->
                 held.enter_context(kept.pop_all())
                 break
     if folder != base:
-        text = f"{base} holds a run; this one goes to {folder}"
-        err.print(text, soft_wrap=True, highlight=False, markup=False)
+        line(f"{base} holds a run; this one goes to {folder}", err)
     return folder

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from lds._verdict import FROZEN, QUALITIES, best_of, quality_text, verdict
 from lds._words import CONTROLS, plural
-from lds.cli.console import out, percent, print_path
+from lds.cli.console import line, out, percent, print_path
 
 if TYPE_CHECKING:
     from lds.datasets.base import NodeDataset
@@ -41,18 +42,16 @@ def print_summary(report: "FitReport", summary: dict[str, Any]) -> None:
     best = best_of(test)
     for name, accuracy in found.items():
         title = f"({letters[name]}) {CONTROLS[name]}" if name in letters else result.method.title
-        shown = "" if math.isnan(accuracy) else percent(accuracy)
+        shown = Text("" if math.isnan(accuracy) else percent(accuracy))
         if len(found) > 1 and accuracy == max(v for v in found.values() if not math.isnan(v)):
-            shown = f"[bold]{shown}[/bold]"
+            shown.stylize("bold")
         table.add_row(title, shown, *_cells(test[name], best))
     out.print(table)
-    out.print(verdict(summary), highlight=False, soft_wrap=True)
-    out.print(f"{result.ending(report.seconds)}", highlight=False, soft_wrap=True)
-    out.print(
+    line(verdict(summary))
+    line(result.ending(report.seconds))
+    line(
         f"expected edges (sum of probabilities): {result.starting_edges:,.0f} before learning, "
-        f"{result.expected_edges:,.0f} after it",
-        highlight=False,
-        soft_wrap=True,
+        f"{result.expected_edges:,.0f} after it"
     )
 
 
@@ -66,8 +65,7 @@ def print_next(data: "NodeDataset", folder: Path, written: Path) -> None:
             columns = data.encoding.summary()
             names = [c["name"] for c in columns if c["kind"] == "left out: identifier"]
             if names:
-                hint = f"rows are numbered there; --id {names[0]!r} adds the column to it"
-                out.print(hint, soft_wrap=True, highlight=False, markup=False)
+                line(f"rows are numbered there; --id {names[0]!r} adds the column to it")
     print_path("pictures and the edges of any row", f"lds report {quote(str(folder))}")
     if data.encoding is not None:
         print_path(
@@ -75,10 +73,10 @@ def print_next(data: "NodeDataset", folder: Path, written: Path) -> None:
         )
 
 
-def _cells(found: "Quality | None", best: dict[str, float]) -> list[str]:
+def _cells(found: "Quality | None", best: dict[str, float]) -> list[Text]:
     each: dict[str, float | None] = {} if found is None else {**found.to_dict()}
     texts = {name: quality_text(name, each.get(name)) for name in QUALITIES}
     return [
-        f"[bold]{text}[/bold]" if name in best and each.get(name) == best[name] else text
+        Text(text, style="bold" if name in best and each.get(name) == best[name] else "")
         for name, text in texts.items()
     ]

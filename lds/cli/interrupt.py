@@ -8,7 +8,7 @@ from shlex import quote
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
-from lds.cli.console import err
+from lds.cli.console import err, line
 
 Phase = Literal["begin", "learn", "refit", "controls"]
 
@@ -78,6 +78,6 @@ class Interrupts:
 def _say(text: str) -> None:
     """Print a line from within a signal handler."""
     try:
-        err.print(text, soft_wrap=True, highlight=False, markup=False)
+        line(text, err)
     except RuntimeError:  # the signal came in the middle of another print
         os.write(2, f"\n{text}\n".encode())

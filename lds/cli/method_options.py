@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from lds._words import nearest
 from lds.structure.methods.registry import DEFAULT, METHODS, method_of
 from lds.structure.options import option_fields
 
@@ -48,25 +47,12 @@ def method_options() -> dict[str, "Field[Any]"]:
     return dict(sorted(found.items(), key=lambda item: -len(_owners(item[0]))))
 
 
-def check_method(name: str) -> None:
-    """Refuse a method that does not exist.
-
-    Raises:
-        ValueError: with the methods there are, and the nearest.
-    """
-    if name not in METHODS:
-        known = ", ".join(map(repr, METHODS))
-        raise ValueError(f"--method must be one of {known}, got {name!r}{nearest(name, METHODS)}")
-
-
 def chosen_method(name: str, options: dict[str, Any]) -> Any:
     """Make the record of `--method` with the flags that were given.
 
     Raises:
-        TypeError, ValueError: as of `check_method`; or an option is not of this method, or outside
-            its range.
+        TypeError, ValueError: as of `method_of`.
     """
-    check_method(name)
     return method_of(name, **{key: value for key, value in options.items() if value is not None})
 
 

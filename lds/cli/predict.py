@@ -8,7 +8,7 @@ import typer
 from lds._files import check_output_file
 from lds._run_files import check_finished
 from lds._sources import check_table
-from lds.cli.console import Json, out, print_json, print_path, say_found
+from lds.cli.console import Json, line, print_json, print_path, say_found
 from lds.cli.table_options import Encoding, Header, Separator
 
 EXAMPLES = (
@@ -65,7 +65,6 @@ def predict(
     elif out_file is not None:
         print_path(f"{len(named):,} rows", out_file)
     else:
-        for line in named:
-            name = line.get("id") or line["row"]
-            text = f"{name}: {line['prediction']} ({line['probability']:.3f})"
-            out.print(text, highlight=False, markup=False, soft_wrap=True)
+        for each in named:
+            name = each.get("id") or each["row"]
+            line(f"{name}: {each['prediction']} ({each['probability']:.3f})")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import Progress
 
+from lds._progress import members_trained
 from lds.cli.console import log
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class FitProgress:
 
     def member(self, done: int, total: int) -> None:
         """Show how many members of a refit are trained."""
-        state = f"refit, {done} of {total} members trained"
+        state = members_trained(done, total)
         if not done:
             self.progress.reset(self.task, total=total)
         self.progress.update(self.task, completed=done, state=state)

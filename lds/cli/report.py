@@ -8,7 +8,7 @@ import typer
 
 from lds._files import check_output_file
 from lds._run_files import REPORT, check_finished
-from lds.cli.console import Json, bar, out, print_json, print_path
+from lds.cli.console import Json, bar, line, print_json, print_path
 
 EXAMPLES = (
     "lds report runs/wine-0\n\n"
@@ -86,5 +86,5 @@ def _compare(folders: list[Path], path: Path, as_json: bool) -> None:
         return
     for name, found in zip(names[1:], differences[1:], strict=True):
         text = "not the same test rows" if found is None else str(found)
-        out.print(f"{name} against {names[0]}: {text}", highlight=False, soft_wrap=True)
+        line(f"{name} against {names[0]}: {text}")
     print_path("comparison", path)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lds.cli.console import Json, err, log, out, print_json
+from lds.cli.console import Json, err, line, log, out, print_json
 from lds.cli.table_options import Root
 from lds.structure.options import check_jobs
 
@@ -90,7 +90,7 @@ def reproduce(
         for _ in run_entry(entry, budget, folder, store, wanted=wanted, on_row=on_row):
             pass
         for path in sorted(lacking):
-            err.print(f"{entry.name}: {folder / path} is not there; its rows are left out")
+            line(f"{entry.name}: {folder / path} is not there; its rows are left out", err)
         found = store.found(entry, budget)
         compared = [each.because(entry.reasons) for each in entry.check(found)]
         n_rows = len(entry.rows(budget))
@@ -104,8 +104,8 @@ def reproduce(
             }
         )
         if not as_json:
-            out.print(f"{entry.name}: {entry.title} ({entry.place})", style="bold", markup=False)
-            out.print(f"{len(found.records)} of {n_rows} rows, budget {budget}", highlight=False)
+            line(f"{entry.name}: {entry.title} ({entry.place})", style="bold")
+            line(f"{len(found.records)} of {n_rows} rows, budget {budget}")
             _print(compared)
     if as_json:
         print_json(shown)
@@ -163,11 +163,11 @@ def _list(entries: Iterable[Any], root: Path, store: Any, as_json: bool) -> None
     sums = (sum(each["minutes"][budget] for each in found) for budget in BUDGETS)
     table.add_row("all", "", "", *(_minutes(total) for total in sums))
     out.print(table)
-    out.print("min: CPU minutes of the rows that no entry above has; a row is run once")
+    line("min: CPU minutes of the rows that no entry above has; a row is run once")
     if lacking := sorted({path for each in found for path in each["missing"]}):
-        out.print(f"missing under {root}:", highlight=False, soft_wrap=True)
+        line(f"missing under {root}:")
         for path in lacking:
-            out.print(f"  {path}", highlight=False, soft_wrap=True)
+            line(f"  {path}")
 
 
 def _minutes(value: float | None) -> str:
@@ -185,4 +185,4 @@ def _print(compared: list[Any]) -> None:
         table.add_row(each.what, each.thesis, each.ours, each.verdict)
     out.print(table)
     if len(run) < len(compared):
-        out.print(f"{len(compared) - len(run)} comparisons wait for rows", highlight=False)
+        line(f"{len(compared) - len(run)} comparisons wait for rows")

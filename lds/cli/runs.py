@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lds._run_list import runs_in
 from lds._verdict import points
-from lds.cli.console import Json, out, percent, print_json
+from lds.cli.console import Json, line, out, percent, print_json
 
 EXAMPLES = "lds runs\n\nlds runs experiments\n\nlds report runs/wine-0 runs/wine-1    (compares)"
 
@@ -31,7 +31,7 @@ def runs(
         print_json(found)
         return
     if not found:
-        out.print(f"no runs in {folder}", markup=False, highlight=False)
+        line(f"no runs in {folder}")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("run", "data", "method"):

@@ -11,7 +11,7 @@ from lds._files import check_output_folder
 from lds._sources import check_source
 from lds._words import nearest
 from lds.cli.console import Json, bar, log, out, percent, print_json, print_path, say_found
-from lds.cli.method_options import Method, check_method, method_options
+from lds.cli.method_options import Method, method_options
 from lds.cli.options_file import Config, write_options
 from lds.cli.progress import FitProgress
 from lds.cli.table_options import (
@@ -23,14 +23,12 @@ from lds.cli.table_options import (
     Separator,
     Target,
     TestSize,
-    reading,
     stem,
 )
-from lds.structure.methods.registry import DEFAULT, METHODS
+from lds.structure.methods.registry import DEFAULT, method_of
 from lds.structure.options import check_names, check_seed
 
 if TYPE_CHECKING:
-    from lds.estimators.search import LDSSearch
     from lds.estimators.trials import Trial
 
 EXAMPLES = (
@@ -95,15 +93,14 @@ def search(
     Labels of test rows are not read. The folder keeps finished trials, so a search that was killed
     continues where it was. `lds fit --config` takes its file `best.yaml`.
     """
-    options = reading(locals())
     check_source(name)
     if out_folder is not None:
         check_output_folder(out_folder, "--out")
-    check_method(method)
+    record = type(method_of(method))
     given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
-    check_names(METHODS[method], {**base, **space})
+    check_names(record, {**base, **space})
     if both := sorted(space.keys() & base.keys()):
         raise ValueError(f"--try and --set must name different options, got {both[0]} in both")
     numbers = [_as(int, "--seeds", text) for text in seeds.split(",")]
@@ -121,8 +118,20 @@ def search(
 
         from lds.datasets.registry import load
 
-        options |= {"test_size": test_size, "unlabelled": unlabelled or None}
-        data = load(name, seed=seed, root=root, retain=retain, **options)
+        data = load(
+            name,
+            seed=seed,
+            root=root,
+            retain=retain,
+            target=target,
+            test_size=test_size,
+            separator=separator,
+            encoding=encoding,
+            header=header,
+            drop=drop or (),
+            identifier=identifier,
+            unlabelled=unlabelled or None,
+        )
         if data.file is not None:
             say_found(data.name, data.file.found, quiet)
         shown.say("loading torch")
@@ -150,24 +159,23 @@ def search(
         ).fit(x, y, adjacency=data.adjacency, **given_roles)
     best = folder / "best.yaml"
     write_options(best, {"method": method, **base, **found.best_params_})
-    lines = _lines(found, len(numbers))
     if as_json:
+        means = [mean._asdict() for mean in found.means_]
         chosen = {"best": found.best_params_, "score": found.best_score_}
-        print_json({**chosen, "path": str(best), "settings": lines})
+        print_json({**chosen, "path": str(best), "settings": means})
         return
     table = Table(title=f"{data.name}: early-stopping rows, {_of_seeds(len(numbers))}")
     table.add_column("options")
     for column in ("accuracy", "loss, nats"):
         table.add_column(column, justify="right")
-    for line in sorted(lines, key=lambda line: (-line["accuracy"], line["loss"])):
-        text = ", ".join(f"{key}={value}" for key, value in line["setting"].items())
-        failed = line["error"] is not None
-        chosen = line["setting"] == found.best_params_
+    for mean in sorted(found.means_, key=lambda mean: (-mean.accuracy, mean.loss)):
+        text = ", ".join(f"{key}={value}" for key, value in mean.setting.items())
+        failed = mean.error is not None
         table.add_row(
             text,
-            "failed" if failed else percent(line["accuracy"]),
-            "-" if failed else f"{line['loss']:.3f}",
-            style="bold" if chosen else None,
+            "failed" if failed else percent(mean.accuracy),
+            "-" if failed else f"{mean.loss:.3f}",
+            style="bold" if mean.setting == found.best_params_ else None,
         )
     out.print(table)
     print_path("best options", best)
@@ -189,22 +197,6 @@ def _shown(shown: FitProgress) -> "Callable[[Trial | None, int, int], None]":
         log(f"{n_done} of {n_trials}: {state}", shown.quiet)
 
     return show
-
-
-def _lines(found: "LDSSearch", n_seeds: int) -> list[dict[str, Any]]:
-    """Compute the means over seeds of each setting."""
-    lines = []
-    for first in range(0, len(found.trials_), n_seeds):
-        group = found.trials_[first : first + n_seeds]
-        lines.append(
-            {
-                "setting": group[0].setting,
-                "accuracy": sum(trial.accuracy for trial in group) / n_seeds,
-                "loss": sum(trial.loss for trial in group) / n_seeds,
-                "error": next((trial.error for trial in group if trial.error), None),
-            }
-        )
-    return lines
 
 
 def _pair(flag: str, text: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Options of the commands that read a table."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -49,12 +49,6 @@ Root = Annotated[
     Path | None,
     typer.Option(help="Folder of downloaded data; default: LDS_DATA, else ~/.cache/lds."),
 ]
-
-
-def reading(given: dict[str, Any]) -> dict[str, Any]:
-    """Select the options above, as `lds.datasets.registry.load` takes them."""
-    names = ("target", "separator", "encoding", "header", "identifier")
-    return {name: given[name] for name in names} | {"drop": list(given["drop"] or ())}
 
 
 def absolute(name: str) -> str:

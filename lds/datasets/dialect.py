@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lds.datasets.cells import MISSING
+
 COMMENTS = ("#", "%", "//")
 """Marks at the beginning of a comment line."""
 
@@ -28,9 +30,6 @@ SPELLED = {
 
 SAMPLE_LINES, SAMPLE_CHARACTERS = 100, 20_000
 """The separator is detected from the first lines: at most so many, and so many characters."""
-
-MISSING = frozenset(("", "?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"))
-"""Cells without information on the kind of their column, in lower case."""
 
 VALUE = re.compile(r"(?=.*\d)[^A-Za-z]*(\d[eE][-+]?\d+)?[^A-Za-z]*|[-\d]+T[\d:.,+-]+Z?")
 """A number, an amount, a date or a time: digits and no letter except in an exponent."""

@@ -13,10 +13,10 @@ from lds.datasets.cells import Numbers, is_number, read_numbers
 from lds.datasets.columns import note_reading
 from lds.datasets.dialect import VALUE
 from lds.datasets.dtypes import cells_of
+from lds.datasets.graph_arrays import symmetric
 from lds.datasets.notes import Notes, listed
 from lds.datasets.reading import FileFormat, read_table
 from lds.datasets.text_table import IF_A_HEADER, IF_A_ROW, UnclearHeaderError
-from lds.graphs.undirected import undirected
 
 ENDS = (
     ("source", "target"),
@@ -131,11 +131,7 @@ class EdgeList:
             n_nodes: how many rows the table has.
         """
         row, col = (np.array([rows[e] for e in ends], dtype=np.int64) for ends in self.ends)
-        both = np.concatenate([row, col]), np.concatenate([col, row])
-        weight = None if self.weight is None else np.tile(self.weight, 2)
-        return undirected(
-            *both, weight, n_nodes, name=str(self.path), weight_name=f"{self.path} weight"
-        )
+        return symmetric(row, col, n_nodes, self.weight, str(self.path))
 
 
 def _read(path: Path, nodes: Collection[str]) -> tuple[Any, FileFormat]:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from lds._labels import Labels, numbered
 from lds._types import Features, Split
 from lds.datasets.base import NodeDataset
+from lds.datasets.splits import halved
 from lds.graphs.undirected import entries_of, refuse_outside, undirected
 
 FEATURES, LABELS = ("node_features", "attr", "x"), ("node_labels", "labels", "y")
@@ -70,9 +71,7 @@ class GraphArrays:
             train, validation, test = (
                 np.flatnonzero(mask[:, seed % mask.shape[1]]) for mask in self.masks
             )
-        halves = rng.permutation(validation)
-        half = halves.size // 2
-        split = Split(train, np.sort(halves[:half]), np.sort(halves[half:]), test)
+        split = Split(train, *halved(validation, rng), test)
         names = tuple(map(str, classes.tolist()))
         return NodeDataset(name, self.features, labels, names, split, self.adjacency)
 
@@ -122,10 +121,26 @@ def read_arrays(path: Path) -> GraphArrays:
     )
 
 
-def symmetric(row: Rows, col: Rows, n_nodes: int) -> sp.csr_array:
-    """Make a symmetric 0/1 matrix without loops of edges listed in one direction or both."""
+def symmetric(
+    row: Rows,
+    col: Rows,
+    n_nodes: int,
+    weight: NDArray[Any] | None = None,
+    name: str = "edge_index",
+    place: str = "",
+) -> sp.csr_array:
+    """Make a symmetric matrix without loops of edges listed in one direction or both.
+
+    Arguments:
+        row, col: ends of the edges.
+        n_nodes: how many nodes there are.
+        weight: of the edges, see `undirected`; None is 1 everywhere.
+        name: of the edges, in messages.
+        place: where in `name` the weights are, such as " in adj".
+    """
     ends = np.concatenate([row, col]), np.concatenate([col, row])
-    return undirected(*ends, None, n_nodes)
+    twice = None if weight is None else np.tile(weight, 2)
+    return undirected(*ends, twice, n_nodes, name=name, weight_name=f"{name} weight{place}")
 
 
 def _matrix(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> Any:
@@ -199,10 +214,8 @@ def _adjacency(path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int) -> sp.
         raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {found.shape}")
     if found.dtype.kind not in "biuf":
         raise ValueError(f"{path} must have real numbers in adj, got {found.dtype}")
-    row, col, entries = entries_of(found)
-    both = np.concatenate([row, col]), np.concatenate([col, row])
-    weight = np.tile(entries, 2)
-    return undirected(*both, weight, n_nodes, name=str(path), weight_name=f"{path} weight in adj")
+    row, col, weight = entries_of(found)
+    return symmetric(row, col, n_nodes, weight, str(path), " in adj")
 
 
 def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:

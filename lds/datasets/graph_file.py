@@ -1,6 +1,5 @@
 """Load the user's own graph: a table of nodes with a file of edges, GraphML, GEXF, or .npz."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,16 @@ from lds._types import Split
 from lds.datasets.base import NodeDataset
 from lds.datasets.edge_ends import by_column, by_row_number, check, naming_column
 from lds.datasets.edge_list import EdgeList, texts_of_ids
-from lds.datasets.graph_arrays import read_arrays
+from lds.datasets.graph_arrays import read_arrays, symmetric
 from lds.datasets.identifiers import DIFFERENT
 from lds.datasets.labels import encode_column
-from lds.datasets.reading import FileFormat, read_table
+from lds.datasets.reading import FileFormat
 from lds.datasets.roles import Roles, find_column
 from lds.datasets.splits import three_way
-from lds.datasets.table import check_test_size, hold_out, of_frame
+from lds.datasets.table import hold_out, of_frame, read
+from lds.datasets.table_options import TableOptions
 from lds.datasets.text_table import distinct
 from lds.graphs.structural import structural_features
-from lds.graphs.undirected import undirected
 
 NODE = "id"
 """Name of the column with the identifiers of the nodes of a file."""
@@ -36,54 +35,33 @@ DRAWN = ("viz", "label")
 """Attributes with which GEXF draws a node; they are no features."""
 
 
-def load_with_edges(
-    path: Path,
-    edges: Path,
-    *,
-    identifier: str | int | None,
-    seed: int,
-    test_size: float,
-    target: str | int | None,
-    drop: Sequence[str] = (),
-    unlabelled: Sequence[str] | None = None,
-    separator: str | None = None,
-    encoding: str | None = None,
-    header: bool | None = None,
-) -> NodeDataset:
+def load_with_edges(path: Path, edges: Path, options: TableOptions) -> NodeDataset:
     """Load a table of nodes and a file of the edges between them.
 
     Arguments:
-        path: of the table, see `table.load` for the other arguments.
+        path: of the table.
         edges: of the edges, see `edge_list.EdgeList`.
-        identifier: the column by whose cells the edges name nodes; None finds one that has all ends
-            and no cell twice, and takes row numbers from 0 where no column has most ends.
+        options: of the table; its identifier is the column by whose cells the edges name nodes.
+            None finds one that has all ends and no cell twice, and takes row numbers from 0 where
+            no column has most ends.
 
     Raises:
         FileNotFoundError, ImportError, ValueError: as of `table.load` and `EdgeList`; and a
             ValueError if an end is of no row, or rows cannot be found by the ends.
     """
-    check_test_size(test_size)
-    frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
+    frame, how = read(path, options)
+    identifier = options.identifier
     listed = EdgeList(edges, _identifiers_of(frame, how, identifier))
     naming = None
     if identifier is None:
-        named = find_column(how.columns, target)
+        named = find_column(how.columns, options.target)
         others = frame.drop(columns=[] if named is None else [named])
         naming = naming_column(others, how.decimal or ".", listed)
         if naming is not None:
             identifier = naming.column
-            _check_not_dropped(Roles.of(how.columns, target, drop, None, []), identifier, edges)
-    data = of_frame(
-        path,
-        frame,
-        how,
-        target=target,
-        test_size=test_size,
-        seed=seed,
-        drop=drop,
-        identifier=identifier,
-        unlabelled=unlabelled,
-    )
+            roles = Roles.of(how.columns, options.target, options.drop, None, [])
+            _check_not_dropped(roles, identifier, edges)
+    data = of_frame(path, frame, how, replace(options, identifier=identifier))
     if naming is None and identifier is not None:
         column = str(find_column(how.columns, identifier))
         cells = texts_of_ids(frame[column])
@@ -123,80 +101,52 @@ def _check_not_dropped(roles: Roles, identifier: str | None, edges: Path) -> Non
         )
 
 
-def load_graph(
-    path: Path,
-    *,
-    target: str | None,
-    seed: int,
-    test_size: float | None,
-    default_test_size: float,
-    drop: Sequence[str] = (),
-    unlabelled: Sequence[str] | None = None,
-) -> NodeDataset:
+def load_graph(path: Path, options: TableOptions) -> NodeDataset:
     """Load a file that holds a graph and its nodes.
 
-    GraphML and GEXF: the attributes of nodes are the columns of a table, and `target` is one of
+    GraphML and GEXF: the attributes of nodes are the columns of a table, and the target is one of
     them; a graph without other attributes gets features from its structure. An .npz file has one of
     the layouts of `graph_arrays`; if it holds splits, the seed chooses one of them.
 
     Arguments:
         path: ends in .graphml, .gexf or .npz.
-        target, seed, test_size, drop, unlabelled: as for `table.load`; an .npz file has labels, and
-            target, drop and unlabelled must be None or empty; with masks test_size too.
-        default_test_size: where test_size is None.
+        options: without those of a file of a table. An .npz file has labels, and takes neither
+            target, drop nor unlabelled, with masks no test_size either.
 
     Raises:
-        ValueError: the file cannot be read, `target` is no attribute or is missing, or as for
+        ValueError: the file cannot be read, the target is no attribute or is missing, or as for
             `table.load`.
     """
-    share = default_test_size if test_size is None else test_size
-    check_test_size(share)
     if path.suffix.lower() == ".npz":
-        for option, given in (("target", target), ("drop", drop), ("unlabelled", unlabelled)):
-            if given:
-                raise ValueError(
-                    f"{option} is for a table, GraphML or GEXF, got {given!r} for {path}"
-                )
-        return _of_arrays(path, seed, share, given=test_size is not None)
+        options.refuse(("target", "drop", "unlabelled"), "a table, GraphML or GEXF", str(path))
+        return _of_arrays(path, options)
+    target = None if options.target is None else str(options.target)
+    options = replace(options, target=target, identifier=NODE)
     graph, frame, nodes, named = _of_xml(path, target)
     columns = tuple(str(name) for name in frame.columns)
     found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes", *named]
     if target == "label" and target in columns:
         found += _blank_own_ids(path, frame, target, nodes)
     how = FileFormat(None, None, True, None, "", columns, tuple(found))
-    plain = [name for name in columns if name not in (NODE, target, *drop)]
+    plain = [name for name in columns if name not in (NODE, target, *options.drop)]
     if find_column(columns, target) and not plain:
-        return _without_features(path, graph, frame, how, str(target), seed, share, unlabelled)
-    data = of_frame(
-        path,
-        frame,
-        how,
-        target=target,
-        test_size=share,
-        seed=seed,
-        drop=drop,
-        identifier=NODE,
-        unlabelled=unlabelled,
-    )
-    return replace(data, adjacency=graph)
+        return _without_features(path, graph, frame, how, options)
+    return replace(of_frame(path, frame, how, options), adjacency=graph)
 
 
-def _of_arrays(path: Path, seed: int, test_size: float, *, given: bool) -> NodeDataset:
+def _of_arrays(path: Path, options: TableOptions) -> NodeDataset:
     arrays = read_arrays(path)
     known = arrays.labels >= 0
     named = Labels(known, arrays.labels[known])
     warn_of_classes(named, *numbered(named), f"{path} labels")
-    data = replace(arrays.dataset(str(path), seed), name=str(path))
+    data = replace(arrays.dataset(str(path), options.seed), name=str(path))
     if arrays.masks is not None:
-        if given:
-            raise ValueError(
-                f"test_size is for a graph without masks, got {test_size} for {path}, whose masks "
-                "say which nodes are test rows; leave it out"
-            )
+        masks = f"{path}, whose masks say which nodes are test rows"
+        options.refuse(("test_size",), "a graph without masks", masks)
         return data
     labels = data.labels
-    fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
-    return replace(data, split=Split(*three_way(labels, fitted, seed), test))
+    fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), options.share, options.seed)
+    return replace(data, split=Split(*three_way(labels, fitted, options.seed), test))
 
 
 def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any, list[str], list[str]]:
@@ -239,10 +189,7 @@ def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any, list[str
         if "weight" in attributes:
             attributes["weight"] = _weight(path, one, other, attributes["weight"])
     row, col, weight = edges_of(graph, number)
-    both = np.concatenate([row, col]), np.concatenate([col, row])
-    twice = None if weight is None else np.tile(weight, 2)
-    adjacency = undirected(*both, twice, len(nodes), name=str(path), weight_name=f"{path} weight")
-    return adjacency, frame, ids, said
+    return symmetric(row, col, len(nodes), weight, str(path)), frame, ids, said
 
 
 def _blank_own_ids(path: Path, frame: Any, target: str, nodes: list[str]) -> list[str]:
@@ -313,24 +260,19 @@ def _refuse_weights_in_words(path: Path) -> None:
 
 
 def _without_features(
-    path: Path,
-    graph: sp.csr_array,
-    frame: Any,
-    how: FileFormat,
-    target: str,
-    seed: int,
-    test_size: float,
-    unlabelled: Sequence[str] | None,
+    path: Path, graph: sp.csr_array, frame: Any, how: FileFormat, options: TableOptions
 ) -> NodeDataset:
-    labels, classes = encode_column(frame[target], target, unlabelled, test_size)
-    fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
+    target = str(options.target)
+    labels, classes = encode_column(frame[target], target, options.unlabelled, options.share)
+    known = np.flatnonzero(labels >= 0)
+    fitted, test = hold_out(labels, known, options.share, options.seed)
     why = "nodes have no other attribute: features are made from the graph"
     return NodeDataset(
         str(path),
         structural_features(graph),
         labels,
         classes,
-        Split(*three_way(labels, fitted, seed), test),
+        Split(*three_way(labels, fitted, options.seed), test),
         graph,
         file=replace(how, found=(*how.found, why)),
         identifiers=tuple(frame[NODE]),

@@ -14,6 +14,7 @@ import numpy as np
 from lds._types import Split
 from lds.datasets.base import NodeDataset
 from lds.datasets.graph_arrays import symmetric
+from lds.datasets.splits import halved
 
 
 def load(name: str, seed: int, root: Path) -> NodeDataset:
@@ -52,13 +53,11 @@ def of_ogb(
     train, validation, test = (
         np.sort(np.asarray(roles[role], dtype=np.int64)) for role in ("train", "valid", "test")
     )
-    dealt = np.random.default_rng(seed).permutation(validation)
-    half = dealt.size // 2
     return NodeDataset(
         name,
         np.asarray(graph["node_feat"], dtype=np.float32),
         labels,
         tuple(str(c) for c in range(int(labels.max()) + 1)),
-        Split(train, np.sort(dealt[:half]), np.sort(dealt[half:]), test),
+        Split(train, *halved(validation, seed), test),
         symmetric(row, col, labels.size),
     )

@@ -9,12 +9,7 @@
 Source: github.com/kimiyoung/planetoid (MIT), read by `torch_geometric.datasets.Planetoid`.
 """
 
-import hashlib
-import io
 import shutil
-import tempfile
-import warnings
-from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +18,9 @@ import scipy.sparse as sp
 
 from lds._types import Split
 from lds.datasets.base import NodeDataset
+from lds.datasets.graph_arrays import symmetric
+from lds.datasets.published import check_published, scratch
+from lds.datasets.splits import halved
 
 FOLDERS = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 """Folders of the data sets, as PyG names them."""
@@ -76,27 +74,14 @@ def load(name: str, seed: int, root: Path) -> NodeDataset:
     known = masks["test"].copy()  # test nodes come last; those in no mask have no record
     known[: int(masks["test"].argmax())] = True
     labels[~known] = -1
-    validation = np.random.default_rng(seed).permutation(np.flatnonzero(masks["val"]))
-    half = validation.size // 2
-    split = Split(
-        np.flatnonzero(masks["train"]),
-        np.sort(validation[:half]),
-        np.sort(validation[half:]),
-        np.flatnonzero(masks["test"]),
-    )
+    train, validation, test = (np.flatnonzero(mask) for mask in masks.values())
+    split = Split(train, *halved(validation, seed), test)
     features = sp.csr_array(data.x.numpy(), dtype=np.float32)
     total = features.sum(axis=1, dtype=np.float64)
     features.data /= np.repeat(total, np.diff(features.indptr)).astype(np.float32)
-    return NodeDataset(name, features, labels, classes, split, _adjacency(data, labels.size))
-
-
-def _adjacency(data: Any, n_nodes: int) -> sp.csr_array:
-    """Make a symmetric 0/1 matrix of the edges, whichever directions of each are listed."""
     row, col = data.edge_index.numpy()
-    low, high = np.minimum(row, col), np.maximum(row, col)
-    low, high = np.unique(np.stack([low, high])[:, low != high], axis=1)
-    half = sp.coo_array((np.ones(low.size, np.float32), (low, high)), shape=(n_nodes, n_nodes))
-    return sp.csr_array(half + half.T)
+    graph = symmetric(row, col, labels.size)
+    return NodeDataset(name, features, labels, classes, split, graph)
 
 
 def _read(name: str, folder: Path) -> Any:
@@ -105,42 +90,25 @@ def _read(name: str, folder: Path) -> Any:
 
     raw = folder / FOLDERS[name] / "raw"
     there = all((raw / f"ind.{name}.{part}").is_file() for part in PARTS)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch() as place:
 
         class Verified(Planetoid):  # type: ignore[misc]  # PyG has no types
-            raw_dir = str(raw) if there else f"{scratch}/raw"
-            processed_dir = f"{scratch}/processed"  # PyG's own place is in `folder`
+            raw_dir = str(raw) if there else f"{place}/raw"
+            processed_dir = f"{place}/processed"
 
             def process(self) -> None:
-                for path in self.raw_paths:
-                    verify(Path(path))
+                for path in self.raw_paths:  # before unpickling: a pickle can run code
+                    way_out = "delete its folder and all are fetched anew"
+                    check_published(Path(path), SHA256, way_out)
                 super().process()
 
-        # PyG writes to stderr and adds warning filters; the pickles use old names of modules.
-        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                data = Verified(scratch, FOLDERS[name])[0]
-                if not there:
-                    shutil.copytree(f"{scratch}/raw", raw, dirs_exist_ok=True)
-            except OSError as error:
-                raise FileNotFoundError(
-                    f"{name} needs its files ind.{name}.* in {raw}, and fetching them there failed "
-                    f"({error}); data/README.md says where they come from"
-                ) from error
+        try:
+            data = Verified(place, FOLDERS[name])[0]
+            if not there:
+                shutil.copytree(f"{place}/raw", raw, dirs_exist_ok=True)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"{name} needs its files ind.{name}.* in {raw}, and fetching them there failed "
+                f"({error}); data/README.md says where they come from"
+            ) from error
         return data
-
-
-def verify(path: Path) -> None:
-    """Refuse a file that is not the published one. Call before unpickling: a pickle can run code.
-
-    Raises:
-        ValueError: the checksum of a file named in `SHA256` differs.
-    """
-    known = SHA256.get(path.name)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if known not in (None, found):
-        raise ValueError(
-            f"{path} must be the published file with SHA-256 {known}, got one with {found}; "
-            "delete its folder and all are fetched anew"
-        )

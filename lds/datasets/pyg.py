@@ -10,11 +10,6 @@ A file `root`/graphs/NAME.npz is read if it exists, without pickle; otherwise Py
 its raw files in the folder of the registry.
 """
 
-import hashlib
-import io
-import tempfile
-import warnings
-from contextlib import redirect_stderr
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +21,7 @@ from numpy.typing import NDArray
 
 from lds.datasets.base import NodeDataset
 from lds.datasets.graph_arrays import GraphArrays, read_arrays, symmetric
+from lds.datasets.published import check_published, scratch
 
 
 class PyGClass(NamedTuple):
@@ -85,7 +81,7 @@ def load(name: str, seed: int, root: Path) -> NodeDataset:
     """
     path = path_of(name, root)
     if path.is_file():
-        _verify(path)
+        check_published(path, SHA256, f"fetch data/{path.name} of {COLLECTION} anew")
         arrays = read_arrays(path)
     elif name in CLASSES:
         arrays = _read(name, root)
@@ -115,19 +111,16 @@ def _read(name: str, root: Path) -> GraphArrays:
     chosen = CLASSES[name]
     # Takes seconds to import, and is needed for these data sets only.
     made: Any = getattr(import_module("torch_geometric.datasets"), chosen.name)
-    with tempfile.TemporaryDirectory() as scratch:
-        # PyG's own place for processed files is under the root, which may be read-only.
-        reader = type(made.__name__, (made,), {"processed_dir": scratch})
-        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                data = reader(str(root / chosen.folder), **chosen.options)[0]
-            except (OSError, EOFError) as error:
-                raise FileNotFoundError(
-                    f"{name} needs {path_of(name, root)}, or PyG's raw files in "
-                    f"{root / chosen.folder}, and fetching them there failed ({error}); "
-                    "data/README.md says where they come from"
-                ) from error
+    with scratch() as place:
+        reader = type(made.__name__, (made,), {"processed_dir": place})
+        try:
+            data = reader(str(root / chosen.folder), **chosen.options)[0]
+        except (OSError, EOFError) as error:
+            raise FileNotFoundError(
+                f"{name} needs {path_of(name, root)}, or PyG's raw files in "
+                f"{root / chosen.folder}, and fetching them there failed ({error}); "
+                "data/README.md says where they come from"
+            ) from error
     arrays = of_data(data)
     if name == "wikics" and arrays.masks is not None:  # one test mask for twenty splits
         train, validation, test = arrays.masks
@@ -138,13 +131,3 @@ def _read(name: str, root: Path) -> GraphArrays:
 def path_of(name: str, root: Path) -> Path:
     """Return the .npz file that is read in place of PyG's."""
     return root / "graphs" / f"{name}.npz"
-
-
-def _verify(path: Path) -> None:
-    known = SHA256.get(path.name)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if known not in (None, found):
-        raise ValueError(
-            f"{path} must be the published file with SHA-256 {known}, got one with {found}; "
-            f"fetch data/{path.name} of {COLLECTION} anew"
-        )

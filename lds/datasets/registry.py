@@ -7,10 +7,9 @@ torch and pandas are imported, so it lies outside this package.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import scipy.sparse as sp
 
@@ -18,10 +17,8 @@ from lds._sources import REGISTRY, check_source, check_table, is_a_graph, is_a_t
 from lds.datasets.base import NodeDataset
 from lds.datasets.graph_file import load_graph, load_with_edges
 from lds.datasets.table import load as load_table
+from lds.datasets.table_options import TableOptions
 from lds.graphs.adjacency import keep_edges
-
-TEST_SIZE = 0.2
-"""Share of the labelled rows of a table that are held out as test, where none is given."""
 
 
 def names() -> tuple[str, ...]:
@@ -68,7 +65,7 @@ def load(
         target: for tables, the column of labels by name or by position (-1 is the last); rows
             whose cell is blank are unlabelled.
         test_size: for tables and graphs by path without masks, share in [0, 1) of the labelled rows
-            held out as test; None takes `TEST_SIZE`.
+            held out as test; None takes `table_options.TEST_SIZE`.
         separator, encoding, header: for tables, how the file is written (see
             `reading.read_table`); None detects it.
         drop: for tables, columns to leave out, by name or by position.
@@ -92,66 +89,33 @@ def load(
     if retain is not None:
         _check_retain(name, key, retain)
     check_source(name)
-    if key is None and is_a_graph(name):
-        _refuse(
-            f"a table, got it for the graph {str(name)!r}",
-            separator=separator,
-            encoding=encoding,
-            header=header,
-            identifier=identifier,
-            edges=edges,
-        )
-        column = None if target is None else str(target)
-        return load_graph(
-            Path(name),
-            target=column,
-            seed=seed,
-            test_size=test_size,
-            default_test_size=TEST_SIZE,
-            drop=drop,
-            unlabelled=unlabelled,
-        )
-    if key is None:
-        options: dict[str, Any] = {
-            "target": target,
-            "test_size": TEST_SIZE if test_size is None else test_size,
-            "seed": seed,
-            "separator": separator,
-            "encoding": encoding,
-            "header": header,
-            "drop": drop,
-            "identifier": identifier,
-            "unlabelled": unlabelled,
-        }
-        if edges is None:
-            return load_table(Path(name), **options)
-        check_table(Path(edges))
-        return load_with_edges(Path(name), Path(edges), **options)
-    for option, given in (
-        ("target", target),
-        ("test_size", test_size),
-        ("separator", separator),
-        ("encoding", encoding),
-        ("header", header),
-        ("drop", drop or None),
-        ("identifier", identifier),
-        ("unlabelled", unlabelled),
-        ("edges", edges),
-    ):
-        if given is not None:
-            raise ValueError(
-                f"{option} is for a table, got {given!r} for the data set {key!r}; leave it out"
-            )
-    loader: Callable[[str, int, Path], NodeDataset] = import_module(REGISTRY[key].module).load
-    dataset = loader(key, seed, data_root(root))
-    return dataset if retain is None else _without_edges(dataset, retain, seed)
-
-
-def _refuse(what: str, **options: Any) -> None:
-    """Refuse the options that are given."""
-    for name, given in options.items():
-        if given is not None:
-            raise ValueError(f"{name} is for {what}; leave it out")
+    options = TableOptions(
+        seed=seed,
+        target=target,
+        test_size=test_size,
+        separator=separator,
+        encoding=encoding,
+        header=header,
+        drop=drop,
+        identifier=identifier,
+        unlabelled=unlabelled,
+        edges=edges,
+    )
+    if key is not None:
+        every = [field.name for field in fields(options) if field.name != "seed"]
+        options.refuse(every, "a table", f"the data set {key!r}")
+        loader: Callable[[str, int, Path], NodeDataset] = import_module(REGISTRY[key].module).load
+        dataset = loader(key, seed, data_root(root))
+        return dataset if retain is None else _without_edges(dataset, retain, seed)
+    options.check_share()
+    if is_a_graph(name):
+        only_of_tables = ("separator", "encoding", "header", "identifier", "edges")
+        options.refuse(only_of_tables, "a table", f"the graph {str(name)!r}")
+        return load_graph(Path(name), options)
+    if edges is None:
+        return load_table(Path(name), options)
+    check_table(Path(edges))
+    return load_with_edges(Path(name), Path(edges), options)
 
 
 def _check_retain(name: str | Path, key: str | None, retain: float) -> None:

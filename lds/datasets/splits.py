@@ -86,6 +86,20 @@ def three_way(
     return np.sort(train), np.sort(validation), np.sort(stopping)
 
 
+def halved(
+    rows: NDArray[np.int64], seed: int | np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide rows at random into two ascending halves; the second has the odd row.
+
+    Arguments:
+        rows: each once.
+        seed: of the division, or a generator that draws it.
+    """
+    dealt = np.random.default_rng(seed).permutation(rows)
+    half = dealt.size // 2
+    return np.sort(dealt[:half]), np.sort(dealt[half:])
+
+
 def each_class_first(
     labels: NDArray[np.int64], rows: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:

@@ -21,41 +21,21 @@ from lds.datasets.labels import encode_column
 from lds.datasets.reading import FileFormat, read_table
 from lds.datasets.roles import Roles
 from lds.datasets.splits import each_class_first, stratified, three_way
+from lds.datasets.table_options import TableOptions
 
 COLUMNS = ("row", "prediction", "probability")
 """Columns of a file of predictions, before one for each class."""
 
 
-def load(
-    path: Path,
-    *,
-    target: str | int | None,
-    test_size: float,
-    seed: int,
-    separator: str | None = None,
-    encoding: str | None = None,
-    header: bool | None = None,
-    drop: Sequence[str] = (),
-    identifier: str | int | None = None,
-    unlabelled: Sequence[str] | None = None,
-) -> NodeDataset:
+def load(path: Path, options: TableOptions) -> NodeDataset:
     """Read, encode and split a table.
 
-    `lds.datasets.encoding` makes features of the columns. A share `test_size` of the labelled rows
-    is held out; `splits.three_way` divides the others.
+    `lds.datasets.encoding` makes features of the columns. A share of the labelled rows is held out;
+    `splits.three_way` divides the others.
 
     Arguments:
         path: of the file, one row a node (see `reading.read_table`).
-        target: the column of labels, by name or else by position (0 is the first, -1 the last); see
-            `lds.datasets.labels.encode_column`.
-        test_size: share in [0, 1) of the labelled rows held out as test.
-        seed: of the split.
-        separator, encoding, header: how the file is written; None detects it.
-        drop: columns to leave out, by name or position; one text may name several, separated by
-            commas.
-        identifier: the column that names the rows, by name or position; it becomes no feature.
-        unlabelled: text in the target that marks a row without a label, besides a blank cell; None
-            refuses text that often is such a mark.
+        options: without edges.
 
     Returns:
         Dense features, labels -1 where blank, no adjacency.
@@ -67,64 +47,46 @@ def load(
             a column does not exist, no column is left for features, a column cannot be encoded, or
             no classifier can learn from the labels.
     """
-    check_test_size(test_size)
-    frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
-    return of_frame(
-        path,
-        frame,
-        how,
-        target=target,
-        test_size=test_size,
-        seed=seed,
-        drop=drop,
-        identifier=identifier,
-        unlabelled=unlabelled,
+    return of_frame(path, *read(path, options), options)
+
+
+def read(path: Path, options: TableOptions) -> tuple[Any, FileFormat]:
+    """Read the file of a table as the options say."""
+    return read_table(
+        path, separator=options.separator, encoding=options.encoding, header=options.header
     )
 
 
-def check_test_size(test_size: float) -> None:
-    """Refuse a share of test rows outside [0, 1)."""
-    if not 0 <= test_size < 1:
-        raise ValueError(
-            f"test_size (share of the labelled rows) must be in [0, 1), got {test_size}"
-        )
-
-
-def of_frame(
-    path: Path,
-    frame: Any,
-    how: FileFormat,
-    *,
-    target: str | int | None,
-    test_size: float,
-    seed: int,
-    drop: Sequence[str] = (),
-    identifier: str | int | None = None,
-    unlabelled: Sequence[str] | None = None,
-) -> NodeDataset:
-    """Encode and split the frame of a file; see `load` for the other arguments.
+def of_frame(path: Path, frame: Any, how: FileFormat, options: TableOptions) -> NodeDataset:
+    """Encode and split the frame of a file.
 
     Arguments:
         path: of the file, for messages.
         frame: as `reading.read_table` returns it.
         how: the file was read.
+        options: as of `load`.
     """
     _check_rows(path, frame, how)
     faults: list[str] = []
-    roles = Roles.of(how.columns, target, drop, identifier, faults)
+    roles = Roles.of(how.columns, options.target, options.drop, options.identifier, faults)
     labels, classes = np.empty(0, dtype=np.int64), tuple[str, ...]()
     if roles.target is not None:
         with _collected(faults):
             labels, classes = encode_column(
-                frame[roles.target], roles.target, unlabelled, test_size, how.decimal or "."
+                frame[roles.target],
+                roles.target,
+                options.unlabelled,
+                options.share,
+                how.decimal or ".",
             )
     with _collected(faults):
         table, features = TableEncoding.fit(
             frame, exclude=roles.no_features, decimal=how.decimal or "."
         )
-    fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), test_size, seed)
+    known = np.flatnonzero(labels >= 0)
+    fitted, test = hold_out(labels, known, options.share, options.seed)
     _raise(path, faults)
-    split = Split(*three_way(labels, fitted, seed), test, dealt=True)
+    split = Split(*three_way(labels, fitted, options.seed), test, dealt=True)
     return NodeDataset(
         str(path),
         features,
@@ -171,7 +133,7 @@ def load_rows(
         path: of the file; its column of labels is optional.
         encoding: of the table of the fit.
         file: how the table of the fit was read.
-        source: "target", "drop" and "identifier" that `load` got.
+        source: "target", "drop" and "identifier" of the options of `load`.
         separator, text_encoding, header: how the new file is written; None detects it, except that
             the file has a header if the table had one.
 

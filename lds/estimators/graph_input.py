@@ -14,7 +14,8 @@ from torch_geometric.data import Batch, Data
 
 from lds._labels import encode_labels
 from lds._types import Features, Split
-from lds.datasets.splits import three_way
+from lds.datasets.cells import LARGEST
+from lds.datasets.splits import halved, three_way
 from lds.estimators.data_object import as_data, tensor_of
 from lds.estimators.masks import SplitChoice, masked_nodes, say
 from lds.estimators.weights import ClassWeight, weigh_rows
@@ -25,9 +26,6 @@ from lds.graphs.structural import structural_features
 from lds.graphs.undirected import Weights
 from lds.nn.features import SPARSE_BELOW
 from lds.structure.problem import Problem
-
-LARGEST = float(torch.finfo(torch.float32).max)
-"""Largest absolute value of a feature: networks compute in float32."""
 
 MATRICES = ("adj_t", "adj")
 """Fields that hold a graph as a matrix, as PyG's `ToSparseTensor` and `ToDense` store it."""
@@ -200,9 +198,7 @@ def _split(
             f"{roles[0].size:,} train, {roles[1].size:,} judge the edges and {roles[2].size:,} stop"
         )
         return Split(*roles, train[:0], dealt=True)
-    val = np.random.default_rng(seed).permutation(val)
-    half = val.size // 2
-    return Split(train, np.sort(val[:half]), np.sort(val[half:]), train[:0])
+    return Split(train, *halved(val, seed), train[:0])
 
 
 def _features(x: Tensor) -> Features:

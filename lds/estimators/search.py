@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils.validation import check_is_fitted
 
+from lds._progress import seconds_left
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.thesis_classifier import ThesisLDSClassifier
@@ -39,6 +40,21 @@ NOT_TRIED = {
 OnTrial = Callable[[Trial | None, int, int], None]
 """Called after each trial with the trial, the number of finished ones and the number of all; before
 the first with None in place of a trial."""
+
+
+class Means(NamedTuple):
+    """What the trials of one setting came to, over the seeds.
+
+    Attributes:
+        setting: parameters that differ from those of the estimator.
+        accuracy, loss: means of those of its trials; -1 and infinite if one failed.
+        error: why a trial failed; None if none did.
+    """
+
+    setting: dict[str, Any]
+    accuracy: float
+    loss: float
+    error: str | None
 
 
 class LDSSearch(ClassifierMixin, BaseEstimator):
@@ -80,6 +96,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
 
     Attributes:
         trials_: all trials, setting by setting, seed by seed.
+        means_: the mean accuracy and loss of each setting over the seeds, see `Means`.
         best_params_: the best setting.
         best_score_: its mean early-stopping accuracy.
         best_estimator_: fitted with the best setting, if `refit`; `predict` and `predict_proba`
@@ -147,11 +164,11 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
             folder.mkdir(parents=True, exist_ok=True)
         found = self._run(dict(zip(keys, jobs, strict=True)), folder, estimator, X, y, fit_params)
         self.trials_ = [found[key] for key in keys]
-        scores = _scores(self.trials_, len(self.seeds))
-        best = max(range(len(settings)), key=scores.__getitem__)
-        if scores[best][0] < 0:
+        self.means_ = _means(settings, self.trials_, len(seeds))
+        best = max(self.means_, key=lambda mean: (mean.accuracy, -mean.loss))
+        if best.error is not None:
             raise RuntimeError(f"every trial failed, the first with: {self.trials_[0].error}")
-        self.best_params_, self.best_score_ = settings[best], scores[best][0]
+        self.best_params_, self.best_score_ = best.setting, best.accuracy
         if self.refit:
             chosen = clone(estimator).set_params(**self.best_params_)
             chosen.set_params(random_state=seeds[0]).fit(X, y, **fit_params)
@@ -275,8 +292,9 @@ def _printer() -> OnTrial:
             n_before = n_done
             print(f"{n_done} of {n_trials}: finished before", flush=True)
             return
-        each = (time.monotonic() - begun) / (n_done - n_before)
-        left = f", about {each * (n_trials - n_done):.0f} s left" if n_done < n_trials else ""
+        spent = time.monotonic() - begun
+        seconds = seconds_left(spent, n_done - n_before, n_trials - n_before)
+        left = f", about {seconds:.0f} s left" if n_done < n_trials else ""
         print(f"{n_done} of {n_trials}: {trial}{left}", flush=True)
 
     return show
@@ -313,17 +331,18 @@ def _call(
     return delayed(run_trial)(estimator, setting, seed, *arguments, key)
 
 
-def _scores(trials: list[Trial], n_seeds: int) -> list[tuple[float, float]]:
-    """Compute (mean accuracy, -mean loss) of each setting; one failed seed fails a setting."""
-    scores = []
-    for first in range(0, len(trials), n_seeds):
-        group = trials[first : first + n_seeds]
-        if any(trial.error for trial in group):
-            scores.append((-1.0, -math.inf))
-        else:
+def _means(settings: list[dict[str, Any]], trials: list[Trial], n_seeds: int) -> list[Means]:
+    """Compute the means of each setting; one failed seed fails a setting."""
+    means = []
+    for k, setting in enumerate(settings):
+        group = trials[k * n_seeds : (k + 1) * n_seeds]
+        error = next((trial.error for trial in group if trial.error), None)
+        accuracy, loss = -1.0, math.inf
+        if error is None:
             accuracy = float(np.mean([trial.accuracy for trial in group]))
-            scores.append((accuracy, -float(np.mean([trial.loss for trial in group]))))
-    return scores
+            loss = float(np.mean([trial.loss for trial in group]))
+        means.append(Means(setting, accuracy, loss, error))
+    return means
 
 
 def _lost_a_worker(error: Exception) -> bool:

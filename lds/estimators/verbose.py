@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from lds._progress import STARTING, members_trained, seconds_left
 from lds.structure.iteration import Iteration
 
 
@@ -65,15 +66,12 @@ class _FitProgress:
         """Show how many members of a refit are trained."""
         if not done:
             self._begun = time.monotonic()
-        text = f"refit, {done} of {total} members trained"
-        self._show(text + self._left(done, total), done, total)
+        self._show(members_trained(done, total) + self._left(done, total), done, total)
 
     def _left(self, done: int, total: int) -> str:
-        """Write the time left at the pace so far; "" where nothing is known or left."""
-        if not 0 < done < total:
-            return ""
-        seconds = (time.monotonic() - self._begun) / done * (total - done)
-        return f", about {seconds:.0f} s left" if seconds >= 1 else ""
+        """Write the time left; "" where nothing is known or less than a second is left."""
+        seconds = seconds_left(time.monotonic() - self._begun, done, total)
+        return f", about {seconds:.0f} s left" if done and seconds >= 1 else ""
 
 
 @contextmanager
@@ -86,7 +84,7 @@ def _shown() -> Iterator[Show]:
     elif console.is_terminal:
         columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-            task = progress.add_task("starting graph and first outer iteration", total=None)
+            task = progress.add_task(STARTING, total=None)
 
             def on_bar(text: str, done: int, total: int) -> None:
                 progress.update(task, description=text, completed=done, total=total)
@@ -105,7 +103,7 @@ def _in_notebook() -> Show:
     """Show one line of HTML, which later states replace."""
     from IPython.display import HTML, display
 
-    handle = display(HTML("starting graph and first outer iteration"), display_id=True)
+    handle = display(HTML(STARTING), display_id=True)
 
     def update(text: str, done: int, total: int) -> None:
         bar = f'<progress value="{done}" max="{total}"></progress>'

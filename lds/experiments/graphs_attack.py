@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lds.experiments.graphs_cases import GraphCase, symmetric
+from lds.datasets.graph_arrays import symmetric
+from lds.experiments.graphs_cases import GraphCase
 from lds.nn.preparation import as_array
 
 N_COMPONENTS = 64

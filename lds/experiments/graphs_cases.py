@@ -16,9 +16,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lds._types import Features
+from lds.datasets.graph_arrays import symmetric
 from lds.datasets.registry import load
 from lds.graphs.adjacency import keep_edges
-from lds.graphs.undirected import undirected
 
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
 """Attacked edges, as a share of the edges of the clean graph (Jin et al., 2020)."""
@@ -137,12 +137,6 @@ def add_edges(graph: sp.csr_array, share: float, seed: int) -> sp.csr_array:
                 added.add((i, j))
     row, col = np.array([*taken, *added], dtype=np.int64).reshape(-1, 2).T
     return symmetric(row, col, n_nodes)
-
-
-def symmetric(row: Rows, col: Rows, n_nodes: int) -> sp.csr_array:
-    """Make a symmetric 0/1 matrix without loops of edges listed in one direction or both."""
-    ends = np.concatenate([row, col]), np.concatenate([col, row])
-    return undirected(*ends, None, n_nodes)
 
 
 def _attacked(folder: Path, name: str, share: float, seed: int) -> GraphCase:

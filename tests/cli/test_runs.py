@@ -86,6 +86,19 @@ def test_runs_on_the_same_rows_are_compared_row_by_row(lds, folder, tmp_path):
     assert "points on 120 test rows (95 % interval" in out
 
 
+def test_names_of_folders_are_no_markup(lds, folder, tmp_path, monkeypatch):
+    one, other = tmp_path / "[red]", tmp_path / ":cat:"
+    shutil.copytree(folder / "a", one)
+    shutil.copytree(folder / "b", other)
+    shown = lds("runs", tmp_path)[1]
+    assert "[red]" in shown
+    assert ":cat:" in shown
+    out = lds("report", one, other, "--out", tmp_path / "page.html")[1]
+    assert ":cat: against [red]: " in out
+    monkeypatch.setenv("LDS_DATA", str(one))
+    assert f"{one}\n" in lds("doctor", 2)[1]
+
+
 @pytest.mark.parametrize(
     ("source", "features", "same"),
     [("iris", 1, True), ("b.csv", None, True), ("b.csv", 1, False)],

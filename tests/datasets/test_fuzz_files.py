@@ -12,7 +12,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from lds.datasets.table import load, load_rows
+from lds.datasets.registry import load
+from lds.datasets.table import load_rows
 from tests.datasets.test_fuzz_frames import DATES, GONE, NUMBERS, WORDS
 from tests.endings import OPEN, ends_well
 

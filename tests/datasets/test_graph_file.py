@@ -196,7 +196,7 @@ def test_options_that_do_not_apply(tmp_path, nodes):
     np.savez(tmp_path / "g.npz", **arrays_of("graphdata"))
     with pytest.raises(ValueError, match="target is for a table, GraphML or GEXF, got 'y' for"):
         load(tmp_path / "g.npz", target="y")
-    with pytest.raises(ValueError, match=r"separator is for a table, got it for the graph"):
+    with pytest.raises(ValueError, match="separator is for a table, got ',' for the graph"):
         load(tmp_path / "g.npz", separator=",")
     with pytest.raises(ValueError, match=r"edges is for a table, got 'e\.csv' for the data set"):
         load("wine", edges="e.csv")

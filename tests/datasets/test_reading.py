@@ -131,6 +131,7 @@ TEXTS = "color,shape,kind\n" + "red,round,a\nblue,flat,b\n" * 5
         (HABERMAN, None, 60),  # integers alone
         ("5.1,3.5,setosa\n" + "4.9,3.0,setosa\n6.1,2.9,other\n" * 5, None, 11),
         ("3,?,alfa,13495\n" + "3,?,audi,16500\n1,164,bmw,17450\n" * 5, None, 11),
+        ("missing,3,alfa\n" + "2,4,alfa\n1,5,bmw\n" * 5, None, 11),
         ("x,o,x,positive\n" + "o,o,x,negative\nx,x,o,positive\n" * 5, None, 11),
         ("2020-01-02,1.5,a\n" + "2020-01-03,2.5,b\n2021-01-03,2,a\n" * 5, None, 11),
         ('"$1,200",5 %,a\n' + '"$2,300",7 %,b\n"$900",1 %,a\n' * 5, None, 11),

@@ -55,6 +55,8 @@ def test_the_best_setting_has_the_best_mean_stopping_accuracy_ties_by_the_loss(a
     best = max(means, key=means.get)
     assert alone.best_params_ == dict(best)
     assert alone.best_score_ == pytest.approx(means[best][0], rel=1e-12)
+    said = [(mean.accuracy, -mean.loss) for mean in alone.means_]
+    assert np.array(said) == pytest.approx(np.array(list(means.values())), rel=1e-12)
     assert len(set(means.values())) > 1, "the settings must differ"
 
 

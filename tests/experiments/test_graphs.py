@@ -11,9 +11,10 @@ import torch
 from sklearn.neighbors import kneighbors_graph
 from torch_geometric.nn import GCNConv, SAGEConv
 
+from lds.datasets.graph_arrays import symmetric
 from lds.experiments import graphs, graphs_cases, graphs_rivals
 from lds.experiments.graphs_attack import ExpectedGraph, Surrogate, attack
-from lds.experiments.graphs_cases import BENCHES, GraphCase, add_edges, symmetric
+from lds.experiments.graphs_cases import BENCHES, GraphCase, add_edges
 from lds.experiments.graphs_published import PUBLISHED
 from lds.experiments.graphs_rivals import KIPF, OGC, Layer, Settings
 

@@ -1,12 +1,11 @@
 """All entries by name. Imports nothing heavy."""
 
-import difflib
-
 import lds.experiments.reproduce.chapter6 as chapter6
 import lds.experiments.reproduce.chapter7 as chapter7
 import lds.experiments.reproduce.chapter8 as chapter8
 import lds.experiments.reproduce.chapter9_figures as chapter9_figures
 import lds.experiments.reproduce.chapter9_tables as chapter9_tables
+from lds._words import nearest
 from lds.experiments.reproduce.entry import Entry
 
 CHAPTERS = (chapter6, chapter7, chapter8, chapter9_tables, chapter9_figures)
@@ -23,6 +22,5 @@ def entry_of(name: str) -> Entry:
     """
     if name in ENTRIES:
         return ENTRIES[name]
-    near = difflib.get_close_matches(name, ENTRIES, 1)
-    hint = f"; the nearest is {near[0]!r}" if near else ""
+    hint = nearest(name, ENTRIES)
     raise ValueError(f"NAME must be one of {', '.join(ENTRIES)}, or all, got {name!r}{hint}")

@@ -1,0 +1,163 @@
+"""A run of `lds fit`: what it is made of, and how it learns in its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lds._progress import STARTING
+from lds._warn_once import once
+from lds.cli.claim import Earlier
+from lds.cli.console import err, line
+from lds.cli.interrupt import Interrupts, StopNow
+from lds.cli.progress import FitProgress
+
+if TYPE_CHECKING:
+    from lds.datasets.base import NodeDataset
+    from lds.estimators.weights import ClassWeight
+    from lds.experiments.fit import FitReport
+    from lds.structure.iteration import Iteration
+    from lds.structure.methods.base import Method
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of.
+
+    Attributes:
+        method: with its options.
+        seed: of everything random.
+        source: arguments of `lds.datasets.registry.load`.
+        class_weight: as of `fit_dataset`.
+        controls: whether they run.
+        device: where to compute.
+    """
+
+    method: "Method"
+    seed: int
+    source: dict[str, Any]
+    class_weight: "ClassWeight"
+    controls: bool
+    device: str
+
+    def settings(self, data: "NodeDataset") -> dict[str, Any]:
+        """List what the run folder keeps; a share of test rows only where the data need one."""
+        from lds.datasets.table_options import TEST_SIZE
+
+        test_size = self.source["test_size"]
+        if test_size is None and data.file is not None:
+            test_size = TEST_SIZE
+        return {
+            "data": data.name,
+            "source": self.source | {"test_size": test_size},
+            "retain": self.source["retain"],
+            "method": self.method.name,
+            "options": self.method.to_dict(),
+            "seed": self.seed,
+            "class_weight": self.class_weight,
+            "controls": self.controls,
+            "device": self.device,
+        }
+
+
+class Run:
+    """A run that learns, shows what it does, and writes its folder.
+
+    Arguments:
+        folder: of the run.
+        plan: with the method for these data.
+        data: as the plan's source gives them.
+        interrupts: handles Ctrl-C.
+        shown: the progress.
+        earlier: what the run replaces; None: nothing.
+        resume: whether to go on with the run in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        data: "NodeDataset",
+        interrupts: Interrupts,
+        shown: FitProgress,
+        earlier: Earlier | None,
+        resume: bool,
+    ) -> None:
+        self._folder, self._plan, self._data = folder, plan, data
+        self._interrupts, self._shown, self._earlier = interrupts, shown, earlier
+        self._resume = self._begun = resume
+        self._settings = plan.settings(data)
+        self._report: FitReport | None = None
+
+    def learn(self, n_jobs: int | None) -> tuple["FitReport", dict[str, Any]]:
+        """Learn, run the controls and save; return the report and the summary in the folder.
+
+        Raises:
+            typer.Exit: it was interrupted before there was a result.
+        """
+        from lds.experiments.fit import fit_dataset
+
+        plan = self._plan
+        self._shown.count(STARTING, plan.method.to_dict()["max_iter"])
+        with self._interrupts, once():  # a control warns of what the method has warned of
+            try:
+                report = fit_dataset(
+                    self._data,
+                    plan.method,
+                    seed=plan.seed,
+                    class_weight=plan.class_weight,
+                    controls=plan.controls,
+                    device=plan.device,
+                    on_iteration=self._iteration,
+                    on_member=self._member,
+                    on_learned=self._learned,
+                    checkpoint=self._folder if self._interrupts.kept else None,
+                    resume=self._resume,
+                    n_jobs=n_jobs,
+                )
+            except (KeyboardInterrupt, StopNow):
+                if self._report is None:
+                    self._say_unfinished()
+                    raise typer.Exit(130) from None
+                report = self._report
+            return report, self._save(report)
+
+    def _iteration(self, record: "Iteration") -> None:
+        if not self._begun:  # the input has been checked by now
+            from lds.run_folder import begin_run
+
+            begin_run(self._folder, self._settings)
+            self._begun = True
+            self._replace()
+        self._interrupts.phase = "learn"
+        self._shown.iteration(record)
+
+    def _member(self, n_done: int, n_members: int) -> None:
+        self._interrupts.phase = "refit"
+        self._shown.member(n_done, n_members)
+
+    def _learned(self, report: "FitReport") -> None:
+        self._replace()
+        self._save(report)  # before the controls, which may be interrupted
+        self._report, self._interrupts.phase = report, "controls"
+        if self._plan.controls and report.result.reason != "interrupted":
+            self._shown.controls()
+
+    def _save(self, report: "FitReport") -> dict[str, Any]:
+        from lds.cli.run_folder import save
+
+        return save(self._folder, report, self._settings)
+
+    def _replace(self) -> None:
+        if self._earlier is not None:
+            self._earlier.discard()
+
+    def _say_unfinished(self) -> None:
+        """Say what is kept of a run that was interrupted before its result."""
+        text = "interrupted before there was a result"
+        if self._begun and self._interrupts.kept:
+            way_on = self._interrupts.way_on
+            line(f"{text}; its outer iterations are kept; to continue: {way_on}", err)
+        else:
+            line(f"{text}: nothing to save", err)
