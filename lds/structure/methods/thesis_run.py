@@ -13,7 +13,7 @@ from lds._types import Features
 from lds.edges.base import EdgeDistribution
 from lds.edges.estimated import estimated_edges
 from lds.edges.free import FreeEdges
-from lds.edges.memory import check_memory, keeps_all_pairs
+from lds.edges.memory import check_all_pairs_fit, keeps_all_pairs
 from lds.edges.support import growth_for, near_and_given
 from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.connected import starting_tree
@@ -42,7 +42,7 @@ NUMBERS_OF_A_MESSAGE = 8
 def learn(method: Thesis, problem: Problem, run: RunContext) -> Learned:
     """Learn θ and w by Algorithm 7; see `lds.structure.learn.learn`."""
     more = _numbers_per_pair(method)
-    check_memory(method.support, problem.n_nodes, run.dtype, run.device, more)
+    check_all_pairs_fit(method.support, problem.n_nodes, run.dtype, run.device, more)
     start = starting_graph(method, problem)
     warn_of_features(problem.features, run.dtype, centred=False)
     restarts = restarts_of(method, problem, start, run)
