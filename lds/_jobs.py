@@ -59,7 +59,7 @@ def one_thread_each(
     except BrokenProcessPool as error:
         raise RuntimeError(
             f"processes were killed twice with n_jobs={n_jobs}, perhaps because memory ran out; "
-            "fewer n_jobs need less, and n_jobs=1 shows what happens"
+            "a lower n_jobs needs less memory; n_jobs=1 shows the original error"
         ) from error
 
 

@@ -162,7 +162,9 @@ class Run:
                 f"{checkpoint!r}"
             )
         if checkpoint is None and resume:
-            raise ValueError("resume=True needs checkpoint=, the folder to go on from")
+            raise ValueError(
+                "resume=True needs checkpoint=: give the folder of the run to continue"
+            )
         if checkpoint is not None:
             check_leaves("params", params)
             begun = starts({"params": params, "hyper": outer.hyper})

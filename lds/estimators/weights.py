@@ -118,8 +118,8 @@ def _of_classes(
             )
         if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
             raise ValueError(
-                f"class_weight must be finite and above 0, got {value!r} for class {key!r}; leave "
-                "out the labels of a class that is to count nothing"
+                f"class_weight must be finite and above 0, got {value!r} for class {key!r}; to "
+                "ignore a class, remove its labels"
             )
         found[names.index(key)] = value
     return found

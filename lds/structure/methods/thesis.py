@@ -106,8 +106,8 @@ class Thesis(RestartOptions, Method):
         check_backbone(self.backbone, self.connected)
         if self.connected and self.estimator != "straight_through":
             raise ValueError(
-                f"connected must be False with estimator={self.estimator!r}, which needs draws "
-                "whose probability is known"
+                f"connected must be False with estimator={self.estimator!r}, because added "
+                "edges change the probability of a drawn graph"
             )
         needed = {"support": "sparse", "backbone": "gcn", "estimator": "straight_through"}
         for name, value in needed.items():
