@@ -180,7 +180,7 @@ def separate_tasks(
 
 
 def _one(task: Task, hyper: Tree, n_steps: int, method: Method, seed: int) -> tuple[Tensor, Tree]:
-    """E of one task and its hypergradient, in one thread."""
+    """Compute E of one task and its hypergradient, in one thread."""
     dynamics, outer_objective, params = task
     with _one_thread():
         result = hypergradient(dynamics, outer_objective, params, hyper, n_steps, method, seed)
