@@ -104,9 +104,7 @@ class Constants:
 def iterative_bound(constants: Constants, n_steps: int) -> float:
     """Bound ‖∇f_T - ∇f‖ of Reverse and Forward (Theorem 6.3.4).
 
-    The bound is (c_1 + c_2 T/ρ + c_3) ρ^T.
-
-    For Φ_0 = 0, a fixed Φ and no buffers.
+    The bound is (c_1 + c_2 T/ρ + c_3) ρ^T, for Φ_0 = 0, a fixed Φ and no buffers.
     """
     c1, c2, c3 = constants.c
     return (c1 + c2 * n_steps / constants.rho + c3) * constants.rho**n_steps

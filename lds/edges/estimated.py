@@ -20,6 +20,7 @@ from torch import Tensor
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.gradient_estimators import disarm, gumbel_softmax, reinmax, score_function
 from lds.edges.base import EdgeDistribution, dense_gradient, packed, unpacked
+from lds.edges.estimator_names import BLACK_BOX
 from lds.edges.free import FreeEdges
 from lds.edges.recorder import EdgeGradient, EdgeRecorder, GivenGraph
 from lds.edges.sampler import EdgeSampler, next_seed
@@ -38,14 +39,10 @@ MOST_NUMBERS = 1 << 24
 """Numbers that an estimate may keep, at most: one for each candidate pair, and for each drawn graph
 where the estimator takes values of E. A run that needs more is refused."""
 
-PATHWISE: dict[str, Callable[..., Tensor]] = {
+_DRAWS: dict[str, Callable[..., Tensor]] = {
     "reinmax": reinmax,
     "gumbel_softmax": functools.partial(gumbel_softmax, temperature=TEMPERATURE, hard=True),
 }
-"""Estimators that differentiate E by the drawn graph."""
-
-BLACK_BOX = ("score_function", "disarm")
-"""Estimators that take values of E and no derivative."""
 
 
 def estimated_edges(
@@ -59,7 +56,7 @@ def estimated_edges(
     """Make the distribution that an estimator needs.
 
     Arguments:
-        estimator: a name in `PATHWISE` or `BLACK_BOX`.
+        estimator: a name in `estimator_names`.
         start, dtype, device, candidates: as of `FreeEdges`.
         n_draws: graphs of an estimate, where it is made of values.
 
@@ -152,7 +149,7 @@ class PathwiseEdges(InteriorEdges):
         """Draw z over the candidates from a seed, and return its slope ∂z/∂θ with it."""
         with torch.enable_grad():
             theta = self.distribution.parameter.requires_grad_()
-            draw = PATHWISE[self.estimator]
+            draw = _DRAWS[self.estimator]
             z = draw(Bernoulli(theta), generator=self._generator(seed))
             (slope,) = torch.autograd.grad(z.sum(), theta)
         return z.detach(), slope
