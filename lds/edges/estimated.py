@@ -9,7 +9,6 @@ is infinite or lost.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from lds.discrete.gradient_estimators import disarm, gumbel_softmax, reinmax, sc
 from lds.edges.base import EdgeDistribution, dense_gradient, packed, unpacked
 from lds.edges.estimator_names import BLACK_BOX
 from lds.edges.free import FreeEdges
-from lds.edges.recorder import EdgeGradient, EdgeRecorder, GivenGraph
+from lds.edges.recorder import EdgeGradient, EdgeRecorder, GivenGraph, GraphRecorder
 from lds.edges.sampler import EdgeSampler, next_seed
 from lds.graphs.batch import GraphBatch, Products
 from lds.graphs.candidates import Candidates
@@ -181,31 +180,22 @@ class PathwiseEdges(InteriorEdges):
         return _PathRecorder(self)
 
 
-@dataclass
-class _PathRecorder:
-    """Keep the products made with each drawn graph, and its seed, which gives the slope again."""
+class _PathRecorder(GraphRecorder):
+    """Keep the seed of each drawn graph besides: it gives the slope again."""
 
-    edges: PathwiseEdges
-    _drawn: list[tuple[int, GraphBatch, Products]] = field(default_factory=list)
+    def __init__(self, edges: PathwiseEdges) -> None:
+        super().__init__()
+        self._edges = edges
+        self._seeds: list[int] = []
 
     def draw(self) -> GraphBatch:
-        seed, products = next_seed(), Products()
-        graph = replace(self.edges.drawn(1, seed), products=products)
-        self._drawn.append((seed, graph, products))
-        return graph
+        self._seeds.append(next_seed())
+        return self.recorded(self._edges.drawn(1, self._seeds[-1]))
 
-    def inputs(self) -> list[Tensor]:
-        return [probe for _, _, products in self._drawn for probe in products.probes]
-
-    def gradient(self, grads: Sequence[Tensor | None]) -> PairGradient | None:
-        total: PairGradient | None = None
-        rest = list(grads)
-        for seed, graph, products in self._drawn:
-            mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
-            found = self.edges.gradient_of(seed, graph, products, mine)
-            if found is not None:
-                total = found if total is None else total + found
-        return total
+    def _by_graph(
+        self, place: int, graph: GraphBatch, products: Products, grads: Sequence[Tensor | None]
+    ) -> PairGradient | None:
+        return self._edges.gradient_of(self._seeds[place], graph, products, grads)
 
 
 class ValueEdges(InteriorEdges):
