@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import scipy.sparse as sp
-import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from lds._files import write_json
+from lds._jobs import one_torch_thread
 from lds.bilevel.checks import NonFiniteError
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.labels import split_roles
@@ -166,14 +166,9 @@ def _runs(
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Run a block with one thread, without warnings, and with no other trial in this process."""
-    with _one_at_a_time, warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings(), one_torch_thread():
         warnings.simplefilter("ignore")
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(n_threads)
+        yield
 
 
 def _finished(
