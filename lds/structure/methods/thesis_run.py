@@ -19,7 +19,7 @@ from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.connected import starting_tree
 from lds.graphs.knn import check_neighbors, knn_adjacency, neighbor_search
 from lds.nn.registry import BACKBONES, build
-from lds.structure.account import Coefficients, Members
+from lds.structure.account import Coefficients, MemberPredictions
 from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.denoising import Denoiser
@@ -171,7 +171,7 @@ def _numbers_per_pair(method: Thesis) -> int:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class ThesisPreparation:
     """What new rows are predicted with: the neighbour search and the task of the fit."""
 
     search: Any
@@ -190,8 +190,8 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
         search = neighbor_search(problem.features, method.n_neighbors, method.metric)
         like = RunContext(learned.seed, edges.probs.device, edges.probs.dtype)
         task = thesis_task(method, problem, like)
-        learned.preparation = Preparation(search, task)
-    prepared: Preparation = learned.preparation
+        learned.preparation = ThesisPreparation(search, task)
+    prepared: ThesisPreparation = learned.preparation
     distances, neighbors = prepared.search.kneighbors(new)
     near = borrowed_edges(neighbors.astype(np.int64), distances, edges.probs)
     seed = mix(learned.seed, NEW_ROWS)
@@ -203,7 +203,7 @@ def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
     return {}
 
 
-def members_say(learned: Learned) -> Members:
+def members_say(learned: Learned) -> MemberPredictions:
     """Return {}: there is one network."""
     return {}
 
