@@ -2,10 +2,12 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
@@ -59,8 +61,19 @@ def one_thread_each(
     except BrokenProcessPool as error:
         raise RuntimeError(
             f"processes were killed twice with n_jobs={n_jobs}, perhaps because memory ran out; "
-            "fewer n_jobs need less, and n_jobs=1 shows what happens"
+            "a lower n_jobs needs less memory; n_jobs=1 shows the original error"
         ) from error
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Run a block with one thread of torch: sums in several are ordered and rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _one_thread(parent: int, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -44,9 +44,9 @@ SENTINELS = frozenset({-2, -9, -99, -100, -999, -9999, 99, 255, 999, 9999})
 """Numbers that may mean a missing label; far from the other classes they cause a warning."""
 
 LEAST = 4
-"""Least number of labelled rows of a fit, see `ROLES`."""
+"""Least number of labelled rows of a fit, see `LEAST_BY_ROLE`."""
 
-ROLES = "two to train, one to choose the edges, one to stop"
+LEAST_BY_ROLE = "two to train, one to choose the edges, one to stop"
 """Purpose of the `LEAST` labelled rows, for messages."""
 
 MOST_NAMED = 5
@@ -99,7 +99,7 @@ def encode_labels(y: ArrayLike, n_rows: int) -> tuple[NDArray[np.int64], NDArray
     check_enough(
         codes,
         classes,
-        f"y must label at least {LEAST} rows of two classes or more ({ROLES})",
+        f"y must label at least {LEAST} rows of two classes or more ({LEAST_BY_ROLE})",
         "; -1 was read as no label, so number the classes from 0" if labels.minus_one else "",
     )
     warn_of_classes(labels, codes, classes, "y")

@@ -4,11 +4,16 @@ import psutil
 import torch
 
 
+def host_bytes() -> int:
+    """Return how many bytes can still be allocated in main memory."""
+    return int(psutil.virtual_memory().available)
+
+
 def available_bytes(device: torch.device | str = "cpu") -> int | None:
     """Return how many bytes can still be allocated on a device; None where that is unknown."""
     device = torch.device(device)
     if device.type == "cpu":
-        return int(psutil.virtual_memory().available)
+        return host_bytes()
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return None

@@ -27,15 +27,14 @@ GROUPS = {
 """Groups of pairs of nodes, and their names in plots."""
 
 
-def plural(number: int, noun: str, many: str = "") -> str:
+def plural(number: int, noun: str) -> str:
     """Write a number with its noun, such as "1 row" or "1,200 rows".
 
     Arguments:
         number: 0 or more.
-        noun: in the singular.
-        many: in the plural; "" adds an s.
+        noun: in the singular; an s makes its plural.
     """
-    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

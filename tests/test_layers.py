@@ -36,6 +36,7 @@ LOW = {
     "_verdict",
     "_version",
     "_weights",
+    "_tensors",
     "run_folder",
 }
 EDGE = {"estimators", "experiments", "plots", "report", "cli", "__main__", "__init__"}
@@ -60,6 +61,7 @@ MAY_IMPORT = {
     "_verdict": {"_words"},
     "_version": set(),
     "_weights": set(),
+    "_tensors": set(),
     "run_folder": {"_files", "_run_files", "_types"},
     "bilevel": LOW,
     "discrete": LOW,

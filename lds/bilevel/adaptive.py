@@ -101,13 +101,13 @@ class Adam(ObjectiveDynamics):
     def _corrections(
         self, beta1: float | Tensor, beta2: float | Tensor, hyper: Tree, t: int
     ) -> tuple[float | Tensor, float | Tensor]:
-        """The divisors of m and √v: 1 - β1^(t+1) and √(1 - β2^(t+1))."""
+        """Return the divisors of m and √v: 1 - β1^(t+1) and √(1 - β2^(t+1))."""
         square = 1 - beta2 ** (t + 1)
         root = square.sqrt() if isinstance(square, Tensor) else math.sqrt(square)
         return 1 - beta1 ** (t + 1), root
 
     def _decays(self, state: Tree, hyper: Tree, t: int) -> list[Any]:
-        """ρ of each weight in w ← (1 - ηρ) w; None for no decay."""
+        """Compute ρ of each weight in w ← (1 - ηρ) w; None for no decay."""
         return [None] * len(leaves(state["params"]))
 
 
@@ -203,7 +203,7 @@ class RMSprop(ObjectiveDynamics):
 
 
 def _root(square: Tensor) -> Tensor:
-    """√v with derivative 0 where v = 0."""
+    """Compute √v with derivative 0 where v = 0."""
     if not square.requires_grad:
         return square.sqrt()
     positive = square > 0

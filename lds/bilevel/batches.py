@@ -105,11 +105,11 @@ class Batches:
         self._ahead: tuple[int, Iterator[Any]] | None = None
 
     def __len__(self) -> int:
-        """Number of batches of an epoch."""
+        """Count the batches of an epoch."""
         return len(self._loader)
 
     def __call__(self, step: int) -> Any:
-        """The batch of a step."""
+        """Return the batch of a step."""
         if not isinstance(self._loader, DataLoader):
             return self._loader[step % len(self)]
         if step not in self._kept:
@@ -166,7 +166,7 @@ class Batches:
             return collate([data[row] for row in rows])
 
     def _order(self, epoch: int) -> list[Any]:
-        """The rows of each batch of an epoch."""
+        """Return the rows of each batch of an epoch."""
         if epoch not in self._orders:
             loader = self._loader
             sampler: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler

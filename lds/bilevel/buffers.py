@@ -76,7 +76,7 @@ def _is_parameters(node: Any) -> bool:
 
 
 def _is_plain(tree: Tree) -> bool:
-    """Whether a tree consists of dicts, lists, tuples and tensors, so that it has no buffers."""
+    """Return whether a tree is of dicts, lists, tuples and tensors, so that it has no buffers."""
     kind = type(tree)
     if kind is dict:
         return all(map(_is_plain, tree.values()))

@@ -76,7 +76,7 @@ def kind_of(value: Any) -> str:
 
 
 def is_maker(value: Any, module: str) -> bool:
-    """Whether `value` is a function of `module` that makes functions, and was not called."""
+    """Return whether `value` is a function of `module` that makes functions, and was not called."""
     inner = "<locals>" in getattr(value, "__qualname__", "<locals>")
     return getattr(value, "__module__", None) == f"lds.bilevel.{module}" and not inner
 
@@ -189,7 +189,7 @@ def refuse_options(made: object, unknown: Iterable[str], known: Iterable[str]) -
 
 
 def _hint(leaf: Any) -> str:
-    """The advice for a leaf that is no tensor."""
+    """Return the advice for a leaf that is no tensor."""
     if leaf is None:
         return "; {} holds no hyperparameters"
     if isinstance(leaf, Number):
@@ -327,7 +327,7 @@ def check_finite(name: str, tree: Tree, when: str) -> None:
 
 
 def all_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether the norms of floating point tensors are finite; False says to look closer."""
+    """Return whether the norms of floating point tensors are finite; False says to look closer."""
     if len(tensors) > FEW or any(tensor.device.type != "cpu" for tensor in tensors):
         return math.isfinite(norm(tensors))
     return all(

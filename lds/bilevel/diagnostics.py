@@ -102,16 +102,18 @@ class Constants:
 
 
 def iterative_bound(constants: Constants, n_steps: int) -> float:
-    """‖∇f_T - ∇f‖ <= (c_1 + c_2 T/ρ + c_3) ρ^T, for Reverse and Forward (Theorem 6.3.4).
+    """Bound ‖∇f_T - ∇f‖ of Reverse and Forward (Theorem 6.3.4).
 
-    For Φ_0 = 0, a fixed Φ and no buffers.
+    The bound is (c_1 + c_2 T/ρ + c_3) ρ^T, for Φ_0 = 0, a fixed Φ and no buffers.
     """
     c1, c2, c3 = constants.c
     return (c1 + c2 * n_steps / constants.rho + c3) * constants.rho**n_steps
 
 
 def fixed_point_bound(constants: Constants, n_iter: int, convergence: float) -> float:
-    """‖∇f_{T,K} - ∇f‖ <= (c_1 + c_2 (1-ρ^K)/(1-ρ)) ρ(T) + c_3 ρ^K, for FixedPoint (Theorem 6.3.5).
+    """Bound ‖∇f_{T,K} - ∇f‖ of FixedPoint (Theorem 6.3.5).
+
+    The bound is (c_1 + c_2 (1-ρ^K)/(1-ρ)) ρ(T) + c_3 ρ^K.
 
     Arguments:
         constants: constants of the problem.

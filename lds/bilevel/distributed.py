@@ -91,7 +91,7 @@ def data_parallel(
 
 
 def _share(rows: float, like: Tensor, group: Group) -> Tensor:
-    """R n_r / Σ n_r: the weight of this process in a plain mean."""
+    """Compute R n_r / Σ n_r, the weight of this process in a plain mean."""
     mine = torch.tensor(float(rows), dtype=torch.float64, device=like.device)
     (mean,) = _averaged([mine], group)
     return (mine / mean).to(like.dtype)
@@ -186,7 +186,7 @@ class _Pair(torch.autograd.Function):
     def vmap(
         cls, info: Any, in_dims: tuple[int | None, ...], group: Group, *tensors: Tensor
     ) -> tuple[Any, Any]:
-        """All columns at a time."""
+        """Apply the operator to all columns at a time."""
         return cls.apply(group, *tensors), in_dims[1:]  # type: ignore[no-untyped-call]
 
     @classmethod

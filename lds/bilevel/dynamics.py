@@ -266,7 +266,7 @@ class ObjectiveDynamics(Dynamics):
         self.generators = as_generators(generators)
 
     def start(self, params: Tree, hyper: Tree) -> Tree:
-        """Φ_0: the given or learned first weights, with the first buffers of the optimiser."""
+        """Apply Φ_0: return the first weights, given or learned, with the first buffers."""
         given = params if self._initial is None else self._initial(params, hyper)
         name = "params" if self._initial is None else "what start(params, hyper) returns"
         w, buffers = split(given)
@@ -275,17 +275,17 @@ class ObjectiveDynamics(Dynamics):
         return state | {"buffers": buffers} if buffers else state
 
     def params(self, state: Tree) -> Tree:
-        """w_t, with the buffers of the module if there are any."""
+        """Return w_t, with the buffers of the module if there are any."""
         if "buffers" in state:
             return joined(state["params"], state["buffers"])
         return state["params"]
 
     def step(self, state: Tree, hyper: Tree, t: int) -> Tree:
-        """Φ_t, with history if grad mode is on and a leaf of `state` or `hyper` requires grad."""
+        """Apply Φ_t, with history if grad mode is on and a leaf requires grad."""
         return self.advance(state, hyper, t)[0]
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
-        """Φ_t, and L(w_{t-1}), 0-dim and without history."""
+        """Apply Φ_t, and compute L(w_{t-1}), 0-dim and without history."""
         buffers = state.get("buffers", [])
         loss, grads, buffers = self.value_and_grad(state["params"], buffers, hyper, t)
         new = self.update(state, grads, hyper, t)
@@ -325,7 +325,7 @@ class ObjectiveDynamics(Dynamics):
         return loss, grads, buffers if differentiable or not buffers else detach(buffers)
 
     def gradient(self, params: Tree, hyper: Tree, t: int) -> list[Tensor]:
-        """∇_w L(w, λ), leaf by leaf, with history if a leaf requires grad."""
+        """Compute ∇_w L(w, λ), leaf by leaf, with history if a leaf requires grad."""
         return self.value_and_grad(*split(params), hyper, t)[1]
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
@@ -389,7 +389,7 @@ class ObjectiveDynamics(Dynamics):
         return self.move(state, grads, hyper, t)
 
     def rates(self, state: Tree, hyper: Tree, t: int) -> list[Any]:
-        """η of each leaf."""
+        """Compute η of each leaf."""
         return by_leaf("lr", self._lr(hyper, t), state["params"])
 
     def move(self, state: Tree, grads: list[Tensor], hyper: Tree, t: int) -> Tree:

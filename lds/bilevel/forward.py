@@ -82,7 +82,7 @@ class Forward(AbstractHypergradient):
         return Carried(start=start)
 
     def observe(self, memory: Carried, step: Step) -> tuple[Tree, Tensor | None]:
-        """Z_t = A_t Z_{t-1} + B_t."""
+        """Compute Z_t = A_t Z_{t-1} + B_t."""
         return self.carry(memory, step, 1.0)
 
     def carry(self, memory: Carried, step: Step, discount: float) -> tuple[Tree, Tensor | None]:
@@ -108,7 +108,7 @@ class Forward(AbstractHypergradient):
         return tangents.state, tangents.loss
 
     def gradient(self, memory: Carried, outer: Outer) -> list[Any]:
-        """∂E/∂λ + ∂E/∂s Z_T, leaf by leaf."""
+        """Compute ∂E/∂λ + ∂E/∂s Z_T, leaf by leaf."""
         self.begin(memory, outer.step.hyper, outer.step.state)
         like = next(leaf for leaf in leaves(outer.step.state) if leaf.is_floating_point())
         found = []
@@ -195,7 +195,7 @@ def _try_batch(
 
 
 def _is_sum(one: Tensor | None, columns: Tensor | None) -> bool:
-    """Whether `one` is the sum of columns, to rounding; also where that is not finite."""
+    """Return whether `one` is the sum of columns, to rounding; also where that is not finite."""
     if one is None or columns is None:
         return one is columns
     off = norm([columns.sum(0) - one])

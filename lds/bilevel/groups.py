@@ -20,7 +20,7 @@ def by_leaf(name: str, value: Any, params: Tree) -> list[Any]:
 
 
 def _dotted(path: str) -> str:
-    """The path of a leaf as torch names parameters: "['net']['0.weight']" is "net.0.weight"."""
+    """Write a path as torch names parameters: "['net']['0.weight']" is "net.0.weight"."""
     return path.replace("']['", ".").replace("['", "").replace("']", "").strip(".")
 
 

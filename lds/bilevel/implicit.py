@@ -199,7 +199,7 @@ class FixedPoint(_Implicit):
 
 
 def _way_out(step: Step) -> str:
-    """The advice for a Φ that does not contract."""
+    """Return the advice for a Φ that does not contract."""
     if isinstance(step.dynamics, (Adam, RMSprop)) and step.dynamics.stationary:
         return (
             f"{type(step.dynamics).__name__} divides by the root of its mean of squared gradients, "
@@ -344,12 +344,12 @@ def _notice_noise(step: Step, name: str) -> None:
 
 
 def _rests(dynamics: ObjectiveDynamics, state: Tree) -> bool:
-    """Whether ∇L = 0 defines the solution: not for buffers of a module, which have another law."""
+    """Return whether ∇L = 0 defines the solution: not for buffers, which have another law."""
     return dynamics.stationary and "buffers" not in state
 
 
 def _why(step: Step) -> str:
-    """Why a solution is not given by ∇L = 0 alone."""
+    """Say why a solution is not given by ∇L = 0 alone."""
     dynamics = step.dynamics
     if not isinstance(dynamics, ObjectiveDynamics):
         return type(dynamics).__name__

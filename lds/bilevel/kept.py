@@ -117,12 +117,12 @@ def _version(value: Any) -> int:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is a number, a text or the like, or a list or tuple of them."""
+    """Return whether a value is a number, a text or the like, or a list or tuple of them."""
     return isinstance(value, PLAIN) or all(isinstance(leaf, PLAIN) for leaf in leaves(value))
 
 
 def _same(left: tuple[Any, int], right: tuple[Any, int]) -> bool:
-    """Whether an attribute is what it was."""
+    """Return whether an attribute is what it was."""
     if left[0] is right[0]:
         return left[1] == right[1]
     if _is_plain(left[0]) and _is_plain(right[0]):
@@ -134,12 +134,12 @@ def _same(left: tuple[Any, int], right: tuple[Any, int]) -> bool:
 
 
 def _is_kept(first: tuple[Any, int], second: tuple[Any, int]) -> bool:
-    """Whether a value that the first call changed reached the second one."""
+    """Return whether a value that the first call changed reached the second one."""
     if isinstance(first[0], int | float):  # a count
         return isinstance(second[0], int | float) and first[0] != second[0]
     return first[0] is second[0] and any(map(_is_array, leaves(first[0])))
 
 
 def _is_array(leaf: Any) -> bool:
-    """Whether a leaf is a tensor, a sparse one of another library, or an array of NumPy."""
+    """Return whether a leaf is a tensor, a sparse one of another library, or an array of NumPy."""
     return hasattr(leaf, "requires_grad") or type(leaf).__name__ == "ndarray"

@@ -41,7 +41,7 @@ class Linearized:
         self._push: Callable[[Columns, bool], Columns] | None = None
 
     def left(self, q: Columns) -> Columns:
-        """The product qA, leaf by leaf of the state."""
+        """Compute the product qA, leaf by leaf of the state."""
         wanted = [self._inputs[k] for k in self._where]
         found = differentiate(self.outputs, wanted, q, retain_graph=True)
         result: Columns = [None] * len(self._inputs)
@@ -50,13 +50,13 @@ class Linearized:
         return result
 
     def right(self, z: Columns) -> Columns:
-        """The product Az, leaf by leaf of the state."""
+        """Compute the product Az, leaf by leaf of the state."""
         if self._push is None:
             self._push = pushforward(self.outputs, self._inputs)
         return self._push(z, False)
 
     def to_hyper(self, q: Columns) -> list[Any]:
-        """The product qB, leaf by leaf of hyper."""
+        """Compute the product qB, leaf by leaf of hyper."""
         inputs = self.hyper.inputs()
         wanted = [leaf for leaf in inputs if leaf.requires_grad]
         found = iter(differentiate(self.outputs, wanted, q))
@@ -96,13 +96,13 @@ class Differenced:
         check_fits(previous, self._w)
 
     def left(self, q: Columns) -> Columns:
-        """The product by ∂²L/∂w²."""
+        """Compute the product by ∂²L/∂w²."""
         return self._difference(q, by_hyper=False)
 
     right = left
 
     def to_hyper(self, q: Columns) -> list[Any]:
-        """The product by ∂²L/∂w∂λ, leaf by leaf of hyper."""
+        """Compute the product by ∂²L/∂w∂λ, leaf by leaf of hyper."""
         return self._difference(q, by_hyper=True)
 
     def _difference(self, q: Columns, *, by_hyper: bool) -> list[Any]:

@@ -95,11 +95,11 @@ class Limits:
             )
 
     def shown(self, done: int) -> Shown | nullcontext[None]:
-        """The progress of a loop that has made `done` records; None if it is not shown."""
+        """Return the progress of a loop that has made `done` records; None if it is not shown."""
         return Shown(self.total, done) if self.verbose else nullcontext()
 
     def rule_of(self, history: Sequence[Record]) -> str | None:
-        """The reason to stop that a rule gives, or None."""
+        """Return the reason to stop that a rule gives, or None."""
         if not history:
             return None
         for rule in self._rules:
@@ -162,7 +162,9 @@ class Run:
                 f"{checkpoint!r}"
             )
         if checkpoint is None and resume:
-            raise ValueError("resume=True needs checkpoint=, the folder to go on from")
+            raise ValueError(
+                "resume=True needs checkpoint=: give the folder of the run to continue"
+            )
         if checkpoint is not None:
             check_leaves("params", params)
             begun = starts({"params": params, "hyper": outer.hyper})
@@ -328,14 +330,14 @@ class Run:
 
 
 def _is_true(value: Any) -> bool:
-    """Whether a value is True, or a single True of NumPy or torch."""
+    """Return whether a value is True, or a single True of NumPy or torch."""
     if str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
         return getattr(value, "shape", None) == () and bool(value)
     return value is True
 
 
 def _described(record: Record, keeper: Keeper) -> str:
-    """A record in a few words: E, the value of `evaluate`, and the lowest of them so far."""
+    """Describe a record: E, the value of `evaluate`, and the lowest of them so far."""
     value = f"outer loss {record.value:.4g}"
     if "evaluate" in record.info:
         value += f", evaluated {record.info['evaluate']:.4g}"
@@ -343,12 +345,12 @@ def _described(record: Record, keeper: Keeper) -> str:
 
 
 def packed(tree: Tree) -> list[Any]:
-    """A tree as plain values: its structure, and its leaves."""
+    """Write a tree as plain values: its structure, and its leaves."""
     return [tree_map(lambda leaf: 0, tree), leaves(tree)]
 
 
 def unpacked(stored: list[Any], like: Tree, hyper: Tree) -> Tree:
-    """The tree that `packed` stored, on the devices of `like`, or of `hyper` if not like it."""
+    """Rebuild the tree that `packed` stored, on the devices of `like`, else of `hyper`."""
     form, kept = stored
     if not same_structure(form, tree_map(lambda leaf: 0, like)):
         device = leaves(hyper)[0].device
@@ -357,6 +359,6 @@ def unpacked(stored: list[Any], like: Tree, hyper: Tree) -> Tree:
 
 
 def refill(like: Tree, stored: list[Tensor]) -> Tree:
-    """A tree like `like` with the stored leaves, on the devices of `like`."""
+    """Make a tree like `like` with the stored leaves, on the devices of `like`."""
     pairs = zip(stored, leaves(like), strict=True)
     return rebuild(like, [leaf.to(mine.device) for leaf, mine in pairs])

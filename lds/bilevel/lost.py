@@ -53,11 +53,11 @@ class Watch:
                     self._cut[id(tensor._base)] = tensor._base
 
     def changed(self, tensor: Tensor, before: Tensor) -> bool:
-        """Whether the memory of `tensor` was shared, and holds other values than `before`."""
+        """Return whether the memory of `tensor` was shared, and its values differ from `before`."""
         return any(shared is tensor for shared in self._shared) and not torch.equal(tensor, before)
 
     def is_cut(self, new: Tensor, params: Iterable[Tensor], buffers: Iterable[Tensor]) -> bool:
-        """Whether `new` has values without history, and no history that leads to `params`.
+        """Return whether `new` has values without history, and no history that leads to `params`.
 
         Arguments:
             new: a new buffer with history.
@@ -80,7 +80,7 @@ class Watch:
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    """The tensors among values, and in lists and tuples of them."""
+    """Return the tensors among values, and in lists and tuples of them."""
     for value in values:
         if isinstance(value, Tensor):
             yield value

@@ -134,8 +134,8 @@ class Apply:
 
 def _warn_lost(name: str, how: str) -> None:
     warnings.warn(
-        f"buffer {name!r} is changed {how}: the hypergradient takes what is written for a "
-        "constant; compare bilevel.check",
+        f"buffer {name!r} is changed {how}: the hypergradient treats the new value as a "
+        "constant; bilevel.check shows how much this matters",
         UserWarning,
         stacklevel=5,
     )
@@ -228,7 +228,8 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
             warnings.warn(
                 f"module has an embedding with scale_grad_by_freq=True ({name or 'itself'}), whose "
                 "second derivative in torch is wrong, so hypergradients through the training are "
-                "off; make it with scale_grad_by_freq=False, and compare bilevel.check",
+                "off; make it with scale_grad_by_freq=False; bilevel.check shows how much "
+                "this matters",
                 UserWarning,
                 stacklevel=2,
             )

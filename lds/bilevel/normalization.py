@@ -116,7 +116,7 @@ def _by_running(
 
 
 def has_weight_norm(module: nn.Module) -> bool:
-    """Whether a part of a module has a weight norm, in the newer form or in the older one."""
+    """Return whether a part of a module has a weight norm, in the newer or in the older form."""
     return any(
         isinstance(part, parametrizations._WeightNorm)
         or any(isinstance(hook, WeightNorm) for hook in part._forward_pre_hooks.values())
@@ -173,7 +173,7 @@ def _compute_weight(hook: Any, part: nn.Module, do_power_iteration: bool) -> Ten
 
 
 def _iterate(weight: Tensor, old_u: Tensor, old_v: Tensor, n_iter: int, eps: float) -> None:
-    """Power iteration: u from v, then v from u."""
+    """Take a step of power iteration: u from v, then v from u."""
     u, v = old_u.clone(), old_v.clone()
     for _ in range(n_iter):
         u = F.normalize(torch.mv(weight, v), dim=0, eps=eps)

@@ -70,7 +70,7 @@ def nystrom(product: Product, like: list[Tensor], rank: int, generator: torch.Ge
 
 
 def flatten(columns: Columns, like: list[Tensor]) -> Tensor:
-    """All leaves as one vector."""
+    """Concatenate all leaves to one vector."""
     parts = [
         torch.zeros_like(leaf) if part is None else part
         for part, leaf in zip(columns, like, strict=True)
@@ -79,6 +79,6 @@ def flatten(columns: Columns, like: list[Tensor]) -> Tensor:
 
 
 def unflatten(flat: Tensor, like: list[Tensor]) -> Columns:
-    """Leaf by leaf, of their shapes and dtypes."""
+    """Split a vector into leaves of their shapes and dtypes."""
     parts = flat.split([leaf.numel() for leaf in like])
     return [part.view(leaf.shape).to(leaf) for part, leaf in zip(parts, like, strict=True)]

@@ -137,7 +137,7 @@ class OuterStep:
                 mine.copy_(value)
 
     def state(self) -> dict[str, Any]:
-        """The state of the optimiser and of the scheduler, for `load_state`.
+        """Return the state of the optimiser and of the scheduler, for `load_state`.
 
         Numbers of NumPy, such as a rate of a grid, become plain ones: torch reads no others safely.
         """
@@ -301,7 +301,7 @@ def _scheduler(factory: SchedulerFactory, optimizer: torch.optim.Optimizer) -> L
 
 
 def _of_groups(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> str:
-    """What the groups of an optimiser have other than its defaults, as text."""
+    """Describe what the groups of an optimiser have other than its defaults."""
     place = {id(tensor): k for k, tensor in enumerate(tensors)}
     several, found = len(optimizer.param_groups) > 1, []
     for group in optimizer.param_groups:
@@ -317,7 +317,7 @@ def _of_groups(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> str:
 
 
 def _described(scheduler: LRScheduler) -> str:
-    """The scheduler with its options before its first step, as text."""
+    """Describe the scheduler with its options before its first step."""
     options = {key: str(value) for key, value in scheduler.state_dict().items()}
     factors = [_factors(part) for part in (scheduler, *getattr(scheduler, "_schedulers", ()))]
     shown = f", factors {factors}" if any(factors) else ""
@@ -325,7 +325,7 @@ def _described(scheduler: LRScheduler) -> str:
 
 
 def _factors(scheduler: LRScheduler) -> list[str]:
-    """The factors of the functions of a LambdaLR or MultiplicativeLR at `EPOCHS`, as text."""
+    """Write the factors of the functions of a LambdaLR or MultiplicativeLR at `EPOCHS`."""
     found = []
     for function in getattr(scheduler, "lr_lambdas", ()):
         for epoch in EPOCHS:

@@ -18,7 +18,7 @@ class ReplayError(RuntimeError):
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """√ε, the relative difference allowed: more than rounding, less than other data."""
+    """Compute √ε, the relative difference allowed: more than rounding, less than other data."""
     return float(torch.finfo(dtype).eps ** 0.5)
 
 

@@ -182,7 +182,7 @@ class Reverse(AbstractHypergradient):
         return memory.tape.run(step) if memory.tape and taken >= memory.first else None
 
     def _small(self, memory: _Kept, tape: Tape) -> bool:
-        """Whether the tape of all steps takes at most `TAPE_BYTES`, by that of the first."""
+        """Return whether the tape of all steps takes at most `TAPE_BYTES`, by that of the first."""
         if "small" not in memory.notes:
             assert memory.window is not None
             memory.notes["small"] = memory.window * tape.n_bytes <= TAPE_BYTES

@@ -43,7 +43,7 @@ def described(dynamics: object) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as plain values; None for what cannot be compared, such as a function."""
+    """Return a setting as plain values; None for what cannot be compared, such as a function."""
     if isinstance(value, Constant):
         return value.value
     if isinstance(value, Grouped):

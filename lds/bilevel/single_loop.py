@@ -112,7 +112,7 @@ class SOBA(AbstractHypergradient):
             return step.dynamics.update(step.state, grads, step.hyper, step.t)
 
     def _weights(self, memory: LastStep) -> list[Tensor]:
-        """The weights, leaf by leaf, at which the step was taken."""
+        """Return the weights, leaf by leaf, at which the step was taken."""
         if memory.params is None:
             raise ValueError(
                 f"{type(self).__name__} needs n_steps of at least 1 (one is meant), got 0"

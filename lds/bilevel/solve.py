@@ -228,7 +228,7 @@ def solve(
 def _episode(
     dynamics: Dynamics | Episode, outer_objective: Callable[..., Tensor] | None
 ) -> Episode:
-    """The dynamics and E of each outer iteration; E takes the step.
+    """Return the dynamics and E of each outer iteration; E takes the step.
 
     Raises:
         TypeError: an argument is of another kind.

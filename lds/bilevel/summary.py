@@ -34,12 +34,12 @@ def summary(name: str, values: dict[str, Any], trees: dict[str, Tree], grads: Tr
 
 
 def fields(values: dict[str, Any]) -> str:
-    """Values as in the call of a dataclass, numbers with six digits."""
+    """Write values as in the call of a dataclass, numbers with six digits."""
     return ", ".join(f"{name}={_value(value)}" for name, value in values.items())
 
 
 def size(tree: Tree) -> str:
-    """How many numbers a tree holds, as text."""
+    """Write how many numbers a tree holds."""
     if tree is None:
         return "not kept"
     n = sum(leaf.numel() for leaf in leaves(tree) if isinstance(leaf, Tensor))

@@ -86,5 +86,5 @@ def saved_bytes(outputs: Sequence[Tensor]) -> int:
 
 @functools.cache
 def _saved(kind: Hashable) -> tuple[str, ...]:
-    """The names under which torch shows what an operation of this kind keeps."""
+    """List the names under which torch shows what an operation of this kind keeps."""
     return tuple(name for name in dir(kind) if name.startswith("_saved_"))

@@ -7,14 +7,13 @@ objective is the sum over problems, so its gradient by the weights of one proble
 that problem.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lds._jobs import in_processes
+from lds._jobs import in_processes, one_torch_thread
 from lds._numbers import integer
 from lds._random import mix
 from lds.bilevel.buffers import Collected, collect, collecting, split
@@ -180,22 +179,11 @@ def separate_tasks(
 
 
 def _one(task: Task, hyper: Tree, n_steps: int, method: Method, seed: int) -> tuple[Tensor, Tree]:
-    """E of one task and its hypergradient, in one thread."""
+    """Compute E of one task and its hypergradient, in one thread."""
     dynamics, outer_objective, params = task
-    with _one_thread():
+    with one_torch_thread():
         result = hypergradient(dynamics, outer_objective, params, hyper, n_steps, method, seed)
     return result.value, result.grad
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread: sums in several are ordered otherwise, and rounded otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def stacked(params: Tree, n: int) -> Tree:

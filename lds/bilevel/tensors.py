@@ -26,7 +26,7 @@ class Recorder(Protocol):
     """What a dynamics gets instead of an owner while a step is differentiated."""
 
     def inputs(self) -> Sequence[Tensor]:
-        """The tensors created during the step, by which its result is differentiated."""
+        """Return the tensors created during the step, by which its result is differentiated."""
 
     def gradient(self, grads: Sequence[Tensor | None]) -> Any:
         """Make the owner's gradient, which supports ``+``, from those of `inputs()`."""
@@ -101,7 +101,7 @@ def _fill(tree: Tree, rest: Iterator[Any]) -> Tree:
 
 
 def requires_grad(leaf: Any) -> bool:
-    """Whether a leaf is a tensor that requires grad."""
+    """Return whether a leaf is a tensor that requires grad."""
     return isinstance(leaf, Tensor) and leaf.requires_grad
 
 
@@ -155,7 +155,7 @@ def paths(tree: Tree) -> list[str]:
 
 
 def same_structure(left: Tree, right: Tree) -> bool:
-    """Whether two trees differ at most in their leaves."""
+    """Return whether two trees differ at most in their leaves."""
     kind = type(left)
     if kind is not type(right):
         return pytree.tree_structure(left) == pytree.tree_structure(right)

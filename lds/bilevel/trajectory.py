@@ -58,7 +58,7 @@ class Buffer:
 
 
 def bytes_of(state: Tree) -> int:
-    """Bytes of the tensors of a state."""
+    """Count the bytes of the tensors of a state."""
     return sum(leaf.numel() * leaf.element_size() for leaf in leaves(state))
 
 
@@ -101,7 +101,7 @@ class Trajectory:
         self._steps.append(step.at(kept))
 
     def __len__(self) -> int:
-        """Number of steps kept."""
+        """Count the steps kept."""
         return len(self._steps)
 
     @property

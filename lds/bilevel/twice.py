@@ -148,7 +148,7 @@ class _Gradients(TorchFunctionMode):
 
 
 def _is_copy(tensor: Tensor, leaf: Tensor) -> bool:
-    """Whether a tensor shares the memory of another, or its values, which are not 0."""
+    """Return whether a tensor shares the memory of another, or its values, which are not 0."""
     if tensor.dtype != leaf.dtype or tensor.device != leaf.device or tensor.shape != leaf.shape:
         return False
     return tensor.data_ptr() == leaf.data_ptr() or (
@@ -171,7 +171,7 @@ def refuse_sparse(params: Tree, grads: Sequence[Tensor | None]) -> None:
 
 
 def _has_custom_function(loss: Tensor) -> bool:
-    """Whether a `torch.autograd.Function` of Python is in the history of `loss`."""
+    """Return whether a `torch.autograd.Function` of Python is in the history of `loss`."""
     nodes: list[Any] = [] if loss.grad_fn is None else [loss.grad_fn]
     seen = set(nodes)
     while nodes:

@@ -67,7 +67,7 @@ def hypergradient(
     inner_tol: float = 0.0,
     previous: Hypergradient | None = None,
 ) -> Hypergradient:
-    """∇_λ E(w_T(λ), λ) through `n_steps` of the dynamics (eqs. 5.8, 5.9).
+    """Compute ∇_λ E(w_T(λ), λ) through `n_steps` of the dynamics (eqs. 5.8, 5.9).
 
     Arguments:
         dynamics: Φ, from which w_T(λ) comes.
@@ -170,7 +170,7 @@ def check_dynamics(
 
 
 def of_torch(maker: Any) -> bool:
-    """Whether `maker` is an optimiser of `torch.optim`, or makes one."""
+    """Return whether `maker` is an optimiser of `torch.optim`, or makes one."""
     maker = getattr(maker, "func", maker)  # of a functools.partial
     kind = maker if isinstance(maker, type) else type(maker)
     return issubclass(kind, torch.optim.Optimizer)
@@ -282,7 +282,7 @@ def differentiate_run(
 def _solution_of(
     previous: Hypergradient, dynamics: Dynamics, state: Tree, hyper: Tree
 ) -> Columns | None:
-    """The solution of an earlier result, in the order of trees whose keys may have another."""
+    """Return the solution of an earlier result, in the order of trees with keys in another."""
     before, columns = previous.state, previous.solution
     same = same_structure(before, state) and same_structure(previous.grad, hyper)
     if columns is None or same or sorted(paths(before)) != sorted(paths(state)):
@@ -299,7 +299,7 @@ def last_state(
     iteration: int,
     inner_tol: float,
 ) -> tuple[Tree, int]:
-    """The state after the inner run of an outer iteration, and the number of steps taken."""
+    """Return the state after the inner run of an outer iteration, and the number of steps taken."""
     state = Start(dynamics, params, hyper, mix(seed, iteration, START)).run()
     for t in range(n_steps):
         new, _ = Step(dynamics, state, hyper, t, mix(seed, iteration, t)).run()
@@ -310,7 +310,7 @@ def last_state(
 
 
 def rests(dynamics: Dynamics, old: Tree, new: Tree, tol: float) -> bool:
-    """Whether a step moved the weights of every task by at most `tol`, relative to their norm."""
+    """Return whether a step moved the weights of every task by at most `tol` of their norm."""
     before, after = leaves(dynamics.params(old)), leaves(dynamics.params(new))
     moves, n = axpy(-1.0, before, after), dynamics.n_tasks
     if n is None or any(leaf.shape[:1] != (n,) for leaf in before):

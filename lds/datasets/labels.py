@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lds._labels import (
     LEAST,
-    ROLES,
+    LEAST_BY_ROLE,
     UNLABELLED,
     Labels,
     as_array,
@@ -138,7 +138,8 @@ def _check_enough(
     check_enough(
         codes,
         classes.tolist(),
-        f"{what} must label at least {least} rows of two classes or more ({ROLES}{held_out})",
+        f"{what} must label at least {least} rows of two classes or more "
+        f"({LEAST_BY_ROLE}{held_out})",
         hint if labels.minus_one else "",
         least,
     )

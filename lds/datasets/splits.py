@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from lds._labels import LEAST, ROLES, counted
+from lds._labels import LEAST, LEAST_BY_ROLE, counted
 
 
 def stratified(
@@ -62,7 +62,7 @@ def three_way(
     """
     if rows.size < LEAST or np.unique(labels[rows]).size < 2:
         raise ValueError(
-            f"labelled rows must be at least {LEAST} of two classes or more ({ROLES}), got "
+            f"labelled rows must be at least {LEAST} of two classes or more ({LEAST_BY_ROLE}), got "
             f"{counted(labels[rows], range(int(labels.max(initial=0)) + 1))}"
         )
     rng = np.random.default_rng(seed)

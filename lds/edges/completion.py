@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lds.graphs.batch import GraphBatch, graph_batch, positions
+from lds._tensors import positions
+from lds.graphs.batch import GraphBatch, graph_batch
 from lds.graphs.candidates import Candidates
 from lds.graphs.connected import Pairs, complete, components, first_forest
 

@@ -9,7 +9,6 @@ is infinite or lost.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,8 +19,9 @@ from torch import Tensor
 from lds.discrete.bernoulli import Bernoulli
 from lds.discrete.gradient_estimators import disarm, gumbel_softmax, reinmax, score_function
 from lds.edges.base import EdgeDistribution, dense_gradient, packed, unpacked
+from lds.edges.estimator_names import BLACK_BOX
 from lds.edges.free import FreeEdges
-from lds.edges.recorder import EdgeGradient, EdgeRecorder, GivenGraph
+from lds.edges.recorder import EdgeGradient, EdgeRecorder, GivenGraph, GraphRecorder
 from lds.edges.sampler import EdgeSampler, next_seed
 from lds.graphs.batch import GraphBatch, Products
 from lds.graphs.candidates import Candidates
@@ -38,14 +38,10 @@ MOST_NUMBERS = 1 << 24
 """Numbers that an estimate may keep, at most: one for each candidate pair, and for each drawn graph
 where the estimator takes values of E. A run that needs more is refused."""
 
-PATHWISE: dict[str, Callable[..., Tensor]] = {
+_DRAWS: dict[str, Callable[..., Tensor]] = {
     "reinmax": reinmax,
     "gumbel_softmax": functools.partial(gumbel_softmax, temperature=TEMPERATURE, hard=True),
 }
-"""Estimators that differentiate E by the drawn graph."""
-
-BLACK_BOX = ("score_function", "disarm")
-"""Estimators that take values of E and no derivative."""
 
 
 def estimated_edges(
@@ -59,7 +55,7 @@ def estimated_edges(
     """Make the distribution that an estimator needs.
 
     Arguments:
-        estimator: a name in `PATHWISE` or `BLACK_BOX`.
+        estimator: a name in `estimator_names`.
         start, dtype, device, candidates: as of `FreeEdges`.
         n_draws: graphs of an estimate, where it is made of values.
 
@@ -152,7 +148,7 @@ class PathwiseEdges(InteriorEdges):
         """Draw z over the candidates from a seed, and return its slope ∂z/∂θ with it."""
         with torch.enable_grad():
             theta = self.distribution.parameter.requires_grad_()
-            draw = PATHWISE[self.estimator]
+            draw = _DRAWS[self.estimator]
             z = draw(Bernoulli(theta), generator=self._generator(seed))
             (slope,) = torch.autograd.grad(z.sum(), theta)
         return z.detach(), slope
@@ -184,31 +180,22 @@ class PathwiseEdges(InteriorEdges):
         return _PathRecorder(self)
 
 
-@dataclass
-class _PathRecorder:
-    """Keep the products made with each drawn graph, and its seed, which gives the slope again."""
+class _PathRecorder(GraphRecorder):
+    """Keep the seed of each drawn graph besides: it gives the slope again."""
 
-    edges: PathwiseEdges
-    _drawn: list[tuple[int, GraphBatch, Products]] = field(default_factory=list)
+    def __init__(self, edges: PathwiseEdges) -> None:
+        super().__init__()
+        self._edges = edges
+        self._seeds: list[int] = []
 
     def draw(self) -> GraphBatch:
-        seed, products = next_seed(), Products()
-        graph = replace(self.edges.drawn(1, seed), products=products)
-        self._drawn.append((seed, graph, products))
-        return graph
+        self._seeds.append(next_seed())
+        return self.recorded(self._edges.drawn(1, self._seeds[-1]))
 
-    def inputs(self) -> list[Tensor]:
-        return [probe for _, _, products in self._drawn for probe in products.probes]
-
-    def gradient(self, grads: Sequence[Tensor | None]) -> PairGradient | None:
-        total: PairGradient | None = None
-        rest = list(grads)
-        for seed, graph, products in self._drawn:
-            mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
-            found = self.edges.gradient_of(seed, graph, products, mine)
-            if found is not None:
-                total = found if total is None else total + found
-        return total
+    def _by_graph(
+        self, place: int, graph: GraphBatch, products: Products, grads: Sequence[Tensor | None]
+    ) -> PairGradient | None:
+        return self._edges.gradient_of(self._seeds[place], graph, products, grads)
 
 
 class ValueEdges(InteriorEdges):

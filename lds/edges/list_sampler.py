@@ -8,7 +8,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from lds.graphs.batch import GraphBatch, normalized, positions, repeat
+from lds._tensors import positions, repeat
+from lds.graphs.batch import GraphBatch, normalized
 from lds.graphs.candidates import PairList
 
 

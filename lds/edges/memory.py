@@ -1,8 +1,8 @@
 """Decide whether a run can afford a probability for every pair of nodes."""
 
-import psutil
 import torch
 
+from lds._memory import available_bytes, host_bytes
 from lds.graphs.candidates import AllPairs
 
 COPIES_OF_PROBS = 2
@@ -15,7 +15,7 @@ AUTO_SHARE = 0.25
 """Share of the available memory, in (0, 1], that all pairs may need before "auto" is "sparse"."""
 
 
-def check_memory(
+def check_all_pairs_fit(
     kind: str,
     n_nodes: int,
     dtype: torch.dtype = torch.float32,
@@ -75,10 +75,8 @@ def all_pairs_bytes(
     """
     copies = COPIES_OF_PROBS + numbers_per_pair
     needed = copies * AllPairs.bytes_needed(n_nodes, dtype.itemsize)
-    device = torch.device(device)
-    if device.type == "cuda":
-        return needed, torch.cuda.mem_get_info(device)[0]
-    return needed, psutil.virtual_memory().available
+    available = available_bytes(device)
+    return needed, host_bytes() if available is None else available
 
 
 def sparse_bytes(n_nodes: int, pairs_per_node: int, dtype: torch.dtype) -> int:

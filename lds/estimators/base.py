@@ -17,7 +17,7 @@ from lds._random import mix
 from lds._words import facts_html, nearest
 from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
-from lds.estimators.evidence import evidence_of
+from lds.estimators.evidence import Evidence
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.frames import (
     check_index,
@@ -294,7 +294,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             features in which it differs from its neighbours.
         """
         check_is_fitted(self)
-        return explain(self.as_run(), evidence_of(self), row, most=most)
+        return explain(self.as_run(), self._evidence(), row, most=most)
 
     def _html_repr(self) -> str:
         """Show the parameters in a notebook, and above them what a fit found."""
@@ -303,6 +303,9 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             return parameters
         facts = facts_html(type(self).__name__, self.learned_.facts())
         return f"<div>{facts}{parameters}</div>"
+
+    def _evidence(self) -> Evidence:
+        return Evidence.of(self.learned_, self._encoding)
 
     def _names(self) -> dict[str, Any]:
         table = {} if self._encoding is None else {"table": self._encoding.summary()}

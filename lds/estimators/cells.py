@@ -1,7 +1,6 @@
 """The cells of a table, read back from the features that they became."""
 
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,15 +18,12 @@ DIGITS = 6
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def cells(
-    features: Features, encoding: TableEncoding | None, names: Sequence[str] | None = None
-) -> dict[str, list[Any]]:
+def cells(features: Features, encoding: TableEncoding | None) -> dict[str, list[Any]]:
     """Compute the cells of rows from their features.
 
     Arguments:
         features: `(n_rows, n_features)`.
-        encoding: how columns became features; None: each feature is a column.
-        names: of features without an encoding; None numbers them.
+        encoding: how columns became features; None: each feature is a column named by its number.
 
     Returns:
         By column, a cell for each row: a number of six digits, a boolean, a text, a date as ISO
@@ -36,8 +32,7 @@ def cells(
     """
     if encoding is None:
         dense = _dense(features)
-        chosen = names if names is not None else [str(k) for k in range(dense.shape[1])]
-        return {str(n): _numbers(column) for n, column in zip(chosen, dense.T, strict=True)}
+        return {str(k): _numbers(column) for k, column in enumerate(dense.T)}
     dense, place = _dense(features), 0
     found: dict[str, list[Any]] = {}
     for column in encoding.columns:
@@ -55,20 +50,13 @@ def cells(
     return found
 
 
-def row_cells(
-    features: Features,
-    row: int,
-    encoding: TableEncoding | None,
-    names: Sequence[str] | None = None,
-) -> dict[str, Any]:
+def row_cells(features: Features, row: int, encoding: TableEncoding | None) -> dict[str, Any]:
     """Compute the cells of one row; of sparse features those that are not 0."""
     if encoding is None and sp.issparse(features):
         of_row = features[[row]].tocoo()
-        chosen = names if names is not None else [str(k) for k in range(features.shape[1])]
-        values = _numbers(of_row.data)
         columns = of_row.coords[1].tolist()
-        return {str(chosen[k]): v for k, v in zip(columns, values, strict=True)}
-    return {name: column[0] for name, column in cells(features[[row]], encoding, names).items()}
+        return {str(k): v for k, v in zip(columns, _numbers(of_row.data), strict=True)}
+    return {name: column[0] for name, column in cells(features[[row]], encoding).items()}
 
 
 def units(encoding: TableEncoding) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

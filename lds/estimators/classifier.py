@@ -45,40 +45,15 @@ class LDSClassifier(BaseLDSClassifier):
         Franceschi, 2021, chapter 9.
 
     Arguments:
-        class_weight: what the labelled rows of each class count: a mapping from classes to weights
-            (1 where a class is left out); "balanced": every class counts alike in total; None:
-            every row counts alike. `sample_weight` of `fit` multiplies it.
-        categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
-            names, their positions, or a mask; "from_dtype": the columns with pandas' dtype
-            category; None: no column.
-        random_state: None, an int or a RandomState; with an int, fits repeat bit for bit.
-        checkpoint: folder for the state after every outer iteration; None keeps none. A folder
-            with the state of an earlier fit is refused, unless that fit is resumed.
-        resume: True continues from the state in the folder; without one, `fit` begins. On a CPU the
-            result is equal, bit for bit, to that of a fit without interruption. Data, options and
-            an int `random_state` must be the same; max_iter and patience may differ.
         n_jobs: processes that fit the folds of a table, or train the networks of a committee, side
             by side and with one thread each, as of joblib: -1 is one a core; None follows
             `joblib.parallel_config`. Fits do not depend on the number. With None and no
             configuration this process works, and a committee uses torch's threads.
-        device: "cpu", "cuda", ...
         verbose: True prints a line after each outer iteration, and before each member of
             the committee is trained.
 
     Attributes:
-        classes_: `(n_classes,)`.
-        transduction_: `(n_rows,)`, the predicted class of every row of `fit`.
-        label_distributions_: `(n_rows, n_classes)`, class probabilities: means over drawn graphs.
-        entropy_: `(n_rows,)`, nats, of `label_distributions_`: the whole uncertainty of a row.
-        mutual_information_: `(n_rows,)`, nats: the part of the entropy that the uncertainty of the
-            graph causes (see `lds.structure.metrics.mutual_information`).
-        edge_probabilities_: symmetric CSR `(n_rows, n_rows)`; entries <= 1e-4 are dropped.
-        dropped_probability_: the sum of the dropped entries, in expected undirected edges.
-        learned_: the result, see `lds.structure.result.Learned`.
-        split_: the roles of the labelled rows.
         history_: one record for each outer iteration, and one for the refit.
-        n_iter_: records in `history_`.
-        n_features_in_: number of columns of X; `feature_names_in_`: their names, if X has names.
 
     Examples:
         >>> import numpy as np

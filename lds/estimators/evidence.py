@@ -15,6 +15,7 @@ from lds.run_folder import (
     load_features,
 )
 from lds.structure.account import Account, account
+from lds.structure.result import Learned
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,11 @@ class Evidence:
     encoding: TableEncoding | None = None
     account: Account = field(default_factory=Account)
 
+    @classmethod
+    def of(cls, learned: Learned, encoding: TableEncoding | None = None) -> "Evidence":
+        """Collect the evidence of a result."""
+        return cls(learned.problem.features, encoding, account(learned))
+
 
 def evidence_of(source: Any) -> Evidence:
     """Collect the evidence of a run, from whatever holds one.
@@ -44,10 +50,11 @@ def evidence_of(source: Any) -> Evidence:
     """
     if isinstance(source, Run):
         return Evidence()
-    learned = getattr(source, "learned_", getattr(source, "learned", source))
-    if hasattr(learned, "problem"):
-        encoding = getattr(source, "_encoding", None)
-        return Evidence(learned.problem.features, encoding, account(learned))
+    if isinstance(source, Learned):
+        return Evidence.of(source)
+    if hasattr(source, "_evidence"):
+        found: Evidence = source._evidence()
+        return found
     folder = Path(source)
     return Evidence(
         load_features(folder) if (folder / FEATURES).is_file() else None,

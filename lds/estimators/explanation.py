@@ -19,6 +19,9 @@ from lds.run_folder import Run
 MOST_CELLS = 30
 """Cells that the text of an explanation shows."""
 
+MOST_FEATURES = 5
+"""Features that an explanation lists."""
+
 
 class Neighbour(NamedTuple):
     """A neighbour of a row.
@@ -151,8 +154,6 @@ def explain(
     row: int,
     *,
     most: int = 10,
-    n_features: int = 5,
-    names: Sequence[str] | None = None,
 ) -> Explanation:
     """Collect why a row got its class.
 
@@ -161,20 +162,17 @@ def explain(
         evidence: features, their encoding and the members.
         row: number of the row.
         most: neighbours listed, at least 0; votes and means count all of them.
-        n_features: most features listed, at least 0.
-        names: of features that are not encoded; None numbers them.
 
     Raises:
-        TypeError: `most` or `n_features` is no integer.
-        ValueError: there is no such row, or it is no number; or one of the others is negative.
+        TypeError: `most` is no integer.
+        ValueError: there is no such row, or it is no number; or `most` is negative.
     """
     n_rows = run.edge_probs.shape[0]
     if isinstance(row, bool) or not isinstance(row, Integral) or not 0 <= row < n_rows:
         raise ValueError(f"row must be a number from 0 to {n_rows - 1}, got {row!r}")
-    most, n_features = integer("most", most), integer("n_features", n_features)
-    for name, number in (("most", most), ("n_features", n_features)):
-        if number < 0:
-            raise ValueError(f"{name} must be 0 or more, got {number}")
+    most = integer("most", most)
+    if most < 0:
+        raise ValueError(f"most must be 0 or more, got {most}")
     classes, labels = run.settings["classes"], run.predictions["labels"]
     probabilities = run.predictions["probabilities"]
     predicted = probabilities.argmax(1)
@@ -199,12 +197,10 @@ def explain(
             for j in order
             if learned[j] > 0
         ],
-        _differences(evidence, row, learned, n_features, names),
+        _differences(evidence, row, learned),
         _members(evidence, row, classes),
         str(run.predictions["identifiers"][row]) if "identifiers" in run.predictions else None,
-        {}
-        if evidence.features is None
-        else row_cells(evidence.features, row, evidence.encoding, names),
+        {} if evidence.features is None else row_cells(evidence.features, row, evidence.encoding),
     )
 
 
@@ -236,9 +232,7 @@ def spreads(features: Features) -> NDArray[np.float64]:
     return np.sqrt(variance)
 
 
-def _differences(
-    evidence: Evidence, row: int, theta: Any, n_features: int, names: Sequence[str] | None
-) -> list[FeatureDifference]:
+def _differences(evidence: Evidence, row: int, theta: Any) -> list[FeatureDifference]:
     """Find the features in which a row differs most from the weighted mean of its neighbours.
 
     Numbers of a table are in the units of their columns.
@@ -252,14 +246,15 @@ def _differences(
     mean = np.asarray(weights @ features, dtype=np.float64).ravel()
     spread = spreads(features)
     scaled = np.divide(value - mean, spread, out=np.zeros_like(mean), where=spread > 0)
-    order = np.argsort(-np.abs(scaled), kind="stable")[:n_features]
+    order = np.argsort(-np.abs(scaled), kind="stable")[:MOST_FEATURES]
+    names: Sequence[Any] = range(len(mean))
     if evidence.encoding is not None:
         scale, centre = units(evidence.encoding)
         value, mean = value * scale + centre, mean * scale + centre
         names = evidence.encoding.feature_names
     return [
         FeatureDifference(
-            str(k) if names is None else str(names[k]),
+            str(names[k]),
             float(value[k]),
             float(mean[k]),
             float(scaled[k]),

@@ -100,13 +100,13 @@ def check_index(X: Any, **others: Any) -> None:
         if not square and _overlaps(X.index, other.index):
             raise ValueError(
                 f"{name} must have the index of X, got one of which only a part is the same; "
-                f"{name}.reindex(X.index) brings it in line, {name}.to_numpy() says that rows go "
-                "by position"
+                f"{name}.reindex(X.index) brings it in line; pass {name}.to_numpy() to match "
+                "rows by position"
             )
         if not square and _reordered(X.index, other.index):
             raise ValueError(
                 f"{name} must have the index of X in its order, got it in another; "
-                f"{name}.loc[X.index] brings it in line, {name}.to_numpy() says that rows go by "
+                f"{name}.loc[X.index] brings it in line; pass {name}.to_numpy() to match rows by "
                 "position"
             )
         axes = {"rows": other.index, "columns": other.columns} if square else {}
@@ -117,8 +117,8 @@ def check_index(X: Any, **others: Any) -> None:
                 way = f"with the labels of X on both axes, {way}"
             raise ValueError(
                 f"{name} must have the index of X in its order, got it in "
-                f"another in its {' and '.join(wrong)}; {way}, {name}.to_numpy() says that both go "
-                "by position"
+                f"another in its {' and '.join(wrong)}; {way}; pass {name}.to_numpy() to match "
+                "rows and columns by position"
             )
 
 
@@ -228,7 +228,7 @@ def _check_named(estimator: Any, frame: Any, wanted: Sequence[str]) -> None:
     if not warned:
         raise ValueError(
             f"X must have the columns of fit, {', '.join(wanted[:10])}, got "
-            f"{', '.join(names[:10])}; if its columns go by position, X.to_numpy() says so"
+            f"{', '.join(names[:10])}; pass X.to_numpy() to match columns by position"
         )
 
 

@@ -49,12 +49,19 @@ def split_roles(
     return Split(train, judge, stop, none)
 
 
+def is_mask(rows: NDArray[Any]) -> bool:
+    """Return whether rows are given by a mask: booleans, or more than two zeros and ones."""
+    if rows.dtype == bool:
+        return True
+    numbers = rows.ndim == 1 and rows.dtype.kind in "iu"
+    return numbers and rows.size > 2 and bool(((rows == 0) | (rows == 1)).all())
+
+
 def _rows(rows: ArrayLike, name: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
     refuse_masked(rows, name)
     found = np.asarray(of_tensor(rows))
     numbers = found.ndim == 1 and found.dtype.kind in "iu"
-    # As of `learn_structure`: more than two zeros and ones are a mask.
-    if found.dtype == bool or (numbers and found.size > 2 and set(np.unique(found)) <= {0, 1}):
+    if is_mask(found):
         if found.shape != codes.shape:
             raise ValueError(f"{name} as a mask must have shape {codes.shape}, got {found.shape}")
         found, numbers = np.flatnonzero(found), True

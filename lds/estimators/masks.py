@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from lds._arrays import refuse_masked
 from lds.estimators.data_object import dense, tensor_of
+from lds.estimators.labels import is_mask
 
 OTHER_NAMES = {
     "train_mask": ("train_idx", "training_mask", "train_index"),
@@ -149,10 +150,7 @@ def _nodes(mask: Tensor, name: str, n_nodes: int, column: int | None) -> NDArray
     if found.dim() != 1 or found.is_floating_point() or found.is_complex():
         raise ValueError(wanted + what)
     values = found.numpy()
-    is_mask = found.dtype == torch.bool or (
-        values.size > 2 and ((values == 0) | (values == 1)).all()
-    )
-    if is_mask:
+    if is_mask(values):
         if values.size != n_nodes:
             raise ValueError(wanted + what)
         return np.flatnonzero(values)

@@ -18,7 +18,7 @@ from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.data_object import stored_data, without_edges
-from lds.estimators.evidence import evidence_of
+from lds.estimators.evidence import Evidence
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_export import GraphExport, attributes_of
 from lds.estimators.graph_input import check_same, graph_input
@@ -116,7 +116,10 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
 
     def explain(self, node: int, most: int = 10) -> Explanation:
         """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
-        return explain(self.as_run(), evidence_of(self), node, most=most)
+        return explain(self.as_run(), self._evidence(), node, most=most)
+
+    def _evidence(self) -> Evidence:
+        return Evidence.of(self.learned)
 
     def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
         nodes = attributes_of(self.learned, self.classes.cpu().numpy())

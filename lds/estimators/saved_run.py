@@ -15,7 +15,7 @@ from lds.structure.result import Learned
 
 
 @dataclass(frozen=True)
-class NewRows:
+class FilePredictions:
     """The predictions of a run for the rows of a file.
 
     Attributes:
@@ -38,7 +38,7 @@ def predict_from_run(
     separator: str | None = None,
     encoding: str | None = None,
     header: bool | None = None,
-) -> NewRows:
+) -> FilePredictions:
     """Compute the class probabilities of the rows of a file.
 
     The folder keeps only the edge probabilities above its cut-off, so the other pairs are never
@@ -71,7 +71,7 @@ def predict_from_run(
             header=header,
         )
     probabilities = learned.predict_new(read.features)
-    return NewRows(probabilities, tuple(settings["classes"]), read.identifiers, read.found)
+    return FilePredictions(probabilities, tuple(settings["classes"]), read.identifiers, read.found)
 
 
 def _format_and_source(

@@ -21,7 +21,7 @@ from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.thesis_classifier import ThesisLDSClassifier
 from lds.estimators.trial_keys import OF_DATA, digest, key_of, plain
-from lds.estimators.trials import ALONE, Trial, run_batch, run_trial, store
+from lds.estimators.trials import ALONE, Data, Job, Trial, run_batch, run_trial, store
 from lds.estimators.views_classifier import ViewsLDSClassifier
 from lds.structure.options import check_seed
 
@@ -155,15 +155,18 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         """
         estimator = _of_one_method(LDSClassifier() if self.estimator is None else self.estimator)
         settings = self._settings(estimator)
-        data = digest(estimator, X, y, fit_params)
+        content = digest(estimator, X, y, fit_params)
         seeds = [int(seed) for seed in self.seeds]
-        jobs = [(setting, seed) for setting in settings for seed in seeds]
-        keys = [key_of(data, estimator, setting, seed) for setting, seed in jobs]
+        jobs = [
+            Job(key_of(content, estimator, setting, seed), setting, seed)
+            for setting in settings
+            for seed in seeds
+        ]
         folder = None if self.folder is None else Path(self.folder)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        found = self._run(dict(zip(keys, jobs, strict=True)), folder, estimator, X, y, fit_params)
-        self.trials_ = [found[key] for key in keys]
+        found = self._run(jobs, folder, estimator, Data(X, y, fit_params))
+        self.trials_ = [found[job.key] for job in jobs]
         self.means_ = _means(settings, self.trials_, len(seeds))
         best = max(self.means_, key=lambda mean: (mean.accuracy, -mean.loss))
         if best.error is not None:
@@ -220,45 +223,40 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         return list(settings.values())
 
     def _run(
-        self,
-        jobs: dict[str, tuple[dict[str, Any], int]],
-        folder: Path | None,
-        estimator: BaseLDSClassifier,
-        X: ArrayLike,
-        y: ArrayLike,
-        fit_params: dict[str, Any],
+        self, jobs: list[Job], folder: Path | None, estimator: BaseLDSClassifier, data: Data
     ) -> dict[str, Trial]:
         """Run all jobs that are not finished; run jobs again if their worker was lost."""
-        finished = _stored(folder, set(jobs))
+        keyed = {job.key: job for job in jobs}  # equal seeds are one job
+        finished = _stored(folder, keyed.keys())
         report: OnTrial = _printer() if self.verbose else _ignore_trial
         if callable(self.verbose):
             report = self.verbose
-        report(None, len(finished), len(jobs))
+        report(None, len(finished), len(keyed))
         losses = 0
         while True:
-            missing = {key: job for key, job in jobs.items() if key not in finished}
+            missing = [job for key, job in keyed.items() if key not in finished]
             if not missing:
                 return finished
             pool = Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
             groups = _groups(missing, estimator, self.batch)
-            calls = (_call(group, estimator, X, y, fit_params, folder) for group in groups)
+            calls = (_call(group, estimator, data, folder) for group in groups)
             try:
                 for outcome in pool(calls):
                     for key, trial in outcome if isinstance(outcome, list) else [outcome]:
                         finished[key] = trial
                         if folder is not None:  # a worker elsewhere may not see the folder
                             store(folder, key, trial)
-                        report(trial, len(finished), len(jobs))
+                        report(trial, len(finished), len(keyed))
             except Exception as error:
                 if not _lost_a_worker(error):
                     raise
-                finished |= _stored(folder, jobs.keys() - finished.keys())
+                finished |= _stored(folder, keyed.keys() - finished.keys())
                 losses += 1
                 if losses > self.max_retries:
                     kept = "" if folder is None else f"; what is finished is kept in {folder}"
                     raise RuntimeError(
                         f"workers were lost {losses} times (max_retries={self.max_retries}) with "
-                        f"{len(finished)} of {len(jobs)} trials finished{kept}"
+                        f"{len(finished)} of {len(keyed)} trials finished{kept}"
                     ) from error
 
     def __sklearn_tags__(self) -> Any:
@@ -304,31 +302,25 @@ def _ignore_trial(trial: Trial | None, n_done: int, n_trials: int) -> None:
     """Print nothing."""
 
 
-def _groups(
-    jobs: dict[str, tuple[dict[str, Any], int]], estimator: BaseLDSClassifier, batch: int
-) -> list[dict[str, tuple[dict[str, Any], int]]]:
+def _groups(jobs: list[Job], estimator: BaseLDSClassifier, batch: int) -> list[list[Job]]:
     """Group the jobs that run side by side, at most `batch` in a group."""
-    kinds: dict[Any, list[str]] = {}
-    for key, (setting, _) in jobs.items():
-        shared = clone(estimator).set_params(**setting)._method().batch_key()
-        read = tuple(setting.get(name) for name in OF_DATA)  # a batch has one table
-        kinds.setdefault(key if shared is None else (shared, read), []).append(key)
-    groups = [
-        keys[first : first + batch]
-        for keys in kinds.values()
-        for first in range(0, len(keys), batch)
+    kinds: dict[Any, list[Job]] = {}
+    for job in jobs:
+        shared = clone(estimator).set_params(**job.setting)._method().batch_key()
+        read = tuple(job.setting.get(name) for name in OF_DATA)  # a batch has one table
+        kinds.setdefault(job.key if shared is None else (shared, read), []).append(job)
+    return [
+        alike[first : first + batch]
+        for alike in kinds.values()
+        for first in range(0, len(alike), batch)
     ]
-    return [{key: jobs[key] for key in keys} for keys in groups]
 
 
-def _call(
-    jobs: dict[str, tuple[dict[str, Any], int]], estimator: BaseLDSClassifier, *arguments: Any
-) -> Any:
+def _call(jobs: list[Job], estimator: BaseLDSClassifier, *arguments: Any) -> Any:
     """Make the call for joblib: one trial, or several side by side."""
     if len(jobs) > 1:
         return delayed(run_batch)(estimator, jobs, *arguments)
-    ((key, (setting, seed)),) = jobs.items()
-    return delayed(run_trial)(estimator, setting, seed, *arguments, key)
+    return delayed(run_trial)(estimator, jobs[0], *arguments)
 
 
 def _means(settings: list[dict[str, Any]], trials: list[Trial], n_seeds: int) -> list[Means]:
@@ -349,7 +341,7 @@ def _lost_a_worker(error: Exception) -> bool:
     return isinstance(error, BrokenExecutor) or type(error).__name__ in LOST_WORKERS
 
 
-def _stored(folder: Path | None, keys: set[str]) -> dict[str, Trial]:
+def _stored(folder: Path | None, keys: Iterable[str]) -> dict[str, Trial]:
     """Read the finished trials among `keys`; delete files that are damaged."""
     found = {}
     for key in keys if folder is not None else ():

@@ -4,18 +4,18 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import scipy.sparse as sp
-import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from lds._files import write_json
+from lds._jobs import one_torch_thread
 from lds.bilevel.checks import NonFiniteError
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.labels import split_roles
@@ -30,6 +30,30 @@ ALONE = {"verbose": False, "checkpoint": None, "resume": False}
 """Parameters of the estimator that trials replace, because several run at a time."""
 
 _one_at_a_time = threading.Lock()  # the number of threads and the filters are of the process
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run.
+
+    Attributes:
+        key: of the trial, see `trial_keys.key_of`.
+        setting: parameters that differ from those of the estimator.
+        seed: random_state of the fit.
+    """
+
+    key: str
+    setting: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """The arguments of `fit`, the same for all trials."""
+
+    X: ArrayLike
+    y: ArrayLike
+    fit_params: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,14 +89,7 @@ class Trial:
 
 
 def run_trial(
-    estimator: BaseLDSClassifier,
-    setting: dict[str, Any],
-    seed: int,
-    X: ArrayLike,
-    y: ArrayLike,
-    fit_params: dict[str, Any],
-    folder: Path | None,
-    key: str,
+    estimator: BaseLDSClassifier, job: Job, data: Data, folder: Path | None
 ) -> tuple[str, Trial]:
     """Fit one setting with one seed, and write the trial to the folder.
 
@@ -81,24 +98,18 @@ def run_trial(
     with _one_thread():
         started = time.perf_counter()
         try:
-            clf = clone(estimator).set_params(**setting, random_state=seed, **ALONE)
-            clf.fit(X, y, **fit_params)
+            clf = _prepared(estimator, job).fit(data.X, data.y, **data.fit_params)
         except (ValueError, ArithmeticError) as error:
-            trial = _failed(setting, seed, time.perf_counter() - started, error)
+            trial = _failed(job, time.perf_counter() - started, error)
         else:
-            trial = _finished(setting, seed, time.perf_counter() - started, clf.history_)
+            trial = _finished(job, time.perf_counter() - started, clf.history_)
     if folder is not None and folder.is_dir():
-        store(folder, key, trial)
-    return key, trial
+        store(folder, job.key, trial)
+    return job.key, trial
 
 
 def run_batch(
-    estimator: BaseLDSClassifier,
-    jobs: Mapping[str, tuple[dict[str, Any], int]],
-    X: ArrayLike,
-    y: ArrayLike,
-    fit_params: dict[str, Any],
-    folder: Path | None,
+    estimator: BaseLDSClassifier, jobs: Sequence[Job], data: Data, folder: Path | None
 ) -> list[tuple[str, Trial]]:
     """Fit several settings and seeds side by side (see `learn_many`), and write the trials.
 
@@ -108,30 +119,26 @@ def run_batch(
     started = time.perf_counter()
     try:
         with _one_thread():
-            runs = _runs(estimator, list(jobs.values()), X, y, **fit_params)
+            runs = _runs(estimator, jobs, data.X, data.y, **data.fit_params)
             results = learn_many(runs, device=estimator.device)
     except (ValueError, ArithmeticError):
-        arguments = (X, y, fit_params, folder)
-        return [
-            run_trial(estimator, setting, seed, *arguments, key)
-            for key, (setting, seed) in jobs.items()
-        ]
+        return [run_trial(estimator, job, data, folder) for job in jobs]
     seconds = (time.perf_counter() - started) / len(jobs)
     found = []
-    for (key, job), result in zip(jobs.items(), results, strict=True):
+    for job, result in zip(jobs, results, strict=True):
         if isinstance(result, NonFiniteError):
-            trial = _failed(*job, seconds, result)
+            trial = _failed(job, seconds, result)
         else:
-            trial = _finished(*job, seconds, result.history)
+            trial = _finished(job, seconds, result.history)
         if folder is not None and folder.is_dir():
-            store(folder, key, trial)
-        found.append((key, trial))
+            store(folder, job.key, trial)
+        found.append((job.key, trial))
     return found
 
 
 def _runs(
     estimator: BaseLDSClassifier,
-    jobs: Sequence[tuple[dict[str, Any], int]],
+    jobs: Sequence[Job],
     X: ArrayLike,
     y: ArrayLike,
     adjacency: ArrayLike | None = None,
@@ -143,13 +150,13 @@ def _runs(
 
     All jobs read the data alike (`trial_keys.OF_DATA`).
     """
-    like = clone(estimator).set_params(**jobs[0][0])
+    like = clone(estimator).set_params(**jobs[0].setting)
     given = read(like, X, y, adjacency, sample_weight)
     x = given.features
     near: dict[tuple[int, str], sp.csr_array] = {}
     runs = []
-    for setting, seed in jobs:
-        method = clone(estimator).set_params(**setting, random_state=seed, **ALONE)._method()
+    for job in jobs:
+        method = _prepared(estimator, job)._method()
         if not isinstance(method, Thesis):
             raise ValueError(f"runs of the method {method.name!r} cannot go side by side")
         start, search = given.graph, (method.n_neighbors, method.metric)
@@ -157,34 +164,36 @@ def _runs(
             if search not in near:
                 near[search] = knn_adjacency(x, *search)
             start = near[search]
-        split = split_roles(given.codes, given.classes, validation, stopping, seed)
+        split = split_roles(given.codes, given.classes, validation, stopping, job.seed)
         problem = Problem(x, given.codes, split, start, weights=given.weights)
-        runs.append(Run(problem, method, seed))
+        runs.append(Run(problem, method, job.seed))
     return runs
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Run a block with one thread, without warnings, and with no other trial in this process."""
-    with _one_at_a_time, warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings(), one_torch_thread():
         warnings.simplefilter("ignore")
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(n_threads)
+        yield
 
 
-def _finished(
-    setting: dict[str, Any], seed: int, seconds: float, history: Sequence[Iteration]
-) -> Trial:
+def _prepared(estimator: BaseLDSClassifier, job: Job) -> BaseLDSClassifier:
+    """Make the estimator of a job."""
+    found: BaseLDSClassifier = clone(estimator).set_params(
+        **job.setting, random_state=job.seed, **ALONE
+    )
+    return found
+
+
+def _finished(job: Job, seconds: float, history: Sequence[Iteration]) -> Trial:
     best = [record for record in history if record.improved][-1]
-    return Trial(setting, seed, best.stopping_accuracy, best.stopping_loss, len(history), seconds)
+    outcome = (best.stopping_accuracy, best.stopping_loss, len(history))
+    return Trial(job.setting, job.seed, *outcome, seconds)
 
 
-def _failed(setting: dict[str, Any], seed: int, seconds: float, error: Exception) -> Trial:
-    return Trial(setting, seed, -1.0, math.inf, 0, seconds, str(error))
+def _failed(job: Job, seconds: float, error: Exception) -> Trial:
+    return Trial(job.setting, job.seed, -1.0, math.inf, 0, seconds, str(error))
 
 
 def store(folder: Path, key: str, trial: Trial) -> None:

@@ -39,36 +39,17 @@ class ViewsLDSClassifier(BaseLDSClassifier):
         consistency"; Franceschi, 2021, chapter 5 and Appendix B.
 
     Arguments:
-        class_weight: what the labelled rows of each class count: a mapping from classes to weights
-            (1 where a class is left out); "balanced": every class counts alike in total; None:
-            every row counts alike. `sample_weight` of `fit` multiplies it.
-        categorical_features: columns of categories, as in `HistGradientBoostingClassifier`: their
-            names, their positions, or a mask; "from_dtype": the columns with pandas' dtype
-            category; None: no column.
-        random_state: None, an int or a RandomState; with an int, fits repeat bit for bit.
-        checkpoint: folder for the state after every hypergradient; None keeps none. A folder with
-            the state of an earlier fit is refused, unless that fit is resumed.
         resume: True continues from the state in the folder; without one, `fit` begins. On a CPU the
             result is equal, bit for bit, to that of a fit without interruption.
         n_jobs: processes that fit folds side by side, as of joblib: -1 is one a core; None follows
             `joblib.parallel_config`, and is 1 without it. Fits do not depend on it.
-        device: "cpu", "cuda", ...
-        verbose: True prints a line after each hypergradient.
 
     Attributes:
-        classes_: `(n_classes,)`.
-        transduction_: `(n_rows,)`, the predicted class of every row of `fit`.
         label_distributions_: `(n_rows, n_classes)`, rows sum to 1.
-        entropy_: `(n_rows,)`, nats, of `label_distributions_`.
         mutual_information_: zeros: no graph is drawn.
-        edge_probabilities_: symmetric CSR `(n_rows, n_rows)`; entries <= 1e-4 are dropped.
-        dropped_probability_: the sum of what was dropped, in expected undirected edges.
         view_coefficients_: the learned coefficient of each view, by name.
-        learned_: the whole result, see `lds.structure.result.Learned`.
         split_: the roles of the labelled rows, which this method does not tell apart.
         history_: one record a hypergradient; its scores are of labels that were left out.
-        n_iter_: records in `history_`.
-        n_features_in_: columns of X; `feature_names_in_`: their names, where X has names.
 
     Examples:
         >>> import numpy as np

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lds._arrays import of_tensor, refuse_masked
-from lds._labels import LEAST, MOST_NAMED, ROLES, check_enough, is_missing
+from lds._labels import LEAST, LEAST_BY_ROLE, MOST_NAMED, check_enough, is_missing
 from lds._words import nearest
 
 ClassWeight = Mapping[Any, float] | Literal["balanced"] | None
@@ -58,7 +58,7 @@ def weigh_rows(
             codes,
             classes,
             f"sample_weight must be above 0 for at least {LEAST} labelled rows of two classes or "
-            f"more ({ROLES})",
+            f"more ({LEAST_BY_ROLE})",
             "; a weight of zero takes a label away",
         )
     known = codes >= 0
@@ -118,8 +118,8 @@ def _of_classes(
             )
         if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
             raise ValueError(
-                f"class_weight must be finite and above 0, got {value!r} for class {key!r}; leave "
-                "out the labels of a class that is to count nothing"
+                f"class_weight must be finite and above 0, got {value!r} for class {key!r}; to "
+                "ignore a class, remove its labels"
             )
         found[names.index(key)] = value
     return found

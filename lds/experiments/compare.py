@@ -49,7 +49,7 @@ from lds.structure.controls import fit_gcn
 from lds.structure.learn import learn
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.committee_run import (
-    Preparation,
+    CommitteePreparation,
     committee_on,
     prepare,
     restarts_on,
@@ -162,7 +162,7 @@ def _of_committee(
 def _refitted(
     edges: LogisticEdges,
     method: Committee,
-    prepared: Preparation,
+    prepared: CommitteePreparation,
     restarts: Restarts,
     reason: str,
     seed: int,
@@ -175,7 +175,7 @@ def _refitted(
 
 def _restarted(
     problem: Problem, method: Committee, seed: int, edges: LogisticEdges | None = None
-) -> tuple[Preparation, LogisticEdges, Restarts, str]:
+) -> tuple[CommitteePreparation, LogisticEdges, Restarts, str]:
     """The default up to its refit: preparation, edges, restarts, and why they ended."""
     run = RunContext(seed)
     prepared = prepare(method, problem, run)

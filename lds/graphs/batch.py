@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from lds._tensors import positions, repeat
 from lds.graphs.candidates import Candidates
 
 
@@ -35,23 +36,6 @@ def times(matrix: Tensor, z: Tensor) -> Tensor:
     make = z.new_empty if z.device.type == "cpu" else z.new_zeros
     out = make((matrix.shape[0], z.shape[1]))
     return torch.addmm(out, matrix, z, beta=0, out=out)
-
-
-def positions(mask: Tensor) -> Tensor:
-    """Return the indices at which a flat mask is true.
-
-    On a CPU NumPy's search is several times faster than torch's.
-    """
-    if mask.device.type == "cpu":
-        return torch.from_numpy(mask.numpy().nonzero()[0])
-    return mask.nonzero().squeeze(1)
-
-
-def repeat(values: Tensor, counts: Tensor) -> Tensor:
-    """Repeat each value by its count; on a CPU with NumPy, which is several times faster."""
-    if values.device.type == "cpu":
-        return torch.from_numpy(values.numpy().repeat(counts.numpy()))
-    return torch.repeat_interleave(values, counts)
 
 
 @dataclass

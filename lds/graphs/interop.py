@@ -317,7 +317,7 @@ def _check_labels(graph: Any, name: str) -> None:
     raise ValueError(
         f"{name} must have the same labels in rows and columns in one order, got rows "
         f"{', '.join(row_texts[:5])} and columns {', '.join(column_texts[:5])}; {way}"
-        f"{name}.to_numpy() says that both go by position"
+        f"pass {name}.to_numpy() to match rows and columns by position"
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lds.graphs.batch import positions
+from lds._tensors import positions
 from lds.graphs.candidates import PairList
 
 BLOCK_ENTRIES, BLOCK_ROWS = 1 << 20, 64

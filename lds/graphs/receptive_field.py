@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from lds.graphs.batch import GraphBatch, csr, positions
+from lds._tensors import positions
+from lds.graphs.batch import GraphBatch, csr
 from lds.graphs.candidates import Candidates, PairList
 
 

@@ -61,6 +61,18 @@ def idf(features: sp.csr_array) -> NDArray[np.float64]:
     return np.asarray(np.log((1 + n_rows) / (1 + count)) + 1)
 
 
+def weigh_words(counts: Features, weights: NDArray[np.float64]) -> sp.csr_array:
+    """Multiply each word by its weight, see `idf`, and scale rows to length 1."""
+    return unit_rows(sp.csr_array(sp.csr_array(counts) @ sp.diags_array(weights)))
+
+
+def positive_scales(scales: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Raise local scales of 0 to the smallest one above 0, 1 if there is none; return both."""
+    positive = scales[scales > 0]
+    least = float(positive.min()) if positive.size else 1.0
+    return np.maximum(scales, least), least
+
+
 class Similarity:
     """Similarities of rows to their nearest neighbours.
 
@@ -99,10 +111,7 @@ class Similarity:
         found = np.where(found > self._rounding, found, 0)
         self._distance, self._near = found[:, :n_neighbors], near[:, :n_neighbors]
         self._next_distance = found[:, n_neighbors:]
-        scale = self._local_scale(self._distance)
-        positive = scale[scale > 0]
-        self._min_scale = float(positive.min()) if positive.size else 1.0
-        self._scale = np.maximum(scale, self._min_scale)
+        self._scale, self._min_scale = positive_scales(self._local_scale(self._distance))
 
     def matrix(self, *, ties: bool = True) -> sp.csr_array:
         """Return the similarity of every row to its k nearest, symmetric CSR `(n_nodes, n_nodes)`.
@@ -174,7 +183,7 @@ class Similarity:
         features = canonical(features)
         if self._idf is None:
             return features
-        return unit_rows(sp.csr_array(sp.csr_array(features) @ sp.diags_array(self._idf)))
+        return weigh_words(features, self._idf)
 
     def _local_scale(self, distance: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         return np.asarray(distance[:, min(LOCAL_SCALE, self.n_neighbors) - 1])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lds._types import Features
 from lds.graphs.knn import Search, euclidean_search, neighbor_search
-from lds.graphs.similarity import LOCAL_SCALE, idf, unit_rows
+from lds.graphs.similarity import LOCAL_SCALE, idf, positive_scales, weigh_words
 
 CHUNK = 1 << 16
 """Numbers held at once where pairs are compared: they stay in a core's cache."""
@@ -78,10 +78,7 @@ class KernelView(View):
         self._x = np.asarray(coordinates, dtype=np.float64)
         self._k = min(LOCAL_SCALE, len(self._x) - 1)
         distance, self._near = self._search.kneighbors(n_neighbors=max(n_neighbors, self._k))
-        scale = np.ascontiguousarray(distance[:, self._k - 1])
-        positive = scale[scale > 0]
-        self._least = float(positive.min()) if positive.size else 1.0
-        self._scale = np.maximum(scale, self._least)
+        self._scale, self._least = positive_scales(np.ascontiguousarray(distance[:, self._k - 1]))
 
     @cached_property
     def _search(self) -> Search:
@@ -315,7 +312,7 @@ class WordView(View):
 
     def weighted(self, counts: Features) -> sp.csr_array:
         """Rows of length 1 with the weights of the fit."""
-        return unit_rows(sp.csr_array(sp.csr_array(counts) @ sp.diags_array(self._idf)))
+        return weigh_words(counts, self._idf)
 
     def near(self, n_neighbors: int) -> Rows:
         """See `View.near`."""

@@ -21,7 +21,7 @@ from lds.structure.surroundings import own_settings
 if TYPE_CHECKING:
     from lds.structure.result import Learned
 
-Members = dict[str, tuple[float, NDArray[np.floating[Any]]]]
+MemberPredictions = dict[str, tuple[float, NDArray[np.floating[Any]]]]
 Coefficients = dict[str, tuple[float, float]]
 
 
@@ -34,7 +34,7 @@ class Account:
         coefficients: by name, the value before learning and after it.
     """
 
-    members: Members = field(default_factory=dict)
+    members: MemberPredictions = field(default_factory=dict)
     coefficients: Coefficients = field(default_factory=dict)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -53,7 +53,7 @@ class Account:
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> "Account":
         """Make the account that `to_arrays` stored; without arrays an empty one."""
-        members: Members = {}
+        members: MemberPredictions = {}
         if "members" in arrays:
             names, weights = arrays["members"].tolist(), arrays["weights"].tolist()
             each = arrays["probabilities"].astype(np.float32)

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 import torch
 
 from lds.bilevel.checks import NonFiniteError
-from lds.edges.memory import AUTO_SHARE, COPIES_OF_PROBS, all_pairs_bytes, check_memory
+from lds.edges.memory import AUTO_SHARE, COPIES_OF_PROBS, all_pairs_bytes, check_all_pairs_fit
 from lds.nn.registry import build
 from lds.structure.checks import check_device
 from lds.structure.context import RunContext
@@ -116,7 +116,7 @@ def learn_many(
         n_places = min(len(members), n_beside)
         first = runs[members[0]]
         if all_pairs:
-            _check_memory(first.problem.n_nodes, n_places, len(members), dtype, device)
+            _check_batch_fits(first.problem.n_nodes, n_places, len(members), dtype, device)
         context = RunContext(device=device, dtype=dtype)
         task = thesis_task(first.method, first.problem, context)
         waiting = _waiting(runs, members, task, all_pairs, context)
@@ -217,7 +217,7 @@ def _check_run(run: Run, first: Run, dtype: torch.dtype, device: torch.device) -
     for name in ("features", "labels", "weights"):
         if not _is_shared(getattr(mine, name), getattr(others, name)):
             raise ValueError(f"runs must share {name}, the same array in every problem")
-    check_memory(run.method.support, mine.n_nodes, dtype, device)
+    check_all_pairs_fit(run.method.support, mine.n_nodes, dtype, device)
 
 
 def _is_shared(one: Any, other: Any) -> bool:
@@ -236,7 +236,7 @@ def _has_all_pairs(run: Run, n_beside: int, dtype: torch.dtype, device: torch.de
     return n_beside * needed <= AUTO_SHARE * there
 
 
-def _check_memory(
+def _check_batch_fits(
     n_nodes: int, n_places: int, n_runs: int, dtype: torch.dtype, device: torch.device
 ) -> None:
     """Refuse all pairs where θ of a batch, and the best θ of every run, would not fit."""

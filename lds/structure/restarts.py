@@ -20,7 +20,7 @@ from lds.structure.outer_variables import OuterVariables
 from lds.structure.predict import WORST, Score, predict_proba, score
 from lds.structure.problem import Problem
 from lds.structure.roles import redrawn
-from lds.structure.seeds import PREDICTION, ROLES
+from lds.structure.seeds import PREDICTION, ROLE_DEAL
 from lds.structure.task import Params, Task, rows_tensor
 
 
@@ -145,7 +145,7 @@ class Restarts(OuterLoop):
         split, iteration = self.problem.split, len(self.history)
         train, validation = split.train, split.validation
         if self.options.redraw:
-            seed = mix(self.seed, iteration, ROLES)
+            seed = mix(self.seed, iteration, ROLE_DEAL)
             train, validation = redrawn(split, self.problem.labels, seed)
         return self.judge(self._inner_run(iteration, train, validation))
 

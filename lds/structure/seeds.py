@@ -18,7 +18,7 @@ NEW_ROWS = -5
 GROWTH = MARGINALS = -6
 """Rows searched when a sparse support grows; graphs in which edges are counted."""
 
-ROLES = -7
+ROLE_DEAL = -7
 """The deal of labelled rows to train and validation."""
 
 MEMBER = -8

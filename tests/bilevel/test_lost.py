@@ -18,7 +18,7 @@ X, Y = (torch.randn(24, n, dtype=torch.float64, generator=GENERATOR) for n in (6
 BATCHES = [(X[k : k + 6], Y[k : k + 6]) for k in range(0, 18, 6)]
 HELD_OUT = X[18:], Y[18:]
 HYPER = {"lr": torch.tensor(0.05).double(), "decay": torch.tensor(0.02).double()}
-LOST = "takes what is written for a constant"
+LOST = "treats the new value as a constant"
 
 
 class Averaging(nn.Module):

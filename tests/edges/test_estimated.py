@@ -16,14 +16,13 @@ from lds.bilevel.descent import GradientDescent
 from lds.bilevel.reverse import Reverse
 from lds.bilevel.step import Start, Step, evaluate
 from lds.edges.estimated import (
-    BLACK_BOX,
     MARGIN,
-    PATHWISE,
     TEMPERATURE,
     PathwiseEdges,
     ValueEdges,
     estimated_edges,
 )
+from lds.edges.estimator_names import BLACK_BOX, PATHWISE
 from lds.graphs.candidates import AllPairs, PairList
 from lds.graphs.edge_weights import PairGradient
 from lds.graphs.knn import knn_adjacency

@@ -4,7 +4,7 @@ import psutil
 import pytest
 import torch
 
-from lds.edges.memory import all_pairs_bytes, check_memory, keeps_all_pairs, sparse_bytes
+from lds.edges.memory import all_pairs_bytes, check_all_pairs_fit, keeps_all_pairs, sparse_bytes
 from lds.graphs.candidates import AllPairs
 
 N = 300  # more than one tile
@@ -43,15 +43,15 @@ def test_auto_keeps_all_pairs_up_to_a_quarter_of_the_memory(available, further):
 def test_all_pairs_that_do_not_fit_are_refused(available):
     needed, _ = all_pairs_bytes(N, F32, CPU)
     available(needed)
-    check_memory("all", N)
+    check_all_pairs_fit("all", N)
     available(needed - 1)
     message = (
         f"every pair of 300 nodes and needs {needed:,} bytes, but {needed - 1:,} are available"
     )
     with pytest.raises(ValueError, match=message):
-        check_memory("all", N)
+        check_all_pairs_fit("all", N)
     for kind in ("sparse", "auto"):
-        check_memory(kind, N)
+        check_all_pairs_fit(kind, N)
 
 
 def test_a_sparse_support_needs_memory_for_its_pairs_and_no_more_than_there_are():

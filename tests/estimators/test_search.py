@@ -89,9 +89,9 @@ def test_finished_trials_are_read_not_run(tmp_path, monkeypatch, alone):
     assert len(list((tmp_path / "new").glob("*.json"))) == 4
     ran = []
 
-    def noted(estimator, setting, seed, *rest):
-        ran.append((setting["outer_lr"], seed))
-        return run_trial(estimator, setting, seed, *rest)
+    def noted(estimator, job, *rest):
+        ran.append((job.setting["outer_lr"], job.seed))
+        return run_trial(estimator, job, *rest)
 
     run_trial = module.run_trial
     monkeypatch.setattr(module, "run_trial", noted)
@@ -258,11 +258,11 @@ def test_workers_that_keep_dying_end_the_search_with_a_sentence(monkeypatch, tmp
     KilledWorkerError.__name__ = "KilledWorker"
     calls = []
 
-    def dying(estimator, setting, seed, *rest):
-        calls.append(seed)
+    def dying(estimator, job, *rest):
+        calls.append(job.seed)
         if len(calls) % 2 == 0:
             raise KilledWorkerError
-        return run_trial(estimator, setting, seed, *rest)
+        return run_trial(estimator, job, *rest)
 
     run_trial = module.run_trial
     monkeypatch.setattr(module, "run_trial", dying)

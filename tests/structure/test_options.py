@@ -217,5 +217,5 @@ def test_defaults_of_the_estimators_are_those_of_the_methods(method, classifier)
         "verbose",
     }
     assert classifier()._method() == method()
-    for name in options:
-        assert f"\n        {name}: " in classifier.__doc__
+    for name in signature:
+        assert f"\n    {name}: " in classifier.__doc__

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lds._types import Features
-    from lds.structure.account import Coefficients, Members
+    from lds.structure.account import Coefficients, MemberPredictions
     from lds.structure.context import RunContext
     from lds.structure.methods.thesis import Thesis
     from lds.structure.problem import Problem
@@ -72,7 +72,7 @@ class Implementation(Protocol):
     def preparation_arrays(self, learned: "Learned") -> "dict[str, NDArray[np.generic]]":
         """Return what was fitted on the features, so that a saved run need not fit it again."""
 
-    def members_say(self, learned: "Learned") -> "Members":
+    def members_say(self, learned: "Learned") -> "MemberPredictions":
         """Return what each member predicts; {} where there are none, see `structure.account`."""
 
     def coefficients(self, learned: "Learned") -> "Coefficients":

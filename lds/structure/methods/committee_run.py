@@ -18,7 +18,7 @@ from lds.nn.ensemble import Ensemble, ForUnlike, default_ensemble
 from lds.nn.new_nodes import NewEdges
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
-from lds.structure.account import Coefficients, Members
+from lds.structure.account import Coefficients, MemberPredictions
 from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.denoising import Denoiser
@@ -84,7 +84,7 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class CommitteePreparation:
     """What the method fits on the features, once, for the fit and for new rows.
 
     Attributes:
@@ -107,21 +107,23 @@ class Preparation:
         """Transform further rows to what networks see."""
         return whitened(self.features.transform(rows), self.whitening)
 
-    def for_all_nodes(self, method: Committee, problem: Problem, run: RunContext) -> "Preparation":
+    def for_all_nodes(
+        self, method: Committee, problem: Problem, run: RunContext
+    ) -> "CommitteePreparation":
         """Return the same for all nodes of a problem, of which it was fitted on a part."""
         inputs = self.of(problem.features)
         similar = Similarity(inputs, method.metric, self.similar.n_neighbors)
         task = _task(self.ensemble, method, problem, inputs, run)
         return replace(self, similar=similar, task=task)
 
-    def with_deep(self, method: Committee, problem: Problem) -> "Preparation":
+    def with_deep(self, method: Committee, problem: Problem) -> "CommitteePreparation":
         """Add a deep SAGE to the committee, for given edges that join unlike nodes."""
         n_features = self.task.features.shape[1]
         ensemble = _ensemble(method, n_features, problem.n_classes, ForUnlike(sage=True, deep=True))
         return replace(self, ensemble=ensemble, task=replace(self.task, network=ensemble))
 
 
-def prepare(method: Committee, problem: Problem, run: RunContext) -> Preparation:
+def prepare(method: Committee, problem: Problem, run: RunContext) -> CommitteePreparation:
     """Fit the preparation on the rows of a problem.
 
     Raises:
@@ -141,7 +143,7 @@ def prepare(method: Committee, problem: Problem, run: RunContext) -> Preparation
     return _prepared(method, problem, features, transform, unlike, run, {})
 
 
-def preparation_of(learned: Learned) -> Preparation:
+def preparation_of(learned: Learned) -> CommitteePreparation:
     """Return the preparation of a result; of one read from a folder, make it when first needed."""
     if learned.preparation is None:
         problem, stored, like = learned.problem, learned.stored, learned.edges.probs
@@ -159,7 +161,7 @@ def preparation_of(learned: Learned) -> Preparation:
             RunContext(learned.seed, like.device, like.dtype),
             stored,
         )
-    found: Preparation = learned.preparation
+    found: CommitteePreparation = learned.preparation
     return found
 
 
@@ -171,7 +173,7 @@ def _prepared(
     unlike: ForUnlike,
     run: RunContext,
     stored: dict[str, NDArray[Any]],
-) -> Preparation:
+) -> CommitteePreparation:
     """Make a preparation from prepared features; parts that are `stored` are not fitted again."""
     inputs = whitened(features.transform(problem.features), transform)
     ensemble = _ensemble(method, inputs.shape[1], problem.n_classes, unlike)
@@ -185,7 +187,7 @@ def _prepared(
         k = allowed_neighbors(method.n_neighbors, Committee().n_neighbors, problem.n_nodes)
         similar = Similarity(inputs, method.metric, k)
         directions = Directions(inputs, method.metric_rank) if method.metric_rank else None
-    return Preparation(features, transform, similar, directions, task, ensemble)
+    return CommitteePreparation(features, transform, similar, directions, task, ensemble)
 
 
 def _part(stored: dict[str, NDArray[Any]], part: str) -> dict[str, NDArray[Any]]:
@@ -214,7 +216,7 @@ def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnl
 
 
 def starting_distribution(
-    problem: Problem, prepared: Preparation, *, alone: bool = False
+    problem: Problem, prepared: CommitteePreparation, *, alone: bool = False
 ) -> LogisticEdges:
     """Make the distribution before learning, of similarities and a given graph, or that alone."""
     x, directions = prepared.task.features, prepared.directions
@@ -225,7 +227,11 @@ def starting_distribution(
 
 
 def restarts_on(
-    edges: LogisticEdges, method: Committee, problem: Problem, prepared: Preparation, seed: int
+    edges: LogisticEdges,
+    method: Committee,
+    problem: Problem,
+    prepared: CommitteePreparation,
+    seed: int,
 ) -> Restarts:
     """Make the outer loop of a run, before its first iteration; it changes `edges` in place."""
     one = replace(prepared.task, network=prepared.ensemble.kinds[OUTER])
@@ -238,7 +244,7 @@ def restarts_on(
 def committee_on(
     edges: LogisticEdges,
     method: Committee,
-    prepared: Preparation,
+    prepared: CommitteePreparation,
     problem: Problem,
     run: RunContext,
     *,
@@ -261,7 +267,7 @@ def result_of(
     found: Refitted,
     edges: LogisticEdges,
     method: Committee,
-    prepared: Preparation,
+    prepared: CommitteePreparation,
     problem: Problem,
     restarts: Restarts,
     reason: str,
@@ -339,7 +345,7 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
     return classify(attached)
 
 
-def members_say(learned: Learned) -> Members:
+def members_say(learned: Learned) -> MemberPredictions:
     """Return what each kind of member predicts, see `structure.account`."""
     prepared = preparation_of(learned)
     return members_of(learned, prepared.ensemble, prepared.task)
@@ -352,7 +358,7 @@ def coefficients(learned: Learned) -> Coefficients:
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
     """Return the fitted preparation as arrays by name, "part/name"."""
-    prepared: Preparation | None = learned.preparation
+    prepared: CommitteePreparation | None = learned.preparation
     if prepared is None:
         return learned.stored
     parts: dict[str, Any] = {"features": prepared.features, "similar": prepared.similar}

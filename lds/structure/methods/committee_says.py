@@ -14,7 +14,7 @@ from lds.nn.ensemble import LOG_WEIGHTS, Ensemble, Network
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.pagerank import PageRank
 from lds.nn.sage import SAGE
-from lds.structure.account import Coefficients, Members
+from lds.structure.account import Coefficients, MemberPredictions
 from lds.structure.task import Task
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def members_of(learned: "Learned", ensemble: Ensemble, task: Task) -> Members:
+def members_of(learned: "Learned", ensemble: Ensemble, task: Task) -> MemberPredictions:
     """Compute the predictions of the members on the expected graph.
 
     Members of one kind, one of each refit, count as one: the weighted mean of them.

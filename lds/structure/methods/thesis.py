@@ -6,6 +6,7 @@ Imports nothing heavy.
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from lds.edges.estimator_names import BLACK_BOX, PATHWISE
 from lds.nn.registry import BACKBONES, check_backbone
 from lds.structure.methods.base import Method
 from lds.structure.options import (
@@ -16,15 +17,8 @@ from lds.structure.options import (
     option,
 )
 
-VALUES_ONLY = ("score_function", "disarm")
-"""Gradient estimators that take values of the outer loss and no derivative."""
-
-WEIGHED_PRODUCTS = ("reinmax", "gumbel_softmax")
-"""Gradient estimators that weigh the gradient of a network's products pair by pair."""
-
-ESTIMATORS = ("straight_through", *WEIGHED_PRODUCTS, *VALUES_ONLY)
+ESTIMATORS = ("straight_through", *PATHWISE, *BLACK_BOX)
 """All gradient estimators."""
-
 
 BATCH_NEEDS: dict[str, Any] = {
     "backbone": "gcn",
@@ -106,8 +100,8 @@ class Thesis(RestartOptions, Method):
         check_backbone(self.backbone, self.connected)
         if self.connected and self.estimator != "straight_through":
             raise ValueError(
-                f"connected must be False with estimator={self.estimator!r}, which needs draws "
-                "whose probability is known"
+                f"connected must be False with estimator={self.estimator!r}, because added "
+                "edges change the probability of a drawn graph"
             )
         needed = {"support": "sparse", "backbone": "gcn", "estimator": "straight_through"}
         for name, value in needed.items():
@@ -115,12 +109,12 @@ class Thesis(RestartOptions, Method):
                 raise ValueError(
                     f"batch_nodes must be 0 with {name}={getattr(self, name)!r}; it needs {value!r}"
                 )
-        if not BACKBONES[self.backbone].reads_products and self.estimator in WEIGHED_PRODUCTS:
+        if not BACKBONES[self.backbone].reads_products and self.estimator in PATHWISE:
             raise ValueError(
                 f"backbone must be 'gcn' with estimator={self.estimator!r}, which weighs the "
                 f"gradient of its products, got {self.backbone!r}"
             )
-        if self.learn_inner_lr and self.estimator in VALUES_ONLY:
+        if self.learn_inner_lr and self.estimator in BLACK_BOX:
             raise ValueError(
                 f"learn_inner_lr must be 0 with estimator={self.estimator!r}, which takes no "
                 f"derivative, got {self.learn_inner_lr!r}"

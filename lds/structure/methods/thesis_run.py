@@ -13,13 +13,13 @@ from lds._types import Features
 from lds.edges.base import EdgeDistribution
 from lds.edges.estimated import estimated_edges
 from lds.edges.free import FreeEdges
-from lds.edges.memory import check_memory, keeps_all_pairs
+from lds.edges.memory import check_all_pairs_fit, keeps_all_pairs
 from lds.edges.support import growth_for, near_and_given
 from lds.graphs.candidates import AllPairs, Candidates, PairList
 from lds.graphs.connected import starting_tree
 from lds.graphs.knn import check_neighbors, knn_adjacency, neighbor_search
 from lds.nn.registry import BACKBONES, build
-from lds.structure.account import Coefficients, Members
+from lds.structure.account import Coefficients, MemberPredictions
 from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.denoising import Denoiser
@@ -42,7 +42,7 @@ NUMBERS_OF_A_MESSAGE = 8
 def learn(method: Thesis, problem: Problem, run: RunContext) -> Learned:
     """Learn θ and w by Algorithm 7; see `lds.structure.learn.learn`."""
     more = _numbers_per_pair(method)
-    check_memory(method.support, problem.n_nodes, run.dtype, run.device, more)
+    check_all_pairs_fit(method.support, problem.n_nodes, run.dtype, run.device, more)
     start = starting_graph(method, problem)
     warn_of_features(problem.features, run.dtype, centred=False)
     restarts = restarts_of(method, problem, start, run)
@@ -171,7 +171,7 @@ def _numbers_per_pair(method: Thesis) -> int:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class ThesisPreparation:
     """What new rows are predicted with: the neighbour search and the task of the fit."""
 
     search: Any
@@ -190,8 +190,8 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
         search = neighbor_search(problem.features, method.n_neighbors, method.metric)
         like = RunContext(learned.seed, edges.probs.device, edges.probs.dtype)
         task = thesis_task(method, problem, like)
-        learned.preparation = Preparation(search, task)
-    prepared: Preparation = learned.preparation
+        learned.preparation = ThesisPreparation(search, task)
+    prepared: ThesisPreparation = learned.preparation
     distances, neighbors = prepared.search.kneighbors(new)
     near = borrowed_edges(neighbors.astype(np.int64), distances, edges.probs)
     seed = mix(learned.seed, NEW_ROWS)
@@ -203,7 +203,7 @@ def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
     return {}
 
 
-def members_say(learned: Learned) -> Members:
+def members_say(learned: Learned) -> MemberPredictions:
     """Return {}: there is one network."""
     return {}
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._memory import host_bytes
 from lds.graphs.pairwise import Pattern, weighted_sums
 from lds.structure.context import RunContext
 from lds.structure.methods.views import Views
@@ -118,7 +118,7 @@ def side_by_side(
     """
     n, size = problem.n_nodes, problem.n_nodes * len(deals)
     weights = problem.weights
-    check_memory([each.features for each in seen])
+    check_pairs_fit([each.features for each in seen])
     first = n * np.arange(len(deals))
     y = np.zeros((len(deals), n, problem.n_classes))
     for mine, (read, _) in zip(y, deals, strict=True):
@@ -159,7 +159,7 @@ def side_by_side(
     )
 
 
-def check_memory(features: Sequence[NDArray[np.floating[Any]]]) -> None:
+def check_pairs_fit(features: Sequence[NDArray[np.floating[Any]]]) -> None:
     """Refuse pairs that do not fit into memory.
 
     Arguments:
@@ -170,7 +170,7 @@ def check_memory(features: Sequence[NDArray[np.floating[Any]]]) -> None:
     """
     n_pairs = sum(len(each) for each in features)
     needed = sum(each.nbytes for each in features) + n_pairs * PAIR_BYTES
-    available = psutil.virtual_memory().available
+    available = host_bytes()
     if needed > available:
         raise ValueError(
             f"learned views need {needed:,} bytes for {n_pairs:,} pairs in {len(features)} folds, "

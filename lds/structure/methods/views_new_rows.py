@@ -12,8 +12,8 @@ from lds._jobs import one_thread_each
 from lds._types import Features
 from lds.structure.methods.members import Members, Probabilities, Weights, stacked
 from lds.structure.methods.views_pairs import Seen, distinct
-from lds.structure.methods.views_preparation import LABELS, Preparation, shares
-from lds.structure.methods.views_rows import Rows, checked_once
+from lds.structure.methods.views_preparation import LABELS, ViewsPreparation, shares
+from lds.structure.methods.views_rows import FormMaker, checked_once
 
 BLOCK = 4096
 """Rows predicted at once: their pairs, 140 a row, take about 100 MB."""
@@ -38,7 +38,7 @@ class NewRows:
         mass: F of the rows of the fit, before the last step, `(n_fit, n_classes)`.
     """
 
-    rows: Rows
+    rows: FormMaker
     seen: Seen
     members: Members
     n_neighbors: int
@@ -46,7 +46,9 @@ class NewRows:
     mass: Tensor
 
     @classmethod
-    def of(cls, prepared: Preparation, params: Mapping[str, Tensor], n_neighbors: int) -> "NewRows":
+    def of(
+        cls, prepared: ViewsPreparation, params: Mapping[str, Tensor], n_neighbors: int
+    ) -> "NewRows":
         """Take what new rows need from a preparation; no pairs of the fit.
 
         Arguments:

@@ -21,12 +21,12 @@ from lds.structure.methods.members import Forms, Members, Probabilities
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_folds import Folds, dealt, empty, side_by_side
 from lds.structure.methods.views_pairs import Seen
-from lds.structure.methods.views_rows import Rows, checked_once, label_views
+from lds.structure.methods.views_rows import FormMaker, checked_once, label_views
 from lds.structure.methods.views_sample import learning_rows
 from lds.structure.problem import Problem
-from lds.structure.seeds import ROLES
+from lds.structure.seeds import ROLE_DEAL
 
-START = -2.0
+FIRST_LOG_ODDS = -2.0
 """Initial log-odds of a pair of average similarity in every view."""
 
 SMOOTHING = 1e-3
@@ -42,7 +42,7 @@ LABELS = "labels along the views"
 
 
 @dataclass(frozen=True)
-class Preparation:
+class ViewsPreparation:
     """The views of a problem, for the fit and for later rows.
 
     Attributes:
@@ -63,7 +63,7 @@ class Preparation:
     start: Tensor
     folds: Folds
     whole: Folds
-    rows: Rows
+    rows: FormMaker
     seen: Seen
     learns: NDArray[np.int64]
     judges: NDArray[np.int64]
@@ -99,7 +99,7 @@ class Preparation:
         return LogisticEdges(self.pairs, self.names, self.whole.features, beta)
 
 
-def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
+def prepare(method: Views, problem: Problem, run: RunContext) -> ViewsPreparation:
     """Fit the views of a problem, with all labels and without those of each fold.
 
     Of a table of more than `max_rows` rows, a sample is fitted (`views_sample`); folds have a
@@ -111,11 +111,11 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     learns, n_nodes = learning_rows(problem, method.max_rows, run.seed), problem.n_nodes
     problem = problem.part(learns)
     with checked_once():
-        rows = Rows(problem.features, method.n_trees, run.seed)
+        rows = FormMaker(problem.features, method.n_trees, run.seed)
     in_folds = learning_rows(problem, FOLD_ROWS, run.seed)
     few = problem.part(in_folds)
     labelled, whitens = np.sort(problem.split.learning), rows.can_whiten(in_folds)
-    deals = dealt(few.labels, np.sort(few.split.learning), method.n_folds, mix(run.seed, ROLES))
+    deals = dealt(few.labels, np.sort(few.split.learning), method.n_folds, mix(run.seed, ROLE_DEAL))
     judged_rows = np.concatenate([empty(), *(judged for _, judged in deals)])
     n_least = min(len(read) for read, _ in [*deals, (labelled, empty())])
     shared_by = partial(Shared.of, method, run, rows, n_least, whitens)
@@ -127,8 +127,10 @@ def prepare(method: Views, problem: Problem, run: RunContext) -> Preparation:
     whole, *folds = one_thread_each(fitted, [(shared, labelled, None), *calls], run.n_jobs)
     assert whole.members is not None  # of all labels
     seen = replace(whole.seen, views=shared.views | whole.seen.views)
-    start = torch.tensor([START, *[1.0] * len(seen.views)], dtype=run.dtype, device=run.device)
-    return Preparation(
+    start = torch.tensor(
+        [FIRST_LOG_ODDS, *[1.0] * len(seen.views)], dtype=run.dtype, device=run.device
+    )
+    return ViewsPreparation(
         start,
         side_by_side(few, deals, [fold.seen for fold in folds], run),
         side_by_side(problem, [(labelled, labelled[:0])], [seen], run),
@@ -177,7 +179,7 @@ class Shared:
         cls,
         method: Views,
         run: RunContext,
-        rows: Rows,
+        rows: FormMaker,
         n_least: int,
         whitens: bool,
         problem: Problem,

@@ -27,7 +27,7 @@ from lds.structure.methods.members import (
 DEPTH = 6
 """Depth of the trees that do not read labels."""
 
-AGREEMENT = "members agree"
+MEMBERS_AGREE = "members agree"
 """Name of the view in which rows are alike to which the members give like class probabilities."""
 
 
@@ -39,7 +39,7 @@ def checked_once() -> AbstractContextManager[None]:
     return found
 
 
-class Rows:
+class FormMaker:
     """Features in the forms that members and views read.
 
     Arguments:
@@ -153,7 +153,7 @@ def by_members(
     if WHITENED in forms:
         found[WHITENED] = as_array(forms[WHITENED])
     # Distances of roots of probabilities are Hellinger's.
-    found[AGREEMENT] = np.sqrt(np.mean([tempered(each, 1.0) for each in says.values()], axis=0))
+    found[MEMBERS_AGREE] = np.sqrt(np.mean([tempered(each, 1.0) for each in says.values()], axis=0))
     return found
 
 

@@ -18,7 +18,7 @@ from lds.bilevel.method import Hypergradient
 from lds.bilevel.unroll import hypergradient
 from lds.edges.groups import PairGroups
 from lds.edges.logistic import LogisticEdges
-from lds.structure.account import Coefficients, Members
+from lds.structure.account import Coefficients, MemberPredictions
 from lds.structure.checks import warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.fingerprint import fingerprint
@@ -35,7 +35,7 @@ from lds.structure.methods.members import (
 )
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_new_rows import NewRows
-from lds.structure.methods.views_preparation import LABELS, Preparation, prepare, shares
+from lds.structure.methods.views_preparation import LABELS, ViewsPreparation, prepare, shares
 from lds.structure.methods.views_sample import warn_of_sample
 from lds.structure.problem import Problem
 from lds.structure.restarts import OuterLoop
@@ -112,7 +112,7 @@ def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     )
 
 
-def counts_of(prepared: Preparation) -> NDArray[np.float64] | None:
+def counts_of(prepared: ViewsPreparation) -> NDArray[np.float64] | None:
     """Return what each judged row counts; None: all alike."""
     counts = prepared.folds.counts
     return None if counts is None else counts.double().cpu().numpy()
@@ -155,13 +155,13 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
     return new_rows_of(learned).predict(new, weighing)[0]
 
 
-def preparation_of(learned: Learned) -> Preparation:
+def preparation_of(learned: Learned) -> ViewsPreparation:
     """Return the preparation of a result; of one read from a folder, make it when first needed."""
     if learned.preparation is None:
         like = learned.params["mass"]
         context = RunContext(learned.seed, like.device, like.dtype)
         learned.preparation = prepare(cast(Views, learned.method), learned.problem, context)
-    found: Preparation = learned.preparation
+    found: ViewsPreparation = learned.preparation
     return found
 
 
@@ -171,7 +171,7 @@ def new_rows_of(learned: Learned) -> NewRows:
     return NewRows.of(preparation_of(learned), learned.params, method.n_neighbors)
 
 
-def members_say(learned: Learned) -> Members:
+def members_say(learned: Learned) -> MemberPredictions:
     """Return what each member predicts, see `structure.account`."""
     prepared, new_rows = preparation_of(learned), new_rows_of(learned)
     weighing = _weighing(prepared, learned.params)
@@ -202,7 +202,7 @@ def coefficients(learned: Learned) -> Coefficients:
     return dict(zip(prepared.names, values, strict=True))
 
 
-def _weighing(prepared: Preparation, params: Mapping[str, Tensor]) -> Weights:
+def _weighing(prepared: ViewsPreparation, params: Mapping[str, Tensor]) -> Weights:
     """Return the weights and temperatures of the members of a result."""
     names = (LABELS, *prepared.members.each)
     return Weights(
@@ -225,7 +225,7 @@ class _Coefficients(OuterLoop):
     """
 
     def __init__(
-        self, method: Views, problem: Problem, prepared: Preparation, run: RunContext
+        self, method: Views, problem: Problem, prepared: ViewsPreparation, run: RunContext
     ) -> None:
         self._method, self._prepared = method, prepared
         self._seed = run.seed

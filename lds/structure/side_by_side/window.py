@@ -5,7 +5,7 @@ So a GPU can record all of it once, see `side_by_side.captured`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from lds.bilevel.reverse import sweep
 from lds.bilevel.step import Step, evaluate
 from lds.bilevel.taped import TapedStep
 from lds.bilevel.tensors import Tree
-from lds.graphs.batch import GraphBatch, Products
-from lds.graphs.product import FactoredGradient, factored_gradient
+from lds.edges.recorder import GraphRecorder
+from lds.graphs.batch import GraphBatch
+from lds.graphs.product import FactoredGradient
 from lds.structure.side_by_side.gcn import BatchedGCN, Keep
 
 Params = dict[str, Tensor]
@@ -51,33 +52,15 @@ class WindowDraws:
         return None if self.keeps is None else (self.keeps[0][k], self.keeps[1][k])
 
 
-@dataclass
-class _Recorder:
+class _Recorder(GraphRecorder):
     """Returns the same graphs, and records the products made with them."""
 
-    drawn: WindowDraws
-    _recorded: list[tuple[GraphBatch, Products]] = field(default_factory=list)
-
-    def keep(self, k: int) -> Keep | None:
-        return self.drawn.keep(k)
+    def __init__(self, drawn: WindowDraws) -> None:
+        super().__init__()
+        self._given, self.keep = drawn.graphs, drawn.keep
 
     def graph(self, k: int) -> GraphBatch:
-        products = Products()
-        graph = replace(self.drawn.graphs[k], products=products)
-        self._recorded.append((graph, products))
-        return graph
-
-    def inputs(self) -> list[Tensor]:
-        return [probe for _, products in self._recorded for probe in products.probes]
-
-    def gradient(self, grads: "list[Tensor | None]") -> FactoredGradient | None:
-        total: FactoredGradient | None = None
-        rest = list(grads)
-        for graph, products in self._recorded:
-            mine, rest = rest[: len(products.probes)], rest[len(products.probes) :]
-            part = factored_gradient(graph, products, mine)
-            total = part if total is None else total if part is None else total + part
-        return total
+        return self.recorded(self._given[k])
 
 
 @dataclass(frozen=True)
