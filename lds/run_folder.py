@@ -47,7 +47,7 @@ from lds._run_files import (
 if TYPE_CHECKING:  # torch takes seconds to import, and settings are read without it
     from torch import Tensor
 
-FORMAT = 5
+FORMAT = 6
 FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
 ACCOUNT = "account.npz"
 
@@ -280,17 +280,16 @@ def load_run(folder: str | Path, *, weights: bool = True) -> Run:
         load_summary(folder),
         _read_graph(folder / "start.npz"),
         _read_graph(folder / "edge_probs.npz"),
-        _weights(folder, settings.get("weights_crc32")) if weights else {},
+        _weights(folder, settings["weights_crc32"]) if weights else {},
         _read_arrays(folder / "predictions.npz", ("probabilities", "labels")),
     )
 
 
-def _weights(folder: Path, checksum: int | None) -> "dict[str, Tensor]":
-    """Read the weights; None: a run of a version that kept no checksum of them."""
+def _weights(folder: Path, checksum: int) -> "dict[str, Tensor]":
     from safetensors.torch import load
 
     def parse(raw: bytes) -> "dict[str, Tensor]":
-        if checksum not in (None, zlib.crc32(raw)):
+        if zlib.crc32(raw) != checksum:
             raise ValueError("its checksum is not the one in settings.json")
         return load(raw)
 

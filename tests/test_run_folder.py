@@ -109,7 +109,7 @@ def test_a_changed_bit_of_the_weights_is_found(folder):
 
 def test_another_format_is_refused(folder):
     write_json(folder / "settings.json", {"format": 99})
-    with pytest.raises(ValueError, match=r"run format 5, written by `lds fit`, got 99$"):
+    with pytest.raises(ValueError, match=r"run format 6, written by `lds fit`, got 99$"):
         load_run(folder)
     for older in (1, 2):
         write_json(folder / "settings.json", {"format": older})

@@ -223,15 +223,12 @@ def _resumed(context: typer.Context, folder: Path, given: dict[str, Any]) -> Pla
             f"got {', '.join(fixed)} too"
         )
     check_run(folder)
-    from lds.datasets.table_options import TEST_SIZE
     from lds.run_folder import load_settings
 
     settings = load_settings(folder)
     if "source" not in settings:
         raise ValueError(f"--resume {folder} is not of `lds fit`: it does not say what data it had")
     check_source(settings["source"]["name"])
-    if settings["source"]["test_size"] == TEST_SIZE:  # no data refuse it unless it is given
-        settings["source"]["test_size"] = None
     changed = {name: given[name] for name in ("max_iter", "patience") if name in explicit}
     method = method_of(settings["method"], **settings["options"] | changed)
     kept = {

@@ -42,15 +42,10 @@ class Plan:
     device: str
 
     def settings(self, data: "NodeDataset") -> dict[str, Any]:
-        """List what the run folder keeps; a share of test rows only where the data need one."""
-        from lds.datasets.table_options import TEST_SIZE
-
-        test_size = self.source["test_size"]
-        if test_size is None and data.file is not None:
-            test_size = TEST_SIZE
+        """List what the run folder keeps."""
         return {
             "data": data.name,
-            "source": self.source | {"test_size": test_size},
+            "source": self.source,
             "retain": self.source["retain"],
             "method": self.method.name,
             "options": self.method.to_dict(),
