@@ -75,7 +75,14 @@ def _do(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return tree_map(_there, results) if results_there else results
 
 
-class _Generator:
+class _Kind(type):
+    """Generators of torch are those of the class in its place."""
+
+    def __instancecheck__(cls, other: object) -> bool:
+        return isinstance(other, _Generator.real)
+
+
+class _Generator(metaclass=_Kind):
     """In the place of `torch.Generator`: one for a device it does not know is a CPU's."""
 
     real = torch.Generator

@@ -22,6 +22,7 @@ from tests.structure.varied_runs import LABELS, N, changed, features, varied
 pytestmark = [
     pytest.mark.ci,
     pytest.mark.filterwarnings("ignore:max_iter=:sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.* rows equal several rows of the fit"),
 ]
 
 DENSE, SPARSE = features(), features(sparse=True)

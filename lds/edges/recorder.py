@@ -42,12 +42,12 @@ class GraphRecorder:
     """
 
     def __init__(self, pairs: Candidates | None = None) -> None:
-        self._pairs = pairs
+        self.pairs = pairs
         self._drawn: list[tuple[GraphBatch, Products]] = []
 
     def recorded(self, graph: GraphBatch) -> GraphBatch:
         """Give a graph an empty list of products."""
-        products = Products(self._pairs)
+        products = Products(self.pairs)
         graph = replace(graph, products=products)
         self._drawn.append((graph, products))
         return graph

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lds._types import Features
 from lds.datasets.encoding import TableEncoding
@@ -15,7 +15,9 @@ from lds.run_folder import (
     load_features,
 )
 from lds.structure.account import Account, account
-from lds.structure.result import Learned
+
+if TYPE_CHECKING:  # torch, which pages do without
+    from lds.structure.result import Learned
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Evidence:
     account: Account = field(default_factory=Account)
 
     @classmethod
-    def of(cls, learned: Learned, encoding: TableEncoding | None = None) -> "Evidence":
+    def of(cls, learned: "Learned", encoding: TableEncoding | None = None) -> "Evidence":
         """Collect the evidence of a result."""
         return cls(learned.problem.features, encoding, account(learned))
 
@@ -50,10 +52,10 @@ def evidence_of(source: Any) -> Evidence:
     """
     if isinstance(source, Run):
         return Evidence()
-    if isinstance(source, Learned):
-        return Evidence.of(source)
-    if hasattr(source, "_evidence"):
-        found: Evidence = source._evidence()
+    if not isinstance(source, str | Path):
+        found: Evidence = (
+            source._evidence() if hasattr(source, "_evidence") else Evidence.of(source)
+        )
         return found
     folder = Path(source)
     return Evidence(

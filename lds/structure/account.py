@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lds.structure.methods.registry import implementation
-from lds.structure.surroundings import own_settings
 
 if TYPE_CHECKING:
     from lds.structure.result import Learned
@@ -67,6 +66,8 @@ class Account:
 
 def account(learned: "Learned") -> Account:
     """Ask the method of a result what its members say and what it learned."""
+    from lds.structure.surroundings import own_settings  # imports torch, which pages do without
+
     module = implementation(learned.method)
     with own_settings():
         return Account(module.members_say(learned), module.coefficients(learned))
