@@ -16,11 +16,12 @@ from lds.graphs.edge_weights import PairGradient, weighted_edges
 from lds.nn.features import node_features
 from lds.nn.gcn import GCN
 from lds.nn.new_nodes import BorrowedEdges, NewEdges
+from lds.nn.pyg import LAYERS
 from lds.nn.registry import BACKBONES, build, check_backbone
 
 N, F, H, C = 9, 4, 5, 3
 CPU = torch.device("cpu")
-NAMES = [name for name in BACKBONES if name != "gcn"]
+NAMES = list(LAYERS)
 # Sums of a few dozen float64 products in another order.
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 
