@@ -243,3 +243,14 @@ def test_an_earlier_run_in_the_folder_is_written_over_only_where_told(folder, al
 def test_a_method_of_the_thesis_has_nothing_fitted_in_its_folder(folder):
     assert not (folder / "preparation.npz").exists()
     assert isinstance(Learned.load(folder).method, Thesis)
+
+
+def test_a_run_with_a_backbone_of_ones_own_says_where_to_enter_it(folder):
+    path = folder / "settings.json"
+    settings = json.loads(path.read_text())
+    settings["options"]["backbone"] = "skip"
+    path.write_text(json.dumps(settings))
+    with pytest.raises(
+        ValueError, match=r"backbone 'skip', which is not .*nn\.registry\.BACKBONES"
+    ):
+        Learned.load(folder)

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from lds._words import nearest
+from lds.nn.registry import BACKBONES, GCN_NAME
 from lds.structure.methods.base import Implementation, Method
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.thesis import Thesis
@@ -49,10 +50,17 @@ def method_of_settings(settings: Mapping[str, Any]) -> Method:
 
     Raises:
         ValueError: they are damaged: a setting or an option is missing, unknown or outside its
-            range.
+            range; or the run has a backbone that is not registered here.
     """
     if lacking := [name for name in ("method", "options", "seed") if name not in settings]:
         raise ValueError(f"the settings of the run are damaged (they lack {', '.join(lacking)})")
+    options = settings["options"]
+    backbone = options.get("backbone", GCN_NAME) if isinstance(options, Mapping) else GCN_NAME
+    if isinstance(backbone, str) and backbone not in BACKBONES:
+        raise ValueError(
+            f"the run has the backbone {backbone!r}, which is not registered here: enter it in "
+            "lds.nn.registry.BACKBONES before you load"
+        )
     try:
         method = method_of(settings["method"], **settings["options"])
     except (TypeError, ValueError) as error:
