@@ -23,7 +23,15 @@ class _Propagate(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, probe: Tensor | None, graph: GraphBatch) -> Tensor:
         ctx.graph = graph
         ctx.number = None if probe is None or graph.products is None else len(graph.products.probes)
-        return times(graph.matrix, z)
+        try:
+            return times(graph.matrix, z)
+        except (RuntimeError, IndexError) as error:
+            rows = graph.n_draws * graph.n_nodes
+            if z.dim() == 2 and z.shape[0] == rows:
+                raise  # of another cause, such as too little memory
+            raise ValueError(
+                f"z must be (n_draws * n_nodes, k), here ({rows}, k), got {tuple(z.shape)}"
+            ) from error
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -47,6 +55,9 @@ def propagate(graph: GraphBatch, z: Tensor) -> Tensor:
     Returns:
         Â Z, in the shape of Z. It has derivatives of every order by `z`, and derivatives by A
         through `graph.products`.
+
+    Raises:
+        ValueError: `z` has another shape.
     """
     products = graph.products
     if products is None or not torch.is_grad_enabled():

@@ -210,3 +210,12 @@ def test_a_sum_of_factored_gradients_is_the_gradient_of_the_sum():
     left, right = (parts[0] + parts[1]).factors()
     assert left.shape == (N, 2 + 1 + 3 + 1)
     torch.testing.assert_close(left @ right.T, dense[0] + dense[1], **CLOSE)
+
+
+@pytest.mark.parametrize("shape", [(2, N, WIDTH), (N, WIDTH), (2 * N,)])
+def test_another_shape_of_z_is_refused(shape):
+    batch, _ = random_graphs(2)
+    with pytest.raises(
+        ValueError, match=r"z must be \(n_draws \* n_nodes, k\), here \(34, k\), got"
+    ):
+        propagate(batch, torch.zeros(shape, dtype=torch.float64))
