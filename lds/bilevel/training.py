@@ -1,5 +1,6 @@
 """A module, a loss and a data loader as a dynamics Φ; and a plain training with any dynamics."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ class Training:
             E(params, hyper, step).
 
         Raises:
-            TypeError: `n_batches` is no integer; in use, a batch does not tell its rows.
+            TypeError: `n_batches` is no integer; in use, a batch does not tell its rows, or has
+                fewer tensors than the loss takes.
             ValueError: `n_batches` is below 1, or None where the number of batches is not known or
                 the loss is a sum; in use, the loss is no scalar.
         """
@@ -181,7 +183,16 @@ class Training:
         inputs, *targets = (part.to(device) if isinstance(part, Tensor) else part for part in parts)
         judged = with_step(self._loss if loss is None else loss, 1 + len(targets), ("hyper",))
         with self._precision(device):
-            value = judged(apply(params, inputs), *targets, hyper)
+            try:
+                value = judged(apply(params, inputs), *targets, hyper)
+            except TypeError as error:
+                if wanted := _lacks(judged, 2 + len(targets)):
+                    raise TypeError(
+                        f"loss takes {wanted}, and batches of {len(parts)} do not give that: "
+                        "add what is missing to the batches, or give judged_by a loss for its "
+                        "batches, such as judged_by(valid, F.cross_entropy)"
+                    ) from error
+                raise
         if not isinstance(value, Tensor) or value.dim() != 0:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
@@ -204,6 +215,19 @@ def _refuse_sum(loss: Callable[..., Tensor]) -> None:
             "reduction='sum'; use reduction='mean', or n_batches=len(loader) for the mean over "
             "batches"
         )
+
+
+def _lacks(loss: Callable[..., Tensor], n_given: int) -> str:
+    """Return the signature of a loss that needs more than `n_given` arguments, else ""."""
+    try:
+        signature = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return ""
+    try:
+        signature.bind(*range(n_given))
+    except TypeError:
+        return str(signature.replace(return_annotation=signature.empty))
+    return ""
 
 
 def _parts(batch: Any) -> Sequence[Any]:

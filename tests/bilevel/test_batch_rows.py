@@ -101,3 +101,23 @@ def test_batches_whose_rows_nothing_tells_are_refused_unless_they_count_alike(ba
     )
     with pytest.raises(TypeError, match=r"a batch must have tensors .* n_batches=len"):
         training.judged_by([batch, batch])(training.params, torch.tensor(0.0), 0)
+
+
+def test_a_loss_that_takes_more_than_the_batches_of_judged_by_give_is_named():
+    def weighted(outputs, targets, index, hyper):
+        return (hyper[index] * (outputs - targets) ** 2).mean()
+
+    training = bilevel.Training(Net(), weighted, [(X, Y, torch.arange(10))])
+    hyper = torch.ones(10, dtype=torch.float64)
+    with pytest.raises(
+        TypeError, match=r"\(outputs, targets, index, hyper\), and batches of 2 .* judged_by\(valid"
+    ):
+        training.judged_by([(X, Y)])(training.params, hyper, 0)
+    found = training.judged_by([(X, Y)], nn.functional.mse_loss)(training.params, hyper, 0)
+    assert found.shape == ()
+
+
+def test_another_type_error_of_a_loss_is_left_as_it_is():
+    training = bilevel.Training(Net(), lambda outputs, targets: outputs + "a", [(X, Y)])
+    with pytest.raises(TypeError, match="unsupported operand"):
+        training.judged_by([(X, Y)])(training.params, torch.tensor(0.0), 0)
