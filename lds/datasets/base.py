@@ -11,7 +11,7 @@ from lds.datasets.encoding import TableEncoding
 from lds.datasets.reading import FileFormat
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NodeDataset:
     """Nodes to classify.
 
@@ -83,6 +83,16 @@ class NodeDataset:
                 raise ValueError(
                     f"{name} must have shape ({n_nodes}, {n_nodes}), got {graph.shape}"
                 )
+
+    def __repr__(self) -> str:
+        graph = "no graph"
+        if self.adjacency is not None:
+            graph = f"{np.count_nonzero(self.adjacency.data) // 2} edges"
+        rows = ", ".join(f"{getattr(self.split, role).size} {role}" for role in ROLES)
+        return (
+            f"NodeDataset({self.name!r}, {self.n_nodes} nodes, {self.features.shape[1]} features, "
+            f"{len(self.classes)} classes, {graph}; {rows})"
+        )
 
     @property
     def n_nodes(self) -> int:

@@ -39,3 +39,11 @@ def dataset() -> NodeDataset:
 def test_parts_must_fit_one_another(field: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(dataset(), **{field: value})
+
+
+def test_it_is_printed_in_one_line() -> None:
+    roles = "1 train, 1 validation, 1 stopping, 0 test)"
+    sizes = "NodeDataset('four', 4 nodes, 2 features, 2 classes"
+    assert repr(dataset()) == f"{sizes}, no graph; {roles}"
+    graph = sp.csr_array(np.eye(4)[[1, 0, 3, 2]])  # 0-1 and 2-3
+    assert repr(replace(dataset(), adjacency=graph)) == f"{sizes}, 2 edges; {roles}"
