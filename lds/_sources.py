@@ -35,15 +35,15 @@ class Source(NamedTuple):
         return self.edges > 0
 
 
-_TABULAR, _PLANETOID = "lds.datasets.tabular", "lds.datasets.planetoid"
+TABULAR, _PLANETOID = "lds.datasets.tabular", "lds.datasets.planetoid"
 _PYG, _OGB = "lds.datasets.pyg", "lds.datasets.ogb"
 _UCI, _UNKNOWN = "CC BY 4.0", "none stated"
 
 REGISTRY = {
-    "iris": Source(_TABULAR, 150, 4, 3, 0, _UCI),
-    "wine": Source(_TABULAR, 178, 13, 3, 0, _UCI),
-    "breast_cancer": Source(_TABULAR, 569, 30, 2, 0, _UCI),
-    "digits": Source(_TABULAR, 1797, 64, 10, 0, _UCI),
+    "iris": Source(TABULAR, 150, 4, 3, 0, _UCI),
+    "wine": Source(TABULAR, 178, 13, 3, 0, _UCI),
+    "breast_cancer": Source(TABULAR, 569, 30, 2, 0, _UCI),
+    "digits": Source(TABULAR, 1797, 64, 10, 0, _UCI),
     "20news10": Source(
         "lds.datasets.newsgroups",
         *(9607, 236, 10, 0, _UNKNOWN),

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lds._sources import REGISTRY
+from lds._sources import REGISTRY, TABULAR
 from lds.cli.console import Json, out, print_json, print_path
 from lds.cli.table_options import Root
 
@@ -45,10 +45,8 @@ def datasets(
 def _described(name: str, root: Path) -> dict[str, Any]:
     source = REGISTRY[name]
     facts = {key: value for key, value in source._asdict().items() if key != "module"}
-    if source.licence is None:
-        files = "unknown"
-    elif not source.files:
-        files = "in scikit-learn"
+    if not source.files:
+        files = "in scikit-learn" if source.module == TABULAR else "none needed"
     elif any((root / file).exists() for file in source.files):
         files = "there"
     else:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lds._sources import REGISTRY
+from lds._sources import REGISTRY, Source
 from lds.cli import app
 from lds.datasets.registry import load
 
@@ -50,6 +50,13 @@ def test_it_says_whether_files_are_there(lds, tmp_path):
     assert "5,278" in out
     assert "CC BY 4.0" in out
     assert str(tmp_path) in out.replace("\n", "")
+
+
+def test_a_data_set_without_files_needs_none(lds, tmp_path, monkeypatch):
+    monkeypatch.setitem(REGISTRY, "moons", Source("mine.moons"))
+    _, out, _ = lds("datasets", "--root", tmp_path, "--json")
+    found = {each["name"]: each["files"] for each in json.loads(out)}
+    assert found["moons"] == "none needed"
 
 
 @pytest.mark.parametrize(
