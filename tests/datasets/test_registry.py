@@ -18,7 +18,9 @@ def test_names_are_those_of_the_protocols() -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"one of iris, .*pubmed.*, or the path of a table \(.csv"):
+    with pytest.raises(
+        ValueError, match=r"one of .*iris, .*pubmed.*, or the path of a table \(.csv"
+    ):
         load("irsi")
 
 
