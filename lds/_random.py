@@ -4,6 +4,8 @@ The seed of every random draw is `mix(seed of the run, place in the run, tag)`: 
 outer iteration or a step, 0 or more, and a tag, a negative number, separates uses at one place.
 """
 
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
@@ -12,7 +14,40 @@ import torch
 
 _MASK = (1 << 64) - 1
 
+LONG = 60.0
+"""Seconds that a thread waits for others without a word."""
+
 _alone = RLock()  # threads share torch's generators
+
+
+def _renew() -> None:
+    """Forget, in a forked process, who held the lock: that thread is not there."""
+    global _alone
+    _alone = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    """Run a block while no other thread runs one; say where the wait is long."""
+    lock = _alone
+    if not lock.acquire(timeout=LONG):
+        warnings.warn(
+            f"a thread has waited {LONG:.0f} s for another that uses torch's random numbers; if "
+            "that one waits for this one, as a callback that starts threads does, neither goes on: "
+            "do its work without threads, or in processes",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
 
 # Tags of lds.bilevel. They are part of every seed, so another value changes every result.
 START = -1
@@ -66,7 +101,7 @@ def replayed(
         cuda: devices whose default generators are seeded, too.
         generators: further generators to seed; the k-th gets ``mix(seed, k)``.
     """
-    with _alone:
+    with _in_turn():
         outside = torch.get_rng_state()
         outside_cuda = [torch.cuda.get_rng_state(device) for device in cuda]
         outside_others = [generator.get_state() for generator in generators]

@@ -1,10 +1,13 @@
 """What a module keeps from call to call outside its buffers: it is no function of its parameters.
 
-Three instances of the idea: a graph convolution that stores the normalised graph of its first call
-(``cached=True``); a layer that counts its calls in an integer; a table of values that grows. A step
-that is applied again would read what another step left.
+Two instances of the idea: a graph convolution that stores the normalised graph of its first call
+(``cached=True``); a layer that counts its calls in an integer. A step that is applied again would
+read what another step left.
 """
 
+import warnings
+from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import torch
@@ -30,8 +33,9 @@ State = dict[Place, tuple[Any, int]]
 class Kept:
     """Compares the plain attributes of a module over its first two calls in each mode.
 
-    An attribute that each call replaces is none that a call reads, such as attention weights that
-    are stored to be looked at.
+    An attribute that each call replaces is none that a call reads, such as attention weights or the
+    input, stored to be looked at. A value that a call makes of the last one and puts in its place
+    looks the same, and is not found.
 
     Arguments:
         module: any module.
@@ -39,55 +43,80 @@ class Kept:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._before: State = {}
         self._changed: dict[bool, tuple[State, State]] = {}  # by mode: before and after a call
         self._done: set[bool] = set()
+        self._one = Lock()
 
     @property
     def done(self) -> bool:
         """Whether the present mode of the module needs no further calls."""
         return self._module.training in self._done
 
-    def begin(self) -> None:
-        """Note the attributes before a call."""
-        if self._module.training not in self._changed:
-            self._before = self._state()
+    def compared(self, call: Callable[[], Any], given: Any) -> Any:
+        """Call the module, and compare its attributes, unless another thread is about it.
 
-    def end(self) -> None:
-        """Compare the attributes after a call.
+        Arguments:
+            call: calls the module.
+            given: its inputs.
 
         Raises:
             RuntimeError: the module keeps a value between calls. It gets back what it had before.
         """
+        if not self._one.acquire(blocking=False):
+            return call()
+        try:
+            before = self._state()
+            output = call()
+            self._compare(before, given)
+        finally:
+            self._one.release()
+        return output
+
+    def _compare(self, before: State, given: Any) -> None:
         mode, now = self._module.training, self._state()
         if mode not in self._changed:
             changed = {
                 place: found
                 for place, found in now.items()
-                if not _same(found, self._before.get(place, (None, 0)))
+                if not _same(found, before.get(place, (None, 0)))
             }
-            before = {place: self._before[place] for place in changed if place in self._before}
-            self._changed[mode], self._before = (before, changed), {}
+            old = {place: before[place] for place in changed if place in before}
+            self._changed[mode] = old, changed
             if not changed:
                 self._done.add(mode)
             return
-        for place, first in self._changed[mode][1].items():
-            if place in now and _is_kept(first, now[place]):
-                _, path, name, key = place
+        old, changed = self._changed[mode]
+        written = []
+        for place, first in changed.items():
+            if place not in now:
+                continue
+            _, path, name, key = place
+            full = ".".join(filter(None, (path, name))) + ("" if key is None else f"[{key!r}]")
+            values = (each.get(place, (None, 0))[0] for each in (old, changed, before, now))
+            if _is_count(*values) or _is_kept(first, now[place], given):
                 self._put_back(mode)
-                full = ".".join(filter(None, (path, name))) + ("" if key is None else f"[{key!r}]")
                 raise RuntimeError(
                     f"the module keeps {full!r} between calls, so a step is no function of its "
                     "params and inputs: switch that off (such as by cached=False), or make it a "
                     "buffer; a value that depends on neither params nor hyper is kept rightly if "
                     "the module is called once before bilevel.functional or bilevel.Training"
                 )
+            if _is_number(first[0]) and first[0] != now[place][0]:
+                written.append(full)
         self._done.add(mode)
         del self._changed[mode]
+        if written:
+            warnings.warn(
+                f"the module writes a number into {written[0]!r} at each call; if it reads what "
+                "another call wrote, hypergradients are wrong: make it a buffer",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def _put_back(self, mode: bool) -> None:
         """Give the module what it had before its first call, and forget its calls."""
-        before, changed = self._changed.pop(mode)
+        before, changed = self._changed[mode]
+        self._changed.clear()
         for place in changed:
             part, _, name, key = place
             held = vars(part) if key is None else vars(part)[name]
@@ -102,7 +131,7 @@ class Kept:
             for name, value in vars(part).items():
                 if name in INTERNAL:
                     continue
-                if type(value) is dict:
+                if isinstance(value, dict):
                     for key, entry in value.items():
                         found[part, path, name, key] = entry, _version(entry)
                 else:
@@ -133,11 +162,24 @@ def _same(left: tuple[Any, int], right: tuple[Any, int]) -> bool:
     return False
 
 
-def _is_kept(first: tuple[Any, int], second: tuple[Any, int]) -> bool:
-    """Return whether a value that the first call changed reached the second one."""
-    if isinstance(first[0], int | float):  # a count
-        return isinstance(second[0], int | float) and first[0] != second[0]
-    return first[0] is second[0] and any(map(_is_array, leaves(first[0])))
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(before: Any, after: Any, before_second: Any, after_second: Any) -> bool:
+    """Return whether a number grew alike in two calls."""
+    if not all(map(_is_number, (before, after, before_second, after_second))):
+        return False
+    return bool(after - before == after_second - before_second != 0)
+
+
+def _is_kept(first: tuple[Any, int], second: tuple[Any, int], given: Any) -> bool:
+    """Return whether an array that a call stored, and was not given, is there after another."""
+    if first[0] is not second[0]:
+        return False
+    inputs = {id(leaf) for leaf in leaves(given)}
+    return any(_is_array(leaf) and id(leaf) not in inputs for leaf in leaves(first[0]))
 
 
 def _is_array(leaf: Any) -> bool:

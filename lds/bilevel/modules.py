@@ -42,10 +42,7 @@ class Apply:
         """
         if self._kept.done:
             return self._call(params, args, kwargs)
-        self._kept.begin()
-        output = self._call(params, args, kwargs)
-        self._kept.end()
-        return output
+        return self._kept.compared(lambda: self._call(params, args, kwargs), (args, kwargs))
 
     def _call(self, params: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the module with other parameters, and report its new buffers."""

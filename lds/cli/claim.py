@@ -10,6 +10,9 @@ from filelock import FileLock, Timeout
 
 from lds._run_files import CHECKPOINTS, CONTROLS
 
+ASIDE = ".earlier."
+"""Prefix of the folder into which `--force` moves the checkpoints of an earlier run."""
+
 LOCK = ".lock"
 """Name of the file that a command locks in its folder; the lock of a killed process is void."""
 
@@ -40,6 +43,9 @@ def claimed(folder: Path) -> Iterator[None]:
             f"{folder} is in use by another `lds fit`; wait until it ends, or name another folder"
         ) from None
     try:
+        for aside in folder.glob(f"{ASIDE}*"):  # of a --force that was killed
+            _move(aside, folder)
+            rmtree(aside, ignore_errors=True)
         yield
     finally:
         (folder / LOCK).unlink(missing_ok=True)
@@ -59,24 +65,25 @@ class Earlier:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._aside = folder, Path(tempfile.mkdtemp(prefix=".earlier.", dir=folder))
-        self._move(folder, self._aside)
+        self.folder, self._aside = folder, Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder))
+        _move(folder, self._aside)
 
     def __enter__(self) -> "Earlier":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._aside.exists():
-            self._move(self._aside, self.folder)
+            _move(self._aside, self.folder)
             self.discard()
 
     def discard(self) -> None:
         """Delete them."""
         rmtree(self._aside, ignore_errors=True)
 
-    @staticmethod
-    def _move(source: Path, to: Path) -> None:
-        for name in (*CHECKPOINTS, *(f"{CONTROLS}/{each}" for each in CHECKPOINTS)):
-            if (source / name).is_file():
-                (to / name).parent.mkdir(exist_ok=True)
-                (source / name).replace(to / name)
+
+def _move(source: Path, to: Path) -> None:
+    """Move the checkpoints that are not there."""
+    for name in (*CHECKPOINTS, *(f"{CONTROLS}/{each}" for each in CHECKPOINTS)):
+        if (source / name).is_file() and not (to / name).exists():
+            (to / name).parent.mkdir(exist_ok=True)
+            (source / name).replace(to / name)

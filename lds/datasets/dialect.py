@@ -31,6 +31,9 @@ SPELLED = {
 SAMPLE_LINES, SAMPLE_CHARACTERS = 100, 20_000
 """The separator is detected from the first lines: at most so many, and so many characters."""
 
+YEARS = range(1800, 2101)
+"""Integers that name columns of years."""
+
 VALUE = re.compile(r"(?=.*\d)[^A-Za-z]*(\d[eE][-+]?\d+)?[^A-Za-z]*|[-\d]+T[\d:.,+-]+Z?")
 """A number, an amount, a date or a time: digits and no letter except in an exponent."""
 
@@ -208,10 +211,11 @@ def guess_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> HeaderG
     """Guess whether the first line names the columns.
 
     A word that is nowhere else in its column of numbers makes the line a header; a number there
-    makes it a row, unless the numbers of the line count up, as names 0, 1, 2 and 2019, 2020 do, and
-    are not as those below: a count from 0 or 1 all of whose numbers are in their columns again is a
-    row, and another count is one if all its numbers are within their columns. Without columns of
-    numbers it is a row if one of its cells is in its column again, or twice in the line.
+    makes it a row, unless the numbers of the line count up, as names 0, 1, 2 and 2019, 2020 do. A
+    line of such numbers alone that are no years is a row if they are as those below: a count from 0
+    or 1 if all of its numbers are in their columns again, another count if all are within their
+    columns. Without columns of numbers it is a row if one of its cells is in its column again, or
+    twice in the line.
 
     Arguments:
         first: its cells.
@@ -223,6 +227,7 @@ def guess_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> HeaderG
         return HeaderGuess(not any(VALUE.fullmatch(cell) for cell in cells))
     words, values, like = [], [], list[bool]()
     count = _count(cells)
+    alone = all(VALUE.fullmatch(cell) for cell in cells) and count not in YEARS
     columns = list(zip(*body, strict=True))
     for cell, column in zip(first, columns, strict=True):
         rest = [one for one in column[:HEADER_ROWS] if one.lower() not in MISSING]
@@ -232,12 +237,12 @@ def guess_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> HeaderG
             continue
         if VALUE.fullmatch(cell):
             values.append(cell)
-            if count is not None:
+            if count is not None and alone:
                 like.append(cell in column if count in (0, 1) else _within(cell, rest))
         elif cell not in column:
             words.append(cell)
     named_by_count = not all(like)
-    if named_by_count:
+    if named_by_count or (count is not None and not alone):
         values = []
     if words and len(values) > len(words):
         return HeaderGuess(None)

@@ -16,15 +16,18 @@ Where all columns are complete numbers in like units (pixels, for example) or co
 stay as they are.
 """
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lds._types import Features
 from lds.datasets.column import Column, Form, missing
 from lds.datasets.columns import recognise
 from lds.datasets.decimals import decimal_mark
@@ -130,14 +133,14 @@ class TableEncoding:
         return encoding, encoding._features([column.values for column in found])
 
     @classmethod
-    def unchanged(cls, x: NDArray[np.float64]) -> "TableEncoding":
+    def unchanged(cls, x: Features) -> "TableEncoding":
         """Make an encoding that keeps numbers as they are and fills missing ones with the median.
 
         Arguments:
-            x: `(n_rows, n_columns)`, finite.
+            x: `(n_rows, n_columns)`, finite, dense or CSR.
         """
-        form, names = Form("number", "", ("",)), names_of(x)
-        medians = [float(np.median(column)) for column in x.T]
+        form, names = Form("number", "", ("",)), [str(place) for place in range(x.shape[1])]
+        medians = [float(np.median(column)) for column in _columns(x)]
         columns = [
             Quantity(name, form, median, 0.0, 1.0, 0)
             for name, median in zip(names, medians, strict=True)
@@ -317,3 +320,16 @@ def _note_new_values(column: Category, values: NDArray[Any], notes: Notes) -> No
             "values: {}",
             f"column {column.name!r} such as {new[0]!r}",
         )
+
+
+def _columns(x: Features) -> Iterator[NDArray[np.float64]]:
+    """Yield columns; of a sparse one that is mostly 0 a 0, which is its median."""
+    if not sp.issparse(x):
+        yield from np.asarray(x).T
+        return
+    by_column: Any = sp.csc_array(x)
+    n_rows, ends = x.shape[0], by_column.indptr
+    for first, end in itertools.pairwise(ends.tolist()):
+        mostly = 2 * (end - first) < n_rows
+        rest = np.zeros(1 if mostly else n_rows - (end - first))
+        yield rest if mostly else np.concatenate([by_column.data[first:end], rest])

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import validate_data
 
 from lds._arrays import canonical, of_tensor, widened
 from lds._labels import is_missing
+from lds._types import Features
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated
@@ -43,8 +45,8 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
 
     Returns:
         float64 `(n_rows, n_features)`, dense or CSR, and the encoding; None if X holds finite
-        numbers only, which are the features as they are. Constant columns of a dense X become no
-        features, unless all are constant.
+        numbers only, which are the features as they are. Constant columns become no features,
+        unless all are constant.
 
     Raises:
         TypeError, ValueError: X cannot be used.
@@ -58,23 +60,24 @@ def fitted_features(estimator: Any, X: ArrayLike) -> tuple[Any, TableEncoding | 
     x: Any = _checked_array(estimator, X, reset=True)
     names = [str(place) for place in range(x.shape[1])]
     chosen = _chosen(categorical, names) or []
-    if sp.issparse(x):
-        if chosen:
-            raise ValueError(
-                "categorical_features are for dense arrays and data frames, got sparse X; encode "
-                "them first, as scikit-learn's OneHotEncoder does"
-            )
-        return x, None
-    if not chosen and not np.isnan(x).any():
-        varies: NDArray[np.bool_] = (x != x[:1]).any(axis=0)
+    sparse: bool = sp.issparse(x)
+    if sparse and chosen:
+        raise ValueError(
+            "categorical_features are for dense arrays and data frames, got sparse X; encode "
+            "them first, as scikit-learn's OneHotEncoder does"
+        )
+    if not chosen and (sparse or not np.isnan(x).any()):
+        least, most = min_max_axis(x, axis=0) if sparse else (x.min(0), x.max(0))
+        varies: NDArray[np.bool_] = least != most
         if varies.all() or not varies.any():
             return x, None
-        return np.ascontiguousarray(x[:, varies]), _unchanged(x, varies)
+        some = canonical(x[:, varies]) if sparse else np.ascontiguousarray(x[:, varies])
+        return some, _unchanged(x, varies)
     encoding, features = TableEncoding.fit(x, categorical=chosen)
     return features, encoding
 
 
-def _unchanged(x: NDArray[np.float64], varies: NDArray[np.bool_]) -> TableEncoding:
+def _unchanged(x: Features, varies: NDArray[np.bool_]) -> TableEncoding:
     """Make the encoding that keeps the columns that vary as they are and leaves out the others."""
     every = TableEncoding.unchanged(x)
     kept = tuple(c for c, is_one in zip(every.columns, varies, strict=True) if is_one)
@@ -199,8 +202,12 @@ def later_features(
         validate_data(estimator, X, reset=False, skip_check_array=True)
         return encoding.encode(pd.DataFrame(np.asarray(X, dtype=object), columns=encoding.names))
     x: Any = _checked_array(estimator, X, reset=False)
-    if sp.issparse(x) and encoding is None:
-        return x
+    if sp.issparse(x) and (encoding is None or sp.issparse(fitted)):
+        if encoding is None:
+            return x
+        kept = [int(column.name) for column in encoding.columns]
+        rows: Any = x  # for mypy, what issparse finds has no columns
+        return canonical(rows[:, kept])
     x = as_array(x)
     if encoding is None and np.isnan(x).any():
         encoding = TableEncoding.unchanged(as_array(fitted))

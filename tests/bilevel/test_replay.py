@@ -1,7 +1,10 @@
 """A step that meets other data on the way back is an error, not a wrong gradient."""
 
 import itertools
+import multiprocessing
+import os
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lds import bilevel
+from lds import _random, bilevel
 from tests.problems import scalar
 
 X = torch.linspace(-1, 2, 120).view(40, 3).double().cos()
@@ -194,3 +197,46 @@ def test_runs_in_threads_do_not_share_their_draws():
     with ThreadPoolExecutor(4) as threads:
         assert all(map(torch.equal, threads.map(found, range(4)), expected))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
+    inside, left = threading.Event(), threading.Event()
+
+    def hold():
+        with _random.replayed(0):
+            inside.set()
+            left.wait(30)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(hold)
+        inside.wait(10)
+        child = multiprocessing.get_context("fork").Process(target=_draw)
+        child.start()
+        child.join(10)
+        left.set()
+        child.kill()
+    assert child.exitcode == 0
+
+
+def _draw():
+    with _random.replayed(1):
+        torch.rand(1)
+
+
+def test_a_long_wait_for_another_thread_is_said(monkeypatch):
+    monkeypatch.setattr(_random, "LONG", 0.01)
+    inside, left = threading.Event(), threading.Event()
+
+    def hold():
+        with _random.replayed(0):
+            inside.set()
+            left.wait(0.2)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(hold)
+        inside.wait(10)
+        said = pytest.warns(RuntimeWarning, match="has waited .* do its work without threads")
+        with said, _random.replayed(1):
+            pass

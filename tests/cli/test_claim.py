@@ -2,7 +2,7 @@
 
 import pytest
 
-from lds.cli.claim import claimed
+from lds.cli.claim import Earlier, claimed
 from tests.cli.options import QUICK
 
 ONE = [*QUICK, "--max-iter", "1", "--no-controls", "--quiet"]
@@ -49,3 +49,12 @@ def test_force_keeps_the_earlier_run_until_the_new_one_begins(lds, tmp_path):
     refused = ["--force", "--device", "cuda:77"]
     assert lds("fit", "iris", *ONE, "--out", run, *refused)[0] == 2
     assert {path.name: path.read_bytes() for path in run.iterdir()} == kept
+
+
+def test_what_a_killed_force_moved_aside_comes_back(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"earlier")
+    Earlier(tmp_path)  # whose process is killed here
+    assert not (tmp_path / "checkpoint.pt").exists()
+    with claimed(tmp_path):
+        assert (tmp_path / "checkpoint.pt").read_bytes() == b"earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]

@@ -138,6 +138,13 @@ TEXTS = "color,shape,kind\n" + "red,round,a\nblue,flat,b\n" * 5
         (TEXTS, "color", 10),
         ("0,1,2,class\n" + "0.5,2,1,1\n0.7,3,1,0\n" * 5, "0", 10),  # as pandas names columns
         ("2019,2020,kind\n" + "1,2,a\n4,5,b\n" * 5, "2019", 10),
+        (
+            "land,2019,2020,kind\nAustria,879,8917,rich\nMalta,9504,515,rich\nChad,1,2,poor\n",
+            "land",
+            3,
+        ),
+        ("2019,2020\n" + "8879,1917\n504,8515\n" * 5, "2019", 10),
+        ("id,2019,2020\n1,8879,1917\n2,504,8515\n3,2100,16644\n", "id", 3),
         ("3,4,5\n" + "5,1,2\n1,5,5\n" * 5, None, 11),  # a row of ratings, not three names
         ("0,1,2\n" + "0,1,1\n2,1,2\n" * 5, None, 11),
         ("0,1,2\n" + "7,1,9\n2,8,4\n" * 5, "0", 10),

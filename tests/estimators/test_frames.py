@@ -131,16 +131,19 @@ def test_arrays_of_dates_and_records_are_refused():
             features(x)
 
 
-def test_constant_columns_of_an_array_change_nothing(tmp_path):
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_constant_columns_change_nothing(kind, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((N, 3)) * [1, 9, 90] + (np.arange(N) % 2)[:, None]
     wide = np.column_stack([np.ones((N, 30)), x, np.full(N, 7.0)])
-    clf = LDSClassifier(**QUICK).fit(x, labels())
-    found = LDSClassifier(**QUICK).fit(wide, labels())
+    clf = LDSClassifier(**QUICK).fit(kind(x), labels())
+    found = LDSClassifier(**QUICK).fit(kind(wide), labels())
     assert np.array_equal(found.label_distributions_, clf.label_distributions_)
     assert found.n_features_in_ == 34
     later = np.column_stack([rng.standard_normal((4, 30)), x[:4] + 0.1, np.ones(4)])
-    assert np.array_equal(found.predict_proba(later), clf.predict_proba(later[:, 30:33]))
+    expected = clf.predict_proba(kind(later[:, 30:33]))
+    assert np.array_equal(found.predict_proba(kind(later)), expected)
+    assert np.array_equal(found.predict_proba(later), expected)
     found.save(tmp_path / "run")
     again = LDSClassifier.load(tmp_path / "run")
     assert again.n_features_in_ == 34
