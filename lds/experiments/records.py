@@ -1,6 +1,7 @@
 """Keep records as JSON lines, so that no finished run is run again. Imports nothing heavy."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class JsonLines:
     def _take(self, lines: list[str]) -> None:
         """Read the lines that were not read before."""
         for number, line in enumerate(lines[self._lines :], self._lines + 1):
+            if not line.strip():
+                continue
             try:
                 self._keep(json.loads(line))
             except (ValueError, KeyError, TypeError) as error:
@@ -62,5 +65,8 @@ class JsonLines:
     def add(self, record: dict[str, Any]) -> None:
         """Keep one record."""
         self._keep(record)
-        with self.path.open("ab", buffering=0) as file:  # one write: lines do not mix
-            file.write(f"{dumps(record)}\n".encode())
+        with self.path.open("a+b", buffering=0) as file:  # one write: lines do not mix
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+            unended = file.read(1) not in (b"", b"\n")  # the last line, edited by hand
+            file.write(f"{unended * chr(10)}{dumps(record)}\n".encode())
