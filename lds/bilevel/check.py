@@ -7,7 +7,7 @@ with either. So they find a wrong second derivative, a random number that is dra
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -56,6 +56,13 @@ LONGEST = 1e-2
 
 ALONE = 6
 """Number of leaves of hyper that get finite differences of their own."""
+
+HARD = (
+    "the outer value stays as it is, or jumps, where the hypergradient has a slope, as with hard "
+    "draws (straight_through): finite differences prove nothing there; check the program with "
+    "distribution.mean, or a soft gumbel_softmax, in place of the draw"
+)
+"""Advice where a slope has no finite differences."""
 
 Verdict = Literal["ok", "differs", "failed", "skipped"]
 
@@ -187,8 +194,17 @@ def check(
         )
     )
     rows.append(_forward(lambda: run(hyper, Forward()), reverse.grad))
-    for name, direction in _directions(hyper, n_directions, seed):
-        rows.append(_difference(run, hyper, reverse.grad, name, direction))
+    differences = [
+        _difference(run, hyper, reverse.grad, name, direction)
+        for name, direction in _directions(hyper, n_directions, seed)
+    ]
+    if any(row.advice == HARD for row in differences):  # by one leaf, so in a direction of all too
+        mixed = [row.verdict == "differs" and "alone" not in row.name for row in differences]
+        differences = [
+            replace(row, advice=HARD) if hard else row
+            for row, hard in zip(differences, mixed, strict=True)
+        ]
+    rows += differences
     other = run(hyper, Reverse(), seed + 1)
     off = _off(other.grad, reverse.grad)
     rows.append(
@@ -344,6 +360,8 @@ def _difference(
         return off, abs(fine - coarse), size
 
     off, apart, size = compared(STEP)
+    if off > RTOL and half(STEP)[0] == half(10 * STEP)[0]:  # flat, or a jump between the steps
+        return Row(name, "differs", f"off by {off:.2g}", HARD)
     longer, first = STEP, off
     while not off <= RTOL and longer < LONGEST:
         longer *= 10
@@ -356,8 +374,8 @@ def _difference(
             name,
             "differs",
             f"off by {first:.2g}, and two step sizes by {apart / size:.2g}",
-            "the outer value is not smooth here (a kink, a sort, a run that diverges): check at "
-            "other params or hyper, or with a smaller step size",
+            "the outer value is not smooth here (a kink, a sort, a hard draw, a run that "
+            "diverges): check at other params or hyper, or with a smaller step size",
         )
     return _compare(
         name,

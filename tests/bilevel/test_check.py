@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lds import bilevel
+from lds import bilevel, discrete
 
 X = torch.linspace(-1, 2, 36).view(12, 3).double().cos()
 Y = X[:, :1].sin() + X[:, 1:2]
@@ -174,3 +174,29 @@ def test_rounding_that_adam_enlarges_is_no_wrong_hypergradient(cut):
     )
     assert verdicts(report)["finite"] == ("differs" if cut else "ok"), report
     assert verdicts(report)["forward"] == "ok"
+
+
+def test_a_slope_through_hard_draws_is_told_from_a_wrong_derivative():
+    torch.manual_seed(0)
+
+    def report(draw):
+        def inner(w, h):
+            z = draw(discrete.KSubset(h["scores"], 2))
+            return ((X * z @ w - Y[:, 0]) ** 2).mean() + h["decay"] * (w**2).sum()
+
+        return bilevel.check(
+            bilevel.GradientDescent(inner, 0.1),
+            lambda w, h: ((X.flip(1) @ w - Y[:, 0]) ** 2).mean(),
+            torch.zeros(3),
+            {"scores": torch.randn(3), "decay": torch.tensor(0.01)},
+        )
+
+    found = report(discrete.straight_through)
+    (alone,) = (row for row in found.rows if "'scores'] alone" in row.name)
+    (decay,) = (row for row in found.rows if "'decay'] alone" in row.name)
+    assert alone.verdict == "differs"
+    assert decay.verdict == "ok"
+    assert "hard draws" in alone.advice
+    assert "distribution.mean" in alone.advice
+    assert "the hypergradient is wrong" not in repr(found)
+    assert report(lambda distribution: distribution.mean).ok
