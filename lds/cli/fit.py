@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -181,13 +182,28 @@ def _read(plan: Plan, shown: FitProgress) -> "NodeDataset":
     from lds._labels import counted
     from lds.datasets.registry import load
 
-    data = load(**plan.source)  # before torch, which takes seconds to import
+    with warnings.catch_warnings(record=True) as found:
+        data = load(**plan.source)  # before torch, which takes seconds to import
+    for warning in found:
+        _warn(warning, plan)
     if data.file is not None:
         n_labelled = int((data.labels >= 0).sum())
         labelled = f"{n_labelled:,} of {data.n_nodes:,} rows have a label"
         shares = counted(data.labels, data.classes)
         say_found(data.name, [*data.file.found, f"{labelled}, {shares}"], shown.quiet)
     return data
+
+
+def _warn(warning: warnings.WarningMessage, plan: Plan) -> None:
+    """Pass a warning about the data on; say whom it concerns, if it is not the method."""
+    from lds.datasets.splits import RolesWarning
+
+    message, roles = str(warning.message), issubclass(warning.category, RolesWarning)
+    if roles and not plan.method.reads_roles:
+        if not plan.controls:
+            return
+        message += "; this concerns the controls alone: every label trains and judges in turn"
+    warnings.warn(message, warning.category, stacklevel=2)
 
 
 def _for_data(plan: Plan, data: "NodeDataset", shown: FitProgress) -> Plan:
