@@ -299,13 +299,13 @@ def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
         (["fit", "iris", "--out", "t.csv/run"], "--out t.csv/run cannot be a folder: t.csv is a"),
         (["fit", "iris", "--out", "t.csv"], "--out t.csv cannot be a folder: t.csv is a file"),
         (["fit", "iris", "--config", "gone.toml"], "there is no file gone.toml"),
-        (["fit", "--resume", "gone"], "gone is not the folder of a run"),
+        (["fit", "--resume", "gone"], "there is no folder gone; `lds runs` lists"),
         (["search", "gone.csv"], "there is no table at gone.csv"),
-        (["predict", "gone", "t.csv"], "gone is not the folder of a run"),
-        (["report", "gone"], "gone is not the folder of a run"),
-        (["report", "gone", "gone2"], "gone is not the folder of a run"),
+        (["predict", "gone", "t.csv"], "there is no folder gone; `lds runs` lists"),
+        (["report", "gone"], "there is no folder gone; `lds runs` lists"),
+        (["report", "gone", "gone2"], "there is no folder gone; `lds runs` lists"),
         (["runs", "gone"], "there is no folder gone of runs"),
-        (["export", "gone", "g.csv"], "gone is not the folder of a run"),
+        (["export", "gone", "g.csv"], "there is no folder gone; `lds runs` lists"),
     ],
 )
 def test_a_bad_path_is_refused_before_anything_heavy_is_imported(tmp_path, arguments, sentence):

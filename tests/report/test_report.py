@@ -179,7 +179,7 @@ def test_the_file_must_be_a_page_in_a_folder(run_folder, tmp_path):
         write_report(run_folder, tmp_path / "gone" / "run.html")
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
         write_report(tmp_path, tmp_path / "run.html")
-    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*gone; `lds runs` lists"):
         write_report(tmp_path / "gone", tmp_path / "gone" / "run.html")
     assert not list(Path(tmp_path).iterdir())
 
