@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lds._words import nearest
 from lds.datasets.column import Column, Form, missing
 from lds.datasets.columns import recognise
 from lds.datasets.decimals import decimal_mark
@@ -175,8 +176,13 @@ class TableEncoding:
         wanted = [column.name for column in self.columns]
         lacking = [name for name in wanted if name not in names]
         if lacking:
+            others = [name for name in names if name not in wanted]
+            near = [nearest(name, others).removeprefix("; ") for name in lacking]
+            hints = [
+                n + (f" ({hint})" if hint else "") for n, hint in zip(lacking, near, strict=True)
+            ]
             raise ValueError(
-                f"the table must have the columns {listed(wanted)}; it lacks {listed(lacking)}"
+                f"the table must have the columns {listed(wanted)}; it lacks {listed(hints)}"
             )
         _check_names(names, (), notes)
         if decimal is None:
