@@ -19,7 +19,7 @@ from lds.cli.class_weight import ClassWeight, read_class_weight
 from lds.cli.console import Json, bar, err, line, print_json, say_found
 from lds.cli.fit_output import print_next, print_summary
 from lds.cli.fit_run import Plan, Run
-from lds.cli.interrupt import Interrupts
+from lds.cli.interrupt import Interrupts, before_the_run
 from lds.cli.method_options import Method, chosen_method, with_method_options
 from lds.cli.options_file import Config
 from lds.cli.progress import FitProgress
@@ -148,18 +148,19 @@ def fit(
         plan = Plan(chosen, seed, source, weight, controls, device)
     folder = resume or out_folder
     with bar(quiet) as progress, ExitStack() as held:
-        if folder is not None:
-            held.enter_context(claimed(folder))
-            if resume is None:
-                _check_empty(folder, force)
-        shown = FitProgress(progress, quiet)
-        data = _read(plan, shown)
-        if folder is None:
-            folder = _run_folder(data, seed, force, held)
-        plan = _for_data(plan, data, shown)
-        earlier = held.enter_context(Earlier(folder)) if force else None
-        interrupts = Interrupts(folder, checkpoint, plan.method.name == DEFAULT)
-        run = Run(folder, plan, data, interrupts, shown, earlier, resume is not None)
+        with before_the_run():
+            if folder is not None:
+                held.enter_context(claimed(folder))
+                if resume is None:
+                    _check_empty(folder, force)
+            shown = FitProgress(progress, quiet)
+            data = _read(plan, shown)
+            if folder is None:
+                folder = _run_folder(data, seed, force, held)
+            plan = _for_data(plan, data, shown)
+            earlier = held.enter_context(Earlier(folder)) if force else None
+            interrupts = Interrupts(folder, checkpoint, plan.method.name == DEFAULT)
+            run = Run(folder, plan, data, interrupts, shown, earlier, resume is not None)
         report, summary = run.learn(jobs)
     written = folder / PREDICTIONS
     if as_json:

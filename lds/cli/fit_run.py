@@ -11,7 +11,7 @@ from lds._run_list import runs_in
 from lds._warn_once import once
 from lds.cli.claim import Earlier
 from lds.cli.console import err, line
-from lds.cli.interrupt import Interrupts, StopNow
+from lds.cli.interrupt import Interrupts, StopNow, before_the_run
 from lds.cli.progress import FitProgress
 
 if TYPE_CHECKING:
@@ -92,10 +92,11 @@ class Run:
         Raises:
             typer.Exit: it was interrupted before there was a result.
         """
-        from lds.experiments.fit import fit_dataset
-
         plan = self._plan
-        self._shown.count(self._start(), plan.method.to_dict()["max_iter"])
+        with before_the_run():
+            from lds.experiments.fit import fit_dataset
+
+            self._shown.count(self._start(), plan.method.to_dict()["max_iter"])
         with self._interrupts, once():  # a control warns of what the method has warned of
             try:
                 report = fit_dataset(
