@@ -138,6 +138,14 @@ def saved_fingerprint(folder: str | Path) -> dict[str, Any]:
     return {}
 
 
+def saved_iterations(folder: str | Path) -> int:
+    """Count the outer iterations in the latest checkpoint of a folder that can be read."""
+    for path in Checkpoint(folder, {}).paths:
+        with suppress(ValueError, OSError):
+            return len(_stored(path)[1].get("history", ()))
+    return 0
+
+
 def _stored(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the fingerprint and the state of a file.
 

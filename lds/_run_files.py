@@ -31,8 +31,10 @@ def check_run(folder: str | Path) -> None:
     """Refuse a folder that is not of a run, ended or not.
 
     Raises:
-        FileNotFoundError: it has no settings.
+        FileNotFoundError: it is not there, or has no settings.
     """
+    if not Path(folder).exists():
+        raise FileNotFoundError(f"there is no folder {folder}; `lds runs` lists the runs")
     if not (Path(folder) / SETTINGS).is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {SETTINGS}")
 

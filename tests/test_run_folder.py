@@ -146,6 +146,8 @@ def test_a_run_that_begins_has_settings_and_nothing_of_an_earlier_one(folder):
     ):
         load_run(folder)
     with pytest.raises(FileNotFoundError, match="is not the folder of a run: it has no settings"):
+        load_settings(folder.parent)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*gone; `lds runs` lists"):
         load_settings(folder / "gone")
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from lds.cli.class_weight import ClassWeight, read_class_weight
 from lds.cli.console import Json, bar, err, line, print_json, say_found
 from lds.cli.fit_output import print_next, print_summary
 from lds.cli.fit_run import Plan, Run
-from lds.cli.interrupt import Interrupts
+from lds.cli.interrupt import Interrupts, before_the_run
 from lds.cli.method_options import Method, chosen_method, with_method_options
 from lds.cli.options_file import Config
 from lds.cli.progress import FitProgress
@@ -147,18 +148,19 @@ def fit(
         plan = Plan(chosen, seed, source, weight, controls, device)
     folder = resume or out_folder
     with bar(quiet) as progress, ExitStack() as held:
-        if folder is not None:
-            held.enter_context(claimed(folder))
-            if resume is None:
-                _check_empty(folder, force)
-        shown = FitProgress(progress, quiet)
-        data = _read(plan, shown)
-        if folder is None:
-            folder = _run_folder(data, seed, force, held)
-        plan = _for_data(plan, data, shown)
-        earlier = held.enter_context(Earlier(folder)) if force else None
-        interrupts = Interrupts(folder, checkpoint, plan.method.name == DEFAULT)
-        run = Run(folder, plan, data, interrupts, shown, earlier, resume is not None)
+        with before_the_run():
+            if folder is not None:
+                held.enter_context(claimed(folder))
+                if resume is None:
+                    _check_empty(folder, force)
+            shown = FitProgress(progress, quiet)
+            data = _read(plan, shown)
+            if folder is None:
+                folder = _run_folder(data, seed, force, held)
+            plan = _for_data(plan, data, shown)
+            earlier = held.enter_context(Earlier(folder)) if force else None
+            interrupts = Interrupts(folder, checkpoint, plan.method.name == DEFAULT)
+            run = Run(folder, plan, data, interrupts, shown, earlier, resume is not None)
         report, summary = run.learn(jobs)
     written = folder / PREDICTIONS
     if as_json:
@@ -181,13 +183,28 @@ def _read(plan: Plan, shown: FitProgress) -> "NodeDataset":
     from lds._labels import counted
     from lds.datasets.registry import load
 
-    data = load(**plan.source)  # before torch, which takes seconds to import
+    with warnings.catch_warnings(record=True) as found:
+        data = load(**plan.source)  # before torch, which takes seconds to import
+    for warning in found:
+        _warn(warning, plan)
     if data.file is not None:
         n_labelled = int((data.labels >= 0).sum())
         labelled = f"{n_labelled:,} of {data.n_nodes:,} rows have a label"
         shares = counted(data.labels, data.classes)
         say_found(data.name, [*data.file.found, f"{labelled}, {shares}"], shown.quiet)
     return data
+
+
+def _warn(warning: warnings.WarningMessage, plan: Plan) -> None:
+    """Pass a warning about the data on; say whom it concerns, if it is not the method."""
+    from lds.datasets.splits import RolesWarning
+
+    message, roles = str(warning.message), issubclass(warning.category, RolesWarning)
+    if roles and not plan.method.reads_roles:
+        if not plan.controls:
+            return
+        message += "; this concerns the controls alone: every label trains and judges in turn"
+    warnings.warn(message, warning.category, stacklevel=2)
 
 
 def _for_data(plan: Plan, data: "NodeDataset", shown: FitProgress) -> Plan:

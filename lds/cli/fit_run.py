@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lds._progress import STARTING
+from lds._run_list import runs_in
 from lds._warn_once import once
 from lds.cli.claim import Earlier
 from lds.cli.console import err, line
-from lds.cli.interrupt import Interrupts, StopNow
+from lds.cli.interrupt import Interrupts, StopNow, before_the_run
 from lds.cli.progress import FitProgress
 
 if TYPE_CHECKING:
@@ -91,10 +92,11 @@ class Run:
         Raises:
             typer.Exit: it was interrupted before there was a result.
         """
-        from lds.experiments.fit import fit_dataset
-
         plan = self._plan
-        self._shown.count(STARTING, plan.method.to_dict()["max_iter"])
+        with before_the_run():
+            from lds.experiments.fit import fit_dataset
+
+            self._shown.count(self._start(), plan.method.to_dict()["max_iter"])
         with self._interrupts, once():  # a control warns of what the method has warned of
             try:
                 report = fit_dataset(
@@ -117,6 +119,19 @@ class Run:
                     raise typer.Exit(130) from None
                 report = self._report
             return report, self._save(report)
+
+    def _start(self) -> str:
+        """Say what the run begins with."""
+        from lds._checkpoint import saved_iterations
+        from lds.run_folder import load_settings
+
+        if not self._resume or not (n_done := saved_iterations(self._folder)):
+            return STARTING
+        now, before = self._settings["options"], load_settings(self._folder)["options"]
+        same = all(now.get(name) == before.get(name) for name in ("max_iter", "patience"))
+        if same and runs_in(self._folder)[0]["state"] == "done":
+            return f"the run was complete after outer iteration {n_done}; finishing it again"
+        return f"continuing after outer iteration {n_done}"
 
     def _iteration(self, record: "Iteration") -> None:
         if not self._begun:  # the input has been checked by now

@@ -3,10 +3,14 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from types import FrameType, TracebackType
 from typing import Literal, Self
+
+import typer
 
 from lds.cli.console import err, line
 
@@ -15,6 +19,20 @@ Phase = Literal["begin", "learn", "refit", "controls"]
 
 class StopNow(BaseException):
     """Ends the command at once; no part of a fit catches it and goes on."""
+
+
+@contextmanager
+def before_the_run() -> Iterator[None]:
+    """Say of a Ctrl-C in this block that nothing was written, and end the command.
+
+    Raises:
+        typer.Exit: there was one.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        line("interrupted before the run began; nothing was written", err)
+        raise typer.Exit(130) from None
 
 
 class Interrupts:

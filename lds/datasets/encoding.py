@@ -28,6 +28,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lds._types import Features
+from lds._words import nearest
 from lds.datasets.column import Column, Form, missing
 from lds.datasets.columns import recognise
 from lds.datasets.decimals import decimal_mark
@@ -178,8 +179,13 @@ class TableEncoding:
         wanted = [column.name for column in self.columns]
         lacking = [name for name in wanted if name not in names]
         if lacking:
+            others = [name for name in names if name not in wanted]
+            near = [nearest(name, others).removeprefix("; ") for name in lacking]
+            hints = [
+                n + (f" ({hint})" if hint else "") for n, hint in zip(lacking, near, strict=True)
+            ]
             raise ValueError(
-                f"the table must have the columns {listed(wanted)}; it lacks {listed(lacking)}"
+                f"the table must have the columns {listed(wanted)}; it lacks {listed(hints)}"
             )
         _check_names(names, (), notes)
         if decimal is None:

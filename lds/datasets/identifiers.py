@@ -73,11 +73,12 @@ def identifiers(
         )
         return {}
     for column in found:
-        notes.guess(
-            "columns that identify rows are left out (write integers with a decimal point, or "
-            "convert them to floats, to keep them): {}",
-            repr(column.name),
+        advice = (
+            " (write integers with a decimal point, or convert them to floats, to keep them)"
+            if column.form.kind == "number"
+            else ""
         )
+        notes.guess(f"columns that identify rows are left out{advice}: {{}}", repr(column.name))
     for column in columns:
         there = column.values[~column.missing]
         if column.form.kind == "text" and column not in found:

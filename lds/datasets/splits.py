@@ -39,6 +39,10 @@ def stratified(
     return tuple(np.sort(part).astype(np.int64) for part in (first, *others))
 
 
+class RolesWarning(UserWarning):
+    """The roles of the labelled rows could not be dealt by class."""
+
+
 def three_way(
     labels: NDArray[np.int64], rows: NDArray[np.int64], seed: int | np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -76,7 +80,7 @@ def three_way(
         warnings.warn(
             "the labelled rows cannot be split by class: three roles want 3 of each class, and "
             f"the smallest has {counts.min()}; the roles are drawn without regard to classes",
-            UserWarning,
+            RolesWarning,
             stacklevel=2,
         )
         order = each_class_first(labels, rows, rng)

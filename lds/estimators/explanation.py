@@ -116,7 +116,7 @@ class Explanation:
             "label": known,
             "prediction": f"{self.prediction}, {100 * self.probabilities[self.prediction]:.0f} %",
             "votes of its edges, start -> learned": ", ".join(
-                f"{name} {100 * self.starting_votes[name]:.0f} -> {100 * vote:.0f} %"
+                f"class {name}: {100 * self.starting_votes[name]:.0f} -> {100 * vote:.0f} %"
                 for name, vote in self.votes.items()
             ),
         }

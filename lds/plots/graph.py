@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lds.graphs.metrics import class_homophily, homophily
 from lds.plots.predictions import chosen_nodes, class_key, tsne
-from lds.plots.style import BLUE, GREY, RED, class_colours, class_names, log_axis, styled
+from lds.plots.style import BETWEEN, BLUE, GREY, RED, class_colours, class_names, log_axis, styled
 from lds.run_folder import Run
 
 LEVELS = (1e-3, 1e-2, 1e-1, 0.5, 1.0)
@@ -88,8 +88,8 @@ def learned_graph(run: Run, n_edges: int | None = None, seed: int = 0) -> Figure
     """Draw the nodes by class, and the most probable edges between them.
 
     Nodes have the places of `predictions.embedding`: near each other, they look alike to the
-    network. A darker line is more probable; lines between two classes are red. Colours are classes,
-    of the prediction where the label is unknown.
+    network. A darker line is more probable; lines between two classes are magenta. Colours of nodes
+    are classes, of the prediction where the label is unknown.
 
     Arguments:
         run: a saved run.
@@ -113,7 +113,7 @@ def learned_graph(run: Run, n_edges: int | None = None, seed: int = 0) -> Figure
 
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.subplots()
-    colours = [RED if differs else GREY for differs in shown[row] != shown[col]]
+    colours = [BETWEEN if differs else GREY for differs in shown[row] != shown[col]]
     lines = np.stack([places[row], places[col]], axis=1)
     axes.add_collection(
         LineCollection(list(lines), colors=colours, alpha=np.clip(theta, 0.08, 1), linewidths=0.8)
@@ -126,7 +126,7 @@ def learned_graph(run: Run, n_edges: int | None = None, seed: int = 0) -> Figure
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_visible(False)
     keys = [class_key("o", colour, name) for colour, name in zip(palette, names, strict=True)]
-    keys.append(Line2D([], [], color=RED, label="edge between classes"))
+    keys.append(Line2D([], [], color=BETWEEN, label="edge between classes"))
     axes.legend(handles=keys, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

@@ -31,6 +31,9 @@ PALETTE = (
 )
 """Colours of classes: told apart by most eyes, on white and on black (after Paul Tol's)."""
 
+BETWEEN = "#ff00ff"
+"""Colour of edges between classes: like none of the palette."""
+
 BLUE, RED, GREEN, GREY = PALETTE[0], PALETTE[1], PALETTE[2], "#8a8f98"
 LONGEST = 28
 """Letters of a class's name that fit a legend."""

@@ -30,10 +30,12 @@ def learning_curves(run: Run) -> Figure:
     figure = Figure(figsize=(6.4, 5))
     losses, accuracy = figure.subplots(2, 1, sharex=True)
     t = over_iterations(losses, run)
-    judges = "left-out labels" if "left_out" in run.summary else "stopping rows"
+    judges, outer = "stopping rows", "validation rows"
+    if "left_out" in run.summary:
+        judges = outer = "left-out labels"
     curves = (
         ("inner_loss", "inner: train rows", GREY),
-        ("outer_loss", "outer: validation rows", BLUE),
+        ("outer_loss", f"outer: {outer}", BLUE),
         ("stopping_loss", judges, RED),
     )
     for name, label, colour in curves:

@@ -35,7 +35,7 @@ PICTURES: dict[str, tuple[Callable[[Run], Figure], str]] = {
     "learning": (
         learning_curves,
         "Inner and outer loss are those of the last step of an outer iteration, on one drawn "
-        "graph. The stopping rows choose the best iteration.",
+        "graph. {judges}",
     ),
     "edges": (expected_edges, "How many edges a drawn graph has on average."),
     "groups": (
@@ -124,7 +124,7 @@ def html(
         if on_picture is not None:
             on_picture(name, k, len(PICTURES))
         drawn = svg(draw(run), name)
-        text = escape(caption)
+        text = escape(caption.replace("{judges}", _judges(run)))
         pictures += f'<figure id="{name}">{drawn}<figcaption>{text}</figcaption></figure>'
     data = neighbourhoods(run) | {"why": (why := reasons(run, evidence, values))}
     parts = {
@@ -214,15 +214,34 @@ def _title(run: Run) -> str:
 
 def _facts(run: Run) -> str:
     summary, labels = run.summary, run.predictions["labels"]
-    roles = ", ".join(f"{run.predictions[f'{role}_rows'].size:,} {role}" for role in ROLES)
     facts = {
-        "Nodes": f"{len(labels):,} ({roles})",
+        "Nodes": f"{len(labels):,} ({_roles(run)})",
         "Classes": f"{len(run.settings['classes'])}",
         "Edges": f"{summary['starting_edges']:,.0f} expected before learning, "
         f"{summary['expected_edges']:,.0f} after it",
         "Run": _ending(run),
     }
     return "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
+
+
+def _roles(run: Run) -> str:
+    """Count the rows of each role, or the labels where each trains and judges."""
+    sizes = {role: run.predictions[f"{role}_rows"].size for role in ROLES}
+    test = sizes["test"]
+    listed = [f"{size:,} {role}" for role, size in sizes.items()]
+    if METHODS[run.settings["method"]].reads_roles:
+        return ", ".join(listed)
+    text = f"{plural(sum(sizes.values()) - test, 'labelled row')} train, and each judges in turn"
+    if any(name in run.summary["test_quality"] for name in CONTROLS):
+        text += f"; the controls divide them into {', '.join(listed[:-1])}"
+    return f"{text}; {plural(test, 'test row')}"
+
+
+def _judges(run: Run) -> str:
+    """Say which rows judge the iterations."""
+    if METHODS[run.settings["method"]].reads_roles:
+        return "The stopping rows choose the best iteration."
+    return "Every labelled row is left out in turn, and judges then."
 
 
 def _ending(run: Run) -> str:

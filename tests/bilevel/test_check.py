@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from lds import bilevel
+from lds import bilevel, discrete
 
 X = torch.linspace(-1, 2, 36).view(12, 3).double().cos()
 Y = X[:, :1].sin() + X[:, 1:2]
@@ -145,3 +146,57 @@ def test_data_of_single_precision_do_not_blur_it():
         torch.tensor(0.01),
     )
     assert report.ok, report
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_rounding_that_adam_enlarges_is_no_wrong_hypergradient(cut):
+    """A bias before batch norm has a gradient of rounding alone; its step by Adam is not small."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+    x = torch.randn(96, 12)
+    y = (x[:, 0] + x[:, 1] > 0).long()
+    rows = TensorDataset(x[:64], y[:64])
+    training = bilevel.Training(
+        net,
+        nn.functional.cross_entropy,
+        DataLoader(rows, batch_size=16, shuffle=True),
+        lambda inner: bilevel.AdamW(
+            inner,
+            weight_decay=lambda wd: wd + 0.5 * (wd.detach() if cut else wd),
+        ),
+    )
+    report = bilevel.check(
+        training.dynamics,
+        training.judged_by(DataLoader(TensorDataset(x[64:], y[64:]), batch_size=32)),
+        training.params,
+        torch.tensor(0.01),
+        n_directions=1,
+    )
+    assert verdicts(report)["finite"] == ("differs" if cut else "ok"), report
+    assert verdicts(report)["forward"] == "ok"
+
+
+def test_a_slope_through_hard_draws_is_told_from_a_wrong_derivative():
+    torch.manual_seed(0)
+
+    def report(draw):
+        def inner(w, h):
+            z = draw(discrete.KSubset(h["scores"], 2))
+            return ((X * z @ w - Y[:, 0]) ** 2).mean() + h["decay"] * (w**2).sum()
+
+        return bilevel.check(
+            bilevel.GradientDescent(inner, 0.1),
+            lambda w, h: ((X.flip(1) @ w - Y[:, 0]) ** 2).mean(),
+            torch.zeros(3),
+            {"scores": torch.randn(3), "decay": torch.tensor(0.01)},
+        )
+
+    found = report(discrete.straight_through)
+    (alone,) = (row for row in found.rows if "'scores'] alone" in row.name)
+    (decay,) = (row for row in found.rows if "'decay'] alone" in row.name)
+    assert alone.verdict == "differs"
+    assert decay.verdict == "ok"
+    assert "hard draws" in alone.advice
+    assert "distribution.mean" in alone.advice
+    assert "the hypergradient is wrong" not in repr(found)
+    assert report(lambda distribution: distribution.mean).ok

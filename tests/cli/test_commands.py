@@ -164,12 +164,17 @@ def test_a_run_goes_on_only_as_it_was_begun(lds, tmp_path):
     code, _, err = lds("fit", "--resume", run, "--outer-lr", "2", "--seed", "1")
     assert code == 2
     assert "but for max_iter, patience, device, controls; got outer_lr, seed too" in err
-    code, out, _ = lds("fit", "--resume", run, "--max-iter", "3", "--quiet", "--json")
+    code, out, err = lds("fit", "--resume", run, "--max-iter", "3", "--json")
     assert code == 0
+    assert "continuing after outer iteration 2\n" in err
+    assert "starting graph" not in err
     assert json.loads(out)["reason"] == "max_iter"
     assert len(load_run(run).metrics) == 3 + 1, "and the refit"
     assert load_settings(run)["options"]["max_iter"] == 3
-    code, _, err = lds("fit", "--resume", tmp_path / "gone")
+    code, _, err = lds("fit", "--resume", run, "--json")
+    assert code == 0
+    assert "the run was complete after outer iteration 3;" in err
+    code, _, err = lds("fit", "--resume", tmp_path)
     assert code == 2
     assert "is not the folder of a run: it has no settings.json" in err
     assert lds("fit")[0] == 2
@@ -294,13 +299,13 @@ def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
         (["fit", "iris", "--out", "t.csv/run"], "--out t.csv/run cannot be a folder: t.csv is a"),
         (["fit", "iris", "--out", "t.csv"], "--out t.csv cannot be a folder: t.csv is a file"),
         (["fit", "iris", "--config", "gone.toml"], "there is no file gone.toml"),
-        (["fit", "--resume", "gone"], "gone is not the folder of a run"),
+        (["fit", "--resume", "gone"], "there is no folder gone; `lds runs` lists"),
         (["search", "gone.csv"], "there is no table at gone.csv"),
-        (["predict", "gone", "t.csv"], "gone is not the folder of a run"),
-        (["report", "gone"], "gone is not the folder of a run"),
-        (["report", "gone", "gone2"], "gone is not the folder of a run"),
+        (["predict", "gone", "t.csv"], "there is no folder gone; `lds runs` lists"),
+        (["report", "gone"], "there is no folder gone; `lds runs` lists"),
+        (["report", "gone", "gone2"], "there is no folder gone; `lds runs` lists"),
         (["runs", "gone"], "there is no folder gone of runs"),
-        (["export", "gone", "g.csv"], "gone is not the folder of a run"),
+        (["export", "gone", "g.csv"], "there is no folder gone; `lds runs` lists"),
     ],
 )
 def test_a_bad_path_is_refused_before_anything_heavy_is_imported(tmp_path, arguments, sentence):

@@ -53,6 +53,19 @@ def test_outside_the_outer_iterations_one_is_enough(phase):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_before_the_run_nothing_is_written(lds, tmp_path, monkeypatch, force):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lds.cli.fit._for_data", pressed)
+    code, _, err = lds(*FIT, "--out", "run", *force)
+    assert code == 130
+    assert err == "interrupted before the run began; nothing was written\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_process_that_ignores_it_still_does():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -240,6 +240,8 @@ def test_identifiers_are_left_out_with_a_word(name, cells):
     assert out == {name: "identifier"}
     assert [column.name for column in columns] == ["other"]
     assert "identify rows are left out" in said(notes)
+    numbers = all(isinstance(cell, int | np.integer) or cell.isdigit() for cell in cells)
+    assert ("write integers with a decimal point" in said(notes)) == numbers
     assert repr(name) in said(notes)
 
 

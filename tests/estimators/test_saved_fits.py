@@ -218,6 +218,9 @@ def test_a_row_is_explained_by_its_edges(fitted):
     first = found.differences[0]
     assert first.name == "abc"[np.abs(gap).argmax()]
     assert first.deviations == pytest.approx(gap[np.abs(gap).argmax()], abs=1e-6)
+    name, vote = next(iter(found.votes.items()))
+    before = found.starting_votes[name]
+    assert f"learned: class {name}: {100 * before:.0f} -> {100 * vote:.0f} %" in repr(found)
     assert "neighbour" in repr(found)
     assert "<table>" in found._repr_html_()
     with pytest.raises(ValueError, match="row must be a number from 0 to 89, got 90"):

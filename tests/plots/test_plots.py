@@ -5,12 +5,13 @@ from math import nan
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from lds import plots
 from lds.plots.graph import probability_shares
 from lds.plots.predictions import tsne
-from lds.plots.style import class_colours
+from lds.plots.style import BETWEEN, class_colours
 from lds.run_folder import Run, load_run
 from lds.structure.metrics import expected_calibration_error
 from tests.saved_run import NAMES
@@ -151,3 +152,7 @@ def test_tsne_keeps_far_groups_apart_and_repeats_itself():
 
 def test_colours_of_many_classes_differ():
     assert len(set(class_colours(25))) == 25
+    between = np.array(to_rgb(BETWEEN))
+    for n in (10, 25):
+        apart = [np.abs(between - to_rgb(colour)).sum() for colour in class_colours(n)]
+        assert min(apart) > 0.5, "edges between classes look like no class"

@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
+from lds._types import ROLES
 from lds.cli import app
 from lds.report.neighbours import UNIT, neighbourhoods, to_script
 from lds.report.page import PICTURES, html, write_report
@@ -145,6 +146,26 @@ def test_a_run_without_test_rows_or_edges_is_told_too(run):
     assert json.loads(Page(text).scripts[0])["to"] == []
 
 
+def test_roles_are_those_of_the_controls_where_every_label_trains_and_judges(run, monkeypatch):
+    monkeypatch.setattr("lds.report.page.PICTURES", {"learning": PICTURES["learning"]})
+    train, validation, stopping, test = (run.predictions[f"{n}_rows"].size for n in ROLES)
+    roles = f"{train} train, {validation} validation, {stopping} stopping"
+    usual = html(run)
+    assert f"({roles}, {test} test)" in usual
+    assert "The stopping rows choose" in usual
+    for quality, controls in (
+        ({"lds": None, "frozen": None}, f" the controls divide them into {roles};"),
+        ({"lds": None}, ""),
+    ):
+        settings = run.settings | {"method": "views"}
+        summary = run.summary | {"test_quality": quality}
+        text = html(replace(run, settings=settings, summary=summary))
+        n = train + validation + stopping
+        labels = f"{n} labelled rows train, and each judges in turn;{controls} {test} test rows"
+        assert f"({labels})" in text
+        assert "The stopping rows choose" not in text
+
+
 def test_a_large_graph_keeps_fewer_edges_of_each_node(run, monkeypatch):
     monkeypatch.setattr("lds.report.neighbours.MOST_EDGES", 5 * 90)
     found = neighbourhoods(run)
@@ -158,7 +179,7 @@ def test_the_file_must_be_a_page_in_a_folder(run_folder, tmp_path):
         write_report(run_folder, tmp_path / "gone" / "run.html")
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
         write_report(tmp_path, tmp_path / "run.html")
-    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*gone; `lds runs` lists"):
         write_report(tmp_path / "gone", tmp_path / "gone" / "run.html")
     assert not list(Path(tmp_path).iterdir())
 
