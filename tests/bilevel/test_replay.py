@@ -1,5 +1,6 @@
 """A step that meets other data on the way back is an error, not a wrong gradient."""
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -199,44 +200,45 @@ def test_runs_in_threads_do_not_share_their_draws():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
-    inside, left = threading.Event(), threading.Event()
+@contextlib.contextmanager
+def another_thread_inside():
+    """Have a thread within `replayed`; yields the event that lets it out."""
+    inside, out = threading.Event(), threading.Event()
 
-    def hold():
+    def stay():
         with _random.replayed(0):
             inside.set()
-            left.wait(30)
+            out.wait(30)
 
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(hold)
-        inside.wait(10)
-        child = multiprocessing.get_context("fork").Process(target=_draw)
-        child.start()
-        child.join(10)
-        left.set()
-        child.kill()
-    assert child.exitcode == 0
+        thread.submit(stay)
+        assert inside.wait(10)
+        try:
+            yield out
+        finally:
+            out.set()
 
 
-def _draw():
+def draw():
     with _random.replayed(1):
         torch.rand(1)
 
 
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
+    with another_thread_inside():
+        child = multiprocessing.get_context("fork").Process(target=draw)
+        child.start()
+        child.join(10)
+        child.kill()
+    assert child.exitcode == 0
+
+
 def test_a_long_wait_for_another_thread_is_said(monkeypatch):
     monkeypatch.setattr(_random, "LONG", 0.01)
-    inside, left = threading.Event(), threading.Event()
-
-    def hold():
-        with _random.replayed(0):
-            inside.set()
-            left.wait(0.2)
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(hold)
-        inside.wait(10)
-        said = pytest.warns(RuntimeWarning, match="has waited .* do its work without threads")
-        with said, _random.replayed(1):
-            pass
+    said = pytest.warns(RuntimeWarning, match="has waited .* do its work without threads")
+    with another_thread_inside() as out:
+        threading.Timer(0.2, out.set).start()
+        with said:
+            draw()
