@@ -168,7 +168,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_count(before: Any, after: Any, before_second: Any, after_second: Any) -> bool:
-    """Return whether a number grew alike in two calls."""
+    """Return whether a number grew alike in two calls, or a truth value turned in both."""
+    if all(isinstance(each, bool) for each in (before, after, before_second, after_second)):
+        return bool(before != after and before_second != after_second)
     if not all(map(_is_number, (before, after, before_second, after_second))):
         return False
     return bool(after - before == after_second - before_second != 0)

@@ -18,7 +18,7 @@ class Noting(nn.Module):
         super().__init__()
         self.layer, self.note = nn.Linear(2, 2), note
         self.value, self.table, self.names = None, {}, []
-        self.count, self.level = 0, 0.0
+        self.count, self.level, self.on = 0, 0.0, False
 
     def forward(self, x):
         result = self.layer(x)
@@ -49,7 +49,12 @@ def in_place(module, result):
     module.value.add_(1)
 
 
+def turned(module, result):
+    module.on = not module.on
+
+
 REFUSED = {
+    "turned": (turned, "on"),
     "cached": (cached, "value"),
     "tabled": (tabled, r"table\[4\]"),
     "counted": (counted, "count"),
