@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from lds.experiments.reproduce import bounds, manifold, networks, page, phonemes, scalar
 from lds.experiments.reproduce.baselines import BASELINES, kernel_of, run_baseline, settings
 from lds.experiments.reproduce.chapter9_tables import TABLE_9_2, TUNED, table_9_2_rows
-from lds.experiments.reproduce.dense_lds import learn_dense, normalized, symmetric_unit
+from lds.experiments.reproduce.dense_lds import learn_dense, product, symmetric_unit
 from lds.experiments.reproduce.entry import BUDGETS, Entry, Found
 from lds.experiments.reproduce.groups import node_groups
 from lds.experiments.reproduce.registry import ENTRIES, entry_of
@@ -276,7 +276,7 @@ def test_matrices_of_the_networks_are_those_of_the_equation():
     expected = torch.tensor(normalize(adjacency).toarray(), dtype=torch.float32) @ h
     torch.testing.assert_close(networks.sparse_product(adjacency)(h, 0), expected)
     torch.testing.assert_close(networks.dense_product(adjacency.toarray())(h, 0), expected)
-    torch.testing.assert_close(normalized(torch.tensor(adjacency.toarray())) @ h, expected)
+    torch.testing.assert_close(product(torch.tensor(adjacency.toarray()))(h), expected)
 
 
 def test_equal_weights_need_no_matrix():
