@@ -3,8 +3,8 @@
 Three layouts of arrays:
 
 - heterophilous-graphs: `node_features`, `node_labels`, `edges` `(n_edges, 2)`, `train_masks` and
-  others `(n_splits, n_nodes)`; PyG's name `edge_index` and its shapes `(2, n_edges)` and
-  `(n_nodes, n_splits)` are read too, where the shape is not both;
+  others `(n_splits, n_nodes)`; PyG's names `edge_index` and `edge_weight` and its shapes
+  `(2, n_edges)` and `(n_nodes, n_splits)` are read too, where the shape is not both;
 - gnn-benchmark, and PyG's Amazon and Coauthor: CSR matrices as `attr_data`, `attr_indices`,
   `attr_indptr`, `attr_shape` and `adj_data`, ...; `labels`;
 - GraphData: the same with `x_data`, ... and `y`.
@@ -14,6 +14,7 @@ References:
     Shchur et al., 2018, https://arxiv.org/abs/1811.05868.
 """
 
+import warnings
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -203,19 +204,42 @@ def _floats(features: Any) -> Features:
 
 
 def _adjacency(path: Path, arrays: dict[str, NDArray[Any]], n_nodes: int) -> sp.csr_array:
-    """Make the matrix of starting probabilities; weights of adj count, edges have none."""
+    """Make the matrix of starting probabilities; weights of adj and of edge_weight count."""
     found = _matrix(path, arrays, "adj")
     if found is None:
         edges = arrays.get("edges", arrays.get("edge_index"))
         if edges is None:
             raise ValueError(f"{path} must have edges or adj, got {', '.join(sorted(arrays))}")
-        return symmetric(*_ends(path, edges, n_nodes), n_nodes)
+        row, col = _ends(path, edges, n_nodes)
+        weight = _weights(path, arrays, len(row))
+        return symmetric(row, col, n_nodes, weight, str(path), " in edge_weight")
     if found.shape != (n_nodes, n_nodes):
         raise ValueError(f"{path} must have an adj of {n_nodes} rows, got {found.shape}")
     if found.dtype.kind not in "biuf":
         raise ValueError(f"{path} must have real numbers in adj, got {found.dtype}")
     row, col, weight = entries_of(found)
     return symmetric(row, col, n_nodes, weight, str(path), " in adj")
+
+
+def _weights(path: Path, arrays: dict[str, NDArray[Any]], n_edges: int) -> NDArray[Any] | None:
+    """Return the weights of edges, `(n_edges,)`; None: there are none. Warn of other arrays."""
+    weight = arrays.get("edge_weight")
+    others = [n for n in arrays if n.startswith("edge_") and n not in ("edge_index", "edge_weight")]
+    if others:
+        warnings.warn(
+            f"{path}: {', '.join(others)} left unread; weights of edges, in [0, 1], are read from "
+            "edge_weight",
+            UserWarning,
+            stacklevel=4,
+        )
+    if weight is None:
+        return None
+    if weight.shape not in {(n_edges,), (n_edges, 1)} or weight.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path} must have one number an edge in edge_weight, ({n_edges},), got {weight.dtype} "
+            f"of shape {weight.shape}"
+        )
+    return weight.reshape(-1)
 
 
 def _ends(path: Path, edges: NDArray[Any], n_nodes: int) -> tuple[Rows, Rows]:

@@ -278,3 +278,24 @@ def test_a_class_far_from_the_others_is_said(tmp_path):
     y = np.where(np.arange(N) < 8, np.arange(N) % 2, 255).astype(np.uint8)
     with pytest.warns(UserWarning, match=r"own\.npz labels: 255 counts as a class"):
         load(saved(tmp_path, node_labels=y), test_size=0)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_weights_of_edges_are_starting_probabilities(tmp_path, shape):
+    weight = 1 / EDGES.sum(1).clip(1)  # the same in both directions of a pair
+    data = load(saved(tmp_path, edge_weight=weight.reshape(shape)))
+    dense = np.zeros((N, N))
+    np.maximum.at(dense, (EDGES[:, 0], EDGES[:, 1]), weight)
+    np.testing.assert_allclose(data.adjacency.toarray(), np.maximum(dense, dense.T), rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [np.ones(len(EDGES) - 1), np.array(["a"] * len(EDGES))])
+def test_weights_that_are_not_one_number_an_edge_are_refused(tmp_path, weight):
+    words = rf"one number an edge in edge_weight, \({len(EDGES)},\), got {weight.dtype} of shape"
+    with pytest.raises(ValueError, match=words):
+        load(saved(tmp_path, edge_weight=weight))
+
+
+def test_other_arrays_of_edges_are_named(tmp_path):
+    with pytest.warns(UserWarning, match="edge_attr left unread; weights of edges"):
+        load(saved(tmp_path, edge_attr=np.ones((len(EDGES), 3))))
