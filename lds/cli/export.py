@@ -35,7 +35,7 @@ def export(
     Without a rule all stored edges are written.
 
     GraphML and GEXF carry each node's label, prediction, confidence, split, entropy and mutual
-    information, and each edge's probability.
+    information, and each edge's probability with the one before learning; CSV has those of edges.
     """
     check_finished(run)  # a wrong path is refused before what takes seconds to import
     check_output_file(path, "PATH")
@@ -57,7 +57,7 @@ def export(
     classes = stored.settings["classes"]
     nodes = node_attributes(found["labels"], found["probabilities"], split, classes, **more)
     kept = select_edges(stored.edge_probs, threshold, top_k, n_edges)
-    save_graph(path, kept, nodes)
+    save_graph(path, kept, nodes, stored.start)
     counts = {"nodes": int(kept.shape[0]), "edges": int(np.count_nonzero(kept.data)) // 2}
     if as_json:
         print_json({"path": str(path), **counts})

@@ -311,9 +311,10 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         table = {} if self._encoding is None else {"table": self._encoding.summary()}
         return {"classes": self.classes_, "settings": {"data": type(self).__name__, **table}}
 
-    def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
+    def _graph(self) -> tuple[sp.csr_array, dict[str, Any], sp.csr_array]:
         check_is_fitted(self)
-        return self.edge_probabilities_, attributes_of(self.learned_, self.classes_)
+        nodes = attributes_of(self.learned_, self.classes_)
+        return self.edge_probabilities_, nodes, self.learned_.start
 
     def _method(self) -> Method:
         """Make the record of options from the parameters."""

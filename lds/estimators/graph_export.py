@@ -33,8 +33,11 @@ def attributes_of(learned: Learned, classes: NDArray[Any]) -> dict[str, Any]:
 class GraphExport:
     """Base of what has learned a graph: ways to take it elsewhere."""
 
-    def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
-        """Return edge probabilities, symmetric CSR, and node attributes by name."""
+    def _graph(self) -> tuple[sp.csr_array, dict[str, Any], sp.csr_array]:
+        """Return edge probabilities, node attributes by name, and probabilities before learning.
+
+        Both matrices are symmetric CSR.
+        """
         raise NotImplementedError
 
     def to_networkx(
@@ -55,12 +58,13 @@ class GraphExport:
 
         Returns:
             A node for every row, with the attributes "label" (where known), "prediction",
-            "confidence", "split", "entropy" and "mutual_information"; edges with "probability".
+            "confidence", "split", "entropy" and "mutual_information"; edges with "probability" and
+            with "starting_probability", the one before learning.
         """
-        edges, nodes = self._graph()
+        edges, nodes, start = self._graph()
         if top_k is None and n_edges is None and threshold is None:
             threshold = 0.5
-        return to_networkx(select_edges(edges, threshold, top_k, n_edges), nodes)
+        return to_networkx(select_edges(edges, threshold, top_k, n_edges), nodes, start)
 
     def save_graph(
         self,
@@ -77,5 +81,5 @@ class GraphExport:
             threshold, top_k, n_edges: as for `to_networkx`; without a rule all edges of
                 probability > 1e-4 are written.
         """
-        edges, nodes = self._graph()
-        save_graph(path, select_edges(edges, threshold, top_k, n_edges), nodes)
+        edges, nodes, start = self._graph()
+        save_graph(path, select_edges(edges, threshold, top_k, n_edges), nodes, start)

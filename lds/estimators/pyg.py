@@ -121,9 +121,9 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
     def _evidence(self) -> Evidence:
         return Evidence.of(self.learned)
 
-    def _graph(self) -> tuple[sp.csr_array, dict[str, Any]]:
+    def _graph(self) -> tuple[sp.csr_array, dict[str, Any], sp.csr_array]:
         nodes = attributes_of(self.learned, self.classes.cpu().numpy())
-        return self.learned.edges.to_csr(EDGE_CUTOFF), nodes
+        return self.learned.edges.to_csr(EDGE_CUTOFF), nodes, self.learned.start
 
     def _repr_html_(self) -> str:
         return facts_html("LearnedStructure", self.learned.facts())

@@ -6,6 +6,9 @@
 | .gexf | edges, node attributes | Gephi, networkx |
 | .csv | source, target, probability; with node attribute "id", source_id, target_id | anything |
 | .npz | symmetric CSR of probabilities | `scipy.sparse.load_npz` |
+
+All but .npz hold the probability before learning, too, where it is given: an edge that was added
+has a low one, and one that was removed a high one.
 """
 
 import csv
@@ -23,7 +26,7 @@ from numpy.typing import NDArray
 
 from lds._files import check_output_file, write_atomically
 from lds._types import ROLES, Split
-from lds.graphs.interop import to_networkx
+from lds.graphs.interop import STARTING, before_learning, to_networkx
 
 FORBIDDEN = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 forbids (2008, §2.2), and the carriage return, which it changes."""
@@ -34,12 +37,14 @@ GEXF_NAMES = frozenset(
 """Node attributes with a meaning of their own in GEXF, such as the label drawn beside a node."""
 
 Nodes = Mapping[str, Sequence[Any] | NDArray[Any]]
+Start = sp.csr_array | None
 
 
 def save_graph(
     path: str | Path,
     edge_probs: sp.csr_array,
     nodes: Nodes | None = None,
+    start: sp.csr_array | None = None,
 ) -> None:
     """Write a graph in the format of the path's suffix; the file is complete or absent.
 
@@ -53,6 +58,8 @@ def save_graph(
             numbers. Characters that XML forbids, such as control characters, are written as Python
             escapes, with a warning. Names with a meaning in GEXF are prefixed: "label" becomes
             "given_label".
+        start: symmetric CSR of the probabilities before learning, written for each edge as
+            "starting_probability", except to .npz; None: they are not written.
 
     Raises:
         TypeError, ValueError: an unknown suffix, or an attribute of the wrong
@@ -61,7 +68,7 @@ def save_graph(
     """
     path = Path(path)
     check_graph_path(path)
-    write_atomically(path, lambda file: _WRITERS[path.suffix](file, edge_probs, nodes))
+    write_atomically(path, lambda file: _WRITERS[path.suffix](file, edge_probs, nodes, start))
 
 
 def node_attributes(
@@ -109,8 +116,10 @@ def check_graph_path(path: Path) -> None:
     check_output_file(path, "path", _WRITERS)
 
 
-def _graph(edge_probs: sp.csr_array, nodes: Nodes | None, taken: Container[str] = ()) -> nx.Graph:
-    graph = to_networkx(edge_probs, _for_xml(nodes or {}, edge_probs.shape[0], taken))
+def _graph(
+    edge_probs: sp.csr_array, nodes: Nodes | None, start: Start, taken: Container[str] = ()
+) -> nx.Graph:
+    graph = to_networkx(edge_probs, _for_xml(nodes or {}, edge_probs.shape[0], taken), start)
     for _, _, edge in graph.edges(data=True):
         edge["weight"] = edge["probability"]
     return graph
@@ -158,33 +167,37 @@ def _legal(text: str) -> str:
     return FORBIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def _graphml(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:
-    nx.write_graphml_xml(_graph(edge_probs, nodes), file)
+def _graphml(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None, start: Start) -> None:
+    nx.write_graphml_xml(_graph(edge_probs, nodes, start), file)
 
 
-def _gexf(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:
-    nx.write_gexf(_graph(edge_probs, nodes, GEXF_NAMES), file)
+def _gexf(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None, start: Start) -> None:
+    nx.write_gexf(_graph(edge_probs, nodes, start, GEXF_NAMES), file)
 
 
-def _csv(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:
+def _csv(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None, start: Start) -> None:
     edges = sp.triu(edge_probs, k=1).tocoo()
+    before = None if start is None else before_learning(start, edges).tolist()
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     names = (nodes or {}).get("id")
-    table.writerow(["source", "target", "probability", *_ENDS * (names is not None)])
-    for row, col, probability in zip(edges.row, edges.col, edges.data, strict=True):
+    more = [*[STARTING] * (before is not None), *_ENDS * (names is not None)]
+    table.writerow(["source", "target", "probability", *more])
+    entries = zip(edges.row, edges.col, edges.data.tolist(), strict=True)
+    for k, (row, col, probability) in enumerate(entries):
+        first = [] if before is None else [before[k]]
         ends = [] if names is None else [names[row], names[col]]
-        table.writerow([row, col, repr(float(probability)), *ends])
+        table.writerow([row, col, probability, *first, *ends])
     file.write(text.getvalue().encode())
 
 
-def _npz(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None) -> None:
+def _npz(file: BinaryIO, edge_probs: sp.csr_array, nodes: Nodes | None, start: Start) -> None:
     sp.save_npz(file, edge_probs)
 
 
 _ENDS = ("source_id", "target_id")
 
-_WRITERS: dict[str, Callable[[BinaryIO, sp.csr_array, Nodes | None], None]] = {
+_WRITERS: dict[str, Callable[[BinaryIO, sp.csr_array, Nodes | None, Start], None]] = {
     ".graphml": _graphml,
     ".gexf": _gexf,
     ".csv": _csv,

@@ -17,6 +17,9 @@ from lds.graphs.undirected import Weights, entries_of, refuse_outside, undirecte
 WITHOUT_EDGES = "has no edge of a weight above 0 between two nodes, so there is no graph"
 """End of the message about a graph that says nothing."""
 
+STARTING = "starting_probability"
+"""Name of the probability of an edge before learning."""
+
 
 def unless_empty(graph: sp.csr_array | None, name: str, stacklevel: int = 4) -> sp.csr_array | None:
     """Return a graph that has an edge; warn of one that has none, and return None.
@@ -101,17 +104,20 @@ def select_edges(
 
 
 def to_networkx(
-    edge_probs: sp.csr_array, nodes: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None
+    edge_probs: sp.csr_array,
+    nodes: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None,
+    start: sp.csr_array | None = None,
 ) -> nx.Graph:
     """Convert to an undirected networkx graph of the stored edges.
 
     Arguments:
         edge_probs: symmetric CSR of probabilities; see `select_edges` to keep fewer.
         nodes: node attributes by name, one value for each node; None where a node has none.
+        start: symmetric CSR of the probabilities before learning.
 
     Returns:
-        A graph with nodes 0 to n_nodes - 1 and edges with the attribute "probability". All values
-        are plain Python.
+        A graph with nodes 0 to n_nodes - 1 and edges with the attribute "probability", and
+        "starting_probability" if `start` is given. All values are plain Python.
     """
     kept = sp.triu(edge_probs, k=1).tocoo()
     graph = nx.Graph()
@@ -122,7 +128,16 @@ def to_networkx(
         nx.set_node_attributes(graph, known, name)
     triples = zip(kept.row.tolist(), kept.col.tolist(), kept.data.tolist(), strict=True)
     graph.add_weighted_edges_from(triples, weight="probability")
+    if start is not None:
+        ends = zip(kept.row.tolist(), kept.col.tolist(), strict=True)
+        before = before_learning(start, kept).tolist()
+        nx.set_edge_attributes(graph, dict(zip(ends, before, strict=True)), STARTING)
     return graph
+
+
+def before_learning(start: sp.csr_array, edges: sp.coo_array) -> NDArray[Any]:
+    """Return the entries of `start` at the stored entries of `edges`."""
+    return np.asarray(start[edges.row, edges.col]).reshape(-1)
 
 
 def to_edge_index(edge_probs: sp.csr_array) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

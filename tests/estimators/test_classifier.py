@@ -147,6 +147,9 @@ def test_the_graph_for_a_look_has_exactly_the_edges_above_the_threshold(fitted):
     assert graph.number_of_nodes() == 90
     i, j = next(iter(graph.edges))
     assert graph.edges[i, j]["probability"] == pytest.approx(dense[i, j])
+    before = clf.learned_.start.toarray()
+    found = {(i, j): value for i, j, value in graph.edges(data="starting_probability")}
+    assert found == {edge: pytest.approx(before[edge]) for edge in found}
     assert graph.nodes[0]["prediction"] == clf.transduction_[0]
     assert isinstance(graph, nx.Graph)
 

@@ -99,6 +99,23 @@ def test_pandas_reads_the_edge_list_to_the_bit(tmp_path):
     assert np.array_equal((upper + upper.T).toarray().astype(np.float32), DENSE)
 
 
+def test_probabilities_before_learning_stand_beside_the_learned_ones(tmp_path):
+    before = np.where(DENSE > 0.5, 0, DENSE**2).astype(np.float32)  # some edges are new
+    start = sp.csr_array(before)
+    assert ((before == 0) & (DENSE > 0)).any()
+    for suffix, read in READERS.items():
+        path = tmp_path / f"graph{suffix}"
+        save_graph(path, PROBS, NODES, start)
+        np.testing.assert_allclose(dense_of(read(path), "starting_probability"), before, rtol=1e-7)
+    save_graph(tmp_path / "graph.csv", PROBS, {"id": list("abcdef")}, start)
+    table = pd.read_csv(tmp_path / "graph.csv")
+    columns = ["source", "target", "probability", "starting_probability", "source_id", "target_id"]
+    assert table.columns.tolist() == columns
+    np.testing.assert_array_equal(
+        table.starting_probability.astype(np.float32), before[table.source, table.target]
+    )
+
+
 def test_scipy_reads_the_matrix_to_the_bit(tmp_path):
     save_graph(tmp_path / "graph.npz", PROBS)
     back = sp.load_npz(tmp_path / "graph.npz")
