@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lds._files import scratch_prefix, write_atomically
@@ -54,7 +55,7 @@ class Checkpoint:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         payload = io.BytesIO()
-        torch.save({"fingerprint": self.fingerprint, "state": state}, payload)
+        torch.save(_plain({"fingerprint": self.fingerprint, "state": state}), payload)
         latest, previous = self.paths
         with payload.getbuffer() as whole:
             checksum = zlib.crc32(whole).to_bytes(CHECKSUM_BYTES, "big")
@@ -128,6 +129,15 @@ class Checkpoint:
             ]
             raise ValueError(f"checkpoint {path} is of another run ({'; '.join(differs)})")
         return state
+
+
+def _plain(value: Any) -> Any:
+    """Replace NumPy's numbers, which a safe reader refuses, by Python's."""
+    if type(value) is dict:
+        return {key: _plain(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(part) for part in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def saved_fingerprint(folder: str | Path) -> dict[str, Any]:

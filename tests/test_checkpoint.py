@@ -157,3 +157,9 @@ def test_a_failed_write_leaves_both_files(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         checkpoint.save({"k": 2})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_numbers_of_numpy_are_written_as_plain_ones(tmp_path):
+    checkpoint = Checkpoint(tmp_path, {"lr": np.float64(0.5), "steps": [np.int64(3)]})
+    checkpoint.save({"k": np.int32(2), "history": [(np.float32(0.5), {"flag": np.True_})]})
+    assert checkpoint.load() == {"k": 2, "history": [(0.5, {"flag": True})]}

@@ -4,12 +4,15 @@ On the stand-in of `tests.elsewhere`. A GPU, where there is one, draws something
 it are compared with each other in `tests/structure/side_by_side/test_captured.py`.
 """
 
+import functools
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from torch.utils._pytree import tree_map
 
 import lds.structure.side_by_side.batch
 from lds import LDSClassifier, ThesisLDSClassifier, bilevel
@@ -142,3 +145,54 @@ def test_a_matrix_stays_sparse_elsewhere():
         x = node_features(sp.csr_array(np.pad(matrix.toarray(), ((0, 0), (0, 9)))), device="meta")
         assert x.device == torch.device("meta")
         assert x.dense().cpu().sum() == 3
+
+
+@pytest.mark.parametrize("name", ["default beside a graph", "sparse support"])
+def test_a_fit_elsewhere_can_be_saved_and_explained(name, tmp_path):
+    x, graph, classifier, options = CASES[name]
+    with elsewhere():
+        clf = classifier("meta", **options).fit(x, TARGET, adjacency=graph)
+        clf.save(tmp_path / "run")
+        said = str(clf.explain(0))
+    read = type(clf).load(tmp_path / "run")
+    np.testing.assert_array_equal(read.label_distributions_, clf.label_distributions_)
+    assert said == str(read.explain(0))
+
+
+METHODS = [
+    bilevel.Reverse(), bilevel.Forward(), bilevel.F2SA(), bilevel.SOBA(),
+    bilevel.SABA(n_batches=1), bilevel.ConjugateGradient(), bilevel.FixedPoint(5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [*METHODS, None], ids=str)
+def test_a_run_elsewhere_is_resumed_there(method, tmp_path, monkeypatch):
+    """A checkpoint is read to the CPU, from where everything must be moved; None is online."""
+    save, here = torch.save, lambda leaf: getattr(leaf, "here", leaf)
+    monkeypatch.setattr(torch, "save", lambda state, file: save(tree_map(here, state), file))
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(size, generator=generator) for size in ((9, 4), (9,)))
+    common = {"optimizer": functools.partial(torch.optim.SGD, lr=0.1), "seed": 0}
+
+    def value(n_outer: int, **more: Any) -> float:
+        a, b = x.to("meta"), y.to("meta")
+
+        def inner(w: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+            return (a @ w - b).square().mean() + lam.exp() * w.square().sum()
+
+        given = (
+            bilevel.GradientDescent(inner, 0.1),
+            lambda w, lam: (a @ w - b).square().mean(),
+            torch.zeros(4).to("meta"),
+            torch.tensor(-1.0).to("meta"),
+        )
+        if method is None:
+            return bilevel.solve_online(*given, n_outer, save_every=1, **common, **more).value
+        more |= {"n_outer": n_outer, "warm_start": "state", "method": method}
+        return bilevel.solve(*given, 1, **common, **more).value
+
+    with elsewhere(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", bilevel.ContractionWarning)
+        whole = value(4)
+        value(2, checkpoint=tmp_path)
+        assert value(4, checkpoint=tmp_path, resume=True) == whole

@@ -17,6 +17,7 @@ from lds._numbers import check_flag, real
 from lds._progress import Shown
 from lds._random import replayed
 from lds.bilevel.checks import NonFiniteError, check_leaves, is_maker, kind_of
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.history import Last, Record, Solution
 from lds.bilevel.keep import Keeper
 from lds.bilevel.outer import OuterStep
@@ -39,14 +40,24 @@ MAX_REMEMBERED = 1000
 
 
 class At:
-    """E with the step and the random draws of one outer iteration."""
+    """E with the step and the random draws of one outer iteration.
 
-    def __init__(self, objective: Callable[..., Tensor], step: int, seed: int) -> None:
+    Arguments:
+        dynamics: whose generators E may draw from.
+        objective: E(params, hyper, step).
+        step, seed: of the iteration.
+    """
+
+    def __init__(
+        self, dynamics: Dynamics, objective: Callable[..., Tensor], step: int, seed: int
+    ) -> None:
         self._objective, self._step, self._seed = objective, step, seed
+        self._generators = dynamics.generators
 
     def __call__(self, params: Tree, hyper: Tree) -> Tensor:
         """Evaluate E without history."""
-        with replayed(self._seed, devices(params, hyper)), torch.no_grad():
+        where = devices(params, hyper)
+        with replayed(self._seed, where, self._generators), torch.no_grad():
             return self._objective(params, hyper, self._step)
 
 
@@ -289,7 +300,7 @@ class Run:
         self.outer.load_state(stored["optimizer"])
         first = self.params
         self.params = unpacked(stored["params"], first, like)
-        self.solution = stored["solution"]
+        self.solution = moved_to(leaves(like)[0].device, stored["solution"])
         if stored["kept"] is not None:
             keeper = self.keeper
             keeper.value, keeper.n, hyper, params = stored["kept"]
@@ -356,6 +367,14 @@ def unpacked(stored: list[Any], like: Tree, hyper: Tree) -> Tree:
         device = leaves(hyper)[0].device
         like = tree_map(lambda leaf: torch.empty(0, device=device), form)
     return refill(like, kept)
+
+
+def moved_to(device: torch.device, stored: Any) -> Any:
+    """Move the floating tensors of nested lists to a device; counters stay where they are."""
+    if isinstance(stored, list | tuple):
+        return [moved_to(device, each) for each in stored]
+    floats = isinstance(stored, Tensor) and stored.is_floating_point()
+    return stored.to(device) if floats else stored
 
 
 def refill(like: Tree, stored: list[Tensor]) -> Tree:

@@ -29,6 +29,8 @@ class Nystrom:
         References:
             Frangella, Tropp and Udell, 2023, eq. 1.3, https://arxiv.org/abs/2110.02820
         """
+        if not len(self.values):  # no direction of a positive eigenvalue: the identity
+            return lambda r: r
         least = self.values[-1] + ridge
         if not float(least) > 0:  # fewer eigenvalues than the rank: those found are the whole
             least = self.values[self.values > 0][-1:].sum() + ridge

@@ -22,7 +22,7 @@ from lds.bilevel.dynamics import Dynamics, with_step
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
-from lds.bilevel.loop import At, Callback, Limits, Run, refill
+from lds.bilevel.loop import At, Callback, Limits, Run, moved_to, refill
 from lds.bilevel.ordering import as_begun
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.same_run import of_objectives
@@ -148,7 +148,7 @@ def solve_online(
     t = 0
     if run.resumed:
         t, state = run.resumed["t"], refill(state, run.resumed["state"])
-        memory.tangents = run.resumed["tangents"]
+        memory.tangents = moved_to(leaves(at)[0].device, run.resumed["tangents"])
     run.more = lambda: {"t": t, "state": leaves(state), "tangents": memory.tangents}
     before: At | None = None
 
@@ -184,7 +184,7 @@ def solve_online(
         weights = dynamics.params(state)
         if before is not None:
             keeper.compare(record.value, functools.partial(before, weights, at))
-        before = At(objective, t, end)
+        before = At(dynamics, objective, t, end)
         record = run.take(record, weights, grad)
         at = outer.hyper
         return record
@@ -192,4 +192,4 @@ def solve_online(
     reason = run.loop(iterate, lambda: t < n_steps, limits, "n_steps")
     if not reason.startswith("non-finite"):
         run.params = dynamics.params(state)
-    return run.solution_of(reason, At(objective, t, mix(seed, 0, t, ONLINE_OUTER)))
+    return run.solution_of(reason, At(dynamics, objective, t, mix(seed, 0, t, ONLINE_OUTER)))

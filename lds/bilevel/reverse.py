@@ -85,8 +85,9 @@ class Reverse(AbstractHypergradient):
             applies none again: the same numbers in about half the time where a step takes less than
             a millisecond. False keeps none. None keeps it if that of all steps takes at most 32 MB,
             as measured at the first step, or if there is one step; not with `checkpoint`, `check`
-            or a run of open length. With a tape the last step is applied again and compared, once
-            in an outer loop; the gradient does not depend on whether the others repeat.
+            or a run of open length, for which a truncation keeps none in any case. With a tape the
+            last step is applied again and compared, once in an outer loop; the gradient does not
+            depend on whether the others repeat.
         check: compare the state after every step with that of its first application. Without tapes
             the inner loss of each step, and the state after the last, are always compared.
 
@@ -142,22 +143,23 @@ class Reverse(AbstractHypergradient):
                     "checkpoint=None"
                 )
             trajectory = Trajectory(self.truncation, None)
-            return _Kept(start=start, trajectory=trajectory, tape=Tape() if self.tape else None)
+            tape = Tape() if self.tape and self.truncation is None else None
+            return _Kept(start=start, trajectory=trajectory, tape=tape)
         window = n_steps if self.truncation is None else min(self.truncation, n_steps)
         stride = 1
         if self.checkpoint is not None:
             kept = math.isqrt(window) if self.checkpoint == "sqrt" else self.checkpoint
             stride = -(-window // max(1, kept)) or 1
-        tape = False if self.check or self.checkpoint is not None else self.tape
-        if tape is None and window == 1:  # a step applied again has a tape as large
-            tape = True
+        tapes = False if self.check or self.checkpoint is not None else self.tape
+        if tapes is None and window == 1:  # a step applied again has a tape as large
+            tapes = True
         return _Kept(
             start=start,
-            trajectory=Trajectory(self.truncation, None if tape else n_steps, stride),
+            trajectory=Trajectory(self.truncation, None if tapes else n_steps, stride),
             first=n_steps - window,
             window=window,
-            tape=Tape() if tape else None,
-            undecided=tape is None,
+            tape=Tape() if tapes else None,
+            undecided=tapes is None,
         )
 
     def observe(self, memory: _Kept, step: Step) -> tuple[Tree, Tensor | None] | None:

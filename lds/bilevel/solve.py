@@ -204,7 +204,7 @@ def solve(
         if before is not None:
             keeper.compare(record.value, functools.partial(before, weights, at))
         taken = result.step
-        before = At(objective, taken, mix(seed, k, taken))
+        before = At(phi, objective, taken, mix(seed, k, taken))
         record = run.take(record, weights, result.grad, result.solution)
         if warm_start == "state":
             midway = Midway(result.state, taken)
@@ -212,7 +212,7 @@ def solve(
 
     def value_at(weights: Tree, at: Tree) -> Tensor:
         k = run.done - 1
-        return At(episode(k)[1], taken, mix(seed, k, taken))(weights, at)
+        return At(*episode(k), taken, mix(seed, k, taken))(weights, at)
 
     def trained(at: Tree) -> Tree:
         nonlocal taken

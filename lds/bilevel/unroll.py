@@ -33,7 +33,6 @@ from lds.bilevel.step import Start, Step, evaluate, gradient_tree
 from lds.bilevel.tensors import (
     Columns,
     Tree,
-    axpy,
     detach,
     devices,
     leaves,
@@ -311,10 +310,11 @@ def last_state(
 
 def rests(dynamics: Dynamics, old: Tree, new: Tree, tol: float) -> bool:
     """Return whether a step moved the weights of every task by at most `tol` of their norm."""
-    before, after = leaves(dynamics.params(old)), leaves(dynamics.params(new))
-    moves, n = axpy(-1.0, before, after), dynamics.n_tasks
-    if n is None or any(leaf.shape[:1] != (n,) for leaf in before):
-        return norm(moves) <= tol * norm(before)
-    floats = [k for k, leaf in enumerate(before) if leaf.is_floating_point()]
-    moved, size = (lengths([tree[k] for k in floats], n) for tree in (moves, before))
+    pairs = zip(leaves(dynamics.params(old)), leaves(dynamics.params(new)), strict=True)
+    moving = [(a, b) for a, b in pairs if a.is_floating_point() or a.is_complex()]  # no counters
+    before, moves = [a for a, _ in moving], [b - a for a, b in moving]
+    n = dynamics.n_tasks
+    if n is not None and any(leaf.shape[:1] != (n,) for leaf in before):
+        n = None
+    moved, size = lengths(moves, n), lengths(before, n)
     return bool((moved <= tol * size).all())

@@ -26,7 +26,7 @@ from lds.cli.table_options import (
     stem,
 )
 from lds.structure.methods.registry import DEFAULT, method_of
-from lds.structure.options import check_names, check_seed
+from lds.structure.options import check_names, check_seed, option_fields
 
 if TYPE_CHECKING:
     from lds.estimators.trials import Trial
@@ -39,6 +39,7 @@ EXAMPLES = (
 )
 
 DEFAULT_SPACE = ("n_neighbors=15,30", "weight_decay=0.0005,0.005")
+"""What is tried without --try, of options that the method has."""
 
 
 def search(
@@ -97,7 +98,8 @@ def search(
     if out_folder is not None:
         check_output_folder(out_folder, "--out")
     record = type(method_of(method))
-    given = [pair for text in tried or DEFAULT_SPACE for pair in [_pair("--try", text)]]
+    default = [text for text in DEFAULT_SPACE if text.split("=")[0] in option_fields(record)]
+    given = [_pair("--try", text) for text in tried or default]
     space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
     base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
     check_names(record, {**base, **space})

@@ -1,5 +1,6 @@
 """Convert a graph with features, labels and masks to a `Problem`."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from lds.graphs.similarity import AUTO
 from lds.graphs.structural import structural_features
 from lds.graphs.undirected import Weights
 from lds.nn.features import SPARSE_BELOW
+from lds.structure.methods.base import Method
 from lds.structure.problem import Problem
 
 MATRICES = ("adj_t", "adj")
@@ -53,7 +55,7 @@ class GraphInput:
 
 def graph_input(
     data: Data | nx.Graph,
-    metric: str,
+    method: Method,
     seed: int,
     split: SplitChoice | None,
     edge_weight: Weights | None,
@@ -62,7 +64,7 @@ def graph_input(
 ) -> GraphInput:
     """Check a data object and make a problem of it; see `learn_structure` for the arguments.
 
-    `metric` is that of the neighbour search: features are stored sparse only if it takes them.
+    Features are stored sparse only if the metric of the method's neighbour search takes them.
     """
     data = as_data(data)
     if isinstance(data, Batch) and data.num_graphs > 1:
@@ -78,13 +80,19 @@ def graph_input(
     values = _class_numbers(y, n_nodes)
     train, val = masked_nodes(data, split, values)
     labels, classes = _labels(values, train, val)
-    roles = _split(train, val, labels, seed)
+    with warnings.catch_warnings(record=True) as of_roles:
+        warnings.simplefilter("always")
+        roles = _split(train, val, labels, seed)
     weights = _weights(labels, classes, sample_weight, class_weight)
+    metric = method.to_dict().get("metric", AUTO)
     features = None if x is None else _stored(_features(x), metric)
     graph = _graph(data, n_nodes, edge_weight)
     features = _distinct(features, graph)
     home = y.device if x is None else x.device
     problem = Problem(features, labels, roles, graph, weights=weights)
+    if method.for_problem(problem).reads_roles:
+        for each in of_roles:
+            warnings.warn(each.message, stacklevel=3)
     return GraphInput(data, problem, classes, home)
 
 

@@ -28,7 +28,6 @@ from lds.estimators.pictures import FitPictures
 from lds.estimators.verbose import fit_progress
 from lds.estimators.weights import ClassWeight
 from lds.graphs.interop import select_edges, to_edge_index
-from lds.graphs.similarity import AUTO
 from lds.graphs.undirected import Weights, check_weights
 from lds.run_folder import Run, clear_fit, load_settings
 from lds.structure.context import OnIteration, OnMember
@@ -348,8 +347,8 @@ def learn_structure(
     chosen = _method(method, options)
     check_weights(edge_weight)
     check_seed(seed)
-    metric = chosen.to_dict().get("metric", AUTO)
-    given = graph_input(data, metric, seed, split, edge_weight, sample_weight, class_weight)
+    given = graph_input(data, chosen, seed, split, edge_weight, sample_weight, class_weight)
+    chosen = chosen.for_problem(given.problem)
     with fit_progress(verbose, chosen.to_dict()["max_iter"]) as shown:
         result = learn(
             given.problem,

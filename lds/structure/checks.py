@@ -24,6 +24,7 @@ def warn_of_features(features: Features, dtype: torch.dtype, *, centred: bool) -
     if sp.issparse(features):
         return
     x = np.asarray(features)
+    x = x.astype(np.float32) if x.dtype.kind == "b" else x
     spread = x.max(0) - x.min(0)
     if not spread.any():
         warnings.warn(

@@ -90,7 +90,8 @@ class SequentialInnerRun:
         before, settled = math.inf, options.settle == 0
         differentiates = options.update_edges and options.truncation > 0
         inner_loss = outer_loss = math.nan
-        while t < options.max_inner and waited < options.inner_patience:
+        # Patience does not end a run before its first hypergradient, or the edges would stay.
+        while t < options.max_inner and (waited < options.inner_patience or math.isnan(outer_loss)):
             # A window is short: its tape costs less than a second application of every step.
             make_step = TapedStep if settled and differentiates else Step
             step = make_step(dynamics, state, variables.hyper, t, mix(self.seed, iteration, t))

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lds._arrays import canonical
+from lds._arrays import canonical, refuse_masked
 from lds._types import Features
 
 Rows = Features | Tensor | ArrayLike
@@ -35,6 +35,7 @@ def rows_like(new: Rows, fitted: Features) -> Any:
     if isinstance(new, Tensor):
         new = new.detach().cpu().to_dense()
         new = (new.float() if new.is_floating_point() and new.itemsize < 4 else new).numpy()
+    refuse_masked(new, "new")
     rows: Any = new if sp.issparse(new) else np.asarray(new)
     if rows.dtype.kind not in "biuf":
         raise TypeError(

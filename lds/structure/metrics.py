@@ -39,7 +39,7 @@ class Quality:
 def quality(
     probabilities: Floats, labels: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> Quality | None:
-    """Compute the quality of class probabilities on `rows`; None where there are no rows.
+    """Compute the quality of class probabilities on the labelled ones of `rows`; None for none.
 
     Arguments:
         probabilities: `(n_nodes, n_classes)`, rows sum to 1.
@@ -47,6 +47,7 @@ def quality(
             that was never seen in training) has probability 0.
         rows: which rows count.
     """
+    rows = rows[labels[rows] >= 0]
     if rows.size == 0:
         return None
     mine, truth = probabilities[rows].astype(np.float64), labels[rows]

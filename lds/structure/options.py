@@ -73,9 +73,12 @@ class Options:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        """Check every option by its type and range."""
+        """Check every option by its type and range, and make numbers plain."""
         for each in fields(self):  # type: ignore[arg-type]
-            check_value(each, getattr(self, each.name))
+            value = getattr(self, each.name)
+            check_value(each, value)
+            if each.type in (int, float, bool):  # NumPy's numbers are no JSON
+                object.__setattr__(self, each.name, each.type(value))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON."""
@@ -126,7 +129,7 @@ def check_value(each: "Field[Any]", value: Any) -> None:
     number = isinstance(value, Real) and not isinstance(value, bool)
     kinds = (
         (int, "an integer", number and isinstance(value, Integral)),
-        (bool, "True or False", isinstance(value, bool)),
+        (bool, "True or False", type(value).__name__ in ("bool", "bool_")),  # of NumPy, too
         (float, "a number", number),
         (str, "a string", isinstance(value, str)),
     )

@@ -175,8 +175,9 @@ class Score:
     loss: float
 
     def better_than(self, other: "Score") -> bool:
-        """Say whether it is strictly better."""
-        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        """Say whether it is strictly better; one whose loss is not finite never is."""
+        better = (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        return better and math.isfinite(self.loss)
 
 
 WORST = Score(-1.0, math.inf)

@@ -345,3 +345,21 @@ def test_a_buffer_without_history_is_said_to_be_a_constant():
             dynamics, lambda w, h: (w["weight"] ** 2).sum(), params, scalar(0.1), 2
         )
     assert float(result.state["buffers"][0]["mean"].abs().sum()) > 0
+
+
+def test_a_counter_among_buffers_does_not_keep_an_inner_run_from_its_end():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(40, n, generator=generator) for n in (3, 2))
+    net = nn.Sequential(nn.BatchNorm1d(3, affine=False), nn.Linear(3, 2))
+    apply, params = bilevel.functional(net)
+    inner = bilevel.GradientDescent(lambda w, lam: (apply(w, x) - y).square().mean(), lr=0.3)
+    result = bilevel.hypergradient(
+        inner,
+        lambda w, lam: lam * (apply(w, x) - y).square().mean(),
+        params,
+        torch.tensor(1.0),
+        2000,
+        method=bilevel.FirstOrder(),
+        inner_tol=1e-4,
+    )
+    assert result.step < 500

@@ -401,3 +401,20 @@ def test_the_contraction_constant_is_taken_after_the_steps_and_of_the_built_in_d
 def test_options_out_of_range(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_nystrom_preconditioner_without_a_positive_eigenvalue_is_the_identity():
+    inner = bilevel.GradientDescent(lambda w, lam: -0.5 * ((w - lam) ** 2).sum(), lr=0.1)
+    found = []
+    for rank in (0, 2):
+        with pytest.warns(bilevel.ContractionWarning, match="curvature -1"):
+            result = bilevel.hypergradient(
+                inner,
+                lambda w, lam: w.sum(),
+                torch.ones(3),
+                torch.zeros(3),
+                5,
+                method=bilevel.ConjugateGradient(rank=rank),
+            )
+        found.append(result.grad)
+    assert torch.equal(*found)

@@ -251,3 +251,22 @@ def test_an_evaluate_that_changes_its_arguments_is_refused(keep, what):
 
     with pytest.raises(RuntimeError, match=f"evaluate changed {what} in place"):
         solve(keep=keep, evaluate=evaluate)
+
+
+@pytest.mark.parametrize("keep", ["best", "last", "averaged"])
+def test_draws_from_a_generator_of_the_dynamics_are_seeded_and_undone(keep):
+    own = torch.Generator().manual_seed(3)
+    inner = bilevel.GradientDescent(lambda w, lam: 0.5 * (w - lam) ** 2, lr=0.5, generators=[own])
+
+    def outer(w, lam):
+        return goal(w, lam) + 1e-3 * torch.rand((), generator=own, dtype=torch.float64)
+
+    before = own.get_state()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=NOISY)
+        values = []
+        for _ in range(2):
+            given = (inner, outer, scalar(0.0), scalar(0.0), 4)
+            values.append(bilevel.solve(*given, n_outer=5, optimizer=DESCENT, keep=keep).value)
+            assert torch.equal(own.get_state(), before)
+    assert values[0] == values[1]

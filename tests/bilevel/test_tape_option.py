@@ -155,3 +155,14 @@ def test_the_random_state_is_left_as_it_was():
         run()
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(own.get_state(), own_before)
+
+
+@pytest.mark.parametrize("tape", [False, True, None])
+def test_a_run_of_open_length_is_truncated_with_a_tape_too(tape):
+    """Of w <- w - lr λ (w - 2) from 0, the last step but one and the last depend on λ."""
+    inner = bilevel.GradientDescent(lambda w, lam: 0.5 * lam * ((w - 2) ** 2).sum(), lr=0.1)
+    given = (inner, lambda w, lam: w.sum(), torch.zeros(3), torch.tensor(1.0), 30)
+    method = bilevel.Reverse(truncation=2, tape=tape)
+    found = bilevel.hypergradient(*given, method=method, inner_tol=1e-9).grad
+    # dw_30/dλ = Σ_t 0.9^(29 - t) · 0.1 · 2 · 0.9^t over t = 28 and 29.
+    assert float(found) == pytest.approx(3 * 2 * 0.1 * 2 * 0.9**29, rel=1e-4)

@@ -474,8 +474,8 @@ SPLITS = [None] * 8 + [
 def fuzz_data_objects(data):
     graph, split = data.draw(data_objects()), data.draw(st.sampled_from(SPLITS))
     weights = data.draw(st.sampled_from(WEIGHTS))
-    metric = data.draw(st.sampled_from([Committee().metric, Thesis().metric]))
-    found = ends_well(lambda: graph_input(graph, metric, 0, split, weights))
+    method = data.draw(st.sampled_from([Committee(), Thesis()]))
+    found = ends_well(lambda: graph_input(graph, method, 0, split, weights))
     event("read" if found is not None else "refused")
     if found is None:
         return

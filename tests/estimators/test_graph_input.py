@@ -14,6 +14,7 @@ from torch_geometric.utils import to_undirected
 
 from lds import LDSClassifier, LearnStructure, learn_structure
 from lds.estimators.graph_input import graph_input
+from lds.structure.methods.committee import Committee
 from tests.estimators.test_pyg import blobs
 
 N = 90
@@ -39,7 +40,7 @@ def ring(n=N):
 
 
 def prepared(data, split=None, edge_weight=None, seed=0):
-    return graph_input(data, "auto", seed, split, edge_weight)
+    return graph_input(data, Committee(), seed, split, edge_weight)
 
 
 def quietly(data):
@@ -442,3 +443,15 @@ def test_sparse_tensors_are_read_as_dense_ones():
 def test_a_split_that_is_no_list_of_nodes_is_refused():
     with pytest.raises(TypeError, match=r"split\['train'\] must be node numbers .*, got str"):
         prepared(PLAIN, split={"train": "x", "valid": [1, 2]})
+
+
+def test_a_split_into_roles_is_said_only_where_roles_are_read():
+    x, y = blobs(60)
+    data = Data(x=torch.as_tensor(x, dtype=torch.float32), y=torch.as_tensor(y))
+    data.train_mask = torch.arange(60) % 2 == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learned = learn_structure(data)
+    assert learned.learned.method.name == "views"
+    with pytest.warns(UserWarning, match="no validation nodes are marked: the 30 training ones"):
+        learn_structure(data, **SMALL)

@@ -44,3 +44,9 @@ def test_the_frozen_control_of_the_default_is_its_schedule_and_the_others_are_th
     for name, mine in rows.items():
         plain = fit_gcn(problem, mine, Thesis(support="auto"))
         assert np.array_equal(found[name].probabilities, plain.probabilities)
+
+
+def test_a_network_that_becomes_nan_is_no_control():
+    problem = blobs()
+    with pytest.raises(ArithmeticError, match="never finite; a smaller inner_lr may help"):
+        fit_gcn(problem, problem.split.train, Thesis(n_neighbors=5, inner_lr=1e30))

@@ -12,6 +12,7 @@ from lds.graphs.knn import knn_adjacency
 from lds.structure.context import RunContext
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.learn import learn
+from lds.structure.learn_many import Run, learn_many
 from lds.structure.methods.committee_run import prepare, restarts_on, starting_distribution
 from lds.structure.problem import Problem
 from tests.structure.blobs import blobs
@@ -136,3 +137,23 @@ def test_an_inner_run_is_a_function_of_seed_iteration_and_rows():
     assert run(0, *rows[::-1])[0].inner_loss != first.inner_loss
     assert first.n_steps == DEFAULT.max_inner
     assert np.isfinite(first.outer_loss)
+
+
+@pytest.mark.parametrize("settle", [0.0, 0.5])
+def test_patience_leaves_an_inner_run_its_first_hypergradient(settle):
+    method = dataclasses.replace(THESIS, inner_tol=9.0, inner_patience=4, max_inner=60)
+    found = fit(dataclasses.replace(method, truncation=20, settle=settle))
+    steps = [record.inner_steps for record in found.history]
+    assert steps == [20, 20, 20] if settle == 0 else set(steps) <= {40, 60}  # once it has settled
+    assert all(math.isfinite(record.outer_loss) for record in found.history)
+    assert abs(found.edges.to_csr() - found.start).max() > 0
+
+
+def test_a_batch_leaves_an_inner_run_its_first_hypergradient():
+    method = dataclasses.replace(
+        THESIS, inner_tol=9.0, inner_patience=4, max_inner=60, truncation=20
+    )
+    problem = blobs()
+    one, other = learn_many([Run(problem, method, seed) for seed in (0, 1)], batch=2)
+    assert [record.inner_steps for record in one.history] == [20, 20, 20]
+    assert other.expected_edges != other.starting_edges

@@ -9,7 +9,9 @@ import scipy.sparse as sp
 import torch
 
 from lds.structure.known_rows import known_answers
+from lds.structure.learn import learn
 from tests.structure.blobs import blobs
+from tests.structure.small import THESIS
 
 TWICE = np.array([[0.0, 1.0], [2.0, 3.0], [0.0, 1.0], [4.0, 5.0], [-0.0, 1.0]])
 APART = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]])
@@ -95,3 +97,19 @@ def test_what_are_no_rows_is_refused(thesis_fit, change, error, message):
         wrong = change(x)
     with pytest.raises(error, match=message):
         thesis_fit.predict_new(wrong)
+
+
+def test_a_masked_array_is_refused():
+    learned = learn(blobs(), THESIS)
+    rows = np.ma.masked_array(blobs().features[:2], mask=False)
+    rows[0, 0] = np.ma.masked
+    with pytest.raises(ValueError, match="new"):
+        learned.predict_new(rows)
+
+
+def test_dense_truth_values_are_features():
+    problem = blobs()
+    on = dataclasses.replace(problem, features=problem.features > 0)
+    numbers = dataclasses.replace(problem, features=on.features.astype(np.float64))
+    one, other = (learn(each, THESIS).probabilities for each in (on, numbers))
+    np.testing.assert_array_equal(one, other)

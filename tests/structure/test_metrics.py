@@ -88,3 +88,10 @@ def test_mutual_information_at_its_ends():
     assert (mutual_information(np.repeat(one, 4, 0)) < 1e-12).all(), "all graphs agree"
     opposed = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
     assert mutual_information(opposed) == pytest.approx(math.log(2)), "sure, and not of one mind"
+
+
+def test_rows_without_a_label_do_not_count():
+    probs, labels = some_probabilities(30), np.arange(30) % 3
+    hidden = np.where(np.arange(30) < 10, -1, labels)
+    assert quality(probs, hidden, np.arange(30)) == quality(probs, labels, np.arange(10, 30))
+    assert quality(probs, np.full(30, -1), np.arange(30)) is None

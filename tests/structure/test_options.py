@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 
+import numpy as np
 import pytest
 
 from lds import LDSClassifier, ThesisLDSClassifier
@@ -219,3 +220,20 @@ def test_defaults_of_the_estimators_are_those_of_the_methods(method, classifier)
     assert classifier()._method() == method()
     for name in signature:
         assert f"\n    {name}: " in classifier.__doc__
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("n_neighbors", np.int64(5)),
+        ("outer_lr", np.float32(0.5)),
+        ("outer_lr", 1),
+        ("redraw", np.True_),
+    ],
+)
+def test_numbers_of_numpy_become_plain(name, given):
+    found = Thesis(**{name: given})
+    plain = getattr(found, name)
+    assert type(plain) is option_fields(Thesis)[name].type
+    assert plain == given
+    assert json.loads(json.dumps(found.to_dict()))[name] == plain

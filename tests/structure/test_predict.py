@@ -132,3 +132,11 @@ def test_scores_compare_by_accuracy_and_ties_by_the_loss():
     assert not Score(0.7, 0.1).better_than(Score(0.8, 9.0))
     assert Score(0.0, 1e9).better_than(WORST)
     assert not Score(0.8, math.nan).better_than(Score(0.8, 0.5))
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_is_better_than_none(loss):
+    assert not Score(0.75, loss).better_than(WORST)
+    assert not Score(0.75, loss).better_than(Score(0.6, 0.5))
+    assert Score(0.6, 0.5).better_than(Score(0.75, loss)) is False  # by its accuracy
+    assert Score(0.0, 9.0).better_than(WORST)

@@ -15,11 +15,11 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 
 import lds.bilevel as bilevel
 from lds._random import mix
-from lds.experiments.reproduce.networks import DROPOUT, HIDDEN, tensors
+from lds.experiments.reproduce.networks import DROPOUT, HIDDEN, tensors, wide
 from lds.nn.features import drop
 from lds.nn.gcn import glorot
 from lds.structure.methods.thesis import Thesis
@@ -53,16 +53,13 @@ def symmetric_unit(a: Tensor) -> Tensor:
 def product(a: Tensor) -> Callable[[Tensor], Tensor]:
     """Make H -> Â H, with Â = D̃^-½ (A + I) D̃^-½ (eq. 9.2), differentiable in A and H.
 
-    Â is not formed: a pass over n² numbers costs as much as a product with 16 columns. For the
-    same reason H gets a multiple of 16 columns, without which some products take seven times as
-    long.
+    Â is not formed: a pass over n² numbers costs as much as a product with 16 columns.
     """
     scale = (a.sum(1, keepdim=True) + 1).rsqrt()
 
     def along(h: Tensor) -> Tensor:
-        width = h.shape[1]
-        wide = scale * pad(h, (0, -width % 16))
-        return (scale * (a @ wide + wide))[:, :width]
+        scaled = scale * wide(h)
+        return (scale * (a @ scaled + scaled))[:, : h.shape[1]]
 
     return along
 

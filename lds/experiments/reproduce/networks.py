@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
 from lds._random import mix, replayed
 from lds._types import Features
@@ -138,7 +138,12 @@ def dense_product(adjacency: NDArray[np.floating[Any]]) -> Product:
     a.fill_diagonal_(1.0)
     scale = a.sum(1).rsqrt()
     a.mul_(scale).mul_(scale.unsqueeze(1))
-    return lambda h, t: a @ h
+    return lambda h, t: (a @ wide(h))[:, : h.shape[1]]
+
+
+def wide(h: Tensor) -> Tensor:
+    """Add columns of zeros up to a multiple of 16: BLAS takes 7 columns seven times as long."""
+    return pad(h, (0, -h.shape[1] % 16))
 
 
 def equal_product(n_nodes: int, weight: float) -> Product:

@@ -1,13 +1,13 @@
 """What the members and the coefficients of the default method say, see `structure.account`."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from lds.edges.logistic import BESIDE_GRAPH
-from lds.graphs.batch import weighted_graph
+from lds.edges.free import FreeEdges
+from lds.edges.logistic import BESIDE_GRAPH, LogisticEdges
 from lds.nn.deep_sage import DeepSAGE
 from lds.nn.discriminant import Discriminant
 from lds.nn.ensemble import LOG_WEIGHTS, Ensemble, Network
@@ -15,6 +15,7 @@ from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.pagerank import PageRank
 from lds.nn.sage import SAGE
 from lds.structure.account import Coefficients, MemberPredictions
+from lds.structure.methods.refit import expected_graph
 from lds.structure.task import Task
 
 if TYPE_CHECKING:
@@ -32,11 +33,7 @@ def members_of(learned: "Learned", ensemble: Ensemble, task: Task) -> MemberPred
         ensemble: its members.
         task: with their features.
     """
-    theta = learned.edges.to_csr().tocoo()
-    upper = theta.row < theta.col
-    row, col = (torch.from_numpy(part[upper]).long() for part in (theta.row, theta.col))
-    weight = torch.from_numpy(theta.data[upper]).to(task.features.dtype)
-    graph = weighted_graph(row, col, weight, learned.problem.n_nodes)
+    graph = expected_graph(cast(LogisticEdges | FreeEdges, learned.edges))
     shares = learned.params[LOG_WEIGHTS].exp()
     sums: dict[str, Tensor] = {}
     weights: dict[str, float] = defaultdict(float)

@@ -19,9 +19,11 @@ from lds._jobs import one_thread_each
 from lds._random import mix
 from lds._weights import relative
 from lds.bilevel.checks import NonFiniteError
+from lds.edges.free import FreeEdges
 from lds.edges.logistic import LogisticEdges, with_agreement
 from lds.edges.numbered_draws import NumberedDraws
 from lds.edges.recorder import GivenGraph
+from lds.edges.support import as_list
 from lds.graphs.batch import GraphBatch, weighted_graph
 from lds.nn.base import Backbone
 from lds.nn.discriminant import Discriminant, fit_discriminant
@@ -383,7 +385,8 @@ def train_members(
     return members
 
 
-def expected_graph(edges: LogisticEdges) -> GraphBatch:
+def expected_graph(edges: LogisticEdges | FreeEdges) -> GraphBatch:
     """Return the graph with every pair as an edge, its probability as weight."""
-    row, col = edges.pairs.pairs(edges.pairs.positions().to(edges.probs.device))
-    return weighted_graph(row, col, edges.probs[: edges.pairs.n_pairs], edges.n_nodes)
+    pairs = as_list(edges.pairs)
+    row, col = pairs.pairs(pairs.positions().to(edges.probs.device))
+    return weighted_graph(row, col, edges.probs[: pairs.n_pairs], edges.n_nodes)

@@ -216,6 +216,11 @@ def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
     return {}
 
 
+def _share(right: NDArray[np.bool_], counts: NDArray[np.float64] | None) -> float:
+    """Compute the share of rows that are right by what they count; NaN without rows."""
+    return float(np.average(right, weights=counts)) if len(right) else math.nan
+
+
 class _Coefficients(OuterLoop):
     """The coefficients of the views, moved by hypergradients of the folds' log loss.
 
@@ -278,7 +283,7 @@ class _Coefficients(OuterLoop):
         return replace(
             self.history[-1],
             iteration=len(self.history),
-            stopping_accuracy=float(right.mean()) if len(truth) else math.nan,
+            stopping_accuracy=_share(right, counts),
             stopping_loss=log_loss(probabilities, truth, counts),
             improved=True,
             refit=True,
@@ -331,7 +336,7 @@ class _Coefficients(OuterLoop):
             probabilities, truth = self.out_of_fold()
             found, counts = probabilities.double().cpu().numpy(), counts_of(self._prepared)
             mean = log_loss(found, truth.cpu().numpy(), counts) if len(truth) else math.nan
-        right = probabilities.argmax(1) == truth
+        right = (probabilities.argmax(1) == truth).cpu().numpy()
         edges = self.edges
         best = min((r.stopping_loss for r in self.history), default=math.inf)
         record = Iteration(
@@ -339,7 +344,7 @@ class _Coefficients(OuterLoop):
             inner_steps=method.n_hops,
             inner_loss=math.nan,
             outer_loss=mean,
-            stopping_accuracy=float(right.double().mean()) if len(truth) else math.nan,
+            stopping_accuracy=_share(right, counts_of(self._prepared)),
             stopping_loss=mean,
             expected_edges=edges.expected_edges,
             inner_lr=math.nan,

@@ -97,7 +97,8 @@ class BatchedRun:
             self._waited = 0 if progress else self._waited + 1
             self._best = min(self._best, self.inner_loss)
             self.t += 1
-            if self.t >= method.max_inner or self._waited >= method.inner_patience:
+            stalls = self._waited >= method.inner_patience and self.t >= method.truncation
+            if stalls or self.t >= method.max_inner:
                 self.ended = True
                 return k + 1 == len(losses)
         return True

@@ -15,6 +15,7 @@ from lds.structure.methods.views import Views
 from lds.structure.methods.views_preparation import dealt, prepare
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
+from tests.structure.blobs import blobs
 
 F64 = torch.float64
 SMALL = Views(n_neighbors=5, n_trees=10, n_hops=6, max_iter=8)
@@ -280,3 +281,18 @@ def test_as_few_rows_as_classes_are_enough():
         found = learn(dataclasses.replace(problem, split=split), SMALL, seed=0)
     assert "linear discriminant" not in found.preparation.members.each
     assert (found.probabilities.argmax(1) == problem.labels).mean() > 0.5
+
+
+def test_accuracy_counts_rows_by_their_weights():
+    problem = blobs()
+    weights = np.random.default_rng(0).uniform(0.1, 10, len(problem.labels))
+    noisy = problem.features + 3 * np.random.default_rng(1).standard_normal(problem.features.shape)
+    problem = dataclasses.replace(problem, features=noisy, weights=weights)
+    found = learn(problem, Views(max_iter=2, n_trees=5))
+    rows, says = found.left_out.rows, found.left_out.probabilities.argmax(1)
+    right = says == problem.labels[rows]
+    expected = np.average(right, weights=weights[rows])
+    assert expected != right.mean()
+    assert found.history[-1].stopping_accuracy == pytest.approx(
+        expected, rel=1e-6
+    )  # weights are float32
