@@ -20,7 +20,7 @@ def choose(
 
     With c the time of one ∇L, T steps, a state of d' numbers and m hyperparameters: reverse mode
     takes time 4Tc and memory for T d' numbers, with √T checkpoints 5Tc and 2√T d'; forward mode
-    (1 + 2m)Tc and m d', whatever T is (§6.1, and as measured in the benchmarks). Implicit methods
+    (1 + 1.5m)Tc and m d', whatever T is (§6.1, and as measured in the benchmarks). Implicit methods
     compute another gradient, that of the limit, and are never chosen.
 
     Arguments:

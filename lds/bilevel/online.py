@@ -66,7 +66,7 @@ def solve_online(
     With `discount` 1 this is real-time hyperparameter optimisation (RTHO), with 0 hypergradient
     descent (HD). Every `interval` steps E is evaluated at the current weights, and the optimiser
     moves λ; as in Algorithm 6 the first step uses the first λ. Time and memory are those of
-    `Forward`: about two applications of ∇L a step, and one state, for each number in hyper.
+    `Forward`: about 1 + 1.5 m applications of ∇L a step and m states for the m numbers in hyper.
 
     References:
         Donini et al., 2020, https://arxiv.org/abs/1910.08525; Franceschi, 2021, §8.3 Algorithm 6,

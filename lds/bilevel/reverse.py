@@ -70,8 +70,9 @@ class Reverse(AbstractHypergradient):
 
     Exact without truncation. With it the steps before the last `truncation` ones are left out, an
     error that shrinks geometrically if Φ contracts. States are kept and steps applied again, so
-    there is no tape over the whole run. Time: about three applications of ∇L a step, one more with
-    checkpoints; memory: one state a step, or about 2√T states, and the tape of a single step.
+    there is no tape over the whole run, unless it is small (`tape`). Time: about four applications
+    of ∇L a step, three with a tape, five with checkpoints; memory: one state a step, or about 2√T
+    states, and the tape of a single step.
 
     References:
         Franceschi, 2021, §5.4.1 Algorithm 2; truncation: §6.3.1, §9.3.2. Checkpoints: Griewank and

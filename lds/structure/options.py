@@ -214,8 +214,8 @@ class RestartOptions(Options):
     )
     truncation: int = option(
         5,
-        "τ: inner steps between hypergradients, and swept over by each; 0 alternates without "
-        "looking back",
+        "τ: a hypergradient is taken every τ inner steps and goes back over these τ steps; 0 "
+        "differentiates through none of them",
         NOT_NEGATIVE,
         source="§9.4.3: 5",
     )
