@@ -11,9 +11,8 @@ from torch.nn.functional import one_hot
 
 from lds.graphs.batch import GraphBatch
 from lds.graphs.pagerank_product import pagerank_product
-from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures
-from lds.nn.new_nodes import Attachment, NewNodeProduct
+from lds.nn.new_nodes import Attachment, attached_pagerank
 
 Params = dict[str, Tensor]
 
@@ -80,14 +79,9 @@ class LabelPageRank:
 
         See `GCN.attach` for the arguments.
         """
-        s, n = graph.n_draws, graph.n_nodes
-        at_new = NewNodeProduct(graph, edges)
-        start = params["labels"].expand(s, n, -1)
-        mass, new_mass = start, start.new_zeros(s, new.shape[0], self.n_classes)
-        for _ in range(N_HOPS):
-            h = propagate(graph, mass.reshape(s * n, -1)).view(s, n, -1)
-            new_mass = (1 - TELEPORT) * at_new(mass, h, new_mass)
-            mass = (1 - TELEPORT) * h + TELEPORT * start
+        start = params["labels"].expand(graph.n_nodes, -1)
+        none = start.new_zeros(new.shape[0], self.n_classes)
+        mass, new_mass = attached_pagerank(graph, edges, start, none, N_HOPS, TELEPORT)
         return params["sharpness"] * (new_mass + _epsilon(mass)).log()
 
     def penalty(self, params: Params) -> Tensor:

@@ -103,3 +103,32 @@ def neighbour_sum(graph: GraphBatch, edges: Attachment, z: Tensor) -> Tensor:
     product = propagate(graph, (root * z).flatten(0, 1)).view_as(z)
     total = root * product - z  # A Z
     return (edges.share.unsqueeze(-1) * total[:, edges.nodes]).sum(2)
+
+
+def attached_pagerank(
+    graph: GraphBatch,
+    edges: Attachment,
+    own: Tensor,
+    new_own: Tensor,
+    n_hops: int,
+    teleport: float,
+) -> tuple[Tensor, Tensor]:
+    """Take K steps Z ← (1 - α) Â Z + α Z_0 at the nodes of a graph and at new nodes.
+
+    Arguments:
+        graph: S graphs.
+        edges: of the new nodes.
+        own, new_own: Z_0 at the nodes of the graph, `(n_nodes, n_channels)`, and at new ones.
+        n_hops, teleport: K and α.
+
+    Returns:
+        Z at the nodes of the graph, `(n_draws, n_nodes, n_channels)`, and at new nodes.
+    """
+    s, n = graph.n_draws, graph.n_nodes
+    at_new = NewNodeProduct(graph, edges)
+    z, new_z = own.expand(s, n, -1), new_own.expand(s, -1, -1)
+    for _ in range(n_hops):
+        h = propagate(graph, z.reshape(s * n, -1)).view(s, n, -1)
+        new_z = (1 - teleport) * at_new(z, h, new_z) + teleport * new_own
+        z = (1 - teleport) * h + teleport * own
+    return z, new_z

@@ -5,10 +5,9 @@ from torch import Tensor
 
 from lds.graphs.batch import GraphBatch
 from lds.graphs.pagerank_product import pagerank_product
-from lds.graphs.product import propagate
 from lds.nn.features import DenseFeatures, SparseFeatures, drop
 from lds.nn.gcn import glorot
-from lds.nn.new_nodes import Attachment, NewNodeProduct
+from lds.nn.new_nodes import Attachment, attached_pagerank
 
 
 class PageRank:
@@ -94,15 +93,8 @@ class PageRank:
         edges: Attachment,
     ) -> Tensor:
         """Return logits `(n_draws, n_new, n_classes)` of new nodes; see `GCN.attach`."""
-        s, n = graph.n_draws, graph.n_nodes
-        at_new = NewNodeProduct(graph, edges)
         own, new_own = self._own(params, features, False), self._own(params, new, False)
-        z, new_z = own.expand(s, n, -1), new_own.expand(s, -1, -1)
-        for _ in range(self.n_hops):
-            h = propagate(graph, z.reshape(s * n, -1)).view(s, n, -1)
-            new_z = self._hop(at_new(z, h, new_z), new_own)
-            z = self._hop(h, own)
-        return new_z
+        return attached_pagerank(graph, edges, own, new_own, self.n_hops, self.teleport)[1]
 
     def penalty(self, params: dict[str, Tensor]) -> Tensor:
         """Return Ω(w): half the squared norm of the first layer's weights."""
@@ -118,9 +110,6 @@ class PageRank:
         """Return Z_0, the perceptron's output at each node, `(n_nodes, n_classes)`."""
         p, p_input = (self.dropout, self.input_dropout) if training else (0.0, 0.0)
         return drop(_first_layer(params, features, p_input), p) @ params["W2"] + params["b2"]
-
-    def _hop(self, propagated: Tensor, own: Tensor) -> Tensor:
-        return (1 - self.teleport) * propagated + self.teleport * own
 
 
 def _first_layer(
