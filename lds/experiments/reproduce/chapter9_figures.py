@@ -187,9 +187,9 @@ ENTRIES = (
         FILES,
         {"tiny": 0.1, "cpu": 180, "full": 700},
         reasons={
-            "CPU seconds of a run, *": "a hypergradient is taken every τ steps and goes back over τ "
-            "steps, so as many steps are swept whatever τ is, and a small τ moves θ more often; runs "
-            "also differ in length, for each ends by early stopping"
+            "CPU seconds of a run, *": "a hypergradient is taken every τ steps and goes back over "
+            "τ steps, so as many steps are swept whatever τ is, and a small τ moves θ more often; "
+            "runs also differ in length, for each ends by early stopping"
         },
     ),
     Entry(
