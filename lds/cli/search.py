@@ -1,6 +1,6 @@
 """`lds search`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,9 +99,9 @@ def search(
         check_output_folder(out_folder, "--out")
     record = type(method_of(method))
     default = [text for text in DEFAULT_SPACE if text.split("=")[0] in option_fields(record)]
-    given = [_pair("--try", text) for text in tried or default]
-    space = {key: [_value(key, v) for v in text.split(",")] for key, text in given}
-    base = {key: _value(key, text) for key, text in (_pair("--set", t) for t in fixed or ())}
+    given = _pairs("--try", tried or default, "VALUE,VALUE,... goes into one")
+    space = {key: [_value(key, v) for v in text.split(",")] for key, text in given.items()}
+    base = {key: _value(key, text) for key, text in _pairs("--set", fixed or ()).items()}
     check_names(record, {**base, **space})
     if both := sorted(space.keys() & base.keys()):
         raise ValueError(f"--try and --set must name different options, got {both[0]} in both")
@@ -160,7 +160,9 @@ def search(
             verbose=_shown(shown),
         ).fit(x, y, adjacency=data.adjacency, **given_roles)
     best = folder / "best.yaml"
-    write_options(best, {"method": method, **base, **found.best_params_})
+    # Trials trained a committee; without a word of it a fit may leave a table to learned views.
+    more = {"tables": "committee"} if method == DEFAULT else {}
+    write_options(best, {"method": method, **more, **base, **found.best_params_})
     if as_json:
         means = [mean._asdict() for mean in found.means_]
         chosen = {"best": found.best_params_, "score": found.best_score_}
@@ -199,6 +201,20 @@ def _shown(shown: FitProgress) -> "Callable[[Trial | None, int, int], None]":
         log(f"{n_done} of {n_trials}: {state}", shown.quiet)
 
     return show
+
+
+def _pairs(flag: str, texts: Sequence[str], way_out: str = "give it once") -> dict[str, str]:
+    """Split each OPTION=VALUE; return the texts of values by option.
+
+    Raises:
+        ValueError: an option is named twice; the message ends with `way_out`.
+    """
+    found: dict[str, str] = {}
+    for key, value in (_pair(flag, text) for text in texts):
+        if key in found:
+            raise ValueError(f"{flag} must name an option once, got {key} twice; {way_out}")
+        found[key] = value
+    return found
 
 
 def _pair(flag: str, text: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ from lds.estimators.reading import read
 from lds.estimators.verbose import fit_progress
 from lds.estimators.weights import ClassWeight
 from lds.nn.preparation import as_array
-from lds.run_folder import Run, clear_fit, load_encoding, load_settings, load_summary
+from lds.run_folder import Run, clear_fit, load_encoding, load_settings
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.methods.registry import method_of_settings
@@ -193,7 +193,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             if encoding.names != tuple(map(str, range(len(encoding.names)))):  # not of an array
                 loaded.feature_names_in_ = np.array(encoding.names, dtype=object)
         loaded._take(result, encoding, np.array(settings["classes"]))
-        loaded.dropped_probability_ = load_summary(folder)["expected_edges_below_cutoff"]
+        loaded.dropped_probability_ = result.below_cutoff
         return loaded
 
     @classmethod

@@ -54,13 +54,16 @@ class _FitProgress:
 
     def __init__(self, show: Show, max_iter: int) -> None:
         self._show, self._max_iter = show, max_iter
-        self._begun = time.monotonic()
+        self._begun, self._before = time.monotonic(), -1
 
     def iteration(self, record: Iteration) -> None:
         """Show a finished outer iteration."""
         done = record.iteration + 1
+        if self._before < 0:  # iterations of an earlier session, if this one was resumed
+            self._before = record.iteration
         text = f"{done}: {record.in_words()}"
-        self._show(text + self._left(done, self._max_iter), done, self._max_iter)
+        left = self._left(done - self._before, self._max_iter - self._before)
+        self._show(text + left, done, self._max_iter)
 
     def member(self, done: int, total: int) -> None:
         """Show how many members of a refit are trained."""

@@ -37,7 +37,7 @@ from lds.edges.logistic import LogisticEdges
 from lds.experiments.fit import problem_of, quality_on_test
 from lds.experiments.labels import only_labels
 from lds.experiments.records import JsonLines
-from lds.experiments.reproduce.verdicts import p_paired
+from lds.experiments.reproduce.verdicts import p_shown
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import knn_adjacency
 from lds.graphs.similarity import are_words
@@ -311,8 +311,7 @@ def table(found: list[dict[str, Any]]) -> Iterator[str]:
             against = ""
             if method != OURS and len(shared) > 1:
                 apart = np.array([scores[s] - ours[s] for s in shared])
-                p = p_paired(apart.tolist())
-                against = f"{apart.mean():+.1f} (p = {1.0 if p is None else p:.3f})"
+                against = f"{apart.mean():+.1f}{p_shown(apart.tolist())}"
             values = list(scores.values())
             nll, ece, seconds = (
                 np.mean([line[column] for line in lines]) for column in ("nll", "ece", "seconds")

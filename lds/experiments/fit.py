@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lds._checkpoint import saved_iterations
 from lds._run_files import CONTROLS
 from lds.datasets.base import NodeDataset
 from lds.estimators.weights import ClassWeight, weigh_rows
@@ -31,13 +32,13 @@ class FitReport:
         dataset: what was fitted.
         result: what was learned.
         controls: by name, see `structure.controls.CONTROLS`; empty where they were left out.
-        seconds: of the method alone.
+        seconds: of the method alone; None: the run went on from a checkpoint.
     """
 
     dataset: NodeDataset
     result: Learned
     controls: dict[str, ControlResult]
-    seconds: float
+    seconds: float | None
 
     @property
     def test_quality(self) -> dict[str, Quality | None]:
@@ -66,7 +67,8 @@ def problem_of(dataset: NodeDataset, class_weight: ClassWeight = None) -> Proble
     split, weights = dataset.split, None
     if class_weight is not None:
         codes = only_labels(dataset.labels, split.learning)
-        _, _, weights = weigh_rows(codes, np.array(dataset.classes), None, class_weight)
+        seen, codes[codes >= 0] = np.unique(codes[codes >= 0], return_inverse=True)
+        _, _, weights = weigh_rows(codes, np.array(dataset.classes)[seen], None, class_weight)
     graph = unless_empty(dataset.adjacency, f"the graph given with {dataset.name}", stacklevel=3)
     return Problem(dataset.features, dataset.labels, split, graph, dataset.held_out, weights)
 
@@ -102,6 +104,7 @@ def fit_dataset(
         resume: True goes on from those that are there (see `learn`).
         n_jobs: processes, as for `learn`.
     """
+    begun = resume and checkpoint is not None and saved_iterations(checkpoint) > 0
     started = time.perf_counter()
     problem = problem_of(dataset, class_weight)
     result = learn(
@@ -115,7 +118,8 @@ def fit_dataset(
         resume=resume,
         n_jobs=n_jobs,
     )
-    report = FitReport(dataset, result, {}, time.perf_counter() - started)
+    seconds = None if begun else time.perf_counter() - started
+    report = FitReport(dataset, result, {}, seconds)
     if on_learned is not None:
         on_learned(report)
     if not controls or result.reason == "interrupted":
@@ -131,7 +135,7 @@ def fit_dataset(
         )
     except KeyboardInterrupt:  # what was learned stands
         return report
-    return FitReport(dataset, result, found, report.seconds)
+    return FitReport(dataset, result, found, seconds)
 
 
 def quality_on_test(probabilities: NDArray[np.floating], dataset: NodeDataset) -> Quality | None:

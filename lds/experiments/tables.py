@@ -47,7 +47,7 @@ from lds.estimators.labels import split_roles
 from lds.experiments.arguments import count, existing_folder, output_file
 from lds.experiments.labels import only_labels
 from lds.experiments.records import JsonLines
-from lds.experiments.reproduce.verdicts import p_paired
+from lds.experiments.reproduce.verdicts import p_shown
 from lds.structure.learn import learn
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.views import Views
@@ -214,11 +214,11 @@ def collect(
     leave: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One record a run and method, those of the file before; new ones are added to it."""
-    lines = JsonLines(out, ("table", "per", "seed", "method"))
+    lines = JsonLines(out, ("table", "per", "seed", "noise", "method"))
     keys = [(name, k, seed) for seed in range(seeds) for k in per for name in names]
     for name, k, seed in keys:
         x, y, rows, test = case(folder / f"{name}.csv.gz", k, seed, noise)
-        where = {"table": name, "per": k, "seed": seed, "rows": len(y)}
+        where = {"table": name, "per": k, "seed": seed, "noise": noise, "rows": len(y)}
 
         def keep(method: str, scores: dict[str, Any], seconds: float, where: Any = where) -> None:
             lines.add({**where, "method": method, **scores, "seconds": seconds})
@@ -226,14 +226,15 @@ def collect(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for method, run in of_ours(seed).items():
-                if method not in leave and not lines.has(name, k, seed, method):
+                if method not in leave and not lines.has(name, k, seed, noise, method):
                     started = time.process_time()
                     scores = run(x, y, rows, test)
                     keep(method, scores, time.process_time() - started)
-            if rivals and not lines.has(name, k, seed, CV_PICK):
+            if rivals and not lines.has(name, k, seed, noise, CV_PICK):
                 started = time.process_time()
                 for method, scores in of_rivals(x, y, rows, test, more):
                     keep(method, scores, time.process_time() - started)
+                    started = time.process_time()
     return list(lines.records.values())
 
 
@@ -284,10 +285,9 @@ def overview(found: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
-    """Format the mean difference of paired values and its p."""
+    """Format the mean difference of paired values, and its p where it has one."""
     apart = ours - theirs
-    p = p_paired(apart.tolist())
-    return f"{apart.mean():+.2f} (p = {1.0 if p is None else p:.3f})"
+    return f"{apart.mean():+.2f}{p_shown(apart.tolist())}"
 
 
 def main() -> None:

@@ -104,8 +104,14 @@ def class_colours(n_classes: int) -> list[str]:
 def class_names(run: Run) -> list[str]:
     """Names short enough for a legend, none that matplotlib would leave out of it."""
     names = [str(name) for name in run.settings["classes"]]
-    short = [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]
-    return [f" {name}" if name.startswith("_") else name for name in short]
+    return [
+        legend_name(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…") for name in names
+    ]
+
+
+def legend_name(name: str) -> str:
+    """Return a name that a legend shows: matplotlib leaves out those that begin with "_"."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def series(run: Run, name: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from lds._files import check_output_file, write_atomically
 from lds._verdict import QUALITIES, best_of, gain_interval, n_test, points, quality_text
 from lds._words import plural
-from lds.plots.style import beside, class_colours, series, styled_figure
+from lds.plots.style import beside, class_colours, legend_name, series, styled_figure
 from lds.report.page import framed, quality_cells, quality_headings, svg
 from lds.run_folder import Run, as_run
 from lds.structure.methods.registry import METHODS
@@ -152,7 +152,7 @@ def stopping_curves(runs: Sequence[Run], names: Sequence[str]) -> Figure:
         for run, name, colour in zip(runs, names, class_colours(len(runs)), strict=True):
             values = 100 * series(run, "stopping_accuracy")
             t = np.arange(1, len(values) + 1)
-            axes.plot(t, values, color=colour, label=name, marker="o", markersize=3)
+            axes.plot(t, values, color=colour, label=legend_name(name), marker="o", markersize=3)
         axes.set(xlabel="outer iteration, and the refit", ylabel="accuracy, %")
         axes.set_title("Accuracy on the stopping rows")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

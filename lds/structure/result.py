@@ -59,6 +59,7 @@ class Learned:
         preparation: what the method fitted on the features, for `predict_new`; None: it is made
             when it is first needed.
         stored: the same as arrays, in a result that was read from a folder.
+        below_cutoff: Σθ of the pairs that the folder did not keep; 0 in a result of `learn`.
         left_out: predictions of labels that were left out in turn; None: the method has
             early-stopping rows instead.
     """
@@ -77,6 +78,7 @@ class Learned:
     start: sp.csr_array
     preparation: Any = None
     stored: dict[str, NDArray[Any]] = field(default_factory=dict)
+    below_cutoff: float = 0.0
     left_out: LeftOut | None = None
 
     @property
@@ -167,7 +169,8 @@ class Learned:
                 "starting_edges": self.starting_edges,
                 "expected_edges": best.expected_edges,
                 "edge_cutoff": EDGE_CUTOFF,
-                "expected_edges_below_cutoff": max(0.0, self.edges.expected_edges - kept),
+                "expected_edges_below_cutoff": self.below_cutoff
+                + max(0.0, self.edges.expected_edges - kept),
                 **({} if self.left_out is None else {"left_out": self.left_out.counts}),
                 **(summary or {}),
             },
@@ -271,6 +274,7 @@ class Learned:
             reason=run.summary["reason"],
             start=run.start,
             stored=stored or {},
+            below_cutoff=run.summary["expected_edges_below_cutoff"],
             left_out=LeftOut.from_run(run.summary, found),
         )
 

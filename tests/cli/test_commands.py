@@ -78,7 +78,7 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     best = max(found["settings"], key=lambda line: (line["accuracy"], -line["loss"]))
     assert found["best"] == best["setting"]
     stored = yaml.safe_load((folder / "best.yaml").read_text())
-    assert stored == {**found["best"], **fixed, "method": "default"}
+    assert stored == {**found["best"], **fixed, "method": "default", "tables": "committee"}
     options = ["--config", folder / "best.yaml", "--no-controls", "--json", "--quiet"]
     code, out, _ = lds("fit", "iris", *options, "--out", tmp_path / "run")
     assert code == 0
@@ -104,6 +104,11 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
         (["--try", "n-neigbors=5"], "got 'n-neigbors=5'; the nearest is 'n_neighbors'"),
         (["--method", "thesi"], "got 'thesi'; the nearest is 'thesis'"),
         (["--try", "n-neighbors"], "--try must be OPTION=VALUE"),
+        (
+            ["--try", "n-neighbors=5", "--try", "n_neighbors=9"],
+            "--try must name an option once, got n_neighbors twice; VALUE,VALUE,... goes into one",
+        ),
+        (["--set", "dropout=0", "--set", "dropout=0.1"], "--set must name an option once"),
         (["--try", "n-neighbors=5,x"], "n_neighbors must be an integer, got 'x'"),
         (["--set", "connected=maybe"], "connected must be true or false, got 'maybe'"),
         (["--try", "dropout=0,2"], "dropout must be in [0, 1), got 2"),

@@ -95,3 +95,10 @@ def test_a_notebook_replaces_one_output(monkeypatch, clock):
     assert states[0] == "starting graph and first outer iteration"
     assert states[1].startswith('<progress value="1" max="2"></progress> 1: inner 0.500')
     assert states[1].endswith("about 3 s left")
+
+
+def test_iterations_before_a_resumption_took_none_of_this_time(clock, capsys):
+    with fit_progress(True, 100) as shown:
+        clock.seconds = 10.0
+        shown.on_iteration(record(90))
+    assert capsys.readouterr().out.endswith("about 90 s left\n")

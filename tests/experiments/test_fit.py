@@ -1,5 +1,6 @@
 """A whole fit with its controls, and the records of the accuracy table."""
 
+import dataclasses
 import json
 import math
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from lds._types import Split
 from lds.datasets.registry import load
 from lds.experiments.fit import fit_dataset, problem_of
 from lds.experiments.table import Store, run_one, table
@@ -101,3 +103,22 @@ def test_the_table_shows_a_dash_where_a_record_lacks_a_measure(tmp_path, monkeyp
     for record in store.records.values():
         record.pop("quality", None)
     assert list(table(["iris"], 0.0, range(2), range(2), None, store, 1)) == first[:3]
+
+
+def test_a_class_weight_of_a_class_that_only_test_rows_have_is_refused():
+    data = load("iris", seed=0)
+    split = data.split
+    known = [rows[data.labels[rows] != 2] for rows in (split.train, split.validation)]
+    fewer = Split(*known, split.stopping[data.labels[split.stopping] != 2], split.test)
+    data = dataclasses.replace(data, split=fewer)
+    with pytest.raises(ValueError, match="'virginica', which no labelled row has"):
+        problem_of(data, {"virginica": 5.0})
+    weights = problem_of(data, {"versicolor": 3.0}).weights
+    assert weights[data.labels == 1].max() == 3 * weights[known[0][data.labels[known[0]] == 0][0]]
+
+
+def test_a_resumed_run_does_not_know_how_long_it_took(tmp_path):
+    data, method = load("iris", seed=0), Thesis(**QUICK)
+    where = {"controls": False, "checkpoint": tmp_path}
+    assert fit_dataset(data, method, **where).seconds > 0
+    assert fit_dataset(data, method, **where, resume=True).seconds is None

@@ -65,3 +65,19 @@ def test_the_best_rival_in_hindsight_is_the_best_of_each_run():
         for seed in (0, 1)
     ]
     assert "in hindsight, by its test labels: 80.0\n" in "\n".join(tables.overview(records))
+
+
+def test_a_record_without_noise_is_not_taken_for_one_with_it(folder, tmp_path, monkeypatch):
+    counted = lambda x, y, rows, test: {"accuracy": 1.0, "n_columns": x.shape[1]}  # noqa: E731
+    monkeypatch.setattr(tables, "of_ours", lambda seed: {"default": counted})
+    out, given = tmp_path / "runs.jsonl", (folder, ["toy"], [10], 1, {})
+    for noise, n_records in ((0, 1), (40, 2), (40, 2)):
+        found = tables.collect(out, *given, noise=noise, rivals=False)
+        assert [r["n_columns"] for r in found] == [3, 43][:n_records]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "words"), [([2, 2, 2], "+2.00"), ([0, 0], "+0.00 (p = 1.000)"), ([1], "+1.00")]
+)
+def test_equal_differences_have_no_p(gaps, words):
+    assert tables.difference(90.0 + np.array(gaps), np.full(len(gaps), 90.0)) == words

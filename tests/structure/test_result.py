@@ -254,3 +254,14 @@ def test_a_run_with_a_backbone_of_ones_own_says_where_to_enter_it(folder):
         ValueError, match=r"backbone 'skip', which is not .*nn\.registry\.BACKBONES"
     ):
         Learned.load(folder)
+
+
+def test_what_the_cutoff_left_out_is_not_lost_by_reading_and_writing(saved, tmp_path):
+    result, _, _ = saved
+    name = "expected_edges_below_cutoff"
+    small = result.edges.to_csr(EDGE_CUTOFF) * np.float32(1.5e-4)  # most of it is below
+    known = dataclasses.replace(result, edges=FreeEdges(small, candidates=PairList.of(small)))
+    below = known.save(tmp_path / "one").summary[name]
+    assert below > 0
+    again = Learned.load(tmp_path / "one").save(tmp_path / "two").summary[name]
+    assert again == pytest.approx(below, rel=1e-6)

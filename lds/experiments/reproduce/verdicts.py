@@ -143,6 +143,14 @@ def p_paired(gaps: Collection[float]) -> float | None:
     return float(ttest_1samp(values, 0.0).pvalue)
 
 
+def p_shown(gaps: Collection[float]) -> str:
+    """Write the p of `p_paired`, 1 where all gaps are 0; "" where there is none."""
+    p = p_paired(gaps)
+    if p is None:
+        return "" if any(gaps) else " (p = 1.000)"
+    return f" (p = {p:.3f})"
+
+
 def shown(values: Iterable[float], unit: float = 100.0) -> str:
     """Write mean ± standard deviation over runs, with their number."""
     found = [unit * value for value in values]
