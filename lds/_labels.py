@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import DataConversionWarning
 
+from lds._numbers import unmerged
+
 UNLABELLED: Any = -1
 """The number that marks a row without a label, as in scikit-learn's semi-supervised classifiers."""
 
@@ -375,7 +377,7 @@ def _of_one_kind(values: NDArray[Any]) -> NDArray[Any]:
             )
         if len({isinstance(label, bool | np.bool_) for label in values}) > 1:
             warnings.warn("y holds booleans and numbers: True is 1 and False is 0", stacklevel=4)
-        values = np.array(values.tolist()) if kinds else np.empty(0)
+        values = unmerged(values.tolist(), "y") if kinds else np.empty(0)
     if values.dtype.kind not in "biufU":
         way = "; y.astype(str) makes text of bytes" if values.dtype.kind == "S" else ""
         got = type(values[0]).__name__ if values.dtype.kind == "O" else values.dtype

@@ -1,7 +1,11 @@
 """Numbers and flags of a user: those of Python, and those of NumPy and torch."""
 
 import operator
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def integer(name: str, value: Any) -> int:
@@ -60,3 +64,25 @@ def check_flag(name: str, value: Any, *, none: bool = False) -> None:
     if not (plain or (none and value is None)):
         wanted = "True, False or None" if none else "True or False"
         raise TypeError(f"{name} must be {wanted}, got {value!r}")
+
+
+def unmerged(values: Sequence[Any], name: str) -> NDArray[Any]:
+    """Convert values of one kind to an array.
+
+    Arguments:
+        values: texts, numbers or booleans.
+        name: of the argument, in the message.
+
+    Raises:
+        ValueError: integers above 2^53 among floats would become other numbers.
+    """
+    found: NDArray[Any] = np.array(values)
+    if found.dtype.kind == "f":
+        plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+        for given, kept in zip(plain, found.tolist(), strict=True):
+            if given != kept:
+                raise ValueError(
+                    f"{name} must hold numbers that float64 keeps apart, got {given}, which would "
+                    f"be {int(kept)}; pass integers of 64 bits alone, or text"
+                )
+    return found

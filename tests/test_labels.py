@@ -272,3 +272,12 @@ def test_classes_that_may_be_no_label_are_said(labels, named):
 @pytest.mark.parametrize("labels", [[-3, 0, 2], [-2, -3, 2], [100, 255, 300], [True, False]])
 def test_classes_that_are_plain_numbers_are_not_said(labels):
     encode_labels(labels * 3, len(labels) * 3)
+
+
+def test_integers_that_floats_would_merge_are_refused():
+    large = 2**53
+    with pytest.raises(ValueError, match=f"got {large + 1}, which would be {large}; pass integers"):
+        encode_labels([large, large + 1, 1.0] * 2, 6)
+    with pytest.raises(ValueError, match="which would be 9223372036854775808"):
+        encode_labels([2**63 + 1, -5] * 3, 6)
+    assert encode_labels([large, large + 1] * 3, 6)[1].tolist() == [large, large + 1]

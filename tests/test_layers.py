@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "_checkpoint": {"_files", "_run_files"},
     "_files": set(),
     "_jobs": {"_warn_once"},
-    "_labels": set(),
+    "_labels": {"_numbers"},
     "_memory": set(),
     "_numbers": set(),
     "_progress": set(),

@@ -104,7 +104,7 @@ def read_marked(cells: Sequence[Any], decimal: str) -> Numbers:
         if cell is None:
             continue
         if not isinstance(cell, str):
-            found.values[row] = float(cell)
+            found.values[row] = _float(cell)
             found.units.setdefault("", row)
             found.whole &= found.values[row].is_integer() and not isinstance(cell, float)
             continue
@@ -119,6 +119,14 @@ def read_marked(cells: Sequence[Any], decimal: str) -> Numbers:
         found.units.setdefault(unit, row)
         found.whole &= whole
     return found
+
+
+def _float(cell: Any) -> float:
+    """Convert a number to a float, infinity if it is larger than any."""
+    try:
+        return float(cell)
+    except OverflowError:  # of integers and fractions
+        return math.inf if cell > 0 else -math.inf
 
 
 def _parsed(text: str, decimal: str) -> tuple[float, str, bool] | None:

@@ -135,6 +135,11 @@ def _has_a_day(pattern: str) -> bool:
     return pattern == ISO or ("%d" in pattern and "%y" in pattern.lower())
 
 
+def is_time_of_day(pattern: str) -> bool:
+    """Whether a format is of a time of day, without a date."""
+    return pattern != ISO and _parts(pattern) <= {"%H", "%I", "%M", "%S", "%f", "%p", "%z"}
+
+
 def other_order(cells: Sequence[str], pattern: str) -> str | None:
     """Find a format that reads the dates of `pattern` with day and month exchanged, or None.
 

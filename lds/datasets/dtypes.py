@@ -122,7 +122,7 @@ def cells_of(raw: Any) -> list[Any]:
         nothing = raw.isna().to_numpy(dtype=bool)
     found: list[Any] = []
     for cell, absent in zip(raw.to_numpy(dtype=object), nothing, strict=True):
-        cell = cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
+        cell = decoded(cell)
         if absent or cell is None:
             found.append(None)
         elif isinstance(cell, str):
@@ -132,6 +132,11 @@ def cells_of(raw: Any) -> list[Any]:
         else:
             found.append(cell)
     return found
+
+
+def decoded(cell: Any) -> Any:
+    """Return bytes, as parquet has them for binary text, as text; all else as it is."""
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
 
 
 def texts_of(cells: Sequence[Any]) -> NDArray[Any]:

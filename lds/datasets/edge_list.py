@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lds.datasets.cells import Numbers, is_number, read_numbers
 from lds.datasets.columns import note_reading
 from lds.datasets.dialect import VALUE
-from lds.datasets.dtypes import cells_of
+from lds.datasets.dtypes import cells_of, decoded
 from lds.datasets.graph_arrays import symmetric
 from lds.datasets.notes import Notes, listed
 from lds.datasets.reading import FileFormat, read_table
@@ -191,7 +191,7 @@ def texts_of_ids(column: Any) -> list[str]:
     """Return cells as text; whole floats, as a column with blanks has them, without ".0"."""
     values = column.to_numpy(dtype=object, na_value=None).tolist()
     return [
-        str(int(v)) if isinstance(v, float) and v.is_integer() else "" if v is None else str(v)
+        "" if v is None else str(int(v) if isinstance(v, float) and v.is_integer() else decoded(v))
         for v in values
     ]
 

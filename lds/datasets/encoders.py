@@ -46,6 +46,8 @@ class Quantity:
         there = column.values[~gone]
         n_missing, kind = int(gone.sum()), column.form.kind
         mean, deviation = float(there.mean()), float(there.std())
+        if np.ptp(there) == 0:  # the rounding of a mean is no deviation
+            mean, deviation = float(there[0]), 0.0
         if kind == "boolean":
             return cls(column.name, column.form, mean, 0.0, 1.0, n_missing)
         fill = float(np.median(there))

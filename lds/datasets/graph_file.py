@@ -10,7 +10,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from lds._labels import Labels, numbered, warn_of_classes
-from lds._types import Split
 from lds.datasets.base import NodeDataset
 from lds.datasets.edge_ends import by_column, by_row_number, check, naming_column
 from lds.datasets.edge_list import EdgeList, texts_of_ids
@@ -19,8 +18,7 @@ from lds.datasets.identifiers import DIFFERENT
 from lds.datasets.labels import encode_column
 from lds.datasets.reading import FileFormat
 from lds.datasets.roles import Roles, find_column
-from lds.datasets.splits import three_way
-from lds.datasets.table import hold_out, of_frame, read
+from lds.datasets.table import dealt_split, of_frame, read
 from lds.datasets.table_options import TableOptions
 from lds.datasets.text_table import distinct
 from lds.graphs.structural import structural_features
@@ -144,9 +142,7 @@ def _of_arrays(path: Path, options: TableOptions) -> NodeDataset:
         masks = f"{path}, whose masks say which nodes are test rows"
         options.refuse(("test_size",), "a graph without masks", masks)
         return data
-    labels = data.labels
-    fitted, test = hold_out(labels, np.flatnonzero(labels >= 0), options.share, options.seed)
-    return replace(data, split=Split(*three_way(labels, fitted, options.seed), test))
+    return replace(data, split=dealt_split(data.labels, options))
 
 
 def _of_xml(path: Path, target: str | None) -> tuple[sp.csr_array, Any, list[str], list[str]]:
@@ -264,15 +260,13 @@ def _without_features(
 ) -> NodeDataset:
     target = str(options.target)
     labels, classes = encode_column(frame[target], target, options.unlabelled, options.share)
-    known = np.flatnonzero(labels >= 0)
-    fitted, test = hold_out(labels, known, options.share, options.seed)
     why = "nodes have no other attribute: features are made from the graph"
     return NodeDataset(
         str(path),
         structural_features(graph),
         labels,
         classes,
-        Split(*three_way(labels, fitted, options.seed), test),
+        dealt_split(labels, options),
         graph,
         file=replace(how, found=(*how.found, why)),
         identifiers=tuple(frame[NODE]),

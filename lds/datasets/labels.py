@@ -23,6 +23,7 @@ from lds._labels import (
     warn_of_classes,
 )
 from lds.datasets.cells import read_numbers, text_of
+from lds.datasets.dtypes import decoded
 
 WHOLE = {mark: re.compile(rf"[+-]?(0|[1-9]\d*)({re.escape(mark)}0*)?") for mark in ".,"}
 """A whole number as programs write it, by decimal mark; 007 is text, and so is 1.000 in a file with
@@ -116,7 +117,7 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    return str(value).strip()
+    return str(decoded(value)).strip()
 
 
 def _check_found(unlabelled: Sequence[str] | None, texts: Sequence[str], what: str) -> None:

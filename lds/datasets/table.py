@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 from lds._files import write_atomically
 from lds._types import Split
 from lds.datasets.base import NodeDataset
+from lds.datasets.edge_list import texts_of_ids
 from lds.datasets.encoding import TableEncoding
 from lds.datasets.labels import encode_column
 from lds.datasets.reading import FileFormat, read_table
 from lds.datasets.roles import Roles
 from lds.datasets.splits import each_class_first, stratified, three_way
 from lds.datasets.table_options import TableOptions
+from lds.datasets.text_table import one_line
 
 COLUMNS = ("row", "prediction", "probability")
 """Columns of a file of predictions, before one for each class."""
@@ -83,16 +86,13 @@ def of_frame(path: Path, frame: Any, how: FileFormat, options: TableOptions) -> 
         table, features = TableEncoding.fit(
             frame, exclude=roles.no_features, decimal=how.decimal or "."
         )
-    known = np.flatnonzero(labels >= 0)
-    fitted, test = hold_out(labels, known, options.share, options.seed)
     _raise(path, faults)
-    split = Split(*three_way(labels, fitted, options.seed), test, dealt=True)
     return NodeDataset(
         str(path),
         features,
         labels,
         classes,
-        split,
+        dealt_split(labels, options),
         encoding=table,
         file=replace(how, found=(*how.found, *roles.found)),
         identifiers=None if roles.identifier is None else _identifiers(frame, roles.identifier),
@@ -159,6 +159,7 @@ def load_rows(
                 f"or all but its target {roles.target!r}, got {len(frame.columns)}"
             )
         frame.columns = named[len(frame.columns)]
+    frame.columns = _as_in_fit([str(name) for name in frame.columns], file.columns)
     if (how.decimal == "," and file.decimal == ".") or (how.decimal == "." and file.decimal == ","):
         raise ValueError(
             f"{path} must have the decimal mark of the table of the fit, {file.decimal!r}, got "
@@ -167,6 +168,20 @@ def load_rows(
     known = roles.identifier is not None and roles.identifier in frame.columns
     identifiers = _identifiers(frame, str(roles.identifier)) if known else None
     return Rows(encoding.encode(frame, how.decimal or "."), identifiers, how.found)
+
+
+def _as_in_fit(names: Sequence[str], of_fit: Sequence[str]) -> list[str]:
+    """Rename columns that differ from one column of the fit by white space alone.
+
+    A data frame may have white space in its names, and a text file as it is read has none.
+    """
+    known, there = set(of_fit), set(names)
+    lacking = [name for name in of_fit if name not in there]
+    others = [name for name in names if name not in known]
+    counts = Counter(map(one_line, lacking)), Counter(map(one_line, others))
+    renamed = {one_line(name): name for name in lacking}
+    once = {name for name in others if all(count[one_line(name)] == 1 for count in counts)}
+    return [renamed[one_line(name)] if name in once else name for name in names]
 
 
 def _read_like(
@@ -235,7 +250,7 @@ def _raise(path: Path, faults: list[str]) -> None:
 
 def _identifiers(frame: Any, name: str) -> tuple[str, ...]:
     """Convert the cells of a column to text, "" where missing; warn if rows share one."""
-    texts = tuple("" if value is None else str(value) for value in _objects(frame[name]))
+    texts = tuple(texts_of_ids(frame[name]))
     if len(set(texts)) < len(texts):
         warnings.warn(
             f"identifier {name!r} is the same in several rows: it has {len(set(texts))} different "
@@ -246,9 +261,11 @@ def _identifiers(frame: Any, name: str) -> tuple[str, ...]:
     return texts
 
 
-def _objects(column: Any) -> list[Any]:
-    values: list[Any] = column.to_numpy(dtype=object, na_value=None).tolist()
-    return values
+def dealt_split(labels: NDArray[np.int64], options: TableOptions) -> Split:
+    """Hold out the test rows of `options`, and deal the other labelled rows to the three roles."""
+    known = np.flatnonzero(labels >= 0)
+    fitted, test = hold_out(labels, known, options.share, options.seed)
+    return Split(*three_way(labels, fitted, options.seed), test, dealt=True)
 
 
 def hold_out(

@@ -9,11 +9,15 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lds._types import Features
+from lds.datasets.dates import is_time_of_day
 from lds.datasets.encoders import Category, Encoder, Quantity, Text
 from lds.datasets.encoding import TableEncoding
 
 DIGITS = 6
 """Significant digits of a number: features have single precision."""
+
+LEAST_ERROR = 1e-3
+"""Least rounding error of a moment, in seconds."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,10 +56,11 @@ def cells(features: Features, encoding: TableEncoding | None) -> dict[str, list[
 
 def row_cells(features: Features, row: int, encoding: TableEncoding | None) -> dict[str, Any]:
     """Compute the cells of one row; of sparse features those that are not 0."""
-    if encoding is None and sp.issparse(features):
+    if sp.issparse(features):  # numbers: `fitted_features` makes sparse features of no other column
         of_row = features[[row]].tocoo()
         columns = of_row.coords[1].tolist()
-        return {str(k): v for k, v in zip(columns, _numbers(of_row.data), strict=True)}
+        names = range(features.shape[1]) if encoding is None else encoding.feature_names
+        return {str(names[k]): v for k, v in zip(columns, _numbers(of_row.data), strict=True)}
     return {name: column[0] for name, column in cells(features[[row]], encoding).items()}
 
 
@@ -85,15 +90,18 @@ def _decoded(column: Encoder, block: NDArray[np.float64]) -> list[Any]:
         return [bool(value > 0.5) for value in values]
     if column.form.kind == "date":
         step = max(1, round(column.scale * 1e-5))  # what single precision tells, in seconds
-        return [_date(value, step) for value in values]
+        error = np.spacing(np.abs(block[:, 0]).astype(np.float32)) * column.scale
+        short = bool(column.form.patterns) and all(map(is_time_of_day, column.form.patterns))
+        return [_date(value, step, short) for value in values + np.maximum(error, LEAST_ERROR)]
     return _numbers(values)
 
 
-def _date(seconds: float, step: int) -> str:
+def _date(seconds: float, step: int, without_day: bool) -> str:
     """Write a moment to the day where less is not known, else to the minute."""
-    if step >= 60:
-        return (EPOCH + timedelta(days=round(seconds / 86_400))).date().isoformat()
-    return (EPOCH + timedelta(seconds=round(seconds))).strftime("%Y-%m-%d %H:%M")
+    moment = EPOCH + timedelta(seconds=seconds)
+    if without_day:
+        return moment.strftime("%H:%M")
+    return moment.date().isoformat() if step >= 60 else moment.strftime("%Y-%m-%d %H:%M")
 
 
 def _numbers(values: NDArray[Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import networkx as nx
@@ -23,8 +24,9 @@ def as_data(given: Any) -> Data:
     """Convert a networkx graph to a PyG data object; return a data object as it is.
 
     Of networkx, the attributes "x" (a number or a vector), "y" (a class number; no label without),
-    "train_mask" and "val_mask" of nodes and "weight" of edges are read. Node i of the data is node
-    i of the graph where the nodes are the numbers 0 to n - 1, else the i-th of `list(graph)`.
+    "train_mask", "val_mask" and "test_mask" of nodes and "weight" of edges are read. Node i of the
+    data is node i of the graph where the nodes are the numbers 0 to n - 1, else the i-th of
+    `list(graph)`.
 
     Raises:
         TypeError: it is neither.
@@ -61,7 +63,7 @@ def _from_networkx(graph: nx.Graph) -> Data:
             "without; networkx.set_node_attributes sets it"
         )
     fields: dict[str, Any] = {}
-    for name in ("y", "train_mask", "val_mask"):
+    for name in ("y", "train_mask", "val_mask", "test_mask"):
         column = [graph.nodes[node].get(name) for node in nodes]
         if all(value is None for value in column):
             continue
@@ -127,6 +129,12 @@ def tensor_of(data: Data, name: str) -> Tensor | None:
 def dense(values: Tensor) -> Tensor:
     """Convert a tensor to a dense one."""
     return values if values.layout == torch.strided else values.to_dense()
+
+
+def class_numbers(names: Sequence[Any]) -> NDArray[np.int64]:
+    """Return whole numbers as they are; number the classes where some have other names."""
+    numbers = all(isinstance(n, int) or (isinstance(n, float) and n.is_integer()) for n in names)
+    return np.array(names if numbers else range(len(names)), dtype=np.int64)
 
 
 def stored_data(problem: Problem, classes: NDArray[np.int64]) -> Data:

@@ -222,10 +222,10 @@ def _members(evidence: Evidence, row: int, classes: Sequence[Any]) -> list[Membe
 
 
 def spreads(features: Features) -> NDArray[np.float64]:
-    """Standard deviation of each feature over all rows, `(n_features,)`."""
+    """Standard deviation of each feature over all rows, `(n_features,)`; 0 where all are equal."""
     if not sp.issparse(features):
-        dense: NDArray[np.float64] = np.asarray(features, dtype=np.float64).std(axis=0)
-        return dense
+        dense = np.asarray(features, dtype=np.float64)
+        return np.where(np.ptp(dense, axis=0) > 0, dense.std(axis=0), 0)
     second = np.asarray(features.multiply(features).mean(axis=0)).ravel()
     centre = np.asarray(features.mean(axis=0)).ravel()
     variance: NDArray[np.float64] = np.maximum(second - centre**2, 0)

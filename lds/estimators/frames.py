@@ -93,8 +93,8 @@ def check_index(X: Any, **others: Any) -> None:
         others: by the name of the argument: labels, weights, masks.
 
     Raises:
-        ValueError: one of them has the index of X in another order, or a square one has its columns
-            in another.
+        ValueError: one of them has the index of X in another order or in part, or a square one has
+            such columns.
     """
     for name, other in others.items():
         if not (hasattr(X, "iloc") and hasattr(other, "iloc")):
@@ -113,6 +113,13 @@ def check_index(X: Any, **others: Any) -> None:
                 "position"
             )
         axes = {"rows": other.index, "columns": other.columns} if square else {}
+        if wrong := [axis for axis, labels in axes.items() if _is_of_others(X.index, labels)]:
+            raise ValueError(
+                f"{name} must have the index of X on both axes, got one of which only a part is "
+                f"the same in its {' and '.join(wrong)}; {name}.reindex(index=X.index, "
+                f"columns=X.index, fill_value=0) brings it in line; pass {name}.to_numpy() to "
+                "match rows and columns by position"
+            )
         if wrong := [axis for axis, labels in axes.items() if _reordered(X.index, labels)]:
             both = all(set(labels) == set(X.index) for labels in axes.values())
             way = f"{name}.loc[X.index, X.index] brings it in line"
@@ -171,6 +178,11 @@ def _overlaps(index: Any, labels: Any) -> bool:
     if index.equals(labels) or len(index) != len(labels):
         return False
     return 0 < len(set(index) & set(labels)) < len(set(index))
+
+
+def _is_of_others(index: Any, labels: Any) -> bool:
+    """Whether labels are those of other rows in part, and not the numbers from 0."""
+    return _overlaps(index, labels) and labels.tolist() != list(range(len(labels)))
 
 
 def later_features(

@@ -45,12 +45,14 @@ class GraphInput:
         problem: its labels are positions in `classes` at the rows of the split, -1 elsewhere.
         classes: int64 `(n_classes,)`, the user's class numbers, ascending.
         home: device of the tensors of `data`.
+        made: whether features were made from the graph.
     """
 
     data: Data
     problem: Problem
     classes: NDArray[np.int64]
     home: torch.device
+    made: bool = False
 
 
 def graph_input(
@@ -87,13 +89,13 @@ def graph_input(
     metric = method.to_dict().get("metric", AUTO)
     features = None if x is None else _stored(_features(x), metric)
     graph = _graph(data, n_nodes, edge_weight)
-    features = _distinct(features, graph)
+    features, made = _distinct(features, graph)
     home = y.device if x is None else x.device
     problem = Problem(features, labels, roles, graph, weights=weights)
     if method.for_problem(problem).reads_roles:
         for each in of_roles:
             warnings.warn(each.message, stacklevel=3)
-    return GraphInput(data, problem, classes, home)
+    return GraphInput(data, problem, classes, home, made)
 
 
 def check_same(data: Data, problem: Problem, classes: NDArray[np.int64]) -> None:
@@ -249,14 +251,17 @@ def _check_finite(values: NDArray[Any], row: NDArray[Any], col: NDArray[Any]) ->
     )
 
 
-def _distinct(features: Features | None, graph: sp.csr_array | None) -> Features:
-    """Return the features; if all nodes have the same ones, make some from the graph."""
+def _distinct(features: Features | None, graph: sp.csr_array | None) -> tuple[Features, bool]:
+    """Return the features; if all nodes have the same ones, make some from the graph.
+
+    Also return whether they were made.
+    """
     if features is None:
         why = "data has no x"
     elif not features.shape[1]:
         why = "data.x has no columns"
     elif not features.shape[0] or not _all_equal(features):
-        return features
+        return features, False
     else:
         why = "data.x is the same for every node"
     if graph is None:
@@ -266,7 +271,7 @@ def _distinct(features: Features | None, graph: sp.csr_array | None) -> Features
         f"{why}: features are made from the graph, {made.shape[1] - 1} eigenvectors and the "
         "log-degree"
     )
-    return made
+    return made, True
 
 
 def _all_equal(features: Features) -> bool:

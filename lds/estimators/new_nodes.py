@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
 from lds.structure.result import Learned
 
@@ -10,10 +9,10 @@ from lds.structure.result import Learned
 class NewNodes:
     """What classifies new nodes, of a result for a PyG data object."""
 
-    data: Data
     classes: Tensor
     probabilities: Tensor
     learned: Learned
+    made_features: bool
 
     def predict_proba(self, x: Tensor) -> Tensor:
         """Compute class probabilities of nodes that were not in the graph, from their features.
@@ -32,8 +31,7 @@ class NewNodes:
             TypeError, ValueError: x cannot be used; or the run learned from features made from the
                 graph, which new nodes do not have.
         """
-        n_features = self.learned.problem.features.shape[1]
-        if self.data.x is None or self.data.x.shape[1] != n_features:
+        if self.made_features:
             raise ValueError(
                 "the run learned from features made from its graph, which new nodes do not have; "
                 "nodes with a data.x of their own can be predicted"

@@ -17,7 +17,7 @@ from lds._numbers import integer
 from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
-from lds.estimators.data_object import stored_data, without_edges
+from lds.estimators.data_object import class_numbers, stored_data, without_edges
 from lds.estimators.evidence import Evidence
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_export import GraphExport, attributes_of
@@ -53,6 +53,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         classes: int64 `(n_classes,)`, ascending: the class of each column of `probabilities`. They
             are the classes of the train and validation nodes.
         learned: the result with weights, distribution and history.
+        made_features: whether features were made from the graph.
     """
 
     data: Data
@@ -62,6 +63,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
     probabilities: Tensor
     classes: Tensor
     learned: Learned
+    made_features: bool = False
 
     def __repr__(self) -> str:
         n_edges = int(self.edge_index.shape[1]) // 2
@@ -70,7 +72,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
 
     def as_run(self) -> Run:
         """Make the record of the run that `lds.plots` and `lds.report` read."""
-        return self.learned.as_run(classes=self.classes.tolist(), settings={"data": "PyG data"})
+        return self.learned.as_run(**self._named())
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the run to a folder as `lds fit` does, without pickle.
@@ -84,10 +86,13 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         Raises:
             FileExistsError: the folder holds a run.
         """
-        classes, settings = self.classes.tolist(), {"data": "PyG data"}
         if overwrite:
             clear_fit(folder)
-        self.learned.save(folder, overwrite=overwrite, classes=classes, settings=settings)
+        self.learned.save(folder, overwrite=overwrite, **self._named())
+
+    def _named(self) -> dict[str, Any]:
+        made = {"made_features": True} if self.made_features else {}
+        return {"classes": self.classes.tolist(), "settings": {"data": "PyG data", **made}}
 
     @classmethod
     def load(cls, folder: str | Path, data: Data | None = None) -> "LearnedStructure":
@@ -104,14 +109,14 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
                 from, by its number of nodes and by the classes of nodes that it learned.
         """
         learned = Learned.load(folder)
-        names = load_settings(folder)["classes"]
-        numbers = all(isinstance(name, int) for name in names)  # those of `lds fit` are texts
-        classes = np.array(names if numbers else range(len(names)), dtype=np.int64)
+        settings = load_settings(folder)
+        classes = class_numbers(settings["classes"])  # those of `lds fit` are texts
+        made = settings.get("made_features", False)
         if data is None:
             data = stored_data(learned.problem, classes)
         else:
             check_same(data, learned.problem, classes)
-        return _structure(data, learned, classes, torch.device("cpu"))
+        return _structure(data, learned, classes, torch.device("cpu"), made)
 
     def explain(self, node: int, most: int = 10) -> Explanation:
         """Say why a node got its class, see `lds.estimators.explanation.Explanation`."""
@@ -361,11 +366,11 @@ def learn_structure(
             resume=resume,
             n_jobs=n_jobs,
         )
-    return _structure(given.data, result, given.classes, given.home)
+    return _structure(given.data, result, given.classes, given.home, given.made)
 
 
 def _structure(
-    data: Data, result: Learned, numbers: NDArray[np.int64], home: torch.device
+    data: Data, result: Learned, numbers: NDArray[np.int64], home: torch.device, made: bool
 ) -> LearnedStructure:
     """Make tensors of a result, on the device `home`."""
     index, probs = to_edge_index(result.edges.to_csr(EDGE_CUTOFF))
@@ -379,6 +384,7 @@ def _structure(
         probabilities,
         classes,
         result,
+        made,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,7 +21,7 @@ from lds._progress import seconds_left
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.classifier import LDSClassifier
 from lds.estimators.thesis_classifier import ThesisLDSClassifier
-from lds.estimators.trial_keys import OF_DATA, digest, key_of, plain
+from lds.estimators.trial_keys import OF_DATA, digest, key_of, of_space, plain
 from lds.estimators.trials import ALONE, Data, Job, Trial, run_batch, run_trial, store
 from lds.estimators.views_classifier import ViewsLDSClassifier
 from lds.structure.options import check_seed
@@ -102,6 +103,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
         best_estimator_: fitted with the best setting, if `refit`; `predict` and `predict_proba`
             use it.
         classes_: `(n_classes,)`.
+        n_features_in_, feature_names_in_: of `best_estimator_`.
 
     Examples:
         >>> import numpy as np
@@ -181,21 +183,40 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict with the best setting, see `LDSClassifier.predict`."""
-        check_is_fitted(self, "best_estimator_")
-        classes: NDArray[Any] = self.best_estimator_.predict(X)
+        classes: NDArray[Any] = self._refitted("predict").predict(X)
         return classes
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the best setting, see `LDSClassifier.score`."""
-        check_is_fitted(self, "best_estimator_")
-        found: float = self.best_estimator_.score(X, y, sample_weight)
+        found: float = self._refitted("score").score(X, y, sample_weight)
         return found
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
         """Compute probabilities with the best setting, see `LDSClassifier.predict_proba`."""
-        check_is_fitted(self, "best_estimator_")
-        found: NDArray[np.floating[Any]] = self.best_estimator_.predict_proba(X)
+        found: NDArray[np.floating[Any]] = self._refitted("predict_proba").predict_proba(X)
         return found
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns of X, if `refit`."""
+        found: int = self.best_estimator_.n_features_in_
+        return found
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """Names of the columns of X, if `refit` and all of them are text."""
+        found: NDArray[Any] = self.best_estimator_.feature_names_in_
+        return found
+
+    def _refitted(self, call: str) -> BaseLDSClassifier:
+        check_is_fitted(self, "best_params_")
+        if not hasattr(self, "best_estimator_"):
+            raise NotFittedError(
+                f"refit must be True for {call}, got False; LDSSearch(..., refit=True) fits the "
+                "best setting"
+            )
+        best: BaseLDSClassifier = self.best_estimator_
+        return best
 
     def _settings(self, estimator: BaseLDSClassifier) -> list[dict[str, Any]]:
         """List the settings to try, each once; check all of them before a trial runs."""
@@ -213,7 +234,7 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
             check_seed(seed, "seeds")
         settings: dict[str, dict[str, Any]] = {}
         for point in points:
-            setting = {name: plain(name, value) for name, value in sorted(point.items())}
+            setting = {name: plain(of_space(name), point[name]) for name in sorted(point)}
             for name in setting.keys() & NOT_TRIED.keys():
                 raise ValueError(f"param_space must not hold {name}; {NOT_TRIED[name]}")
             clone(estimator).set_params(**setting)._method()  # checks the options

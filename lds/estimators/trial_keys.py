@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
@@ -22,22 +23,33 @@ OF_DATA = ("categorical_features", "class_weight")
 """Parameters that say how data are read; those of the estimator are in the digest of the data."""
 
 
-def plain(name: str, value: Any) -> Any:
-    """Convert a parameter to a JSON value, so that a trial has one key on every machine."""
+def of_space(name: str) -> str:
+    """Name the values of a parameter for a message."""
+    return f"param_space[{name!r}]"
+
+
+def plain(what: str, value: Any) -> Any:
+    """Convert a parameter to a JSON value, so that a trial has one key on every machine.
+
+    Arguments:
+        what: it is, in the message.
+        value: of it; a device becomes its text.
+    """
     value = value.item() if isinstance(value, np.generic) else value
+    value = str(value) if isinstance(value, torch.device) else value
     if value is not None and not isinstance(value, bool | int | float | str):
-        raise TypeError(f"param_space[{name!r}] must hold numbers or strings, got {value!r}")
+        raise TypeError(f"{what} must hold numbers or strings, got {value!r}")
     return value
 
 
 def key_of(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed: int) -> str:
     """Make the key of a trial: a digest of data, all parameters, seed and version."""
     options = {
-        name: plain(name, value)
+        name: plain(of_space(name) if name in setting else f"the estimator's {name}", value)
         for name, value in (estimator.get_params() | setting).items()
         if name not in ("random_state", *OF_DATA, *ALONE)
     }
-    own = {name: plain(name, setting[name]) for name in OF_DATA if name in setting}
+    own = {n: plain(of_space(n), setting[n]) for n in OF_DATA if n in setting}
     text = json.dumps([__version__, data, options, own, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -83,7 +83,7 @@ def tsne(hidden: NDArray[np.floating], seed: int = 0) -> NDArray[np.floating]:
     n_rows = len(hidden)
     if n_rows < 4:  # too few for a neighbourhood
         return np.stack([np.arange(n_rows), np.zeros(n_rows)], axis=1)
-    spread = hidden.std(0) > 0
+    spread = np.ptp(hidden, axis=0) > 0
     init = "pca" if spread.sum() >= 2 else "random"
     embedding = TSNE(
         perplexity=min(30.0, (n_rows - 1) / 3), max_iter=300, init=init, random_state=seed

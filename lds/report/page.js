@@ -199,7 +199,8 @@
       let column = 0;
       for (let e = cells.first[i]; e < cells.first[i + 1]; e++) {
         column += cells.gap[e];
-        found.push([String(column), String(cells.known[cells.codes[e]])]);
+        const name = cells.names ? cells.names[column] : String(column);
+        found.push([name, String(cells.known[cells.codes[e]])]);
       }
       return found;
     }

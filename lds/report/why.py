@@ -41,7 +41,8 @@ def reasons(run: Run, evidence: Evidence, values: bool) -> dict[str, Any]:
         - "cells": "names" of columns and "columns", each either "values", n of them, or "known"
           values and their n "codes" (-1: missing); or for sparse features the entries that are not
           0: "first" as in CSR, "gap" to the column of the entry before (the first of a row: its
-          column), and "known" values with the "codes" of the entries.
+          column), and "known" values with the "codes" of the entries; "names" of the columns if
+          they are not their numbers.
     """
     labels, probabilities = run.predictions["labels"], run.predictions["probabilities"]
     shown = np.where(labels >= 0, labels, probabilities.argmax(1))
@@ -123,7 +124,7 @@ def _short(number: float) -> float | int:
 
 def _cells(features: Features, evidence: Evidence) -> dict[str, Any] | None:
     encoding, n_rows = evidence.encoding, features.shape[0]
-    if encoding is None and sp.issparse(features):
+    if sp.issparse(features):
         if features.nnz > MOST:
             return None
         entries = sp.csr_array(features)
@@ -137,6 +138,7 @@ def _cells(features: Features, evidence: Evidence) -> dict[str, Any] | None:
             "gap": gap.tolist(),
             "known": [_short(float(value)) for value in known],
             "codes": codes.tolist(),
+            **({} if encoding is None else {"names": encoding.feature_names}),
         }
     n_columns = features.shape[1] if encoding is None else len(encoding.columns)
     if n_rows * n_columns > MOST:

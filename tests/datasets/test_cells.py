@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from lds.datasets.cells import read_numbers
+from lds.datasets.cells import read_marked, read_numbers
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,8 @@ def test_a_number_is_read_in_the_usual_ways_to_write_it(cell, decimal, value):
 )
 def test_what_only_looks_like_a_number_is_none(cell):
     assert read_numbers([cell, "1.5", "2.5"], ".").odd == [0]
+
+
+def test_a_number_larger_than_any_float_is_infinite() -> None:
+    found = read_marked([10**400, None, -(10**400), 3], ".")
+    np.testing.assert_array_equal(found.values, [np.inf, np.nan, -np.inf, 3])

@@ -374,3 +374,12 @@ def test_dates_of_which_some_have_a_time_zone_are_said():
     with pytest.warns(UserWarning, match="without are read as UTC: 'when'"):
         encoding, fitted = TableEncoding.fit(frame)
     assert np.array_equal(encoding.encode(frame), fitted)
+
+
+@pytest.mark.parametrize("value", [0.1, 37.2, 1e5 + 0.1])
+def test_the_rounding_of_a_mean_is_no_deviation(value):
+    a = np.where(np.arange(103) % 4 == 0, np.nan, value)
+    encoding, fitted = TableEncoding.fit(pd.DataFrame({"a": a, "b": np.arange(103.0)}))
+    assert not fitted[:, 0].any()
+    later = encoding.encode(pd.DataFrame({"a": [1.5 * value], "b": [0.0]}))
+    assert later[0, 0] == pytest.approx(0.5 * value)

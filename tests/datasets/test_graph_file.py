@@ -130,6 +130,7 @@ def test_a_graph_without_features_gets_structural_ones(tmp_path):
     nx.write_graphml(graph, tmp_path / "bare.graphml")
     data = load(tmp_path / "bare.graphml", target="colour")
     assert data.features.shape[1] > 1
+    assert data.split.dealt
     assert any("features are made from the graph" in text for text in data.file.found)
     assert data.identifiers == tuple(NAMES)
 
@@ -170,6 +171,7 @@ def test_npz_of_the_collections(tmp_path, layout):
         np.testing.assert_array_equal(again.split.train, data.split.train)
     else:
         assert data.split.test.size == 6
+    assert data.split.dealt == (layout != "masks")
 
 
 @pytest.mark.parametrize(

@@ -190,3 +190,23 @@ def test_classes_that_may_be_one_number_are_told_of(alike: tuple[str, str]) -> N
     with pytest.warns(UserWarning, match=r"nearly the same name \('1.*', '1.*'\) count as diff"):
         _, classes = encode_labels([*alike, "other"] * 4, 12)
     assert len(classes) == 3
+
+
+def test_binary_text_of_parquet_is_text(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+    rows = range(24)
+    number = [None, *map(float, rows[1:])]
+    name = [f"p{row}".encode() for row in rows]
+    columns = {
+        "number": number,
+        "name": name,
+        "x": [row % 5 for row in rows],
+        "y": [b"a", b"b"] * 12,
+    }
+    pd.DataFrame(columns).to_parquet(tmp_path / "t.parquet")
+    options = {"target": "y", "test_size": 0.0, "drop": ["name"]}
+    data = load(tmp_path / "t.parquet", identifier="number", **options)
+    assert data.classes == ("a", "b")
+    assert data.identifiers == ("", *map(str, rows[1:]))
+    named = load(tmp_path / "t.parquet", identifier="name", target="y", test_size=0.0)
+    assert named.identifiers == tuple(f"p{row}" for row in rows)

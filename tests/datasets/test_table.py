@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from lds.datasets.base import NodeDataset
+from lds.datasets.encoding import TableEncoding
+from lds.datasets.reading import FileFormat
 from lds.datasets.registry import load
 from lds.datasets.table import load_rows
 
@@ -369,3 +371,16 @@ def real(data_folder: Path, name: str) -> Path:
     if not path.is_file():
         pytest.skip(f"{path} is not there; data/README.md says how LDS_DATA is laid out")
     return path
+
+
+def test_further_rows_may_differ_in_the_white_space_of_names(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"a": np.arange(20.0), " b": np.arange(20.0) ** 2})
+    encoding, features = TableEncoding.fit(rows)
+    file = FileFormat(None, None, True, None, "", encoding.names, ())
+    source = {"target": None, "drop": [], "identifier": None}
+    path = text(tmp_path / "rows.csv", rows.to_csv(index=False))
+    np.testing.assert_array_equal(load_rows(path, encoding, file, source).features, features)
+    twice = TableEncoding.of(rows.assign(**{"b ": np.arange(20.0) ** 3}))
+    file = FileFormat(None, None, True, None, "", twice.names, ())
+    with pytest.raises(ValueError, match="it lacks  b "):
+        load_rows(path, twice, file, source)

@@ -316,6 +316,17 @@ def test_labels_with_the_index_of_x_in_another_order_are_refused():
     check_index(X, y=y.set_axis(range(100, 120)))
 
 
+def test_a_matrix_of_partly_other_rows_is_refused():
+    X = pd.DataFrame({"a": range(3)}, index=list("abc"))
+    square = pd.DataFrame(np.eye(3), index=list("abc"), columns=list("abd"))
+    with pytest.raises(ValueError, match=r"only a part is the same in its columns; adj\.reindex"):
+        check_index(X, adj=square)
+    with pytest.raises(ValueError, match="only a part is the same in its rows; "):
+        check_index(X, adj=square.T)
+    check_index(X, adj=pd.DataFrame(np.eye(3), index=list("def"), columns=list("xyz")))
+    check_index(X.set_axis([5, 1, 0]), adj=pd.DataFrame(np.eye(3)))
+
+
 def test_columns_without_text_for_names_must_come_in_the_order_of_the_fit():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(np.repeat([[0.0], [5.0]], 10, axis=0) + rng.random((20, 3)))

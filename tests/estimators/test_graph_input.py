@@ -13,6 +13,7 @@ from torch_geometric.transforms import ToDense, ToSparseTensor
 from torch_geometric.utils import to_undirected
 
 from lds import LDSClassifier, LearnStructure, learn_structure
+from lds.estimators.data_object import class_numbers
 from lds.estimators.graph_input import graph_input
 from lds.structure.methods.committee import Committee
 from tests.estimators.test_pyg import blobs
@@ -331,6 +332,11 @@ def test_a_networkx_graph_is_the_data_object_of_its_attributes():
     in_order.add_nodes_from(sorted(graph.nodes(data=True)))
     in_order.add_edges_from(graph.edges)
     assert_same(prepared(nx.relabel_nodes(in_order, lambda node: f"node {node}")), plain)
+    for node in graph:
+        del graph.nodes[node]["train_mask"]
+        graph.nodes[node]["test_mask"] = node < 5
+    with pytest.warns(UserWarning, match="10 labelled nodes that test_mask leaves train"):
+        assert prepared(graph).problem.split.train.tolist() == list(range(5, 15))
 
 
 @pytest.mark.parametrize(
@@ -455,3 +461,10 @@ def test_a_split_into_roles_is_said_only_where_roles_are_read():
     assert learned.learned.method.name == "views"
     with pytest.warns(UserWarning, match="no validation nodes are marked: the 30 training ones"):
         learn_structure(data, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"), [([1.0, 2.0], [1, 2]), ([5, 7], [5, 7]), (["5", "7"], [0, 1])]
+)
+def test_whole_numbers_are_the_classes_of_a_run(names, numbers):
+    assert class_numbers(names).tolist() == numbers

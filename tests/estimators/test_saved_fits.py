@@ -319,3 +319,28 @@ def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     with pytest.raises(ValueError, match="data must have the 30 nodes of the run, got 2"):
         LearnedStructure.load(tmp_path / "run", Data(x=torch.zeros(2, 3)))
     assert plots.expected_edges(learned.learned).axes
+
+
+def test_a_fit_with_classes_of_whole_floats_is_a_structure_of_these_classes(tmp_path):
+    clf = tiny(X, np.where(Y < 0, np.nan, Y + 1))
+    assert clf.classes_.dtype == float
+    clf.save(tmp_path / "run")
+    loaded = LearnedStructure.load(tmp_path / "run")
+    assert loaded.classes.tolist() == [1, 6, 11]
+    assert loaded.predictions.tolist() == clf.transduction_.tolist()
+
+
+def test_new_nodes_are_refused_where_features_are_made_from_the_graph(tmp_path):
+    rows = torch.arange(30)
+    ring = torch.stack([torch.cat([rows, rows]), torch.cat([rows.roll(1), rows.roll(2)])])
+    masks = {"train_mask": rows % 3 == 0, "val_mask": rows % 3 == 1}
+    x = torch.ones(30, 29)
+    data = Data(x=x, y=rows // 10, edge_index=torch.cat([ring, ring.flip(0)], 1), **masks)
+    with pytest.warns(UserWarning, match="features are made from the graph"):
+        learned = learn_structure(data, **TINY, refit_steps=4, refits=1)
+    assert learned.learned.problem.features.shape[1] == x.shape[1]
+    learned.save(tmp_path / "run")
+    for each in (learned, LearnedStructure.load(tmp_path / "run")):
+        for call in (each.predict, each.predict_proba):
+            with pytest.raises(ValueError, match="features made from its graph, which new nodes"):
+                call(x[:2])

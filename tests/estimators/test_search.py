@@ -68,6 +68,8 @@ def test_the_best_setting_is_fitted_and_predicts(alone):
     assert alone.predict_proba(x[:2] + 0.1).shape == (2, 3)
     assert alone.score(x[36:], np.arange(60)[36:] % 3) > 0.5
     assert "best_params_" not in vars(clone(alone))
+    assert alone.n_features_in_ == 4
+    assert not hasattr(alone, "feature_names_in_")
 
 
 def test_random_settings_are_drawn_by_the_seed_from_distributions():

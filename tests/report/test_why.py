@@ -10,10 +10,14 @@ import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
+from lds import LDSClassifier
 from lds.cli import app
 from lds.datasets.encoding import TableEncoding
 from lds.estimators.cells import cells, row_cells
 from lds.estimators.evidence import Evidence, evidence_of
+from lds.estimators.explanation import spreads
+from lds.estimators.frames import fitted_features
+from lds.report import why
 from lds.report.edges import edge_tables
 from lds.report.neighbours import to_script
 from lds.report.page import html, write_report
@@ -51,10 +55,33 @@ def test_cells_are_those_of_the_table():
     assert one == {"height": 2.25, "city": "Oslo", "glad": False, "born": "2001-01-01"}
 
 
+def test_moments_are_shown_on_their_own_day_and_times_without_one():
+    days = pd.date_range("2015-01-01 18:00", periods=30, freq="57D")
+    minutes = pd.date_range("2021-03-01 12:30", periods=30, freq="3D")
+    table = pd.DataFrame(
+        {"days": days, "minutes": minutes, "opens": ["08:30", "12:15", "23:59"] * 10}
+    )
+    encoding, features = TableEncoding.fit(table)
+    found = cells(features.astype(np.float32), encoding)
+    assert found["days"] == [f"{day:%Y-%m-%d}" for day in days]
+    assert found["minutes"] == [f"{minute:%Y-%m-%d %H:%M}" for minute in minutes]
+    assert found["opens"] == ["08:30", "12:15", "23:59"] * 10
+
+
 def test_sparse_rows_have_the_cells_that_are_not_zero():
     x = sp.csr_array(np.array([[0, 2.5, 0], [1, 0, 0]]))
     assert row_cells(x, 0, None) == {"1": 2.5}
     assert row_cells(x, 1, None) == {"0": 1}
+    table = sp.csr_array(np.column_stack([[3, 3], x.toarray()]))  # a constant column in front
+    features, encoding = fitted_features(LDSClassifier(), table)
+    assert sp.issparse(features)
+    assert row_cells(features, 0, encoding) == {"2": 2.5}
+    kept = why._cells(features, Evidence(features, encoding))
+    assert [kept["names"][column] for column in kept["gap"]] == ["2", "1"]
+
+
+def test_the_rounding_of_a_mean_is_no_spread():
+    assert spreads(np.full((103, 1), 0.1)).tolist() == [0]
 
 
 def test_votes_are_shares_of_edge_probability(run, found):

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from lds.graphs.views import View
 
+EQUAL = 1e-9
+"""Standard deviation of similarities up to which they are equal but for rounding."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -58,7 +61,8 @@ class Seen:
         center, scale = np.empty((2, len(views)))
         for j, view in enumerate(views.values()):  # one by one: float64 of all is a lot
             similar = view.of_pairs(row, col)
-            center[j], scale[j] = similar.mean(), max(similar.std(), 1e-9)
+            center[j], deviation = similar.mean(), similar.std()
+            scale[j] = deviation if deviation > EQUAL else 1
             features[:, 1 + j] = (similar - center[j]) / scale[j]
         return cls(views, n_nodes, keys, features, center, scale)
 
