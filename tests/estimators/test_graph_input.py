@@ -41,7 +41,7 @@ def ring(n=N):
 
 
 def prepared(data, split=None, edge_weight=None, seed=0):
-    return graph_input(data, Committee(), seed, split, edge_weight)
+    return graph_input(data, Committee(tables="committee"), seed, split, edge_weight)
 
 
 def quietly(data):
@@ -452,9 +452,7 @@ def test_a_split_that_is_no_list_of_nodes_is_refused():
 
 
 def test_a_split_into_roles_is_said_only_where_roles_are_read():
-    x, y = blobs(60)
-    data = Data(x=torch.as_tensor(x, dtype=torch.float32), y=torch.as_tensor(y))
-    data.train_mask = torch.arange(60) % 2 == 0
+    data = blobs(60, train_mask=torch.arange(60) < 30, val_mask=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learned = learn_structure(data)
