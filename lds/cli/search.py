@@ -162,7 +162,7 @@ def search(
     best = folder / "best.yaml"
     # Trials trained a committee; without a word of it a fit may leave a table to learned views.
     more = {"tables": "committee"} if method == DEFAULT else {}
-    write_options(best, {"method": method, **more, **base, **found.best_params_})
+    write_options(best, {"method": method, **base, **found.best_params_, **more})
     if as_json:
         means = [mean._asdict() for mean in found.means_]
         chosen = {"best": found.best_params_, "score": found.best_score_}

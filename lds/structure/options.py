@@ -78,11 +78,20 @@ class Options:
             value = getattr(self, each.name)
             check_value(each, value)
             if each.type in (int, float, bool):  # NumPy's numbers are no JSON
-                object.__setattr__(self, each.name, each.type(value))
+                object.__setattr__(self, each.name, _plain(each, value))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+def _plain(each: "Field[Any]", value: Any) -> Any:
+    """Return a number of an option as Python's, of the type of the option."""
+    kind: Any = each.type
+    try:
+        return kind(value)
+    except OverflowError:
+        raise ValueError(f"{each.name} must be at most 1.8e308, got a larger number") from None
 
 
 def option_fields(method: type[Options], *, user: bool = True) -> dict[str, "Field[Any]"]:

@@ -237,3 +237,8 @@ def test_numbers_of_numpy_become_plain(name, given):
     assert type(plain) is option_fields(Thesis)[name].type
     assert plain == given
     assert json.loads(json.dumps(found.to_dict()))[name] == plain
+
+
+def test_a_number_that_no_float_can_hold_is_refused():
+    with pytest.raises(ValueError, match=r"outer_lr must be at most 1\.8e308, got a larger number"):
+        Thesis(outer_lr=10**400)
