@@ -1,10 +1,12 @@
 """Arrays of a user: results depend on their values, and on nothing that a mask hides."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from lds._types import Features
 
@@ -46,6 +48,27 @@ def widened(matrix: Any) -> Any:
     given: Any = matrix  # for mypy, what issparse finds has no dtype
     integers = sp.issparse(matrix) and given.dtype.kind in "iu"
     return given.astype(np.float64) if integers else given
+
+
+def parts_of(matrix: sp.csr_array) -> dict[str, NDArray[Any]]:
+    """Return a CSR matrix as arrays by name, for a file; `matrix_of` makes it again."""
+    return {
+        "data": matrix.data,
+        "indices": matrix.indices,
+        "indptr": matrix.indptr,
+        "shape": np.array(matrix.shape),
+    }
+
+
+def matrix_of(parts: Mapping[str, NDArray[Any]]) -> sp.csr_array:
+    """Make a CSR matrix of its `parts_of`.
+
+    Raises:
+        ValueError: they do not fit each other.
+    """
+    n_rows, n_cols = (int(n) for n in parts["shape"])
+    arrays = (parts["data"], parts["indices"], parts["indptr"])
+    return sp.csr_array(arrays, shape=(n_rows, n_cols))
 
 
 def of_tensor(value: Any) -> Any:

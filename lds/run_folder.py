@@ -33,6 +33,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from lds._arrays import matrix_of, parts_of
 from lds._files import dumps, write_atomically, write_json
 from lds._run_files import (
     FILES,
@@ -327,21 +328,13 @@ def _write_or_delete(path: Path, arrays: dict[str, NDArray[Any]] | None) -> None
 
 
 def _write_graph(path: Path, graph: sp.csr_array) -> None:
-    arrays = {
-        "data": graph.data,
-        "indices": graph.indices,
-        "indptr": graph.indptr,
-        "shape": np.array(graph.shape),
-    }
-    write_atomically(path, lambda file: _savez(file, arrays))
+    write_atomically(path, lambda file: _savez(file, parts_of(graph)))
 
 
 def _read_graph(path: Path) -> sp.csr_array:
     stored = _read_arrays(path, ("data", "indices", "indptr", "shape"))
-    n_rows, n_cols = (int(n) for n in stored["shape"])
-    parts = (stored["data"], stored["indices"], stored["indptr"])
     try:
-        return sp.csr_array(parts, shape=(n_rows, n_cols))
+        return matrix_of(stored)
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error})") from error
 

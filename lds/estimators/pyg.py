@@ -323,7 +323,7 @@ def learn_structure(
         class_weight, sample_weight: what train and validation nodes count in every loss and score,
             as for `LDSClassifier`: by class number, or "balanced"; and `(n_nodes,)`, above 0.
         method: "default", "thesis" (Algorithm 7 to the letter) or "views" (label PageRank along
-            learned views of likeness; it does not read the given graph). The default takes views
+            learned views of likeness, of which the given graph is one). The default takes views
             where there is no graph, no val_mask and no option.
         seed, device, n_jobs: of everything random; where to compute; in how many processes, as for
             `LDSClassifier`.

@@ -20,11 +20,11 @@ class ViewsLDSClassifier(BaseLDSClassifier):
     Labels travel along a weighted graph (PageRank). A pair of rows counts by its similarity in
     several views: the columns, their ranks, whitened columns, a forest that reads no labels, a
     forest that does, ranks weighted by that forest's importances, and what plain classifiers say;
-    for words, the cosine of their weights, a forest and the classifiers. Hypergradients learn one
-    coefficient a view from labels that were left out, over folds, so every labelled row is both
-    read and judged: `validation` and `stopping` rows of `fit` are labelled rows like all others.
-    The classifiers count beside the labels, by the same labels left out. `LDSClassifier` does this
-    with a table by itself; this class has the options.
+    for words, the cosine of their weights, a forest and the classifiers; the edges of a given
+    graph, if there is one. Hypergradients learn one coefficient a view from labels that were left
+    out, over folds, so every labelled row is both read and judged: `validation` and `stopping` rows
+    of `fit` are labelled rows like all others. The classifiers count beside the labels, by the same
+    labels left out. `LDSClassifier` does this with a table by itself; this class has the options.
 
     Of more than `max_rows` rows a sample learns, with every labelled row in it; the others have no
     edges and are predicted like new rows, and a warning says how many they are.

@@ -1,7 +1,8 @@
 """Views of likeness: each says who is near whom, and how similar the rows of any pair are.
 
-Three instances of the idea: a kernel whose width follows the density around each row; the share of
-the trees of a forest in which two rows fall into the same leaf; the cosine of word weights.
+Four instances of the idea: a kernel whose width follows the density around each row; the share of
+the trees of a forest in which two rows fall into the same leaf; the cosine of word weights; the
+edges of a given graph.
 """
 
 from abc import ABC, abstractmethod
@@ -37,8 +38,8 @@ class View(ABC):
     """Similarities in [0, 1] of the rows of a fit, and of later rows to them."""
 
     @abstractmethod
-    def near(self, n_neighbors: int) -> Rows:
-        """The nearest rows of each row, itself excluded, `(n_rows, n_neighbors)`."""
+    def pairs(self, n_neighbors: int) -> Rows:
+        """Pairs of rows that are near, each once or more: row · n_rows + col, row < col."""
 
     @abstractmethod
     def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
@@ -61,7 +62,22 @@ class Later(ABC):
         """Similarities of later rows `row` and rows of the fit `col`, `(n_pairs,)`."""
 
 
-class KernelView(View):
+class NearestView(View):
+    """A view in which each row has as many near rows as are asked for."""
+
+    @abstractmethod
+    def near(self, n_neighbors: int) -> Rows:
+        """The nearest rows of each row, itself excluded, `(n_rows, n_neighbors)`."""
+
+    def pairs(self, n_neighbors: int) -> Rows:
+        """See `View.pairs`."""
+        near = self.near(n_neighbors)
+        mine = np.arange(len(near))[:, None]
+        keys: Rows = np.minimum(mine, near) * len(near) + np.maximum(mine, near)
+        return keys.ravel()
+
+
+class KernelView(NearestView):
     """exp(-d_ij² / (σ_i σ_j)), σ_i the distance of row i to its `LOCAL_SCALE`-th neighbour.
 
     It is pickled without the index of its search, which is made again when it is needed.
@@ -89,7 +105,7 @@ class KernelView(View):
         return {name: value for name, value in vars(self).items() if name != "_search"}
 
     def near(self, n_neighbors: int) -> Rows:
-        """See `View.near`."""
+        """See `NearestView.near`."""
         if n_neighbors > self._near.shape[1]:
             self._near = self._search.kneighbors(n_neighbors=n_neighbors)[1]
         found: Rows = self._near[:, :n_neighbors]
@@ -138,7 +154,7 @@ class _LaterByKernel(Later):
         return self._view.kernel(self._x, self._scale, row, col)
 
 
-class LeafView(View):
+class LeafView(NearestView):
     """The share of trees in which two rows fall into the same leaf.
 
     References:
@@ -156,7 +172,7 @@ class LeafView(View):
         self._leaves = np.stack([number for _, number in known], 1).astype(self._dtype)
 
     def near(self, n_neighbors: int) -> Rows:
-        """See `View.near`."""
+        """See `NearestView.near`."""
         return self.nearest(self._leaves, n_neighbors, itself=True)
 
     def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
@@ -298,7 +314,7 @@ class _LaterByLeaves(Later):
         return self._view.shares(self._leaves, row, col)
 
 
-class WordView(View):
+class WordView(NearestView):
     """The cosine of tf-idf weighted words.
 
     Arguments:
@@ -315,7 +331,7 @@ class WordView(View):
         return weigh_words(counts, self._idf)
 
     def near(self, n_neighbors: int) -> Rows:
-        """See `View.near`."""
+        """See `NearestView.near`."""
         search = neighbor_search(self._rows, n_neighbors, "cosine")
         found: Rows = search.kneighbors(return_distance=False)
         return found
@@ -349,3 +365,38 @@ class _LaterByWords(Later):
 
     def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
         return self._view.cosines(self._rows, row, col)
+
+
+class EdgeView(View):
+    """The weights of a given graph; two rows without an edge have none. Later rows have no edges.
+
+    Arguments:
+        graph: symmetric `(n_rows, n_rows)`, weights in [0, 1].
+    """
+
+    def __init__(self, graph: sp.csr_array) -> None:
+        self._graph = graph
+
+    def pairs(self, n_neighbors: int) -> Rows:
+        """All edges; see `View.pairs`."""
+        upper = sp.coo_array(sp.triu(self._graph, k=1))
+        return upper.row.astype(np.int64) * self._graph.shape[0] + upper.col
+
+    def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
+        """See `View.of_pairs`."""
+        return np.asarray(self._graph[row, col], dtype=np.float64).ravel()
+
+    def of_later(self, later: Features) -> "Later":
+        """See `View.of_later`; `later` has a row for each."""
+        return _LaterWithoutEdges(later.shape[0])
+
+
+class _LaterWithoutEdges(Later):
+    def __init__(self, n_later: int) -> None:
+        self._n = n_later
+
+    def near(self, n_neighbors: int) -> Rows:
+        return np.zeros((self._n, 0), dtype=np.int64)
+
+    def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
+        return np.zeros(len(row))

@@ -112,11 +112,47 @@ def test_common_checks(estimator, check):
     check(estimator)
 
 
-def test_a_given_graph_is_left_out_with_a_word():
-    frame, y, _ = wine()
-    ring = np.roll(np.eye(178), 1, axis=1)
-    with pytest.warns(UserWarning, match="'views' reads features alone and leaves the given graph"):
-        ViewsLDSClassifier(**QUICK).fit(frame, y, adjacency=ring + ring.T)
+def joined_by_class(truth, share_wrong, seed=0):
+    """Edges of each row to four others, most of them of its class."""
+    rng = np.random.default_rng(seed)
+    graph = np.zeros((len(truth), len(truth)))
+    for i, name in enumerate(truth):
+        same = np.flatnonzero(truth == name)
+        for _ in range(4):
+            j = rng.integers(len(truth)) if rng.random() < share_wrong else rng.choice(same)
+            graph[i, j] = graph[j, i] = float(i != j)
+    return graph
+
+
+def test_a_given_graph_is_a_view_with_a_coefficient():
+    frame, y, truth = wine()
+    noise = np.random.default_rng(1).standard_normal(frame.shape)  # says nothing of the classes
+    of_classes, random = (joined_by_class(truth, share) for share in (0.1, 1.0))
+    found = {
+        name: ViewsLDSClassifier(**{**QUICK, "max_iter": 20}).fit(noise, y, adjacency=graph)
+        for name, graph in (("classes", of_classes), ("random", random))
+    }
+    accuracy = {name: (fit.transduction_[45:] == truth[45:]).mean() for name, fit in found.items()}
+    assert accuracy["classes"] > 0.9
+    assert accuracy["random"] < 0.6
+    worth = {name: fit.view_coefficients_["given graph"] for name, fit in found.items()}
+    assert worth["classes"] > 1 > worth["random"]  # both start at 1
+    joined = {tuple(edge) for edge in np.argwhere(np.triu(of_classes))}
+    learned = found["classes"].to_networkx(threshold=1e-4)
+    assert joined <= {tuple(sorted(edge)) for edge in learned.edges}
+
+
+def test_a_saved_fit_with_a_given_graph_predicts_the_same(tmp_path):
+    frame, y, truth = wine()
+    graph = joined_by_class(truth[:150], 0.2)
+    fit = ViewsLDSClassifier(**QUICK).fit(frame[:150], y[:150], adjacency=graph)
+    fit.save(tmp_path / "one")
+    loaded = ViewsLDSClassifier.load(tmp_path / "one")
+    assert loaded.view_coefficients_ == fit.view_coefficients_
+    assert np.array_equal(loaded.predict_proba(frame[150:]), fit.predict_proba(frame[150:]))
+    loaded.save(tmp_path / "two")  # the graph goes along
+    again = ViewsLDSClassifier.load(tmp_path / "two")
+    assert np.array_equal(again.predict_proba(frame[150:]), fit.predict_proba(frame[150:]))
 
 
 def test_coefficients_of_a_loaded_fit(fitted, tmp_path):

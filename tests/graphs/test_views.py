@@ -12,7 +12,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from lds.graphs import views
 from lds.graphs.similarity import LOCAL_SCALE
-from lds.graphs.views import KernelView, LeafView, WordView
+from lds.graphs.views import EdgeView, KernelView, LeafView, WordView
 
 N, N_LATER = 30, 6
 
@@ -132,3 +132,23 @@ def test_threads_may_share_a_view_of_leaves():
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda each: view.of_later(each).near(5), later))
     assert all(map(np.array_equal, found, expected))
+
+
+def test_pairs_are_the_nearest_rows_of_each_row():
+    view, _, _, _ = kernel()
+    found = {tuple(sorted((i, j))) for i, row in enumerate(view.near(3).tolist()) for j in row}
+    row, col = np.divmod(view.pairs(3), N)
+    assert {*zip(row.tolist(), col.tolist(), strict=True)} == found
+
+
+def test_the_edges_of_a_graph_are_its_pairs_and_weights():
+    rng = np.random.default_rng(0)
+    dense = np.triu(rng.random((30, 30)) * (rng.random((30, 30)) < 0.2), 1)
+    view = EdgeView(sp.csr_array(dense + dense.T))
+    row, col = np.divmod(view.pairs(1), 30)
+    assert np.array_equal(np.argwhere(dense), np.stack([row, col], 1)[np.lexsort((col, row))])
+    every = np.arange(900)
+    assert np.array_equal(view.of_pairs(every // 30, every % 30), (dense + dense.T).ravel())
+    later = view.of_later(rng.random((3, 2)))
+    assert later.near(5).shape == (3, 0)
+    assert later.of_pairs(np.array([0, 2]), np.array([4, 5])).tolist() == [0, 0]

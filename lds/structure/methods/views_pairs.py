@@ -46,16 +46,11 @@ class Seen:
 
         Arguments:
             views: by name.
-            near: nearest rows in each, `(n_nodes, k)`.
+            near: pairs that are near in each, see `View.pairs`.
             n_nodes: rows.
             dtype: of the features.
         """
-        mine = np.arange(n_nodes)[:, None]
-        keys = distinct(
-            np.concatenate(
-                [(np.minimum(mine, one) * n_nodes + np.maximum(mine, one)).ravel() for one in near]
-            )
-        )
+        keys = distinct(np.concatenate(near))
         row, col = keys // n_nodes, keys % n_nodes
         features = np.ones((len(keys), 1 + len(views)), dtype=dtype)
         center, scale = np.empty((2, len(views)))

@@ -15,13 +15,13 @@ from lds._random import mix
 from lds.edges.logistic import LogisticEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.knn import allowed_neighbors, check_neighbors
-from lds.graphs.views import View
+from lds.graphs.views import EdgeView, View
 from lds.structure.context import RunContext
 from lds.structure.methods.members import Forms, Members, Probabilities
 from lds.structure.methods.views import Views
 from lds.structure.methods.views_folds import Folds, dealt, empty, side_by_side
 from lds.structure.methods.views_pairs import Seen
-from lds.structure.methods.views_rows import FormMaker, checked_once, label_views
+from lds.structure.methods.views_rows import GIVEN, FormMaker, checked_once, label_views
 from lds.structure.methods.views_sample import learning_rows
 from lds.structure.problem import Problem
 from lds.structure.seeds import ROLE_DEAL
@@ -154,7 +154,7 @@ class Shared:
         labels: `(n_nodes,)`.
         weights: of the problem.
         views: those that read no labels.
-        near: their nearest rows.
+        near: pairs that are near in each of them.
         k: nearest rows of each view.
         n_trees, seed: of a forest.
         n_least: rows that the smallest deal reads.
@@ -197,12 +197,14 @@ class Shared:
         k = allowed_neighbors(method.n_neighbors, Views().n_neighbors, problem.n_nodes)
         check_neighbors(problem.n_nodes, k, "euclidean")
         views = rows.views(numbers, k)
+        if problem.graph is not None:
+            views[GIVEN] = EdgeView(problem.graph)
         return cls(
             rows.part(numbers),
             problem.labels,
             problem.weights,
             views,
-            [view.near(k) for view in views.values()],
+            [view.pairs(k) for view in views.values()],
             k,
             method.n_trees,
             run.seed,
@@ -254,7 +256,7 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
         forms = members.forms(shared.forms)
         says = members.predict_seen(forms)
         views = label_views(forms, members, says, shared.k)
-        near = [*shared.near, *(view.near(shared.k) for view in views.values())]
+        near = [*shared.near, *(view.pairs(shared.k) for view in views.values())]
     seen = Seen.of({**shared.views, **views}, near, len(shared.labels), shared.dtype)
     if judged is None:
         return Fitted(replace(seen, views=views), members, says)

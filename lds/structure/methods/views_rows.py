@@ -39,6 +39,10 @@ def checked_once() -> AbstractContextManager[None]:
     return found
 
 
+GIVEN = "given graph"
+"""Name of the view in which rows are alike that have an edge of the given graph."""
+
+
 class FormMaker:
     """Features in the forms that members and views read.
 
@@ -100,7 +104,7 @@ class FormMaker:
     def of_later(
         self, given: Features, forms: Forms, says: Mapping[str, Probabilities], members: Members
     ) -> dict[str, Any]:
-        """Return later rows as each view takes them, by its name.
+        """Return later rows as each view takes them, by its name; the edge view counts them.
 
         Arguments:
             given: `(n_later, n_features)`.
@@ -108,7 +112,7 @@ class FormMaker:
             says: what the members predict for them.
             members: the members.
         """
-        seen = by_members(forms, members, says)
+        seen = {GIVEN: given, **by_members(forms, members, says)}
         if not self._measured:
             return {"words": given, **seen}
         ranks = forms[RANKS]

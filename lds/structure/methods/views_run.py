@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lds._arrays import matrix_of, parts_of
 from lds._types import Features
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.implicit import FixedPoint
@@ -44,13 +45,6 @@ from lds.structure.result import Learned
 
 def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     """Learn the coefficients of the views, then weigh members; see `lds.structure.learn.learn`."""
-    if problem.graph is not None:
-        warnings.warn(
-            "the method 'views' reads features alone and leaves the given graph out; the default "
-            "method reads it",
-            UserWarning,
-            stacklevel=4,
-        )
     warn_of_features(problem.features, run.dtype, centred=True)
     _warn_of_single_rows(problem)
     prepared = prepare(method, problem, run)
@@ -158,9 +152,11 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
 def preparation_of(learned: Learned) -> ViewsPreparation:
     """Return the preparation of a result; of one read from a folder, make it when first needed."""
     if learned.preparation is None:
-        like = learned.params["mass"]
+        like, problem = learned.params["mass"], learned.problem
         context = RunContext(learned.seed, like.device, like.dtype)
-        learned.preparation = prepare(cast(Views, learned.method), learned.problem, context)
+        if learned.stored:
+            problem = replace(problem, graph=matrix_of(learned.stored))
+        learned.preparation = prepare(cast(Views, learned.method), problem, context)
     found: ViewsPreparation = learned.preparation
     return found
 
@@ -212,8 +208,9 @@ def _weighing(prepared: ViewsPreparation, params: Mapping[str, Tensor]) -> Weigh
 
 
 def preparation_arrays(learned: Learned) -> dict[str, NDArray[Any]]:
-    """Return {}: views follow from the rows, the labels and the seed, which a folder keeps."""
-    return {}
+    """Return the given graph; views follow from the rows, the labels and the seed beside it."""
+    graph = learned.problem.graph
+    return learned.stored if graph is None else parts_of(graph)
 
 
 def _share(right: NDArray[np.bool_], counts: NDArray[np.float64] | None) -> float:
