@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "_version": set(),
     "_weights": set(),
     "_tensors": set(),
-    "run_folder": {"_files", "_run_files", "_types"},
+    "run_folder": {"_arrays", "_files", "_run_files", "_types"},
     "bilevel": LOW,
     "discrete": LOW,
     "graphs": LOW,

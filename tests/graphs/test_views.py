@@ -10,9 +10,10 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.metrics.pairwise import cosine_similarity
 
-from lds.graphs import views
+from lds.graphs import leaf_view
+from lds.graphs.leaf_view import LeafView
 from lds.graphs.similarity import LOCAL_SCALE
-from lds.graphs.views import EdgeView, KernelView, LeafView, WordView
+from lds.graphs.views import EdgeView, KernelView, WordView
 
 N, N_LATER = 30, 6
 
@@ -99,8 +100,8 @@ def test_equal_rows_are_as_similar_as_can_be():
 @pytest.mark.parametrize("n_trees", [3, 300], ids=["few trees", "more than a byte counts"])
 @pytest.mark.parametrize("n_leaves", [2, 256, 900], ids=["two", "a byte and none", "two bytes"])
 def test_leaves_are_counted_whatever_their_number(n_leaves, n_trees, listed, monkeypatch):
-    monkeypatch.setattr(views, "LISTED_ROWS", listed)
-    monkeypatch.setattr(views, "FEW_SHARED", 1.1)
+    monkeypatch.setattr(leaf_view, "LISTED_ROWS", listed)
+    monkeypatch.setattr(leaf_view, "FEW_SHARED", 1.1)
     rng = np.random.default_rng(3)
     leaves = rng.integers(0, n_leaves, (40, n_trees)) % rng.integers(1, n_leaves + 1, n_trees)
     leaves[:, 0] = np.arange(40) * (n_leaves // 40 or 1)

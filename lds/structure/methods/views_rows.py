@@ -10,7 +10,8 @@ from sklearn import config_context
 from sklearn.ensemble import ExtraTreesClassifier, RandomTreesEmbedding
 
 from lds._types import Features
-from lds.graphs.views import KernelView, LeafView, View, WordView
+from lds.graphs.leaf_view import LeafView
+from lds.graphs.views import KernelView, View, WordView
 from lds.nn.preparation import FeaturePreparation, as_array
 from lds.nn.whitening import enough_rows
 from lds.structure.methods.members import (
