@@ -147,7 +147,8 @@ def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path, options, graph):
     resumed = fit(method, problem, checkpoint=tmp_path, resume=True, on_iteration=records.append)
     assert [record.iteration for record in records] == [2, 3], "only what was not kept runs again"
     assert_same(resumed, whole)
-    assert_same(fit(method, problem, checkpoint=tmp_path, resume=True), whole)
+    if not options:  # a run that has ended
+        assert_same(fit(method, problem, checkpoint=tmp_path, resume=True), whole)
 
 
 def test_an_interrupted_run_is_refitted_on_what_it_has_and_can_go_on(tmp_path):

@@ -47,9 +47,15 @@ def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_member
     torch.testing.assert_close(found, logits.exp().mean(0), rtol=1e-4, atol=1e-6)  # float32
 
 
-@pytest.mark.parametrize("kind", [blobs, words, in_units])
 @pytest.mark.parametrize(
-    "options", [{}, {"agreement": 0.0}, {"metric_rank": 3}], ids=["default", "alone", "rank 3"]
+    ("kind", "options"),
+    [
+        (blobs, {}),
+        (words, {}),
+        (in_units, {}),
+        (words, {"agreement": 0.0}),
+        (in_units, {"metric_rank": 3}),
+    ],
 )
 def test_rows_of_the_fit_taken_for_new_come_out_as_they_did(kind, options):
     method = dataclasses.replace(DEFAULT, refit_steps=30, **options)
