@@ -166,6 +166,26 @@ def test_normal_equations_on_a_jacobian_that_is_not_symmetric(normal):
     assert float((plain.grad - problem.grad()).norm()) > 1e-3, "it is needed"
 
 
+def test_the_symmetry_of_a_jacobian_is_seen_whatever_the_number_of_weights():
+    """Φ of a momentum with decay, at its solution w = aλ / (a + ρ) of eigenvalues a."""
+    n, rho = 10_000, 0.1
+    a, lam = torch.linspace(0.5, 2, n).double(), scalar(0.5)
+    dynamics = bilevel.Momentum(
+        lambda w, lam: 0.5 * (a * (w - lam) ** 2).sum(), 0.3, 0.9, weight_decay=rho
+    )
+    ratio = a / (a + rho)
+    result = bilevel.hypergradient(
+        dynamics,
+        lambda w, lam: 0.5 * ((w - 1) ** 2).mean(),
+        ratio * lam,
+        lam,
+        0,
+        method=bilevel.ConjugateGradient(60, tol=1e-10),
+    )
+    exact = ((ratio * lam - 1) * ratio).mean()
+    torch.testing.assert_close(result.grad, exact, rtol=1e-6, atol=0)
+
+
 def test_a_symmetric_jacobian_is_solved_without_normal_equations():
     """They would square the eigenvalues, and so merge 0.5 and -0.5 of I - A: fewer steps."""
     calls = []
