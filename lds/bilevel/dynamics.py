@@ -215,8 +215,11 @@ class Dynamics:
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Apply Φ_t; return the new state, and the inner loss at `state` if there is one."""
-        with collect(Refused()), watched(state, t):
-            return self.step(state, hyper, t), None
+        with collect(Refused()) as collected, watched(state, t):
+            collected.constant = True  # in the gradients that the step itself takes
+            new = self.step(state, hyper, t)
+        collected.constant = False
+        return new, None
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
         """Apply Φ_t at traced leaves, and prepare its products from the right."""
