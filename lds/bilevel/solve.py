@@ -17,7 +17,7 @@ from lds.bilevel.checks import (
     check_tol,
     kind_of,
 )
-from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Limits, Run, packed, unpacked
@@ -25,6 +25,7 @@ from lds.bilevel.ordering import as_begun
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.same_run import Values, of_objectives
 from lds.bilevel.settings import described
+from lds.bilevel.signatures import with_step
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import Tree, detach
 from lds.bilevel.unroll import (
