@@ -150,7 +150,13 @@ def solve_online(
     if run.resumed:
         t, state = run.resumed["t"], refill(state, run.resumed["state"])
         memory.tangents = moved_to(leaves(at)[0].device, run.resumed["tangents"])
-    run.more = lambda: {"t": t, "state": leaves(state), "tangents": memory.tangents}
+        memory.sizes = run.resumed["sizes"]
+    run.more = lambda: {
+        "t": t,
+        "state": leaves(state),
+        "tangents": memory.tangents,
+        "sizes": memory.sizes,
+    }
     before: At | None = None
 
     def step_at(state: Tree, t: int) -> Step:
