@@ -117,13 +117,13 @@ def conjugate_gradient(
                 stacklevel=2,
             )
             break
-        alpha = rz / curvature
+        alpha = float(rz / curvature)  # a tensor would widen a leaf of shape ()
         q = axpy(alpha, d, q)
         r = axpy(-alpha, product_d, r)
         rr = dot(r, r)
         z = r if precondition is None else precondition(r)
         rz, old = rr if precondition is None else dot(r, z), rz
-        d = axpy(rz / old, d, z)
+        d = axpy(float(rz / old), d, z)
     return Solved(q, k, float(rr) ** 0.5 / size if size else 0.0)
 
 

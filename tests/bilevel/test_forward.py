@@ -101,7 +101,7 @@ def test_an_online_run_with_columns_one_by_one_is_resumed(tmp_path):
 
 @pytest.mark.parametrize(("before", "after"), [(4, 10), (10, 4), (6, 8), (3, 1)])
 def test_an_online_run_is_resumed_with_its_groups_of_columns(before, after, tmp_path, monkeypatch):
-    """Where another number of columns would be taken at once: on another device, or other memory."""
+    """Where another number of columns would be taken at once, as on another device."""
     run = functools.partial(
         bilevel.solve_online,
         bilevel.GradientDescent(lambda w, h: 0.5 * ((w - h) ** 2).sum(), 0.1),
