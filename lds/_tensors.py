@@ -1,7 +1,18 @@
-"""Operations on flat tensors for which NumPy is faster on a CPU."""
+"""Operations on flat tensors for which NumPy is faster on a CPU, and tensors under `torch.func`."""
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
+
+
+def unwrapped(tensor: Tensor) -> Tensor:
+    """Return the tensor inside the wrappers of `torch.vmap` and `torch.func`.
+
+    Its version and its history are those that a derivative from outside sees.
+    """
+    while is_functorch_wrapped_tensor(tensor):
+        tensor = get_unwrapped(tensor)
+    return tensor
 
 
 def positions(mask: Tensor) -> Tensor:

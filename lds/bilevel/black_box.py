@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from lds._numbers import real
-from lds.bilevel.checks import check_count, check_finite, check_function, kind_of
+from lds.bilevel.checks import check_count, check_finite, check_function, kind_of, unchanged
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Keep, Keeper
 from lds.bilevel.loop import Callback, Limits, Run
 from lds.bilevel.ordering import as_begun, like
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.stopping import Rule
-from lds.bilevel.tensors import Tree, leaves, norm, paths, same_structure
+from lds.bilevel.tensors import Tree, detach, leaves, norm, paths, same_structure
 
 Estimate = Callable[[Tree, int], tuple[Tensor | float, Tree]]
 """(hyper, outer iteration) to a value of E and an estimate of its gradient, a tree like hyper."""
@@ -87,18 +87,22 @@ def solve_black_box(
     outer = OuterStep(hyper, optimizer, projection, scheduler)
     run = Run(outer, {}, checkpoint, resume, {"loop": "solve_black_box"}, keeper)
 
+    def estimated(at: Tree, k: int) -> tuple[float, Tree]:
+        with unchanged("estimate", hyper=at), torch.enable_grad():
+            return _checked(estimate(detach(at), k), at)
+
     def iterate() -> Record:
         k, at = run.done, outer.hyper
-        value, grad = _checked(estimate(at, k), at)
+        value, grad = estimated(at, k)
         check_finite(
             "the outer value", torch.tensor(value, dtype=torch.float64), f"at outer iteration {k}"
         )
         if k > 0:
-            keeper.compare(value, lambda: estimate(at, k - 1)[0])
+            keeper.compare(value, lambda: estimated(at, k - 1)[0])
         return run.take(Record(k, value, norm(leaves(grad)), at), {}, grad)
 
     reason = run.loop(iterate, lambda: run.done < n_outer, limits, "n_outer")
-    return run.solution_of(reason, lambda params, at: estimate(at, run.done - 1)[0])
+    return run.solution_of(reason, lambda params, at: estimated(at, run.done - 1)[0])
 
 
 def _checked(found: Any, hyper: Tree) -> tuple[float, Tree]:
@@ -133,4 +137,4 @@ def _checked(found: Any, hyper: Tree) -> tuple[float, Tree]:
                 f"estimate must return a gradient of {leaf.dtype} on {leaf.device} for "
                 f"hyper{path}, got {g.dtype} on {g.device}; .to(hyper{path}) converts it"
             )
-    return value, grad
+    return value, detach(grad)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils import _pytree as pytree
 
 from lds.bilevel.summary import summary
@@ -223,7 +224,8 @@ class _Held(torch.autograd.Function):
 def held(value: Tensor) -> Tensor:
     """Make a new value of a buffer constant in ∇L, and differentiable as a part of the state."""
     collected = collecting()
-    if collected is None or not value.requires_grad:
+    # A tensor of vmap does not tell whether it requires grad.
+    if collected is None or not (value.requires_grad or is_functorch_wrapped_tensor(value)):
         return value
     result: Tensor = _Held.apply(value, collected.whole)  # type: ignore[no-untyped-call]
     return result

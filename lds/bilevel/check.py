@@ -24,11 +24,12 @@ from lds.bilevel.checks import (
     check_hyper,
     check_leaves,
 )
-from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.forward import Forward
 from lds.bilevel.linear import random_like
 from lds.bilevel.replay import ReplayError
 from lds.bilevel.reverse import Reverse
+from lds.bilevel.signatures import with_step
 from lds.bilevel.tensors import (
     Tree,
     axpy,

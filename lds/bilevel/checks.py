@@ -108,29 +108,40 @@ def check_scalar(name: str, value: Any, of: str = "") -> None:
 
 
 def check_hyper(hyper: Tree) -> None:
-    """Check that every leaf of hyper is a tensor, or owns its gradient through `record()`."""
+    """Check that every leaf of hyper can be differentiated, or owns its gradient by `record()`."""
     for path, leaf in zip(paths(hyper), leaves(hyper), strict=True):
         if not isinstance(leaf, Tensor) and not hasattr(leaf, "record"):
             raise TypeError(f"hyper{path} must be a tensor, got {kind_of(leaf)}{_hint(leaf)}")
+        _refuse_inference(f"hyper{path}", leaf)
 
 
 def check_leaves(name: str, tree: Tree, *, trained: bool = False) -> None:
-    """Check that every leaf is a tensor, and a floating point one if it is `trained`."""
+    """Check that every leaf is a tensor; if `trained`, that there is one, and all are floating."""
+    if trained and not leaves(tree):
+        raise ValueError(
+            f"{name} must hold a tensor to train, got {tree!r}; without an inner problem, "
+            "torch.optim minimises the outer objective alone"
+        )
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         if not isinstance(leaf, Tensor):
             raise TypeError(
                 f"{name}{path} must be a tensor, got {type(leaf).__name__}{_hint(leaf)}"
             )
-        if leaf.is_inference():
-            raise ValueError(
-                f"{name}{path} was made under torch.inference_mode() and cannot be differentiated; "
-                "clone() it outside, or use torch.no_grad() there"
-            )
+        _refuse_inference(f"{name}{path}", leaf)
         if trained and not leaf.is_floating_point():
             raise TypeError(
                 f"{name}{path} must be floating point, got {leaf.dtype}; what is not trained "
                 "belongs into the objective, or into hyper"
             )
+
+
+def _refuse_inference(name: str, leaf: Any) -> None:
+    """Refuse a tensor that was made under torch.inference_mode()."""
+    if isinstance(leaf, Tensor) and leaf.is_inference():
+        raise ValueError(
+            f"{name} was made under torch.inference_mode() and cannot be differentiated; "
+            "clone() it outside, or use torch.no_grad() there"
+        )
 
 
 def check_tuned(hyper: Tree) -> None:

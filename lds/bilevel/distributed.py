@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lds.bilevel.buffers import Collected, collect, collecting, split
-from lds.bilevel.dynamics import with_step
+from lds.bilevel.signatures import with_step
 from lds.bilevel.tensors import Tree, leaves, rebuild
 
 Group = Any

@@ -5,7 +5,6 @@ the weights in a state. They change nothing in place, so any step can be applied
 differentiated.
 """
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -26,6 +25,7 @@ from lds.bilevel.checks import (
 from lds.bilevel.groups import by_leaf
 from lds.bilevel.per_task import counting, limited
 from lds.bilevel.settings import Constant, Grouped
+from lds.bilevel.signatures import with_step
 from lds.bilevel.tensors import (
     Columns,
     Tree,
@@ -71,38 +71,6 @@ class DynamicsOptions(UndecayedOptions, total=False):
     """
 
     weight_decay: Setting
-
-
-def with_step(
-    function: Callable[..., Any], n_arguments: int, names: Sequence[str] = ("step", "t")
-) -> Callable[..., Any]:
-    """Make a function accept the step number as a last argument.
-
-    Arguments:
-        function: takes `n_arguments` positional arguments, or one more: the step, an int from 0. An
-            argument with a default (``lambda w, hyper, X=X: ...``) counts as the step only if its
-            name is in `names`. A bare ``*args`` does not get the step.
-        n_arguments: number of arguments without the step.
-        names: names of a last argument with a default that gets the step.
-
-    Returns:
-        A function of `n_arguments` + 1 arguments.
-    """
-    takes = _takes_step(function, n_arguments, names)
-    return function if takes else lambda *args: function(*args[:-1])
-
-
-def _takes_step(function: Callable[..., Any], n_arguments: int, names: Sequence[str]) -> bool:
-    called = function.forward if isinstance(function, torch.nn.Module) else function
-    try:
-        parameters = list(inspect.signature(called).parameters.values())
-    except (TypeError, ValueError):  # a builtin without a signature: no step
-        return False
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if len(positional) <= n_arguments:  # *args after a named argument; alone it is a wrapper's
-        return bool(positional) and any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    last = positional[n_arguments]
-    return last.default is last.empty or last.name in names
 
 
 def setting(
@@ -215,8 +183,11 @@ class Dynamics:
 
     def advance(self, state: Tree, hyper: Tree, t: int) -> tuple[Tree, Tensor | None]:
         """Apply Φ_t; return the new state, and the inner loss at `state` if there is one."""
-        with collect(Refused()), watched(state, t):
-            return self.step(state, hyper, t), None
+        with collect(Refused()) as collected, watched(state, t):
+            collected.constant = True  # in the gradients that the step itself takes
+            new = self.step(state, hyper, t)
+        collected.constant = False
+        return new, None
 
     def tangents(self, state: Tree, hyper: Tree, t: int) -> Tangents:
         """Apply Φ_t at traced leaves, and prepare its products from the right."""

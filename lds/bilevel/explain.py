@@ -1,5 +1,6 @@
 """Explain errors of torch about functions that cannot be differentiated twice."""
 
+import re
 from typing import Any
 
 EXPLANATIONS = (
@@ -14,12 +15,12 @@ EXPLANATIONS = (
         "`with torch.backends.cudnn.flags(enabled=False)`",
     ),
     (
-        "nference",
+        "nference tensor",
         "tensors made under torch.inference_mode() cannot be differentiated; make the data and the "
         "weights, and call this, outside of it (torch.no_grad() is harmless), or clone() them",
     ),
     (
-        "parse",
+        "[sS]parse",
         "sparse gradients are not supported; make embeddings with sparse=False, and sparse "
         "matrices constants",
     ),
@@ -43,12 +44,12 @@ EXPLANATIONS = (
         "second derivatives: FirstOrder(), F2SA(...), ConjugateGradient(..., differences=True)",
     ),
     (
-        "is not implemented",
+        "erivative for .* is not implemented",
         "an operation has no second derivative; write it with operations that have one, or compare "
         "torch's documentation for another kernel of it",
     ),
 )
-"""A part of an error message of torch, and the explanation; the first match counts."""
+"""A pattern in error messages of torch, and the explanation; the first match counts."""
 
 
 class explained:  # noqa: N801 (a context manager, as a class: quick)
@@ -72,6 +73,6 @@ class explained:  # noqa: N801 (a context manager, as a class: quick)
             return
         text = str(error)
         for found, meaning in EXPLANATIONS:
-            if found in text and meaning not in text:
+            if re.search(found, text) and meaning not in text:
                 first = text.splitlines()[0].split(". ")[0]
                 raise RuntimeError(f"{self._what}: {meaning} (torch: {first})") from error

@@ -1,5 +1,6 @@
 """Forward mode: compute the tangent Z_t = ds_t/dλ with every step (Algorithm 3)."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,16 +137,17 @@ class Forward(AbstractHypergradient):
             ValueError: no leaf of hyper is floating point.
             MemoryError: m states do not fit.
         """
-        if memory.sizes:
+        if memory.directions:
             return
-        m = _count(hyper, state)
-        chunk = min(m, self.chunk or _chunk(state))
-        if memory.notes.get("batch") is False or len(memory.tangents) == m:
-            chunk = 1  # found before, or by the run that is resumed
-        memory.sizes = [min(chunk, m - first) for first in range(0, m, chunk)]
+        if not memory.sizes:  # else those of the run that is resumed
+            m = _count(hyper, state)
+            chunk = min(m, self.chunk or _chunk(state))
+            if memory.notes.get("batch") is False:  # found before
+                chunk = 1
+            memory.sizes = [min(chunk, m - first) for first in range(0, m, chunk)]
+        ends = itertools.accumulate(memory.sizes)
         memory.directions = [
-            _identity(hyper, first, size)
-            for first, size in zip(range(0, m, chunk), memory.sizes, strict=True)
+            _identity(hyper, end - size, size) for end, size in zip(ends, memory.sizes, strict=True)
         ]
         if memory.tangents:
             return  # a resumed run

@@ -56,7 +56,8 @@ class Solution:
         hyper: λ: with keep="best" that of the lowest value, with "last" that of the last
             hypergradient, with "averaged" the mean over outer iterations.
         params: w_T(λ); with "averaged" and a warm start, the mean over outer iterations.
-        value: `evaluate` at both; without `evaluate`, E.
+        value: `evaluate` at both; without `evaluate`, E. NaN, with a warning, where a function of
+            the user's failed that is called after the loop.
         history: one record a hypergradient.
         reason: why the loop ended: "n_outer" or "n_steps", the reason of a stopping rule,
             "callback", "time_limit", "interrupted" or "non-finite: ...".

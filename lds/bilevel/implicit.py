@@ -293,7 +293,7 @@ class ConjugateGradient(_Implicit):
         normal = self.normal_equations
         if normal is None:
             generator = torch.Generator().manual_seed(0)
-            normal = asymmetry(left, leaves(step.state), generator) > SYMMETRIC
+            normal = asymmetry(left, right, leaves(step.state), generator) > SYMMETRIC
         solved = self._conjugate_gradient(
             left, right, outer.adjoint, leaves(step.state), previous, normal
         )

@@ -109,12 +109,12 @@ class Keeper:
         assert self.evaluate is not None
         with (
             replayed(mix(self._seed, EVALUATE), devices(params, hyper)),
-            torch.no_grad(),
+            torch.enable_grad(),
             unchanged("evaluate", params=params, hyper=hyper),
         ):
             value = self.evaluate(detach(params), detach(hyper))
         try:
-            number = float(value)
+            number = number_of(value)
         except (TypeError, ValueError, RuntimeError) as error:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"evaluate must return one number, got {got}") from error
@@ -131,8 +131,7 @@ class Keeper:
         if self._compared or self.keep != "best" or self.evaluate is not None:
             return
         self._compared = True
-        with torch.no_grad():
-            other = float(again())
+        other = number_of(again())
         if abs(value - other) > NOISE * max(abs(value), abs(other)):
             warnings.warn(
                 f"the outer objective is noisy: at one state it is {other:.4g} as one outer "
@@ -144,6 +143,19 @@ class Keeper:
             )
 
 
+def number_of(value: Any) -> float:
+    """Convert what an objective returned to a number, without its history."""
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
 def _between(old: Tree, new: Tree, weight: float) -> Tree:
-    """Compute (1 - weight) old + weight new; integer leaves are those of `new`."""
-    return tree_map(lambda a, b: torch.lerp(a, b, weight) if b.is_floating_point() else b, old, new)
+    """Compute (1 - weight) old + weight new; integer leaves are those of `new`.
+
+    So are leaves of another shape, such as the weights of another number of tasks.
+    """
+
+    def between(a: Tensor, b: Tensor) -> Tensor:
+        alike = b.is_floating_point() and a.shape == b.shape
+        return torch.lerp(a, b, weight) if alike else b
+
+    return tree_map(between, old, new)

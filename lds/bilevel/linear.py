@@ -117,13 +117,13 @@ def conjugate_gradient(
                 stacklevel=2,
             )
             break
-        alpha = rz / curvature
+        alpha = float(rz / curvature)  # a tensor would widen a leaf of shape ()
         q = axpy(alpha, d, q)
         r = axpy(-alpha, product_d, r)
         rr = dot(r, r)
         z = r if precondition is None else precondition(r)
         rz, old = rr if precondition is None else dot(r, z), rz
-        d = axpy(rz / old, d, z)
+        d = axpy(float(rz / old), d, z)
     return Solved(q, k, float(rr) ** 0.5 / size if size else 0.0)
 
 
@@ -147,12 +147,20 @@ def spectral_radius(
     return float(late.log().mean().exp())
 
 
-def asymmetry(product: Product, like: list[Tensor], generator: torch.Generator) -> float:
-    """Compute |uMv - vMu| / (‖uM‖ ‖v‖ + ‖vM‖ ‖u‖) at random u, v: 0 for a symmetric M."""
-    u, v = (random_like(like, generator) for _ in range(2))
-    u_m, v_m = product(u), product(v)
-    scale = norm(u_m) * norm(v) + norm(v_m) * norm(u)
-    return abs(float(dot(u_m, v)) - float(dot(v_m, u))) / scale if scale else 0.0
+def asymmetry(
+    left: Product, right: Product, like: list[Tensor], generator: torch.Generator
+) -> float:
+    """Compute ‖uM - Mu‖ / (‖uM‖ + ‖Mu‖) at a random u: 0 for a symmetric M.
+
+    Arguments:
+        left, right: u -> uM and u -> Mu.
+        like: one tensor a leaf.
+        generator: draws u.
+    """
+    u = random_like(like, generator)
+    u_m, m_u = left(u), right(u)
+    scale = norm(u_m) + norm(m_u)
+    return norm(axpy(-1.0, m_u, u_m)) / scale if scale else 0.0
 
 
 def random_like(like: list[Tensor], generator: torch.Generator) -> Columns:

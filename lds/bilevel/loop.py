@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -19,12 +20,13 @@ from lds._random import replayed
 from lds.bilevel.checks import NonFiniteError, check_leaves, is_maker, kind_of
 from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.history import Last, Record, Solution
-from lds.bilevel.keep import Keeper
+from lds.bilevel.keep import Keeper, number_of
 from lds.bilevel.outer import OuterStep
 from lds.bilevel.same_run import Values, measured, refuse_others, starts
 from lds.bilevel.stopping import Rule
 from lds.bilevel.tensors import (
     Columns,
+    Traced,
     Tree,
     devices,
     leaves,
@@ -55,10 +57,10 @@ class At:
         self._generators = dynamics.generators
 
     def __call__(self, params: Tree, hyper: Tree) -> Tensor:
-        """Evaluate E without history."""
-        where = devices(params, hyper)
-        with replayed(self._seed, where, self._generators), torch.no_grad():
-            return self._objective(params, hyper, self._step)
+        """Evaluate E, which may take derivatives itself; return it without history."""
+        where, traced = devices(params, hyper), [Traced(tree).tree for tree in (params, hyper)]
+        with replayed(self._seed, where, self._generators), torch.enable_grad():
+            return self._objective(*traced, self._step).detach()
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ class Run:
         value_at: Callable[[Tree, Tree], Tensor | float],
         trained: Callable[[Tree], Tree] | None = None,
     ) -> Solution:
-        """Return what the loop found.
+        """Return what the loop found; its value is NaN, with a warning, if that cannot be computed.
 
         Arguments:
             reason: why the loop ended.
@@ -329,13 +331,23 @@ class Run:
         hyper, params, value = keeper.hyper, keeper.params, keeper.value
         if hyper is None:  # the loop ended before the first evaluation
             hyper, params = self.outer.hyper, self.params
-        if keeper.keep == "averaged":
-            hyper = self.outer.projected(hyper)
-            params = params if trained is None else trained(hyper)
-        if keeper.evaluate is not None and (keeper.keep != "best" or keeper.hyper is None):
-            value = keeper.judge(params, hyper)
-        elif keeper.keep == "averaged":
-            value = float(value_at(params, hyper))
+        try:
+            if keeper.keep == "averaged":
+                hyper = self.outer.projected(hyper)
+                params = params if trained is None else trained(hyper)
+            at = [tree_map(torch.clone, tree) for tree in (params, hyper)]  # they stay as they are
+            if keeper.evaluate is not None and (keeper.keep != "best" or keeper.hyper is None):
+                value = keeper.judge(*at)
+            elif keeper.keep == "averaged":
+                value = number_of(value_at(*at))
+        except Exception as error:  # the user's; what the loop found must not be lost by it
+            value = math.nan
+            warnings.warn(
+                f"the value of the solution is NaN, for its evaluation after the loop failed: "
+                f"{type(error).__name__}: {error}",
+                UserWarning,
+                stacklevel=3,
+            )
         last = Last(self.outer.hyper, self.params)
         return Solution(hyper, params, value, self.history, reason, last, keeper.keep)
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
+from lds._tensors import unwrapped
+
 _data: Any = vars(torch._C.TensorBase)["data"]
 
 UNCOUNTED = frozenset({_data.__get__, _data.__set__, Tensor.numpy})
@@ -42,11 +44,11 @@ class Watch:
         cuts = func in CUTS or not torch.is_grad_enabled()
         if not cuts and not self._cut:
             return
-        given = list(_tensors([*args, *kwargs.values()]))
+        given = [unwrapped(t) for t in _tensors([*args, *kwargs.values()])]
         if not any(id(t) in self._cut or (cuts and t.requires_grad) for t in given):
             return
         written = [args[0]] if func is Tensor.__setitem__ else []
-        for tensor in _tensors([result, *written]):
+        for tensor in map(unwrapped, _tensors([result, *written])):
             if tensor.is_floating_point():  # an index is constant anyway
                 self._cut[id(tensor)] = tensor
                 if tensor._base is not None:
@@ -64,10 +66,11 @@ class Watch:
             params: the trained parameters.
             buffers: the buffers before; their own history is not searched.
         """
+        new = unwrapped(new)
         if id(new) not in self._cut:
             return False
-        goals = {get_gradient_edge(p).node for p in params if p.requires_grad}
-        seen = {get_gradient_edge(b).node for b in buffers if b.requires_grad}
+        goals = {get_gradient_edge(p).node for p in map(unwrapped, params) if p.requires_grad}
+        seen = {get_gradient_edge(b).node for b in map(unwrapped, buffers) if b.requires_grad}
         nodes: list[Any] = [new.grad_fn]
         while nodes:
             node = nodes.pop()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
+from lds._tensors import unwrapped
 from lds.bilevel.buffers import Collected, Parameters, collect, collecting
 from lds.bilevel.kept import Kept
 from lds.bilevel.lost import Watch
@@ -60,22 +61,25 @@ class Apply:
         current = {
             name: buffer if into is None else into.current(buffer) for name, buffer in given.items()
         }
-        mapped = into is not None and into.whole is not into  # under vmap versions do not count
         copies = {name: buffer.clone() for name, buffer in current.items()}
-        before = {name: (copy._version, copy.grad_fn) for name, copy in copies.items()}
+        inside = {name: unwrapped(copy) for name, copy in copies.items()}
+        before = {name: (copy._version, copy.grad_fn) for name, copy in inside.items()}
         entered: dict[str, Tensor] = {**self._frozen, **params, **copies}
-        traced = into is not None and any(buffer.requires_grad for buffer in current.values())
-        watch = Watch(following=traced and not mapped)
+        traced = {name for name, copy in inside.items() if copy.requires_grad}
+        watch = Watch(following=into is not None and bool(traced))
         with differentiable(self._module, watch), self._own_buffers_kept(given, watch):
             output = functional_call(self._module, entered, args, kwargs)
         for name, copy in copies.items():
             new = entered[name]  # a module may also put another tensor in its place
             version, history = before[name]
-            same = new is copy and copy._version == version and not mapped
-            if into is None or (same and not watch.changed(copy, current[name])):
+            same = new is copy and inside[name]._version == version
+            same = same and not watch.changed(copy, current[name])
+            # The whole hears of all buffers, for processes must average the same ones.
+            if into is None or (same and into.whole is into):
                 continue
-            if current[name].requires_grad:
-                if not new.requires_grad or new.grad_fn is history:
+            if name in traced and not same:
+                found = unwrapped(new)
+                if not found.requires_grad or found.grad_fn is history:
                     new = self._constant(name, new)
                 elif watch.is_cut(new, params.values(), current.values()):
                     _warn_lost(name, "from values without history (.detach())")
@@ -93,8 +97,12 @@ class Apply:
             return self(params, *args, **kwargs)
 
     def updated(self, params: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Call the module in a step of your own; return the output and new `params`."""
-        with collect(Collected()) as collected:
+        """Call the module in a step of your own; return the output and new `params`.
+
+        The new buffers are constants in gradients that the step takes, as in plain training, and
+        have their history in the new state.
+        """
+        with collect(Collected(collecting())) as collected:
             output = self(params, *args, **kwargs)
         if not isinstance(params, Parameters):
             return output, params

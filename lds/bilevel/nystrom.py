@@ -57,7 +57,7 @@ def nystrom(product: Product, like: list[Tensor], rank: int, generator: torch.Ge
         rank: columns of Ω, at most the dimension of M.
         generator: draws Ω.
     """
-    n = sum(leaf.numel() for leaf in like)
+    n = sum(leaf.numel() for leaf in like if leaf.is_floating_point())
     columns = [flatten(random_like(like, generator), like) for _ in range(min(rank, n))]
     omega = torch.linalg.qr(torch.stack(columns, 1))[0]
     Y = torch.stack([flatten(product(unflatten(v, like)), like) for v in omega.T], 1)
@@ -72,15 +72,19 @@ def nystrom(product: Product, like: list[Tensor], rank: int, generator: torch.Ge
 
 
 def flatten(columns: Columns, like: list[Tensor]) -> Tensor:
-    """Concatenate all leaves to one vector."""
+    """Concatenate all floating point leaves to one vector."""
     parts = [
         torch.zeros_like(leaf) if part is None else part
         for part, leaf in zip(columns, like, strict=True)
+        if leaf.is_floating_point()
     ]
     return torch.cat([part.reshape(-1) for part in parts])
 
 
 def unflatten(flat: Tensor, like: list[Tensor]) -> Columns:
-    """Split a vector into leaves of their shapes and dtypes."""
-    parts = flat.split([leaf.numel() for leaf in like])
-    return [part.view(leaf.shape).to(leaf) for part, leaf in zip(parts, like, strict=True)]
+    """Split a vector into leaves of their shapes and dtypes; None for those of integers."""
+    floats = [leaf for leaf in like if leaf.is_floating_point()]
+    parts = iter(flat.split([leaf.numel() for leaf in floats]))
+    return [
+        next(parts).view(leaf.shape).to(leaf) if leaf.is_floating_point() else None for leaf in like
+    ]

@@ -18,7 +18,7 @@ from lds.bilevel.checks import (
     check_mode,
     check_step,
 )
-from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.forward import Forward
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
@@ -27,6 +27,7 @@ from lds.bilevel.ordering import as_begun
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.same_run import of_objectives
 from lds.bilevel.settings import described
+from lds.bilevel.signatures import with_step
 from lds.bilevel.step import Start, Step, gradient_tree
 from lds.bilevel.step import evaluate as evaluate_outer
 from lds.bilevel.stopping import Rule
@@ -149,7 +150,13 @@ def solve_online(
     if run.resumed:
         t, state = run.resumed["t"], refill(state, run.resumed["state"])
         memory.tangents = moved_to(leaves(at)[0].device, run.resumed["tangents"])
-    run.more = lambda: {"t": t, "state": leaves(state), "tangents": memory.tangents}
+        memory.sizes = run.resumed["sizes"]
+    run.more = lambda: {
+        "t": t,
+        "state": leaves(state),
+        "tangents": memory.tangents,
+        "sizes": memory.sizes,
+    }
     before: At | None = None
 
     def step_at(state: Tree, t: int) -> Step:

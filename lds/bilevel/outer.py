@@ -132,7 +132,8 @@ class OuterStep:
 
     def load(self, hyper: Tree) -> None:
         """Replace the current values."""
-        for mine, value in zip(self._tensors, leaves(hyper), strict=True):
+        values = [value.clone() for value in leaves(hyper)]  # a projection may swap its leaves
+        for mine, value in zip(self._tensors, values, strict=True):
             if mine.is_floating_point():
                 mine.copy_(value)
 
@@ -171,7 +172,7 @@ class OuterStep:
             }
 
     def projected(self, hyper: Tree) -> Tree:
-        """Project `hyper`.
+        """Project `hyper`; its integer leaves, and its dtypes, stay as they are.
 
         Raises:
             TypeError, ValueError: the projection returns another kind of tree.
@@ -198,6 +199,8 @@ class OuterStep:
                     f"projection must keep the shape of hyper{paths(found)[k]}, "
                     f"{tuple(mine.shape)}, got {tuple(leaf.shape)}"
                 )
+        pairs = zip(leaves(found), leaves(hyper), strict=True)
+        found = rebuild(hyper, [b.to(a) if a.is_floating_point() else a for b, a in pairs])
         moved = [leaf for leaf in leaves(found) if leaf.is_floating_point()]
         if not all_finite(moved) and all_finite(
             [x for x in leaves(hyper) if x.is_floating_point()]

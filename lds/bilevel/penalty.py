@@ -33,7 +33,8 @@ class F2SA(AbstractHypergradient):
         Kwon et al., 2023, Algorithm 1 (F2SA), https://arxiv.org/abs/2301.10945
 
     Arguments:
-        penalty: σ > 0. A larger one lowers the bias; mini-batch noise and rounding grow with σ.
+        penalty: σ > 0, with `over_tasks` that of each task. A larger one lowers the bias;
+            mini-batch noise and rounding grow with σ.
         lr: step size of y, below 2 over the largest eigenvalue of ∂²L/∂w² + ∂²E/∂w² / σ.
         n_iter: steps of y.
         warm_start: start at the y of the previous hypergradient, which `solve` passes on.
@@ -95,8 +96,9 @@ class F2SA(AbstractHypergradient):
         for k in range(self.n_iter):
             at, traced = another(step, k), Traced(rebuild(params, y))
             losses = [inner(at, traced.tree, step.hyper), judged(at, traced.tree, step.hyper)]
+            sigma = self.penalty / (phi.n_tasks or 1)  # L is a sum over tasks, E a mean
             with explained("a loss of F2SA"):
-                slope = vjp(losses, _weights(losses, (1.0, 1 / self.penalty)), [traced])[0]
+                slope = vjp(losses, _weights(losses, (1.0, 1 / sigma)), [traced])[0]
             y = axpy(-self.lr, slope, y)
         check_finite("y of F2SA", y, f"after {self.n_iter} steps of size lr={self.lr:g}")
         hyper, at_y = Traced(step.hyper), rebuild(params, y)
@@ -105,7 +107,7 @@ class F2SA(AbstractHypergradient):
             inner(step, at_y, hyper.tree),
             inner(step, params, hyper.tree),  # on the draws of the line above: noise cancels
         ]
-        weights = _weights(losses, (1.0, self.penalty, -self.penalty))
+        weights = _weights(losses, (1.0, sigma, -sigma))
         memory.solution = y
         memory.info["n_iter"] = self.n_iter
         with explained("a loss of F2SA"):

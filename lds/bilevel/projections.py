@@ -148,8 +148,10 @@ def _clipped(x: Tensor, radius: float) -> Tensor:
 
 
 def _leafwise(project: Callable[[Tensor], Tensor]) -> Projection:
+    """Apply `project` to each floating point leaf; integer ones stay as they are."""
+
     def apply(tree: Tree) -> Tree:
-        return tree_map(project, tree)
+        return tree_map(lambda x: project(x) if x.is_floating_point() else x, tree)
 
     return apply
 

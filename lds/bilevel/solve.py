@@ -17,7 +17,7 @@ from lds.bilevel.checks import (
     check_tol,
     kind_of,
 )
-from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.history import Record, Solution
 from lds.bilevel.keep import Evaluate, Keep, Keeper
 from lds.bilevel.loop import At, Callback, Limits, Run, packed, unpacked
@@ -25,8 +25,9 @@ from lds.bilevel.ordering import as_begun
 from lds.bilevel.outer import OptimizerFactory, OuterStep, SchedulerFactory, default_optimizer
 from lds.bilevel.same_run import Values, of_objectives
 from lds.bilevel.settings import described
+from lds.bilevel.signatures import with_step
 from lds.bilevel.stopping import Rule
-from lds.bilevel.tensors import Tree, detach
+from lds.bilevel.tensors import Tree, detach, leaves
 from lds.bilevel.unroll import (
     Method,
     Midway,
@@ -172,6 +173,7 @@ def solve(
         if warm_start == "state":
             midway = Midway(unpacked(run.resumed["state"], None, outer.hyper), taken)
     before: At | None = None
+    shapes: list[Any] = []  # of the weights of the last iteration
     notes: dict[str, Any] = {}
 
     def saved() -> dict[str, Any]:
@@ -180,7 +182,7 @@ def solve(
     run.more = saved
 
     def iterate() -> Record:
-        nonlocal midway, before, taken
+        nonlocal midway, before, taken, shapes
         k, at = run.done, outer.hyper
         phi, objective = episode(k)
         result = differentiate_run(
@@ -201,7 +203,8 @@ def solve(
         )
         weights = phi.params(result.state)
         record = Record(k, float(result.value), result.grad_norm, at, result.info)
-        if before is not None:
+        of_last, shapes = shapes, [leaf.shape for leaf in leaves(weights)]
+        if before is not None and shapes == of_last:  # else of another number of tasks
             keeper.compare(record.value, functools.partial(before, weights, at))
         taken = result.step
         before = At(phi, objective, taken, mix(seed, k, taken))

@@ -25,6 +25,7 @@ from lds.bilevel.tensors import (
     leaves,
     pushforward,
     rebuild,
+    requires_grad,
     vjp,
 )
 
@@ -186,13 +187,10 @@ class Start:
             )
 
     def run(self) -> Tree:
-        """Apply Φ_0; return s_0."""
-        with (
-            _drawing(self.seed, self.dynamics, self.params, self.hyper),
-            torch.no_grad(),
-            unchanged("the start of the dynamics", params=self.params, hyper=self.hyper),
-        ):
-            return self.dynamics.start(self.params, self.hyper)
+        """Apply Φ_0, which may take derivatives itself; return s_0 without history."""
+        with unchanged("the start of the dynamics", params=self.params, hyper=self.hyper):
+            state = self.traced()[1]
+        return detach(state) if any(map(requires_grad, leaves(state))) else state
 
     def vjp(self, adjoint: list[Tensor | None]) -> list[Any]:
         """Compute α_0 B_0, leaf by leaf."""

@@ -18,8 +18,9 @@ from lds._numbers import integer
 from lds._random import mix
 from lds.bilevel.buffers import Collected, collect, collecting, split
 from lds.bilevel.checks import check_count, check_function, check_scalar, kind_of
-from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.per_task import count
+from lds.bilevel.signatures import with_step
 from lds.bilevel.tensors import Tree, leaves, paths, tree_map
 from lds.bilevel.unroll import Method, check_method, hypergradient
 

@@ -24,8 +24,9 @@ from lds.bilevel.checks import (
     kind_of,
 )
 from lds.bilevel.descent import Momentum
-from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.modules import Apply, functional
+from lds.bilevel.signatures import with_step
 from lds.bilevel.step import Start, Step
 from lds.bilevel.summary import summary
 from lds.bilevel.tensors import Tree, detach, leaves
@@ -45,6 +46,7 @@ class Training:
             state, and the module itself does not change.
         loss: loss(outputs, targets[, hyper]) -> scalar tensor, a function or a module. A batch is
             (inputs, targets), or (inputs, one, two, ...) for loss(outputs, one, two, ...[, hyper]).
+            An argument with a default gets the hyperparameters only if its name is `hyper`.
         loader: a `DataLoader`, a sequence of batches, or a function of the step.
         optimizer: optimizer(inner_objective) -> Dynamics, such as
             ``functools.partial(bilevel.Adam, lr=lambda hyper: hyper["lr"])``.

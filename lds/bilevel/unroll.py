@@ -24,11 +24,12 @@ from lds.bilevel.checks import (
     check_tuned,
     kind_of,
 )
-from lds.bilevel.dynamics import Dynamics, with_step
+from lds.bilevel.dynamics import Dynamics
 from lds.bilevel.method import AbstractHypergradient, Hypergradient, Info, Memory
 from lds.bilevel.ordering import matched
 from lds.bilevel.per_task import lengths
 from lds.bilevel.reverse import Reverse
+from lds.bilevel.signatures import with_step
 from lds.bilevel.step import Start, Step, evaluate, gradient_tree
 from lds.bilevel.tensors import (
     Columns,

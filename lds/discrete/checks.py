@@ -212,10 +212,12 @@ def narrow(name: str, gradient: Tensor, dtype: torch.dtype) -> Tensor:
 def values_of(h: Values, z: Tensor, dtype: torch.dtype, name: str = "h") -> Tensor:
     """Evaluate h at draws; the values have `dtype`, or their own if wider, and their history.
 
+    h gets a copy of the draws, which it may change in place.
+
     Raises:
         ValueError: h returns a wrong shape, or a value that is not finite.
     """
-    values = h(z)
+    values = h(z.clone())
     if not isinstance(values, Tensor) or values.shape != z.shape[:1]:
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(

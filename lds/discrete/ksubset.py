@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lds._numbers import integer
 from lds._projections import capped_simplex
-from lds.discrete.base import AbstractDiscrete, clamped, uniform_like
+from lds.discrete.base import AbstractDiscrete, clamped, is_mapped, uniform_like
 from lds.discrete.checks import (
     check_logits,
     check_outcome,
@@ -19,6 +19,7 @@ from lds.discrete.checks import (
 _TOLERANCE = 1e-4  # of sums, relative to k: well above float32 rounding
 _CERTAIN = 100.0  # logit of a probability of 1: e^-logit is below float64 rounding
 _SOLVED = 1e-12  # largest error of solved marginals
+_BLIND = 40  # iterations that solve marginals without a look at the error: 3^-25 is below _SOLVED
 _FAR = 700.0  # largest relative logit in a sum: e^-700 is near the smallest float64 number
 
 
@@ -238,19 +239,25 @@ def _marginals(logits: Tensor, k: int) -> Tensor:
 
 
 def _solve(probs: Tensor, k: int) -> Tensor:
-    """Find the logits whose marginals are `probs`; ±_CERTAIN where these are 1 or 0."""
+    """Find the logits whose marginals are `probs`; ±_CERTAIN where these are 1 or 0.
+
+    Under `torch.vmap`, where errors cannot be read, it takes `_BLIND` iterations.
+    """
     p = capped_simplex(probs.double(), k)
     free = (p > _SOLVED) & (p < 1 - _SOLVED)
     odds = torch.where(free, p, 0.5).logit()
     logits = torch.where(free, odds, torch.where(p > 0.5, _CERTAIN, -_CERTAIN))
-    for _ in range(500):
+    mapped = is_mapped(p)
+    for _ in range(_BLIND if mapped else 500):
         found = _marginals(logits, k)
-        if bool(((found - p).abs() <= _SOLVED).all()):
+        if not mapped and bool(((found - p).abs() <= _SOLVED).all()):
             return logits
         # The derivative of the log-odds of a marginal by its own logit is 1, by other logits
         # negative; eigenvalues lie about in [1, 2], so two thirds of a step contract by 1/3.
         step = odds - torch.where(free, found, 0.5).logit(eps=1e-15)
         logits = logits + torch.where(free, 2 / 3 * step, 0.0)
+    if mapped:
+        return logits
     raise ArithmeticError(
         f"KSubset.from_probs: no logits found for these marginals to {_SOLVED:g}; "
         "move them away from 0 and 1, or use logits"

@@ -34,8 +34,8 @@ class ThinningTable:
     variables with small probabilities would never be drawn.
 
     Arguments:
-        probs: θ, flat, `(n,)`, n a multiple of `BLOCK`, in [0, 1]. It is not copied: call `refresh`
-            after a change.
+        probs: θ, flat, `(n,)`, n a multiple of `BLOCK`, in [0, 1]. It is not copied, unless it is
+            outside by rounding: call `refresh` after a change.
 
     Raises:
         TypeError: `probs` is not a floating point tensor.
@@ -49,12 +49,13 @@ class ThinningTable:
             raise ValueError(
                 f"probs must be flat with a multiple of {BLOCK} entries, got {tuple(probs.shape)}"
             )
-        self._blocks = probs.view(-1, BLOCK)
+        self._probs = probs
         self.refresh()
 
     def refresh(self) -> None:
         """Read θ again after a change in place; it must still lie in [0, 1]."""
-        outside(self._blocks.view(-1), "lie in [0, 1]", NEAREST)
+        rounded = outside(self._probs, "lie in [0, 1]", NEAREST)
+        self._blocks = (self._probs.clamp(0, 1) if rounded else self._probs).view(-1, BLOCK)
         mass, self._large, self._large_probs = _read(self._blocks)
         self._expected = float(mass.sum() + self._large_probs.sum())
         self._block_mass = mass * _MARGIN

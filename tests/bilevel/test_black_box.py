@@ -102,6 +102,44 @@ def test_rules_and_callbacks_end_it():
     assert (ended.reason, len(ended.history)) == ("callback", 2)
 
 
+def test_an_estimate_and_what_judges_it_may_take_derivatives():
+    def value(lam):
+        return ((lam - 2) ** 2).sum()
+
+    def estimate(lam, k):
+        lam.requires_grad_()
+        found = value(lam)
+        return found, torch.autograd.grad(found, lam, create_graph=True)[0]
+
+    def evaluate(lam):
+        lam = lam.clone().requires_grad_()
+        found = value(lam)
+        found.backward()
+        return value(lam - 0.1 * lam.grad)
+
+    run = functools.partial(bilevel.solve_black_box, hyper=torch.zeros(2), n_outer=4, optimizer=SGD)
+    plain = run(lambda lam, k: (value(lam), 2 * (lam - 2)))
+    for keep in ("best", "last", "averaged"):
+        found = run(estimate, keep=keep)
+        torch.testing.assert_close(found.last.hyper, plain.last.hyper)
+        assert not found.hyper.requires_grad
+        judged = run(estimate, keep=keep, evaluate=evaluate)
+        assert judged.value == pytest.approx(0.64 * float(value(judged.hyper)))
+
+
+@pytest.mark.parametrize("at", range(2))
+def test_an_estimate_that_changes_its_argument_is_refused(at):
+    def estimate(lam, k):
+        if k == at:
+            lam["b"].mul_(1.5)
+        return exact(lam, k)
+
+    with pytest.raises(
+        RuntimeError, match=r"estimate changed hyper\['b'\] in place; it must leave"
+    ):
+        bilevel.solve_black_box(estimate, start())
+
+
 def test_errors():
     for value, grad, message in [
         (1.0, {"a": torch.zeros(2)}, "must return a gradient like hyper, .* got"),

@@ -158,9 +158,10 @@ def test_implicit_methods_see_the_statistics_at_the_solution():
         torch.testing.assert_close(run(method=method).grad, expected, rtol=1e-6, atol=0)
 
 
-def test_a_batch_of_tasks_keeps_the_statistics_of_each():
+@pytest.mark.parametrize("name", ["batch-norm", "spectral-norm", "spectral-norm-hook"])
+def test_a_batch_of_tasks_keeps_the_buffers_of_each(name):
     torch.manual_seed(0)
-    net = batch_norm().double()
+    net = MODULES[name]().double()
     apply, params = bilevel.functional(net)
     tasks = {"x": torch.stack([X, X.cos() * 2]), "y": torch.stack([Y / 11, Y.sin()])}
 
@@ -298,6 +299,46 @@ def test_a_step_of_ones_own_hands_buffers_on():
         bilevel.hypergradient(losing, case.outer, case.params, hyper, 1)
 
 
+def by_autograd(loss, w):
+    """The gradient by weights that may have a history, and what else `loss` returns."""
+    w = {n: p if p.requires_grad else p.detach().requires_grad_() for n, p in w.items()}
+    with torch.enable_grad():
+        value, new = loss(w)
+        found = torch.autograd.grad(value, list(w.values()), create_graph=True)
+    return dict(zip(w, found, strict=True)), new
+
+
+def by_func(loss, w):
+    return torch.func.grad(loss, has_aux=True)(dict(w))
+
+
+@pytest.mark.parametrize("gradient", [by_autograd, by_func])
+@pytest.mark.parametrize("name", ["spectral-norm", "spectral-norm-hook"])
+def test_the_gradient_of_a_step_of_ones_own_takes_new_buffers_as_constants(name, gradient):
+    """As plain training does: a step is that of the built-in descent, and so is its derivative."""
+    case = Case(name)
+
+    def step(state, hyper, t):
+        def loss(w):
+            out, new = case.apply.updated(state.replaced(w), case.x)
+            return ((out - case.y) ** 2).mean(), new.buffers
+
+        grads, buffers = gradient(loss, state)
+        moved = {n: p - hyper["lr"] * grads[n] for n, p in state.items()}
+        return bilevel.Parameters(moved, buffers)
+
+    mine = bilevel.Dynamics(lambda params, hyper: params, step, lambda state: state)
+    built_in = bilevel.GradientDescent(
+        lambda w, hyper: ((case.apply(w, case.x) - case.y) ** 2).mean(), lr=lambda h: h["lr"]
+    )
+    own, expected = (
+        bilevel.hypergradient(phi, case.outer, case.params, {"lr": scalar(0.05)}, 3)
+        for phi in (mine, built_in)
+    )
+    torch.testing.assert_close(own.value, expected.value, rtol=1e-12, atol=0)
+    torch.testing.assert_close(own.grad, expected.grad, rtol=1e-10, atol=0)
+
+
 def test_buffers_of_another_module_are_not_dropped_in_silence():
     teacher, case = Case("batch-norm"), Case("batch-norm")
 
@@ -345,6 +386,31 @@ def test_a_buffer_without_history_is_said_to_be_a_constant():
             dynamics, lambda w, h: (w["weight"] ** 2).sum(), params, scalar(0.1), 2
         )
     assert float(result.state["buffers"][0]["mean"].abs().sum()) > 0
+
+
+def test_a_batch_of_tasks_says_so_too_and_only_of_buffers_that_change():
+    tasks = X[None]
+    for mode, net in (("train", Decaying()), ("eval", batch_norm())):
+        apply, params = bilevel.functional(net.double())
+        called = getattr(apply, mode)
+        inner, outer = bilevel.over_tasks(
+            lambda w, h, x: (called(w, x) ** 2).mean(),  # noqa: B023
+            lambda w, h, x: sum((p**2).sum() for p in w.values()),
+            tasks,
+        )
+        run = functools.partial(
+            bilevel.hypergradient,
+            bilevel.GradientDescent(inner, lr=lambda h: h),
+            outer,
+            bilevel.stacked(params, 1),
+            scalar(0.1),
+            2,
+        )
+        if mode == "eval":
+            run()
+            continue
+        with pytest.warns(UserWarning, match="buffer 'mean' is changed without history"):
+            run()
 
 
 def test_a_counter_among_buffers_does_not_keep_an_inner_run_from_its_end():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lds import bilevel
-from lds.bilevel.dynamics import with_step
+from lds.bilevel.signatures import with_step
 from lds.bilevel.tensors import leaves, tree_map
 from tests.problems import scalar
 
@@ -399,6 +399,10 @@ def takes_more(w, hyper, *rest):
     return (w, hyper, *rest)
 
 
+def takes_data(w, hyper, X, step=0):
+    return w, hyper, X, step
+
+
 class WithoutSignature:
     """As some builtins."""
 
@@ -418,6 +422,14 @@ class WithoutSignature:
         (lambda w, hyper, step=0: (w, hyper, step), (1, 2, 3)),
         (lambda w, hyper, X="data": (w, hyper, X), (1, 2, "data")),
         (lambda w, hyper, *, X="data": (w, hyper, X), (1, 2, "data")),
+        (lambda w, hyper, X="data", step=0: (w, hyper, X, step), (1, 2, "data", 3)),
+        (lambda w, hyper, *, step=0: (w, hyper, step), (1, 2, 3)),
+        (functools.partial(takes_data, X="data"), (1, 2, "data", 3)),
+        (functools.partial(takes_data, step=7), (1, 2, 3, 7)),
+        (functools.partial(takes_data, X="data", step=7), (1, 2, "data", 7)),
+        (lambda step, hyper, X="data": (step, hyper, X), (1, 2, "data")),
+        (lambda w, hyper, *step: (w, hyper, *step), (1, 2, 3)),
+        (lambda w, hyper, **step: (w, hyper, step), (1, 2, {})),
         (takes_more, (1, 2, 3)),
         (functools.partial(takes_more, 0), (0, 1, 2, 3)),
         (functools.partial(lambda X, w, hyper: (X, w, hyper), "data"), ("data", 1, 2)),

@@ -61,6 +61,14 @@ def test_inference_mode():
         made = torch.ones(3)
     with pytest.raises(ValueError, match=r"params was made under torch\.inference_mode\(\).*clone"):
         run(total, made)
+    with pytest.raises(ValueError, match=r"hyper\['a'\] was made under torch\.inference_mode\(\)"):
+        bilevel.hypergradient(
+            bilevel.GradientDescent(lambda w, h: total(w, h["a"])),
+            lambda w, h: w.sum(),
+            torch.ones(3),
+            {"a": made},
+            1,
+        )
     with pytest.raises(RuntimeError, match=r"step 0 .*inference_mode\(\).* or clone\(\) them"):
         run(lambda w, hyper: total(w * made, hyper))
 
@@ -99,12 +107,33 @@ def test_what_the_advice_shows_is_right():
     torch.testing.assert_close(mine, built_in, rtol=1e-6, atol=0)
 
 
-def test_errors_of_the_users_own_stay_as_they_are():
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the disk is full"),
+        RuntimeError("could not parse line 3"),
+        RuntimeError("type inference failed for column 3"),
+        NotImplementedError("a loss of three classes is not implemented"),
+    ],
+)
+def test_errors_of_the_users_own_stay_as_they_are(error):
     def inner(w, hyper):
-        raise RuntimeError("the disk is full")
+        raise error
 
-    with pytest.raises(RuntimeError, match=r"^the disk is full$"):
+    with pytest.raises(type(error), match=f"^{error}$"):
         run(inner)
+
+
+def test_nothing_to_train():
+    for n_steps in (0, 2):
+        with pytest.raises(ValueError, match=r"^params must hold a tensor to train, got {}; with"):
+            bilevel.hypergradient(
+                bilevel.GradientDescent(lambda w, h: h**2),
+                lambda w, h: h**2,
+                {},
+                torch.tensor(1.0),
+                n_steps,
+            )
 
 
 # Objectives and weights of other kinds.

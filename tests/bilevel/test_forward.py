@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lds import bilevel
+from lds.bilevel import forward
 
 number = functools.partial(torch.tensor, dtype=torch.float64)
 EYE = torch.eye(3, dtype=torch.float64).to_sparse()
@@ -96,3 +97,22 @@ def test_an_online_run_with_columns_one_by_one_is_resumed(tmp_path):
     resumed = run(resume=True)
     assert torch.equal(resumed.last.hyper, whole.last.hyper)
     assert [r.value for r in resumed.history] == [r.value for r in whole.history]
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 10), (10, 4), (6, 8), (3, 1)])
+def test_an_online_run_is_resumed_with_its_groups_of_columns(before, after, tmp_path, monkeypatch):
+    """Where another number of columns would be taken at once, as on another device."""
+    run = functools.partial(
+        bilevel.solve_online,
+        bilevel.GradientDescent(lambda w, h: 0.5 * ((w - h) ** 2).sum(), 0.1),
+        lambda w, h: ((w - 2) ** 2).sum(),
+        torch.zeros(10, dtype=torch.float64),
+        torch.linspace(0, 1, 10, dtype=torch.float64),
+        6,
+    )
+    monkeypatch.setattr(forward, "_chunk", lambda state: before)
+    whole = run()
+    run(checkpoint=tmp_path, save_every=1, callback=lambda record: record.iteration == 3)
+    monkeypatch.setattr(forward, "_chunk", lambda state: after)
+    resumed = run(checkpoint=tmp_path, save_every=1, resume=True)
+    assert torch.equal(resumed.last.hyper, whole.last.hyper)

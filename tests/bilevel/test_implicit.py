@@ -166,6 +166,26 @@ def test_normal_equations_on_a_jacobian_that_is_not_symmetric(normal):
     assert float((plain.grad - problem.grad()).norm()) > 1e-3, "it is needed"
 
 
+def test_the_symmetry_of_a_jacobian_is_seen_whatever_the_number_of_weights():
+    """Φ of a momentum with decay, at its solution w = aλ / (a + ρ) of eigenvalues a."""
+    n, rho = 10_000, 0.1
+    a, lam = torch.linspace(0.5, 2, n).double(), scalar(0.5)
+    dynamics = bilevel.Momentum(
+        lambda w, lam: 0.5 * (a * (w - lam) ** 2).sum(), 0.3, 0.9, weight_decay=rho
+    )
+    ratio = a / (a + rho)
+    result = bilevel.hypergradient(
+        dynamics,
+        lambda w, lam: 0.5 * ((w - 1) ** 2).mean(),
+        ratio * lam,
+        lam,
+        0,
+        method=bilevel.ConjugateGradient(60, tol=1e-10),
+    )
+    exact = ((ratio * lam - 1) * ratio).mean()
+    torch.testing.assert_close(result.grad, exact, rtol=1e-6, atol=0)
+
+
 def test_a_symmetric_jacobian_is_solved_without_normal_equations():
     """They would square the eigenvalues, and so merge 0.5 and -0.5 of I - A: fewer steps."""
     calls = []
@@ -418,3 +438,44 @@ def test_a_nystrom_preconditioner_without_a_positive_eigenvalue_is_the_identity(
             )
         found.append(result.grad)
     assert torch.equal(*found)
+
+
+METHODS = [
+    bilevel.ConjugateGradient(8),
+    bilevel.ConjugateGradient(8, rank=3),
+    bilevel.ConjugateGradient(8, normal_equations=True),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_state_with_a_counter_has_the_hypergradient_of_its_weights(method):
+    """Φ moves w to λ; E = Σ (w - 2)²."""
+    a = torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64)
+    dynamics = bilevel.Dynamics(
+        lambda w, lam: {"k": torch.tensor(0), "w": w},
+        lambda s, lam, t: {"k": s["k"] + 1, "w": s["w"] - a * (s["w"] - lam)},
+        lambda s: s["w"],
+    )
+    lam = vector(3, 0)
+    result = bilevel.hypergradient(
+        dynamics, lambda w, lam: ((w - 2) ** 2).sum(), lam, lam, 1, method=method
+    )
+    torch.testing.assert_close(result.grad, 2 * (lam - 2), rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_number_of_another_dtype_among_the_weights(method):
+    """L pulls all weights to λ; E = a + Σ (b - 2)²."""
+    stiff = torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64)
+    lam = scalar(0.5)
+    result = bilevel.hypergradient(
+        bilevel.GradientDescent(
+            lambda w, lam: (w["a"] - lam) ** 2 + (stiff * (w["b"] - lam) ** 2).sum(), 0.1
+        ),
+        lambda w, lam: w["a"] + ((w["b"] - 2) ** 2).sum(),
+        {"a": torch.tensor(0.5), "b": lam.expand(3).clone()},
+        lam,
+        0,
+        method=method,
+    )
+    assert float(result.grad) == pytest.approx(1 + 3 * 2 * (0.5 - 2), rel=1e-5)

@@ -242,15 +242,73 @@ def test_what_does_not_fit(options, error, message):
         solve(**options)
 
 
-@pytest.mark.parametrize("keep", ["best", "last", "averaged"])
 @pytest.mark.parametrize("what", ["params", "hyper"])
-def test_an_evaluate_that_changes_its_arguments_is_refused(keep, what):
+def test_an_evaluate_that_changes_its_arguments_is_refused(what):
     def evaluate(w, lam):
         (w if what == "params" else lam).zero_()
         return 1.0
 
     with pytest.raises(RuntimeError, match=f"evaluate changed {what} in place"):
-        solve(keep=keep, evaluate=evaluate)
+        solve(evaluate=evaluate)
+    for keep in ("last", "averaged"):  # after the loop, of which nothing is lost
+        with pytest.warns(UserWarning, match=f"is NaN, .* evaluate changed {what} in place"):
+            found = solve(keep=keep, evaluate=evaluate)
+        plain = solve(keep=keep)
+        assert (found.hyper, found.params) == (plain.hyper, plain.params)
+        assert math.isnan(found.value)
+
+
+@pytest.mark.parametrize("keep", ["last", "averaged"])
+def test_an_evaluate_that_fails_after_the_loop_costs_the_value_alone(keep):
+    def evaluate(w, lam):
+        return {}["missing"]
+
+    with pytest.raises(KeyError):
+        solve(evaluate=evaluate)
+    with pytest.warns(UserWarning, match=r"NaN, for its evaluation .* KeyError: 'missing'"):
+        found = solve(keep=keep, evaluate=evaluate)
+    assert (found.hyper, len(found.history)) == (solve(keep=keep).hyper, 5)
+
+
+def sloped(w: Tensor, lam: Tensor) -> Tensor:
+    """The goal, from a derivative by the weights: (w - 3)² is a quarter of its squared slope."""
+    (slope,) = torch.autograd.grad(goal(w, lam), w, create_graph=True)
+    return slope**2 / 4
+
+
+def fine_tuned(w: Tensor, lam: Tensor) -> Tensor:
+    """The goal after a step of plain training on it."""
+    v = w.clone().requires_grad_()
+    goal(v, lam).backward()
+    return goal(v - 0.1 * v.grad, lam)
+
+
+@pytest.mark.parametrize("keep", ["best", "last", "averaged"])
+def test_an_objective_may_take_derivatives_itself(keep):
+    def online(outer):
+        return bilevel.solve_online(INNER, outer, scalar(0.0), scalar(0.0), 4, keep=keep)
+
+    for run in (functools.partial(solve, keep=keep), online):
+        found, plain = run(sloped), run(goal)
+        torch.testing.assert_close(found.hyper, plain.hyper)
+        assert found.value == pytest.approx(plain.value)
+    tuned = solve(keep=keep, evaluate=fine_tuned)
+    assert tuned.value == pytest.approx(0.64 * solve(keep=keep, evaluate=goal).value)
+
+
+def test_a_start_may_take_derivatives_itself():
+    """One step of descent on the goal, at a rate to be learned: w_0 = 3 - 3 (1 - 2λ)."""
+
+    def start(w, lam):
+        w = w + 0 * lam
+        (slope,) = torch.autograd.grad(goal(w, lam), w, create_graph=True)
+        return w - lam * slope
+
+    inner = bilevel.GradientDescent(goal, 0.25, start=start)
+    result = bilevel.hypergradient(inner, goal, scalar(0.0), scalar(0.1), 1)
+    assert float(result.value) == pytest.approx((0.5 * 3 * 0.8) ** 2)
+    assert float(result.grad) == pytest.approx(-2 * 0.25 * 9 * 0.8 * 2)
+    assert not bilevel.run(inner, scalar(0.0), scalar(0.1), 0).params.requires_grad
 
 
 @pytest.mark.parametrize("keep", ["best", "last", "averaged"])

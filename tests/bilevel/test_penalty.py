@@ -22,14 +22,14 @@ def inner(w, lam):
     return 0.5 * w @ H @ w - w @ B @ lam
 
 
-def outer(w, lam):
-    return 0.5 * (w - C).square().sum() + 0.05 * lam.square().sum()
+def outer(w, lam, c=C):
+    return 0.5 * (w - c).square().sum() + 0.05 * lam.square().sum()
 
 
-def closed_form(penalty, lam=LAM):
+def closed_form(penalty, lam=LAM, c=C):
     """∂E/∂λ(y) + σ (Bᵀz - Bᵀy), z = H⁻¹Bλ, y = (H + I/σ)⁻¹ (Bλ + c/σ)."""
     z = torch.linalg.solve(H, B @ lam)
-    y = torch.linalg.solve(H + EYE / penalty, B @ lam + C / penalty)
+    y = torch.linalg.solve(H + EYE / penalty, B @ lam + c / penalty)
     return 0.1 * lam + penalty * B.T @ (z - y)
 
 
@@ -55,6 +55,21 @@ def test_at_the_minimisers_it_is_the_closed_form(penalty):
     torch.testing.assert_close(result.grad, closed_form(penalty), rtol=1e-9, atol=1e-11)
     y = torch.linalg.solve(H + EYE / penalty, B @ LAM + C / penalty)
     torch.testing.assert_close(result.solution[0], y, rtol=1e-10, atol=1e-12)
+
+
+def test_the_penalty_is_that_of_each_task():
+    goals = torch.stack([C, 2 * C, -C])
+    both = bilevel.over_tasks(lambda w, lam, c: inner(w, lam), outer, goals)
+    result = bilevel.hypergradient(
+        bilevel.GradientDescent(both[0], 0.4),
+        both[1],
+        torch.zeros(3, 3, dtype=torch.float64),
+        LAM,
+        200,
+        bilevel.F2SA(2.0, lr=0.3, n_iter=200),
+    )
+    expected = torch.stack([closed_form(2.0, c=c) for c in goals]).mean(0)
+    torch.testing.assert_close(result.grad, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_the_bias_falls_as_one_over_the_penalty():

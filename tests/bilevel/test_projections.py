@@ -1,5 +1,6 @@
 """Projections of hyperparameters: feasible, idempotent, and nearest by an independent solver."""
 
+import functools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from lds import bilevel
-from lds.bilevel import projections
+from lds.bilevel import outer, projections
 
 
 def points(*shape: int, seed: int = 0) -> Tensor:
@@ -174,6 +175,44 @@ def test_trees_are_projected_leaf_by_leaf():
     found = projections.non_negative()(tree)
     assert found["a"].tolist() == [0, 2]
     assert found["b"] == [torch.tensor(0.0)]
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_integer_leaves_stay_as_they_are(name):
+    project, shape = PROJECTIONS[name]
+    number = torch.tensor(5)
+    found = project({"x": points(*shape), "n": number})
+    assert torch.equal(found["x"], project(points(*shape)))
+    assert found["n"] is number
+
+
+@pytest.mark.parametrize("project", [projections.box(0, 1), lambda h: {n: h[n] * 0 for n in h}])
+def test_averaged_hyperparameters_have_the_integers_given(project):
+    """Also where a projection of one's own moves all leaves."""
+    solution = bilevel.solve(
+        bilevel.GradientDescent(lambda w, h: 0.5 * (w - h["x"] * h["n"]) ** 2, 0.5),
+        lambda w, h: (w - 2) ** 2,
+        torch.tensor(0.0),
+        {"x": torch.tensor(0.3), "n": torch.tensor(5)},
+        30,
+        n_outer=2,
+        keep="averaged",
+        projection=project,
+    )
+    assert solution.hyper["n"] == 5
+    torch.testing.assert_close(solution.params, 5 * solution.hyper["x"])
+
+
+def test_a_projection_may_swap_leaves():
+    ordered = lambda h: {"low": h["high"], "high": h["low"]} if h["low"] > h["high"] else h  # noqa: E731
+    step = outer.OuterStep(
+        {"low": torch.tensor(3.0), "high": torch.tensor(1.0)},
+        functools.partial(torch.optim.SGD, lr=1.0),
+        ordered,
+    )
+    assert step.hyper == {"low": 1.0, "high": 3.0}
+    step.take({"low": torch.tensor(-4.0), "high": torch.tensor(0.0)}, 0.0)
+    assert step.hyper == {"low": 3.0, "high": 5.0}
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,31 @@ def test_a_run_rests_when_every_task_rests():
     assert result.step == n
 
 
+@pytest.mark.parametrize("keep", ["best", "last", "averaged"])
+def test_the_number_of_tasks_may_change_from_iteration_to_iteration(keep):
+    """Two steps from w_0 = λ give w = g + (λ - g)/4 for the goal g of a task."""
+
+    def goals(k):
+        return torch.arange(3 - k % 2, dtype=torch.float64)
+
+    def episode(k):
+        inner, outer = bilevel.over_tasks(
+            lambda w, lam, goal: 0.5 * (w - goal) ** 2,
+            lambda w, lam, goal: (w - goal) ** 2,
+            goals(k),
+        )
+        start = lambda params, lam: bilevel.stacked(lam, len(goals(k)))  # noqa: E731
+        return bilevel.GradientDescent(inner, 0.5, start=start), outer
+
+    sgd = functools.partial(torch.optim.SGD, lr=1.0)
+    solution = bilevel.solve(episode, None, {}, scalar(3.0), 2, n_outer=4, keep=keep, optimizer=sgd)
+    lam = scalar(3.0)
+    for k, record in enumerate(solution.history):
+        assert record.value == pytest.approx(float((lam - goals(k)).square().mean() / 16))
+        lam = lam - 2 / 16 * (lam - goals(k).mean())
+    torch.testing.assert_close(solution.last.hyper, lam)
+
+
 @pytest.mark.parametrize("which", ["inner_objective", "outer_objective"])
 def test_a_loss_of_a_task_that_is_no_scalar_is_refused(which):
     right, wrong = lambda w, h, t: ((w - h * t) ** 2).sum(), lambda w, h, t: (w - h * t) ** 2

@@ -415,6 +415,25 @@ def test_a_sum_over_rows_is_not_weighted_by_rows(loss):
         torch.testing.assert_close(judged(training.params, {}, 0), expected)
 
 
+def behind_a_default(out, y, scale=2.0, hyper=None):
+    return scale * hyper * ((out - y) ** 2).mean()
+
+
+def by_keyword(out, y, *, hyper):
+    return 2 * hyper * ((out - y) ** 2).mean()
+
+
+@pytest.mark.parametrize("loss", [behind_a_default, by_keyword])
+def test_a_loss_gets_the_hyperparameters_by_their_name(loss):
+    data, weight = [(torch.randn(4, 3), torch.randn(4, 1))], torch.tensor(3.0)
+    training = bilevel.Training(nn.Linear(3, 1), loss, data)
+    plain = bilevel.Training(nn.Linear(3, 1), nn.functional.mse_loss, data)
+    found, expected = (
+        each.judged_by(data)(training.params, weight, 0) for each in (training, plain)
+    )
+    torch.testing.assert_close(found, 6 * expected)
+
+
 def test_a_loss_of_every_row_is_refused():
     data = [(torch.randn(4, 3), torch.randn(4, 1))]
     training = bilevel.Training(nn.Linear(3, 1), nn.functional.mse_loss, data)

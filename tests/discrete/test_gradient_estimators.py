@@ -547,6 +547,16 @@ def test_h_must_give_one_value_for_each_draw(estimator, h, got):
         estimator(Bernoulli(theta(3)), h, 4)
 
 
+@pytest.mark.parametrize("estimator", [score_function, disarm, rebar])
+def test_h_may_change_its_draws_in_place(estimator):
+    coins, weights = Bernoulli(theta(3)), torch.arange(1.0, 4.0, dtype=F64)
+    found = [
+        estimator(coins, h, 16, generator=torch.Generator().manual_seed(0))
+        for h in (lambda z: (2 * z - 1) @ weights, lambda z: z.mul_(2).sub_(1) @ weights)
+    ]
+    assert torch.equal(*found)
+
+
 def test_unbiased_estimators_need_the_interior():
     edge = Bernoulli(torch.tensor([0.5, 1.0]))
     corner = Categorical(torch.tensor([0.0, 1.0]))

@@ -17,6 +17,10 @@ DRAWS = {
     "categorical": (Categorical, discrete.straight_through),
     "categorical-reinmax": (Categorical, discrete.reinmax),
     "subset": (lambda theta: KSubset(theta, 2), discrete.straight_through),
+    "subset-of-probs": (
+        lambda theta: KSubset.from_probs(theta / theta.sum(-1, keepdim=True), 1),
+        discrete.straight_through,
+    ),
     "reinmax": (Bernoulli, discrete.reinmax),
     "relaxed": (Bernoulli, SOFT),
     "relaxed-categorical": (Categorical.from_logits, HARD),

@@ -250,6 +250,18 @@ def test_draws_follow_the_generator_and_leave_the_global_state_alone():
     assert torch.equal(table.draw(3), first), "None is torch's own state"
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.25])
+def test_probabilities_outside_by_rounding_are_clamped(shift):
+    probs = torch.full((2 * BLOCK,), shift)
+    probs[3], probs[40] = -4e-7, 1 + 4e-7
+    draws = [
+        ThinningTable(each).draw(1000, generator=torch.Generator().manual_seed(0))
+        for each in (probs, probs.clamp(0, 1))
+    ]
+    assert torch.equal(*draws)
+    assert (draws[0] % len(probs) != 3).all()
+
+
 def test_a_change_in_place_counts_after_refresh():
     probs = mixed_probs()
     table = ThinningTable(probs)
