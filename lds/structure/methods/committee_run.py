@@ -318,7 +318,11 @@ def result_of(
         improved=True,
         refit=True,
     )
-    return replace(result, history=[*restarts.history, record])
+    return replace(
+        result,
+        history=[*restarts.history, record],
+        left_as_given=ForUnlike.among(params).deep,
+    )
 
 
 def predict_new(learned: Learned, new: Features) -> Tensor:
@@ -326,7 +330,7 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
 
     Their edges follow from the learned coefficients, as those of the rows of the fit do.
     """
-    params, edges = learned.params, learned.edges
+    params, edges = learned.params, learned.stored_edges
     n_draws = cast(Committee, learned.method).n_draws
     dtype, device = edges.probs.dtype, edges.probs.device
     prepared = preparation_of(learned)
