@@ -18,9 +18,7 @@ def facts(learned: "Learned") -> dict[str, str]:
     problem, left_out, test = learned.problem, learned.left_out, learned.test_quality
     sizes = {role: int(getattr(problem.split, role).size) for role in ROLES}
     roles = rows_by_role(sizes, reads_roles=learned.method.reads_roles)
-    edges = (
-        f"{learned.starting_edges:,.0f} before learning, {learned.expected_edges:,.0f} after it"
-    )
+    edges = f"{learned.starting_edges:,.0f} before learning, {learned.expected_edges:,.0f} after it"
     found = {
         "rows": f"{problem.n_nodes:,}: {roles}",
         "classes": f"{learned.probabilities.shape[1]}",
