@@ -19,7 +19,7 @@ from lds.nn.new_nodes import NewEdges
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
 from lds.structure.account import Coefficients, MemberPredictions
-from lds.structure.checks import warn_of_features
+from lds.structure.checks import warn_of_copies, warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.denoising import Denoiser
 from lds.structure.fingerprint import fingerprint
@@ -58,6 +58,8 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     """
     if problem.graph is None:
         warn_of_features(problem.features, run.dtype, centred=True)
+    if problem.split.dealt:
+        warn_of_copies(problem)
     few, trains = learning_parts(method, problem, run.seed)
     prepared = prepare(method, few, run)
     edges = starting_distribution(few, prepared)
