@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lds._words import plural
+from lds._words import LEFT_AS_GIVEN, plural
 
 Z = 1.96
 """Quantile of the normal distribution of a two-sided interval of 95 %."""
@@ -83,11 +83,17 @@ def points(share: float) -> str:
 
 
 def verdict(summary: dict[str, Any]) -> str:
-    """Say in a sentence or two whether learning the graph helped, and how sure that is.
+    """Say in a few sentences whether learning the graph helped, and how sure that is.
 
     Arguments:
         summary: of a run folder.
     """
+    first = f"T{LEFT_AS_GIVEN[1:]}. " if summary.get("left_as_given") else ""
+    return first + _measured(summary)
+
+
+def _measured(summary: dict[str, Any]) -> str:
+    """Say what the rows that measure a run say."""
     n_rows, accuracy = n_test(summary), summary["test_accuracy"]["lds"]
     if accuracy is None or not n_rows:
         measured = _on_left_out(summary)

@@ -1,7 +1,7 @@
 """Words for people: numbers, names that were meant, how a run ended. Imports nothing heavy."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 ENDINGS = {
@@ -26,6 +26,9 @@ GROUPS = {
 }
 """Groups of pairs of nodes, and their names in plots."""
 
+LEFT_AS_GIVEN = "the given edges were left as they are: they join unlike nodes and tell classes"
+"""What the default method says of such a graph."""
+
 
 def plural(number: int, noun: str) -> str:
     """Write a number with its noun, such as "1 row" or "1,200 rows".
@@ -35,6 +38,24 @@ def plural(number: int, noun: str) -> str:
         noun: in the singular; an s makes its plural.
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def rows_by_role(sizes: Mapping[str, int], *, reads_roles: bool, controls: bool = False) -> str:
+    """Count the rows of each role, or the labels where each trains and judges.
+
+    Arguments:
+        sizes: rows of each role by its name, "test" last.
+        reads_roles: of the method, see `structure.methods.base.Method`.
+        controls: whether controls, which read them, were run too.
+    """
+    listed = [f"{size:,} {role}" for role, size in sizes.items()]
+    if reads_roles:
+        return ", ".join(listed)
+    test = sizes["test"]
+    text = f"{plural(sum(sizes.values()) - test, 'labelled row')} train, and each judges in turn"
+    if controls:
+        text += f"; the controls divide them into {', '.join(listed[:-1])}"
+    return f"{text}; {plural(test, 'test row')}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -31,6 +31,8 @@ def print_summary(report: "FitReport", summary: dict[str, Any]) -> None:
     judges, tested = f"stopping,\n{plural(split.stopping.size, 'row')}", split.test.size
     if result.left_out is not None:
         judges = f"left out,\n{plural(len(result.left_out.rows), 'label')}"
+    if result.problem.weights is not None:
+        judges = f"{judges},\nweighted"
     more = (name.replace(", ", ",\n") for name in list(QUALITIES.values())[1:])
     for column in (judges, f"test,\n{plural(tested, 'row')}", *more):
         table.add_column(column, justify="right")

@@ -72,7 +72,7 @@ class GraphArrays:
             train, validation, test = (
                 np.flatnonzero(mask[:, seed % mask.shape[1]]) for mask in self.masks
             )
-        split = Split(train, *halved(validation, rng), test)
+        split = Split(train, *halved(validation, rng, labels, train), test)
         names = tuple(map(str, classes.tolist()))
         return NodeDataset(name, self.features, labels, names, split, self.adjacency)
 

@@ -58,6 +58,6 @@ def of_ogb(
         np.asarray(graph["node_feat"], dtype=np.float32),
         labels,
         tuple(str(c) for c in range(int(labels.max()) + 1)),
-        Split(train, *halved(validation, seed), test),
+        Split(train, *halved(validation, seed, labels, train), test),
         symmetric(row, col, labels.size),
     )

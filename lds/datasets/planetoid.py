@@ -75,7 +75,7 @@ def load(name: str, seed: int, root: Path) -> NodeDataset:
     known[: int(masks["test"].argmax())] = True
     labels[~known] = -1
     train, validation, test = (np.flatnonzero(mask) for mask in masks.values())
-    split = Split(train, *halved(validation, seed), test)
+    split = Split(train, *halved(validation, seed, labels, train), test)
     features = sp.csr_array(data.x.numpy(), dtype=np.float32)
     total = features.sum(axis=1, dtype=np.float64)
     features.data /= np.repeat(total, np.diff(features.indptr)).astype(np.float32)

@@ -91,17 +91,32 @@ def three_way(
 
 
 def halved(
-    rows: NDArray[np.int64], seed: int | np.random.Generator
+    rows: NDArray[np.int64],
+    seed: int | np.random.Generator,
+    labels: NDArray[np.int64],
+    train: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide rows at random into two ascending halves; the second has the odd row.
+    """Divide rows at random into validation (A) and early stopping (B), which has the odd row.
+
+    Nothing learns the labels of B. So of a class that would be there alone, the first row goes to
+    A, unless it is the last of B.
 
     Arguments:
         rows: each once.
         seed: of the division, or a generator that draws it.
+        labels: `(n_rows,)`, read at these and at the training rows.
+        train: the training rows.
+
+    Returns:
+        Both, ascending.
     """
     dealt = np.random.default_rng(seed).permutation(rows)
     half = dealt.size // 2
-    return np.sort(dealt[:half]), np.sort(dealt[half:])
+    validation, stopping = np.sort(dealt[:half]), np.sort(dealt[half:])
+    learned = np.concatenate([labels[train], labels[validation]])
+    classes, first = np.unique(labels[stopping], return_index=True)
+    moved = first[~np.isin(classes, learned)][: stopping.size - 1]
+    return np.sort(np.append(validation, stopping[moved])), np.delete(stopping, moved)
 
 
 def each_class_first(

@@ -244,11 +244,12 @@ def new_edges(
     if directions is not None:
         products = torch.as_tensor(directions.of_new(new, near), dtype=dtype, device=device)
         logit = logit + products @ coefficients[-directions.rank :]
-    found = NewEdges(nodes, logit.sigmoid())
+    related = torch.as_tensor(similar.related(alike), dtype=dtype, device=device)
+    found = NewEdges(nodes, logit.sigmoid() * related)
     if not agreement:
         return found
     same = (classify(found).unsqueeze(1) * probabilities[nodes]).sum(2)
-    return NewEdges(nodes, (logit + agreement * _log_odds(same)).sigmoid())
+    return NewEdges(nodes, (logit + agreement * _log_odds(same)).sigmoid() * related)
 
 
 def middle(similar: Similarity) -> float:

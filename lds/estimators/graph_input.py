@@ -208,7 +208,7 @@ def _split(
             f"{roles[0].size:,} train, {roles[1].size:,} judge the edges and {roles[2].size:,} stop"
         )
         return Split(*roles, train[:0], dealt=True)
-    return Split(train, *halved(val, seed), train[:0])
+    return Split(train, *halved(val, seed, labels, train), train[:0])
 
 
 def _features(x: Tensor) -> Features:

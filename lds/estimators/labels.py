@@ -1,5 +1,6 @@
 """Divide labelled rows into roles, and compute the accuracy on labelled rows."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,16 @@ def split_roles(
         raise ValueError(f"validation and stopping must not share rows, got row {both[0]} in both")
     train = np.setdiff1d(labelled, np.concatenate([judge, stop]))
     check_trains(codes, train, "the labelled rows outside of validation and stopping", classes)
+    alone = np.setdiff1d(codes[stop], codes[np.concatenate([train, judge])])
+    if alone.size:
+        names = ", ".join(repr(name) for name in np.asarray(classes)[alone].tolist())
+        warnings.warn(
+            f"all labelled rows of {'class' if alone.size == 1 else 'classes'} {names} are in "
+            "stopping, from which nothing is learned; leave one of each class to training or "
+            "validation",
+            UserWarning,
+            stacklevel=2,
+        )
     return Split(train, judge, stop, none)
 
 

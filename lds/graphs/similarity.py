@@ -116,7 +116,7 @@ class Similarity:
     def matrix(self, *, ties: bool = True) -> sp.csr_array:
         """Return the similarity of every row to its k nearest, symmetric CSR `(n_nodes, n_nodes)`.
 
-        Pairs of similarity 0 are stored too: they are candidates.
+        Pairs that are not `related` are not stored.
 
         Arguments:
             ties: False leaves out neighbours that the search chose among equals by row number:
@@ -132,6 +132,8 @@ class Similarity:
             if self._next_distance.size:
                 distinct &= self._next_distance - self._distance > self._rounding
             row, col, value = row[distinct.ravel()], col[distinct.ravel()], value[distinct.ravel()]
+        there = self.related(value)
+        row, col, value = row[there], col[there], value[there]
         low, high = np.minimum(row, col), np.maximum(row, col)
         key, first = np.unique(low.astype(np.int64) * n + high, return_index=True)
         low, high, value = key // n, key % n, value[first]
@@ -144,6 +146,13 @@ class Similarity:
         distance = np.where(distance > self._rounding, distance, 0)
         scale = np.maximum(self._local_scale(distance), self._min_scale)
         return near.astype(np.int64), self._similarity(distance, near, scale)
+
+    def related(self, similarity: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return whether pairs may have an edge: not where their cosine is 0 or less.
+
+        Such rows have no word in common, and the search finds any of them alike.
+        """
+        return similarity > 0 if self.cosine else np.ones(similarity.shape, dtype=bool)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fitted state without the features as arrays by name, for `from_arrays`."""

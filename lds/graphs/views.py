@@ -44,7 +44,7 @@ class Later(ABC):
 
     @abstractmethod
     def near(self, n_neighbors: int) -> Rows:
-        """The nearest rows of the fit of each later row, `(n_later, n_neighbors)`."""
+        """Rows of the fit nearest to each later row, `(n_later, n_neighbors)`; -1: no more are."""
 
     @abstractmethod
     def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
@@ -52,17 +52,18 @@ class Later(ABC):
 
 
 class NearestView(View):
-    """A view in which each row has as many near rows as are asked for."""
+    """A view in which each row has as many near rows as are asked for, if so many are alike."""
 
     @abstractmethod
     def near(self, n_neighbors: int) -> Rows:
-        """The nearest rows of each row, itself excluded, `(n_rows, n_neighbors)`."""
+        """The nearest rows of each row, itself excluded, `(n_rows, n_neighbors)`; -1: no more."""
 
     def pairs(self, n_neighbors: int) -> Rows:
         """See `View.pairs`."""
         near = self.near(n_neighbors)
-        mine, n = np.arange(len(near))[:, None], len(near)
-        return np.asarray(np.minimum(mine, near) * n + np.maximum(mine, near)).ravel()
+        mine = np.arange(len(near))[:, None]
+        keys: Rows = np.minimum(mine, near) * len(near) + np.maximum(mine, near)
+        return keys[near >= 0]
 
 
 class KernelView(NearestView):
@@ -143,7 +144,7 @@ class _LaterByKernel(Later):
 
 
 class WordView(NearestView):
-    """The cosine of tf-idf weighted words.
+    """The cosine of tf-idf weighted words; rows without a common word are not near.
 
     Arguments:
         counts: `(n_rows, n_words)`, 0 or more.
@@ -160,9 +161,7 @@ class WordView(NearestView):
 
     def near(self, n_neighbors: int) -> Rows:
         """See `NearestView.near`."""
-        search = neighbor_search(self._rows, n_neighbors, "cosine")
-        found: Rows = search.kneighbors(return_distance=False)
-        return found
+        return self.nearest(None, n_neighbors)
 
     def of_pairs(self, row: Rows, col: Rows) -> NDArray[np.float64]:
         """See `View.of_pairs`."""
@@ -177,11 +176,10 @@ class WordView(NearestView):
         products: Any = rows[row].multiply(self._rows[col])
         return np.asarray(products.sum(axis=1), dtype=np.float64).ravel().clip(0, 1)
 
-    def nearest(self, rows: sp.csr_array, n_neighbors: int) -> Rows:
-        """The rows of the fit nearest to each row."""
-        search = neighbor_search(self._rows, n_neighbors, "cosine")
-        found: Rows = search.kneighbors(rows, return_distance=False)
-        return found
+    def nearest(self, rows: sp.csr_array | None, n_neighbors: int) -> Rows:
+        """The rows of the fit nearest to each row; None: to each of its own, itself excluded."""
+        distance, near = neighbor_search(self._rows, n_neighbors, "cosine").kneighbors(rows)
+        return np.where(distance < 1, near, -1)
 
 
 class _LaterByWords(Later):

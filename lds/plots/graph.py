@@ -122,7 +122,10 @@ def learned_graph(run: Run, n_edges: int | None = None, seed: int = 0) -> Figure
     palette = np.array(class_colours(len(names)))
     x, y = places[chosen].T
     axes.scatter(x, y, 12, color=palette[shown[chosen]], linewidths=0, zorder=3)
-    title = f"{len(kept):,} most probable of {run.edge_probs.nnz // 2:,} possible edges"
+    nodes = f"{len(labels):,} nodes"
+    if len(chosen) < len(labels):
+        nodes = f"{len(chosen):,} of {nodes}"
+    title = f"{len(kept):,} most probable of {there.sum():,} edges among {nodes}"
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_visible(False)
     keys = [class_key("o", colour, name) for colour, name in zip(palette, names, strict=True)]

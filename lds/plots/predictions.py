@@ -49,7 +49,10 @@ def embedding(run: Run, seed: int = 0) -> Figure:
         alpha=0.8,
         rasterized=len(chosen) > RASTER_FROM,
     )
-    trained = np.isin(chosen, role_rows(run, ["train"]))
+    reads, ringed = ["train"], "train row"
+    if "left_out" in run.summary:  # every labelled row trains
+        reads, ringed = ["train", "validation", "stopping"], "labelled row"
+    trained = np.isin(chosen, role_rows(run, reads))
     axes.scatter(x[trained], y[trained], 34, facecolors="none", edgecolors=INK, linewidths=0.9)
     wrong = np.isin(chosen, role_rows(run, ["test"])) & (predicted != labels)[chosen]
     axes.scatter(x[wrong], y[wrong], 16, color=INK, marker="x", linewidths=0.7, alpha=0.7)
@@ -57,7 +60,7 @@ def embedding(run: Run, seed: int = 0) -> Figure:
     axes.set(xticks=[], yticks=[], title=f"Hidden layer, t-SNE{some}")
     axes.spines[:].set_visible(False)
     keys = [class_key("o", colour, name) for colour, name in zip(colours, names, strict=True)]
-    keys.append(Line2D([], [], marker="o", color="none", markeredgecolor=INK, label="train row"))
+    keys.append(Line2D([], [], marker="o", color="none", markeredgecolor=INK, label=ringed))
     if wrong.any():
         keys.append(class_key("x", INK, "test row, wrong"))
     axes.legend(handles=keys, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -145,7 +145,7 @@ def comparison_html(runs: Sequence[Run], names: Sequence[str]) -> str:
 
 
 def stopping_curves(runs: Sequence[Run], names: Sequence[str]) -> Figure:
-    """Draw the accuracy on the stopping rows of each run over its outer iterations."""
+    """Draw the accuracy of each run over its outer iterations, on the rows that judge it."""
     with styled_figure():
         figure = Figure()
         axes = figure.subplots()
@@ -154,7 +154,8 @@ def stopping_curves(runs: Sequence[Run], names: Sequence[str]) -> Figure:
             t = np.arange(1, len(values) + 1)
             axes.plot(t, values, color=colour, label=legend_name(name), marker="o", markersize=3)
         axes.set(xlabel="outer iteration, and the refit", ylabel="accuracy, %")
-        axes.set_title("Accuracy on the stopping rows")
+        rows = {"left-out labels" if "left_out" in run.summary else "stopping rows" for run in runs}
+        axes.set_title(f"Accuracy on {' or '.join(sorted(rows, reverse=True))}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         beside(axes)
         return figure

@@ -17,6 +17,9 @@ from lds.run_folder import Run
 LISTED = 8
 """Edges in each table."""
 
+CHANGED = 0.005
+"""Change of a probability from which on an edge counts as turned up or down."""
+
 MOST_NODES = 6000
 """Nodes up to which nearest neighbours are searched for: about a second."""
 
@@ -38,31 +41,33 @@ def edge_tables(run: Run, evidence: Evidence, identifiers: list[str] | None) -> 
     change_of = change.data.astype(np.float64)
     across = sp.triu(run.edge_probs, k=1).tocoo()
     differ = shown[across.row] != shown[across.col]
-    n_up, n_down = int((change_of > 0.005).sum()), int((change_of < -0.005).sum())
     expected = float(across.data.sum(dtype=np.float64))
     between = float(across.data[differ].sum(dtype=np.float64)) / max(expected, 1e-12)
 
     def listed(title: str, row: NDArray[Any], col: NDArray[Any]) -> str:
         return _edges(run, title, row, col, lambda i: _node(run, identifiers, i))
 
-    up = np.argsort(-change_of, kind="stable")[:LISTED]
-    up = up[change_of[up] > 0]
-    down = np.argsort(change_of, kind="stable")[:LISTED]
-    down = down[change_of[down] < 0]
+    order = np.argsort(-change_of, kind="stable")
+    up = order[change_of[order] > CHANGED]
+    down = order[change_of[order] < -CHANGED][::-1]
     strong = np.flatnonzero(differ)
-    strong = strong[np.argsort(-across.data[strong], kind="stable")[:LISTED]]
+    strong = strong[np.argsort(-across.data[strong], kind="stable")]
     parts = [
-        listed(f"Strongest new edges, of {n_up:,} turned up", change.row[up], change.col[up]),
-        listed(f"Edges turned down most, of {n_down:,}", change.row[down], change.col[down]),
+        listed(f"Edges turned up most, of {len(up):,}", *_ends(change, up)),
+        listed(f"Edges turned down most, of {len(down):,}", *_ends(change, down)),
         listed(
             f"Most probable edges between classes, {100 * between:.1f} % of all weight",
-            across.row[strong],
-            across.col[strong],
+            *_ends(across, strong),
         ),
         _against_neighbours(run, evidence),
         _coefficients(evidence),
     ]
     return "".join(f'<div class="scroll">{part}</div>' for part in parts if part)
+
+
+def _ends(edges: sp.coo_array, order: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the nodes of the first `LISTED` edges of an order."""
+    return edges.row[order[:LISTED]], edges.col[order[:LISTED]]
 
 
 def _edges(

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from lds._files import check_output_file, write_atomically
 from lds._types import ROLES
 from lds._verdict import QUALITIES, best_of, quality_text, verdict
-from lds._words import CONTROLS, ending, plural
+from lds._words import CONTROLS, ending, plural, rows_by_role
 from lds.estimators.evidence import Evidence, evidence_of
 from lds.plots.graph import degrees_and_homophily, probability_histograms
 from lds.plots.predictions import calibration, embedding
@@ -226,22 +226,20 @@ def _facts(run: Run) -> str:
 
 def _roles(run: Run) -> str:
     """Count the rows of each role, or the labels where each trains and judges."""
-    sizes = {role: run.predictions[f"{role}_rows"].size for role in ROLES}
-    test = sizes["test"]
-    listed = [f"{size:,} {role}" for role, size in sizes.items()]
-    if METHODS[run.settings["method"]].reads_roles:
-        return ", ".join(listed)
-    text = f"{plural(sum(sizes.values()) - test, 'labelled row')} train, and each judges in turn"
-    if any(name in run.summary["test_quality"] for name in CONTROLS):
-        text += f"; the controls divide them into {', '.join(listed[:-1])}"
-    return f"{text}; {plural(test, 'test row')}"
+    return rows_by_role(
+        {role: int(run.predictions[f"{role}_rows"].size) for role in ROLES},
+        reads_roles=METHODS[run.settings["method"]].reads_roles,
+        controls=any(name in run.summary["test_quality"] for name in CONTROLS),
+    )
 
 
 def _judges(run: Run) -> str:
     """Say which rows judge the iterations."""
-    if METHODS[run.settings["method"]].reads_roles:
-        return "The stopping rows choose the best iteration."
-    return "Every labelled row is left out in turn, and judges then."
+    if not METHODS[run.settings["method"]].reads_roles:
+        return "Every labelled row is left out in turn, and judges then."
+    if run.n_iterations < len(run.metrics):
+        return "The stopping rows judge each iteration; the refit is on the last one."
+    return "The stopping rows choose the best iteration."
 
 
 def _ending(run: Run) -> str:

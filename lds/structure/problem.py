@@ -1,6 +1,6 @@
 """What is learned from: features, labels, roles of rows, and perhaps a graph."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
@@ -36,6 +36,9 @@ class Problem:
             without a label, a role without rows, one class only, a graph of another shape,
             asymmetric or outside [0, 1], or weights that are not positive and finite, or too far
             apart (`WIDEST`).
+
+    Attributes:
+        n_classes: classes, counted from the labels; of a `part`, those of the whole.
     """
 
     features: Features
@@ -44,6 +47,7 @@ class Problem:
     graph: sp.csr_array | None = None
     held_out: sp.csr_array | None = None
     weights: NDArray[np.float64] | None = None
+    n_classes: int = field(init=False)
 
     def __post_init__(self) -> None:
         features, labels = canonical(self.features), self.labels
@@ -61,6 +65,7 @@ class Problem:
                 f"{labels.shape}"
             )
         self._check_roles()
+        object.__setattr__(self, "n_classes", int(labels.max()) + 1)
         if self.weights is not None:
             self._check_weights(self.weights)
         if self.graph is not None:
@@ -72,11 +77,6 @@ class Problem:
         return int(self.features.shape[0])
 
     @property
-    def n_classes(self) -> int:
-        """Classes, counted from the labels."""
-        return int(self.labels.max()) + 1
-
-    @property
     def labelled(self) -> NDArray[np.int64]:
         """Train and validation rows, in that order."""
         return np.concatenate([self.split.train, self.split.validation])
@@ -85,15 +85,14 @@ class Problem:
         """Make the problem of some rows, with the roles and edges that they have.
 
         Arguments:
-            rows: ascending row numbers, some of every role, and one of the last class, by which
-                classes are counted.
+            rows: ascending row numbers, some of every role.
         """
         if len(rows) == self.n_nodes:
             return self
         place = np.full(self.n_nodes, -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
         roles = (place[getattr(self.split, role)] for role in ROLES)
-        return Problem(
+        part = Problem(
             self.features[rows],
             self.labels[rows],
             Split(*(role[role >= 0] for role in roles), dealt=self.split.dealt),
@@ -101,6 +100,8 @@ class Problem:
             None if self.held_out is None else self.held_out[rows][:, rows],
             None if self.weights is None else self.weights[rows],
         )
+        object.__setattr__(part, "n_classes", self.n_classes)
+        return part
 
     def _check_roles(self) -> None:
         for role in ("train", "validation", "stopping"):

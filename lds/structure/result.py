@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from lds._random import mix
 from lds._run_files import check_free
 from lds._types import ROLES, Features, Split
 from lds._version import __version__
-from lds._words import ending, facts_html, plural
+from lds._words import ending, facts_html
 from lds.edges.base import EdgeDistribution
 from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import starting_tree
 from lds.run_folder import Run, load_features, load_preparation, load_run, save_run
 from lds.structure.account import account
+from lds.structure.facts import facts
 from lds.structure.iteration import Iteration
 from lds.structure.known_rows import Rows, known_answers, rows_like
 from lds.structure.left_out import LeftOut
@@ -62,6 +64,7 @@ class Learned:
         below_cutoff: Σθ of the pairs that the folder did not keep; 0 in a result of `learn`.
         left_out: predictions of labels that were left out in turn; None: the method has
             early-stopping rows instead.
+        left_as_given: whether given edges stayed as they are, see `methods.committee_unlike`.
     """
 
     problem: Problem
@@ -80,6 +83,7 @@ class Learned:
     stored: dict[str, NDArray[Any]] = field(default_factory=dict)
     below_cutoff: float = 0.0
     left_out: LeftOut | None = None
+    left_as_given: bool = False
 
     @property
     def n_restarts(self) -> int:
@@ -95,6 +99,15 @@ class Learned:
     def expected_edges(self) -> float:
         """Σθ over undirected pairs as learned."""
         return self.history[self.best].expected_edges
+
+    @cached_property
+    def stored_edges(self) -> FreeEdges:
+        """θ as a folder keeps it: without pairs of at most `EDGE_CUTOFF`.
+
+        New rows are predicted on graphs drawn from it, before saving as after loading.
+        """
+        kept = self.edges.to_csr(EDGE_CUTOFF)
+        return _edges_of(kept, self.method, self.problem.features, self.edges.probs.device)
 
     @property
     def test_quality(self) -> Quality | None:
@@ -171,6 +184,7 @@ class Learned:
                 "edge_cutoff": EDGE_CUTOFF,
                 "expected_edges_below_cutoff": self.below_cutoff
                 + max(0.0, self.edges.expected_edges - kept),
+                "left_as_given": self.left_as_given,
                 **({} if self.left_out is None else {"left_out": self.left_out.counts}),
                 **(summary or {}),
             },
@@ -256,16 +270,12 @@ class Learned:
                 f"the settings of the run are damaged (they name {named} classes of {n_classes})"
             )
         split = Split(*(found[f"{role}_rows"] for role in ROLES))
-        pairs = PairList.of(run.edge_probs)
-        tree = None
-        if getattr(method, "connected", False):
-            tree = starting_tree(features, run.edge_probs, method.to_dict()["metric"])
         return cls(
             problem=Problem(features, found["labels"], split, weights=found.get("row_weights")),
             method=method,
             seed=settings["seed"],
             params=run.weights,
-            edges=FreeEdges(run.edge_probs, candidates=pairs, tree=tree),
+            edges=_edges_of(run.edge_probs, method, features, "cpu"),
             probabilities=found["probabilities"],
             mutual_information=found["mutual_information"],
             hidden=found["hidden"],
@@ -276,6 +286,7 @@ class Learned:
             stored=stored or {},
             below_cutoff=run.summary["expected_edges_below_cutoff"],
             left_out=LeftOut.from_run(run.summary, found),
+            left_as_given=run.summary.get("left_as_given", False),
         )
 
     def ending(self, seconds: float | None = None) -> str:
@@ -295,24 +306,7 @@ class Learned:
 
     def facts(self) -> dict[str, str]:
         """List what a person asks first: sizes, edges, how the run ended, accuracies."""
-        best, problem, test = self.history[self.best], self.problem, self.test_quality
-        rows = {role: getattr(problem.split, role).size for role in ROLES}
-        found = {
-            "rows": f"{problem.n_nodes:,}: " + ", ".join(f"{n:,} {r}" for r, n in rows.items()),
-            "classes": f"{self.probabilities.shape[1]}",
-            "expected edges": f"{self.starting_edges:,.0f} before learning, "
-            f"{self.expected_edges:,.0f} after it",
-            "run": self.ending(),
-        }
-        judged = f"{100 * best.stopping_accuracy:.1f} % of "
-        if self.left_out is None:
-            found["early-stopping accuracy"] = judged + plural(rows["stopping"], "row")
-        else:
-            found["accuracy on labels left out"] = judged + f"{len(self.left_out.rows):,}"
-        if test is not None:
-            share = f"{100 * test.accuracy:.1f} % of {plural(rows['test'], 'row')}"
-            found["test accuracy"] = share
-        return found
+        return facts(self)
 
     def _repr_html_(self) -> str:
         return facts_html(f"{self.method.title}, seed {self.seed}", self.facts())
@@ -325,7 +319,8 @@ class Learned:
             f"{self.probabilities.shape[1]} classes,\n"
             f"  edges: {self.starting_edges:,.0f} -> {self.expected_edges:,.0f} expected,\n"
             f"  {self.ending()},\n"
-            f"  {'stopping' if self.left_out is None else 'left-out'} accuracy "
+            f"  {'' if problem.weights is None else 'weighted '}"
+            f"{'stopping' if self.left_out is None else 'left-out'} accuracy "
             f"{best.stopping_accuracy:.3f}, loss "
             f"{best.stopping_loss:.3f} nats)"
         )
@@ -370,6 +365,23 @@ def learned_from(
         start=start,
         preparation=preparation,
     )
+
+
+def _edges_of(
+    theta: sp.csr_array, method: Method, features: Features, device: torch.device | str
+) -> FreeEdges:
+    """Make the distribution of stored probabilities, in their precision.
+
+    Arguments:
+        theta: symmetric CSR `(n_nodes, n_nodes)`.
+        method, features: of the fit; they say how draws become connected, if they do.
+        device: of θ.
+    """
+    tree = None
+    if getattr(method, "connected", False):
+        tree = starting_tree(features, theta, method.to_dict()["metric"])
+    dtype = torch.from_numpy(theta.data[:0]).dtype
+    return FreeEdges(theta, dtype, device, PairList.of(theta), tree)
 
 
 def _plain(name: Any) -> Any:

@@ -19,6 +19,7 @@ def test_weights_of_classes_are_kept_and_resumed(lds, tmp_path):
     code, out, err = lds(*fit, tmp_path / "run", "--class-weight", "bee=3")
     assert code == 0, err
     assert "balanced" in out, "beside accuracy in the table"
+    assert "weighted" in out, "no plain share of the rows"
     run = load_run(tmp_path / "run")
     assert run.settings["class_weight"] == {"bee": 3.0}
     labels, weights = run.predictions["labels"], run.predictions["row_weights"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lds.datasets.splits import stratified, three_way
+from lds.datasets.splits import halved, stratified, three_way
 
 
 def labels_of(*counts: int) -> np.ndarray:
@@ -111,3 +111,26 @@ def test_three_way_of_four_rows_trains_on_two_classes() -> None:
 def test_three_way_wants_four_rows_of_two_classes(labels: list[int], got: str) -> None:
     with pytest.raises(ValueError, match=f"at least 4 of two classes or more .*, got {got}"):
         three_way(np.array(labels, dtype=np.int64), np.arange(len(labels)), seed=0)
+
+
+def test_a_class_of_validation_rows_alone_is_learned() -> None:
+    """Class 2 has no training row: by chance both of its rows would stop."""
+    labels = np.array([0, 1, 0, 0, 1, 1, 2, 2])
+    train, rows = np.arange(2), np.arange(2, 8)
+    moved = 0
+    for seed in range(30):
+        dealt = np.random.default_rng(seed).permutation(rows)
+        validation, stopping = halved(rows, seed, labels, train)
+        assert_divides((validation, stopping), rows)
+        assert 2 in labels[validation]
+        if set(dealt[3:]) >= {6, 7}:
+            assert set(validation) == {*dealt[:3], 6}
+            moved += 1
+        else:
+            assert set(validation) == set(dealt[:3]), "any other division is as it was"
+    assert moved
+
+
+def test_the_last_stopping_row_stays() -> None:
+    validation, stopping = halved(np.array([2]), 0, np.array([0, 1, 2]), np.arange(2))
+    assert (validation.size, stopping.tolist()) == (0, [2])

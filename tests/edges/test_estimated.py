@@ -191,6 +191,12 @@ def test_a_run_keeps_theta_inside_and_moves_it(estimator, support):
         assert result.history == again.history
 
 
+@pytest.mark.parametrize("estimator", OTHERS)
+def test_edges_before_learning_are_those_that_learning_starts_from(estimator):
+    result = fit(dataclasses.replace(SMALL, estimator=estimator, max_iter=1).frozen())
+    assert result.starting_edges == pytest.approx(result.expected_edges, rel=1e-5)
+
+
 def test_alternating_minimisation_takes_no_inner_step():
     config = dataclasses.replace(SMALL, estimator="score_function", truncation=0, max_inner=3)
     assert fit(config).history[0].inner_steps == 3

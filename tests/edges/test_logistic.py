@@ -359,3 +359,14 @@ def test_edges_of_new_nodes_are_the_same_function_of_the_same_features(kind, agr
         logit = logit + agreement * log_odds(same)
     assert len(asked) == bool(agreement)
     np.testing.assert_allclose(found.weight.numpy(), sigmoid(logit), rtol=1e-12)
+
+
+@pytest.mark.parametrize("agreement", [0.0, 1.0])
+def test_a_new_row_has_no_edge_to_a_row_without_a_common_word(agreement):
+    similar = Similarity(sp.csr_array(np.eye(9, 30) + np.eye(9, 30, 1)), "auto", 5)
+    new = sp.csr_array((np.ones(1), ([0], [3])), shape=(2, 30))
+    p = torch.full((9, 2), 0.5)
+    found = new_edges(similar, new, torch.tensor([0.0, 1]), p, lambda _: p[:2], agreement)
+    linked = found.nodes[0][found.weight[0] > 0]
+    assert sorted(linked.tolist()) == [2, 3]
+    assert not found.weight[1].any(), "it has no known word"

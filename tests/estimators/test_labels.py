@@ -27,6 +27,13 @@ def test_roles_are_dealt_by_class_where_none_is_given():
         assert sorted(CODES[rows]) == [0, 1]
 
 
+def test_a_class_of_stopping_rows_alone_is_named():
+    codes = np.array([0, 1, 0, 1, 2, 0, 2])
+    with pytest.warns(UserWarning, match="all labelled rows of class 'cat' are in stopping, from"):
+        split_roles(codes, ["ant", "bee", "cat"], [2], [4, 5, 6], seed=0)
+    split_roles(codes, ["ant", "bee", "cat"], [2], [4, 5], seed=0)
+
+
 @pytest.mark.parametrize(
     ("validation", "stopping", "message"),
     [

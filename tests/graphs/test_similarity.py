@@ -288,3 +288,18 @@ def test_repeated_entries_are_summed_and_stored_zeros_are_none():
 def test_rows_of_any_length_become_unit_rows(scale):
     found = unit_rows(counts() * scale)
     np.testing.assert_allclose(found.toarray(), unit_rows(counts()).toarray(), rtol=1e-12)
+
+
+def test_rows_without_a_common_word_are_no_pair():
+    """Their order in the table would choose among them."""
+    x = counts()
+    expected = cosine_similarity(x)
+    np.fill_diagonal(expected, 0)
+    similar = Similarity(x, "auto", 24)
+    assert np.array_equal(similar.matrix().toarray() > 0, expected > 0)
+    assert similar.matrix().nnz == np.count_nonzero(expected), "no 0 is stored"
+    _, alike = similar.of_new(x[[24, 0]])
+    assert similar.related(alike).tolist() == (alike > 0).tolist()
+    assert not similar.related(alike)[0].any()
+    far = Similarity(np.append(points() * 1e-9, [[1, 1, 1]], 0), "auto", 10)
+    assert far.matrix()[[30]].nnz >= 10, "an outlier has its nearest neighbours"

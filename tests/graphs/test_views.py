@@ -153,3 +153,13 @@ def test_the_edges_of_a_graph_are_its_pairs_and_weights():
     later = view.of_later(rng.random((3, 2)))
     assert later.near(5).shape == (3, 0)
     assert later.of_pairs(np.array([0, 2]), np.array([4, 5])).tolist() == [0, 0]
+
+
+def test_rows_without_a_common_word_are_not_near():
+    """The second document shares words with the first alone, the third with none."""
+    counts = sp.csr_array([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]])
+    view = WordView(counts)
+    row, col = np.divmod(view.pairs(4), 5)
+    assert {*zip(row.tolist(), col.tolist(), strict=True)} == {(0, 1), (0, 3), (3, 4)}
+    later = view.of_later(sp.csr_array([[0.0, 2, 0, 0], [0, 0, 0, 0]]))
+    assert np.sort(later.near(4), 1).tolist() == [[-1, -1, 0, 1], [-1] * 4]

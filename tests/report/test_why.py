@@ -174,6 +174,17 @@ def test_edges_that_changed_most_are_listed(run, run_folder):
     assert float(shared) == pytest.approx(100 * (theta * near).sum() / theta.sum(), abs=0.06)
 
 
+def test_an_edge_is_listed_where_it_is_counted(run):
+    change = sp.csr_array(run.start).copy()
+    change.data[:] = 0.004
+    slightly = replace(run, edge_probs=sp.csr_array(run.start * 0.5 + change))
+    slightly = replace(slightly, start=sp.csr_array(run.start * 0.5))
+    up, down, *_ = edge_tables(slightly, Evidence(), None).split("<caption>")[1:]
+    for name, table in (("up", up), ("down", down)):
+        assert table.startswith(f"Edges turned {name} most, of 0<")
+        assert "data-node" not in table
+
+
 SECRETS = ("Rosebud", "Xanadu")
 """A person's name, which is an identifier, and a city."""
 

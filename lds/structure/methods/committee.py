@@ -8,7 +8,7 @@ A table without a graph, whose labelled rows may have any role, is left to learn
 2. Algorithm 7 moves the few coefficients of that map by hypergradients. Train and validation labels
    are dealt anew at every restart, and hypergradients start once the inner training has settled.
    Given edges that join unlike nodes and still tell classes stay as they are, count as certain and
-   have a deep SAGE on the committee (`committee_unlike`).
+   have a deep SAGE on the committee (`committee_unlike`); so it is in control (c).
 3. Refit: a committee of networks trains on every label but the early-stopping ones, on graphs drawn
    from the learned distribution. Its members are calibrated on the early-stopping rows and weighted
    by their loss there.

@@ -82,7 +82,7 @@ def learning_nodes(problem: Problem, max_nodes: int, seed: int) -> Rows:
     if n <= max_nodes:
         return np.arange(n)
     rng = np.random.default_rng(mix(seed, SAMPLE))
-    needed = np.array([*_one_of_each(problem, rng), problem.labels.argmax()])
+    needed = np.array([*_one_of_each(problem, rng)])
     order = np.concatenate([needed, rng.permutation(problem.split.learning)])
     chosen = np.zeros(n, dtype=bool)
     chosen[needed] = True

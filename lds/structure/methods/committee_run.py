@@ -19,7 +19,7 @@ from lds.nn.new_nodes import NewEdges
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
 from lds.structure.account import Coefficients, MemberPredictions
-from lds.structure.checks import warn_of_features
+from lds.structure.checks import warn_of_copies, warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.denoising import Denoiser
 from lds.structure.fingerprint import fingerprint
@@ -58,6 +58,8 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
     """
     if problem.graph is None:
         warn_of_features(problem.features, run.dtype, centred=True)
+    if problem.split.dealt:
+        warn_of_copies(problem)
     few, trains = learning_parts(method, problem, run.seed)
     prepared = prepare(method, few, run)
     edges = starting_distribution(few, prepared)
@@ -318,7 +320,11 @@ def result_of(
         improved=True,
         refit=True,
     )
-    return replace(result, history=[*restarts.history, record])
+    return replace(
+        result,
+        history=[*restarts.history, record],
+        left_as_given=ForUnlike.among(params).deep,
+    )
 
 
 def predict_new(learned: Learned, new: Features) -> Tensor:
@@ -326,7 +332,7 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
 
     Their edges follow from the learned coefficients, as those of the rows of the fit do.
     """
-    params, edges = learned.params, learned.edges
+    params, edges = learned.params, learned.stored_edges
     n_draws = cast(Committee, learned.method).n_draws
     dtype, device = edges.probs.dtype, edges.probs.device
     prepared = preparation_of(learned)

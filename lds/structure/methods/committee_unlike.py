@@ -55,11 +55,12 @@ def informative_unlike(
         task: of a member of the committee.
         ensemble: the committee.
         edges: the distribution before learning; not changed.
-        method: the options; where they leave the edges anyway, or learn them from features as well,
-            the answer is no.
+        method: the options; where they learn edges from features as well, the answer is no. It is
+            that of the run for a run that never updates edges, so that control (c) has its graph
+            and its committee.
         seed: of the run.
     """
-    if problem.graph is None or not method.update_edges or method.denoising_weight:
+    if problem.graph is None or method.denoising_weight:
         return False
     known = np.full(problem.n_nodes, -1, dtype=np.int64)
     for some in (problem.labelled, problem.split.stopping):

@@ -133,6 +133,7 @@ class Members:
         n_least: int | None = None,
         weights: NDArray[np.float64] | None = None,
         whitens: bool = True,
+        n_classes: int | None = None,
     ) -> "Members":
         """Fit every model to the labels of some rows.
 
@@ -146,10 +147,11 @@ class Members:
                 All fits have the same members, so none that so few rows cannot fit.
             weights: `(n_rows,)`, what labelled rows count; None: all alike.
             whitens: whether measurements are whitened where there are rows enough for it.
+            n_classes: of the problem; None counts them from the labels.
         """
         whitens = whitens and RANKS in forms
         metric = whitening(forms[COLUMNS], labels, read) if whitens else None
-        alike = cls({}, metric, int(labels.max()) + 1)
+        alike = cls({}, metric, n_classes or int(labels.max()) + 1)
         seen = alike.forms(forms)
         with warnings.catch_warnings():  # of the covariance of a class with one row, which is 0
             warnings.filterwarnings("ignore", "Only one sample available")

@@ -89,7 +89,9 @@ def restarts_of(
         inner_run = SequentialInnerRun(task, variables, method, run.seed, denoiser)
     else:  # a GPU starts the operations of a batch faster
         inner_run = BatchInnerRun(task, variables, method, run.seed)
-    return Restarts(problem, task, variables, inner_run, method, run.seed, start)
+    # Other estimators keep θ away from 0 and 1.
+    first = start if method.estimator == "straight_through" else edges.to_csr()
+    return Restarts(problem, task, variables, inner_run, method, run.seed, first)
 
 
 def result_of(method: Thesis, restarts: Restarts, reason: str) -> Learned:
@@ -184,10 +186,11 @@ def predict_new(learned: Learned, new: Features) -> Tensor:
     A new row has in a drawn graph the edges of its `n_neighbors` nearest rows of the fit, each with
     a share in inverse proportion to its distance.
     """
-    method, edges = cast(Thesis, learned.method), learned.edges
+    method, edges = cast(Thesis, learned.method), learned.stored_edges
     if learned.preparation is None:
         problem = learned.problem
-        search = neighbor_search(problem.features, method.n_neighbors, method.metric)
+        n_neighbors = min(method.n_neighbors, problem.n_nodes - 1)  # beside a given graph
+        search = neighbor_search(problem.features, n_neighbors, method.metric)
         like = RunContext(learned.seed, edges.probs.device, edges.probs.dtype)
         task = thesis_task(method, problem, like)
         learned.preparation = ThesisPreparation(search, task)

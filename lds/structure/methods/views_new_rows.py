@@ -74,7 +74,7 @@ class NewRows:
         later, n = self.rows.of_later(new, forms, says, self.members), self.seen.n_nodes
         views = [view.of_later(later[name]) for name, view in self.seen.views.items()]
         near = np.concatenate([view.near(min(self.n_neighbors, n)) for view in views], 1)
-        key = distinct((np.arange(len(near))[:, None] * n + near).ravel())
+        key = distinct((np.arange(len(near))[:, None] * n + near)[near >= 0])
         row, col = key // n, key % n
         features = self.seen.standardised([view.of_pairs(row, col) for view in views])
         return row, col, features, says

@@ -152,6 +152,7 @@ class Shared:
     Attributes:
         forms: all rows, in the forms that do not depend on labels.
         labels: `(n_nodes,)`.
+        n_classes: of the problem.
         weights: of the problem.
         views: those that read no labels.
         near: pairs that are near in each of them.
@@ -164,6 +165,7 @@ class Shared:
 
     forms: Forms
     labels: NDArray[np.int64]
+    n_classes: int
     weights: NDArray[np.float64] | None
     views: Mapping[str, View]
     near: Sequence[NDArray[np.int64]]
@@ -202,6 +204,7 @@ class Shared:
         return cls(
             rows.part(numbers),
             problem.labels,
+            problem.n_classes,
             problem.weights,
             views,
             [view.pairs(k) for view in views.values()],
@@ -252,6 +255,7 @@ def fitted(shared: Shared, read: NDArray[np.int64], judged: NDArray[np.int64] | 
             shared.n_least,
             shared.weights,
             shared.whitens,
+            shared.n_classes,
         )
         forms = members.forms(shared.forms)
         says = members.predict_seen(forms)

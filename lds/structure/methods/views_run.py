@@ -20,7 +20,7 @@ from lds.bilevel.unroll import hypergradient
 from lds.edges.groups import PairGroups
 from lds.edges.logistic import LogisticEdges
 from lds.structure.account import Coefficients, MemberPredictions
-from lds.structure.checks import warn_of_features
+from lds.structure.checks import warn_of_copies, warn_of_features
 from lds.structure.context import RunContext
 from lds.structure.fingerprint import fingerprint
 from lds.structure.iteration import Iteration
@@ -46,6 +46,7 @@ from lds.structure.result import Learned
 def learn(method: Views, problem: Problem, run: RunContext) -> Learned:
     """Learn the coefficients of the views, then weigh members; see `lds.structure.learn.learn`."""
     warn_of_features(problem.features, run.dtype, centred=True)
+    warn_of_copies(problem)
     _warn_of_single_rows(problem)
     prepared = prepare(method, problem, run)
     warn_of_sample(problem.n_nodes, len(prepared.learns), method.max_rows)

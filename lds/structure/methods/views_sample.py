@@ -26,7 +26,6 @@ def learning_rows(problem: Problem, max_rows: int, seed: int) -> NDArray[np.int6
         return np.arange(n)
     learns = np.zeros(n, dtype=bool)
     learns[split.learning] = True
-    learns[problem.labels.argmax()] = True  # the last class, by which classes are counted
     others = np.flatnonzero(~learns)
     n_more = min(len(others), max(0, max_rows - int(learns.sum())))
     rng = np.random.default_rng(mix(seed, SAMPLE))

@@ -81,6 +81,16 @@ def test_labelled_nodes_come_first_with_their_neighbours():
     assert np.isin(known, learning_nodes(alone, 60, 0)).all()
 
 
+def test_the_label_of_a_test_node_chooses_no_node():
+    problem = community()
+    chosen = learning_nodes(problem, 60, 0)
+    labels = problem.labels.copy()
+    labels[problem.split.test[~np.isin(problem.split.test, chosen)][0]] = 3
+    other = dataclasses.replace(problem, labels=labels)
+    assert np.array_equal(learning_nodes(other, 60, 0), chosen)
+    assert other.part(chosen).n_classes == 4
+
+
 def test_components_that_hold_no_label_fill_what_is_left():
     problem = community()
     cut = problem.graph.tolil()

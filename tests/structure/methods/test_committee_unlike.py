@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from lds._types import Split
+from lds._verdict import verdict
 from lds.edges.logistic import BESIDE_GRAPH, CERTAIN
 from lds.nn.deep_sage import DeepSAGE
 from lds.nn.ensemble import ForUnlike
@@ -73,7 +74,7 @@ def test_random_edges_tell_nothing():
     assert not answer(problem_with(ANY, 3.0))
 
 
-@pytest.mark.parametrize("case", ["like", "no graph", "not updated", "denoising", "no known edge"])
+@pytest.mark.parametrize("case", ["like", "no graph", "denoising", "no known edge"])
 def test_the_answer_is_no_before_anything_is_trained(case, monkeypatch):
     monkeypatch.setattr(committee_unlike, "train_members", None)
     problem, method = problem_with(PARTNER, 1.5), METHOD
@@ -81,8 +82,6 @@ def test_the_answer_is_no_before_anything_is_trained(case, monkeypatch):
         problem = problem_with(LIKE, 1.5)
     elif case == "no graph":
         problem = dataclasses.replace(problem, graph=None)
-    elif case == "not updated":
-        method = METHOD.frozen()
     elif case == "denoising":
         method = dataclasses.replace(METHOD, denoising_weight=1.0)
     else:
@@ -114,6 +113,25 @@ def test_edges_that_tell_classes_are_certain_and_the_only_ones(found):
     assert float(found.params[AGREEMENT]) == 0
     assert len(found.history) == 2, "one iteration, then the refit"
     assert found.method == METHOD
+
+
+def test_the_frozen_control_asks_the_same_question(found):
+    """Learning the graph took no part, so it is credited with nothing."""
+    control = learn(found.problem, METHOD.frozen())
+    assert ForUnlike.among(control.params) == ForUnlike(sage=True, deep=True)
+    assert np.array_equal(control.probabilities, found.probabilities)
+
+
+def test_a_reader_is_told_that_the_edges_stayed(found, tmp_path):
+    sentence = "the given edges were left as they are: they join unlike nodes and tell classes"
+    found.save(tmp_path)
+    for result in (found, Learned.load(tmp_path)):
+        assert result.facts()["expected edges"].endswith(f" after it; {sentence}")
+        summary = result.as_run().summary
+        assert verdict(summary).startswith(f"T{sentence[1:]}. Accuracy ")
+    learned = dataclasses.replace(found, left_as_given=False)
+    assert learned.facts()["expected edges"].endswith(" after it")
+    assert verdict(learned.as_run().summary).startswith("Accuracy ")
 
 
 def test_so_it_is_where_a_part_of_the_graph_learns():

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from lds._random import mix, replayed
@@ -16,6 +17,7 @@ from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened
 from lds.structure.learn import learn
 from lds.structure.methods.committee_run import AGREEMENT, COEFFICIENTS, WHITENING, predict_new
+from lds.structure.methods.views import Views
 from lds.structure.seeds import NEW_ROWS
 from tests.structure.blobs import around_centres, blobs, in_units, words
 from tests.structure.small import ALONE, DEFAULT
@@ -83,3 +85,18 @@ def test_predictions_of_new_nodes_follow_the_seed(default_fit):
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("method", [DEFAULT, Views(n_neighbors=5, n_trees=5, max_iter=2)])
+@pytest.mark.parametrize("shared", [True, False], ids=["two empty", "no word is in two rows"])
+def test_rows_of_words_without_a_neighbour_are_predicted(method, shared):
+    problem = words()
+    x = problem.features.tolil()
+    x[[40, 50]] = 0
+    x = sp.csr_array(x) if shared else sp.csr_array(np.eye(60))
+    result = learn(dataclasses.replace(problem, features=x), method)
+    new = result.predict_new(sp.csr_array((2, x.shape[1])))
+    for found in (result.probabilities, new):
+        np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    if shared:
+        np.testing.assert_allclose(result.probabilities[40], result.probabilities[50], atol=0.05)

@@ -15,7 +15,7 @@ from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods.thesis_run import restarts_of, starting_graph
 from lds.structure.task import rows_tensor
-from tests.structure.blobs import blobs
+from tests.structure.blobs import blobs, path
 from tests.structure.small import THESIS
 
 
@@ -152,3 +152,10 @@ def test_gcnconv_takes_the_steps_of_the_librarys_own_gcn():
         thetas.append(variables.edges.to_csr().toarray())
     assert abs(thetas[0] - start.toarray()).max() > 1e-3
     np.testing.assert_allclose(thetas[0], thetas[1], rtol=1e-9, atol=1e-12)
+
+
+def test_new_rows_beside_a_given_graph_of_fewer_nodes_than_neighbours():
+    problem = blobs(12, graph=path(12))
+    result = learn(problem, dataclasses.replace(THESIS, n_neighbors=20))
+    found = result.predict_new(problem.features + 0.01)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)

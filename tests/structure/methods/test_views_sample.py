@@ -66,6 +66,20 @@ def test_labelled_rows_learn_whatever_their_number():
     assert other.part(learning_rows(other, 60, 0)).n_classes == other.n_classes == 4
 
 
+def test_the_label_of_a_test_row_chooses_no_row():
+    """Class 3 has test rows alone: it stays a class, and its rows are as likely to learn."""
+    problem = table(150)
+    chosen = learning_rows(problem, 60, 2)
+    test = problem.split.test
+    for row in test[~np.isin(test, chosen)][:3]:
+        labels = problem.labels.copy()
+        labels[row] = 3
+        other = dataclasses.replace(problem, labels=labels)
+        assert np.array_equal(learning_rows(other, 60, 2), chosen)
+        assert other.part(chosen).n_classes == 4
+    assert of_sample(other).probabilities.shape == (150, 4)
+
+
 def test_members_explain_the_rest_too_also_after_loading(found, tmp_path):
     parts = account(found).members
     mean = sum(weight * each for weight, each in parts.values())
