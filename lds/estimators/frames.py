@@ -19,12 +19,10 @@ from lds._types import Features
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated
+from lds.datasets.labels import columns_equal_to
 from lds.nn.preparation import as_array
 
 FROM_DTYPE = "from_dtype"
-
-LEAST_EQUAL = 20
-"""Labelled rows from which on a column that equals the labels is no chance."""
 
 
 def is_frame(X: Any) -> bool:
@@ -138,10 +136,10 @@ def warn_of_label_columns(X: Any, labels: NDArray[Any], rows: NDArray[np.int64])
     Arguments:
         X: dense, or a frame.
         labels: of the labelled rows.
-        rows: numbers of these rows. With few of them a column may equal them by chance.
+        rows: numbers of these rows.
     """
     X = of_tensor(X)
-    if len(rows) < LEAST_EQUAL or sp.issparse(X):
+    if sp.issparse(X):
         return
     if is_frame(X):
         frame = as_pandas(X)
@@ -149,21 +147,13 @@ def warn_of_label_columns(X: Any, labels: NDArray[Any], rows: NDArray[np.int64])
     else:
         x = np.asarray(X)[rows]
         columns = {str(k): x[:, k] for k in range(x.shape[1])}
-    text = labels.astype(str)
-    number = labels.astype(np.float64) if labels.dtype.kind in "biuf" else None
-    for name, column in columns.items():
-        cells = np.asarray(column)
-        if number is not None and cells.dtype.kind in "biuf":
-            equal = np.array_equal(cells.astype(np.float64), number)
-        else:
-            equal = cells.dtype.kind in "OUT" and np.array_equal(cells.astype(str), text)
-        if equal:
-            warnings.warn(
-                f"column {name} of X equals y at all {len(rows):,} labelled rows; if it is the "
-                "label, leave it out of X",
-                UserWarning,
-                stacklevel=3,
-            )
+    for name in columns_equal_to(labels, columns):
+        warnings.warn(
+            f"column {name} of X equals y at all {len(rows):,} labelled rows; if it is the "
+            "label, leave it out of X",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _reordered(index: Any, labels: Any) -> bool:
