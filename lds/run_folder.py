@@ -61,7 +61,7 @@ class Run:
         settings: data set, method, options, seed, versions; "classes" are their names. For a run
             on a table, "table" says what kind each column is and how many features it became,
             without its values, and "file" how the file was read. "made_features" is True where
-            `learn_structure` made features from the graph.
+            features were made from the graph.
         metrics: one record an outer iteration.
         summary: accuracies, controls, reason, seconds.
         start: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1]: probabilities before learning.

@@ -276,6 +276,7 @@ def _without_features(
         graph,
         file=replace(how, found=(*how.found, *roles.found, why)),
         identifiers=tuple(frame[NODE]),
+        made_features=True,
     )
 
 

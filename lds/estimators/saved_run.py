@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lds.datasets.encoding import TableEncoding
 from lds.datasets.reading import FileFormat, read_cells, with_mark
 from lds.datasets.table import Rows, load_rows
+from lds.estimators.new_nodes import refuse_made
 from lds.run_folder import load_encoding, load_settings
 from lds.structure.result import Learned
 
@@ -53,10 +54,11 @@ def predict_from_run(
     Raises:
         FileNotFoundError: the folder is not of a finished run on a table or a dense array, or the
             file does not exist.
-        ValueError: a file is damaged, or the rows do not fit the table (see `table.load_rows`).
+        ValueError: a file is damaged, the run had features made from its graph, or the rows do not fit the table (see `table.load_rows`).
     """
     learned = Learned.load(folder)
     settings = load_settings(folder)
+    refuse_made(settings.get("made_features", False))
     table = TableEncoding.from_arrays(load_encoding(folder))
     names = table.names
     if "file" not in settings and names == tuple(map(str, range(len(names)))):

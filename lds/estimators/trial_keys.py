@@ -12,9 +12,9 @@ from sklearn.base import clone
 
 from lds._version import __version__
 from lds.estimators.base import BaseLDSClassifier
-from lds.estimators.frames import check_index
 from lds.estimators.labels import split_roles
 from lds.estimators.reading import read
+from lds.estimators.row_order import check_index
 from lds.estimators.trials import ALONE
 
 FIT_PARAMS = ("adjacency", "validation", "stopping", "sample_weight")

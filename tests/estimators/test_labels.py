@@ -85,6 +85,18 @@ def test_what_cannot_be_scored_is_refused(y, weights, message):
         accuracy(np.array([0, 1]), y, weights)
 
 
+@pytest.mark.parametrize(
+    ("classes", "y", "message"),
+    [
+        (["0", "1"], [0, 1], r"are text such as '0', got numbers such as 0; y\.astype\(str\) makes"),
+        ([0, 1], ["0", "1"], "are numbers such as 0, got text such as '0'$"),
+    ],
+)
+def test_labels_of_another_kind_than_the_classes_are_refused(classes, y, message):
+    with pytest.raises(TypeError, match=f"y must hold the classes of the fit, which {message}"):
+        accuracy(np.array(classes), y)
+
+
 @pytest.mark.parametrize("blank", [-1, None])
 def test_each_labelled_row_is_tested_once_and_the_others_always_train(blank):
     labels = [0, 1, 2, blank] * 12
