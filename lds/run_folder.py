@@ -36,11 +36,16 @@ from safetensors import SafetensorError
 from lds._arrays import matrix_of, parts_of
 from lds._files import dumps, write_atomically, write_json
 from lds._run_files import (
-    FILES,
+    ACCOUNT,
+    ENCODING,
+    FEATURES,
     PREDICTIONS,
+    PREPARATION,
     REPORT,
     SETTINGS,
+    WRITTEN,
     check_finished,
+    check_replaceable,
     check_run,
     discard_checkpoints,
 )
@@ -49,8 +54,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and settings are read withou
     from torch import Tensor
 
 FORMAT = 6
-FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
-ACCOUNT = "account.npz"
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Run:
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT, PREDICTIONS, REPORT):
+    for name in WRITTEN:
         (folder / name).unlink(missing_ok=True)
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
@@ -100,7 +103,11 @@ def clear_fit(folder: str | Path) -> None:
     """Delete what `lds fit` alone left in a folder that is written over, if its run was there.
 
     That is its predictions and checkpoints; `save_run` writes over everything else.
+
+    Raises:
+        FileExistsError: the settings in the folder are not those of a run.
     """
+    check_replaceable(folder, [SETTINGS])
     try:
         of_fit = "source" in load_settings(folder)
     except (FileNotFoundError, ValueError):  # no run, or one that cannot be gone on with

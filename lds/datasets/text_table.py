@@ -296,9 +296,7 @@ def distinct(names: list[str], found: list[str]) -> list[str]:
 
 def renamed(given: Sequence[str], made: Sequence[str]) -> dict[str, str]:
     """Map each name that `distinct` made to the name that was given, where they differ."""
-    return {
-        other: name for name, other in zip(given, made, strict=True) if name and name != other
-    }
+    return {other: name for name, other in zip(given, made, strict=True) if name and name != other}
 
 
 def _some(names: Iterable[str]) -> str:

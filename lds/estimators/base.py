@@ -272,7 +272,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             overwrite: True writes over a run that the folder holds.
 
         Raises:
-            FileExistsError: the folder holds a run.
+            FileExistsError: the folder holds a run, or settings that are not of one.
         """
         check_is_fitted(self)
         encoding, features = self._encoding, self.learned_.problem.features

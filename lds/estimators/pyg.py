@@ -84,7 +84,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
             overwrite: True writes over a run that the folder holds.
 
         Raises:
-            FileExistsError: the folder holds a run.
+            FileExistsError: the folder holds a run, or settings that are not of one.
         """
         if overwrite:
             clear_fit(folder)

@@ -54,7 +54,8 @@ def predict_from_run(
     Raises:
         FileNotFoundError: the folder is not of a finished run on a table or a dense array, or the
             file does not exist.
-        ValueError: a file is damaged, the run had features made from its graph, or the rows do not fit the table (see `table.load_rows`).
+        ValueError: a file is damaged, the run had features made from its graph, or the rows do not
+            fit the table (see `table.load_rows`).
     """
     learned = Learned.load(folder)
     settings = load_settings(folder)

@@ -43,11 +43,11 @@ def plain(what: str, value: Any) -> Any:
 
 
 def key_of(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed: int) -> str:
-    """Make the key of a trial: a digest of data, all parameters, seed and version."""
+    """Make the key of a trial: a digest of data, parameters that matter, seed and version."""
     options = {
         name: plain(of_space(name) if name in setting else f"the estimator's {name}", value)
         for name, value in (estimator.get_params() | setting).items()
-        if name not in ("random_state", *OF_DATA, *ALONE)
+        if name not in ("random_state", "n_jobs", *OF_DATA, *ALONE)
     }
     own = {n: plain(of_space(n), setting[n]) for n in OF_DATA if n in setting}
     text = json.dumps([__version__, data, options, own, seed], sort_keys=True)

@@ -88,7 +88,7 @@ def test_what_cannot_be_scored_is_refused(y, weights, message):
 @pytest.mark.parametrize(
     ("classes", "y", "message"),
     [
-        (["0", "1"], [0, 1], r"are text such as '0', got numbers such as 0; y\.astype\(str\) makes"),
+        (["0", "1"], [0, 1], r"are text such as '0', got numbers such as 0; y\.astype\(str\)"),
         ([0, 1], ["0", "1"], "are numbers such as 0, got text such as '0'$"),
     ],
 )
@@ -130,6 +130,14 @@ def test_labelled_rows_of_a_group_are_tested_together():
         assert set(np.flatnonzero(y < 0)) <= {*train}, "unlabelled rows train in every fold"
         tested += test.tolist()
     assert sorted(tested) == np.flatnonzero(y >= 0).tolist()
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_row_without_a_group_is_named(missing):
+    groups = pd.Series(["a", "b", missing, "c"] * 3)
+    folds = LabelledKFold(2).split(np.zeros(12), [0, 1] * 6, groups)
+    with pytest.raises(ValueError, match=r"groups must name the group of each row, got .* row 2"):
+        next(folds)
 
 
 def test_scikit_learn_takes_the_folds():
