@@ -75,9 +75,9 @@ def of_frame(path: Path, frame: Any, how: FileFormat, options: TableOptions) -> 
     labels, classes = np.empty(0, dtype=np.int64), tuple[str, ...]()
     if twins := _twins(how, roles, options.target):
         faults.append(
-            f"target must be the name of one column, got {roles.target!r}, which "
-            f"{' and '.join(map(repr, twins))} is called in the file, too; drop the other, or "
-            "give the position of the target"
+            f"target must be the name of one column, got {roles.target!r}, which is the name of "
+            f"others in the file, here called {', '.join(twins)}; drop them, or give the position "
+            "of the target"
         )
     if roles.target is not None:
         with _collected(faults):
