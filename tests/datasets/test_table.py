@@ -290,7 +290,7 @@ TWICE = "a,kind,kind\n" + "".join(f"{k % 9},{'pq'[k % 2]},{'pq'[k % 2]}\n" for k
 
 def test_a_target_whose_name_two_columns_have_is_refused(tmp_path: Path) -> None:
     path = text(tmp_path / "t.csv", TWICE)
-    with pytest.raises(ValueError, match="of one column, got 'kind', .* here called kind_2; drop"):
+    with pytest.raises(ValueError, match=r"of one column, got 'kind', .* here called kind_2; drop"):
         load(path, target="kind")
     assert load(path, target="kind", drop=["kind_2"]).features.shape == (30, 1)
 
