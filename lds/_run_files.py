@@ -1,5 +1,7 @@
 """Names of the files in a run folder, and whether they are there. Imports nothing heavy."""
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 SETTINGS = "settings.json"
@@ -25,6 +27,12 @@ FILES = (
     "predictions.npz",
 )
 """What a finished run has."""
+
+FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
+ACCOUNT = "account.npz"
+
+WRITTEN = (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT, PREDICTIONS, REPORT)
+"""What a run writes, or deletes where it has none."""
 
 
 def check_run(folder: str | Path) -> None:
@@ -66,6 +74,36 @@ def check_free(folder: str | Path, way_out: str) -> None:
     """
     if (Path(folder) / SETTINGS).exists():
         raise FileExistsError(f"{folder} holds a run; name another folder, or {way_out}")
+
+
+def check_replaceable(folder: str | Path, names: Iterable[str] = WRITTEN) -> None:
+    """Refuse a folder of no run that holds files of the names of a run's, which would be lost.
+
+    Arguments:
+        folder: that is to be written.
+        names: of these files.
+
+    Raises:
+        FileExistsError: it holds one of them, and neither settings of a run nor a checkpoint.
+    """
+    folder = Path(folder)
+    if any((folder / name).is_file() for name in CHECKPOINTS) or _has_settings(folder):
+        return
+    for name in names:
+        if (folder / name).exists():
+            raise FileExistsError(
+                f"{folder} is not the folder of a run, and its {name} would be lost; name another "
+                "folder"
+            )
+
+
+def _has_settings(folder: Path) -> bool:
+    """Whether the settings in a folder are those of a run, of this or an earlier format."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and {"format", "method", "options"} <= settings.keys()
 
 
 def discard_checkpoints(folder: str | Path) -> None:

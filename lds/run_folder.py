@@ -36,11 +36,16 @@ from safetensors import SafetensorError
 from lds._arrays import matrix_of, parts_of
 from lds._files import dumps, write_atomically, write_json
 from lds._run_files import (
-    FILES,
+    ACCOUNT,
+    ENCODING,
+    FEATURES,
     PREDICTIONS,
+    PREPARATION,
     REPORT,
     SETTINGS,
+    WRITTEN,
     check_finished,
+    check_replaceable,
     check_run,
     discard_checkpoints,
 )
@@ -49,8 +54,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and settings are read withou
     from torch import Tensor
 
 FORMAT = 6
-FEATURES, ENCODING, PREPARATION = "features.npz", "encoding.npz", "preparation.npz"
-ACCOUNT = "account.npz"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Run:
         settings: data set, method, options, seed, versions; "classes" are their names. For a run
             on a table, "table" says what kind each column is and how many features it became,
             without its values, and "file" how the file was read. "made_features" is True where
-            `learn_structure` made features from the graph.
+            features were made from the graph.
         metrics: one record an outer iteration.
         summary: accuracies, controls, reason, seconds.
         start: symmetric CSR `(n_nodes, n_nodes)`, in [0, 1]: probabilities before learning.
@@ -91,7 +94,7 @@ class Run:
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run that begins; results of an earlier one there are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT, PREDICTIONS, REPORT):
+    for name in WRITTEN:
         (folder / name).unlink(missing_ok=True)
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
@@ -100,7 +103,11 @@ def clear_fit(folder: str | Path) -> None:
     """Delete what `lds fit` alone left in a folder that is written over, if its run was there.
 
     That is its predictions and checkpoints; `save_run` writes over everything else.
+
+    Raises:
+        FileExistsError: the settings in the folder are not those of a run.
     """
+    check_replaceable(folder, [SETTINGS])
     try:
         of_fit = "source" in load_settings(folder)
     except (FileNotFoundError, ValueError):  # no run, or one that cannot be gone on with

@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from lds._run_files import FILES
 from lds.run_folder import (
-    FILES,
     Run,
     as_run,
     begin_run,

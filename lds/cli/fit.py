@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lds._files import check_output_folder
-from lds._run_files import PREDICTIONS, check_run
+from lds._run_files import PREDICTIONS, check_replaceable, check_run
 from lds._sources import check_source
 from lds._verdict import verdict
 from lds.cli.claim import Earlier, TakenError, claimed, is_empty
@@ -89,7 +89,7 @@ def fit(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Run folder; default: runs/NAME-SEED.")
     ] = None,
-    force: Annotated[bool, typer.Option(help="Write over an existing run folder.")] = False,
+    force: Annotated[bool, typer.Option(help="Write over the run in an existing folder.")] = False,
     resume: Annotated[
         Path | None, typer.Option(help="Continue the run of this folder, to the same result.")
     ] = None,
@@ -256,8 +256,10 @@ def _resumed(context: typer.Context, folder: Path, given: dict[str, Any]) -> Pla
 
 
 def _check_empty(folder: Path, force: bool) -> None:
-    """Refuse a folder that is not empty, unless it may be written over."""
-    if not is_empty(folder) and not force:
+    """Refuse a folder that is not empty, unless it may be written over and no file is lost."""
+    if force:
+        check_replaceable(folder)
+    elif not is_empty(folder):
         raise ValueError(
             f"--out {folder} is not empty; name another folder, or add --force; --resume "
             f"{folder} goes on with a run there"
@@ -269,6 +271,7 @@ def _run_folder(data: "NodeDataset", seed: int, force: bool, held: ExitStack) ->
     base = Path("runs") / f"{stem(data.name)}-{seed}"
     if force:
         held.enter_context(claimed(base))
+        _check_empty(base, force)
         return base
     for k in itertools.count(1):
         folder = base if k == 1 else base.with_name(f"{base.name}-{k}")

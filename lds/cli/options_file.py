@@ -19,22 +19,26 @@ from lds._files import write_atomically
 from lds._words import nearest
 
 
-def take_options(context: typer.Context, path: Path | None) -> Path | None:
+def take_options(context: typer.Context, paths: list[Path] | None) -> list[Path] | None:
     """Make the options of a file the defaults of a command, before its flags are read.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it cannot be read, or names an option that the command does not have.
+        ValueError: it cannot be read, or names an option twice or one that the command does not
+            have; or there are two files.
     """
-    if path is None:
+    if not paths:
         return None
+    if len(paths) > 1:
+        raise ValueError(f"--config must be given once, got {' and '.join(map(str, paths))}")
+    (path,) = paths
     names = {
         spelling.lstrip("-").replace("-", "_"): parameter
         for parameter in context.command.params
         for spelling in parameter.opts
         if parameter.name not in ("config", "resume", "help")
     }
-    defaults: dict[str, Any] = dict(context.default_map or {})
+    found: dict[str, Any] = {}
     for key, value in read_options(path).items():
         parameter = names.get(str(key).replace("-", "_"))
         if parameter is None:
@@ -42,11 +46,13 @@ def take_options(context: typer.Context, path: Path | None) -> Path | None:
                 f"--config {path} may hold the options of `lds {context.info_name}`, "
                 f"{', '.join(sorted(names))}, got {key!r}{nearest(str(key), names)}"
             )
+        if parameter.name in found:
+            raise ValueError(f"--config {path} must hold an option once, got {key!r} a second time")
         typed = _as_typed(path, key, value)
         once = getattr(parameter, "multiple", False) and not isinstance(typed, list)
-        defaults[str(parameter.name)] = [typed] if once else typed
-    context.default_map = defaults
-    return path
+        found[str(parameter.name)] = [typed] if once else typed
+    context.default_map = {**(context.default_map or {}), **found}
+    return paths
 
 
 def read_options(path: Path) -> dict[str, Any]:
@@ -88,16 +94,27 @@ def _as_typed(path: Path, key: Any, value: Any) -> Any:
     return str(value)
 
 
+def _yaml(text: str) -> Any:
+    """Parse YAML; refuse a name that is there twice, of which the parser would take the last."""
+    top = yaml.compose(text, yaml.SafeLoader)
+    names = [name.value for name, _ in top.value] if isinstance(top, yaml.MappingNode) else []
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"it holds {name} twice")
+    return yaml.safe_load(text)
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     ".toml": tomllib.loads,
-    ".yaml": yaml.safe_load,
-    ".yml": yaml.safe_load,
+    ".yaml": _yaml,
+    ".yml": _yaml,
 }
 
 Config = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "--config",
+        metavar="FILE",
         help="A .toml or .yaml file of options by name; flags override it.",
         callback=take_options,
         is_eager=True,

@@ -43,6 +43,8 @@ def save(folder: Path, report: FitReport, settings: dict[str, Any]) -> dict[str,
         known["table"] = data.encoding.summary()
     if data.file is not None:
         known["file"] = data.file.to_dict()
+    if data.made_features:
+        known["made_features"] = True
     run = result.save(
         folder,
         overwrite=True,  # `lds fit` has asked before, and writes twice

@@ -26,7 +26,7 @@ from lds.cli.table_options import (
     stem,
 )
 from lds.structure.methods.registry import DEFAULT, method_of
-from lds.structure.options import check_names, check_seed, option_fields
+from lds.structure.options import check_jobs, check_names, check_seed, option_fields
 
 if TYPE_CHECKING:
     from lds.estimators.trials import Trial
@@ -111,6 +111,10 @@ def search(
         if numbers.count(number) > 1:
             raise ValueError(f"--seeds must be different seeds, got {number} twice")
     check_seed(seed, "--seed")
+    check_jobs(jobs, "--jobs")
+    for flag, number in (("--n-iter", n_iter), ("--batch", batch)):
+        if number is not None and number < 1:
+            raise ValueError(f"{flag} must be at least 1, got {number}")
 
     with bar(quiet) as progress:
         shown = FitProgress(progress, quiet)

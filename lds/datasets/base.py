@@ -29,6 +29,7 @@ class NodeDataset:
         encoding: how the columns of a table became `features`; None: the data set is no table.
         file: how the file of a table was read; None: the data set is no table.
         identifiers: one for each row; None: rows are known by their numbers.
+        made_features: whether features were made from the graph.
 
     Raises:
         ValueError: shapes, labels, classes or roles do not fit one another.
@@ -44,6 +45,7 @@ class NodeDataset:
     encoding: TableEncoding | None = None
     file: FileFormat | None = None
     identifiers: tuple[str, ...] | None = None
+    made_features: bool = False
 
     def __post_init__(self) -> None:
         if self.identifiers is not None and len(self.identifiers) != self.n_nodes:

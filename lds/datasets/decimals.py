@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d*),\d+%?")
@@ -34,7 +34,7 @@ class DecimalMark(NamedTuple):
 
 
 def decimal_mark(
-    rows: Sequence[Sequence[str]], separator: str, assumed: str | None = None
+    rows: Iterable[Sequence[str]], separator: str, assumed: str | None = None
 ) -> DecimalMark:
     """Detect the decimal mark of numbers.
 

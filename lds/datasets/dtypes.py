@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,12 +141,17 @@ def decoded(cell: Any) -> Any:
 
 
 def texts_of(cells: Sequence[Any]) -> NDArray[Any]:
-    """Convert cells to text; whole numbers become integers, so that 1 and 1.0 are one value."""
+    """Convert cells to text, with one text for each value.
+
+    Whole numbers become integers, for 1 and 1.0 are one value; and letters have Unicode's form NFC,
+    for an accent may be a sign of its own.
+    """
     texts = [
         None if c is None else str(int(c)) if isinstance(c, float) and c.is_integer() else str(c)
         for c in cells
     ]
-    return np.array(texts, dtype=object)
+    one_form = [None if text is None else normalize("NFC", text) for text in texts]
+    return np.array(one_form, dtype=object)
 
 
 def _of_day(moment: time) -> float:

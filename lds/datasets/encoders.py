@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lds.datasets.column import Column, Form, missing
+from lds.datasets.dtypes import texts_of
 from lds.datasets.text import Pieces
 
 DAY, YEAR = 86_400.0, 365.2425 * 86_400.0
@@ -155,7 +156,8 @@ def stored_encoder(stored: dict[str, Any], arrays: tuple[NDArray[Any], ...]) -> 
     lists = {name: tuple(stored["form"].get(name, ())) for name in ("units", "patterns")}
     form = Form(**{**stored["form"], **lists})
     if form.kind == "category":
-        return Category(**{**stored, "form": form, "values": tuple(stored["values"])})
+        values = tuple(texts_of(stored["values"]))  # an older run may have other forms of letters
+        return Category(**{**stored, "form": form, "values": values})
     if form.kind == "text":
         weights, components = arrays
         vocabulary = tuple(stored["vocabulary"])

@@ -28,6 +28,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lds._types import Features
+from lds._units import in_different_units
 from lds._words import nearest
 from lds.datasets.column import Column, Form, missing
 from lds.datasets.columns import recognise
@@ -37,10 +38,6 @@ from lds.datasets.encoders import Category, Encoder, Quantity, Text, encoder_of,
 from lds.datasets.later_rows import read
 from lds.datasets.notes import Notes, listed
 from lds.graphs.similarity import are_words
-
-UNITS = 10.0
-"""Largest ratio of the largest standard deviation to the median one of columns in like units; the
-same as `lds.nn.preparation.UNITS_RATIO`."""
 
 TYPED = "biufcmM"
 """Kinds of dtypes, as in NumPy, of columns that hold no text."""
@@ -294,8 +291,7 @@ def _stay(columns: Sequence[Column]) -> bool:
     """Whether all columns are complete numbers in like units, or counts of words."""
     if not all(c.form.kind in PLAIN and not c.missing.any() for c in columns):
         return False
-    deviations = [float(column.values.std()) for column in columns]
-    if max(deviations) <= UNITS * float(np.median(deviations)):
+    if not in_different_units([column.values.std() for column in columns]):
         return True
     return are_words(np.column_stack([column.values for column in columns]))
 

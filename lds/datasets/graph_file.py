@@ -123,12 +123,13 @@ def load_graph(path: Path, options: TableOptions) -> NodeDataset:
     graph, frame, nodes, named = _of_xml(path, target)
     columns = tuple(str(name) for name in frame.columns)
     found = [f"{graph.nnz // 2:,} edges between {graph.shape[0]:,} nodes", *named]
-    if target == "label" and target in columns:
-        found += _blank_own_ids(path, frame, target, nodes)
+    faults = list[str]()  # `of_frame` raises them, with those of the cells
+    roles = Roles.of(columns, target, options.drop, NODE, faults)
+    if roles.target == "label":
+        found += _blank_own_ids(path, frame, roles.target, nodes)
     how = FileFormat(None, None, True, None, "", columns, tuple(found))
-    plain = [name for name in columns if name not in (NODE, target, *options.drop)]
-    if find_column(columns, target) and not plain:
-        return _without_features(path, graph, frame, how, options)
+    if not faults and not set(columns) - set(roles.no_features):
+        return _without_features(path, graph, frame, how, roles, options)
     return replace(of_frame(path, frame, how, options), adjacency=graph)
 
 
@@ -256,9 +257,14 @@ def _refuse_weights_in_words(path: Path) -> None:
 
 
 def _without_features(
-    path: Path, graph: sp.csr_array, frame: Any, how: FileFormat, options: TableOptions
+    path: Path,
+    graph: sp.csr_array,
+    frame: Any,
+    how: FileFormat,
+    roles: Roles,
+    options: TableOptions,
 ) -> NodeDataset:
-    target = str(options.target)
+    target = str(roles.target)
     labels, classes = encode_column(frame[target], target, options.unlabelled, options.share)
     why = "nodes have no other attribute: features are made from the graph"
     return NodeDataset(
@@ -268,8 +274,9 @@ def _without_features(
         classes,
         dealt_split(labels, options),
         graph,
-        file=replace(how, found=(*how.found, why)),
+        file=replace(how, found=(*how.found, *roles.found, why)),
         identifiers=tuple(frame[NODE]),
+        made_features=True,
     )
 
 

@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ from lds.datasets.dtypes import decoded
 WHOLE = {mark: re.compile(rf"[+-]?(0|[1-9]\d*)({re.escape(mark)}0*)?") for mark in ".,"}
 """A whole number as programs write it, by decimal mark; 007 is text, and so is 1.000 in a file with
 decimal commas."""
+
+LEAST_EQUAL = 20
+"""Labelled rows from which on a column that equals the labels is no chance."""
 
 MOSTLY = 0.9
 """Share of labels that are numbers from which on the column is one of numbers."""
@@ -91,6 +94,30 @@ def encode_column(
     _check_enough(codes, classes, labels, what, test_size)
     warn_of_classes(labels, codes, classes, what)
     return codes, tuple(map(str, classes))
+
+
+def columns_equal_to(labels: Any, columns: Mapping[str, Any]) -> list[str]:
+    """List the columns that hold the labels themselves.
+
+    Arguments:
+        labels: of labelled rows. With fewer than `LEAST_EQUAL` a column may equal them by chance.
+        columns: cells of these rows by the name of the column.
+    """
+    known = np.asarray(labels)
+    if len(known) < LEAST_EQUAL:
+        return []
+    text = known.astype(str)
+    number = known.astype(np.float64) if known.dtype.kind in "biuf" else None
+    found = []
+    for name, column in columns.items():
+        cells = np.asarray(column)
+        if number is not None and cells.dtype.kind in "biuf":
+            equal = np.array_equal(cells.astype(np.float64), number)
+        else:
+            equal = cells.dtype.kind in "OUT" and np.array_equal(cells.astype(str), text)
+        if equal:
+            found.append(name)
+    return found
 
 
 def _refuse_quantity(texts: Sequence[str], what: str, decimal: str) -> None:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lds.datasets.text_table import one_line
+
 MANY_COLUMNS = 24
 """Most names of columns that an error lists."""
 
@@ -78,9 +80,10 @@ def find_column(columns: Sequence[str], given: str | int | None) -> str | None:
     """Find a column by name, or else by position (0 is the first, -1 the last); None if none."""
     if given is None or given in columns:
         return None if given is None else str(given)
-    text = str(given).strip()
-    if text in columns and isinstance(given, str):
-        return text
+    text = one_line(str(given))
+    alike = {one_line(name): name for name in columns}
+    if text in alike and isinstance(given, str):
+        return alike[text]
     if not re.fullmatch(r"[-+]?\d+", text):
         return None
     position = int(text)

@@ -19,8 +19,8 @@ from lds._types import Split
 from lds.datasets.base import NodeDataset
 from lds.datasets.edge_list import texts_of_ids
 from lds.datasets.encoding import TableEncoding
-from lds.datasets.labels import encode_column
-from lds.datasets.reading import FileFormat, read_table
+from lds.datasets.labels import columns_equal_to, encode_column
+from lds.datasets.reading import FileFormat, read_cells, read_table, with_mark
 from lds.datasets.roles import Roles
 from lds.datasets.splits import each_class_first, stratified, three_way
 from lds.datasets.table_options import TableOptions
@@ -73,6 +73,12 @@ def of_frame(path: Path, frame: Any, how: FileFormat, options: TableOptions) -> 
     faults: list[str] = []
     roles = Roles.of(how.columns, options.target, options.drop, options.identifier, faults)
     labels, classes = np.empty(0, dtype=np.int64), tuple[str, ...]()
+    if twins := _twins(how, roles, options.target):
+        faults.append(
+            f"target must be the name of one column, got {roles.target!r}, which is the name of "
+            f"others in the file, here called {', '.join(twins)}; drop them, or give the position "
+            "of the target"
+        )
     if roles.target is not None:
         with _collected(faults):
             labels, classes = encode_column(
@@ -87,6 +93,7 @@ def of_frame(path: Path, frame: Any, how: FileFormat, options: TableOptions) -> 
             frame, exclude=roles.no_features, decimal=how.decimal or "."
         )
     _raise(path, faults)
+    _warn_of_label_columns(frame, roles, [c.name for c in table.columns], labels)
     return NodeDataset(
         str(path),
         features,
@@ -97,6 +104,28 @@ def of_frame(path: Path, frame: Any, how: FileFormat, options: TableOptions) -> 
         file=replace(how, found=(*how.found, *roles.found)),
         identifiers=None if roles.identifier is None else _identifiers(frame, roles.identifier),
     )
+
+
+def _twins(how: FileFormat, roles: Roles, given: str | int | None) -> list[str]:
+    """List the other columns that have the target's name in the file and are not dropped."""
+    if given is None or one_line(str(given)) != roles.target:
+        return []  # a position is of one column
+    named = how.renamed.items()
+    return [made for made, name in named if name == roles.target and made not in roles.no_features]
+
+
+def _warn_of_label_columns(
+    frame: Any, roles: Roles, names: Sequence[str], labels: NDArray[np.int64]
+) -> None:
+    """Warn of columns that become features and hold the labels themselves."""
+    cells, known = frame[labels >= 0], int((labels >= 0).sum())
+    for name in columns_equal_to(cells[roles.target], {name: cells[name] for name in names}):
+        warnings.warn(
+            f"column {name!r} equals the target {roles.target!r} at all {known:,} labelled rows; "
+            f"if it is the label, drop it (--drop {name}, in Python drop=[{name!r}])",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 @dataclass(frozen=True)
@@ -142,12 +171,8 @@ def load_rows(
         ValueError: the file is unreadable or empty, or a column is missing or of another kind.
     """
     roles = Roles.of(file.columns, source["target"], source["drop"], source["identifier"], [])
-    header = file.header if header is None else header
-    if path.name.lower().endswith(".parquet"):
-        frame, how = read_table(path)
-    else:
-        wanted = {name for name in file.columns if name != roles.target}
-        frame, how = _read_like(path, file, wanted, separator, text_encoding, header)
+    wanted = {name for name in file.columns if name != roles.target}
+    frame, how = _read_like(path, file, wanted, separator, text_encoding, header)
     several = len(set(file.columns) - set(roles.no_features)) > 1
     _check_rows(path, frame, how, several)
     if not how.header:
@@ -160,7 +185,9 @@ def load_rows(
             )
         frame.columns = named[len(frame.columns)]
     frame.columns = _as_in_fit([str(name) for name in frame.columns], file.columns)
-    if (how.decimal == "," and file.decimal == ".") or (how.decimal == "." and file.decimal == ","):
+    numbers = [column.name for column in encoding.columns if column.form.kind == "number"]
+    how = with_mark(frame, how, numbers, file.decimal)
+    if {how.decimal, file.decimal} == {",", "."}:
         raise ValueError(
             f"{path} must have the decimal mark of the table of the fit, {file.decimal!r}, got "
             f"{how.decimal!r}"
@@ -190,33 +217,22 @@ def _read_like(
     wanted: set[str],
     separator: str | None,
     encoding: str | None,
-    header: bool,
+    header: bool | None,
 ) -> tuple[Any, FileFormat]:
     """Read a text file with the separator of another file if that gives columns.
 
     Few rows are not enough to detect a separator.
     """
+    options: dict[str, Any] = {"encoding": encoding, "header": header, "like": file}
     if separator is None and file.separator is not None:
         try:
-            frame, how = read_table(
-                path,
-                separator=file.separator,
-                encoding=encoding,
-                header=header,
-                assumed_decimal=file.decimal,
-            )
+            frame, how = read_cells(path, separator=file.separator, **options)
         except ValueError:
             pass
         else:
-            if wanted & set(frame.columns) if header else len(frame.columns) > 1:
+            if wanted & set(frame.columns) if how.header else len(frame.columns) > 1:
                 return frame, how
-    return read_table(
-        path,
-        separator=separator,
-        encoding=encoding,
-        header=header,
-        assumed_decimal=file.decimal,
-    )
+    return read_cells(path, separator=separator, **options)
 
 
 def _check_rows(path: Path, frame: Any, how: FileFormat, several: bool = True) -> None:

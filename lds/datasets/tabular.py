@@ -31,7 +31,8 @@ def load(name: str, seed: int, root: Path) -> NodeDataset:
     bunch = getattr(datasets, f"load_{name}")()
     features = bunch.data
     if name in ("wine", "breast_cancer"):
-        features = StandardScaler().fit_transform(features)
+        scaler = StandardScaler().set_output(transform="default")  # whatever is configured
+        features = scaler.fit_transform(features)
     elif name == "digits":
         features = features / 16
     labels = bunch.target.astype(np.int64)

@@ -1,6 +1,7 @@
 """Split a text file into rows of cells under named columns."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class TextTable:
         separator: of cells.
         header: whether the file has a header.
         found: what was guessed or left out, in short sentences.
+        renamed: name in the file by name, of columns whose name there is that of one before.
     """
 
     names: list[str]
@@ -52,9 +54,17 @@ class TextTable:
     separator: str
     header: bool
     found: list[str]
+    renamed: dict[str, str]
 
     @classmethod
-    def of(cls, path: Path, text: str, separator: str | None, header: bool | None) -> "TextTable":
+    def of(
+        cls,
+        path: Path,
+        text: str,
+        separator: str | None,
+        header: bool | None,
+        known: Sequence[str] = (),
+    ) -> "TextTable":
         """Split a text.
 
         Arguments:
@@ -62,6 +72,7 @@ class TextTable:
             text: of the file, with line feeds at the ends of lines.
             separator: of cells; None detects it.
             header: whether the first line names the columns; None detects it.
+            known: columns of the table of which these are further rows; () where there is none.
 
         Raises:
             ValueError: the text cannot be split into rows of the same number of cells.
@@ -99,7 +110,7 @@ class TextTable:
         rest = _even(path, numbered[1:], width, dialect)
         fits = _fitted(numbered[0][1], rest, width)
         named = _names_in(comments, dialect, width)
-        if named and header is not False and not (fits and guess_header(fits, rest).is_header):
+        if named and header is not False and _are_names(named, fits or [], rest, known):
             names, header = named, True
             found.append("the last comment names the columns")
             comments = comments[:-1]
@@ -124,15 +135,26 @@ class TextTable:
         ):
             if left:
                 found.append(f"{left} {what}{'s' * (left > 1)} left out")
-        return cls._named(names, body, dialect.separator, header, found)
+        least = 1 if header or not known else len(known)
+        return cls._named(names, body, dialect.separator, header, found, least)
 
     @classmethod
     def _named(
-        cls, names: list[str], body: list[list[str]], separator: str, header: bool, found: list[str]
+        cls,
+        names: list[str],
+        body: list[list[str]],
+        separator: str,
+        header: bool,
+        found: list[str],
+        least: int,
     ) -> "TextTable":
-        """Drop blank last columns and give each of the others a name."""
-        while len(names) > 1 and not names[-1] and not any(cells[-1] for cells in body):
+        """Drop blank last columns while there are more than `least`, and name each of the others.
+
+        Further rows without a header go by position: their last cells may all be missing.
+        """
+        while len(names) > least and not names[-1] and not any(cells[-1] for cells in body):
             names, body = names[:-1], [cells[:-1] for cells in body]
+        given = names
         if not header:
             names = [f"column_{k + 1}" for k in range(len(names))]
             found.append(f"there is no header: columns are called {names[0]} to {names[-1]}")
@@ -141,17 +163,20 @@ class TextTable:
             if unnamed:
                 called = _some(f"column_{k + 1}" for k in unnamed)
                 found.append(f"columns without a name are called {called}")
-            names = [
+            given = [
                 one_line(name) or ("" if k == 0 else f"column_{k + 1}")
                 for k, name in enumerate(names)
             ]
-            names = distinct(names, found)
-        return cls(names, body, separator, header, found)
+            names = distinct(given, found)
+        return cls(names, body, separator, header, found, renamed(given, names))
 
 
 def one_line(name: str) -> str:
-    """Replace white space within a name, line feeds included, by single spaces."""
-    return " ".join(name.split())
+    """Replace white space within a name, line feeds included, by single spaces.
+
+    Its letters are in Unicode's form NFC: programs write an accent as a sign of its own, or not.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def _has_header(
@@ -224,6 +249,16 @@ def _names_in(comments: list[str], dialect: Dialect, width: int) -> list[str]:
     return rows[0][1] if rows and len(rows[0][1]) == width > 1 else []
 
 
+def _are_names(
+    named: list[str], first: list[str], rest: list[list[str]], known: Sequence[str]
+) -> bool:
+    """Whether the names in the last comment are those of the columns, and the first line a row."""
+    if known:  # words alone do not tell a header from a row of text
+        in_comment, in_line = ({*known} & {one_line(cell) for cell in c} for c in (named, first))
+        return len(in_comment) > len(in_line)
+    return not (first and guess_header(first, rest).is_header)
+
+
 def _even(
     path: Path, numbered: Sequence[tuple[int, list[str]]], width: int, dialect: Dialect
 ) -> list[list[str]]:
@@ -257,6 +292,11 @@ def distinct(names: list[str], found: list[str]) -> list[str]:
             found.append(f"column {k + 1} is called {other!r}: there is a {name!r} before it")
         made.append(other)
     return made
+
+
+def renamed(given: Sequence[str], made: Sequence[str]) -> dict[str, str]:
+    """Map each name that `distinct` made to the name that was given, where they differ."""
+    return {other: name for name, other in zip(given, made, strict=True) if name and name != other}
 
 
 def _some(names: Iterable[str]) -> str:

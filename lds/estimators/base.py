@@ -19,15 +19,13 @@ from lds.datasets.encoding import TableEncoding
 from lds.edges.marginals import EdgeMarginals, edge_marginals
 from lds.estimators.evidence import Evidence
 from lds.estimators.explanation import Explanation, explain
-from lds.estimators.frames import (
-    check_index,
-    later_features,
-    warn_of_label_columns,
-)
+from lds.estimators.frames import later_features, warn_of_label_columns
 from lds.estimators.graph_export import GraphExport, attributes_of
 from lds.estimators.labels import accuracy, split_roles
+from lds.estimators.new_nodes import refuse_made
 from lds.estimators.pictures import FitPictures
 from lds.estimators.reading import read
+from lds.estimators.row_order import check_index
 from lds.estimators.verbose import fit_progress
 from lds.estimators.weights import ClassWeight
 from lds.nn.preparation import as_array
@@ -57,6 +55,8 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
     device: str
     verbose: bool
     n_jobs: int | None = None  # a parameter of those whose work is done side by side
+
+    _made_features = False
 
     def __new__(cls, *arguments: Any, **parameters: Any) -> Self:
         """Refuse a parameter that this class does not have.
@@ -193,6 +193,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             if encoding.names != tuple(map(str, range(len(encoding.names)))):  # not of an array
                 loaded.feature_names_in_ = np.array(encoding.names, dtype=object)
         loaded._take(result, encoding, np.array(settings["classes"]))
+        loaded._made_features = settings.get("made_features", False)
         loaded.dropped_probability_ = result.below_cutoff
         return loaded
 
@@ -205,7 +206,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
 
     def _take(self, result: Learned, encoding: TableEncoding | None, classes: NDArray[Any]) -> None:
         """Set the attributes of a fit."""
-        self.learned_, self._encoding = result, encoding
+        self.learned_, self._encoding, self._made_features = result, encoding, False
         self.split_ = result.problem.split
         self.classes_ = classes
         self.label_distributions_ = result.probabilities
@@ -227,6 +228,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
     def predict_proba(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
         """Compute class probabilities, `(n_new, n_classes)`; see the class for new rows."""
         check_is_fitted(self)
+        refuse_made(self._made_features)
         fitted = self.learned_.problem.features
         x = later_features(self, X, self._encoding, fitted)
         if sp.issparse(x) != sp.issparse(fitted):
@@ -270,7 +272,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             overwrite: True writes over a run that the folder holds.
 
         Raises:
-            FileExistsError: the folder holds a run.
+            FileExistsError: the folder holds a run, or settings that are not of one.
         """
         check_is_fitted(self)
         encoding, features = self._encoding, self.learned_.problem.features
@@ -308,8 +310,10 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         return Evidence.of(self.learned_, self._encoding)
 
     def _names(self) -> dict[str, Any]:
-        table = {} if self._encoding is None else {"table": self._encoding.summary()}
-        return {"classes": self.classes_, "settings": {"data": type(self).__name__, **table}}
+        more = {} if self._encoding is None else {"table": self._encoding.summary()}
+        made = {"made_features": True} if self._made_features else {}
+        settings = {"data": type(self).__name__, **more, **made}
+        return {"classes": self.classes_, "settings": settings}
 
     def _graph(self) -> tuple[sp.csr_array, dict[str, Any], sp.csr_array]:
         check_is_fitted(self)

@@ -21,6 +21,12 @@ LEAST_ERROR = 1e-3
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+FIRST, LAST = (
+    (moment.replace(microsecond=0, tzinfo=UTC) - EPOCH).total_seconds()
+    for moment in (datetime.min, datetime.max)
+)
+"""The seconds of the years 1 and 9999 between which Python has dates."""
+
 
 def cells(features: Features, encoding: TableEncoding | None) -> dict[str, list[Any]]:
     """Compute the cells of rows from their features.
@@ -98,7 +104,7 @@ def _decoded(column: Encoder, block: NDArray[np.float64]) -> list[Any]:
 
 def _date(seconds: float, step: int, without_day: bool) -> str:
     """Write a moment to the day where less is not known, else to the minute."""
-    moment = EPOCH + timedelta(seconds=seconds)
+    moment = EPOCH + timedelta(seconds=min(max(seconds, FIRST), LAST))
     if without_day:
         return moment.strftime("%H:%M")
     return moment.date().isoformat() if step >= 60 else moment.strftime("%Y-%m-%d %H:%M")

@@ -1,6 +1,7 @@
 """Read a graph that one object holds: of PyG or of networkx."""
 
 import copy
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -126,15 +127,39 @@ def tensor_of(data: Data, name: str) -> Tensor | None:
     return value.detach() if name == "x" else dense(value.detach())
 
 
+def is_matrix(edges: Any) -> bool:
+    """Whether edges are a sparse adjacency of torch or torch_sparse, and not `(2, n_edges)`."""
+    if not isinstance(edges, Tensor):
+        return hasattr(edges, "sparse_sizes")
+    return edges.layout != torch.strided and edges.shape[0] == edges.shape[-1]
+
+
 def dense(values: Tensor) -> Tensor:
     """Convert a tensor to a dense one."""
     return values if values.layout == torch.strided else values.to_dense()
 
 
 def class_numbers(names: Sequence[Any]) -> NDArray[np.int64]:
-    """Return whole numbers as they are; number the classes where some have other names."""
-    numbers = all(isinstance(n, int) or (isinstance(n, float) and n.is_integer()) for n in names)
-    return np.array(names if numbers else range(len(names)), dtype=np.int64)
+    """Return whole numbers as they are; number the classes where some have other names.
+
+    `lds fit` names its classes by text: that of whole numbers is read, unless two are one number,
+    or a class would be -1, which is no label.
+    """
+    numbers = [_whole(name) for name in names]
+    own = len(set(numbers) - {None, -1}) == len(names)
+    return np.array(numbers if own else range(len(names)), dtype=np.int64)
+
+
+def _whole(name: Any) -> int | None:
+    """Read the name of a class as a whole number of 64 bits; None where it is none."""
+    if not (
+        isinstance(name, int)
+        or (isinstance(name, float) and name.is_integer())
+        or (isinstance(name, str) and re.fullmatch(r"[+-]?\d+", name))
+    ):
+        return None
+    number = int(name)
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def stored_data(problem: Problem, classes: NDArray[np.int64]) -> Data:
@@ -164,6 +189,8 @@ def without_edges(data: Data, n_nodes: int) -> Data:
     new = Data.from_dict(data.to_dict()) if isinstance(data, Batch) else copy.copy(data)
     if data.x is None:
         new.num_nodes = n_nodes
+    if is_matrix(getattr(new, "edge_index", None)):
+        del new.edge_index  # PyG counts edges along a dimension that a matrix does not have
     fields = set(new.keys())
     gone = {*new.edge_attrs(), "adj_t", "adj", "e_id"} & fields
     if "edge_index" in fields and n_nodes == new.num_edges:

@@ -4,16 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lds._run_files import ENCODING, FEATURES
 from lds._types import Features
 from lds.datasets.encoding import TableEncoding
-from lds.run_folder import (
-    ENCODING,
-    FEATURES,
-    Run,
-    load_account,
-    load_encoding,
-    load_features,
-)
+from lds.run_folder import Run, load_account, load_encoding, load_features
 from lds.structure.account import Account, account
 
 if TYPE_CHECKING:  # torch, which pages do without

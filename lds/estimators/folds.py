@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.validation import _num_samples
 
-from lds._labels import counted, numbered, read_labels
+from lds._labels import counted, is_missing, numbered, read_labels
 
 
 class LabelledKFold(BaseCrossValidator):
@@ -63,10 +63,22 @@ class LabelledKFold(BaseCrossValidator):
         state = self.random_state if self.shuffle else None
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold
         folds = kind(self.n_splits, shuffle=self.shuffle, random_state=state)
-        of_labelled = None if groups is None else np.asarray(groups)[labelled]
+        of_labelled = None if groups is None else _of_rows(groups)[labelled]
         for _, test in folds.split(labelled, codes[labelled], of_labelled):
             yield labelled[test]
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of folds."""
         return self.n_splits
+
+
+def _of_rows(groups: Any) -> NDArray[Any]:
+    """Convert groups to an array; refuse a row without one."""
+    found: NDArray[Any] = np.asarray(groups)
+    missing = np.array([is_missing(group) for group in found.tolist()], dtype=bool)
+    if missing.any():
+        raise ValueError(
+            f"groups must name the group of each row, got {found[missing][0]} in row "
+            f"{missing.argmax()}; a row that belongs to none may have one of its own"
+        )
+    return found

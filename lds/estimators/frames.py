@@ -19,12 +19,10 @@ from lds._types import Features
 from lds.datasets.cells import LARGEST
 from lds.datasets.dtypes import as_pandas, names_of
 from lds.datasets.encoding import TableEncoding, repeated
+from lds.datasets.labels import columns_equal_to
 from lds.nn.preparation import as_array
 
 FROM_DTYPE = "from_dtype"
-
-LEAST_EQUAL = 20
-"""Labelled rows from which on a column that equals the labels is no chance."""
 
 
 def is_frame(X: Any) -> bool:
@@ -85,63 +83,16 @@ def _unchanged(x: Features, varies: NDArray[np.bool_]) -> TableEncoding:
     return replace(every, columns=kept, left_out=names)
 
 
-def check_index(X: Any, **others: Any) -> None:
-    """Refuse what has the index of X in another order, because rows go by position.
-
-    Arguments:
-        X: of pandas, or of another kind, which has no index.
-        others: by the name of the argument: labels, weights, masks.
-
-    Raises:
-        ValueError: one of them has the index of X in another order or in part, or a square one has
-            such columns.
-    """
-    for name, other in others.items():
-        if not (hasattr(X, "iloc") and hasattr(other, "iloc")):
-            continue
-        square = getattr(other, "shape", ()) == (len(X), len(X))
-        if not square and _overlaps(X.index, other.index):
-            raise ValueError(
-                f"{name} must have the index of X, got one of which only a part is the same; "
-                f"{name}.reindex(X.index) brings it in line; pass {name}.to_numpy() to match "
-                "rows by position"
-            )
-        if not square and _reordered(X.index, other.index):
-            raise ValueError(
-                f"{name} must have the index of X in its order, got it in another; "
-                f"{name}.loc[X.index] brings it in line; pass {name}.to_numpy() to match rows by "
-                "position"
-            )
-        axes = {"rows": other.index, "columns": other.columns} if square else {}
-        if wrong := [axis for axis, labels in axes.items() if _is_of_others(X.index, labels)]:
-            raise ValueError(
-                f"{name} must have the index of X on both axes, got one of which only a part is "
-                f"the same in its {' and '.join(wrong)}; {name}.reindex(index=X.index, "
-                f"columns=X.index, fill_value=0) brings it in line; pass {name}.to_numpy() to "
-                "match rows and columns by position"
-            )
-        if wrong := [axis for axis, labels in axes.items() if _reordered(X.index, labels)]:
-            both = all(set(labels) == set(X.index) for labels in axes.values())
-            way = f"{name}.loc[X.index, X.index] brings it in line"
-            if not both:
-                way = f"with the labels of X on both axes, {way}"
-            raise ValueError(
-                f"{name} must have the index of X in its order, got it in "
-                f"another in its {' and '.join(wrong)}; {way}; pass {name}.to_numpy() to match "
-                "rows and columns by position"
-            )
-
-
 def warn_of_label_columns(X: Any, labels: NDArray[Any], rows: NDArray[np.int64]) -> None:
     """Warn of columns of X that hold the labels themselves.
 
     Arguments:
         X: dense, or a frame.
         labels: of the labelled rows.
-        rows: numbers of these rows. With few of them a column may equal them by chance.
+        rows: numbers of these rows.
     """
     X = of_tensor(X)
-    if len(rows) < LEAST_EQUAL or sp.issparse(X):
+    if sp.issparse(X):
         return
     if is_frame(X):
         frame = as_pandas(X)
@@ -149,40 +100,13 @@ def warn_of_label_columns(X: Any, labels: NDArray[Any], rows: NDArray[np.int64])
     else:
         x = np.asarray(X)[rows]
         columns = {str(k): x[:, k] for k in range(x.shape[1])}
-    text = labels.astype(str)
-    number = labels.astype(np.float64) if labels.dtype.kind in "biuf" else None
-    for name, column in columns.items():
-        cells = np.asarray(column)
-        if number is not None and cells.dtype.kind in "biuf":
-            equal = np.array_equal(cells.astype(np.float64), number)
-        else:
-            equal = cells.dtype.kind in "OUT" and np.array_equal(cells.astype(str), text)
-        if equal:
-            warnings.warn(
-                f"column {name} of X equals y at all {len(rows):,} labelled rows; if it is the "
-                "label, leave it out of X",
-                UserWarning,
-                stacklevel=3,
-            )
-
-
-def _reordered(index: Any, labels: Any) -> bool:
-    """Whether labels are those of an index of pandas in another order."""
-    if index.equals(labels) or len(index) != len(labels) or not index.is_unique:
-        return False
-    return set(index) == set(labels)
-
-
-def _overlaps(index: Any, labels: Any) -> bool:
-    """Whether labels of as many rows are those of an index of pandas in part."""
-    if index.equals(labels) or len(index) != len(labels):
-        return False
-    return 0 < len(set(index) & set(labels)) < len(set(index))
-
-
-def _is_of_others(index: Any, labels: Any) -> bool:
-    """Whether labels are those of other rows in part, and not the numbers from 0."""
-    return _overlaps(index, labels) and labels.tolist() != list(range(len(labels)))
+    for name in columns_equal_to(labels, columns):
+        warnings.warn(
+            f"column {name} of X equals y at all {len(rows):,} labelled rows; if it is the "
+            "label, leave it out of X",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def later_features(

@@ -17,7 +17,7 @@ from lds._labels import encode_labels
 from lds._types import Features, Split
 from lds.datasets.cells import LARGEST
 from lds.datasets.splits import halved, three_way
-from lds.estimators.data_object import as_data, tensor_of
+from lds.estimators.data_object import as_data, is_matrix, tensor_of
 from lds.estimators.masks import SplitChoice, masked_nodes, say
 from lds.estimators.weights import ClassWeight, weigh_rows
 from lds.graphs.interop import WITHOUT_EDGES, as_adjacency, from_edge_index
@@ -293,9 +293,11 @@ def _stored(features: Features, metric: str) -> Features:
 
 def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_array | None:
     """Read the graph of a data object; None if it has no edge."""
-    edge_index = tensor_of(data, "edge_index")
-    fields = [name for name in (*MATRICES, *UNREAD) if getattr(data, name, None) is not None]
-    matrix = fields[0] if edge_index is None and fields and fields[0] in MATRICES else None
+    sparse = is_matrix(getattr(data, "edge_index", None))
+    edge_index = None if sparse else tensor_of(data, "edge_index")
+    names = ("edge_index",) * sparse + MATRICES
+    fields = [name for name in (*names, *UNREAD) if getattr(data, name, None) is not None]
+    matrix = fields[0] if edge_index is None and fields and fields[0] in names else None
     _say_unread(data, [name for name in fields if name != matrix], matrix, edge_weight)
     if matrix is not None:
         name = f"data.{matrix}"

@@ -101,12 +101,20 @@ def accuracy(
         sample_weight: `(n_rows,)`, at least 0; None gives all rows the same weight.
 
     Raises:
-        TypeError: y holds strings and the classes are numbers, or the other way round.
+        TypeError: y holds text and the classes are numbers, or the other way round.
         ValueError: y or the weights cannot be used, or no row is labelled.
     """
     labels = read_labels(y, predicted.size)
     if not labels.known.any():
         raise ValueError(f"y must label a row to score, got {predicted.size} rows without a label")
+    is_text, of_fit = labels.values.dtype.kind == "U", predicted.dtype.kind in "UO"
+    if is_text != of_fit:
+        kinds = ("numbers", "text") if is_text else ("text", "numbers")
+        one, other = (values[:1].tolist()[0] for values in (predicted, labels.values))
+        raise TypeError(
+            f"y must hold the classes of the fit, which are {kinds[0]} such as {one!r}, got "
+            f"{kinds[1]} such as {other!r}{'' if is_text else '; y.astype(str) makes text of them'}"
+        )
     weights = None
     if sample_weight is not None:
         weights = row_weights(sample_weight, predicted.size)[labels.known]

@@ -6,6 +6,19 @@ from torch import Tensor
 from lds.structure.result import Learned
 
 
+def refuse_made(made_features: bool) -> None:
+    """Refuse to predict where the features of the fit are of the graph.
+
+    Raises:
+        ValueError: they are.
+    """
+    if made_features:
+        raise ValueError(
+            "the run learned from features made from its graph, which new nodes do not have; a "
+            "run on nodes with features of their own predicts new ones"
+        )
+
+
 class NewNodes:
     """What classifies new nodes, of a result for a PyG data object."""
 
@@ -31,11 +44,7 @@ class NewNodes:
             TypeError, ValueError: x cannot be used; or the run learned from features made from the
                 graph, which new nodes do not have.
         """
-        if self.made_features:
-            raise ValueError(
-                "the run learned from features made from its graph, which new nodes do not have; "
-                "nodes with a data.x of their own can be predicted"
-            )
+        refuse_made(self.made_features)
         return torch.from_numpy(self.learned.predict_new(x)).to(self.probabilities.device)
 
     def predict(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from lds._numbers import integer
 from lds._random import replayed
 from lds._words import facts_html
 from lds.edges.marginals import EdgeMarginals, edge_marginals
-from lds.estimators.data_object import class_numbers, stored_data, without_edges
+from lds.estimators.data_object import as_data, class_numbers, stored_data, without_edges
 from lds.estimators.evidence import Evidence
 from lds.estimators.explanation import Explanation, explain
 from lds.estimators.graph_export import GraphExport, attributes_of
@@ -50,8 +50,8 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         edge_probs: float32 `(n_entries,)`, in (0, 1].
         predictions: int64 `(n_nodes,)`, the most likely class, numbered as in `data.y`.
         probabilities: float32 `(n_nodes, n_classes)`, mean over drawn graphs (eq. 9.7).
-        classes: int64 `(n_classes,)`, ascending: the class of each column of `probabilities`. They
-            are the classes of the train and validation nodes.
+        classes: int64 `(n_classes,)`: the class of each column of `probabilities`, ascending (of a
+            run of `lds fit`, in its order). They are those of the train and validation nodes.
         learned: the result with weights, distribution and history.
         made_features: whether features were made from the graph.
     """
@@ -84,7 +84,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
             overwrite: True writes over a run that the folder holds.
 
         Raises:
-            FileExistsError: the folder holds a run.
+            FileExistsError: the folder holds a run, or settings that are not of one.
         """
         if overwrite:
             clear_fit(folder)
@@ -95,7 +95,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         return {"classes": self.classes.tolist(), "settings": {"data": "PyG data", **made}}
 
     @classmethod
-    def load(cls, folder: str | Path, data: Data | None = None) -> "LearnedStructure":
+    def load(cls, folder: str | Path, data: Data | nx.Graph | None = None) -> "LearnedStructure":
         """Read a run back from the folder that `save` or `lds fit` wrote.
 
         Arguments:
@@ -115,6 +115,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         if data is None:
             data = stored_data(learned.problem, classes)
         else:
+            data = as_data(data)
             check_same(data, learned.problem, classes)
         return _structure(data, learned, classes, torch.device("cpu"), made)
 

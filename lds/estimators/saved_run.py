@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lds.datasets.encoding import TableEncoding
-from lds.datasets.reading import FileFormat, read_table
+from lds.datasets.reading import FileFormat, read_cells, with_mark
 from lds.datasets.table import Rows, load_rows
+from lds.estimators.new_nodes import refuse_made
 from lds.run_folder import load_encoding, load_settings
 from lds.structure.result import Learned
 
@@ -46,17 +47,19 @@ def predict_from_run(
 
     Arguments:
         folder: of a run: of `lds fit` on a table, or of `save` of a classifier.
-        rows: the file (see `reading.read_table`). Its columns are found by name; by position where
+        rows: the file (see `reading.read_cells`). Its columns are found by name; by position where
             the classifier was fitted on an array.
         separator, encoding, header: how the file is written; None detects it.
 
     Raises:
         FileNotFoundError: the folder is not of a finished run on a table or a dense array, or the
             file does not exist.
-        ValueError: a file is damaged, or the rows do not fit the table (see `table.load_rows`).
+        ValueError: a file is damaged, the run had features made from its graph, or the rows do not
+            fit the table (see `table.load_rows`).
     """
     learned = Learned.load(folder)
     settings = load_settings(folder)
+    refuse_made(settings.get("made_features", False))
     table = TableEncoding.from_arrays(load_encoding(folder))
     names = table.names
     if "file" not in settings and names == tuple(map(str, range(len(names)))):
@@ -95,7 +98,7 @@ def _rows_by_position(
     header: bool | None,
 ) -> Rows:
     """Read rows whose columns are those of an array, in their order, whatever their names."""
-    frame, how = read_table(path, separator=separator, encoding=encoding, header=header)
+    frame, how = read_cells(path, separator=separator, encoding=encoding, header=header)
     wanted = list(table.names)
     if frame.empty:
         raise ValueError(f"{path} must have at least one row below its header, got none")
@@ -107,5 +110,6 @@ def _rows_by_position(
             )
         frame.columns = wanted
     said = "columns go by their position: the fit had an array, whose columns have no names"
+    how = with_mark(frame, how, wanted)
     features = table.encode(frame, decimal=how.decimal or ".")
     return Rows(features, None, (*how.found, said))

@@ -17,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils.validation import check_is_fitted
 
+from lds._numbers import integer
 from lds._progress import seconds_left
 from lds.estimators.base import BaseLDSClassifier
 from lds.estimators.classifier import LDSClassifier
@@ -24,13 +25,14 @@ from lds.estimators.thesis_classifier import ThesisLDSClassifier
 from lds.estimators.trial_keys import OF_DATA, digest, key_of, of_space, plain
 from lds.estimators.trials import ALONE, Data, Job, Trial, run_batch, run_trial, store
 from lds.estimators.views_classifier import ViewsLDSClassifier
-from lds.structure.options import check_seed
+from lds.structure.options import check_jobs, check_seed
 
 LOST_WORKERS = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError"}
 """Names of the errors of Dask and Ray for a lost worker; that of loky is a `BrokenExecutor`."""
 
 NOT_TRIED = {
     "random_state": "seeds= has the seeds",
+    "n_jobs": "it changes no result",
     "class_weight": "it weighs the rows of the score, so scores would not compare",
     "tables": "scores of the committee and of views do not compare; ViewsLDSClassifier searches "
     "views",
@@ -220,6 +222,9 @@ class LDSSearch(ClassifierMixin, BaseEstimator):
 
     def _settings(self, estimator: BaseLDSClassifier) -> list[dict[str, Any]]:
         """List the settings to try, each once; check all of them before a trial runs."""
+        if self.n_iter is not None and integer("n_iter", self.n_iter) < 1:
+            raise ValueError(f"n_iter must be at least 1 setting, got {self.n_iter}")
+        check_jobs(self.n_jobs)
         if self.n_iter is None:
             points = ParameterGrid(self.param_space)
         else:

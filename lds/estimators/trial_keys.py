@@ -12,9 +12,9 @@ from sklearn.base import clone
 
 from lds._version import __version__
 from lds.estimators.base import BaseLDSClassifier
-from lds.estimators.frames import check_index
 from lds.estimators.labels import split_roles
 from lds.estimators.reading import read
+from lds.estimators.row_order import check_index
 from lds.estimators.trials import ALONE
 
 FIT_PARAMS = ("adjacency", "validation", "stopping", "sample_weight")
@@ -43,11 +43,11 @@ def plain(what: str, value: Any) -> Any:
 
 
 def key_of(data: str, estimator: BaseLDSClassifier, setting: dict[str, Any], seed: int) -> str:
-    """Make the key of a trial: a digest of data, all parameters, seed and version."""
+    """Make the key of a trial: a digest of data, parameters that matter, seed and version."""
     options = {
         name: plain(of_space(name) if name in setting else f"the estimator's {name}", value)
         for name, value in (estimator.get_params() | setting).items()
-        if name not in ("random_state", *OF_DATA, *ALONE)
+        if name not in ("random_state", "n_jobs", *OF_DATA, *ALONE)
     }
     own = {n: plain(of_space(n), setting[n]) for n in OF_DATA if n in setting}
     text = json.dumps([__version__, data, options, own, seed], sort_keys=True)

@@ -108,7 +108,8 @@ def case(
     ]
     rows = np.concatenate(labelled)
     x = np.hstack([x, rng.standard_normal((len(x), noise))])
-    return StandardScaler().fit_transform(x), y, rows, np.setdiff1d(np.arange(len(y)), rows)
+    x = StandardScaler().set_output(transform="default").fit_transform(x)
+    return x, y, rows, np.setdiff1d(np.arange(len(y)), rows)
 
 
 def scores_of(probabilities: Any, y: Labels, rows: Labels) -> dict[str, float]:

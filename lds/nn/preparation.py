@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import PowerTransformer, StandardScaler
 
 from lds._types import Features
+from lds._units import in_different_units
 from lds.graphs.similarity import WORDS_BELOW, are_words, unit_rows
-
-UNITS_RATIO = 10.0
-"""Columns are in different units where the largest of their standard deviations is more than this
-many times the median one."""
 
 TIED_SHARE = 0.1
 """Share of rows with one value from which on a column is not a continuous quantity."""
@@ -29,11 +26,11 @@ class FeaturePreparation:
     Words (see `similarity.are_words`) become rows of Euclidean length 1. Of measurements,
     continuous columns are made more normal by a power transform (Yeo and Johnson, 2000), as a few
     large values of a skewed column would decide which rows are near. Where columns are in different
-    units each is standardised; otherwise all are divided by one number, which makes the mean of
-    their variances 1: a change of their common unit changes nothing. Continuous columns are
-    centred, and the minimum of the others is moved to 0. Measurements stored as sparse become dense
-    where at least `WORDS_BELOW` of the entries are not 0; sparser ones are divided by their common
-    unit and nothing more.
+    units (see `_units`) each is standardised; otherwise all are divided by one number, which makes
+    the mean of their variances 1: a change of their common unit changes nothing. Continuous columns
+    are centred, and the minimum of the others is moved to 0. Measurements stored as sparse become
+    dense where at least `WORDS_BELOW` of the entries are not 0; sparser ones are divided by their
+    common unit and nothing more.
 
     Arguments:
         features: of the fit, `(n_nodes, n_features)`.
@@ -56,9 +53,8 @@ class FeaturePreparation:
         x = np.asarray(as_array(features), dtype=np.float64)
         self._mean = x.mean(0)
         deviation = np.where(np.ptp(x, axis=0) > 0, x.std(0), 0)  # not the rounding of a mean
-        varying = deviation[deviation > 0]
         self._deviation = np.where(deviation > 0, deviation, 1)
-        units = bool(varying.size and varying.max() > UNITS_RATIO * np.median(varying))
+        units = in_different_units(deviation)
         self._unit = self._deviation if units else _common_unit(deviation)
         self._continuous = np.flatnonzero(
             [_most_common(column) < TIED_SHARE * len(x) for column in x.T]

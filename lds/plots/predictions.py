@@ -92,7 +92,8 @@ def tsne(hidden: NDArray[np.floating], seed: int = 0) -> NDArray[np.floating]:
         perplexity=min(30.0, (n_rows - 1) / 3), max_iter=300, init=init, random_state=seed
     )
     with threadpool_limits(1):
-        found: NDArray[np.floating] = embedding.fit_transform(hidden)
+        arrays = embedding.set_output(transform="default")  # whatever the user has configured
+        found: NDArray[np.floating] = arrays.fit_transform(hidden)
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from lds._numbers import check_flag
 from lds.structure.iteration import Iteration
 from lds.structure.options import check_jobs, check_seed
 
@@ -33,6 +34,7 @@ class RunContext:
         check_seed(self.seed)
         object.__setattr__(self, "seed", int(self.seed))  # folders keep it as JSON
         check_jobs(self.n_jobs)
+        check_flag("resume", self.resume)
         if self.resume and self.checkpoint is None:
             raise ValueError(
                 "resume=True needs checkpoint=: give the folder of the run to continue"

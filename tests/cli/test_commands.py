@@ -32,6 +32,8 @@ from tests.cli.options import QUICK, THESIS
         ("o.yml", "a: [", "cannot be read"),
         ("o.toml", "a = ", "cannot be read"),
         ("o.yaml", "x: !!python/object/apply:os.getcwd []", "cannot be read"),
+        ("o.yaml", "seed: 1\nseed: 2", "cannot be read (it holds seed twice)"),
+        ("o.yaml", "n-neighbors: 5\nn_neighbors: 9", "once, got 'n_neighbors' a second time"),
         ("o.json", "{}", "--config must be a .toml, .yaml, .yml file"),
         (None, "", "there is no file"),
     ],
@@ -44,6 +46,14 @@ def test_a_wrong_file_of_options_is_refused(lds, tmp_path, name, text, sentence)
     assert code == 2
     assert sentence in err
     assert not (tmp_path / "run").exists()
+
+
+def test_two_files_of_options_are_refused(lds, tmp_path):
+    (tmp_path / "o.yaml").write_text("seed: 1")
+    twice = ["--config", tmp_path / "o.yaml", "--config", tmp_path / "o.yaml"]
+    code, _, err = lds("fit", "iris", *QUICK, *twice, "--out", tmp_path / "run")
+    assert code == 2
+    assert "--config must be given once, got" in err
 
 
 @pytest.mark.parametrize(
@@ -115,6 +125,9 @@ def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
         (["--try", "dropout=0", "--set", "dropout=0.5"], "different options, got dropout in both"),
         (["--seeds", "1,b"], "--seeds must be an integer, got 'b'"),
         (["--seeds", "0,1,0"], "--seeds must be different seeds, got 0 twice"),
+        (["--n-iter", "0"], "--n-iter must be at least 1, got 0"),
+        (["--batch", "0"], "--batch must be at least 1, got 0"),
+        (["--jobs", "0"], "--jobs must be at least 1, or -1 for one a core, got 0"),
     ],
 )
 def test_a_wrong_search_is_refused(lds, tmp_path, arguments, sentence):
@@ -271,6 +284,20 @@ def test_an_existing_folder_is_kept_unless_forced(lds, tmp_path):
     assert (run / "checkpoint.pt").read_bytes() == kept
     assert lds("fit", "iris", *QUICK, "--out", run, "--force", "--seed", "1")[0] == 0
     assert (run / "checkpoint.pt").read_bytes() != kept
+
+
+@pytest.mark.parametrize("name", ["settings.json", "summary.json", "predictions.csv"])
+def test_force_writes_over_no_file_that_is_not_of_a_run(lds, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "iris-0"
+    run.mkdir(parents=True)
+    (run / name).write_text('{"editor.fontSize": 14}')
+    for where in (["--out", run], []):
+        code, _, err = lds("fit", "iris", *QUICK, *where, "--force")
+        assert code == 2
+        assert f"is not the folder of a run, and its {name} would be lost" in " ".join(err.split())
+    assert (run / name).read_text() == '{"editor.fontSize": 14}'
+    assert [path.name for path in run.iterdir()] == [name]
 
 
 def test_version_and_names(lds):

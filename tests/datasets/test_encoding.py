@@ -252,6 +252,12 @@ def test_numbers_in_like_units_stay_as_they_are_and_others_are_standardised():
     assert found[:, 1].tolist() == [1] + [0] * 49
 
 
+def test_two_columns_in_different_units_are_standardised():
+    x = np.random.default_rng(0).standard_normal((50, 2)) * [12, 2e4]
+    found = TableEncoding.fit(pd.DataFrame(x, columns=["age", "income"]))[1]
+    np.testing.assert_allclose(found, (x - x.mean(0)) / x.std(0), atol=1e-12)
+
+
 def test_counts_of_words_stay_counts():
     rng = np.random.default_rng(0)
     counts = pd.DataFrame(rng.poisson(0.03, (200, 20)), columns=[f"w{k}" for k in range(20)])

@@ -135,6 +135,20 @@ def test_a_graph_without_features_gets_structural_ones(tmp_path):
     assert data.identifiers == tuple(NAMES)
 
 
+@pytest.mark.parametrize("options", [{"target": -1}, {"target": " colour ", "drop": ["1"]}])
+def test_names_and_positions_say_which_attributes_of_a_graph_are_features(tmp_path, options):
+    graph = as_networkx()
+    for node in graph:
+        colour = graph.nodes[node].pop("colour")
+        if "drop" not in options:
+            del graph.nodes[node]["size"]
+        graph.nodes[node]["colour"] = colour
+    nx.write_graphml(graph, tmp_path / "bare.graphml")
+    data = load(tmp_path / "bare.graphml", **options)
+    assert any("features are made from the graph" in text for text in data.file.found)
+    assert [data.classes[c] for c in data.labels] == [class_of(k) for k in range(30)]
+
+
 def arrays_of(layout):
     y = (np.arange(30) % 2).astype(np.int64)
     x = sp.csr_array(np.eye(30, 4, dtype=np.float32))

@@ -285,6 +285,32 @@ def test_whole_numbers_written_with_a_point_are_classes(tmp_path: Path) -> None:
     assert data.classes == ("1", "2")
 
 
+TWICE = "a,kind,kind\n" + "".join(f"{k % 9},{'pq'[k % 2]},{'pq'[k % 2]}\n" for k in range(30))
+
+
+def test_a_target_whose_name_two_columns_have_is_refused(tmp_path: Path) -> None:
+    path = text(tmp_path / "t.csv", TWICE)
+    with pytest.raises(ValueError, match=r"of one column, got 'kind', .* here called kind_2; drop"):
+        load(path, target="kind")
+    assert load(path, target="kind", drop=["kind_2"]).features.shape == (30, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "name"),
+    [
+        (TWICE, {"target": 1}, "kind_2"),
+        (TWICE.replace("kind,kind", "kind,copy"), {"target": "kind"}, "copy"),
+        (TWICE.replace("3,q,q", "3,,p"), {"target": "kind"}, "kind_2"),
+    ],
+)
+def test_a_feature_that_holds_the_labels_is_said(
+    tmp_path: Path, content: str, options: dict[str, object], name: str
+) -> None:
+    path = text(tmp_path / "t.csv", content.replace("kind,kind", "kind,kind_2"))
+    with pytest.warns(UserWarning, match=rf"column '{name}' equals the target 'kind' at all"):
+        load(path, **options)
+
+
 TABLE = "who,a,b,y\n" + "".join(f"p{k},{k}.5,{k % 4}.25,{'uv'[k % 2]}\n" for k in range(12))
 SOURCE = {"target": "y", "drop": [], "identifier": "who"}
 

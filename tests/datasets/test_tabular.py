@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.datasets import load_digits, load_iris
 
 from lds.datasets.registry import load
@@ -10,6 +11,13 @@ SIZES = {
     "breast_cancer": (569, 30, 2, 10),
     "digits": (1797, 64, 10, 50),
 }
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_features_are_arrays_whatever_transformers_return(output: str) -> None:
+    with config_context(transform_output=output):
+        features = load("wine").features
+    np.testing.assert_array_equal(features, load("wine").features)
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,8 @@ from sklearn.utils import get_tags
 
 from lds import LDSClassifier
 from lds.datasets.encoding import TableEncoding
-from lds.estimators.frames import check_index, fitted_features, later_features
+from lds.estimators.frames import fitted_features, later_features
+from lds.estimators.row_order import check_index
 
 QUICK = {
     "max_inner": 20,
@@ -314,6 +316,37 @@ def test_labels_with_the_index_of_x_in_another_order_are_refused():
     check_index(X, y=y)
     check_index(X, y=shuffled.to_numpy())
     check_index(X, y=y.set_axis(range(100, 120)))
+
+
+def test_an_index_whose_labels_repeat_must_have_its_order_too():
+    X = pd.DataFrame({"a": range(4)}, index=[0, 1, 0, 1])
+    y = pd.Series(list("uvuv"), index=X.index)
+    with pytest.raises(ValueError, match=r"y must have the index of X in its order.* repeat, so"):
+        check_index(X, y=y.sort_index())
+    square = pd.DataFrame(np.eye(4), index=X.index, columns=X.index)
+    with pytest.raises(ValueError, match=r"adj must .* another in its rows; its labels repeat"):
+        check_index(X, adj=square.sort_index())
+    check_index(X, y=y, adj=square)
+    check_index(X, y=y.reset_index(drop=True))
+
+
+def test_labels_of_rows_are_no_row_numbers():
+    X = pd.DataFrame({"a": range(4)}, index=[2, 3, 0, 1])
+    with pytest.raises(ValueError, match=r"validation must be row numbers or a mask, got a pandas"):
+        check_index(X, validation=X.index[:2])
+    given = {"validation": X.index[:2].to_numpy(), "stopping": X.index == 2}
+    check_index(X, **given, y=pd.Index(list("uvuv")))
+    check_index(X.reset_index(drop=True), validation=X.index[:2])
+
+
+def test_nodes_that_may_be_labels_of_rows_in_another_order_are_refused():
+    X = pd.DataFrame({"a": range(4)}, index=[2, 3, 0, 1])
+    graph = nx.path_graph(4)
+    with pytest.raises(ValueError, match=r"nodelist=X.index\) if they are labels, with nodelist="):
+        check_index(X, adjacency=graph)
+    check_index(X, adjacency=nx.to_scipy_sparse_array(graph, nodelist=X.index))
+    for index in (range(4), list("abcd"), [10, 11, 12, 13]):
+        check_index(X.set_axis(index), adjacency=graph)
 
 
 def test_a_matrix_of_partly_other_rows_is_refused():

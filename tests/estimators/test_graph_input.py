@@ -13,7 +13,7 @@ from torch_geometric.transforms import ToDense, ToSparseTensor
 from torch_geometric.utils import to_undirected
 
 from lds import LDSClassifier, LearnStructure, learn_structure
-from lds.estimators.data_object import class_numbers
+from lds.estimators.data_object import class_numbers, without_edges
 from lds.estimators.graph_input import graph_input
 from lds.structure.methods.committee import Committee
 from tests.estimators.test_pyg import blobs
@@ -69,6 +69,17 @@ PLAIN = blobs(edge_index=ring())
 
 
 # Changes that must not matter
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("layout", ["to_sparse_coo", "to_sparse_csr"])
+def test_edge_index_may_be_a_sparse_adjacency(layout):
+    edges = torch.zeros(N, N).index_put(tuple(ring()), torch.tensor(1.0))
+    sparse = blobs(edge_index=getattr(edges, layout)())
+    assert_same(prepared(sparse), prepared(PLAIN))
+    plain = without_edges(sparse, N)
+    assert plain.edge_index is None
+    assert torch.equal(plain.x, sparse.x)
 
 
 @pytest.mark.parametrize("numbers", [(1, 6, 9), (0, 100, 10**6), (-7, 0, 5), (-1000, -3, -2)])
@@ -462,7 +473,17 @@ def test_a_split_into_roles_is_said_only_where_roles_are_read():
 
 
 @pytest.mark.parametrize(
-    ("names", "numbers"), [([1.0, 2.0], [1, 2]), ([5, 7], [5, 7]), (["5", "7"], [0, 1])]
+    ("names", "numbers"),
+    [
+        ([1.0, 2.0], [1, 2]),
+        ([5, 7], [5, 7]),
+        (["3", "7"], [3, 7]),
+        (["-2", "+4"], [-2, 4]),
+        (["7", "07"], [0, 1]),
+        (["-1", "1"], [0, 1]),
+        (["1", "two"], [0, 1]),
+        ([str(2**70), "1"], [0, 1]),
+    ],
 )
 def test_whole_numbers_are_the_classes_of_a_run(names, numbers):
     assert class_numbers(names).tolist() == numbers

@@ -92,6 +92,18 @@ def test_what_cannot_be_scored_is_refused(y, weights, message):
         accuracy(np.array([0, 1]), y, weights)
 
 
+@pytest.mark.parametrize(
+    ("classes", "y", "message"),
+    [
+        (["0", "1"], [0, 1], r"are text such as '0', got numbers such as 0; y\.astype\(str\)"),
+        ([0, 1], ["0", "1"], "are numbers such as 0, got text such as '0'$"),
+    ],
+)
+def test_labels_of_another_kind_than_the_classes_are_refused(classes, y, message):
+    with pytest.raises(TypeError, match=f"y must hold the classes of the fit, which {message}"):
+        accuracy(np.array(classes), y)
+
+
 @pytest.mark.parametrize("blank", [-1, None])
 def test_each_labelled_row_is_tested_once_and_the_others_always_train(blank):
     labels = [0, 1, 2, blank] * 12
@@ -125,6 +137,14 @@ def test_labelled_rows_of_a_group_are_tested_together():
         assert set(np.flatnonzero(y < 0)) <= {*train}, "unlabelled rows train in every fold"
         tested += test.tolist()
     assert sorted(tested) == np.flatnonzero(y >= 0).tolist()
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_row_without_a_group_is_named(missing):
+    groups = pd.Series(["a", "b", missing, "c"] * 3)
+    folds = LabelledKFold(2).split(np.zeros(12), [0, 1] * 6, groups)
+    with pytest.raises(ValueError, match=r"groups must name the group of each row, got .* row 2"):
+        next(folds)
 
 
 def test_scikit_learn_takes_the_folds():

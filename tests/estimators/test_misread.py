@@ -302,6 +302,23 @@ def test_a_fit_written_over_a_run_of_lds_fit_leaves_nothing_of_it(tmp_path):
     assert np.array_equal(ViewsLDSClassifier.load(tmp_path).transduction_, clf.transduction_)
 
 
+def test_a_fit_is_not_written_over_settings_that_are_of_no_run(tmp_path):
+    clf = views().fit(*table())
+    (tmp_path / "settings.json").write_text('{"editor.fontSize": 14}')
+    with pytest.raises(FileExistsError, match=r"of a run, and its settings\.json would be lost"):
+        clf.save(tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+def test_a_flag_that_is_text_is_refused(tmp_path):
+    for clf in (views(), LDSClassifier(**SHORT)):
+        clf.set_params(resume="no", checkpoint=tmp_path / "kept")
+        with pytest.raises(TypeError, match="resume must be True or False, got 'no'"):
+            clf.fit(*table())
+    with pytest.raises(TypeError, match="resume must be True or False, got 'no'"):
+        learn_structure(graph_data(), resume="no", checkpoint=tmp_path / "kept")
+
+
 @pytest.mark.parametrize("lost", ["seed", "method", "options", "classes", "n_folds", "class"])
 def test_settings_that_were_damaged_by_hand_are_refused_as_damaged(lost, tmp_path):
     views().fit(*table()).save(tmp_path)

@@ -344,3 +344,33 @@ def test_new_nodes_are_refused_where_features_are_made_from_the_graph(tmp_path):
         for call in (each.predict, each.predict_proba):
             with pytest.raises(ValueError, match="features made from its graph, which new nodes"):
                 call(x[:2])
+    clf = LDSClassifier.load(tmp_path / "run")
+    clf.save(tmp_path / "again")
+    for each in (clf, LDSClassifier.load(tmp_path / "again")):
+        with pytest.raises(ValueError, match="features made from its graph, which new nodes"):
+            each.predict(x.numpy())
+
+
+def test_the_shell_says_that_features_were_made_from_the_graph(lds, tmp_path, capsys):
+    graph = nx.circulant_graph(30, [1, 2])
+    nx.set_node_attributes(graph, {node: "pq"[node // 15] for node in graph}, "kind")
+    nx.write_graphml(graph, tmp_path / "bare.graphml")
+    options = ["--target", "kind", "--max-iter", "1", "--max-inner", "5", "--refit-steps", "4"]
+    short = ["--refits", "1", "--no-controls", "--quiet", "--out", tmp_path / "run"]
+    lds("fit", tmp_path / "bare.graphml", *options, *short)
+    assert LearnedStructure.load(tmp_path / "run").made_features
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(SystemExit):
+        main(["predict", str(tmp_path / "run"), str(tmp_path / "rows.csv")])
+    assert "features made from its graph, which new nodes" in capsys.readouterr().err
+
+
+def test_a_structure_is_loaded_onto_the_networkx_graph_of_its_fit(tmp_path):
+    graph = nx.circulant_graph(30, [1, 2])
+    for node in graph:
+        graph.nodes[node].update(x=[float(node // 10), node % 7], y=node // 10)
+        graph.nodes[node].update(train_mask=node % 3 == 0, val_mask=node % 3 == 1)
+    learned = learn_structure(graph, **TINY, refit_steps=4, refits=1)
+    learned.save(tmp_path / "run")
+    loaded = LearnedStructure.load(tmp_path / "run", graph)
+    assert torch.equal(loaded.data.x, learned.data.x)

@@ -164,6 +164,9 @@ def test_a_setting_that_fails_loses_and_is_not_tried_again(tmp_path):
         ({"param_space": {"n_neighbors": [[1]]}}, TypeError, "must hold numbers or strings"),
         ({"seeds": ()}, ValueError, "seeds must have at least one seed"),
         ({"batch": 0}, ValueError, "batch must be at least 1 trial, got 0"),
+        ({"n_iter": 0}, ValueError, "n_iter must be at least 1 setting, got 0"),
+        ({"n_iter": 2.5}, TypeError, "n_iter must be an integer, got 2.5"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must be at least 1, or -1 for one a core"),
     ],
 )
 def test_a_bad_search_is_refused_before_a_trial_runs(options, error, message, monkeypatch):

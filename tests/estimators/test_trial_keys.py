@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 
-from lds import LDSSearch, ThesisLDSClassifier
+from lds import LDSSearch, ThesisLDSClassifier, ViewsLDSClassifier
 from lds.estimators.trial_keys import key_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -22,6 +22,11 @@ def test_a_device_is_its_text_and_what_has_no_key_is_named_by_its_owner():
         key_of("", odd, setting, 0)
     with pytest.raises(TypeError, match=r"param_space\['dropout'\] must hold numbers"):
         key_of("", given, {"dropout": [0.5]}, 0)
+
+
+def test_the_number_of_processes_makes_no_other_trial():
+    keys = {key_of("", ViewsLDSClassifier(n_jobs=n), {}, 0) for n in (None, 1, 2)}
+    assert len(keys) == 1
 
 
 @pytest.mark.parametrize("refit", [True, False])

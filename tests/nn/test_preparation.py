@@ -6,7 +6,8 @@ import scipy.sparse as sp
 from scipy.stats import skew
 from sklearn.preprocessing import PowerTransformer, StandardScaler, normalize
 
-from lds.nn.preparation import MAX_DEVIATIONS, UNITS_RATIO, FeaturePreparation
+from lds._units import UNITS_RATIO
+from lds.nn.preparation import MAX_DEVIATIONS, FeaturePreparation
 
 RNG = np.random.default_rng(0)
 
@@ -31,6 +32,11 @@ def test_columns_in_different_units_are_standardised_in_later_rows_too():
     whole = (10 * x).astype(np.int64)
     found = prepared(whole)
     np.testing.assert_allclose(found, StandardScaler().fit_transform(whole), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [[12, 2e4], [1, 1, 1e4, 1e4]])
+def test_an_even_number_of_columns_of_which_half_are_large_are_in_different_units(scale):
+    np.testing.assert_allclose(prepared(ties(50, scale)).std(0), 1, rtol=1e-12)
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.9 * UNITS_RATIO])

@@ -5,6 +5,7 @@ from math import nan
 import matplotlib as mpl
 import numpy as np
 import pytest
+import sklearn
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -146,6 +147,8 @@ def test_tsne_keeps_far_groups_apart_and_repeats_itself():
     np.testing.assert_array_equal(place, tsne(hidden))
     distance = np.linalg.norm(place[:, None] - place[None], axis=2) + 1e9 * np.eye(60)
     assert (distance.argmin(1) % 3 == np.arange(60) % 3).all()
+    with sklearn.config_context(transform_output="pandas"):
+        assert isinstance(tsne(hidden), np.ndarray)
     assert tsne(hidden[:2]).shape == (2, 2)
     assert np.isfinite(tsne(np.zeros((9, 3), dtype=np.float32))).all()
 

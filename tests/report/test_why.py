@@ -34,6 +34,14 @@ TABLE = pd.DataFrame(
 )
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31 23:59:59", "0001-01-01 00:00:00"])
+def test_dates_at_the_ends_of_the_calendar_are_written(moment):
+    table = pd.DataFrame({"until": [moment, *["2020-01-01 12:00:00", "2021-06-01 08:00:00"] * 5]})
+    encoding, features = TableEncoding.fit(table)
+    found = cells(features.astype(np.float32), encoding)["until"]
+    assert found[0][-6:] == moment[4:10]
+
+
 @pytest.fixture(scope="module")
 def run(run_folder):
     return load_run(run_folder)

@@ -165,11 +165,12 @@ def by_members(
 def _importance(forest: ExtraTreesClassifier) -> NDArray[np.float64]:
     """Compute the roots of a forest's importances of columns, the largest 1.
 
-    Where no split of any tree tells classes apart there are none, and all columns count alike.
+    Where no split of any tree tells classes apart there are none, and all columns count alike. The
+    importance of a column that tells nothing may be rounded to a number below 0.
     """
     with np.errstate(invalid="ignore"):
         found: NDArray[np.float64] = forest.feature_importances_
     if not found.max() > 0:  # also where it is NaN
         return np.ones_like(found)
-    roots: NDArray[np.float64] = np.sqrt(found / found.max())
+    roots: NDArray[np.float64] = np.sqrt(np.maximum(found, 0) / found.max())
     return roots
