@@ -20,6 +20,7 @@ from lds.bilevel.tensors import (
     Columns,
     Traced,
     Tree,
+    anew,
     detach,
     devices,
     leaves,
@@ -188,8 +189,12 @@ class Start:
 
     def run(self) -> Tree:
         """Apply Φ_0, which may take derivatives itself; return s_0 without history."""
-        with unchanged("the start of the dynamics", params=self.params, hyper=self.hyper):
-            state = self.traced()[1]
+        with (
+            _drawing(self.seed, self.dynamics, self.params, self.hyper),
+            torch.enable_grad(),
+            unchanged("the start of the dynamics", params=self.params, hyper=self.hyper),
+        ):
+            state = self.dynamics.start(self.params, anew(self.hyper))
         return detach(state) if any(map(requires_grad, leaves(state))) else state
 
     def vjp(self, adjoint: list[Tensor | None]) -> list[Any]:

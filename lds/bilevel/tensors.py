@@ -117,6 +117,16 @@ def detach(tree: Tree) -> Tree:
     return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)
 
 
+def anew(tree: Tree) -> Tree:
+    """Cut every tensor from its history; real ones begin another. Owners stay as they are."""
+
+    def begun(leaf: Any) -> Any:
+        is_real = isinstance(leaf, Tensor) and leaf.is_floating_point()
+        return leaf.detach().requires_grad_() if is_real else leaf
+
+    return tree_map(begun, tree)
+
+
 def add(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
     """Add two lists of gradients; None stands for zero."""
     return [b if a is None else a if b is None else a + b for a, b in zip(left, right, strict=True)]
