@@ -31,6 +31,9 @@ DEPTH = 6
 MEMBERS_AGREE = "members agree"
 """Name of the view in which rows are alike to which the members give like class probabilities."""
 
+GIVEN = "given graph"
+"""Name of the view in which rows are alike that have an edge of the given graph."""
+
 
 def checked_once() -> AbstractContextManager[None]:
     """Keep scikit-learn from checking rows and options again, for each tree, within a block."""
@@ -38,10 +41,6 @@ def checked_once() -> AbstractContextManager[None]:
         assume_finite=True, skip_parameter_validation=True
     )
     return found
-
-
-GIVEN = "given graph"
-"""Name of the view in which rows are alike that have an edge of the given graph."""
 
 
 class FormMaker:
