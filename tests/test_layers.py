@@ -98,6 +98,8 @@ ONLY_PLACES = {
         "datasets.text",
         "graphs.directions",
         "graphs.knn",
+        "graphs.neighbourhood",
+        "nn.node_forest",
         "nn.preparation",
         "plots.predictions",
         "structure.methods.members",

@@ -13,11 +13,12 @@ from lds.nn.features import DenseFeatures, SparseFeatures
 from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.new_nodes import Attachment
+from lds.nn.node_forest import NodeForest
 from lds.nn.pagerank import PageRank
 from lds.nn.sage import SAGE
 
 Params = dict[str, Tensor]
-Network = GCN | PageRank | SAGE | DeepSAGE | Discriminant | LabelPageRank
+Network = GCN | PageRank | SAGE | DeepSAGE | Discriminant | LabelPageRank | NodeForest
 """A member of an ensemble."""
 
 LOG_WEIGHTS = "log_weights"
@@ -128,12 +129,12 @@ class ForUnlike:
     """The members for edges that join unlike nodes.
 
     Attributes:
-        sage: whether there is a `SAGE`: where a graph is given. A graph of near neighbours joins
-            like nodes.
+        given: whether there are a `SAGE` and a `NodeForest`: where a graph is given. A graph of
+            near neighbours joins like nodes.
         deep: whether there is a `DeepSAGE`: where the given edges join unlike nodes.
     """
 
-    sage: bool = False
+    given: bool = False
     deep: bool = False
 
     @classmethod
@@ -158,7 +159,7 @@ def default_ensemble(
 
     Its members are a GCN; three PageRank networks, one for each of `TELEPORTS`; perhaps a SAGE,
     which keeps a node and its neighbours apart; two discriminants, with and without neighbours; the
-    PageRank of the labels; and perhaps a deep SAGE.
+    PageRank of the labels; and perhaps a forest of neighbourhoods and a deep SAGE.
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: of the members; the deep SAGE has a smaller
@@ -172,11 +173,20 @@ def default_ensemble(
     pageranks = [
         PageRank(*sizes, dropout, input_dropout=p_input, teleport=alpha) for alpha in TELEPORTS
     ]
-    sage = [SAGE(*sizes, dropout, input_dropout=p_input)] if unlike.sage else []
+    sage = [SAGE(*sizes, dropout, input_dropout=p_input)] if unlike.given else []
     with_graph = Discriminant(n_features, n_classes)
     without_graph = Discriminant(n_features, n_classes, neighbors=False)
     deep = [DeepSAGE(*sizes, input_dropout=p_input)] if unlike.deep else []
-    return Ensemble(
-        [gcn, *pageranks, *sage, with_graph, without_graph, LabelPageRank(n_classes), *deep],
-        n_times,
-    )
+    labels = LabelPageRank(n_classes)
+    forest = [NodeForest(n_classes)] if unlike.given else []
+    kinds: list[Network] = [
+        gcn,
+        *pageranks,
+        *sage,
+        with_graph,
+        without_graph,
+        labels,
+        *forest,
+        *deep,
+    ]
+    return Ensemble(kinds, n_times)

@@ -8,7 +8,7 @@ from sklearn.datasets import load_wine
 from torch_geometric.data import Data
 
 from lds import LDSClassifier, ViewsLDSClassifier, learn_structure
-from lds.structure.methods import refit
+from lds.structure.methods import committee_members
 from tests.estimators.test_views import QUICK, wine
 
 
@@ -54,10 +54,12 @@ def test_a_number_of_processes_that_cannot_be_is_refused_before_the_fit():
 
 @pytest.mark.ci
 @pytest.mark.filterwarnings("ignore:.*one direction")
-@pytest.mark.parametrize("stack_bytes", [0, refit.STACK_BYTES], ids=["apart", "side by side"])
+@pytest.mark.parametrize(
+    "stack_bytes", [0, committee_members.STACK_BYTES], ids=["apart", "side by side"]
+)
 def test_networks_of_a_committee_in_two_processes_come_to_the_same(stack_bytes, monkeypatch):
     """With a graph: members of every turn, and their weights; the third turn has a teacher."""
-    monkeypatch.setattr(refit, "STACK_BYTES", stack_bytes)
+    monkeypatch.setattr(committee_members, "STACK_BYTES", stack_bytes)
     x, truth = load_wine(return_X_y=True)
     rows = np.random.default_rng(0).permutation(178)
     data = Data(

@@ -18,6 +18,7 @@ from lds.nn.features import node_features
 from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.new_nodes import NewEdges
+from lds.nn.node_forest import NodeForest
 from lds.nn.pagerank import PageRank
 from lds.nn.sage import SAGE
 from tests.nn.small import CPU, C, F, H, N, batch_of, random_features, random_graph
@@ -135,13 +136,15 @@ def test_members_of_the_default_ensemble():
     assert labels.n_classes == C
 
 
-@pytest.mark.parametrize("unlike", [NEITHER, ForUnlike(sage=True), ForUnlike(sage=True, deep=True)])
+@pytest.mark.parametrize(
+    "unlike", [NEITHER, ForUnlike(given=True), ForUnlike(given=True, deep=True)]
+)
 def test_members_for_edges_between_unlike_nodes_join_and_are_found_in_the_params(unlike):
     network = default_ensemble(F, H, C, 0.3, 2, unlike)
     kinds = [type(kind) for kind in network.kinds]
     plain = [type(kind) for kind in default_ensemble(F, H, C, 0.3).kinds]
-    middle, end = 1 + len(TELEPORTS), [DeepSAGE] * unlike.deep
-    assert kinds == [*plain[:middle], *[SAGE] * unlike.sage, *plain[middle:], *end]
+    middle, end = 1 + len(TELEPORTS), [NodeForest] * unlike.given + [DeepSAGE] * unlike.deep
+    assert kinds == [*plain[:middle], *[SAGE] * unlike.given, *plain[middle:], *end]
     added = [kind for kind in network.kinds if isinstance(kind, SAGE | DeepSAGE)]
     assert all(kind.sizes == (F, H, C) for kind in added)
     assert all(kind.input_dropout == network.kinds[0].input_dropout for kind in added)

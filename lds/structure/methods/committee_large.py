@@ -20,7 +20,8 @@ from lds.edges.logistic import LogisticEdges, with_agreement
 from lds.graphs.knn import allowed_neighbors
 from lds.nn.ensemble import Ensemble
 from lds.structure.methods.committee import Committee
-from lds.structure.methods.refit import CLOSED_FORM, Refitted, expected_graph, fit_member, weigh
+from lds.structure.methods.committee_members import CLOSED_FORM, fit_member
+from lds.structure.methods.refit import Refitted, expected_graph, weigh
 from lds.structure.problem import Problem
 from lds.structure.seeds import SAMPLE
 from lds.structure.task import Task, rows_tensor
@@ -129,7 +130,12 @@ def with_coefficients(edges: LogisticEdges, learned: LogisticEdges) -> LogisticE
 
 
 def for_all_nodes(
-    found: Refitted, ensemble: Ensemble, edges: LogisticEdges, task: Task, problem: Problem
+    found: Refitted,
+    ensemble: Ensemble,
+    edges: LogisticEdges,
+    task: Task,
+    problem: Problem,
+    seed: int,
 ) -> Refitted:
     """Take a committee to all nodes of its graph, and weigh its members there.
 
@@ -139,12 +145,13 @@ def for_all_nodes(
         edges: distribution over all nodes, with the learned coefficients and without agreement.
         task: of all nodes.
         problem: the whole.
+        seed: of the run.
     """
     device = task.labels.device
     rows, stopping = (rows_tensor(r, device) for r in (problem.labelled, problem.split.stopping))
     expected = expected_graph(edges)
     fitted = {
-        k: fit_member(replace(task, network=kind), kind, expected, rows, stopping)
+        k: fit_member(replace(task, network=kind), kind, expected, rows, stopping, mix(seed, k))
         for k, kind in enumerate(ensemble.kinds)
         if isinstance(kind, CLOSED_FORM)
     }

@@ -13,6 +13,7 @@ from lds.edges.groups import PairGroups
 from lds.edges.logistic import LogisticEdges, new_edges, starting_edges
 from lds.graphs.directions import Directions
 from lds.graphs.knn import allowed_neighbors
+from lds.graphs.neighbourhood import neighbourhood_columns
 from lds.graphs.similarity import AUTO, Similarity
 from lds.nn.ensemble import Ensemble, ForUnlike, default_ensemble
 from lds.nn.new_nodes import NewEdges
@@ -81,7 +82,7 @@ def learn(method: Committee, problem: Problem, run: RunContext) -> Learned:
         prepared = prepared.for_all_nodes(method, problem, run)
         whole = starting_distribution(problem, prepared, alone=unlike)
         edges, restarts.start = with_coefficients(whole, edges), whole.to_csr()
-        found = for_all_nodes(found, prepared.ensemble, edges, prepared.task, problem)
+        found = for_all_nodes(found, prepared.ensemble, edges, prepared.task, problem, run.seed)
     return result_of(found, edges, method, prepared, problem, restarts, reason)
 
 
@@ -121,7 +122,9 @@ class CommitteePreparation:
     def with_deep(self, method: Committee, problem: Problem) -> "CommitteePreparation":
         """Add a deep SAGE to the committee, for given edges that join unlike nodes."""
         n_features = self.task.features.shape[1]
-        ensemble = _ensemble(method, n_features, problem.n_classes, ForUnlike(sage=True, deep=True))
+        ensemble = _ensemble(
+            method, n_features, problem.n_classes, ForUnlike(given=True, deep=True)
+        )
         return replace(self, ensemble=ensemble, task=replace(self.task, network=ensemble))
 
 
@@ -141,7 +144,7 @@ def prepare(method: Committee, problem: Problem, run: RunContext) -> CommitteePr
     if features.measured and method.metric == AUTO:  # any other metric is the user's choice
         inputs = features.transform(problem.features)
         transform = whitening(inputs, problem.labels, problem.labelled)
-    unlike = ForUnlike(sage=problem.graph is not None)
+    unlike = ForUnlike(given=problem.graph is not None)
     return _prepared(method, problem, features, transform, unlike, run, {})
 
 
@@ -200,6 +203,7 @@ def _part(stored: dict[str, NDArray[Any]], part: str) -> dict[str, NDArray[Any]]
 def _task(
     ensemble: Ensemble, method: Committee, problem: Problem, inputs: Features, run: RunContext
 ) -> Task:
+    graph = problem.graph
     return task_on(
         inputs,
         problem.labels,
@@ -208,6 +212,7 @@ def _task(
         dtype=run.dtype,
         device=run.device,
         weights=problem.weights,
+        neighbourhood=None if graph is None else neighbourhood_columns(inputs, graph),
     )
 
 

@@ -12,6 +12,7 @@ from lds.nn.deep_sage import DeepSAGE
 from lds.nn.discriminant import Discriminant
 from lds.nn.ensemble import LOG_WEIGHTS, Ensemble, Network
 from lds.nn.label_pagerank import LabelPageRank
+from lds.nn.node_forest import NodeForest
 from lds.nn.pagerank import PageRank
 from lds.nn.sage import SAGE
 from lds.structure.account import Coefficients, MemberPredictions
@@ -76,6 +77,8 @@ def _name(member: Network) -> str:
         return "SAGE"
     if isinstance(member, DeepSAGE):
         return "deep SAGE"
+    if isinstance(member, NodeForest):
+        return "forest of neighbourhoods"
     if isinstance(member, Discriminant):
         return f"discriminant {'with' if member.neighbors else 'without'} neighbours"
     return "PageRank of the labels" if isinstance(member, LabelPageRank) else "GCN"

@@ -16,7 +16,8 @@ from lds.nn.ensemble import Ensemble, Network
 from lds.nn.pagerank import PageRank
 from lds.nn.sage import SAGE
 from lds.structure.methods.committee import Committee
-from lds.structure.methods.refit import Member, expected_graph, groups, harms, train_members
+from lds.structure.methods.committee_members import Member, groups, train_members
+from lds.structure.methods.refit import expected_graph, harms
 from lds.structure.predict import softmax
 from lds.structure.problem import Problem
 from lds.structure.seeds import DRAWS, FIRST_LOOK

@@ -6,10 +6,9 @@ else; the committee knows what its members agree on.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Any, cast
+from typing import Any
 
 import torch
 from joblib import effective_n_jobs
@@ -18,38 +17,23 @@ from torch import Tensor
 from lds._jobs import one_thread_each
 from lds._random import mix
 from lds._weights import relative
-from lds.bilevel.checks import NonFiniteError
 from lds.edges.free import FreeEdges
 from lds.edges.logistic import LogisticEdges, with_agreement
 from lds.edges.numbered_draws import NumberedDraws
-from lds.edges.recorder import GivenGraph
 from lds.edges.support import as_list
 from lds.graphs.batch import GraphBatch, weighted_graph
-from lds.nn.base import Backbone
-from lds.nn.discriminant import Discriminant, fit_discriminant
 from lds.nn.ensemble import Ensemble, Network
-from lds.nn.label_pagerank import LabelPageRank, fit_label_pagerank
-from lds.nn.stack import Stack, Stackable
 from lds.structure.methods.committee import Committee
+from lds.structure.methods.committee_members import (
+    CLOSED_FORM,
+    Member,
+    fit_member,
+    groups,
+    train_members,
+)
 from lds.structure.predict import losses, score, softmax
 from lds.structure.seeds import DRAWS, MEMBER
-from lds.structure.task import Params, Task
-from lds.structure.training import train
-
-PATIENCE, EVERY = 60, 4
-"""Training steps of a member without a better early-stopping score that end it, and steps between
-scores."""
-
-TAUGHT_PATIENCE = 24
-"""The patience of a member that also fits the committee's predictions for all nodes: its score
-changes little once it fits them."""
-
-TEMPERATURES = tuple(1.1**k for k in range(-7, 18))
-"""Temperatures tried for the logits of a member, 0.5 to 5."""
-
-STACK_BYTES = 1 << 20
-"""Bytes of the hidden layers of networks that train side by side, at most: beyond the cache of a
-processor, one after another is faster."""
+from lds.structure.task import Task
 
 HARM = 3.0
 """Standard errors by which the early-stopping loss may grow before agreement is refused."""
@@ -57,26 +41,8 @@ HARM = 3.0
 SHARPEN = 0.5
 """Temperature of the committee as a teacher, as in MixMatch (Berthelot et al., 2019)."""
 
-N_FAMILIES = 3
+N_FAMILIES = 1 + len(CLOSED_FORM)
 """Families of members, see `_family`."""
-
-
-CLOSED_FORM = (Discriminant, LabelPageRank)
-"""Members that are fitted, not trained."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A trained network of the committee.
-
-    Attributes:
-        network, params: with the weights of its best early-stopping score.
-        steps: training steps it took; 0 where it is fitted in closed form.
-    """
-
-    network: Network
-    params: Params
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -159,10 +125,11 @@ class Refit:
         report = None if n_processes != 1 else lambda n: self._report(done + n)
         calls: list[tuple[Callable[..., Member | list[Member]], tuple[Any, ...]]] = []
         for k, (first, *others) in enumerate(groups(kinds, task)):
+            mine = mix(self.seed, turn, k, MEMBER)
             if isinstance(first, CLOSED_FORM):
-                calls.append((fit_member, (task, first, *where)))
+                calls.append((fit_member, (task, first, *where, mine)))
             else:
-                how = self.method, mix(self.seed, turn, k, MEMBER), report
+                how = self.method, mine, report
                 calls.append((train_members, (task, [first, *others], draws, *where, *how)))
         if n_processes != 1:
             parts = one_thread_each(_called, calls, self.n_jobs)
@@ -181,24 +148,6 @@ class Refit:
             self.on_member(done, len(self.ensemble.members))
 
 
-def groups(kinds: Sequence[Network], task: Task) -> Iterator[list[Network]]:
-    """Group networks that train side by side; each other network is a group of its own.
-
-    Arguments:
-        kinds: networks, those that a stack may have one after another.
-        task: what they train on; where that is large, no networks are grouped.
-    """
-    for stacks, some in groupby(kinds, lambda kind: isinstance(kind, Stackable)):
-        found = list(some)
-        n_bytes = task.features.dtype.itemsize * task.features.shape[0] * _channels(found)
-        yield from [found] if stacks and n_bytes <= STACK_BYTES else ([kind] for kind in found)
-
-
-def _channels(networks: Sequence[Network]) -> int:
-    """Count the hidden channels of networks."""
-    return sum(network.sizes[1] for network in networks if isinstance(network, Stackable))
-
-
 def _called(
     function: Callable[..., Member | list[Member]], arguments: tuple[Any, ...]
 ) -> list[Member]:
@@ -213,10 +162,10 @@ def weigh(
 ) -> tuple[Tensor, Tensor]:
     """Compute weights of the members on a graph, and the weighted mean of their predictions.
 
-    Members trained by gradients, models of the features and models that read labels along the graph
-    are three families with different assumptions; families count alike beforehand. Within a family,
-    and between the families as wholes, weights are proportional to exp(-√n · mean loss on the n
-    early-stopping rows): with few rows they differ little.
+    Members trained by gradients, models of the features, models that read labels along the graph
+    and forests are four families with different assumptions; families count alike beforehand.
+    Within a family, and between the families as wholes, weights are proportional to
+    exp(-√n · mean loss on the n early-stopping rows): with few rows they differ little.
 
     Arguments:
         task: of the run.
@@ -265,8 +214,11 @@ def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 def _family(network: Network) -> int:
-    """Return 0: trained by gradients; 1: a model of the features; 2: labels along the graph."""
-    return 1 if isinstance(network, Discriminant) else 2 * isinstance(network, LabelPageRank)
+    """Return 0 where it is trained by gradients, else 1 + its place in `CLOSED_FORM`."""
+    for family, kind in enumerate(CLOSED_FORM, 1):
+        if isinstance(network, kind):
+            return family
+    return 0
 
 
 def harms(before: Tensor, after: Tensor, task: Task, rows: Tensor, errors: float = HARM) -> bool:
@@ -284,105 +236,6 @@ def harms(before: Tensor, after: Tensor, task: Task, rows: Tensor, errors: float
     if (mine := relative(task.weights, rows)) is not None:
         growth = mine * growth
     return len(rows) > 1 and bool(growth.mean() > errors * growth.std() / len(rows) ** 0.5)
-
-
-def fit_member(
-    task: Task,
-    network: Discriminant | LabelPageRank,
-    expected: GraphBatch,
-    rows: Tensor,
-    stopping: Tensor,
-) -> Member:
-    """Fit a member in closed form; other arguments as of `train_members`."""
-    with torch.no_grad():
-        if isinstance(network, LabelPageRank):
-            params = fit_label_pagerank(network, task.features, task.labels, rows, task.weights)
-        else:
-            params = fit_discriminant(
-                network, task.features, task.labels, rows, expected, task.weights
-            )
-    return calibrated(task, Member(network, params, 0), expected, stopping)
-
-
-@torch.no_grad()
-def calibrated(task: Task, member: Member, expected: GraphBatch, stopping: Tensor) -> Member:
-    """Divide the logits of a member by a temperature chosen on the n early-stopping rows.
-
-    The temperature τ minimises n · mean loss + 2 (log τ)² there: with few rows it stays near 1.
-
-    References:
-        Guo, Pleiss, Sun and Weinberger, 2017, "On calibration of modern neural networks".
-    """
-    logits = member.network(member.params, task.features, expected, training=False)[0]
-    z, labels = logits[stopping].double(), task.labels[stopping]
-    tau = z.new_tensor(TEMPERATURES)
-    rows = torch.arange(len(z), device=z.device)
-    each = losses((z / tau.view(-1, 1, 1)).softmax(2), labels, rows)
-    if (mine := relative(task.weights, stopping)) is not None:
-        each = mine.to(each) * each
-    total = each.sum(1)
-    best = TEMPERATURES[int((total + 2 * tau.log().square()).argmin())]
-    return replace(member, params=member.network.scaled(member.params, 1 / best))
-
-
-def train_members(
-    task: Task,
-    networks: Sequence[Network],
-    draws: Callable[[int], GivenGraph],
-    expected: GraphBatch,
-    rows: Tensor,
-    stopping: Tensor,
-    method: Committee,
-    seed: int,
-    on_stopped: Callable[[int], None] | None = None,
-) -> list[Member]:
-    """Train networks on drawn graphs, early stopped by their predictions on the expected graph.
-
-    Arguments:
-        task: of the run.
-        networks: one group of `groups`.
-        draws: the graph of each step.
-        expected: the `expected_graph` of their distribution.
-        rows: that train.
-        stopping: early-stopping rows.
-        method: the options.
-        seed: of fresh weights and dropout.
-        on_stopped: as of `train`.
-
-    Raises:
-        NonFiniteError: no loss of a network was finite.
-    """
-    alike = [network for network in networks if isinstance(network, Stackable)]
-    stack = Stack(alike) if len(alike) > 1 else None
-    # Neither a hidden layer nor new nodes are asked of it here.
-    network = cast(Backbone, stack) if stack else networks[0]
-
-    @torch.no_grad()
-    def predict(w: Params, t: int) -> Tensor:
-        return softmax(network(w, task.features, expected, training=False))
-
-    found = train(
-        replace(task, network=network),
-        draws,
-        rows,
-        stopping,
-        method.inner_lr,
-        (seed,),
-        predict,
-        max_steps=method.refit_steps,
-        patience=PATIENCE if task.teacher is None else TAUGHT_PATIENCE,
-        every=EVERY,
-        on_stopped=on_stopped,
-    )
-    members = []
-    for k, (one, best) in enumerate(zip(networks, found, strict=True)):
-        if best is None:
-            raise NonFiniteError(
-                "the loss of a member of the committee was never finite; try a smaller inner_lr"
-            )
-        params = stack.of_network(best.params, k) if stack else best.params
-        members.append(calibrated(task, Member(one, params, best.steps), expected, stopping))
-    return members
 
 
 def expected_graph(edges: LogisticEdges | FreeEdges) -> GraphBatch:

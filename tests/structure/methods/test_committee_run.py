@@ -24,7 +24,8 @@ from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened
 from lds.structure.context import RunContext
 from lds.structure.learn import learn
-from lds.structure.methods import refit
+from lds.structure.methods import committee_members
+from lds.structure.methods.committee_members import Member
 from lds.structure.methods.committee_run import (
     AGREEMENT,
     COEFFICIENTS,
@@ -32,7 +33,7 @@ from lds.structure.methods.committee_run import (
     prepare,
     starting_distribution,
 )
-from lds.structure.methods.refit import Member, expected_graph, weigh
+from lds.structure.methods.refit import expected_graph, weigh
 from lds.structure.problem import Problem
 from lds.structure.task import Task, task_on
 from tests.structure.blobs import blobs, in_units, path, words
@@ -95,7 +96,7 @@ def test_the_refit_reports_how_far_it_is():
 
 
 def test_networks_of_a_large_graph_train_one_after_another(monkeypatch):
-    monkeypatch.setattr(refit, "STACK_BYTES", 0)
+    monkeypatch.setattr(committee_members, "STACK_BYTES", 0)
     reports = []
     result = fit(on_member=lambda done, total: reports.append((done, total)))
     total = REFITS * KINDS

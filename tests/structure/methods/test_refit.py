@@ -21,18 +21,15 @@ from lds.nn.ensemble import TELEPORTS, Ensemble, default_ensemble
 from lds.nn.gcn import GCN
 from lds.nn.label_pagerank import LabelPageRank
 from lds.nn.pagerank import PageRank
-from lds.structure.methods import refit
-from lds.structure.methods.refit import (
+from lds.structure.methods import committee_members, refit
+from lds.structure.methods.committee_members import (
     Member,
-    Refit,
     calibrated,
-    expected_graph,
     fit_member,
     groups,
-    harms,
     train_members,
-    weigh,
 )
+from lds.structure.methods.refit import Refit, expected_graph, harms, weigh
 from lds.structure.predict import score
 from lds.structure.seeds import FRESH_WEIGHTS
 from lds.structure.task import Task, task_on
@@ -92,7 +89,7 @@ def train_all(method=ALONE, stopping=STOPPING) -> list[Member]:
             arguments = (NumberedDraws(edges, 0), expected, TRAIN, stopping, method, k)
             members += train_members(task, networks, *arguments)
         else:
-            members.append(fit_member(task, networks[0], expected, TRAIN, stopping))
+            members.append(fit_member(task, networks[0], expected, TRAIN, stopping, 0))
     return members
 
 
@@ -227,14 +224,14 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
         seen.append((found.accuracy, -found.loss))
         return found
 
-    monkeypatch.setattr(refit, "STACK_BYTES", 0)  # one network after another
-    monkeypatch.setattr(refit, "PATIENCE", 3 * refit.EVERY)
+    monkeypatch.setattr(committee_members, "STACK_BYTES", 0)  # one network after another
+    monkeypatch.setattr(committee_members, "PATIENCE", 3 * committee_members.EVERY)
     monkeypatch.setattr(lds.structure.training, "score", noted)
-    monkeypatch.setattr(refit, "calibrated", lambda task, member, *_: member)
+    monkeypatch.setattr(committee_members, "calibrated", lambda task, member, *_: member)
     networks = train_all(dataclasses.replace(ALONE, refit_steps=400))[:NETWORKS]
     at = 0
     for member, probs in zip(networks, probabilities_of(networks, distribution()), strict=True):
-        scores = seen[at : at + member.steps // refit.EVERY]
+        scores = seen[at : at + member.steps // committee_members.EVERY]
         at += len(scores)
         best = max(range(len(scores)), key=scores.__getitem__)
         found = score(probs, TRUTH, STOPPING)
@@ -247,9 +244,9 @@ def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better
 @pytest.mark.parametrize("taught", [False, True])
 def test_networks_side_by_side_are_those_that_torchs_adam_trains_alone(taught, monkeypatch):
     """Without dropout: weights, steps and ends of each are its own."""
-    monkeypatch.setattr(refit, "PATIENCE", 3 * refit.EVERY)
-    monkeypatch.setattr(refit, "TAUGHT_PATIENCE", 3 * refit.EVERY)
-    monkeypatch.setattr(refit, "calibrated", lambda task, member, *_: member)
+    monkeypatch.setattr(committee_members, "PATIENCE", 3 * committee_members.EVERY)
+    monkeypatch.setattr(committee_members, "TAUGHT_PATIENCE", 3 * committee_members.EVERY)
+    monkeypatch.setattr(committee_members, "calibrated", lambda task, member, *_: member)
     method, stopped = dataclasses.replace(ALONE, refit_steps=200, inner_lr=0.1), []
     networks = [GCN(5, 4, C, 0.0), *(PageRank(5, 4, C, 0.0, teleport=a) for a in TELEPORTS)]
     edges = distribution()
@@ -266,7 +263,7 @@ def test_networks_side_by_side_are_those_that_torchs_adam_trains_alone(taught, m
     for network, member in zip(networks, members, strict=True):
         w = {n: p.requires_grad_() for n, p in network.init(fresh, DOUBLE, CPU).items()}
         adam, best, waited, t = torch.optim.Adam(w.values(), lr=method.inner_lr), None, 0, 0
-        while waited < 3 * refit.EVERY and t < method.refit_steps:
+        while waited < 3 * committee_members.EVERY and t < method.refit_steps:
             z = network(w, task.features, draws(t).graph, training=True)[0]
             loss = cross_entropy(z[TRAIN], TRUTH[TRAIN])
             loss = loss + method.weight_decay * w["W1"].square().sum() / 2
@@ -276,10 +273,10 @@ def test_networks_side_by_side_are_those_that_torchs_adam_trains_alone(taught, m
             loss.backward()
             adam.step()
             t += 1
-            if t % refit.EVERY == 0:
+            if t % committee_members.EVERY == 0:
                 z = network(w, task.features, expected, training=False)[0].detach()
                 now = score(z.softmax(1), TRUTH, STOPPING)
-                waited += refit.EVERY
+                waited += committee_members.EVERY
                 if best is None or now.better_than(best[0]):
                     best, waited = (now, {n: p.detach().clone() for n, p in w.items()}), 0
         assert member.steps == t
@@ -300,7 +297,7 @@ def test_training_a_member_does_not_change_the_distribution_and_follows_its_seed
 
 
 def test_a_member_without_a_finite_loss_is_an_error(monkeypatch):
-    monkeypatch.setattr(refit, "train", lambda *_, **__: NETWORKS * [None])
+    monkeypatch.setattr(committee_members, "train", lambda *_, **__: NETWORKS * [None])
     with pytest.raises(NonFiniteError, match="never finite; try a smaller inner_lr"):
         train_all()
 
