@@ -65,6 +65,7 @@ def test_dense_features_are_not_copied():
     assert canonical(x) is x
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "classifier",
     [
@@ -80,6 +81,7 @@ def test_a_fit_depends_on_the_values_of_sparse_rows_alone(classifier):
     assert np.array_equal(other.predict_proba(wide(halves(new))), plain.predict_proba(new))
 
 
+@pytest.mark.ci
 def test_what_a_mask_hides_is_never_read():
     x, y = X.toarray(), np.arange(60) % 3
     hide_first = np.arange(60) == 0

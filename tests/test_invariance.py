@@ -133,6 +133,7 @@ def graph_fit(edge_index, y=None):
         return learn_structure(data, **TINY, seed=0)
 
 
+@pytest.mark.ci
 def test_edges_repeated_turned_reordered_and_class_numbers_with_gaps():
     both = np.concatenate([RING, RING[::-1]], 1)
     wanted = graph_fit(both)
@@ -211,6 +212,7 @@ def test_an_array_a_frame_and_a_list_of_numbers(plain):
         assert np.array_equal(fit(x).label_distributions_, plain.label_distributions_)
 
 
+@pytest.mark.ci
 def test_learned_views_and_the_order_in_memory():
     quick = ViewsLDSClassifier(n_trees=10, max_iter=2, random_state=0)
     one, other = (clone(quick).fit(x, Y) for x in (np.ascontiguousarray(X), X.copy("F")))
@@ -229,6 +231,7 @@ def accuracies(x, y, truth):
     return np.array([(one == truth[blank]).mean() for one in found])
 
 
+@pytest.mark.ci
 def test_the_order_of_rows_and_columns_and_classes():
     """The means over seeds differ by at most three standard errors, and one row of the twenty.
 

@@ -138,6 +138,7 @@ def test_truncation_leaves_out_what_came_before():
     assert float(grad) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.ci
 def test_implicit_methods_see_the_statistics_at_the_solution():
     """The statistics of the inputs do not depend on the weights; those of a later layer do."""
     torch.manual_seed(0)

@@ -43,6 +43,7 @@ def verdicts(report: bilevel.Report) -> dict[str, str]:
     return {row.name.split()[0]: row.verdict for row in report.rows}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "net",
     [
@@ -73,6 +74,7 @@ class Normed(nn.Module):
         return x @ torch._weight_norm(self.v, self.g, 0).T
 
 
+@pytest.mark.ci
 def test_a_wrong_second_derivative_is_found():
     """That of torch's weight_norm: forward mode and finite differences both say so."""
     report = check(mlp(Normed))
@@ -176,6 +178,7 @@ def test_rounding_that_adam_enlarges_is_no_wrong_hypergradient(cut):
     assert verdicts(report)["forward"] == "ok"
 
 
+@pytest.mark.ci
 def test_a_slope_through_hard_draws_is_told_from_a_wrong_derivative():
     torch.manual_seed(0)
 

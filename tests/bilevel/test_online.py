@@ -215,6 +215,7 @@ def bukin(w: Tensor, eps: float = 1e-3) -> Tensor:
     return (((w[1] - 0.01 * w[0]) ** 2 + eps).sqrt() + eps).sqrt()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "beta",
     [1e-6, *(pytest.param(beta, marks=pytest.mark.slow) for beta in (1e-8, 1e-7))],
@@ -226,6 +227,7 @@ def test_on_plateaus_real_time_optimisation_is_ahead(beta):
     assert rtho < hd / 3, (rtho, hd)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "beta", [1e-3, *(pytest.param(beta, marks=pytest.mark.slow) for beta in (1e-2, 1e-1))]
 )

@@ -57,6 +57,7 @@ def test_at_the_minimisers_it_is_the_closed_form(penalty):
     torch.testing.assert_close(result.solution[0], y, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.ci
 def test_the_penalty_is_that_of_each_task():
     goals = torch.stack([C, 2 * C, -C])
     both = bilevel.over_tasks(lambda w, lam, c: inner(w, lam), outer, goals)
@@ -120,6 +121,7 @@ def test_every_step_is_the_one_written_out():
         lam = lam - 0.05 * (0.1 * lam + 5.0 * B.T @ (w - y))
 
 
+@pytest.mark.ci
 def test_solve_reaches_the_optimum_of_the_penalised_problem():
     solution = bilevel.solve(
         bilevel.GradientDescent(inner, 0.4),
@@ -182,6 +184,7 @@ def test_it_needs_no_second_derivative_and_draws_batches_anew():
     assert float(result.grad) == pytest.approx(-(y - 1.0) + (w - 1.0), rel=1e-12)
 
 
+@pytest.mark.ci
 def test_modules_with_buffers():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)).double()

@@ -444,6 +444,7 @@ def feature_map_problem():
     return [torch.tensor(a) for a in (X, Y, X_val, Y_val)], 2.0
 
 
+@pytest.mark.ci
 def test_a_feature_map_follows_the_analytic_bilevel_solution():
     (X, Y, X_val, Y_val), mu = feature_map_problem()
 

@@ -60,6 +60,7 @@ def off(found: Tensor) -> float:
     return float((found - EXACT).norm() / EXACT.norm())
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("inner", [drawn, by_step, Loader()], ids=["drawn", "by step", "loader"])
 def test_the_mean_over_seeds_is_that_of_the_full_batch(inner):
     """A series of 30 terms is short of its limit by 0.82^30 < 0.3 %; the rest is chance."""

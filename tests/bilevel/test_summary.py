@@ -47,6 +47,7 @@ def objects(size):
     }
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("size", SIZES)
 def test_at_most_20_lines(size):
     for name, shown in objects(size).items():

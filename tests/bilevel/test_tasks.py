@@ -379,6 +379,7 @@ def episode(k: int):
     return [drawn_task(k, place) for place in range(3)]
 
 
+@pytest.mark.ci
 def test_tasks_in_processes_are_those_in_this_one_bit_for_bit():
     hyper = {"decay": torch.tensor(-2.0), "shift": torch.tensor([0.3])}
 

@@ -116,6 +116,7 @@ def test_weights_are_those_of_a_plain_loop(name):
         torch.testing.assert_close(found[key], value, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.ci
 def test_the_common_program_and_its_hypergradient():
     """Finite differences through loader, batch normalisation, clipping and groups."""
     training, hyper = program(max_grad_norm=0.5)

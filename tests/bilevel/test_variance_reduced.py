@@ -132,6 +132,7 @@ def continued(method, n):
     return [torch.stack(found) for found in (weights, solutions, grads)]
 
 
+@pytest.mark.ci
 def test_the_directions_lose_their_variance_where_those_of_soba_keep_it():
     """At one λ all three settle at the solution of the whole data; with SOBA none does."""
     direct = 0.02 * 2.5 * DECAY

@@ -71,6 +71,7 @@ def test_a_file_of_options_holds_one_value_or_several(lds, tmp_path, text, sente
     assert sentence in err
 
 
+@pytest.mark.ci
 def test_search_is_kept_and_its_best_is_a_file_of_options(lds, tmp_path):
     folder = tmp_path / "search"
     fixed = {"max_iter": 2, "max_inner": 10, "refit_steps": 4}
@@ -176,6 +177,7 @@ def test_help_teaches(lds, command):
     assert "--json" in text
 
 
+@pytest.mark.ci
 def test_a_run_goes_on_only_as_it_was_begun(lds, tmp_path):
     run = tmp_path / "run"
     assert lds("fit", "iris", *QUICK, "--out", run)[0] == 0
@@ -198,6 +200,7 @@ def test_a_run_goes_on_only_as_it_was_begun(lds, tmp_path):
     assert lds("fit")[0] == 2
 
 
+@pytest.mark.ci
 def test_an_interrupt_in_the_refit_tells_how_to_go_on(lds, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -270,6 +273,7 @@ def test_a_users_error_is_one_sentence_and_exit_code_2(
     assert not list(tmp_path.iterdir()), "nothing is written before the input is checked"
 
 
+@pytest.mark.ci
 def test_an_existing_folder_is_kept_unless_forced(lds, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -319,34 +323,36 @@ def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
     assert "iris-1 holds a run; this one goes to" in err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["fit", "gone.csv"], "there is no table at gone.csv"),
-        (["fit", "tt.csv"], "there is t.csv"),
-        (["fit", "t.xlsx"], "t.xlsx is a workbook"),
-        (["fit", "t.feather"], "a table must be a .csv"),
-        (["fit", "sub.csv"], "sub.csv is a folder"),
-        (["fit", "wnie"], "the nearest is 'wine'"),
-        (["fit", "iris", "--out", "t.csv/run"], "--out t.csv/run cannot be a folder: t.csv is a"),
-        (["fit", "iris", "--out", "t.csv"], "--out t.csv cannot be a folder: t.csv is a file"),
-        (["fit", "iris", "--config", "gone.toml"], "there is no file gone.toml"),
-        (["fit", "--resume", "gone"], "there is no folder gone; `lds runs` lists"),
-        (["search", "gone.csv"], "there is no table at gone.csv"),
-        (["predict", "gone", "t.csv"], "there is no folder gone; `lds runs` lists"),
-        (["report", "gone"], "there is no folder gone; `lds runs` lists"),
-        (["report", "gone", "gone2"], "there is no folder gone; `lds runs` lists"),
-        (["runs", "gone"], "there is no folder gone of runs"),
-        (["export", "gone", "g.csv"], "there is no folder gone; `lds runs` lists"),
-    ],
-)
-def test_a_bad_path_is_refused_before_anything_heavy_is_imported(tmp_path, arguments, sentence):
+BAD_PATHS = [
+    (["fit", "gone.csv"], "there is no table at gone.csv"),
+    (["fit", "tt.csv"], "there is t.csv"),
+    (["fit", "t.xlsx"], "t.xlsx is a workbook"),
+    (["fit", "t.feather"], "a table must be a .csv"),
+    (["fit", "sub.csv"], "sub.csv is a folder"),
+    (["fit", "wnie"], "the nearest is 'wine'"),
+    (["fit", "iris", "--out", "t.csv/run"], "--out t.csv/run cannot be a folder: t.csv is a"),
+    (["fit", "iris", "--out", "t.csv"], "--out t.csv cannot be a folder: t.csv is a file"),
+    (["fit", "iris", "--config", "gone.toml"], "there is no file gone.toml"),
+    (["fit", "--resume", "gone"], "there is no folder gone; `lds runs` lists"),
+    (["search", "gone.csv"], "there is no table at gone.csv"),
+    (["predict", "gone", "t.csv"], "there is no folder gone; `lds runs` lists"),
+    (["report", "gone"], "there is no folder gone; `lds runs` lists"),
+    (["report", "gone", "gone2"], "there is no folder gone; `lds runs` lists"),
+    (["runs", "gone"], "there is no folder gone of runs"),
+    (["export", "gone", "g.csv"], "there is no folder gone; `lds runs` lists"),
+    (["fit", "nothing"], "'nothing'"),
+]
+
+
+def test_a_bad_path_is_refused_before_anything_heavy_is_imported(tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n1,u\n")
     (tmp_path / "sub.csv").mkdir()
     code = (
         "import sys, lds.cli\n"
-        f"try: lds.cli.main({arguments!r})\n"
-        "except SystemExit as stop: assert stop.code == 2, stop.code\n"
+        f"for arguments, sentence in {BAD_PATHS!r}:\n"
+        "    try: lds.cli.main(arguments)\n"
+        "    except SystemExit as stop: assert stop.code == 2, stop.code\n"
+        "    print('---', file=sys.stderr)\n"
         "heavy = {'torch', 'pandas', 'scipy', 'sklearn', 'clevercsv', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
@@ -354,7 +360,9 @@ def test_a_bad_path_is_refused_before_anything_heavy_is_imported(tmp_path, argum
     command, kept = [sys.executable, "-c", code], {"capture_output": True, "text": True}
     result = subprocess.run(command, cwd=tmp_path, env={**os.environ, **here}, **kept)
     assert result.returncode == 0, result.stderr
-    assert sentence in result.stderr
+    said = result.stderr.split("---\n")
+    for (arguments, sentence), message in zip(BAD_PATHS, said[:-1], strict=True):
+        assert sentence in message, arguments
 
 
 def test_a_number_of_jobs_that_cannot_be_is_refused(lds, tmp_path):

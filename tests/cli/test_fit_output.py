@@ -50,6 +50,7 @@ def shown(fit) -> str:
     return html.unescape(page.html(load_run(fit.folder)))
 
 
+@pytest.mark.ci
 def test_edges_before_and_after_are_sums_of_probabilities(fit, shown):
     run = load_run(fit.folder)
     before, after = (run.summary[name] for name in ("starting_edges", "expected_edges"))
@@ -99,6 +100,7 @@ def test_it_says_which_files_there_are_and_what_comes_next(fit):
     assert "--id" not in fit.out, "the rows have identifiers"
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("always")
 def test_a_left_out_identifier_is_offered_and_no_file_of_another_run_is_named(lds, fit, tmp_path):
     table, run = fit.folder.parent / "pets.csv", tmp_path / "run"

@@ -93,6 +93,7 @@ def assert_same(ours, theirs):
     assert np.array_equal(ours.predictions["probabilities"], theirs.predictions["probabilities"])
 
 
+@pytest.mark.ci
 @ctrl_c
 @pytest.mark.parametrize("presses", [{1}, {1, 2}], ids=["once", "twice"])
 def test_an_interrupted_fit_is_resumed(lds, tmp_path, monkeypatch, whole, presses):
@@ -121,6 +122,7 @@ def test_an_interrupted_fit_is_resumed(lds, tmp_path, monkeypatch, whole, presse
     assert_same(load_run(run), whole)
 
 
+@pytest.mark.ci
 @ctrl_c
 def test_an_interrupt_of_the_controls_keeps_what_was_learned(lds, tmp_path, monkeypatch, whole):
     import lds.structure.controls as controls

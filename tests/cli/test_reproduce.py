@@ -9,6 +9,7 @@ import pytest
 from lds.experiments.reproduce.registry import ENTRIES
 
 
+@pytest.mark.ci
 def test_the_list_shows_every_entry_and_imports_no_torch(tmp_path):
     code = (
         "import sys\n"

@@ -33,6 +33,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.ci
 def test_runs_are_listed(lds, folder):
     code, out, _ = lds("runs", folder, "--json")
     assert code == 0

@@ -69,6 +69,7 @@ def test_options_of_a_file_hold_under_flags_and_are_saved(table):
     assert len(load_run(table).metrics) == 2 + (settings["method"] == "default")
 
 
+@pytest.mark.ci
 def test_new_rows_are_classified_as_the_classifier_would(lds, table, tmp_path):
     numbers, colors, kinds = rows(60, 0)
     scaled = (numbers - numbers.mean(0)) / numbers.std(0)
@@ -163,6 +164,7 @@ def test_a_value_that_is_new_is_said_to_be(lds, table, tmp_path):
     assert "column 'color' such as 'green'" in err
 
 
+@pytest.mark.ci
 def test_a_run_on_one_column_predicts(lds, tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{k}.5,{k % 2}\n" for k in range(24)))
     (tmp_path / "new.csv").write_text("a\n1.5\n2.5\n")
@@ -211,6 +213,7 @@ def test_export_writes_the_learned_graph_with_what_is_known_of_nodes(lds, table,
     assert "path must end in one of .graphml" in err
 
 
+@pytest.mark.ci
 def test_report_says_where_it_is(lds, table, tmp_path):
     code, out, _ = lds("report", table, "--out", tmp_path / "pets.html", "--json")
     assert code == 0
@@ -230,6 +233,7 @@ def test_a_table_that_changed_is_another_run(lds, tmp_path):
     assert "is of another run (features: 'float64 of shape (40, 1)" in err
 
 
+@pytest.mark.ci
 def test_a_table_of_the_users_own_is_predicted_where_blank(lds, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -264,6 +268,7 @@ def named(tmp_path_factory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.ci
 def test_what_is_found_out_is_said_once(lds, named, tmp_path):
     path = named.parent / "pets.txt"
     options = ["--target", "-1", "--drop", "note,0", *QUICK]
@@ -276,6 +281,7 @@ def test_what_is_found_out_is_said_once(lds, named, tmp_path):
     assert "separated" not in lds("fit", path, *options, "--out", tmp_path / "other")[2]
 
 
+@pytest.mark.ci
 def test_identifiers_go_with_their_rows(lds, named, tmp_path):
     with (named / "predictions.csv").open(newline="") as file:
         written = list(csv.reader(file))

@@ -8,6 +8,7 @@ import lds.structure.methods.thesis_run as thesis_run
 from tests.cli.options import THESIS
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("default")
 def test_a_control_does_not_repeat_the_warning_of_the_method(lds, tmp_path, monkeypatch):
     calls = []

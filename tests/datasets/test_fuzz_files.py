@@ -302,6 +302,7 @@ def fuzz_files(data, folder):
     np.testing.assert_array_equal(later.features, found.features)
 
 
+@pytest.mark.ci
 @given(st.data())
 @settings(max_examples=CASES, **OPEN)
 def test_files(tmp_path, data):

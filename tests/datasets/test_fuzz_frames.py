@@ -315,6 +315,7 @@ def fuzz_frames(data):
     assert later is None or (np.isfinite(later).all() and len(later) == len(other))
 
 
+@pytest.mark.ci
 @given(st.data())
 @settings(max_examples=CASES, **OPEN)
 def test_frames(data):

@@ -383,6 +383,7 @@ def test_a_format_comes_back_from_json(tmp_path: Path) -> None:
         FileFormat.from_dict({"separator": ";"})
 
 
+@pytest.mark.ci
 @pytest.mark.data
 def test_the_dialects_of_real_files(data_folder: Path) -> None:
     files = sorted((data_folder / "tables").glob("*.csv*"))

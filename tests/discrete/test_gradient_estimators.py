@@ -448,6 +448,7 @@ def test_biased_estimators_show_the_predicted_bias(name, estimator):
     assert bool(((mean - true_gradient(wild, *case)).abs() > 4 * error).any())
 
 
+@pytest.mark.ci
 def test_disarm_has_less_variance_than_the_score_function_at_as_many_evaluations():
     distribution = Bernoulli(theta(6))
 

@@ -63,6 +63,7 @@ def test_a_control_that_is_not_conditioned_gives_a_bias():
     assert abs(float(coins.weights @ wrong) - (1.5**2 / 2 - 1.5 * 0.4)) > 0.1
 
 
+@pytest.mark.ci
 def test_a_control_near_h_reduces_the_variance():
     """The multilinear h of outcomes as its own control at a low temperature, beside disarm."""
     probs = torch.tensor([0.3, 0.6, 0.5, 0.8], dtype=F64)

@@ -148,6 +148,7 @@ def test_variables_are_independent_within_a_draw_and_between_draws():
         assert stats.chisquare(observed, law).pvalue > 0.001
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_tiny_probabilities_among_very_many_are_drawn_evenly(dtype):
     """2^18 variables of 1e-6 behind a block of 0.4: small ones beside large sums still count."""

@@ -110,6 +110,7 @@ def test_the_gradient_is_dense_autograd_with_the_slope_of_each_draw(estimator, s
     torch.testing.assert_close(ours.values, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("estimator", BLACK_BOX)
 def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
     """Three pairs, eight graphs; the mean of 150 estimates within four standard errors."""

@@ -67,6 +67,7 @@ def test_edges_are_drawn_as_often_as_their_probabilities_say(dtype, listed):
     assert (counts[theta == 1] == n_draws).all()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("listed", [False, True], ids=["all-pairs", "list"])
 def test_marginals_and_pairs_of_edges_over_20000_graphs(listed):
     """Six edges: how often each and each two are drawn, and all 64 outcomes, by chi-square."""

@@ -46,6 +46,7 @@ def test_graphs_that_are_not_kept_are_drawn_again_the_same(monkeypatch):
     assert len(draws._kept) == 1
 
 
+@pytest.mark.ci
 def test_pairs_are_edges_as_often_as_theta_says_and_independently_by_number():
     n = 4000
     drawn = np.stack([edges(NumberedDraws(distribution(), seed), 7) for seed in range(n // 2)])

@@ -176,6 +176,7 @@ def test_data_frames_string_labels_and_blanks():
     assert clf.score(frame, right) >= 0.95
 
 
+@pytest.mark.ci
 def test_sparse_rows_and_a_pipeline_give_what_dense_rows_give(fitted):
     clf, x, y, _ = fitted
     sparse = clone(clf).fit(sp.csr_array(x), y)
@@ -287,6 +288,7 @@ def test_more_neighbours_than_other_rows_are_refused_unless_they_are_the_default
     quick(n_neighbors=30).fit(X30, Y30)  # the default: cut to the 29 other rows
 
 
+@pytest.mark.ci
 def test_three_labels_a_class_suffice_and_fewer_warn():
     x, y, _ = blobs(labelled=9)
     quick().fit(x, y)
@@ -343,6 +345,7 @@ def test_the_graph_as_a_file(fitted, tmp_path):
     assert (sp.load_npz(tmp_path / "graph.npz") - clf.edge_probabilities_).nnz == 0
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_another_network_on_connected_graphs_predicts_new_rows():
     x, y, _ = blobs()

@@ -426,12 +426,14 @@ def fuzz_pyg(data):
         ends_well(lambda: learned.to_data(**rule))
 
 
+@pytest.mark.ci
 @given(st.data())
 @settings(max_examples=CASES, **OPEN)
 def test_classifier(data):
     fuzz_classifier(data)
 
 
+@pytest.mark.ci
 @given(st.data())
 @settings(max_examples=CASES, **OPEN)
 def test_data_objects(data):

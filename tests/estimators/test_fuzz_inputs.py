@@ -493,6 +493,7 @@ def fuzz_data_objects(data):
 FUZZES = [fuzz_labels, fuzz_adjacency, fuzz_data_objects]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("fuzz", FUZZES)
 def test_what_is_given_is_read_or_refused(fuzz):
     settings(max_examples=CASES, **OPEN)(given(st.data())(fuzz))()

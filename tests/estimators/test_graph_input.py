@@ -430,6 +430,7 @@ def two_blocks(seed, n=400):
     return Data(edge_index=edge_index, y=torch.from_numpy(y), **masks), ~(train | val)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("x", [None, torch.ones(400, 1)], ids=["no x", "constant x"])
 def test_two_blocks_are_found_from_the_graph_alone(x):
     data, rest = two_blocks(0)
@@ -462,6 +463,7 @@ def test_a_split_that_is_no_list_of_nodes_is_refused():
         prepared(PLAIN, split={"train": "x", "valid": [1, 2]})
 
 
+@pytest.mark.ci
 def test_a_split_into_roles_is_said_only_where_roles_are_read():
     data = blobs(60, train_mask=torch.arange(60) < 30, val_mask=None)
     with warnings.catch_warnings():

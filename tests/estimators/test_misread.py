@@ -230,6 +230,7 @@ def test_unknown_roles_of_a_split_are_refused(keys):
 # Graphs that say nothing, options with which nothing is learned, classes of another type
 
 
+@pytest.mark.ci
 def test_a_graph_without_edges_is_no_graph():
     x, y = table()
     with pytest.warns(UserWarning, match="adjacency has no edge of a weight above 0"):

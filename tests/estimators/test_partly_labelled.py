@@ -62,6 +62,7 @@ def test_every_form_of_no_label_scores_alike(form):
     assert clf.score(X, y) == 1
 
 
+@pytest.mark.ci
 def test_cross_validation_by_labelled_folds_keeps_unlabelled_rows_in_every_fit(monkeypatch):
     seen = []
     fit = LDSClassifier.fit
@@ -80,6 +81,7 @@ def test_cross_validation_by_labelled_folds_keeps_unlabelled_rows_in_every_fit(m
         assert [len(part) for part in seen] == [36, 36], "24 without a label, 12 with one"
 
 
+@pytest.mark.ci
 def test_a_grid_search_takes_the_folds():
     folds = LabelledKFold(2, random_state=0)
     search = GridSearchCV(

@@ -147,6 +147,7 @@ def test_a_metric_for_dense_features_takes_dense_features_of_zeros_mostly():
     assert learned.predictions.shape == (90,)
 
 
+@pytest.mark.ci
 def test_a_given_graph_starts_the_probabilities_of_the_thesiss_method():
     y = torch.arange(90) % 3
     row, col = torch.nonzero(y[:, None] == y[None, :]).T
@@ -174,6 +175,7 @@ def test_a_committee_starts_from_a_given_graph_and_near_neighbours():
     assert (near >= found.toarray()).all(), "beside a graph, neighbours start lower"
 
 
+@pytest.mark.ci
 def test_labels_outside_the_masks_are_not_read(learned):
     data, method = blobs(), learned.learned.method.name
     for other in (0, 9, -1):
@@ -328,6 +330,7 @@ def train_stock(data):
     return float((model(data).argmax(1) == data.y)[test].float().mean())
 
 
+@pytest.mark.ci
 def test_a_stock_training_loop_on_a_learned_graph():
     data = blobs()
     transform = Compose([NormalizeFeatures(), LearnStructure(**QUICK, refit_steps=4)])

@@ -64,6 +64,7 @@ def new_rows(tmp_path):
     return path
 
 
+@pytest.mark.ci
 def test_python_and_the_shell_write_the_same_run(lds, fitted, new_rows, tmp_path):
     """The same table, seed and roles: without test rows both divide the labels alike."""
     clf, folder, table = fitted
@@ -108,6 +109,7 @@ def test_rows_of_the_fit_get_the_answer_they_got(lds, fitted):
     assert predictions == clf.transduction_.tolist()
 
 
+@pytest.mark.ci
 def test_export_and_report_take_a_saved_fit(lds, fitted, tmp_path):
     clf, folder, _ = fitted
     lds("export", folder, tmp_path / "pets.graphml", "--n-edges", 9)
@@ -123,6 +125,7 @@ def test_export_and_report_take_a_saved_fit(lds, fitted, tmp_path):
     assert f"{type(clf).__name__}, seed {SEED}" in pages[0]
 
 
+@pytest.mark.ci
 def test_pictures_take_a_classifier_its_result_and_its_folder(fitted):
     clf, folder, _ = fitted
     # `write_report` above draws the embedding; its t-SNE takes seconds.
@@ -282,6 +285,7 @@ def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, ca
     assert "has no encoding.npz: its run was on features" in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     rows = torch.arange(30)
     masks = {"train_mask": rows < 12, "val_mask": (rows >= 12) & (rows < 24)}

@@ -42,6 +42,7 @@ def alone():
     return LDSSearch(SPACE, QUICK, seeds=(0, 1), n_jobs=1).fit(*blobs())
 
 
+@pytest.mark.ci
 def test_the_best_setting_has_the_best_mean_stopping_accuracy_ties_by_the_loss(alone):
     x, y = blobs()
     assert len(alone.trials_) == 8
@@ -84,6 +85,7 @@ def test_random_settings_are_drawn_by_the_seed_from_distributions():
     assert first == drawn(0) != drawn(1)
 
 
+@pytest.mark.ci
 def test_finished_trials_are_read_not_run(tmp_path, monkeypatch, alone):
     x, y = blobs()
     first = LDSSearch({**SPACE, "outer_lr": [0.3]}, QUICK, seeds=(0, 1), folder=tmp_path / "new")
@@ -195,6 +197,7 @@ def test_bad_data_are_refused_before_a_trial_runs(change, error, message, monkey
         LDSSearch(SPACE, QUICK).fit(**{"X": x, "y": y, **change})
 
 
+@pytest.mark.ci
 def test_threads_come_to_the_same_though_they_share_a_random_state(alone):
     with joblib.parallel_config(backend="threading", n_jobs=2):
         search = LDSSearch(SPACE, QUICK, seeds=(0, 1), refit=False).fit(*blobs())
@@ -309,6 +312,7 @@ def test_trials_side_by_side_come_to_the_same(alone, batch, tmp_path, monkeypatc
     assert again.trials_ == search.trials_, "finished trials are read, however they were run"
 
 
+@pytest.mark.ci
 def test_side_by_side_run_only_trials_that_can(monkeypatch):
     """Others run alone: another network, another width, a setting without a finite loss."""
     x, y = blobs()

@@ -70,6 +70,7 @@ def table(n_labelled=90, seed=0):
     return frame, labels, truth
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_pipeline_on_a_data_frame_with_string_labels():
     frame, labels, truth = table()
@@ -100,6 +101,7 @@ def test_a_graph_is_metadata_of_fit_and_passes_through_a_pipeline():
     assert set(request) == {"adjacency", "validation", "stopping", "sample_weight"}
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_cross_validation_on_labelled_rows_and_a_search_over_settings():
     x, y = load_wine(return_X_y=True)
@@ -111,6 +113,7 @@ def test_cross_validation_on_labelled_rows_and_a_search_over_settings():
     assert search.predict(x[:4]).shape == (4,)
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("method", CLASSIFIERS)
 def test_sparse_features_through_a_pipeline(method):

@@ -53,6 +53,7 @@ def test_coefficients_have_the_names_of_views(fitted):
     assert list(found.values()) == pytest.approx(fitted.learned_.params["coefficients"].tolist())
 
 
+@pytest.mark.ci
 def test_a_saved_fit_predicts_the_same_and_has_a_report(fitted, tmp_path):
     frame, _, _ = wine()
     fitted.save(tmp_path)
@@ -84,6 +85,7 @@ def test_four_labels_are_enough_and_a_lonely_one_is_read():
     assert set(found.classes_) == set(truth)
 
 
+@pytest.mark.ci
 def test_data_of_pyg():
     frame, _, truth = wine()
     y = torch.from_numpy(np.unique(truth, return_inverse=True)[1])
@@ -94,6 +96,7 @@ def test_data_of_pyg():
     assert (found.predictions[40:150] == y[40:150]).double().mean() >= 0.9
 
 
+@pytest.mark.ci
 def test_columns_of_text_and_gaps():
     frame, y, truth = wine()
     mixed = pd.DataFrame({"kind": np.where(frame["alcohol"] > 13, "strong", "weak"), **frame})
@@ -124,6 +127,7 @@ def joined_by_class(truth, share_wrong, seed=0):
     return graph
 
 
+@pytest.mark.ci
 def test_a_given_graph_is_a_view_with_a_coefficient():
     frame, y, truth = wine()
     noise = np.random.default_rng(1).standard_normal(frame.shape)  # says nothing of the classes
@@ -142,6 +146,7 @@ def test_a_given_graph_is_a_view_with_a_coefficient():
     assert joined <= {tuple(sorted(edge)) for edge in learned.edges}
 
 
+@pytest.mark.ci
 def test_a_saved_fit_with_a_given_graph_predicts_the_same(tmp_path):
     frame, y, truth = wine()
     graph = joined_by_class(truth[:150], 0.2)

@@ -73,6 +73,7 @@ def test_weights_are_scikit_learns_with_mean_1(class_weight):
     assert found[6] == 1
 
 
+@pytest.mark.ci
 def test_equal_weights_change_nothing():
     plain = fits()
     for one, other in zip(plain, fits(sample_weight=np.full(60, 3.5)), strict=True):
@@ -96,6 +97,7 @@ def test_weights_of_any_kind_hold_the_same_numbers(weights):
     assert accuracy(codes, [0, 0, 0, 1], weights) == 6 / 8
 
 
+@pytest.mark.ci
 def test_weight_0_takes_a_label_away():
     x, y, _ = table()
     lost = np.flatnonzero(y >= 0)[:7]
@@ -189,6 +191,7 @@ def test_column_squares_count():
         torch.testing.assert_close(found.column_squares(counts), expected)
 
 
+@pytest.mark.ci
 def test_balanced_classes_find_more_of_a_rare_class():
     rng = np.random.default_rng(1)
     truth = (rng.random(400) < 0.12).astype(int)
@@ -204,6 +207,7 @@ def test_balanced_classes_find_more_of_a_rare_class():
         assert recall[1] > recall[0] + 0.15, recall
 
 
+@pytest.mark.ci
 def test_weights_reach_searches_transforms_and_folders(tmp_path):
     x, y, _ = table()
     weight = np.where(np.arange(60) < 30, 5.0, 1.0)

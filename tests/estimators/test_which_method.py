@@ -32,6 +32,7 @@ def ring(n):
     return np.eye(n, k=1) + np.eye(n, k=-1)
 
 
+@pytest.mark.ci
 def test_a_table_goes_to_learned_views(fitted):
     x, y, truth = table()
     assert fitted.learned_.method == Views()
@@ -63,6 +64,7 @@ def test_the_frozen_control_of_a_table_is_that_of_views(fitted):
         Committee(tables="trees")
 
 
+@pytest.mark.ci
 def test_a_saved_table_is_read_back(fitted, tmp_path):
     x, _, _ = table()
     fitted.save(tmp_path)
@@ -81,6 +83,7 @@ def test_views_with_other_options_are_read_by_their_own_class(tmp_path):
         LDSClassifier.load(tmp_path)
 
 
+@pytest.mark.ci
 def test_data_without_edges_and_validation_nodes_goes_to_views():
     x, y, truth = table()
     data = Data(x=torch.tensor(x), y=torch.tensor(truth), train_mask=torch.tensor(y >= 0))
@@ -89,6 +92,7 @@ def test_data_without_edges_and_validation_nodes_goes_to_views():
     assert isinstance(learn_structure(data, **FEW).learned.method, Committee)
 
 
+@pytest.mark.ci
 def test_a_search_compares_settings_of_one_method():
     """The default's own value of an option is a setting like the others."""
     x, y, _ = table()

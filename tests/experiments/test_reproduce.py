@@ -410,6 +410,7 @@ def test_dense_similarities_stay_symmetric_in_the_unit_interval():
 # Chapters 6 and 7
 
 
+@pytest.mark.ci
 def test_the_scalar_problem_follows_its_closed_form(tmp_path):
     """With η fixed, f_T is quadratic in λ; its minimiser is known."""
     n = 20

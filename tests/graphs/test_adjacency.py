@@ -120,6 +120,7 @@ def test_keep_edges_follows_the_seed_and_not_the_storage() -> None:
     assert (kept != keep_edges(reversed_rows, 0.5, seed=3)).nnz == 0
 
 
+@pytest.mark.ci
 def test_keep_edges_nests_and_is_uniform() -> None:
     graph = random_graph(8, seed=1)
     assert (keep_edges(graph, 0.3, 5) > keep_edges(graph, 0.6, 5)).nnz == 0

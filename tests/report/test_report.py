@@ -53,6 +53,7 @@ def run(run_folder):
     return load_run(run_folder)
 
 
+@pytest.mark.ci
 def test_it_asks_for_nothing_from_outside(text):
     for tag, attributes in Page(text).tags:
         for name in ("src", "href", "xlink:href", "data", "action"):
@@ -131,6 +132,7 @@ def test_an_edge_shows_its_probability_before_and_after_learning(text):
     assert '"given"' not in text, "no graph was given"
 
 
+@pytest.mark.ci
 def test_a_run_without_test_rows_or_edges_is_told_too(run):
     none = np.zeros(0, dtype=np.int64)
     empty = sp.csr_array(run.edge_probs.shape, dtype=np.float32)
@@ -187,6 +189,7 @@ def test_the_file_must_be_a_page_in_a_folder(run_folder, tmp_path):
     assert not list(Path(tmp_path).iterdir())
 
 
+@pytest.mark.ci
 def test_the_command_writes_it(run_folder, tmp_path, text):
     result = CliRunner().invoke(app, ["report", str(run_folder), "--out", str(tmp_path / "a.html")])
     assert result.exit_code == 0, result.output

@@ -92,6 +92,7 @@ def test_the_rounding_of_a_mean_is_no_spread():
     assert spreads(np.full((103, 1), 0.1)).tolist() == [0]
 
 
+@pytest.mark.ci
 def test_votes_are_shares_of_edge_probability(run, found):
     labels, predicted = run.predictions["labels"], run.predictions["probabilities"].argmax(1)
     shown = np.where(labels >= 0, labels, predicted)
@@ -147,6 +148,7 @@ def test_sparse_cells_are_the_entries(run, run_folder):
     np.testing.assert_array_equal(dense, x.toarray())
 
 
+@pytest.mark.ci
 def test_parts_too_large_for_a_page_are_left_out_and_named(run, run_folder, monkeypatch):
     monkeypatch.setattr("lds.report.why.MOST", 10)
     page = html(run, evidence_of(run_folder))
@@ -214,6 +216,7 @@ def secret_run(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.ci
 def test_values_are_in_the_rows_of_a_page_and_never_in_its_settings(secret_run, tmp_path):
     write_report(secret_run, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -222,6 +225,7 @@ def test_values_are_in_the_rows_of_a_page_and_never_in_its_settings(secret_run, 
     assert not any(secret in settings for secret in SECRETS)
 
 
+@pytest.mark.ci
 def test_no_values_leaves_out_every_cell_and_identifier(secret_run, tmp_path):
     path = tmp_path / "page.html"
     arguments = ["report", str(secret_run), "--no-values", "--out", str(path), "--quiet"]
@@ -235,6 +239,7 @@ def test_no_values_leaves_out_every_cell_and_identifier(secret_run, tmp_path):
     assert data["why"]["votes"] is not None
 
 
+@pytest.mark.ci
 def test_a_record_alone_makes_a_page_without_reasons_of_features(run):
     page = html(replace(run))
     assert "Coefficients of the edge" not in page

@@ -24,6 +24,7 @@ def fitted(request, tmp_path_factory):
     return clf, folder, account(clf.learned_)
 
 
+@pytest.mark.ci
 def test_the_weighted_mean_of_the_members_is_the_prediction(fitted):
     clf, _, found = fitted
     assert len(found.members) > 2

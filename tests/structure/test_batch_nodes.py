@@ -107,6 +107,7 @@ def test_the_mean_over_all_batches_is_the_loss_on_all_nodes(monkeypatch):
         torch.testing.assert_close(total, g, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.ci
 def test_a_run_on_batches_learns_and_follows_the_seed():
     rng = np.random.default_rng(0)
     labels = np.arange(90) % 3

@@ -19,6 +19,7 @@ def _short(monkeypatch) -> None:
     monkeypatch.setattr(lds.structure.controls, "GCN_MAX_STEPS", 40)
 
 
+@pytest.mark.ci
 def test_controls_see_the_labels_they_name():
     problem = blobs()
     controls = run_controls(problem, THESIS)
@@ -33,6 +34,7 @@ def test_controls_see_the_labels_they_name():
     assert same == {"gcn_train": True, "gcn_train_validation": False, "frozen": True}
 
 
+@pytest.mark.ci
 def test_the_frozen_control_of_the_default_is_its_schedule_and_the_others_are_the_thesiss():
     problem = blobs()
     found = run_controls(problem, DEFAULT)

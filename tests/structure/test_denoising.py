@@ -223,6 +223,7 @@ def fit(labels=None, **options):
     return learn(Problem(x, y, split), dataclasses.replace(SMALL, **options))
 
 
+@pytest.mark.ci
 def test_with_no_weight_on_labels_those_of_validation_rows_change_nothing():
     _, y, split = blobs()
     swapped = y.copy()

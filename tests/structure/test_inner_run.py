@@ -108,6 +108,7 @@ def test_hypergradients_are_taken_once_the_best_loss_has_settled(monkeypatch, se
     assert first > 1, "the loss must fall at first"
 
 
+@pytest.mark.ci
 def test_where_it_does_not_settle_the_last_window_has_a_hypergradient(monkeypatch):
     losses, taken, record, edges = hypersteps(monkeypatch, 1e-9, 20, dropout=0.0)
     assert losses[19] > losses[39] > losses[59]

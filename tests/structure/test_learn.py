@@ -17,6 +17,7 @@ def fit(method=THESIS, **options):
     return learn(blobs(), method, **options)
 
 
+@pytest.mark.ci
 def test_separable_classes_are_learned_and_theta_stays_a_distribution():
     problem = blobs()
     result = fit(dataclasses.replace(THESIS, max_inner=60))

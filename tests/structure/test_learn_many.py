@@ -29,9 +29,10 @@ from tests.structure.varied_runs import (
 )
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("support", "sparse_features", "batch"),
-    [("all", False, None), ("all", True, 2), ("sparse", False, 2), ("sparse", True, None)],
+    [("all", False, None), ("sparse", True, 2)],
 )
 def test_every_run_of_a_batch_is_the_run_alone(support, sparse_features, batch):
     runs, seen = varied(features(sparse_features), support=support), []
@@ -99,6 +100,7 @@ def test_one_hypergradient_of_each_is_that_of_a_separate_run(support, monkeypatc
     assert np.linalg.norm(single[0] - single[1]) > 0.1 * np.linalg.norm(single[0])
 
 
+@pytest.mark.ci
 def test_runs_of_other_shapes_get_batches_of_their_own_and_results_keep_their_order(monkeypatch):
     x = features()
     shapes = [
@@ -125,6 +127,7 @@ def test_runs_of_other_shapes_get_batches_of_their_own_and_results_keep_their_or
         assert_same_run(result, alone(run, dtype=torch.float64))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("support", ["all", "sparse"])
 def test_a_run_that_is_not_finite_ends_alone(support):
     runs = varied(features(), support=support)
@@ -140,6 +143,7 @@ def test_a_run_that_is_not_finite_ends_alone(support):
         assert_same_run(results[k], varied_alone(k, support=support))
 
 
+@pytest.mark.ci
 def test_theta_that_is_not_finite_ends_its_run_alone(monkeypatch):
     """A hypergradient that is no number at the second step of one run."""
     runs = varied(features())
@@ -160,6 +164,7 @@ def test_theta_that_is_not_finite_ends_its_run_alone(monkeypatch):
         assert_same_run(results[k], varied_alone(k))
 
 
+@pytest.mark.ci
 def test_the_same_batch_is_bitwise_the_same():
     first, again = (learn_many(varied(features()), batch=3) for _ in range(2))
     for mine, other in zip(first, again, strict=True):
@@ -226,6 +231,7 @@ def test_a_batch_has_room_for_one_at_least_and_fits_into_memory(monkeypatch):
     assert len(learn_many(runs[:2], batch=1)) == 2
 
 
+@pytest.mark.ci
 def test_mean_accuracy_over_ten_seeds_is_that_of_separate_runs():
     """In float32, where rounding moves whole runs apart; within a standard error of the mean."""
     x = features().astype(np.float32)

@@ -37,6 +37,7 @@ def crash_after(n):
     return on_iteration
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "options",
     [

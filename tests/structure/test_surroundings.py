@@ -45,6 +45,7 @@ def assert_same(found, predicted, expected) -> None:
     assert np.array_equal(predicted, of_new)
 
 
+@pytest.mark.ci
 def test_settings_of_the_caller_change_nothing(fitted):
     with ExitStack() as settings:
         for each in (
@@ -73,6 +74,7 @@ def test_gradients_are_there_whatever_is_outside(around):
         assert not torch.is_grad_enabled()
 
 
+@pytest.mark.ci
 def test_fits_in_threads_do_not_meet(fitted):
     def fit(_):
         found = learn(blobs(), fitted[0])

@@ -36,6 +36,7 @@ def test_fewer_rows_than_neighbours_asked_for(kind):
     assert np.isfinite(result.probabilities).all()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", [blobs, words])
 def test_isolated_nodes_and_rows_without_a_word(kind):
     problem = kind()

@@ -43,6 +43,7 @@ def words_fit():
     return fit(problem=words())
 
 
+@pytest.mark.ci
 def test_counts_in_another_unit_a_row_are_the_same_words(words_fit):
     """Twice as long a document: rows have length 1 for the networks, and cosine for the edges."""
     problem = words()
@@ -51,6 +52,7 @@ def test_counts_in_another_unit_a_row_are_the_same_words(words_fit):
     assert_same(fit(problem=with_features(problem, longer)), words_fit)
 
 
+@pytest.mark.ci
 def test_the_unit_of_a_column_that_differs_from_the_others_does_not_matter():
     problem = in_units()
     further = problem.features * np.array([1, 1, 8, 1, 1], dtype=np.float32)
@@ -59,6 +61,7 @@ def test_the_unit_of_a_column_that_differs_from_the_others_does_not_matter():
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-2)
 
 
+@pytest.mark.ci
 def test_integer_counts_are_words_too():
     problem = words()
     whole, floats = (
@@ -77,6 +80,7 @@ def test_sparse_measurements_are_no_words(default_fit):
     np.testing.assert_allclose(result.probabilities, default_fit.probabilities, atol=1e-2)
 
 
+@pytest.mark.ci
 def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labels(
     alone_fit, words_fit
 ):
@@ -92,6 +96,7 @@ def test_measurements_alone_are_seen_in_a_metric_of_training_and_validation_labe
     assert WHITENING not in fit(own).params, "a metric of the user's own is of the features"
 
 
+@pytest.mark.ci
 def test_a_metric_may_be_named(words_fit):
     """ "auto" on words is the cosine; a named metric is that of features as they come."""
     by_name = fit(dataclasses.replace(DEFAULT, metric="cosine"), words())
@@ -112,6 +117,7 @@ def test_a_metric_may_be_named(words_fit):
         assert torch.equal(edges.probs, direct.probs)
 
 
+@pytest.mark.ci
 def test_a_learned_metric_finds_the_direction_in_which_classes_differ():
     """Two of three directions are noise of more variance; features come as they are."""
     rng, n = np.random.default_rng(0), 300

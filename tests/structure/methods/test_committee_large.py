@@ -102,6 +102,7 @@ def test_components_that_hold_no_label_fill_what_is_left():
     assert len(learning_nodes(apart, 250, 0)) == 250
 
 
+@pytest.mark.ci
 def test_up_to_the_limit_nothing_changes():
     problem = community(n=120)
     at, above = (dataclasses.replace(SMALL, max_nodes=k) for k in (120, 1200))
@@ -166,6 +167,7 @@ def test_a_table_with_roles_learns_on_a_part_too(words):
     assert right[problem.split.test].mean() > 0.9
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("ignore:networks are trained on 120 of 300")
 def test_a_stopped_run_goes_on_to_the_same(tmp_path):
     problem = community()

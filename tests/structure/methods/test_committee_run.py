@@ -56,6 +56,7 @@ def fit(method=DEFAULT, problem=None, **options):
 # As a whole
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", [blobs, words, in_units])
 def test_separable_classes_are_learned(kind):
     problem = kind()
@@ -95,6 +96,7 @@ def test_the_refit_reports_how_far_it_is():
     assert len(result.params[LOG_WEIGHTS]) == total
 
 
+@pytest.mark.ci
 def test_networks_of_a_large_graph_train_one_after_another(monkeypatch):
     monkeypatch.setattr(committee_members, "STACK_BYTES", 0)
     reports = []
@@ -104,6 +106,7 @@ def test_networks_of_a_large_graph_train_one_after_another(monkeypatch):
     assert result.history[-1].inner_steps == NETWORKS * REFITS * DEFAULT.refit_steps
 
 
+@pytest.mark.ci
 def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_does_not(default_fit):
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -120,6 +123,7 @@ class CrashError(RuntimeError):
     pass
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("options", "graph"),
     [
@@ -152,6 +156,7 @@ def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path, options, graph):
         assert_same(fit(method, problem, checkpoint=tmp_path, resume=True), whole)
 
 
+@pytest.mark.ci
 def test_an_interrupted_run_is_refitted_on_what_it_has_and_can_go_on(tmp_path):
     def stop(record):
         if record.iteration == 1:
@@ -186,6 +191,7 @@ def test_a_loss_that_is_not_finite_is_an_error():
 # Which labels are read, and for what
 
 
+@pytest.mark.ci
 def test_labels_of_test_rows_are_never_read(default_fit):
     problem = blobs()
     test = problem.split.test
@@ -317,6 +323,7 @@ def unlike(n=200, seed=0) -> Problem:
     return Problem(x.astype(np.float32), labels.astype(np.int64), split, graph)
 
 
+@pytest.mark.ci
 def test_edges_between_unlike_nodes_are_not_undone_by_agreement():
     problem = unlike()
     found = fit(

@@ -104,6 +104,7 @@ def found() -> Learned:
     return learn(problem_with(PARTNER, 1.5), METHOD)
 
 
+@pytest.mark.ci
 def test_edges_that_tell_classes_are_certain_and_the_only_ones(found):
     problem = found.problem
     graph = problem.graph.toarray()
@@ -115,6 +116,7 @@ def test_edges_that_tell_classes_are_certain_and_the_only_ones(found):
     assert found.method == METHOD
 
 
+@pytest.mark.ci
 def test_the_frozen_control_asks_the_same_question(found):
     """Learning the graph took no part, so it is credited with nothing."""
     control = learn(found.problem, METHOD.frozen())
@@ -134,6 +136,7 @@ def test_a_reader_is_told_that_the_edges_stayed(found, tmp_path):
     assert verdict(learned.as_run().summary).startswith("Accuracy ")
 
 
+@pytest.mark.ci
 def test_so_it_is_where_a_part_of_the_graph_learns():
     """The deep SAGE of the part predicts all nodes, on the given edges alone."""
     problem = problem_with(PARTNER, 1.5)

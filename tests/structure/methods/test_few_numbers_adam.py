@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from lds.structure.methods.few_numbers_adam import Adam
@@ -34,6 +35,7 @@ def test_it_is_the_one_of_torch_also_after_a_restart():
     assert all(torch.equal(a, b) for a, b in zip(again, theirs, strict=True))
 
 
+@pytest.mark.ci
 def test_it_loads_no_compiler():
     code = """
 import sys, torch

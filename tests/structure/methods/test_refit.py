@@ -215,6 +215,7 @@ def test_the_last_step_has_a_score_whatever_the_number_of_steps(steps):
     assert [member.steps for member in members[:NETWORKS]] == NETWORKS * [steps]
 
 
+@pytest.mark.ci
 def test_a_member_keeps_the_weights_of_its_best_score_and_stops_without_a_better_one(monkeypatch):
     """Run for longer, it meets the same scores: the best of all of them is what it keeps."""
     seen = []

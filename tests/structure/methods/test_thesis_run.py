@@ -94,6 +94,7 @@ def n_parts(matrix):
     return sp.csgraph.connected_components(sp.csr_array(matrix))[0]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("name", "support"),
     [("SAGEConv", "all"), ("ChebConv", "all"), ("APPNP", "sparse"), ("GATv2Conv", "sparse")],

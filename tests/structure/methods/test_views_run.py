@@ -126,6 +126,7 @@ def test_every_row_is_judged_once_by_labels_of_others():
     assert repr(again) == repr(folds)
 
 
+@pytest.mark.ci
 def test_a_fold_knows_nothing_of_the_labels_that_judge_it(monkeypatch):
     """Other labels of its judged rows change neither its pairs nor their similarities."""
     problem = table()
@@ -160,10 +161,11 @@ def part_of(folds, number, n):
     }
 
 
+@pytest.mark.ci
 def test_noise_is_turned_down_and_learning_pays():
     """Forty columns of noise: views of all columns lose weight, and left-out labels gain."""
     scores = []
-    for seed in range(3):
+    for seed in range(2):
         problem = table(n=150, n_noise=40, seed=seed)
         method = dataclasses.replace(SMALL, n_trees=50, n_neighbors=15, max_iter=20)
         learned, frozen = (learn(problem, m, seed=seed) for m in (method, method.frozen()))
@@ -178,6 +180,7 @@ def test_noise_is_turned_down_and_learning_pays():
     assert all(mine < other for mine, other in scores)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("problem", [table(), words()], ids=["measurements", "words"])
 def test_a_result_predicts_saves_and_loads(problem, tmp_path):
     found = learn(problem, SMALL, seed=1)
@@ -212,6 +215,7 @@ def test_new_rows_are_one_step_along_their_edges():
     np.testing.assert_allclose(one[0], ours[2], rtol=1e-6)  # whatever stands beside it
 
 
+@pytest.mark.ci
 def test_a_crash_costs_nothing(tmp_path):
     problem = table()
     whole = learn(problem, SMALL, seed=0)
@@ -232,6 +236,7 @@ def test_a_crash_costs_nothing(tmp_path):
         learn(table(seed=1), SMALL, seed=0, checkpoint=tmp_path, resume=True)
 
 
+@pytest.mark.ci
 def test_the_same_seed_gives_the_same_bits():
     first, second = (learn(table(), SMALL, seed=3) for _ in range(2))
     assert np.array_equal(first.probabilities, second.probabilities)

@@ -33,6 +33,7 @@ def found():
     return of_sample(table(150))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("problem", [table(150), words(150)], ids=["measurements", "words"])
 def test_it_is_the_fit_on_the_sample_and_its_predictions_of_the_rest(problem):
     found = of_sample(problem)
@@ -80,6 +81,7 @@ def test_the_label_of_a_test_row_chooses_no_row():
     assert of_sample(other).probabilities.shape == (150, 4)
 
 
+@pytest.mark.ci
 def test_members_explain_the_rest_too_also_after_loading(found, tmp_path):
     parts = account(found).members
     mean = sum(weight * each for weight, each in parts.values())
@@ -93,12 +95,14 @@ def test_members_explain_the_rest_too_also_after_loading(found, tmp_path):
         assert np.array_equal(each, parts[name][1])
 
 
+@pytest.mark.ci
 def test_a_stopped_fit_goes_on_with_the_same_sample(found, tmp_path):
     of_sample(table(150), dataclasses.replace(SAMPLED, max_iter=1), checkpoint=tmp_path)
     resumed = of_sample(table(150), checkpoint=tmp_path, resume=True)
     assert np.array_equal(resumed.probabilities, found.probabilities)
 
 
+@pytest.mark.ci
 def test_folds_of_a_large_table_have_a_sample_and_the_graph_has_all_rows(monkeypatch):
     problem, method = table(150), dataclasses.replace(SMALL, max_iter=3)
     plain = learn(problem, method, seed=2)
