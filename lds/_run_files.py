@@ -34,6 +34,9 @@ ACCOUNT = "account.npz"
 WRITTEN = (*FILES, FEATURES, ENCODING, PREPARATION, ACCOUNT, PREDICTIONS, REPORT)
 """What a run writes, or deletes where it has none."""
 
+SAVED = tuple(name for name in WRITTEN if name != PREDICTIONS)
+"""The same of a fit that is saved from Python."""
+
 
 def check_run(folder: str | Path) -> None:
     """Refuse a folder that is not of a run, ended or not.

@@ -42,9 +42,11 @@ from lds._run_files import (
     PREDICTIONS,
     PREPARATION,
     REPORT,
+    SAVED,
     SETTINGS,
     WRITTEN,
     check_finished,
+    check_free,
     check_replaceable,
     check_run,
     discard_checkpoints,
@@ -99,15 +101,17 @@ def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
 
-def clear_fit(folder: str | Path) -> None:
-    """Delete what `lds fit` alone left in a folder that is written over, if its run was there.
+def make_room(folder: str | Path, *, overwrite: bool) -> None:
+    """Make sure that a fit which is saved takes the place of nothing but, with overwrite, a run.
 
-    That is its predictions and checkpoints; `save_run` writes over everything else.
+    What `lds fit` alone left of that run, its predictions and checkpoints, is deleted.
 
     Raises:
-        FileExistsError: the settings in the folder are not those of a run.
+        FileExistsError: the folder holds a run, or files of another origin that would be lost.
     """
-    check_replaceable(folder, [SETTINGS])
+    if not overwrite:
+        check_free(folder, "give overwrite=True")
+    check_replaceable(folder, SAVED)
     try:
         of_fit = "source" in load_settings(folder)
     except (FileNotFoundError, ValueError):  # no run, or one that cannot be gone on with

@@ -29,7 +29,7 @@ from lds.estimators.row_order import check_index
 from lds.estimators.verbose import fit_progress
 from lds.estimators.weights import ClassWeight
 from lds.nn.preparation import as_array
-from lds.run_folder import Run, clear_fit, load_encoding, load_settings
+from lds.run_folder import Run, load_encoding, load_settings
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.methods.registry import method_of_settings
@@ -272,15 +272,13 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
             overwrite: True writes over a run that the folder holds.
 
         Raises:
-            FileExistsError: the folder holds a run, or settings that are not of one.
+            FileExistsError: the folder holds a run, or files of another origin that would be lost.
         """
         check_is_fitted(self)
         encoding, features = self._encoding, self.learned_.problem.features
         if encoding is None and not sp.issparse(features):
             encoding = TableEncoding.unchanged(as_array(features))
         arrays = None if encoding is None else encoding.to_arrays()
-        if overwrite:
-            clear_fit(folder)
         self.learned_.save(folder, encoding=arrays, overwrite=overwrite, **self._names())
 
     def explain(self, row: int, most: int = 10) -> Explanation:

@@ -225,6 +225,19 @@ def test_an_earlier_run_in_the_folder_is_written_over_only_where_told(folder, al
     assert Learned.load(folder).method == small.ALONE
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["report.html", "features.npz", "settings.json"])
+def test_a_file_that_is_of_no_run_is_not_lost(tmp_path, alone_fit, name, overwrite):
+    (tmp_path / name).write_text('{"mine": 1}')
+    (tmp_path / "notes.txt").write_text("mine as well")
+    with pytest.raises(FileExistsError, match="holds a run|would be lost; name another folder"):
+        alone_fit.save(tmp_path, overwrite=overwrite)
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+    (tmp_path / name).unlink()
+    alone_fit.save(tmp_path, overwrite=overwrite)
+    assert (tmp_path / "notes.txt").read_text() == "mine as well"
+
+
 def test_a_method_of_the_thesis_has_nothing_fitted_in_its_folder(folder):
     assert not (folder / "preparation.npz").exists()
     assert isinstance(Learned.load(folder).method, Thesis)
