@@ -211,6 +211,7 @@ def test_export_writes_the_learned_graph_with_what_is_known_of_nodes(lds, table,
     assert "path must end in one of .graphml" in err
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_report_says_where_it_is(lds, table, tmp_path):
     code, out, _ = lds("report", table, "--out", tmp_path / "pets.html", "--json")
     assert code == 0
@@ -276,6 +277,7 @@ def test_what_is_found_out_is_said_once(lds, named, tmp_path):
     assert "separated" not in lds("fit", path, *options, "--out", tmp_path / "other")[2]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_identifiers_go_with_their_rows(lds, named, tmp_path):
     with (named / "predictions.csv").open(newline="") as file:
         written = list(csv.reader(file))
