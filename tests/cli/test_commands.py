@@ -319,42 +319,59 @@ def test_an_existing_run_is_not_written_over(lds, tmp_path, monkeypatch):
     assert "iris-1 holds a run; this one goes to" in err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["fit", "gone.csv"], "there is no table at gone.csv"),
-        (["fit", "tt.csv"], "there is t.csv"),
-        (["fit", "t.xlsx"], "t.xlsx is a workbook"),
-        (["fit", "t.feather"], "a table must be a .csv"),
-        (["fit", "sub.csv"], "sub.csv is a folder"),
-        (["fit", "wnie"], "the nearest is 'wine'"),
-        (["fit", "iris", "--out", "t.csv/run"], "--out t.csv/run cannot be a folder: t.csv is a"),
-        (["fit", "iris", "--out", "t.csv"], "--out t.csv cannot be a folder: t.csv is a file"),
-        (["fit", "iris", "--config", "gone.toml"], "there is no file gone.toml"),
-        (["fit", "--resume", "gone"], "there is no folder gone; `lds runs` lists"),
-        (["search", "gone.csv"], "there is no table at gone.csv"),
-        (["predict", "gone", "t.csv"], "there is no folder gone; `lds runs` lists"),
-        (["report", "gone"], "there is no folder gone; `lds runs` lists"),
-        (["report", "gone", "gone2"], "there is no folder gone; `lds runs` lists"),
-        (["runs", "gone"], "there is no folder gone of runs"),
-        (["export", "gone", "g.csv"], "there is no folder gone; `lds runs` lists"),
-    ],
-)
-def test_a_bad_path_is_refused_before_anything_heavy_is_imported(tmp_path, arguments, sentence):
-    (tmp_path / "t.csv").write_text("a,y\n1,u\n")
-    (tmp_path / "sub.csv").mkdir()
+BAD_PATHS = [
+    (["fit", "gone.csv"], "there is no table at gone.csv"),
+    (["fit", "tt.csv"], "there is t.csv"),
+    (["fit", "t.xlsx"], "t.xlsx is a workbook"),
+    (["fit", "t.feather"], "a table must be a .csv"),
+    (["fit", "sub.csv"], "sub.csv is a folder"),
+    (["fit", "wnie"], "the nearest is 'wine'"),
+    (["fit", "iris", "--out", "t.csv/run"], "--out t.csv/run cannot be a folder: t.csv is a"),
+    (["fit", "iris", "--out", "t.csv"], "--out t.csv cannot be a folder: t.csv is a file"),
+    (["fit", "iris", "--config", "gone.toml"], "there is no file gone.toml"),
+    (["fit", "--resume", "gone"], "there is no folder gone; `lds runs` lists"),
+    (["search", "gone.csv"], "there is no table at gone.csv"),
+    (["predict", "gone", "t.csv"], "there is no folder gone; `lds runs` lists"),
+    (["report", "gone"], "there is no folder gone; `lds runs` lists"),
+    (["report", "gone", "gone2"], "there is no folder gone; `lds runs` lists"),
+    (["runs", "gone"], "there is no folder gone of runs"),
+    (["export", "gone", "g.csv"], "there is no folder gone; `lds runs` lists"),
+]
+"""Arguments, and what is said of them."""
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """What one process prints for each, and what heavy modules it has by then."""
+    folder = tmp_path_factory.mktemp("paths")
+    (folder / "t.csv").write_text("a,y\n1,u\n")
+    (folder / "sub.csv").mkdir()
     code = (
-        "import sys, lds.cli\n"
-        f"try: lds.cli.main({arguments!r})\n"
-        "except SystemExit as stop: assert stop.code == 2, stop.code\n"
-        "heavy = {'torch', 'pandas', 'scipy', 'sklearn', 'clevercsv', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "import contextlib, io, json, sys, lds.cli\n"
+        "heavy = {'torch', 'pandas', 'scipy', 'sklearn', 'clevercsv', 'numpy'}\n"
+        "found = []\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as said:\n"
+        "        try: lds.cli.main(arguments)\n"
+        "        except SystemExit as stop: code = stop.code\n"
+        "        else: code = None\n"
+        "    found.append([code, said.getvalue(), sorted(heavy & set(sys.modules))])\n"
+        "print(json.dumps(found))\n"
     )
     here = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command, kept = [sys.executable, "-c", code], {"capture_output": True, "text": True}
-    result = subprocess.run(command, cwd=tmp_path, env={**os.environ, **here}, **kept)
+    command = [sys.executable, "-c", code, json.dumps([arguments for arguments, _ in BAD_PATHS])]
+    kept = {"capture_output": True, "text": True}
+    result = subprocess.run(command, cwd=folder, env={**os.environ, **here}, **kept)
     assert result.returncode == 0, result.stderr
-    assert sentence in result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("k", range(len(BAD_PATHS)), ids=lambda k: " ".join(BAD_PATHS[k][0]))
+def test_a_bad_path_is_refused_before_anything_heavy_is_imported(refusals, k):
+    code, said, heavy = refusals[k]
+    assert code == 2
+    assert BAD_PATHS[k][1] in said
+    assert not heavy
 
 
 def test_a_number_of_jobs_that_cannot_be_is_refused(lds, tmp_path):

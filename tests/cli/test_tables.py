@@ -166,7 +166,18 @@ def test_a_value_that_is_new_is_said_to_be(lds, table, tmp_path):
 def test_a_run_on_one_column_predicts(lds, tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{k}.5,{k % 2}\n" for k in range(24)))
     (tmp_path / "new.csv").write_text("a\n1.5\n2.5\n")
-    options = ["--target", "y", "--method", "views", "--max-iter", 1, "--no-controls", "--quiet"]
+    options = [
+        "--target",
+        "y",
+        "--method",
+        "views",
+        "--n-trees",
+        5,
+        "--max-iter",
+        1,
+        "--no-controls",
+        "--quiet",
+    ]
     assert lds("fit", tmp_path / "t.csv", *options, "--out", tmp_path / "run")[0] == 0
     code, out, _ = lds("predict", tmp_path / "run", tmp_path / "new.csv")
     assert (code, len(out.splitlines())) == (0, 2)

@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from lds import LDSClassifier, ThesisLDSClassifier
 from tests.estimators.options import CLASSIFIERS, classifier
 
-QUICK = {"max_inner": 40, "max_iter": 3, "patience": 2, "random_state": 0}
+QUICK = {"max_inner": 20, "max_iter": 3, "patience": 2, "random_state": 0}
 SHORT = {**QUICK, "refit_steps": 4}
 TINY = {"n_neighbors": 3, "max_inner": 20, "max_iter": 1, "n_draws": 4, "random_state": 0}
 

@@ -110,7 +110,7 @@ def test_runs_of_other_shapes_get_batches_of_their_own_and_results_keep_their_or
         {"hidden_channels": 3, "inner_lr": 0.05},
     ]
     # Splits repeat after four; the seeds are six.
-    runs = [run_on(x, k, max_iter=2, **shape) for k, shape in enumerate(shapes)]
+    runs = [run_on(x, k, max_iter=1, max_inner=12, **shape) for k, shape in enumerate(shapes)]
     sizes = []
     begin = Batch.__init__
 
@@ -161,7 +161,7 @@ def test_theta_that_is_not_finite_ends_its_run_alone(monkeypatch):
 
 
 def test_the_same_batch_is_bitwise_the_same():
-    first, again = (learn_many(varied(features()), batch=3) for _ in range(2))
+    first, again = (learn_many(varied(features(), max_inner=12), batch=3) for _ in range(2))
     for mine, other in zip(first, again, strict=True):
         assert torch.equal(mine.edges.probs, other.edges.probs)
         assert mine.history == other.history
@@ -229,7 +229,7 @@ def test_a_batch_has_room_for_one_at_least_and_fits_into_memory(monkeypatch):
 def test_mean_accuracy_over_ten_seeds_is_that_of_separate_runs():
     """In float32, where rounding moves whole runs apart; within a standard error of the mean."""
     x = features().astype(np.float32)
-    runs = [run_on(x, seed, 5, max_inner=40, max_iter=4) for seed in range(10)]
+    runs = [run_on(x, seed, 5, max_inner=40, max_iter=2) for seed in range(10)]
 
     def accuracy(run, result):
         return (result.probabilities.argmax(1) == LABELS)[run.problem.split.test].mean()
