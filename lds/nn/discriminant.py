@@ -170,8 +170,10 @@ def fit_discriminant(
         for _ in range(SWEEPS):
             mass = _counted(beliefs, counts).mean(0).clamp_min(1e-9)
             pressure = torch.lerp(pressure, BALANCE * (share / mass).log(), DAMPING)
-            from_neighbors = coupling * propagate(graph, beliefs)
-            beliefs = (own + pressure + from_neighbors).softmax(1).index_copy(0, rows, known)
+            logits = own + pressure
+            if network.neighbors:
+                logits = logits + coupling * propagate(graph, beliefs)
+            beliefs = logits.softmax(1).index_copy(0, rows, known)
         if iteration > 0 and float((beliefs - before).abs().max()) < TOLERANCE:
             break
     bias = (bias - model.centre @ weight).to(dtype)

@@ -69,16 +69,23 @@ def start():
     return w, hyper
 
 
-def results(rows: slice, wrap) -> dict[str, list[Tensor]]:
-    """Value and hypergradient by method, the end of a loop, and a run with running statistics."""
-    inner, outer = objectives(rows)
-    inner, outer = wrap(inner), wrap(outer)
+def by_method(rows: slice, wrap, methods: dict[str, object]) -> dict[str, list[Tensor]]:
+    """Value and hypergradient by each method."""
+    inner, outer = (wrap(objective) for objective in objectives(rows))
     w, hyper = start()
     found = {}
-    for name, method in METHODS.items():
+    for name, method in methods.items():
         phi = bilevel.Momentum(inner, lr=0.3, momentum=0.5)
         result = bilevel.hypergradient(phi, outer, w, hyper, 5, method)
         found[name] = [result.value, *result.grad.values()]
+    return found
+
+
+def results(rows: slice, wrap) -> dict[str, list[Tensor]]:
+    """What each method finds, the end of a loop, and a run with running statistics."""
+    found = by_method(rows, wrap, METHODS)
+    inner, outer = (wrap(objective) for objective in objectives(rows))
+    w, hyper = start()
     solution = bilevel.solve(
         bilevel.Adam(inner, lr=0.05), outer, w, hyper, 3, n_outer=4, warm_start="state"
     )
@@ -161,7 +168,7 @@ def process(rank: int, folder: Path) -> None:
     rows = THIRDS[rank]
     shares = functools.partial(bilevel.data_parallel, rows=len(range(N)[rows]))
     found["loaders"] = of_loaders(rank)
-    found["thirds"] = results(rows, shares)["reverse"]
+    found["thirds"] = by_method(rows, shares, {"reverse": METHODS["reverse"]})["reverse"]
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 

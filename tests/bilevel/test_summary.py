@@ -12,7 +12,7 @@ LINES, CHARACTERS = 20, 4000
 SIZES = {
     "a number": torch.tensor(1.0),
     "a vector": torch.zeros(100_000),
-    "many": {f"layer.{k}.{'x' * 200}": torch.zeros(50, 20) for k in range(300)},
+    "many": {f"layer.{k}.{'x' * 200}": torch.zeros(50, 20) for k in range(60)},
     "deep": [{"a": (torch.zeros(3), {"b": torch.zeros(())})}] * 40,
 }
 

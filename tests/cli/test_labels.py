@@ -1,5 +1,6 @@
 """What the shell says of labels, of the refit, and of paths that cannot be."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -91,6 +92,27 @@ def test_control_characters_in_names_of_classes_are_exported_with_a_warning(lds,
         name = "label" if suffix == ".graphml" else "given_label"
         found = nx.get_node_attributes(read(tmp_path / f"graph{suffix}"), name)
         assert set(found.values()) == {r"ant\x07", "bee"}
+
+
+def test_a_bad_path_is_refused_before_torch_is_imported(tmp_path):
+    """One process for all: what a command imported would be there at the next."""
+    commands = [
+        "fit gone.csv --target y",
+        "fit nothing",
+        "search gone.csv --target y",
+        "export gone graph.gexf",
+        "report gone",
+        "predict gone rows.csv",
+    ]
+    program = (
+        "import sys; from lds.cli import main\n"
+        "for command in sys.argv[1:]:\n"
+        "    try:\n        main(command.split())\n"
+        "    except SystemExit as stop:\n        print(stop.code, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, *commands]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines() == len(commands) * ["2 False"], done.stderr
 
 
 @pytest.mark.parametrize(

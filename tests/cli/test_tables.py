@@ -168,7 +168,18 @@ def test_a_value_that_is_new_is_said_to_be(lds, table, tmp_path):
 def test_a_run_on_one_column_predicts(lds, tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{k}.5,{k % 2}\n" for k in range(24)))
     (tmp_path / "new.csv").write_text("a\n1.5\n2.5\n")
-    options = ["--target", "y", "--method", "views", "--max-iter", 1, "--no-controls", "--quiet"]
+    options = [
+        "--target",
+        "y",
+        "--method",
+        "views",
+        "--n-trees",
+        5,
+        "--max-iter",
+        1,
+        "--no-controls",
+        "--quiet",
+    ]
     assert lds("fit", tmp_path / "t.csv", *options, "--out", tmp_path / "run")[0] == 0
     code, out, _ = lds("predict", tmp_path / "run", tmp_path / "new.csv")
     assert (code, len(out.splitlines())) == (0, 2)
@@ -214,6 +225,7 @@ def test_export_writes_the_learned_graph_with_what_is_known_of_nodes(lds, table,
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("no_pictures")
 def test_report_says_where_it_is(lds, table, tmp_path):
     code, out, _ = lds("report", table, "--out", tmp_path / "pets.html", "--json")
     assert code == 0
@@ -282,6 +294,7 @@ def test_what_is_found_out_is_said_once(lds, named, tmp_path):
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("no_pictures")
 def test_identifiers_go_with_their_rows(lds, named, tmp_path):
     with (named / "predictions.csv").open(newline="") as file:
         written = list(csv.reader(file))

@@ -17,7 +17,7 @@ from lds.datasets.table import load_rows
 from tests.datasets.test_fuzz_frames import DATES, GONE, NUMBERS, WORDS
 from tests.endings import OPEN, ends_well
 
-CASES, MANY = 300, 3000
+CASES, MANY = 150, 3000
 TEXTS = [word for word in WORDS if word.isprintable()]
 LABELS = [
     ["u", "v"],

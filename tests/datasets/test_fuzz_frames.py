@@ -19,7 +19,7 @@ from lds.datasets.encoding import TableEncoding
 from lds.estimators.frames import fitted_features, later_features
 from tests.endings import OPEN, ends_well
 
-CASES, MANY = 400, 4000
+CASES, MANY = 200, 4000
 
 NUMBERS = [
     "0",

@@ -312,7 +312,7 @@ def test_the_offending_choice_or_sum_is_named():
 def test_thinning_in_half_precision_draws_by_the_probabilities(dtype):
     """The last entry of a block whose sum rounds down by more than that entry."""
     probs = torch.tensor([0.5] * 31 + [1e-3], dtype=dtype)
-    n_draws = 25_000
+    n_draws = 25_000  # an entry never drawn is 5 standard deviations off
     drawn = ThinningTable(probs).draw(n_draws, generator=generator())
     counts = torch.bincount(drawn % 32, minlength=32).double()
     p = probs.double()

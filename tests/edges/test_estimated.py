@@ -42,7 +42,7 @@ from lds.structure.task import Task
 N, H, C, TAU, ETA = 12, 5, 3, 3, 0.4
 F64, CPU = torch.float64, torch.device("cpu")
 OTHERS = [*PATHWISE, *BLACK_BOX]
-SMALL = Thesis(n_neighbors=3, max_inner=15, max_iter=2, hidden_channels=4, truncation=5)
+SMALL = Thesis(n_neighbors=3, max_inner=8, max_iter=2, hidden_channels=4, truncation=5)
 
 
 def problem():
@@ -113,7 +113,7 @@ def test_the_gradient_is_dense_autograd_with_the_slope_of_each_draw(estimator, s
 @pytest.mark.ci
 @pytest.mark.parametrize("estimator", BLACK_BOX)
 def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
-    """Three pairs, eight graphs; the mean of 150 estimates within four standard errors."""
+    """Three pairs, eight graphs; the mean of 50 estimates within four standard errors."""
     x, labels, _ = problem()
     start = np.zeros((N, N))
     for (i, j), p in zip([(0, 1), (1, 5), (2, 7)], [0.3, 0.6, 0.8], strict=True):
@@ -151,7 +151,7 @@ def test_values_of_the_window_alone_give_the_gradient_by_enumeration(estimator):
         value = float(outer(dynamics.params(now), hyper))
         mean = mean + (theta * z + (1 - theta) * (1 - z)).prod() * value
     (expected,) = torch.autograd.grad(mean, theta)
-    seeds = [mix(0, 0, t, OUTER_OBJECTIVE) for t in range(150)]
+    seeds = [mix(0, 0, t, OUTER_OBJECTIVE) for t in range(50)]
     estimates = [run._from_values(dynamics, outer, memory, state, seed) for seed in seeds]
     found = torch.stack([estimate.values for estimate in estimates])
     error = found.std(0) / len(found) ** 0.5

@@ -31,10 +31,12 @@ def distribution(theta: np.ndarray, dtype=torch.float64, listed: bool = False) -
 
 def adjacency(graph: GraphBatch) -> torch.Tensor:
     """The 0/1 adjacency of each graph of a batch, `(n_draws, n_nodes, n_nodes)`."""
-    n = graph.n_nodes
-    dense = graph.matrix.to_dense().view(graph.n_draws, n, graph.n_draws, n)
-    own = torch.arange(graph.n_draws)
-    return (dense[own, :, own] > 0).double() - torch.eye(n)
+    n, entries = graph.n_nodes, graph.matrix.to_sparse_coo().coalesce()
+    row, col = entries.indices()
+    assert torch.equal(row // n, col // n), "no edge joins two graphs"
+    found = torch.zeros(graph.n_draws, n, n, dtype=torch.float64)
+    found[row // n, row % n, col % n] = (entries.values() > 0).double()
+    return found - torch.eye(n)
 
 
 def random_gradient(n_nodes: int, seed: int = 1) -> tuple[FactoredGradient, np.ndarray]:

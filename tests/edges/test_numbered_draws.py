@@ -48,9 +48,9 @@ def test_graphs_that_are_not_kept_are_drawn_again_the_same(monkeypatch):
 
 @pytest.mark.ci
 def test_pairs_are_edges_as_often_as_theta_says_and_independently_by_number():
-    n = 4000
-    drawn = np.stack([edges(NumberedDraws(distribution(), seed), 7) for seed in range(n // 2)])
-    numbered = NumberedDraws(distribution(), 0)
+    n, of = 4000, distribution()
+    drawn = np.stack([edges(NumberedDraws(of, seed), 7) for seed in range(n // 2)])
+    numbered = NumberedDraws(of, 0)
     drawn = np.concatenate([drawn, [edges(numbered, t) for t in range(n // 2)]])
     z = (drawn.mean(0) - THETA) / np.sqrt(THETA * (1 - THETA) / n)
     assert np.abs(z).max() < 4  # of 36 pairs; a number that repeats its neighbour's graph has more

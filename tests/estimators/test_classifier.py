@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from lds import LDSClassifier, ThesisLDSClassifier
 from tests.estimators.options import CLASSIFIERS, classifier
 
-QUICK = {"n_neighbors": 4, "max_inner": 40, "patience": 2, "random_state": 0}
+QUICK = {"n_neighbors": 4, "max_inner": 20, "patience": 2, "random_state": 0}
 
 both_methods = pytest.mark.parametrize("method", CLASSIFIERS)
 

@@ -19,7 +19,7 @@ from lds.structure.options import option_fields
 from tests.endings import OPEN, ends_well
 from tests.estimators.options import CLASSIFIERS
 
-CASES, MANY = 60, 300
+CASES, MANY = 40, 300
 TINY = {
     "n_neighbors": 2,
     "hidden_channels": 2,

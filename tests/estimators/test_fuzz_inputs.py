@@ -26,7 +26,7 @@ from lds.structure.methods.committee import Committee
 from lds.structure.methods.thesis import Thesis
 from tests.endings import OPEN, ends_well
 
-CASES, MANY = 300, 3000
+CASES, MANY = 150, 3000
 
 # Labels
 

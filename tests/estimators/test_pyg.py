@@ -14,7 +14,7 @@ from lds import LearnStructure, learn_structure
 from lds.estimators.data_object import without_edges
 from tests.estimators.options import SHORT, THESIS_ONLY
 
-QUICK = {"n_neighbors": 4, "max_inner": 40, "max_iter": 3}
+QUICK = {"n_neighbors": 4, "max_inner": 20, "max_iter": 3}
 METHODS = list(SHORT)
 
 

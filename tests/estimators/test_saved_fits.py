@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from lds import LDSClassifier, LearnedStructure, learn_structure, plots
 from lds.cli import main
 from lds.report.page import write_report
-from lds.run_folder import load_run
+from lds.run_folder import as_run, load_run
 from lds.structure.result import Learned
 from tests.estimators.options import CLASSIFIERS, SHORT, classifier
 from tests.saved_run import N_LABELLED, write_table
@@ -110,6 +110,7 @@ def test_rows_of_the_fit_get_the_answer_they_got(lds, fitted):
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("no_pictures")
 def test_export_and_report_take_a_saved_fit(lds, fitted, tmp_path):
     clf, folder, _ = fitted
     lds("export", folder, tmp_path / "pets.graphml", "--n-edges", 9)
@@ -123,6 +124,18 @@ def test_export_and_report_take_a_saved_fit(lds, fitted, tmp_path):
     pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("pets.html", "clf.html")]
     assert pages[0] == pages[1], "the same fit, the same page"
     assert f"{type(clf).__name__}, seed {SEED}" in pages[0]
+    assert_same_pictures(clf, folder)
+
+
+def assert_same_pictures(fit, folder):
+    """A fit and its folder are one record, of which pictures are drawn."""
+    mine, read = as_run(fit), load_run(folder)
+    assert mine.metrics == read.metrics
+    assert mine.predictions.keys() == read.predictions.keys()
+    for name, array in mine.predictions.items():
+        np.testing.assert_array_equal(array, read.predictions[name], err_msg=name)
+    for graph, other in ((mine.edge_probs, read.edge_probs), (mine.start, read.start)):
+        assert (graph != other).nnz == 0
 
 
 @pytest.mark.ci
@@ -286,6 +299,7 @@ def test_a_sparse_fit_is_exported_but_predicts_in_python_alone(lds, tmp_path, ca
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("no_pictures")
 def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     rows = torch.arange(30)
     masks = {"train_mask": rows < 12, "val_mask": (rows >= 12) & (rows < 24)}
@@ -305,6 +319,7 @@ def test_a_learned_structure_is_saved_drawn_and_reported(lds, tmp_path, capsys):
     lds("report", tmp_path / "run", "--out", tmp_path / "b.html")
     pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("a.html", "b.html")]
     assert pages[0] == pages[1]
+    assert_same_pictures(learned, tmp_path / "run")
     lds("export", tmp_path / "run", tmp_path / "g.csv")
     assert plots.expected_edges(learned).axes
     assert learned.plot_edges().axes

@@ -54,6 +54,7 @@ def test_coefficients_have_the_names_of_views(fitted):
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("no_pictures")
 def test_a_saved_fit_predicts_the_same_and_has_a_report(fitted, tmp_path):
     frame, _, _ = wine()
     fitted.save(tmp_path)

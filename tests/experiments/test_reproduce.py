@@ -411,8 +411,9 @@ def test_dense_similarities_stay_symmetric_in_the_unit_interval():
 
 
 @pytest.mark.ci
-def test_the_scalar_problem_follows_its_closed_form(tmp_path):
-    """With η fixed, f_T is quadratic in λ; its minimiser is known."""
+def test_the_scalar_problem_follows_its_closed_form(tmp_path, monkeypatch):
+    """With η fixed, f_T is quadratic in λ; its minimiser is known, and 200 steps are enough."""
+    monkeypatch.setitem(scalar.N_OUTER, "cpu", 200)
     n = 20
     left = (1 - scalar.FIXED_LR) ** n
     # w_T - λ/2 = (1/2 - left) λ + left w_0 =: aλ + b; f = (1 - a²) λ² - 2ab λ - b².

@@ -149,6 +149,7 @@ def test_sparse_cells_are_the_entries(run, run_folder):
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("no_pictures")
 def test_parts_too_large_for_a_page_are_left_out_and_named(run, run_folder, monkeypatch):
     monkeypatch.setattr("lds.report.why.MOST", 10)
     page = html(run, evidence_of(run_folder))
@@ -217,6 +218,7 @@ def secret_run(tmp_path_factory):
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("no_pictures")
 def test_values_are_in_the_rows_of_a_page_and_never_in_its_settings(secret_run, tmp_path):
     write_report(secret_run, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -240,6 +242,7 @@ def test_no_values_leaves_out_every_cell_and_identifier(secret_run, tmp_path):
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("no_pictures")
 def test_a_record_alone_makes_a_page_without_reasons_of_features(run):
     page = html(replace(run))
     assert "Coefficients of the edge" not in page

@@ -6,10 +6,10 @@ from lds.nn.ensemble import TELEPORTS
 from lds.structure.methods.committee import Committee
 from lds.structure.methods.thesis import Thesis
 
-THESIS = Thesis(n_neighbors=3, max_inner=20, max_iter=3, hidden_channels=4, truncation=5)
+THESIS = Thesis(n_neighbors=3, max_inner=12, max_iter=3, hidden_channels=4, truncation=5)
 
 DEFAULT = Committee(
-    n_neighbors=5, max_inner=15, max_iter=2, hidden_channels=4, n_draws=4, settle=0, refit_steps=20
+    n_neighbors=5, max_inner=8, max_iter=2, hidden_channels=4, n_draws=4, settle=0, refit_steps=8
 )
 
 ALONE = dataclasses.replace(DEFAULT, refits=1)

@@ -11,7 +11,7 @@ X = np.random.default_rng(0).standard_normal((60, 4)) + 2 * np.eye(4)[np.arange(
 Y = np.where(np.arange(60) < 36, np.arange(60) % 3, -1)
 QUICK = {
     LDSClassifier: {"max_iter": 2, "max_inner": 20, "refit_steps": 20, "n_neighbors": 5},
-    ViewsLDSClassifier: {"max_iter": 3},
+    ViewsLDSClassifier: {"max_iter": 3, "n_trees": 20},
     ThesisLDSClassifier: {"max_iter": 2, "patience": 2, "max_inner": 20, "n_neighbors": 5},
 }
 

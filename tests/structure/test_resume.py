@@ -16,7 +16,7 @@ from lds.structure.methods.thesis import Thesis
 from lds.structure.problem import Problem
 from tests.structure.same import assert_same
 
-QUICK = {"max_iter": 6, "max_inner": 10}
+QUICK = {"max_iter": 5, "max_inner": 6}
 ITERATIONS = 12
 
 
@@ -58,7 +58,7 @@ def test_a_crashed_run_goes_on_to_the_same_bits(tmp_path, options):
         learn(*problem(**options), checkpoint=tmp_path, on_iteration=crash_after(3))
     seen = []
     resumed = learn(*problem(**options), checkpoint=tmp_path, resume=True, on_iteration=seen.append)
-    assert [record.iteration for record in seen] == [3, 4, 5], "only what was not kept runs again"
+    assert [record.iteration for record in seen] == [3, 4], "only what was not kept runs again"
     assert_same(resumed, whole)
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_checkpoint_costs_one_iteration(tmp_path):
     seen = []
     with pytest.warns(UserWarning, match=rf"is damaged .*going on from .*{PREVIOUS}"):
         resumed = learn(*problem(), checkpoint=tmp_path, resume=True, on_iteration=seen.append)
-    assert [record.iteration for record in seen] == [3, 4, 5]
+    assert [record.iteration for record in seen] == [3, 4]
     assert_same(resumed, whole)
 
 

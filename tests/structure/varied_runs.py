@@ -20,7 +20,7 @@ from lds.structure.result import Learned
 N = 60
 SMALL = Thesis(
     n_neighbors=3,
-    max_inner=28,
+    max_inner=24,
     max_iter=3,
     hidden_channels=4,
     truncation=5,

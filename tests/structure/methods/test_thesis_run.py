@@ -107,6 +107,7 @@ def test_networks_of_pyg_learn_a_graph(name, support):
         support=support,
         pairs_per_node=6,
         max_inner=60,
+        max_iter=2,
         connected=name == "ChebConv",
     )
     result = fit(method)

@@ -39,10 +39,22 @@ def words(n=60):
     return Problem(x, labels.astype(np.int64), table(n).split)
 
 
-def loop_of(problem, method=SMALL):
+def loop_of(problem, method=SMALL, prepared=None):
     run = RunContext(0, dtype=F64)
-    prepared = prepare(method, problem, run)
+    prepared = prepared or prepare(method, problem, run)
     return views_run._Coefficients(method, problem, prepared, run), prepared
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """Of `table`; hops and the prior change nothing of it."""
+    return prepare(SMALL, table(), RunContext(0, dtype=F64))
+
+
+@pytest.fixture(scope="module")
+def found():
+    """A fit of `table`."""
+    return learn(table(), SMALL, seed=0)
 
 
 def dense(folds, beta):
@@ -95,9 +107,9 @@ def test_the_hypergradient_is_that_of_dense_matrices(problem):
     assert bool((by_beta.abs() > 1e-6).all())
 
 
-def test_fifteen_hops_are_near_the_fixed_point():
+def test_fifteen_hops_are_near_the_fixed_point(prepared):
     """Of S whose rows sum to 1, what is left out is at most (1 - α)^hops of the series."""
-    loop, prepared = loop_of(table(), dataclasses.replace(SMALL, n_hops=15))
+    loop, _ = loop_of(table(), dataclasses.replace(SMALL, n_hops=15), prepared)
     loop.differentiate()
     beta = prepared.start.clone().requires_grad_()
     _, value = by_hand(prepared, SMALL, beta, torch.zeros((), dtype=F64))
@@ -105,9 +117,8 @@ def test_fifteen_hops_are_near_the_fixed_point():
     assert (loop._beta.grad - exact).norm() <= 0.25 * exact.norm()
 
 
-def test_many_hops_reach_the_fixed_point():
+def test_many_hops_reach_the_fixed_point(prepared):
     method = dataclasses.replace(SMALL, n_hops=400)
-    _, prepared = loop_of(table(), method)
     whole, beta = prepared.whole, prepared.start
     expected = solved(whole, beta, method.teleport)
     torch.testing.assert_close(whole.masses(beta, method)[1], expected, rtol=1e-10, atol=1e-14)
@@ -162,12 +173,14 @@ def part_of(folds, number, n):
 
 
 @pytest.mark.ci
-def test_noise_is_turned_down_and_learning_pays():
-    """Forty columns of noise: views of all columns lose weight, and left-out labels gain."""
+def test_noise_is_turned_down_and_learning_pays(monkeypatch):
+    """Twenty columns of noise: views of all columns lose weight, and left-out labels gain."""
+    method = dataclasses.replace(SMALL, n_trees=20, n_neighbors=10, max_iter=20)
     scores = []
-    for seed in range(2):
-        problem = table(n=150, n_noise=40, seed=seed)
-        method = dataclasses.replace(SMALL, n_trees=50, n_neighbors=15, max_iter=20)
+    for seed in range(3):
+        problem = table(n=100, n_noise=20, seed=seed)
+        prepared = prepare(method, problem, RunContext(seed))  # the same for both
+        monkeypatch.setattr(views_run, "prepare", lambda *_, prepared=prepared: prepared)
         learned, frozen = (learn(problem, m, seed=seed) for m in (method, method.frozen()))
         beta = dict(zip(learned.edges.names, learned.params["coefficients"].tolist(), strict=True))
         of_all = sum(beta[name] for name in ("columns", "ranks", "forest"))  # 3 at the start
@@ -197,9 +210,8 @@ def test_a_result_predicts_saves_and_loads(problem, tmp_path):
     assert np.array_equal(found.predict_new(problem.features[:3]), found.probabilities[:3])
 
 
-def test_new_rows_are_one_step_along_their_edges():
+def test_new_rows_are_one_step_along_their_edges(found):
     problem = table()
-    found = learn(problem, SMALL, seed=0)
     later = problem.features[30:35] + 0.1
     new_rows = views_run.new_rows_of(found)
     row, col, features, _ = new_rows.pairs(later)
@@ -216,9 +228,8 @@ def test_new_rows_are_one_step_along_their_edges():
 
 
 @pytest.mark.ci
-def test_a_crash_costs_nothing(tmp_path):
-    problem = table()
-    whole = learn(problem, SMALL, seed=0)
+def test_a_crash_costs_nothing(found, tmp_path):
+    problem, whole = table(), found
 
     class CrashError(Exception):
         pass
@@ -237,16 +248,15 @@ def test_a_crash_costs_nothing(tmp_path):
 
 
 @pytest.mark.ci
-def test_the_same_seed_gives_the_same_bits():
-    first, second = (learn(table(), SMALL, seed=3) for _ in range(2))
-    assert np.array_equal(first.probabilities, second.probabilities)
-    assert not np.array_equal(first.probabilities, learn(table(), SMALL, seed=4).probabilities)
+def test_the_same_seed_gives_the_same_bits(found):
+    again, other = (learn(table(), SMALL, seed=seed) for seed in (0, 1))
+    assert np.array_equal(again.probabilities, found.probabilities)
+    assert not np.array_equal(other.probabilities, found.probabilities)
 
 
-def test_what_the_graph_adds_is_counted_on_labels_left_out():
+def test_what_the_graph_adds_is_counted_on_labels_left_out(found):
     """Against the members' own predictions, put together again outside of the method."""
     problem = table()
-    found = learn(problem, SMALL, seed=0)
     prepared, n_judged = found.preparation, 24
     gained, lost, n = found.left_out.counts
     truth = problem.labels[found.left_out.rows]
