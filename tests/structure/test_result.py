@@ -230,7 +230,7 @@ def test_an_earlier_run_in_the_folder_is_written_over_only_where_told(folder, al
 def test_a_file_that_is_of_no_run_is_not_lost(tmp_path, alone_fit, name, overwrite):
     (tmp_path / name).write_text('{"mine": 1}')
     (tmp_path / "notes.txt").write_text("mine as well")
-    with pytest.raises(FileExistsError, match="holds a run|would be lost; name another folder"):
+    with pytest.raises(FileExistsError, match=r"holds a run|would be lost; name another"):
         alone_fit.save(tmp_path, overwrite=overwrite)
     assert (tmp_path / name).read_text() == '{"mine": 1}'
     (tmp_path / name).unlink()
