@@ -36,13 +36,13 @@ def classifier(method: str, **parameters: Any) -> BaseLDSClassifier:
     return CLASSIFIERS[method](**SHORT[method] | parameters)
 
 
-MOST_ITERATIONS = 10
+MOST_ITERATIONS = 4
 
 
 def run_check(
     estimator: BaseLDSClassifier, check: partial[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of scikit-learn's common checks; the one that asks for 1,000 iterations gets ten."""
+    """One of scikit-learn's common checks; the one that asks for 1,000 iterations gets few."""
     if check.func is check_class_weight_classifiers:
         kind = type(estimator)
         monkeypatch.setattr(kind, "set_params", with_few_iterations(kind.set_params))

@@ -46,7 +46,7 @@ DEGREE = 10.0
 LARGE = 2000
 """Rows above which ManiReg is linear: a kernel needs a system of as many unknowns as rows."""
 
-MAX_STEPS = {"tiny": 10, "cpu": networks.MAX_STEPS, "full": networks.MAX_STEPS}
+MAX_STEPS = {"tiny": 30, "cpu": networks.MAX_STEPS, "full": networks.MAX_STEPS}
 
 
 @dataclass(frozen=True)
