@@ -7,7 +7,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
@@ -68,6 +67,8 @@ def one_thread_each(
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Run a block with one thread of torch: sums in several are ordered and rounded otherwise."""
+    import torch  # here, so that processes whose work does not need it start in half the time
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -29,7 +29,7 @@ def save(folder: Path, method: str) -> Path:
     table, run = folder / "pets.csv", folder / "run"
     write_table(table)
     options = "--target kind --max-iter 3 --max-inner 30 --metric euclidean --n-neighbors 5 --quiet"
-    short = ["--refit-steps", "4"] if method == "default" else []
+    short = ["--refit-steps", "4", "--refits", "2"] if method == "default" else []
     where = ["--method", method, *short, "--out", str(run)]
     arguments = ["fit", str(table), *options.split(), *where]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)

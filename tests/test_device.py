@@ -36,7 +36,7 @@ QUICK: dict[str, Any] = {"random_state": 0, "max_iter": 1, "max_inner": 10, "n_d
 
 
 def default(device: str, **options: Any) -> LDSClassifier:
-    return LDSClassifier(**QUICK, refit_steps=4, device=device, **options)
+    return LDSClassifier(**QUICK, refit_steps=4, refits=2, device=device, **options)
 
 
 def thesis(device: str, **options: Any) -> ThesisLDSClassifier:

@@ -1,10 +1,13 @@
 """Every code block of the documentation runs, in the order of its page, on small budgets."""
 
+import functools
 import importlib.util
 import re
 import runpy
+import shutil
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -19,17 +22,24 @@ from lds._sources import REGISTRY
 from lds.bilevel.reverse import Reverse
 from lds.cli import app
 from lds.nn.registry import BACKBONES
+from lds.structure.methods import committee
 from lds.structure.methods.registry import METHODS
+from lds.structure.methods.views import Views
 
 pytestmark = pytest.mark.ci
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PAGES = sorted((EXAMPLES / "docs" / "pages").glob("*.md"))
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
-QUICK = ("--max-iter", "2", "--max-inner", "20", "--refit-steps", "40", "--quiet")
-FEW_STEPS = "refit_steps=40, "
-"""Put into calls of the default method: a committee of full length takes half a minute."""
-TAKES_STEPS = re.compile(r"(\b(?:LDSClassifier|Committee)\((?=\w)|\blearn_structure\(\w+, )")
+QUICK = ("--max-iter", "2", "--max-inner", "10", "--refit-steps", "10", "--refits", "1", "--quiet")
+FEW = {"max_iter": 2, "max_inner": 50, "refits": 1, "refit_steps": 40}
+"""Put into calls that train a committee: one of full length takes half a minute."""
+FEW_TREES = 20
+"""Of learned views, to which other calls of `LDSClassifier` go."""
+CALL = re.compile(r"\b(Committee|LDSClassifier|ViewsLDSClassifier|learn_structure)\(([^()]+)\)")
+OF_COMMITTEE = re.compile(r"\b(tables|n_neighbors)=")
+WITH_CONTROLS = "lds fit iris --seed 1 --out runs/iris"
+"""The command whose controls the first page speaks of; other pages leave controls out."""
 NOT_RUN = ("pip install ",)
 """Commands that only a new environment can run."""
 
@@ -41,8 +51,20 @@ def blocks(page: Path) -> list[tuple[str, str, str]]:
 
 
 def shortened(text: str) -> str:
-    """The code of a page with fewer iterations and training steps."""
-    return TAKES_STEPS.sub(rf"\1{FEW_STEPS}", re.sub(r"max_iter=\d+", "max_iter=3", text))
+    """The code of a page with fewer iterations, training steps and trees."""
+    return CALL.sub(with_few, re.sub(r"max_iter=\d+", f"max_iter={FEW['max_iter']}", text))
+
+
+def with_few(call: re.Match[str]) -> str:
+    """A call with what makes it short; a method stays the one that the page calls."""
+    name, given = call.groups()
+    few: dict[str, int] = FEW
+    if name == "ViewsLDSClassifier":
+        few = {"n_trees": FEW_TREES}
+    elif name == "LDSClassifier" and not OF_COMMITTEE.search(given):
+        few = {}
+    more = [f"{option}={value}" for option, value in few.items() if f"{option}=" not in given]
+    return f"{name}({', '.join([given.rstrip().rstrip(','), *more])})"
 
 
 def add_module(file: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,13 +93,19 @@ def registries():
 
 def run_command(line: str) -> None:
     """A line of a shell block, of which only `lds` is known."""
-    if line.startswith(NOT_RUN):
-        return
     program, *arguments = line.split()
     assert program == "lds", f"the tests do not know how to run {line!r}"
     more = QUICK if arguments[0] == "fit" else ()
+    if more and line != WITH_CONTROLS:
+        more += ("--no-controls",)
     result = CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False)
     assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """Copies of working folders by the commands that left them: pages begin with the same ones."""
+    return defaultdict(lambda: tmp_path_factory.mktemp("left") / "folder")
 
 
 SLOW = {"cluster"}
@@ -90,15 +118,28 @@ SLOW = {"cluster"}
     ids=lambda page: page.stem,
 )
 @pytest.mark.usefixtures("registries")
-def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch, left):
     monkeypatch.chdir(tmp_path)
+    if page.stem != "index":  # `LDSClassifier.load` reads a fit of all trees only
+        monkeypatch.setattr(committee, "Views", functools.partial(Views, n_trees=FEW_TREES))
     names: dict[str, object] = {}
+    lines: list[str] = []
     for language, file, text in blocks(page):
         if language == "sh":
             for line in text.splitlines():
-                run_command(line)
+                if line.startswith(NOT_RUN):
+                    continue
+                lines.append(line)
+                if names:  # Python has run, and may have written files
+                    run_command(line)
+                elif (folder := left[tuple(lines)]).exists():
+                    shutil.copytree(folder, ".", dirs_exist_ok=True)
+                else:
+                    run_command(line)
+                    shutil.copytree(".", folder)
             continue
         assert language == "python", f"a block of {language} that no test runs"
+        names.setdefault("__name__", "page")
         if file:
             add_module(file, text, monkeypatch)
             continue

@@ -55,7 +55,7 @@ def test_predictions_in_a_batch_are_timed_beside_a_loop(run_script):
 
 
 def test_replicates_in_a_batch_are_timed_beside_a_loop_and_come_to_the_same(run_script):
-    options = "--nodes 300 --runs 3 --steps 15 --iterations 2 --support sparse"
+    options = "--nodes 250 --runs 3 --steps 10 --iterations 1 --support sparse"
     report = json.loads(run_script(BENCHMARKS / "replicates.py", GRAPH + options))
     assert report["ratio"] > 0
     assert report["accuracy"]["batch"] == pytest.approx(report["accuracy"]["loop"], abs=0.02)
@@ -65,7 +65,7 @@ def test_replicates_in_a_batch_are_timed_beside_a_loop_and_come_to_the_same(run_
 def test_the_benchmark_for_a_gpu_runs_on_a_cpu_too(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     options = (
-        "--device cpu --nodes 300 --features 40 --classes 3 --degree 6 --runs 3 --repeats 1 "
+        "--device cpu --nodes 250 --features 40 --classes 3 --degree 6 --runs 3 --repeats 1 "
         "--seeds 2 --max-iter 1 --support sparse --pairs-per-node 8"
     )
     monkeypatch.setattr(sys, "argv", ["gpu.py", *options.split()])
@@ -164,9 +164,9 @@ def test_example_on_a_tiny_budget(script, needed, check, data_folder, tmp_path, 
 
 
 def test_whole_fits_are_set_beside_those_of_scikit_learn(run_script):
-    options = "--data rows --rows 400 --labels 160 --method lds --here"
+    options = "--data rows --rows 200 --labels 80 --method lds --here"
     found = json.loads(run_script(BENCHMARKS / "fit.py", options))
-    assert (found["rows"], found["labels"], found["method"]) == (400, 160, "lds")
+    assert (found["rows"], found["labels"], found["method"]) == (200, 80, "lds")
     assert found["cpu_seconds"] > 0
     for method in ("LabelSpreading", "SelfTraining", "SVC", "ExtraTrees"):
         options = f"--data wine --method {method} --here"

@@ -15,7 +15,7 @@ from lds.run_folder import load_run
 
 pytestmark = pytest.mark.ci
 
-SHORT = ["--max-inner", "10", "--refit-steps", "4"]
+SHORT = ["--max-inner", "10", "--refit-steps", "4", "--refits", "2"]
 QUICK = [*SHORT, "--max-iter", "2", "--quiet"]
 
 AS_A_USER = [sys.executable, "-m", "lds"]
@@ -33,7 +33,6 @@ def launched(*arguments, cwd=None):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
-@pytest.mark.parametrize("method", ["default", "thesis"])
 def until_stopping(process):
     """Read lines until one reports an outer iteration."""
     while b"stopping" not in (line := process.stderr.readline()):
@@ -43,7 +42,7 @@ def until_stopping(process):
 @pytest.mark.parametrize("method", ["default", "thesis"])
 def test_fit_by_name_writes_a_run_folder_with_the_controls(tmp_path, method):
     options = ["--max-iter", "2", "--max-inner", "10", "--quiet", "--seed", 1, "--method", method]
-    short = ["--refit-steps", "4"] if method == "default" else []
+    short = ["--refit-steps", "4", "--refits", "1"] if method == "default" else []
     result = launched("fit", "iris", *options, *short, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr

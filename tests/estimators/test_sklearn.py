@@ -11,11 +11,11 @@ from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lds import LDSClassifier, ThesisLDSClassifier
-from tests.estimators.options import CLASSIFIERS, classifier
+from tests.estimators.options import CLASSIFIERS, classifier, run_check
 
 QUICK = {"max_inner": 20, "max_iter": 3, "patience": 2, "random_state": 0}
 SHORT = {**QUICK, "refit_steps": 4}
-TINY = {"n_neighbors": 3, "max_inner": 20, "max_iter": 1, "n_draws": 4, "random_state": 0}
+TINY = {"n_neighbors": 3, "max_inner": 20, "max_iter": 1, "n_draws": 2, "random_state": 0}
 
 
 REPEATED = (
@@ -41,13 +41,13 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @parametrize_with_checks(
     [
-        LDSClassifier(**TINY, hidden_channels=16, refits=1, refit_steps=20),
+        LDSClassifier(**TINY, hidden_channels=16, refits=1, refit_steps=10),
         ThesisLDSClassifier(**TINY),
     ],
     expected_failed_checks=expected_failures,
 )
-def test_common_checks(estimator, check):
-    check(estimator)
+def test_common_checks(estimator, check, monkeypatch):
+    run_check(estimator, check, monkeypatch)
 
 
 def test_exactly_three_common_checks_fail():

@@ -16,6 +16,7 @@ from lds.run_folder import as_run
 from lds.structure.methods.views import Views
 from lds.structure.options import option_fields
 from lds.structure.result import Learned
+from tests.estimators.options import run_check
 from tests.estimators.test_sklearn import expected_failures
 
 QUICK = {"n_neighbors": 5, "n_trees": 10, "max_iter": 4, "n_hops": 6, "random_state": 0}
@@ -109,11 +110,11 @@ def test_columns_of_text_and_gaps():
 @pytest.mark.ci
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @parametrize_with_checks(
-    [ViewsLDSClassifier(n_neighbors=3, n_trees=5, max_iter=2, n_hops=3, random_state=0)],
+    [ViewsLDSClassifier(n_neighbors=3, n_trees=3, n_folds=2, max_iter=2, n_hops=3, random_state=0)],
     expected_failed_checks=expected_failures,
 )
-def test_common_checks(estimator, check):
-    check(estimator)
+def test_common_checks(estimator, check, monkeypatch):
+    run_check(estimator, check, monkeypatch)
 
 
 def joined_by_class(truth, share_wrong, seed=0):

@@ -127,7 +127,8 @@ def results(monkeypatch: pytest.MonkeyPatch) -> list[Learned]:
         found.append(refitted(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(compare, "Committee", partial(Committee, refit_steps=10))
+    few = partial(Committee, refit_steps=10, max_inner=20, max_iter=2)
+    monkeypatch.setattr(compare, "Committee", few)
     monkeypatch.setattr(compare, "_refitted", noted)
     return found
 

@@ -44,14 +44,14 @@ def test_nll_and_ece_stand_beside_every_accuracy(method):
 
 def test_controls_of_a_committee_are_gcns_of_the_thesis_and_its_own_schedule_without_updates():
     data = load("iris", seed=0)
-    found = fit_dataset(data, Committee(**QUICK, refit_steps=4)).controls
+    found = fit_dataset(data, Committee(**QUICK, refit_steps=4, refits=2)).controls
     for name, rows in (
         ("gcn_train", data.split.train),
         ("gcn_train_validation", np.concatenate([data.split.train, data.split.validation])),
     ):
         gcn = fit_gcn(problem_of(data), rows, Thesis(support="auto"))
         assert np.array_equal(found[name].probabilities, gcn.probabilities)
-    once = QUICK | {"max_iter": 1, "refit_steps": 4}
+    once = QUICK | {"max_iter": 1, "refit_steps": 4, "refits": 2}
     still = Committee(**once, update_edges=False, agreement=0.0)
     own = fit_dataset(data, still, controls=False).result
     assert np.array_equal(found["frozen"].probabilities, own.probabilities)

@@ -17,7 +17,7 @@ from lds.structure.problem import Problem
 from tests.structure.same import assert_same
 
 QUICK = {"max_iter": 5, "max_inner": 6}
-ITERATIONS = 12
+ITERATIONS = 8
 
 
 def problem(**options):

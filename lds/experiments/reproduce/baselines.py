@@ -284,7 +284,8 @@ BASELINES = {
         lambda budget: _some(budget, n_estimators=(50, 200), max_depth=(3, 10, None)),
     ),
     "FFNN": Baseline(
-        _of_network(lambda data, s, seed: networks.identity), lambda budget: {"lr": RATES["full"]}
+        _of_network(lambda data, s, seed: networks.identity),
+        lambda budget: _some(budget, lr=RATES["full"]),
     ),
     "LP": Baseline(_propagate, _neighbors),
     "ManiReg": Baseline(
@@ -307,13 +308,13 @@ BASELINES = {
                 networks.erdos_renyi(data.n_nodes, DEGREE, seed)
             )
         ),
-        lambda budget: {"lr": RATES["full"]},
+        lambda budget: _some(budget, lr=RATES["full"]),
     ),
     "Dense-GCN": Baseline(
         _of_network(
             lambda data, s, seed: networks.equal_product(data.n_nodes, s["degree"] / data.n_nodes)
         ),
-        lambda budget: _some(budget, degree=(0.1, 1.0, 10.0)) | {"lr": RATES["full"]},
+        lambda budget: _some(budget, degree=(0.1, 1.0, 10.0), lr=RATES["full"]),
     ),
     "RBF-GCN": Baseline(
         _of_network(lambda data, s, seed: networks.dense_product(kernel_of(data, s["scale"]))),
@@ -322,10 +323,10 @@ BASELINES = {
     "kNN-GCN": Baseline(
         _of_network(_knn), lambda budget: _neighbors(budget) | {"lr": RATES[budget]}
     ),
-    "GCN": Baseline(_of_network(_given), lambda budget: {"lr": RATES["full"]}),
+    "GCN": Baseline(_of_network(_given), lambda budget: _some(budget, lr=RATES["full"])),
     "GCN-RND": Baseline(
         _of_network(_given_and_random),
-        lambda budget: _some(budget, share=(0.1, 0.5, 1.0)) | {"lr": RATES["full"]},
+        lambda budget: _some(budget, share=(0.1, 0.5, 1.0), lr=RATES["full"]),
     ),
 }
 """By the names of Table 9.2 and Figure 9.2. Grids that the thesis lacks are powers of 10."""

@@ -18,7 +18,7 @@ from lds.experiments.table import run_one
 from lds.graphs.knn import knn_adjacency
 from lds.structure.methods.thesis import Thesis
 
-SHORT: dict[str, Any] = {"max_iter": 2, "max_inner": 15, "patience": 2}
+SHORT: dict[str, Any] = {"max_iter": 1, "max_inner": 10}
 """Options of a tiny run of LDS."""
 
 DENSE = {"tiny": SHORT, "cpu": {"max_iter": 30, "patience": 5}, "full": {}}

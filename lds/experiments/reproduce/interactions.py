@@ -38,7 +38,7 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "tiny": Budget(2, 500, 30, 8),
+    "tiny": Budget(2, 500, 30, 5),
     "cpu": Budget(20, 5_000, 60, 40),
     "full": Budget(20, 5_000, 60, 40),
 }
@@ -51,8 +51,9 @@ class Split(NamedTuple):
     y: Tensor
 
 
+@functools.lru_cache(maxsize=1)
 def splits(root: Path, n: int, n_test: int, n_features: int, seed: int) -> list[Split]:
-    """Training, validation and test digits of every split, on the same scale."""
+    """Training, validation and test digits of every split, on the same scale; kept."""
     found: list[list[tuple[Tensor, Tensor]]] = []
     for k in range(n):
         other, *parts = mnist(root, (5_000, 50, 50, n_test), seed + k)
