@@ -46,7 +46,6 @@ from lds._run_files import (
     SETTINGS,
     WRITTEN,
     check_finished,
-    check_free,
     check_replaceable,
     check_run,
     discard_checkpoints,
@@ -101,16 +100,14 @@ def begin_run(folder: Path, settings: dict[str, Any]) -> None:
     write_json(folder / SETTINGS, {"format": FORMAT, **settings})
 
 
-def make_room(folder: str | Path, *, overwrite: bool) -> None:
-    """Make sure that a fit which is saved takes the place of nothing but, with overwrite, a run.
+def clear_fit(folder: str | Path) -> None:
+    """Delete what `lds fit` alone left in a folder that is written over, if its run was there.
 
-    What `lds fit` alone left of that run, its predictions and checkpoints, is deleted.
+    That is its predictions and checkpoints; `save_run` writes over everything else.
 
     Raises:
-        FileExistsError: the folder holds a run, or files of another origin that would be lost.
+        FileExistsError: the folder is not of a run and holds files that would be lost.
     """
-    if not overwrite:
-        check_free(folder, "give overwrite=True")
     check_replaceable(folder, SAVED)
     try:
         of_fit = "source" in load_settings(folder)

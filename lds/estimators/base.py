@@ -29,7 +29,7 @@ from lds.estimators.row_order import check_index
 from lds.estimators.verbose import fit_progress
 from lds.estimators.weights import ClassWeight
 from lds.nn.preparation import as_array
-from lds.run_folder import Run, load_encoding, load_settings
+from lds.run_folder import Run, clear_fit, load_encoding, load_settings
 from lds.structure.learn import learn
 from lds.structure.methods.base import Method
 from lds.structure.methods.registry import method_of_settings
@@ -279,6 +279,8 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         if encoding is None and not sp.issparse(features):
             encoding = TableEncoding.unchanged(as_array(features))
         arrays = None if encoding is None else encoding.to_arrays()
+        if overwrite:
+            clear_fit(folder)
         self.learned_.save(folder, encoding=arrays, overwrite=overwrite, **self._names())
 
     def explain(self, row: int, most: int = 10) -> Explanation:

@@ -29,7 +29,7 @@ from lds.estimators.verbose import fit_progress
 from lds.estimators.weights import ClassWeight
 from lds.graphs.interop import select_edges, to_edge_index
 from lds.graphs.undirected import Weights, check_weights
-from lds.run_folder import Run, load_settings
+from lds.run_folder import Run, clear_fit, load_settings
 from lds.structure.context import OnIteration, OnMember
 from lds.structure.iteration import Iteration
 from lds.structure.learn import learn
@@ -86,6 +86,8 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         Raises:
             FileExistsError: the folder holds a run, or files of another origin that would be lost.
         """
+        if overwrite:
+            clear_fit(folder)
         self.learned.save(folder, overwrite=overwrite, **self._named())
 
     def _named(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lds._random import mix
+from lds._run_files import SAVED, check_free, check_replaceable
 from lds._types import ROLES, Features, Split
 from lds._version import __version__
 from lds._words import ending, facts_html
@@ -19,7 +20,7 @@ from lds.edges.base import EdgeDistribution
 from lds.edges.free import FreeEdges
 from lds.graphs.candidates import PairList
 from lds.graphs.connected import starting_tree
-from lds.run_folder import Run, load_features, load_preparation, load_run, make_room, save_run
+from lds.run_folder import Run, load_features, load_preparation, load_run, save_run
 from lds.structure.account import account
 from lds.structure.facts import facts
 from lds.structure.iteration import Iteration
@@ -227,7 +228,9 @@ class Learned:
         Raises:
             FileExistsError: the folder holds a run, or files of another origin that would be lost.
         """
-        make_room(folder, overwrite=overwrite)
+        if not overwrite:
+            check_free(folder, "give overwrite=True")
+        check_replaceable(folder, SAVED)
         run = self.as_run(**more)
         save_run(
             Path(folder),
