@@ -60,7 +60,8 @@ def _few_columns(features: Features) -> NDArray[Any]:
     if n_features > COMPONENTS:
         n_components = min(COMPONENTS, n_nodes)
         svd = TruncatedSVD(n_components, random_state=0)
-        return np.asarray(svd.fit_transform(features), dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not read
+            return np.asarray(svd.fit_transform(features), dtype=np.float64)
     sparse: Any = features
     dense = sparse.toarray() if sp.issparse(features) else features
     return np.asarray(dense, dtype=np.float64)

@@ -70,3 +70,12 @@ def test_many_features_become_their_leading_singular_vectors(sparse):
     assert found.shape == (len(x), (STEPS + 1) * COMPONENTS + 5)
     own = found[:, :COMPONENTS].astype(np.float64)
     assert own @ own.T == pytest.approx(x @ x.T, abs=1e-3)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_features_that_say_nothing_are_zeros(sparse):
+    _, graph = example(weighted=False)
+    x = np.zeros((N, 2 * COMPONENTS))
+    found = neighbourhood_columns(sp.csr_array(x) if sparse else x, graph)
+    assert not found[:, :-5].any()
+    assert found[:, -5:].any(), "degrees are left"
