@@ -42,11 +42,9 @@ from lds._run_files import (
     PREDICTIONS,
     PREPARATION,
     REPORT,
-    SAVED,
     SETTINGS,
     WRITTEN,
     check_finished,
-    check_replaceable,
     check_run,
     discard_checkpoints,
 )
@@ -104,11 +102,7 @@ def clear_fit(folder: str | Path) -> None:
     """Delete what `lds fit` alone left in a folder that is written over, if its run was there.
 
     That is its predictions and checkpoints; `save_run` writes over everything else.
-
-    Raises:
-        FileExistsError: the folder is not of a run and holds files that would be lost.
     """
-    check_replaceable(folder, SAVED)
     try:
         of_fit = "source" in load_settings(folder)
     except (FileNotFoundError, ValueError):  # no run, or one that cannot be gone on with
