@@ -16,6 +16,9 @@ LISTED_ROWS, FEW_SHARED = 8_000, 0.01
 """Rows from which on, and the share of leaves that two rows share below which, counting the rows in
 the leaves of a row is faster than comparing all leaves."""
 
+BLOCK = 1 << 18
+"""Counts of shared leaves held at once."""
+
 MOST_SUMMED = 255
 """Trees whose equal leaves are counted in one byte."""
 
@@ -79,14 +82,16 @@ class LeafView(NearestView):
             n_neighbors: how many.
             itself: whether row i is row i of the fit, which is left out.
         """
-        shared, least = self._shared, 1
+        shared, n = self._shared, len(self._leaves)
+        size = max(1, BLOCK // n)
         found = np.empty((len(leaves), n_neighbors), dtype=np.int64)
-        for i, row in enumerate(leaves):
-            count = shared(row)
+        for first in range(0, len(leaves), size):
+            count = np.stack([shared(row) for row in leaves[first : first + size]])
             count += 1
             if itself:
-                count[i] = 0
-            found[i], least = _largest(count, n_neighbors, least)
+                each = np.arange(len(count))
+                count[each, first + each] = 0
+            found[first : first + size] = _largest(count, n_neighbors)
         return found
 
     @cached_property
@@ -103,23 +108,14 @@ class LeafView(NearestView):
         return {name: value for name, value in vars(self).items() if name != "_shared"}
 
 
-def _largest(count: NDArray[Any], k: int, least: int) -> tuple[Rows, int]:
-    """Positions of the k largest numbers, ties by position, and the least of these numbers.
-
-    Few numbers are large, so counting those above a limit is faster than a partition.
-
-    Arguments:
-        count: whole numbers; at least k are 1 or more.
-        k: how many.
-        least: a guess, from 1.
-    """
-    while np.count_nonzero(count >= least) < k:
-        least -= 1
-    while np.count_nonzero(count > least) >= k:
-        least += 1
-    rows = np.flatnonzero(count >= least)
-    order = np.argsort(-count[rows].astype(np.int32), kind="stable")
-    return rows[order[:k]], least
+def _largest(count: NDArray[np.unsignedinteger[Any]], k: int) -> Rows:
+    """Positions of the k largest whole numbers of each row, `(n_rows, n)`; ties by position."""
+    n = count.shape[1]
+    order = np.arange(n - 1, -1, -1, dtype=np.min_scalar_type(-n * (int(count.max()) + 1)))
+    each = count * order.dtype.type(n) + order  # no two of a row are equal
+    top = np.sort(np.partition(each, n - k, axis=1)[:, n - k :], axis=1)
+    found: Rows = n - 1 - top[:, ::-1].astype(np.int64) % n
+    return found
 
 
 def _counted(
