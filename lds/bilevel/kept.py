@@ -60,17 +60,49 @@ class Kept:
             given: its inputs.
 
         Raises:
-            RuntimeError: the module keeps a value between calls. It gets back what it had before.
+            RuntimeError: the module keeps a value between calls, or makes a parameter, buffer or
+                part. It gets back what it had before.
         """
         if not self._one.acquire(blocking=False):
             return call()
         try:
-            before = self._state()
+            before, registered = self._state(), self._registered()
             output = call()
+            self._refuse_made(registered)
             self._compare(before, given)
         finally:
             self._one.release()
         return output
+
+    def _registered(self) -> dict[tuple[nn.Module, str], tuple[str, bool]]:
+        """Return the full names of parameters, buffers and parts, and whether they are there."""
+        return {
+            (part, key): (".".join(filter(None, (path, key))), value is not None)
+            for path, part in self._module.named_modules()
+            for held in (part._parameters, part._buffers, part._modules)
+            for key, value in held.items()
+        }
+
+    def _refuse_made(self, before: dict[tuple[nn.Module, str], tuple[str, bool]]) -> None:
+        """Refuse parameters, buffers and parts that a call made, and take them out again."""
+        absent = ("", False)
+        made = {
+            place: name
+            for place, (name, there) in self._registered().items()
+            if there and not before.get(place, absent)[1]
+        }
+        for part, key in made:
+            if (part, key) in before:  # registered as None
+                setattr(part, key, None)
+            else:
+                delattr(part, key)
+        if made:
+            name = next(iter(made.values()))
+            raise RuntimeError(
+                f"the module makes {name!r} when it is called, so params of functional(module) "
+                "lack it and no step can train or follow it: call the module once on a batch "
+                "before bilevel.functional or bilevel.Training"
+            )
 
     def _compare(self, before: State, given: Any) -> None:
         mode, now = self._module.training, self._state()

@@ -40,7 +40,8 @@ class Apply:
         Raises:
             TypeError: `params` is no dict.
             ValueError: `params` lacks a trained parameter, or holds a name that the module has not.
-            RuntimeError: the module keeps a value between calls, outside its buffers.
+            RuntimeError: the module keeps a value between calls outside its buffers, or makes a
+                parameter, buffer or part.
         """
         if self._kept.done:
             return self._call(params, args, kwargs)
@@ -227,7 +228,8 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
     set it for one call.
 
     A module that keeps a value between calls outside its buffers (a cache, an integer that counts
-    calls) is no function of its parameters: its second call is refused.
+    calls) is no function of its parameters: its second call is refused. So is the first call of one
+    that makes a parameter, a buffer or a part in it.
 
     Torch's second derivative of an embedding with ``scale_grad_by_freq=True`` is wrong, of which a
     warning tells; that of a weight norm is wrong in torch and right here.

@@ -75,6 +75,46 @@ def test_the_second_call_is_refused(note, name):
         assert (vars(module[1]), module[1].table) == before
 
 
+def made_buffer(module, result):
+    if not hasattr(module, "mean"):
+        module.register_buffer("mean", result.mean(0).detach())
+
+
+def made_parameter(module, result):
+    if not hasattr(module, "scale"):
+        module.scale = nn.Parameter(torch.ones(2))
+
+
+def made_part(module, result):
+    if not hasattr(module, "head"):
+        module.head = nn.Linear(2, 2)
+
+
+def filled_buffer(module, result):
+    if not hasattr(module, "empty"):
+        module.register_buffer("empty", None)
+    module.empty = result.mean(0).detach()
+
+
+MADE = {"mean": made_buffer, "scale": made_parameter, "head": made_part, "empty": filled_buffer}
+
+
+@pytest.mark.parametrize(("name", "note"), MADE.items(), ids=MADE)
+def test_a_tensor_that_a_call_makes_is_refused(name, note):
+    module = nn.Sequential(nn.ReLU(), Noting(note))
+    if name == "empty":
+        module[1].register_buffer("empty", None)
+    before = copy.deepcopy(module.state_dict())
+    apply, params = bilevel.functional(module)
+    for call in (apply.eval, apply.train):
+        with pytest.raises(RuntimeError, match=f"the module makes '1.{name}' when it is called"):
+            call(params, X)
+        assert module.state_dict().keys() == before.keys()
+    module(X)
+    apply, params = bilevel.functional(module)
+    apply.train(params, X)
+
+
 @pytest.mark.parametrize(
     "note", [moved, lambda module, y: setattr(module, "level", float(y.sum()))]
 )
