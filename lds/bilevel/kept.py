@@ -6,7 +6,7 @@ read what another step left.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -52,23 +52,32 @@ class Kept:
         """Whether the present mode of the module needs no further calls."""
         return self._module.training in self._done
 
-    def compared(self, call: Callable[[], Any], given: Any) -> Any:
+    def compared(
+        self, call: Callable[[], Any], given: Any, parameters: Mapping[str, Tensor]
+    ) -> Any:
         """Call the module, and compare its attributes, unless another thread is about it.
 
         Arguments:
             call: calls the module.
             given: its inputs.
+            parameters: trained and frozen ones by name, with which it is called.
 
         Raises:
-            RuntimeError: the module keeps a value between calls, or makes a parameter, buffer or
-                part. It gets back what it had before.
+            RuntimeError: the module keeps a value between calls, makes a parameter, buffer or part,
+                or changes a parameter. It gets back what it had before.
         """
         if not self._one.acquire(blocking=False):
             return call()
         try:
             before, registered = self._state(), self._registered()
+            copies = {
+                name: (parameter.detach().clone(), _version(parameter))
+                for name, parameter in parameters.items()
+                if isinstance(parameter, Tensor) and not is_functorch_wrapped_tensor(parameter)
+            }
             output = call()
             self._refuse_made(registered)
+            _refuse_moved(parameters, copies)
             self._compare(before, given)
         finally:
             self._one.release()
@@ -169,6 +178,25 @@ class Kept:
                 else:
                     found[part, path, name, None] = value, _version(value)
         return found
+
+
+def _refuse_moved(
+    parameters: Mapping[str, Tensor], before: Mapping[str, tuple[Tensor, int]]
+) -> None:
+    """Refuse parameters that a call changed in place, and give them back what they had."""
+    moved = [
+        name
+        for name, (old, version) in before.items()
+        if _version(parameters[name]) != version or not torch.equal(parameters[name], old)
+    ]
+    for name in moved:
+        parameters[name].detach().copy_(before[name][0])
+    if moved:
+        raise RuntimeError(
+            f"the module changes its parameter {moved[0]!r} when it is called, which no step can "
+            "follow: make a buffer of what moves without a gradient (a teacher, an average), and "
+            "limit weights by torch.nn.utils.parametrize instead of in place"
+        )
 
 
 def _version(value: Any) -> int:

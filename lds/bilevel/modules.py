@@ -40,12 +40,13 @@ class Apply:
         Raises:
             TypeError: `params` is no dict.
             ValueError: `params` lacks a trained parameter, or holds a name that the module has not.
-            RuntimeError: the module keeps a value between calls outside its buffers, or makes a
-                parameter, buffer or part.
+            RuntimeError: the module keeps a value between calls outside its buffers, makes a
+                parameter, buffer or part, or changes a parameter.
         """
         if self._kept.done:
             return self._call(params, args, kwargs)
-        return self._kept.compared(lambda: self._call(params, args, kwargs), (args, kwargs))
+        held = {**self._frozen, **params} if isinstance(params, Mapping) else {}
+        return self._kept.compared(lambda: self._call(params, args, kwargs), (args, kwargs), held)
 
     def _call(self, params: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the module with other parameters, and report its new buffers."""
@@ -229,7 +230,7 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
 
     A module that keeps a value between calls outside its buffers (a cache, an integer that counts
     calls) is no function of its parameters: its second call is refused. So is the first call of one
-    that makes a parameter, a buffer or a part in it.
+    that makes a parameter, a buffer or a part in it, or changes a parameter, frozen ones included.
 
     Torch's second derivative of an embedding with ``scale_grad_by_freq=True`` is wrong, of which a
     warning tells; that of a weight norm is wrong in torch and right here.
