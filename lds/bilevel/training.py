@@ -22,6 +22,7 @@ from lds.bilevel.checks import (
     check_step,
     check_tol,
     kind_of,
+    unchanged,
 )
 from lds.bilevel.descent import Momentum
 from lds.bilevel.dynamics import Dynamics
@@ -91,7 +92,9 @@ class Training:
         batches = as_batches(loader)
 
         def inner_objective(params: Tree, hyper: Tree, step: int) -> Tensor:
-            return self._on(self.apply.train, params, batches(step), hyper)
+            batch = batches(step)
+            with _kept_as_it_is(batches, batch):
+                return self._on(self.apply.train, params, batch, hyper)
 
         maker = getattr(optimizer, "func", optimizer)  # of a functools.partial
         usable = callable(optimizer) and not of_torch(optimizer)
@@ -154,10 +157,11 @@ class Training:
             found = [batches(k) for k in steps]
             alike = n_batches is not None or len(found) == 1
             rows = [1 if alike else count_rows(_parts(batch)) for batch in found]
-            values = [
-                n * self._on(self.apply.eval, params, batch, hyper, loss)
-                for n, batch in zip(rows, found, strict=True)
-            ]
+            with _kept_as_it_is(batches, found):
+                values = [
+                    n * self._on(self.apply.eval, params, batch, hyper, loss)
+                    for n, batch in zip(rows, found, strict=True)
+                ]
             return torch.stack(values).sum() / sum(rows)
 
         return outer_objective
@@ -206,6 +210,13 @@ class Training:
         if self._autocast is None:
             return nullcontext()
         return torch.autocast(device.type, self._autocast, cache_enabled=False)
+
+
+def _kept_as_it_is(batches: object, batch: Any) -> AbstractContextManager[Any]:
+    """Check that a block does not change a batch of `Batches` in place: the next run reads it."""
+    if not isinstance(batches, Batches):
+        return nullcontext()
+    return unchanged("the module (a part with inplace=True?) or the loss", batch=batch)
 
 
 def _refuse_sum(loss: Callable[..., Tensor]) -> None:

@@ -444,3 +444,27 @@ def test_a_loss_of_every_row_is_refused():
     judged = training.judged_by(data, nn.MSELoss(reduction="none"))
     with pytest.raises(ValueError, match=r"loss must return a scalar tensor .* got \(4, 1\)"):
         judged(training.params, {}, 0)
+
+
+class Standardized(nn.Module):
+    """A linear layer on inputs that it standardises in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x):
+        """Change x."""
+        return self.layer(x.sub_(0.5).mul_(2))
+
+
+def test_a_batch_that_is_kept_must_stay_as_it_is():
+    data = TensorDataset(torch.rand(8, 3), torch.rand(8, 1))
+    loader = DataLoader(data, batch_size=4)
+    training = bilevel.Training(Standardized(), F.mse_loss, loader, bilevel.GradientDescent)
+    with pytest.raises(RuntimeError, match=r"inplace=True\?\) or the loss changed batch\[0\] in"):
+        bilevel.run(training.dynamics, training.params, torch.tensor(0.0), 1)
+    with pytest.raises(RuntimeError, match=r"changed batch\[0\]\[0\] in place"):
+        training.judged_by(loader)(training.params, torch.tensor(0.0), 0)
+    fresh = bilevel.Training(Standardized(), F.mse_loss, lambda k: next(iter(loader)))
+    assert len(bilevel.run(fresh.dynamics, fresh.params, torch.tensor(0.0), 2).losses) == 2
