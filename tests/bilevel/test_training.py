@@ -468,3 +468,34 @@ def test_a_batch_that_is_kept_must_stay_as_it_is():
         training.judged_by(loader)(training.params, torch.tensor(0.0), 0)
     fresh = bilevel.Training(Standardized(), F.mse_loss, lambda k: next(iter(loader)))
     assert len(bilevel.run(fresh.dynamics, fresh.params, torch.tensor(0.0), 2).losses) == 2
+
+
+class Centred(nn.Module):
+    """A loss with a learned scale, and a centre that follows the outputs as in DINO."""
+
+    def __init__(self, replaces):
+        super().__init__()
+        self.scale, self.replaces = nn.Parameter(torch.ones(())), replaces
+        self.register_buffer("centre", torch.zeros(()))
+
+    def forward(self, outputs, targets):
+        if self.training:
+            follow = 0.9 * self.centre + 0.1 * outputs.detach().mean()
+            if self.replaces:
+                self.centre = follow
+            else:
+                self.centre.copy_(follow)
+        return self.scale * (outputs - self.centre - targets).square().mean()
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_loss_that_trains_or_follows_something_is_noticed(replaces):
+    data, loss = [(torch.ones(4, 2), torch.ones(4, 1))], Centred(replaces)
+    with pytest.warns(UserWarning, match="no step trains the parameter 'scale' of loss"):
+        training = bilevel.Training(nn.Linear(2, 1), loss, data)
+    with pytest.raises(RuntimeError, match="loss changes its buffer 'centre' when it is called"):
+        bilevel.run(training.dynamics, training.params, torch.tensor(0.0), 1)
+    with pytest.raises(RuntimeError, match="loss changes its buffer 'centre' when it is called"):
+        training.judged_by(data)(training.params, torch.tensor(0.0), 0)
+    training = bilevel.Training(nn.Linear(2, 1), loss.requires_grad_(False).eval(), data)
+    bilevel.run(training.dynamics, training.params, torch.tensor(0.0), 1)
