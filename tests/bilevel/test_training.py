@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
 
 from lds import bilevel
 from lds.bilevel import batches as batches_module
@@ -341,6 +341,46 @@ def test_what_a_loader_may_be():
 
 
 # Groups.
+
+
+class ByEpoch(Sampler):
+    """Batches in an order that follows from the epoch alone."""
+
+    def __init__(self):
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.epoch)
+        return iter(torch.randperm(12, generator=generator).split(4))
+
+    def __len__(self):
+        return 3
+
+
+class OfItsOwn(Sampler):
+    """Rows in an order from random numbers that nothing seeds."""
+
+    def __init__(self):
+        self.random = random.Random(0)
+
+    def __iter__(self):
+        return iter(self.random.sample(range(12), 12))
+
+    def __len__(self):
+        return 12
+
+
+def test_a_batch_sampler_is_told_the_epoch_and_must_repeat_it():
+    batches = bilevel.Batches(DataLoader(range(12), batch_sampler=ByEpoch()))
+    epochs = [torch.cat([batches(3 * epoch + k) for k in range(3)]) for epoch in range(2)]
+    assert not torch.equal(*epochs)
+    assert all(torch.equal(rows.sort().values, torch.arange(12)) for rows in epochs)
+    batches = bilevel.Batches(DataLoader(range(12), batch_size=4, sampler=OfItsOwn()))
+    with pytest.raises(ValueError, match="sampler of loader gives another order when the same"):
+        batches(0)
 
 
 def test_groups_that_do_not_fit():
