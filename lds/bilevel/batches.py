@@ -75,7 +75,7 @@ class Batches:
     Raises:
         TypeError: `loader` or `seed` is of another kind, or the data set cannot be read at any
             place.
-        ValueError: it has no batch.
+        ValueError: it has no batch; in use, its sampler does not repeat an epoch.
 
     Examples:
         >>> import torch
@@ -103,6 +103,7 @@ class Batches:
         self._orders: OrderedDict[int, list[Any]] = OrderedDict()
         self._kept: OrderedDict[int, tuple[Any, int]] = OrderedDict()
         self._ahead: tuple[int, Iterator[Any]] | None = None
+        self._repeats = False  # whether the sampler is known to give an order again
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -173,16 +174,38 @@ class Batches:
             owners = [loader, loader.sampler, sampler, getattr(sampler, "sampler", None)]
             found = (getattr(owner, "generator", None) for owner in owners)
             generators = list({id(g): g for g in found if g is not None}.values())
-            if hasattr(loader.sampler, "set_epoch"):
-                loader.sampler.set_epoch(epoch)
-            with _seeded(mix(self._seed, epoch, SHUFFLE), generators):
-                self._orders[epoch] = list(sampler)
+
+            def drawn() -> list[Any]:
+                for owner in owners[1:]:
+                    if hasattr(owner, "set_epoch"):
+                        owner.set_epoch(epoch)
+                with _seeded(mix(self._seed, epoch, SHUFFLE), generators):
+                    return list(sampler)
+
+            self._orders[epoch] = drawn()
+            if not self._repeats:
+                _refuse_another(self._orders[epoch], drawn())
+                self._repeats = True
             if len(self._orders) > 4:
                 self._orders.popitem(last=False)
         return self._orders[epoch]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_ahead": None, "_kept": OrderedDict()}
+
+
+def _refuse_another(order: list[Any], again: list[Any]) -> None:
+    """Refuse a sampler that gives another order when it is asked for an epoch again."""
+    try:
+        same = order == again
+    except (RuntimeError, ValueError):  # of indices that are arrays
+        same = str(order) == str(again)
+    if not same:
+        raise ValueError(
+            "the sampler of loader gives another order when the same epoch is asked for again, so "
+            "a batch would not follow from the step; let it draw from torch's or Python's random "
+            "numbers, or from the epoch that set_epoch(epoch) tells it"
+        )
 
 
 class _BySteps(Dataset[Any]):

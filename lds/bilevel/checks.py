@@ -257,7 +257,10 @@ class unchanged:  # noqa: N801 (a context manager, as a class: quick)
 
 
 def _versions(held: list[Any]) -> list[int]:
-    return [leaf._version if isinstance(leaf, Tensor) else 0 for leaf in held]
+    return [
+        leaf._version if isinstance(leaf, Tensor) and not leaf.is_inference() else 0
+        for leaf in held
+    ]
 
 
 def check_state(new: Tree, old: Tree, t: int) -> list[Tensor]:

@@ -322,7 +322,7 @@ class ObjectiveDynamics(Dynamics):
         ]
         g = [leaf.requires_grad_() for leaf in g]
         new = self.update(state, g, hyper, t)
-        push_update = pushforward(leaves(new), [*leaves(state), *h, *g])
+        push_update = pushforward(check_state(new, state, t), [*leaves(state), *h, *g])
 
         def push(z: Columns, e: Columns, batched: bool) -> Columns:
             z_w = leaves(rebuild(state, z)["params"])

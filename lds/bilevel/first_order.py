@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lds.bilevel.checks import unchanged
+from lds.bilevel.checks import check_state, unchanged
 from lds.bilevel.dynamics import ObjectiveDynamics
 from lds.bilevel.explain import explained
 from lds.bilevel.method import AbstractHypergradient, Memory
@@ -112,4 +112,5 @@ def _advance(step: Step, state: Tree, hyper: Tree) -> tuple[Tree, Tensor]:
             )
         with torch.enable_grad():
             new = phi.update(state, grads, hyper, step.t)
+    check_state(new, {name: values[name] for name in new}, step.t)
     return new | {"buffers": buffers} if buffers else new, loss.detach()

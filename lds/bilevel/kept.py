@@ -6,7 +6,7 @@ read what another step left.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -52,25 +52,66 @@ class Kept:
         """Whether the present mode of the module needs no further calls."""
         return self._module.training in self._done
 
-    def compared(self, call: Callable[[], Any], given: Any) -> Any:
+    def compared(
+        self, call: Callable[[], Any], given: Any, parameters: Mapping[str, Tensor]
+    ) -> Any:
         """Call the module, and compare its attributes, unless another thread is about it.
 
         Arguments:
             call: calls the module.
             given: its inputs.
+            parameters: trained and frozen ones by name, with which it is called.
 
         Raises:
-            RuntimeError: the module keeps a value between calls. It gets back what it had before.
+            RuntimeError: the module keeps a value between calls, makes a parameter, buffer or part,
+                or changes a parameter. It gets back what it had before.
         """
         if not self._one.acquire(blocking=False):
             return call()
         try:
-            before = self._state()
+            before, registered = self._state(), self._registered()
+            copies = {
+                name: (parameter.detach().clone(), _version(parameter))
+                for name, parameter in parameters.items()
+                if isinstance(parameter, Tensor) and not is_functorch_wrapped_tensor(parameter)
+            }
             output = call()
+            self._refuse_made(registered)
+            _refuse_moved(parameters, copies)
             self._compare(before, given)
         finally:
             self._one.release()
         return output
+
+    def _registered(self) -> dict[tuple[nn.Module, str], tuple[str, bool]]:
+        """Return the full names of parameters, buffers and parts, and whether they are there."""
+        return {
+            (part, key): (".".join(filter(None, (path, key))), value is not None)
+            for path, part in self._module.named_modules()
+            for held in (part._parameters, part._buffers, part._modules)
+            for key, value in held.items()
+        }
+
+    def _refuse_made(self, before: dict[tuple[nn.Module, str], tuple[str, bool]]) -> None:
+        """Refuse parameters, buffers and parts that a call made, and take them out again."""
+        absent = ("", False)
+        made = {
+            place: name
+            for place, (name, there) in self._registered().items()
+            if there and not before.get(place, absent)[1]
+        }
+        for part, key in made:
+            if (part, key) in before:  # registered as None
+                setattr(part, key, None)
+            else:
+                delattr(part, key)
+        if made:
+            name = next(iter(made.values()))
+            raise RuntimeError(
+                f"the module makes {name!r} when it is called, so params of functional(module) "
+                "lack it and no step can train or follow it: call the module once on a batch "
+                "before bilevel.functional or bilevel.Training"
+            )
 
     def _compare(self, before: State, given: Any) -> None:
         mode, now = self._module.training, self._state()
@@ -137,6 +178,25 @@ class Kept:
                 else:
                     found[part, path, name, None] = value, _version(value)
         return found
+
+
+def _refuse_moved(
+    parameters: Mapping[str, Tensor], before: Mapping[str, tuple[Tensor, int]]
+) -> None:
+    """Refuse parameters that a call changed in place, and give them back what they had."""
+    moved = [
+        name
+        for name, (old, version) in before.items()
+        if _version(parameters[name]) != version or not torch.equal(parameters[name], old)
+    ]
+    for name in moved:
+        parameters[name].detach().copy_(before[name][0])
+    if moved:
+        raise RuntimeError(
+            f"the module changes its parameter {moved[0]!r} when it is called, which no step can "
+            "follow: make a buffer of what moves without a gradient (a teacher, an average), and "
+            "limit weights by torch.nn.utils.parametrize instead of in place"
+        )
 
 
 def _version(value: Any) -> int:

@@ -30,6 +30,7 @@ class Apply:
         self._buffers = [name for name, _ in module.named_buffers()]
         self._frozen = {n: p.detach() for n, p in module.named_parameters() if not p.requires_grad}
         self._trained = {n for n, p in module.named_parameters() if p.requires_grad}
+        self._places = _places(module)
         self._kept = Kept(module)
         self._plain = not self._buffers and not has_weight_norm(module)
 
@@ -39,11 +40,13 @@ class Apply:
         Raises:
             TypeError: `params` is no dict.
             ValueError: `params` lacks a trained parameter, or holds a name that the module has not.
-            RuntimeError: the module keeps a value between calls, outside its buffers.
+            RuntimeError: the module keeps a value between calls outside its buffers, makes a
+                parameter, buffer or part, or changes a parameter.
         """
         if self._kept.done:
             return self._call(params, args, kwargs)
-        return self._kept.compared(lambda: self._call(params, args, kwargs), (args, kwargs))
+        held = {**self._frozen, **params} if isinstance(params, Mapping) else {}
+        return self._kept.compared(lambda: self._call(params, args, kwargs), (args, kwargs), held)
 
     def _call(self, params: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the module with other parameters, and report its new buffers."""
@@ -55,7 +58,7 @@ class Apply:
         if params.keys() != self._trained:
             check_names(self._module, params, self._trained)
         if self._plain:
-            return functional_call(self._module, {**self._frozen, **params}, args, kwargs)
+            return self._with({**self._frozen, **params}, args, kwargs)[0]
         given = params.buffers if isinstance(params, Parameters) else {}
         into = collecting()
         current = {
@@ -64,11 +67,10 @@ class Apply:
         copies = {name: buffer.clone() for name, buffer in current.items()}
         inside = {name: unwrapped(copy) for name, copy in copies.items()}
         before = {name: (copy._version, copy.grad_fn) for name, copy in inside.items()}
-        entered: dict[str, Tensor] = {**self._frozen, **params, **copies}
         traced = {name for name, copy in inside.items() if copy.requires_grad}
         watch = Watch(following=into is not None and bool(traced))
         with differentiable(self._module, watch), self._own_buffers_kept(given, watch):
-            output = functional_call(self._module, entered, args, kwargs)
+            output, entered = self._with({**self._frozen, **params, **copies}, args, kwargs)
         for name, copy in copies.items():
             new = entered[name]  # a module may also put another tensor in its place
             version, history = before[name]
@@ -85,6 +87,24 @@ class Apply:
                     _warn_lost(name, "from values without history (.detach())")
             into.report(given[name], new)
         return output
+
+    def _with(
+        self, tensors: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """Call the module with other tensors; return the output, and the tensors after the call.
+
+        Of tied weights torch would name a part that is used twice two times, and leave the new
+        tensors in it.
+        """
+        entered: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            for place in self._places.get(name, (name,)):
+                if entered.setdefault(place, tensor) is not tensor:
+                    raise ValueError(
+                        f"params holds two tensors for {place!r} of the module, which has one for "
+                        f"it and {name!r}; functional(module) returns each once"
+                    )
+        return functional_call(self._module, entered, args, kwargs, tie_weights=False), entered
 
     def eval(self, params: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the module in evaluation mode, in which buffers do not change."""
@@ -135,6 +155,25 @@ class Apply:
         if new.is_floating_point():
             _warn_lost(name, "without history (torch.no_grad, .data)")
         return new.detach()
+
+
+def _places(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return for each name of a tensor the names of all places that hold it, each place once.
+
+    A part of the module that is used twice is one place with two names.
+    """
+    names: dict[str, int] = {}
+    found: dict[int, dict[tuple[int, str], str]] = {}
+    for path, part in module.named_modules(remove_duplicate=False):
+        held = [
+            *part.named_parameters(recurse=False, remove_duplicate=False),
+            *part.named_buffers(recurse=False, remove_duplicate=False),
+        ]
+        for key, tensor in held:
+            name = f"{path}.{key}" if path else key
+            names[name] = id(tensor)
+            found.setdefault(id(tensor), {}).setdefault((id(part), key), name)
+    return {name: tuple(found[tensor].values()) for name, tensor in names.items()}
 
 
 def _warn_lost(name: str, how: str) -> None:
@@ -190,7 +229,8 @@ def functional(module: nn.Module) -> tuple[Apply, Tree]:
     set it for one call.
 
     A module that keeps a value between calls outside its buffers (a cache, an integer that counts
-    calls) is no function of its parameters: its second call is refused.
+    calls) is no function of its parameters: its second call is refused. So is the first call of one
+    that makes a parameter, a buffer or a part in it, or changes a parameter, frozen ones included.
 
     Torch's second derivative of an embedding with ``scale_grad_by_freq=True`` is wrong, of which a
     warning tells; that of a weight norm is wrong in torch and right here.

@@ -74,4 +74,5 @@ def limited(grads: list[Tensor], largest: float, n: int | None, params: Tree) ->
     factor = (largest / (lengths(grads, n) + 1e-6)).clamp(max=1.0)
     if n is None:
         return [grad * factor for grad in grads]
-    return [grad * factor.view(n, *[1] * (grad.dim() - 1)) for grad in grads]
+    # In the dtype of each gradient, which a factor of several entries would widen.
+    return [grad * factor.to(grad.dtype).view(n, *[1] * (grad.dim() - 1)) for grad in grads]

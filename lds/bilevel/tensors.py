@@ -345,3 +345,17 @@ def pushforward(
         return result
 
     return push
+
+
+def coarsest(outputs: Sequence[Tensor]) -> float:
+    """Return the largest eps of a dtype in the history of `outputs`; autocast has coarser ones."""
+    kinds = {out.dtype for out in outputs}
+    nodes: list[Any] = [out.grad_fn for out in outputs if out.grad_fn is not None]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        kinds |= {of.dtype for of in node._input_metadata}
+        found = {before for before, _ in node.next_functions if before is not None} - seen
+        seen |= found
+        nodes += found
+    return max(torch.finfo(kind).eps for kind in kinds if kind.is_floating_point)

@@ -1,8 +1,9 @@
 """A module, a loss and a data loader as a dynamics Φ; and a plain training with any dynamics."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from lds.bilevel.checks import (
     check_step,
     check_tol,
     kind_of,
+    unchanged,
 )
 from lds.bilevel.descent import Momentum
 from lds.bilevel.dynamics import Dynamics
@@ -46,7 +48,8 @@ class Training:
             state, and the module itself does not change.
         loss: loss(outputs, targets[, hyper]) -> scalar tensor, a function or a module. A batch is
             (inputs, targets), or (inputs, one, two, ...) for loss(outputs, one, two, ...[, hyper]).
-            An argument with a default gets the hyperparameters only if its name is `hyper`.
+            An argument with a default gets the hyperparameters only if its name is `hyper`. The
+            parameters of a module are constants, and it must not change its buffers.
         loader: a `DataLoader`, a sequence of batches, or a function of the step.
         optimizer: optimizer(inner_objective) -> Dynamics, such as
             ``functools.partial(bilevel.Adam, lr=lambda hyper: hyper["lr"])``.
@@ -83,6 +86,7 @@ class Training:
         self.apply: Apply
         self.apply, self.params = functional(module)
         check_function("loss", loss, "(outputs, targets[, hyper])")
+        _notice_parameters(loss)
         if not (autocast is None or isinstance(autocast, torch.dtype)):
             raise TypeError(
                 f"autocast must be a dtype such as torch.bfloat16, or None, got {autocast!r}"
@@ -91,7 +95,9 @@ class Training:
         batches = as_batches(loader)
 
         def inner_objective(params: Tree, hyper: Tree, step: int) -> Tensor:
-            return self._on(self.apply.train, params, batches(step), hyper)
+            batch = batches(step)
+            with _kept_as_it_is(batches, batch):
+                return self._on(self.apply.train, params, batch, hyper)
 
         maker = getattr(optimizer, "func", optimizer)  # of a functools.partial
         usable = callable(optimizer) and not of_torch(optimizer)
@@ -154,10 +160,11 @@ class Training:
             found = [batches(k) for k in steps]
             alike = n_batches is not None or len(found) == 1
             rows = [1 if alike else count_rows(_parts(batch)) for batch in found]
-            values = [
-                n * self._on(self.apply.eval, params, batch, hyper, loss)
-                for n, batch in zip(rows, found, strict=True)
-            ]
+            with _kept_as_it_is(batches, found):
+                values = [
+                    n * self._on(self.apply.eval, params, batch, hyper, loss)
+                    for n, batch in zip(rows, found, strict=True)
+                ]
             return torch.stack(values).sum() / sum(rows)
 
         return outer_objective
@@ -183,8 +190,9 @@ class Training:
         parts = _parts(batch)
         device = next(iter(leaves(params))).device
         inputs, *targets = (part.to(device) if isinstance(part, Tensor) else part for part in parts)
-        judged = with_step(self._loss if loss is None else loss, 1 + len(targets), ("hyper",))
-        with self._precision(device):
+        used = self._loss if loss is None else loss
+        judged = with_step(used, 1 + len(targets), ("hyper",))
+        with self._precision(device), _buffers_kept(used):
             try:
                 value = judged(apply(params, inputs), *targets, hyper)
             except TypeError as error:
@@ -206,6 +214,43 @@ class Training:
         if self._autocast is None:
             return nullcontext()
         return torch.autocast(device.type, self._autocast, cache_enabled=False)
+
+
+def _kept_as_it_is(batches: object, batch: Any) -> AbstractContextManager[Any]:
+    """Check that a block does not change a batch of `Batches` in place: the next run reads it."""
+    if not isinstance(batches, Batches):
+        return nullcontext()
+    return unchanged("the module (a part with inplace=True?) or the loss", batch=batch)
+
+
+@contextmanager
+def _buffers_kept(loss: Callable[..., Tensor]) -> Iterator[None]:
+    """Check that a block leaves the buffers of a loss, which are no part of a state."""
+    held = dict(loss.named_buffers()) if isinstance(loss, nn.Module) else {}
+    before = {name: buffer._version for name, buffer in held.items()}
+    yield
+    after = dict(loss.named_buffers()) if isinstance(loss, nn.Module) else {}
+    for name, buffer in held.items():
+        if after.get(name) is not buffer or buffer._version != before[name]:
+            raise RuntimeError(
+                f"loss changes its buffer {name!r} when it is called, which no step can follow: "
+                "make it a buffer of the module that is trained, or call loss.eval() if it need "
+                "not change"
+            )
+
+
+def _notice_parameters(loss: Callable[..., Tensor]) -> None:
+    """Warn of parameters in a loss, which no step trains."""
+    trained = loss.named_parameters() if isinstance(loss, nn.Module) else ()
+    for name, parameter in trained:
+        if parameter.requires_grad:
+            warnings.warn(
+                f"no step trains the parameter {name!r} of loss: make it a parameter of the module "
+                "that is trained, or call loss.requires_grad_(False) if it is to stay as it is",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def _refuse_sum(loss: Callable[..., Tensor]) -> None:

@@ -12,7 +12,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 
-from lds.bilevel.tensors import Tree, dot, leaves, paths
+from lds.bilevel.tensors import Tree, coarsest, dot, leaves, paths
 
 ADVICE = (
     "so its part of the hypergradient would silently be 0; write its backward with differentiable "
@@ -21,7 +21,8 @@ ADVICE = (
 )
 
 SHARE = 1e-3
-"""Share of ∇L that may be missing by rounding: that of a sum over some million float32 entries."""
+"""Share of ∇L that may be missing by rounding: that of a sum over some million float32 entries.
+Of coarser dtypes it is four times their eps."""
 
 _pending: ContextVar[set[str] | None] = ContextVar("pending", default=None)
 """What is still to be examined: the "loss", a "step" of the user's own."""
@@ -82,7 +83,8 @@ def examine(loss: Tensor, w: Sequence[Tensor], t: int) -> None:
     if along.requires_grad:
         (slope,) = torch.autograd.grad(along, p, allow_unused=True)
     found = 0.0 if slope is None else float(slope)
-    if abs(found - whole) > SHARE * whole:
+    off = abs(found - whole)
+    if off > SHARE * whole and off > 4 * coarsest([loss]) * whole:
         raise OnceDifferentiableError(
             f"step {t} of the dynamics: a function in the inner objective can be differentiated "
             f"once only ({1 - found / whole:.0%} of ∇L has no derivative), {ADVICE}"

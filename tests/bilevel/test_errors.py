@@ -531,3 +531,24 @@ def test_leaves_of_two_precisions(method):
     expected: Tensor = 1 - torch.linalg.matrix_power(M, 3)[0, 0]
     torch.testing.assert_close(result.grad["x"], expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(result.grad["y"], expected.float(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("lr", [torch.ones(3), torch.ones((), dtype=torch.float32)])
+@pytest.mark.parametrize("method", [bilevel.Reverse(), bilevel.Forward(), bilevel.FirstOrder()])
+def test_a_learning_rate_that_widens_the_weights_is_refused(method, lr):
+    dynamics = bilevel.GradientDescent(
+        lambda w, rate: (w - 1).square().sum(), lambda rate: rate.double() * lr
+    )
+    before = torch.zeros((), dtype=torch.float64 if lr.dim() else torch.float32)
+    for solve in (
+        lambda: bilevel.hypergradient(dynamics, square_sum, before, torch.tensor(0.1), 2, method),
+        lambda: bilevel.solve_online(dynamics, square_sum, before, torch.tensor(0.1), 2),
+    ):
+        with pytest.raises(
+            ValueError, match=r"keep the shape and dtype of state\['params'\], \(\)"
+        ):
+            solve()
+
+
+def square_sum(w, hyper):
+    return w.square().sum()

@@ -75,6 +75,87 @@ def test_the_second_call_is_refused(note, name):
         assert (vars(module[1]), module[1].table) == before
 
 
+def made_buffer(module, result):
+    if not hasattr(module, "mean"):
+        module.register_buffer("mean", result.mean(0).detach())
+
+
+def made_parameter(module, result):
+    if not hasattr(module, "scale"):
+        module.scale = nn.Parameter(torch.ones(2))
+
+
+def made_part(module, result):
+    if not hasattr(module, "head"):
+        module.head = nn.Linear(2, 2)
+
+
+def filled_buffer(module, result):
+    if not hasattr(module, "empty"):
+        module.register_buffer("empty", None)
+    module.empty = result.mean(0).detach()
+
+
+MADE = {"mean": made_buffer, "scale": made_parameter, "head": made_part, "empty": filled_buffer}
+
+
+@pytest.mark.parametrize(("name", "note"), MADE.items(), ids=MADE)
+def test_a_tensor_that_a_call_makes_is_refused(name, note):
+    module = nn.Sequential(nn.ReLU(), Noting(note))
+    if name == "empty":
+        module[1].register_buffer("empty", None)
+    before = copy.deepcopy(module.state_dict())
+    apply, params = bilevel.functional(module)
+    for call in (apply.eval, apply.train):
+        with pytest.raises(RuntimeError, match=f"the module makes '1.{name}' when it is called"):
+            call(params, X)
+        assert module.state_dict().keys() == before.keys()
+    module(X)
+    apply, params = bilevel.functional(module)
+    apply.train(params, X)
+
+
+class Following(nn.Module):
+    """A layer beside a frozen copy, its teacher, which follows it."""
+
+    def __init__(self, move):
+        super().__init__()
+        self.layer, self.move = nn.Linear(2, 2), move
+        self.teacher = copy.deepcopy(self.layer).requires_grad_(False)
+
+    def forward(self, x):
+        self.move(self)
+        return self.layer(x) - self.teacher(x)
+
+
+@torch.no_grad()
+def follows(module):
+    module.teacher.weight.lerp_(module.layer.weight, 0.1)  # at first the same values
+
+
+def follows_by_data(module):
+    module.teacher.weight.data = module.teacher.weight.data + 0.1
+
+
+def limited(module):
+    module.layer.weight.data.clamp_(-1e-3, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("move", "name"), [(follows, "teacher"), (follows_by_data, "teacher"), (limited, "layer")]
+)
+def test_a_parameter_that_a_call_changes_is_refused(move, name):
+    module = Following(move)
+    before = copy.deepcopy(module.state_dict())
+    apply, params = bilevel.functional(module)
+    dynamics = bilevel.GradientDescent(lambda w, lr: apply(w, X).square().mean(), lambda lr: lr)
+    for _ in range(2):  # the module gets back what it had
+        with pytest.raises(RuntimeError, match=f"module changes its parameter '{name}.weight'"):
+            bilevel.run(dynamics, params, torch.tensor(0.1), 2)
+        assert all(torch.equal(module.state_dict()[name], before[name]) for name in before)
+        assert all(torch.equal(params[name], before[name]) for name in params)
+
+
 @pytest.mark.parametrize(
     "note", [moved, lambda module, y: setattr(module, "level", float(y.sum()))]
 )

@@ -262,6 +262,19 @@ def test_the_gradient_of_each_task_is_limited_alone(method, wrapped):
     assert float(result.grad) == pytest.approx(slope, rel=1e-6)
 
 
+@pytest.mark.parametrize("method", [bilevel.Reverse(), bilevel.Forward()], ids=["rev", "fwd"])
+def test_a_limited_gradient_keeps_the_dtype_of_each_leaf(method):
+    def loss(w, lam, goal):
+        return lam * (w["a"].double() + w["b"] - goal[0]).square().sum()
+
+    inner, outer = bilevel.over_tasks(loss, loss, GOALS)
+    params = {"a": torch.zeros(3, 2), "b": torch.zeros(3, 2, dtype=torch.float64)}
+    dynamics = bilevel.GradientDescent(inner, 0.1, max_grad_norm=0.5)
+    state = bilevel.hypergradient(dynamics, outer, params, scalar(0.7), 2, method).state
+    assert [leaf.dtype for leaf in state["params"].values()] == [torch.float32, torch.float64]
+    torch.testing.assert_close(state["params"]["a"].double(), state["params"]["b"])
+
+
 def test_a_run_rests_when_every_task_rests():
     """The first task moves little beside the weights of the second."""
     inner, outer = bilevel.over_tasks(

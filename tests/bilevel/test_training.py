@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
 
 from lds import bilevel
 from lds.bilevel import batches as batches_module
@@ -236,6 +237,23 @@ def test_mixed_precision():
     torch.testing.assert_close(results[1].grad, results[0].grad, rtol=0.1, atol=0)
 
 
+@pytest.mark.parametrize(
+    "part", [nn.SiLU, lambda: nn.GroupNorm(2, 16), lambda: spectral_norm(nn.Linear(16, 16))]
+)
+@pytest.mark.parametrize("method", [bilevel.Reverse(), bilevel.Reverse(tape=False)])
+def test_the_rounding_of_mixed_precision_is_no_other_data(part, method):
+    """With history torch takes other kernels of these; a power iteration is a custom function."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), part(), nn.Linear(16, 2))
+    data = [(torch.randn(16, 6), torch.randn(16, 2))]
+    momentum = functools.partial(bilevel.Momentum, lr=lambda lr: lr)
+    training = bilevel.Training(net, F.mse_loss, data, momentum, autocast=torch.bfloat16)
+    problem = training.dynamics, training.judged_by(data), training.params, torch.tensor(0.01), 4
+    found = bilevel.hypergradient(*problem, method).grad
+    expected = bilevel.hypergradient(*problem, bilevel.Forward()).grad
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
+
+
 # Batches.
 
 
@@ -323,6 +341,46 @@ def test_what_a_loader_may_be():
 
 
 # Groups.
+
+
+class ByEpoch(Sampler):
+    """Batches in an order that follows from the epoch alone."""
+
+    def __init__(self):
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.epoch)
+        return iter(torch.randperm(12, generator=generator).split(4))
+
+    def __len__(self):
+        return 3
+
+
+class OfItsOwn(Sampler):
+    """Rows in an order from random numbers that nothing seeds."""
+
+    def __init__(self):
+        self.random = random.Random(0)
+
+    def __iter__(self):
+        return iter(self.random.sample(range(12), 12))
+
+    def __len__(self):
+        return 12
+
+
+def test_a_batch_sampler_is_told_the_epoch_and_must_repeat_it():
+    batches = bilevel.Batches(DataLoader(range(12), batch_sampler=ByEpoch()))
+    epochs = [torch.cat([batches(3 * epoch + k) for k in range(3)]) for epoch in range(2)]
+    assert not torch.equal(*epochs)
+    assert all(torch.equal(rows.sort().values, torch.arange(12)) for rows in epochs)
+    batches = bilevel.Batches(DataLoader(range(12), batch_size=4, sampler=OfItsOwn()))
+    with pytest.raises(ValueError, match="sampler of loader gives another order when the same"):
+        batches(0)
 
 
 def test_groups_that_do_not_fit():
@@ -444,3 +502,58 @@ def test_a_loss_of_every_row_is_refused():
     judged = training.judged_by(data, nn.MSELoss(reduction="none"))
     with pytest.raises(ValueError, match=r"loss must return a scalar tensor .* got \(4, 1\)"):
         judged(training.params, {}, 0)
+
+
+class Standardized(nn.Module):
+    """A linear layer on inputs that it standardises in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x):
+        """Change x."""
+        return self.layer(x.sub_(0.5).mul_(2))
+
+
+def test_a_batch_that_is_kept_must_stay_as_it_is():
+    data = TensorDataset(torch.rand(8, 3), torch.rand(8, 1))
+    loader = DataLoader(data, batch_size=4)
+    training = bilevel.Training(Standardized(), F.mse_loss, loader, bilevel.GradientDescent)
+    with pytest.raises(RuntimeError, match=r"inplace=True\?\) or the loss changed batch\[0\] in"):
+        bilevel.run(training.dynamics, training.params, torch.tensor(0.0), 1)
+    with pytest.raises(RuntimeError, match=r"changed batch\[0\]\[0\] in place"):
+        training.judged_by(loader)(training.params, torch.tensor(0.0), 0)
+    fresh = bilevel.Training(Standardized(), F.mse_loss, lambda k: next(iter(loader)))
+    assert len(bilevel.run(fresh.dynamics, fresh.params, torch.tensor(0.0), 2).losses) == 2
+
+
+class Centred(nn.Module):
+    """A loss with a learned scale, and a centre that follows the outputs as in DINO."""
+
+    def __init__(self, replaces):
+        super().__init__()
+        self.scale, self.replaces = nn.Parameter(torch.ones(())), replaces
+        self.register_buffer("centre", torch.zeros(()))
+
+    def forward(self, outputs, targets):
+        if self.training:
+            follow = 0.9 * self.centre + 0.1 * outputs.detach().mean()
+            if self.replaces:
+                self.centre = follow
+            else:
+                self.centre.copy_(follow)
+        return self.scale * (outputs - self.centre - targets).square().mean()
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_loss_that_trains_or_follows_something_is_noticed(replaces):
+    data, loss = [(torch.ones(4, 2), torch.ones(4, 1))], Centred(replaces)
+    with pytest.warns(UserWarning, match="no step trains the parameter 'scale' of loss"):
+        training = bilevel.Training(nn.Linear(2, 1), loss, data)
+    with pytest.raises(RuntimeError, match="loss changes its buffer 'centre' when it is called"):
+        bilevel.run(training.dynamics, training.params, torch.tensor(0.0), 1)
+    with pytest.raises(RuntimeError, match="loss changes its buffer 'centre' when it is called"):
+        training.judged_by(data)(training.params, torch.tensor(0.0), 0)
+    training = bilevel.Training(nn.Linear(2, 1), loss.requires_grad_(False).eval(), data)
+    bilevel.run(training.dynamics, training.params, torch.tensor(0.0), 1)
