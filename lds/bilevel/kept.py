@@ -187,7 +187,9 @@ def _refuse_moved(
     moved = [
         name
         for name, (old, version) in before.items()
-        if _version(parameters[name]) != version or not torch.equal(parameters[name], old)
+        # NaN, after a training that diverged, is unlike itself
+        if (_version(parameters[name]) != version)
+        or bool(((parameters[name] != old) & (old == old)).any())
     ]
     for name in moved:
         parameters[name].detach().copy_(before[name][0])

@@ -223,3 +223,9 @@ def test_what_no_call_reads_is_no_memory(make):
     module(X)  # a value that depends on nothing, kept before
     apply, params = bilevel.functional(module)
     assert torch.equal(apply(params, X), apply(params, X))
+
+
+def test_parameters_that_are_not_finite_are_no_parameters_that_a_call_changed():
+    apply, params = bilevel.functional(nn.Linear(2, 1))
+    lost = {name: leaf * torch.nan for name, leaf in params.items()}
+    assert apply(lost, torch.ones(3, 2)).isnan().all()
