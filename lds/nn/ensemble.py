@@ -125,26 +125,27 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
-class ForUnlike:
-    """The members for edges that join unlike nodes.
+class MoreMembers:
+    """Which members there are that not every committee has.
 
     Attributes:
-        given: whether there are a `SAGE` and a `NodeForest`: where a graph is given. A graph of
-            near neighbours joins like nodes.
-        deep: whether there is a `DeepSAGE`: where the given edges join unlike nodes.
+        sage: a `SAGE`: where a graph is given. A graph of near neighbours joins like nodes.
+        forest: a `NodeForest`: where a graph is given, or features are measurements.
+        deep: a `DeepSAGE`: where the given edges join unlike nodes.
     """
 
-    given: bool = False
+    sage: bool = False
+    forest: bool = False
     deep: bool = False
 
     @classmethod
-    def among(cls, params: Params) -> "ForUnlike":
+    def among(cls, params: Params) -> "MoreMembers":
         """Find them in the params of an ensemble, by names that no other member has."""
         names = {name.rpartition(".")[2] for name in params}
-        return cls("V1" in names, "layers" in names)
+        return cls("V1" in names, "forest" in names, "layers" in names)
 
 
-NEITHER = ForUnlike()
+NO_MORE = MoreMembers()
 
 
 def default_ensemble(
@@ -153,19 +154,19 @@ def default_ensemble(
     n_classes: int,
     dropout: float,
     n_times: int = 1,
-    unlike: ForUnlike = NEITHER,
+    more: MoreMembers = NO_MORE,
 ) -> Ensemble:
     """Build the ensemble of the default method.
 
     Its members are a GCN; three PageRank networks, one for each of `TELEPORTS`; perhaps a SAGE,
     which keeps a node and its neighbours apart; two discriminants, with and without neighbours; the
-    PageRank of the labels; and perhaps a forest of neighbourhoods and a deep SAGE.
+    PageRank of the labels; and perhaps a forest and a deep SAGE.
 
     Arguments:
         n_features, hidden_channels, n_classes, dropout: of the members; the deep SAGE has a smaller
             dropout of its own in hidden layers.
         n_times: how often each of them is a member.
-        unlike: which of those for edges that join unlike nodes are members.
+        more: which of those that are members by the problem.
     """
     sizes = (n_features, hidden_channels, n_classes)
     p_input = dropout * min(1.0, n_features / FULL_DROPOUT_FEATURES)
@@ -173,12 +174,12 @@ def default_ensemble(
     pageranks = [
         PageRank(*sizes, dropout, input_dropout=p_input, teleport=alpha) for alpha in TELEPORTS
     ]
-    sage = [SAGE(*sizes, dropout, input_dropout=p_input)] if unlike.given else []
+    sage = [SAGE(*sizes, dropout, input_dropout=p_input)] if more.sage else []
     with_graph = Discriminant(n_features, n_classes)
     without_graph = Discriminant(n_features, n_classes, neighbors=False)
-    deep = [DeepSAGE(*sizes, input_dropout=p_input)] if unlike.deep else []
+    deep = [DeepSAGE(*sizes, input_dropout=p_input)] if more.deep else []
     labels = LabelPageRank(n_classes)
-    forest = [NodeForest(n_classes)] if unlike.given else []
+    forest = [NodeForest(n_classes)] if more.forest else []
     kinds: list[Network] = [
         gcn,
         *pageranks,

@@ -1,8 +1,8 @@
-"""A forest that reads a node's neighbourhood as columns: no message passing, nothing trained.
+"""A forest that reads a node's features, and its neighbourhood, as columns: nothing is trained.
 
-Trees split at single columns, so they find what networks that mix all columns find late: that a
-high degree, or one feature of the nodes around, tells the class. Where edges join unlike nodes this
-is often the best single member.
+Trees split at single columns, so they find what networks that mix all columns find late: that one
+measurement, a high degree, or one feature of the nodes around tells the class. Where edges join
+unlike nodes this is often the best single member.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ SMALLEST = 1e-3
 class NodeForest:
     """Logits s · log p_i, with p the forest's class probabilities of the nodes of the fit.
 
-    A forest is fitted once, to columns that follow from features and a given graph
+    A forest is fitted once, to columns that follow from features and perhaps a given graph
     (`graphs.neighbourhood`); what it predicts is kept, not its trees. Drawn graphs change nothing.
     s is the sharpness; fitting sets it to 1.
 
@@ -79,8 +79,8 @@ class NodeForest:
     ) -> Tensor:
         """Return logits `(n_draws, n_new, n_classes)` of new nodes.
 
-        A new node has no given edges, so the forest cannot read it: it takes the mean of p over
-        its neighbours, by edge weight. See `GCN.attach` for the arguments.
+        A new node has no given edges, and the trees are gone: it takes the mean of p over its
+        neighbours, by edge weight. See `GCN.attach` for the arguments.
         """
         p = self.hidden(params, features, graph).exp()
         total = neighbour_sum(graph, edges, p) + p.mean(1, keepdim=True) * SMALLEST
@@ -109,7 +109,7 @@ def fit_node_forest(
 
     Arguments:
         network: gives the number of classes.
-        columns: `graphs.neighbourhood.neighbourhood_columns` of all nodes.
+        columns: of all nodes, `(n_nodes, n_columns)`.
         labels: int64 `(n_nodes,)`, read at `rows`.
         rows: labelled nodes.
         weights: `(n_nodes,)`: what labelled rows count; None: all alike.

@@ -41,9 +41,8 @@ class FeaturePreparation:
 
     def __init__(self, features: Features) -> None:
         self._words = are_words(features)
-        self.measured = not self._words and (
-            not sp.issparse(features) or features.nnz >= WORDS_BELOW * np.prod(features.shape)
-        )
+        full = not sp.issparse(features) or features.nnz >= WORDS_BELOW * np.prod(features.shape)
+        self.measured = bool(not self._words and full)
         if self._words:
             return
         if not self.measured:

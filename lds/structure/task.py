@@ -36,8 +36,7 @@ class Task:
         teacher: class probabilities `(n_nodes, n_classes)` that the inner objective fits too, at
             all nodes; not with `batch_nodes`. None: it fits labels alone.
         distillation: weight of that.
-        neighbourhood: columns that describe each node and what lies around it in a given graph, see
-            `graphs.neighbourhood`; None: no graph was given.
+        columns: what a forest reads of each node, `(n_nodes, n_columns)`; None: there is no forest.
     """
 
     features: DenseFeatures | SparseFeatures
@@ -48,7 +47,7 @@ class Task:
     weights: Tensor | None = None
     teacher: Tensor | None = None
     distillation: float = 0.0
-    neighbourhood: NDArray[np.float32] | None = None
+    columns: NDArray[np.float32] | None = None
 
     def inner(self, nodes: Tensor) -> Objective:
         """Make L(w, A) = mean cross-entropy of `nodes` + ρ Ω(w), one graph and dropout mask a call.
@@ -128,7 +127,7 @@ def task_on(
     device: torch.device,
     batch_nodes: int = 0,
     weights: NDArray[np.float64] | None = None,
-    neighbourhood: NDArray[np.float32] | None = None,
+    columns: NDArray[np.float32] | None = None,
 ) -> Task:
     """Make the task of a run, on its device and in its precision.
 
@@ -138,13 +137,13 @@ def task_on(
         network: h_w, for these numbers of features and of classes.
         weight_decay, batch_nodes: as of `Task`.
         weights: as of `Problem`.
-        neighbourhood: as of `Task`.
+        columns: as of `Task`.
         dtype, device: of everything.
     """
     x = node_features(features, dtype, device)
     y = torch.as_tensor(labels, device=device)
     w = None if weights is None else torch.as_tensor(weights, dtype=dtype, device=device)
-    return Task(x, y, network, weight_decay, batch_nodes, w, neighbourhood=neighbourhood)
+    return Task(x, y, network, weight_decay, batch_nodes, w, columns=columns)
 
 
 def rows_tensor(rows: NDArray[np.int64], device: torch.device) -> Tensor:

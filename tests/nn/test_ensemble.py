@@ -8,10 +8,10 @@ from lds.nn.discriminant import Discriminant
 from lds.nn.ensemble import (
     FULL_DROPOUT_FEATURES,
     LOG_WEIGHTS,
-    NEITHER,
+    NO_MORE,
     TELEPORTS,
     Ensemble,
-    ForUnlike,
+    MoreMembers,
     default_ensemble,
 )
 from lds.nn.features import node_features
@@ -137,19 +137,25 @@ def test_members_of_the_default_ensemble():
 
 
 @pytest.mark.parametrize(
-    "unlike", [NEITHER, ForUnlike(given=True), ForUnlike(given=True, deep=True)]
+    "more",
+    [
+        NO_MORE,
+        MoreMembers(forest=True),
+        MoreMembers(True, True),
+        MoreMembers(True, True, deep=True),
+    ],
 )
-def test_members_for_edges_between_unlike_nodes_join_and_are_found_in_the_params(unlike):
-    network = default_ensemble(F, H, C, 0.3, 2, unlike)
+def test_more_members_join_and_are_found_in_the_params(more):
+    network = default_ensemble(F, H, C, 0.3, 2, more)
     kinds = [type(kind) for kind in network.kinds]
     plain = [type(kind) for kind in default_ensemble(F, H, C, 0.3).kinds]
-    middle, end = 1 + len(TELEPORTS), [NodeForest] * unlike.given + [DeepSAGE] * unlike.deep
-    assert kinds == [*plain[:middle], *[SAGE] * unlike.given, *plain[middle:], *end]
+    middle, end = 1 + len(TELEPORTS), [NodeForest] * more.forest + [DeepSAGE] * more.deep
+    assert kinds == [*plain[:middle], *[SAGE] * more.sage, *plain[middle:], *end]
     added = [kind for kind in network.kinds if isinstance(kind, SAGE | DeepSAGE)]
     assert all(kind.sizes == (F, H, C) for kind in added)
     assert all(kind.input_dropout == network.kinds[0].input_dropout for kind in added)
     params = network.init(torch.Generator().manual_seed(0), torch.float64, CPU)
-    assert ForUnlike.among(params) == unlike
+    assert MoreMembers.among(params) == more
 
 
 @pytest.mark.parametrize("k", range(3))

@@ -11,8 +11,9 @@ A table without a graph, whose labelled rows may have any role, is left to learn
    have a deep SAGE on the committee (`committee_unlike`); so it is in control (c).
 3. Refit: a committee of networks trains on every label but the early-stopping ones, on graphs drawn
    from the learned distribution. Beside networks it has discriminants, the PageRank of the labels
-   and, where a graph is given, a forest that reads neighbourhoods as columns (`nn.ensemble`). Its
-   members are calibrated on the early-stopping rows and weighted by their loss there.
+   and, where features are measurements or a graph is given, a forest, which reads what lies around
+   a node as columns too (`nn.ensemble`). Its members are calibrated on the early-stopping rows and
+   weighted by their loss there.
 4. The committee's predictions say which pairs are of one class. With this as a further feature of
    pairs the members train again, twice; all of them stay on the committee, on the last
    distribution. Where edges join unlike nodes this would harm, and the early-stopping rows refuse

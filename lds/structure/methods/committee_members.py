@@ -84,14 +84,14 @@ def fit_member(
 ) -> Member:
     """Fit a member that is not trained by gradients; other arguments as of `train_members`.
 
-    A forest needs `task.neighbourhood`.
+    A forest needs `task.columns`.
     """
     x, y, weights = task.features, task.labels, task.weights
     with torch.no_grad():
         if isinstance(network, NodeForest):
-            assert task.neighbourhood is not None
+            assert task.columns is not None
             params = fit_node_forest(
-                network, task.neighbourhood, y, rows, weights, dtype=x.dtype, seed=seed
+                network, task.columns, y, rows, weights, dtype=x.dtype, seed=seed
             )
         elif isinstance(network, LabelPageRank):
             params = fit_label_pagerank(network, x, y, rows, weights)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,7 +16,7 @@ from lds.graphs.directions import Directions
 from lds.graphs.knn import allowed_neighbors
 from lds.graphs.neighbourhood import neighbourhood_columns
 from lds.graphs.similarity import AUTO, Similarity
-from lds.nn.ensemble import Ensemble, ForUnlike, default_ensemble
+from lds.nn.ensemble import Ensemble, MoreMembers, default_ensemble
 from lds.nn.new_nodes import NewEdges
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened, whitening
@@ -116,15 +117,13 @@ class CommitteePreparation:
         """Return the same for all nodes of a problem, of which it was fitted on a part."""
         inputs = self.of(problem.features)
         similar = Similarity(inputs, method.metric, self.similar.n_neighbors)
-        task = _task(self.ensemble, method, problem, inputs, run)
+        task = _task(self.ensemble, method, problem, self.features, inputs, run)
         return replace(self, similar=similar, task=task)
 
     def with_deep(self, method: Committee, problem: Problem) -> "CommitteePreparation":
         """Add a deep SAGE to the committee, for given edges that join unlike nodes."""
-        n_features = self.task.features.shape[1]
-        ensemble = _ensemble(
-            method, n_features, problem.n_classes, ForUnlike(given=True, deep=True)
-        )
+        more = MoreMembers(sage=True, forest=True, deep=True)
+        ensemble = _ensemble(method, self.task.features.shape[1], problem.n_classes, more)
         return replace(self, ensemble=ensemble, task=replace(self.task, network=ensemble))
 
 
@@ -144,8 +143,9 @@ def prepare(method: Committee, problem: Problem, run: RunContext) -> CommitteePr
     if features.measured and method.metric == AUTO:  # any other metric is the user's choice
         inputs = features.transform(problem.features)
         transform = whitening(inputs, problem.labels, problem.labelled)
-    unlike = ForUnlike(given=problem.graph is not None)
-    return _prepared(method, problem, features, transform, unlike, run, {})
+    given = problem.graph is not None
+    more = MoreMembers(sage=given, forest=given or features.measured)
+    return _prepared(method, problem, features, transform, more, run, {})
 
 
 def preparation_of(learned: Learned) -> CommitteePreparation:
@@ -162,7 +162,7 @@ def preparation_of(learned: Learned) -> CommitteePreparation:
             problem,
             features,
             learned.params.get(WHITENING),
-            ForUnlike.among(learned.params),  # a record has no graph that was given
+            MoreMembers.among(learned.params),  # a record has no graph that was given
             RunContext(learned.seed, like.device, like.dtype),
             stored,
         )
@@ -175,14 +175,14 @@ def _prepared(
     problem: Problem,
     features: FeaturePreparation,
     transform: Tensor | None,
-    unlike: ForUnlike,
+    more: MoreMembers,
     run: RunContext,
     stored: dict[str, NDArray[Any]],
 ) -> CommitteePreparation:
     """Make a preparation from prepared features; parts that are `stored` are not fitted again."""
     inputs = whitened(features.transform(problem.features), transform)
-    ensemble = _ensemble(method, inputs.shape[1], problem.n_classes, unlike)
-    task = _task(ensemble, method, problem, inputs, run)
+    ensemble = _ensemble(method, inputs.shape[1], problem.n_classes, more)
+    task = _task(ensemble, method, problem, features, inputs, run)
     directions = None
     if stored:
         similar = Similarity.from_arrays(_part(stored, "similar"), inputs)
@@ -201,9 +201,13 @@ def _part(stored: dict[str, NDArray[Any]], part: str) -> dict[str, NDArray[Any]]
 
 
 def _task(
-    ensemble: Ensemble, method: Committee, problem: Problem, inputs: Features, run: RunContext
+    ensemble: Ensemble,
+    method: Committee,
+    problem: Problem,
+    features: FeaturePreparation,
+    inputs: Features,
+    run: RunContext,
 ) -> Task:
-    graph = problem.graph
     return task_on(
         inputs,
         problem.labels,
@@ -212,14 +216,22 @@ def _task(
         dtype=run.dtype,
         device=run.device,
         weights=problem.weights,
-        neighbourhood=None if graph is None else neighbourhood_columns(inputs, graph),
+        columns=_columns(features, problem),
     )
 
 
-def _ensemble(method: Committee, n_features: int, n_classes: int, unlike: ForUnlike) -> Ensemble:
+def _columns(features: FeaturePreparation, problem: Problem) -> NDArray[np.float32] | None:
+    """Return what a forest reads; its trees split at single columns, so they are not whitened."""
+    columns = features.transform(problem.features)
+    if problem.graph is not None:
+        return neighbourhood_columns(columns, problem.graph)
+    return np.asarray(columns, dtype=np.float32) if features.measured else None
+
+
+def _ensemble(method: Committee, n_features: int, n_classes: int, more: MoreMembers) -> Ensemble:
     """Make the committee of a number of refits."""
     sizes = (n_features, method.hidden_channels, n_classes)
-    return default_ensemble(*sizes, method.dropout, method.refits, unlike)
+    return default_ensemble(*sizes, method.dropout, method.refits, more)
 
 
 def starting_distribution(
@@ -328,7 +340,7 @@ def result_of(
     return replace(
         result,
         history=[*restarts.history, record],
-        left_as_given=ForUnlike.among(params).deep,
+        left_as_given=MoreMembers.among(params).deep,
     )
 
 

@@ -78,7 +78,7 @@ def _name(member: Network) -> str:
     if isinstance(member, DeepSAGE):
         return "deep SAGE"
     if isinstance(member, NodeForest):
-        return "forest of neighbourhoods"
+        return "forest"
     if isinstance(member, Discriminant):
         return f"discriminant {'with' if member.neighbors else 'without'} neighbours"
     return "PageRank of the labels" if isinstance(member, LabelPageRank) else "GCN"

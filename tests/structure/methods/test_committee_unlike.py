@@ -11,7 +11,7 @@ from lds._types import Split
 from lds._verdict import verdict
 from lds.edges.logistic import BESIDE_GRAPH, CERTAIN
 from lds.nn.deep_sage import DeepSAGE
-from lds.nn.ensemble import ForUnlike
+from lds.nn.ensemble import MoreMembers
 from lds.nn.sage import SAGE
 from lds.structure.context import RunContext
 from lds.structure.learn import learn
@@ -120,7 +120,7 @@ def test_edges_that_tell_classes_are_certain_and_the_only_ones(found):
 def test_the_frozen_control_asks_the_same_question(found):
     """Learning the graph took no part, so it is credited with nothing."""
     control = learn(found.problem, METHOD.frozen())
-    assert ForUnlike.among(control.params) == ForUnlike(given=True, deep=True)
+    assert MoreMembers.among(control.params) == MoreMembers(sage=True, forest=True, deep=True)
     assert np.array_equal(control.probabilities, found.probabilities)
 
 
@@ -144,7 +144,7 @@ def test_so_it_is_where_a_part_of_the_graph_learns():
         learned = learn(problem, dataclasses.replace(METHOD, max_nodes=200))
     graph = problem.graph.toarray()
     np.testing.assert_allclose(learned.edges.to_csr().toarray(), CERTAIN * graph, rtol=1e-5)
-    assert ForUnlike.among(learned.params) == ForUnlike(given=True, deep=True)
+    assert MoreMembers.among(learned.params) == MoreMembers(sage=True, forest=True, deep=True)
     test = problem.split.test
     assert (learned.probabilities.argmax(1) == problem.labels)[test].mean() > 0.9
 
@@ -155,7 +155,7 @@ def test_without_the_rule_edges_move_and_predictions_are_no_better(found, monkey
     moved = learn(problem, METHOD)
     assert moved.params[COEFFICIENTS].tolist() != [BESIDE_GRAPH, 1, 1]
     assert len(moved.history) == 1 + METHOD.max_iter
-    assert ForUnlike.among(moved.params) == ForUnlike(given=True)
+    assert MoreMembers.among(moved.params) == MoreMembers(sage=True, forest=True)
     test = problem.split.test
     right, right_moved = (
         (result.probabilities.argmax(1) == problem.labels)[test].mean() for result in (found, moved)
@@ -164,7 +164,7 @@ def test_without_the_rule_edges_move_and_predictions_are_no_better(found, monkey
 
 
 def test_a_deep_sage_is_a_member_and_has_a_weight(found):
-    assert ForUnlike.among(found.params) == ForUnlike(given=True, deep=True)
+    assert MoreMembers.among(found.params) == MoreMembers(sage=True, forest=True, deep=True)
     members = members_say(found)
     weights, predictions = zip(*members.values(), strict=True)
     assert len(members) == 10
