@@ -107,16 +107,16 @@ def check_same(data: Data, problem: Problem, classes: NDArray[np.int64]) -> None
         classes: their numbers.
 
     Raises:
-        ValueError: data has another number of nodes, or another class at one that was learned from.
+        ValueError: data has another number of nodes, or another class at one that was learned from;
+            or its y is not one number a node.
     """
-    if data.num_nodes != problem.n_nodes:
-        raise ValueError(
-            f"data must have the {problem.n_nodes} nodes of the run, got {data.num_nodes}"
-        )
-    y = tensor_of(data, "y")
+    x, y = tensor_of(data, "x"), tensor_of(data, "y")
+    n_nodes = data.num_nodes if y is None else _count_nodes(data, x, y)
+    if n_nodes != problem.n_nodes:
+        raise ValueError(f"data must have the {problem.n_nodes} nodes of the run, got {n_nodes}")
     if y is None:
         return
-    rows, given = problem.split.learning, y.reshape(-1).cpu().numpy()
+    rows, given = problem.split.learning, _class_numbers(y, n_nodes)
     other = given[rows] != classes[problem.labels[rows]]
     if other.any():
         node = int(rows[other.argmax()])
