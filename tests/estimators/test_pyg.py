@@ -87,6 +87,15 @@ def test_a_loaded_run_draws_the_graphs_that_it_drew_before(learned, tmp_path):
     assert set(zip(*one.nonzero(), strict=True)) <= listed
 
 
+def test_a_copy_is_the_same(learned):
+    graph, new = learned.sample(3), learned.data.x[:5] + 0.5
+    says = learned.predict_proba(new)
+    other = copy.deepcopy(learned)
+    assert torch.equal(other.sample(3), graph)
+    assert torch.equal(other.predict_proba(new), says)
+    assert torch.equal(other.probabilities, learned.probabilities)
+
+
 def test_without_a_seed_every_sample_is_new_and_follows_torchs_state():
     row, col = torch.triu_indices(90, 90, 1)
     index = torch.stack([torch.cat([row, col]), torch.cat([col, row])])
