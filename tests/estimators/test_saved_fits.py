@@ -383,6 +383,16 @@ def test_the_shell_says_that_features_were_made_from_the_graph(lds, tmp_path, ca
     assert "features made from its graph, which new nodes" in capsys.readouterr().err
 
 
+def test_the_data_of_a_loaded_run_hold_the_rows_that_it_knows(tmp_path):
+    clf = tiny(X, Y)
+    clf.save(tmp_path / "run")
+    loaded = LearnedStructure.load(tmp_path / "run")
+    assert loaded.data.x.dtype == torch.float64
+    assert torch.equal(loaded.predict_proba(loaded.data.x), loaded.probabilities)
+    loaded.data.x.zero_()
+    assert loaded.learned.problem.features.any()
+
+
 def test_a_structure_is_loaded_onto_the_networkx_graph_of_its_fit(tmp_path):
     graph = nx.circulant_graph(30, [1, 2])
     for node in graph:
