@@ -212,7 +212,7 @@ def _split(
 
 
 def _features(x: Tensor) -> Features:
-    """Move x to the CPU; widen integers to float64 and half precision to float32."""
+    """Copy x to the CPU; widen integers to float64 and half precision to float32."""
     x = x.cpu()
     if x.is_complex():
         raise TypeError(f"data.x must hold real numbers, got {x.dtype}")
@@ -225,12 +225,12 @@ def _features(x: Tensor) -> Features:
         entries = entries.coalesce()
         if entries.dense_dim() == 0:
             place = tuple(entries.indices().numpy())
-            values = entries.values().to(dtype).numpy()
+            values = entries.values().to(dtype, copy=True).numpy()
             sparse = sp.csr_array(sp.coo_array((values, place), tuple(x.shape)))
             _check_finite(values, place[0], place[1])
             return sparse
         x = entries.to_dense()
-    dense: NDArray[np.floating[Any]] = x.to(dtype).numpy()
+    dense: NDArray[np.floating[Any]] = x.to(dtype, copy=True).numpy()
     if not (np.abs(dense) <= LARGEST).all():
         row, col = np.nonzero(~(np.abs(dense) <= LARGEST))
         _check_finite(dense[row, col], row, col)

@@ -511,3 +511,13 @@ def test_data_without_features_is_what_a_run_learned_from_whatever_its_last_node
         check(y=torch.eye(2)[data.y])
     with pytest.raises(ValueError, match="node 0 is of class 0, got 1"):
         check(y=~data.y.bool())
+
+
+@pytest.mark.parametrize("form", [torch.Tensor.clone, torch.Tensor.to_sparse])
+def test_what_is_done_to_x_after_a_fit_changes_nothing_of_it(form):
+    x = form(torch.eye(6)[torch.arange(12) % 6])
+    data = Data(x=x, y=torch.arange(12) % 2, train_mask=torch.arange(12) < 8)
+    given = quietly(data).problem.features
+    before = given.copy()
+    (x.coalesce().values() if x.is_sparse else x).zero_()
+    assert abs(given - before).max() == 0
