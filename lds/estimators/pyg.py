@@ -139,9 +139,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         return self.learned.history
 
     def sample(self, seed: int | None = None) -> Tensor:
-        """Draw one graph from the distribution: `edge_index` `(2, n_entries)`, both directions.
-
-        Its edges are among those of `edge_index`. A run that was read from a folder draws the same.
+        """Draw one graph, some edges of `edge_index`: `(2, n_entries)`, both directions.
 
         Arguments:
             seed: of the graph, in [0, 2^64); None draws a seed from torch's random state.
