@@ -234,8 +234,8 @@ def spreads(features: Features) -> NDArray[np.float64]:
     # Not the mean of squares less the squared mean, which rounds to nothing in a year or a price.
     squares = np.bincount(entries.col, (values - centre[entries.col]) ** 2, n_features)
     variance = (squares + (n_rows - stored) * centre**2) / n_rows
-    differ = (features.max(axis=0) != features.min(axis=0)).toarray().ravel()
-    return np.where(differ, np.sqrt(variance), 0)
+    low, high = (each.toarray().ravel() for each in (features.min(axis=0), features.max(axis=0)))
+    return np.where(high > low, np.sqrt(variance), 0)
 
 
 def _differences(evidence: Evidence, row: int, theta: Any) -> list[FeatureDifference]:
