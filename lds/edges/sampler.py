@@ -4,6 +4,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,10 @@ class RecentDraws:
     def clear(self) -> None:
         """Forget all graphs."""
         self._graphs.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the graphs out of copies and pickles: torch copies no CSR matrix."""
+        return {"_graphs": OrderedDict()}
 
 
 class EdgeSampler:

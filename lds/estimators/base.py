@@ -214,7 +214,7 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         self.entropy_ = entropy(result.probabilities)
         self.mutual_information_ = result.mutual_information
         self.edge_probabilities_ = result.edges.to_csr(EDGE_CUTOFF)
-        kept = float(self.edge_probabilities_.sum()) / 2
+        kept = float(self.edge_probabilities_.sum(dtype=np.float64)) / 2
         self.dropped_probability_ = max(0.0, result.edges.expected_edges - kept)
         self.history_ = result.history
         self.n_iter_ = len(result.history)
@@ -250,10 +250,13 @@ class BaseLDSClassifier(FitPictures, GraphExport, ClassifierMixin, BaseEstimator
         return accuracy(self.predict(X), y, sample_weight)
 
     def edge_marginals(self, n_draws: int = 1000) -> EdgeMarginals:
-        """Draw graphs from the learned distribution and count each edge."""
+        """Draw graphs with the edges of `edge_probabilities_` and count each edge.
+
+        A fit that was read from a folder draws the same graphs.
+        """
         check_is_fitted(self)
         learned = self.learned_
-        return edge_marginals(learned.edges, n_draws, mix(learned.seed, MARGINALS))
+        return edge_marginals(learned.stored_edges, n_draws, mix(learned.seed, MARGINALS))
 
     def as_run(self) -> Run:
         """Make the record of the fit that `lds.plots` and `lds.report` read."""

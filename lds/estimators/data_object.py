@@ -163,7 +163,10 @@ def _whole(name: Any) -> int | None:
 
 
 def stored_data(problem: Problem, classes: NDArray[np.int64]) -> Data:
-    """Make a data object of what a run was learned from."""
+    """Make a data object of what a run was learned from; x keeps its precision.
+
+    Rounded, its rows would be new ones to the run.
+    """
     x = problem.features
     dense = torch.from_numpy(x.toarray() if sp.issparse(x) else np.asarray(x))
     y = np.where(problem.labels < 0, -1, classes[problem.labels])
@@ -173,7 +176,7 @@ def stored_data(problem: Problem, classes: NDArray[np.int64]) -> Data:
         for role in roles:
             mask[torch.from_numpy(getattr(problem.split, role))] = True
         masks[f"{name}_mask"] = mask
-    return Data(x=dense.float(), y=torch.from_numpy(y), **masks)
+    return Data(x=dense.clone(), y=torch.from_numpy(y), **masks)
 
 
 def without_edges(data: Data, n_nodes: int) -> Data:

@@ -226,10 +226,16 @@ def spreads(features: Features) -> NDArray[np.float64]:
     if not sp.issparse(features):
         dense = np.asarray(features, dtype=np.float64)
         return np.where(np.ptp(dense, axis=0) > 0, dense.std(axis=0), 0)
-    second = np.asarray(features.multiply(features).mean(axis=0)).ravel()
-    centre = np.asarray(features.mean(axis=0)).ravel()
-    variance: NDArray[np.float64] = np.maximum(second - centre**2, 0)
-    return np.sqrt(variance)
+    n_rows, n_features = features.shape
+    entries: Any = sp.coo_array(features)
+    values = entries.data.astype(np.float64)
+    stored = np.bincount(entries.col, minlength=n_features)
+    centre = np.bincount(entries.col, values, n_features) / n_rows
+    # Not the mean of squares less the squared mean, which rounds to nothing in a year or a price.
+    squares = np.bincount(entries.col, (values - centre[entries.col]) ** 2, n_features)
+    variance = (squares + (n_rows - stored) * centre**2) / n_rows
+    low, high = (each.toarray().ravel() for each in (features.min(axis=0), features.max(axis=0)))
+    return np.where(high > low, np.sqrt(variance), 0)
 
 
 def _differences(evidence: Evidence, row: int, theta: Any) -> list[FeatureDifference]:
@@ -240,7 +246,8 @@ def _differences(evidence: Evidence, row: int, theta: Any) -> list[FeatureDiffer
     features = evidence.features
     if features is None or not theta.any():
         return []
-    weights = theta / theta.sum()
+    weights = theta.astype(np.float64)
+    weights /= weights.sum()
     value = features[[row]]
     value = np.asarray(value.toarray() if sp.issparse(value) else value, dtype=np.float64)[0]
     mean = np.asarray(weights @ features, dtype=np.float64).ravel()

@@ -197,6 +197,7 @@ def _checked_array(estimator: Any, X: ArrayLike, *, reset: bool) -> Any:
         reset=reset,
         accept_sparse="csr",
         dtype=np.float64,
+        copy=reset,  # what is done to X after the fit changes nothing of it
         ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )

@@ -107,16 +107,16 @@ def check_same(data: Data, problem: Problem, classes: NDArray[np.int64]) -> None
         classes: their numbers.
 
     Raises:
-        ValueError: data has another number of nodes, or another class at one that was learned from.
+        ValueError: data has another number of nodes, or another class at one that was learned from;
+            or its y is not one number a node.
     """
-    if data.num_nodes != problem.n_nodes:
-        raise ValueError(
-            f"data must have the {problem.n_nodes} nodes of the run, got {data.num_nodes}"
-        )
-    y = tensor_of(data, "y")
+    x, y = tensor_of(data, "x"), tensor_of(data, "y")
+    n_nodes = data.num_nodes if y is None else _count_nodes(data, x, y)
+    if n_nodes != problem.n_nodes:
+        raise ValueError(f"data must have the {problem.n_nodes} nodes of the run, got {n_nodes}")
     if y is None:
         return
-    rows, given = problem.split.learning, y.reshape(-1).cpu().numpy()
+    rows, given = problem.split.learning, _class_numbers(y, n_nodes)
     other = given[rows] != classes[problem.labels[rows]]
     if other.any():
         node = int(rows[other.argmax()])
@@ -212,7 +212,7 @@ def _split(
 
 
 def _features(x: Tensor) -> Features:
-    """Move x to the CPU; widen integers to float64 and half precision to float32."""
+    """Copy x to the CPU; widen integers to float64 and half precision to float32."""
     x = x.cpu()
     if x.is_complex():
         raise TypeError(f"data.x must hold real numbers, got {x.dtype}")
@@ -225,12 +225,12 @@ def _features(x: Tensor) -> Features:
         entries = entries.coalesce()
         if entries.dense_dim() == 0:
             place = tuple(entries.indices().numpy())
-            values = entries.values().to(dtype).numpy()
+            values = entries.values().to(dtype, copy=True).numpy()
             sparse = sp.csr_array(sp.coo_array((values, place), tuple(x.shape)))
             _check_finite(values, place[0], place[1])
             return sparse
         x = entries.to_dense()
-    dense: NDArray[np.floating[Any]] = x.to(dtype).numpy()
+    dense: NDArray[np.floating[Any]] = x.to(dtype, copy=True).numpy()
     if not (np.abs(dense) <= LARGEST).all():
         row, col = np.nonzero(~(np.abs(dense) <= LARGEST))
         _check_finite(dense[row, col], row, col)

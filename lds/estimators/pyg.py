@@ -139,7 +139,7 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         return self.learned.history
 
     def sample(self, seed: int | None = None) -> Tensor:
-        """Draw one graph from the distribution: `edge_index` `(2, n_entries)`, both directions.
+        """Draw one graph, some edges of `edge_index`: `(2, n_entries)`, both directions.
 
         Arguments:
             seed: of the graph, in [0, 2^64); None draws a seed from torch's random state.
@@ -148,9 +148,9 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         if not 0 <= seed < 1 << 64:
             raise ValueError(f"seed must be 0 or more and below 2^64, got {seed}")
         with replayed(seed):
-            _, row, col = self.learned.edges.draw().edges()
+            _, row, col = self.learned.stored_edges.draw().edges()
         both = torch.stack([torch.cat([row, col]), torch.cat([col, row])])
-        return both[:, (both[0] * self.learned.edges.n_nodes + both[1]).argsort()].to(
+        return both[:, (both[0] * self.learned.problem.n_nodes + both[1]).argsort()].to(
             self.edge_index.device
         )
 
@@ -166,8 +166,8 @@ class LearnedStructure(NewNodes, FitPictures, GraphExport):
         return torch.from_numpy(self.learned.mutual_information).to(self.probabilities)
 
     def edge_marginals(self, n_draws: int = 1000, seed: int = 0) -> EdgeMarginals:
-        """Draw graphs from the learned distribution and count each edge."""
-        return edge_marginals(self.learned.edges, n_draws, seed)
+        """Draw graphs from the learned distribution, as `sample` does, and count each edge."""
+        return edge_marginals(self.learned.stored_edges, n_draws, seed)
 
     def to_data(
         self,

@@ -340,6 +340,8 @@ def _array(graph: Any, name: str) -> NDArray[Any]:
     refuse_masked(graph, name)
     try:
         found = np.asarray(graph)
+        if found.dtype == object:  # a frame of nullable columns, whose entries are numbers
+            found = np.array(found.tolist())
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a matrix, got {type(graph).__name__} ({error})") from error
     if found.ndim == 0:

@@ -85,7 +85,7 @@ def _differences(run: Run, evidence: Evidence, features: Features) -> dict[str, 
     n_rows, n_features = features.shape
     if n_rows * DIFFERENCES * 3 > MOST or n_rows * n_features > 100 * MOST:
         return None
-    degree = np.asarray(run.edge_probs.sum(axis=1), dtype=np.float64).ravel()
+    degree = np.asarray(run.edge_probs.sum(axis=1, dtype=np.float64)).ravel()
     spread = spreads(features)
     inverse = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
     scale, centre = np.ones(n_features), np.zeros(n_features)
@@ -98,7 +98,7 @@ def _differences(run: Run, evidence: Evidence, features: Features) -> dict[str, 
         rows = slice(first, first + 500)
         of_rows = features[rows]
         value = np.asarray(of_rows.toarray() if sp.issparse(of_rows) else of_rows, dtype=np.float64)
-        sums = run.edge_probs[rows] @ features
+        sums = run.edge_probs[rows].astype(np.float64) @ features
         mean = np.asarray(sums.toarray() if sp.issparse(sums) else sums, dtype=np.float64)
         mean /= np.maximum(degree[rows, None], 1e-12)
         gap = np.abs(value - mean) * inverse

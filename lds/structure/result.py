@@ -104,7 +104,7 @@ class Learned:
     def stored_edges(self) -> FreeEdges:
         """θ as a folder keeps it: without pairs of at most `EDGE_CUTOFF`.
 
-        New rows are predicted on graphs drawn from it, before saving as after loading.
+        Graphs are drawn from it for new rows and for users, before saving as after loading.
         """
         kept = self.edges.to_csr(EDGE_CUTOFF)
         return _edges_of(kept, self.method, self.problem.features, self.edges.probs.device)

@@ -416,3 +416,12 @@ def test_a_frame_with_the_numbers_from_0_goes_by_position_with_a_word_of_scikit_
         pytest.warns(UserWarning, match="does not have valid feature names"),
     ):
         later_features(estimator, X.set_axis([1, 2, 3], axis=1), encoding, fitted)
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+def test_what_is_done_to_an_array_after_a_fit_changes_nothing_of_it(form):
+    x = form(np.random.default_rng(0).standard_normal((N, 2)))
+    found = fitted_features(LDSClassifier(), x)[0]
+    before = found.copy()
+    (x.data if sp.issparse(x) else x)[:] = 0
+    assert abs(found - before).max() == 0

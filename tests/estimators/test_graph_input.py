@@ -14,7 +14,7 @@ from torch_geometric.utils import to_undirected
 
 from lds import LDSClassifier, LearnStructure, learn_structure
 from lds.estimators.data_object import class_numbers, without_edges
-from lds.estimators.graph_input import graph_input
+from lds.estimators.graph_input import check_same, graph_input
 from lds.structure.methods.committee import Committee
 from tests.estimators.test_pyg import blobs
 
@@ -489,3 +489,35 @@ def test_a_split_into_roles_is_said_only_where_roles_are_read():
 )
 def test_whole_numbers_are_the_classes_of_a_run(names, numbers):
     assert class_numbers(names).tolist() == numbers
+
+
+def test_data_without_features_is_what_a_run_learned_from_whatever_its_last_nodes():
+    nodes = torch.arange(16)
+    path = torch.stack([nodes[:-4], nodes[:-4] + 1])  # the last three nodes have no edge
+    data = Data(y=nodes % 2, train_mask=nodes < 12, val_mask=nodes >= 12)
+    data.edge_index = to_undirected(path)
+    with pytest.warns(UserWarning, match="features are made"):
+        given = prepared(data)
+
+    def check(**fields):
+        check_same(Data(**{**data.to_dict(), **fields}), given.problem, given.classes)
+
+    check()
+    check(y=data.y.bfloat16())
+    check(y=data.y.bool())
+    with pytest.raises(ValueError, match="the 16 nodes of the run, got 5"):
+        check(y=data.y[:5])
+    with pytest.raises(ValueError, match=r"data.y must have one class a node, \(16,\)"):
+        check(y=torch.eye(2)[data.y])
+    with pytest.raises(ValueError, match="node 0 is of class 0, got 1"):
+        check(y=~data.y.bool())
+
+
+@pytest.mark.parametrize("form", [torch.Tensor.clone, torch.Tensor.to_sparse])
+def test_what_is_done_to_x_after_a_fit_changes_nothing_of_it(form):
+    x = form(torch.eye(6)[torch.arange(12) % 6])
+    data = Data(x=x, y=torch.arange(12) % 2, train_mask=torch.arange(12) < 8)
+    given = quietly(data).problem.features
+    before = given.copy()
+    (x.coalesce().values() if x.is_sparse else x).zero_()
+    assert abs(given - before).max() == 0

@@ -12,6 +12,7 @@ from torch_geometric.utils import is_undirected
 
 from lds import LearnStructure, learn_structure
 from lds.estimators.data_object import without_edges
+from lds.estimators.pyg import LearnedStructure
 from tests.estimators.options import SHORT, THESIS_ONLY
 
 QUICK = {"n_neighbors": 4, "max_inner": 20, "max_iter": 3}
@@ -74,6 +75,25 @@ def test_samples_follow_the_distribution(learned):
     counts = torch.tensor([draw.shape[1] for draw in draws]).double() / 2
     expected, variance = dense.sum() / 2, (dense * (1 - dense)).sum() / 2
     assert abs(counts.mean() - expected) <= 4 * (variance / 200).sqrt() + 1e-9
+
+
+def test_a_loaded_run_draws_the_graphs_that_it_drew_before(learned, tmp_path):
+    learned.save(tmp_path / "run")
+    loaded = LearnedStructure.load(tmp_path / "run", learned.data)
+    assert torch.equal(loaded.sample(3), learned.sample(3))
+    one, other = (each.edge_marginals(20).counts for each in (learned, loaded))
+    assert (one != other).nnz == 0
+    listed = set(map(tuple, learned.edge_index.T.tolist()))
+    assert set(zip(*one.nonzero(), strict=True)) <= listed
+
+
+def test_a_copy_is_the_same(learned):
+    graph, new = learned.sample(3), learned.data.x[:5] + 0.5
+    says = learned.predict_proba(new)
+    other = copy.deepcopy(learned)
+    assert torch.equal(other.sample(3), graph)
+    assert torch.equal(other.predict_proba(new), says)
+    assert torch.equal(other.probabilities, learned.probabilities)
 
 
 def test_without_a_seed_every_sample_is_new_and_follows_torchs_state():

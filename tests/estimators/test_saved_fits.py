@@ -165,8 +165,7 @@ def test_a_saved_fit_is_loaded_as_its_classifier(fitted, new_rows, tmp_path):
     for name in options.keys() - fixed:
         assert loaded.get_params()[name] == options[name], name
     assert (loaded.edge_probabilities_ != clf.edge_probabilities_).nnz == 0
-    dropped = pytest.approx(clf.dropped_probability_, abs=1e-4)  # a float32 sum of all edges
-    assert loaded.dropped_probability_ == dropped
+    assert loaded.dropped_probability_ == clf.dropped_probability_
     new = pd.read_csv(new_rows)
     wanted = Learned.load(folder).predict_new(new.to_numpy())
     np.testing.assert_allclose(loaded.predict_proba(new), wanted, atol=1e-6)
@@ -382,6 +381,16 @@ def test_the_shell_says_that_features_were_made_from_the_graph(lds, tmp_path, ca
     with pytest.raises(SystemExit):
         main(["predict", str(tmp_path / "run"), str(tmp_path / "rows.csv")])
     assert "features made from its graph, which new nodes" in capsys.readouterr().err
+
+
+def test_the_data_of_a_loaded_run_hold_the_rows_that_it_knows(tmp_path):
+    clf = tiny(X, Y)
+    clf.save(tmp_path / "run")
+    loaded = LearnedStructure.load(tmp_path / "run")
+    assert loaded.data.x.dtype == torch.float64
+    assert torch.equal(loaded.predict_proba(loaded.data.x), loaded.probabilities)
+    loaded.data.x.zero_()
+    assert loaded.learned.problem.features.any()
 
 
 def test_a_structure_is_loaded_onto_the_networkx_graph_of_its_fit(tmp_path):

@@ -90,6 +90,17 @@ def test_sparse_rows_have_the_cells_that_are_not_zero():
 
 def test_the_rounding_of_a_mean_is_no_spread():
     assert spreads(np.full((103, 1), 0.1)).tolist() == [0]
+    assert spreads(sp.csr_array(np.full((103, 1), 0.1))).tolist() == [0]
+
+
+def test_sparse_years_and_prices_have_the_spread_of_dense_ones():
+    rng = np.random.default_rng(0)
+    x = np.zeros((300, 4), dtype=np.float32)
+    x[:, 0], x[:, 1] = 2015 + rng.integers(-3, 4, 300), 1e5 + rng.standard_normal(300)
+    x[:40, 2] = 1
+    wanted = x.astype(np.float64).std(0)
+    np.testing.assert_allclose(spreads(sp.csr_array(x)), wanted, rtol=1e-9)
+    np.testing.assert_allclose(spreads(x), wanted, rtol=1e-9)
 
 
 @pytest.mark.ci
