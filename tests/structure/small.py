@@ -21,4 +21,7 @@ NETWORKS = 1 + len(TELEPORTS)
 KINDS = NETWORKS + 3
 """Members of one refit; two discriminants and the PageRank of the labels are the last."""
 
+KINDS_OF_MEASUREMENTS = KINDS + 1
+"""The same where features are measurements: the last is a forest."""
+
 REFITS = DEFAULT.refits

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from sklearn.ensemble import ExtraTreesClassifier
 
+from lds._random import mix
 from lds._types import Split
 from lds.bilevel.checks import NonFiniteError
 from lds.edges.logistic import (
@@ -19,7 +21,8 @@ from lds.edges.logistic import (
 )
 from lds.graphs.product import FactoredGradient
 from lds.graphs.similarity import Similarity
-from lds.nn.ensemble import LOG_WEIGHTS, default_ensemble
+from lds.nn.ensemble import LOG_WEIGHTS, MoreMembers, default_ensemble
+from lds.nn.node_forest import N_TREES, SMALLEST, NodeForest
 from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitened
 from lds.structure.context import RunContext
@@ -35,10 +38,11 @@ from lds.structure.methods.committee_run import (
 )
 from lds.structure.methods.refit import expected_graph, weigh
 from lds.structure.problem import Problem
+from lds.structure.seeds import MEMBER
 from lds.structure.task import Task, task_on
 from tests.structure.blobs import blobs, in_units, path, words
 from tests.structure.same import assert_same
-from tests.structure.small import ALONE, DEFAULT, KINDS, NETWORKS, REFITS, THESIS
+from tests.structure.small import ALONE, DEFAULT, KINDS_OF_MEASUREMENTS, NETWORKS, REFITS, THESIS
 
 CPU = torch.device("cpu")
 QUICK = dataclasses.replace(DEFAULT, refit_steps=4)
@@ -69,6 +73,24 @@ def test_separable_classes_are_learned(kind):
     assert (result.mutual_information >= 0).all()
 
 
+def test_a_forest_reads_measurements_that_are_not_whitened(alone_fit):
+    problem, forest = alone_fit.problem, KINDS_OF_MEASUREMENTS - 1
+    columns = np.float32(FeaturePreparation(problem.features).transform(problem.features))
+    rows, a_stack = problem.labelled, 1  # the networks, which train as one
+    number = mix(alone_fit.seed, 0, a_stack + forest - NETWORKS, MEMBER)
+    trees = ExtraTreesClassifier(N_TREES, random_state=number % 2**32)
+    expected = trees.fit(columns[rows], problem.labels[rows]).predict_proba(columns)
+    found = alone_fit.params[f"{forest}.forest"].exp().numpy()
+    np.testing.assert_allclose(found, expected, atol=2 * SMALLEST)
+    assert MoreMembers.among(alone_fit.params) == MoreMembers(forest=True)
+
+
+def test_words_have_no_forest():
+    prepared = prepare(ALONE, words(), RunContext())
+    assert not any(isinstance(kind, NodeForest) for kind in prepared.ensemble.kinds)
+    assert prepared.task.columns is None
+
+
 def test_the_last_record_is_of_the_refit(default_fit):
     result = default_fit
     assert len(result.history) == DEFAULT.max_iter + 1
@@ -90,8 +112,12 @@ def test_the_last_record_is_of_the_refit(default_fit):
 def test_the_refit_reports_how_far_it_is():
     reports = []
     result = fit(on_member=lambda done, total: reports.append((done, total)))
-    total = REFITS * KINDS
-    in_closed_form = [t * KINDS + k for t in range(REFITS) for k in range(NETWORKS, KINDS + 1)]
+    total = REFITS * KINDS_OF_MEASUREMENTS
+    in_closed_form = [
+        t * KINDS_OF_MEASUREMENTS + k
+        for t in range(REFITS)
+        for k in range(NETWORKS, KINDS_OF_MEASUREMENTS + 1)
+    ]
     assert reports == [(k, total) for k in [0, *in_closed_form]], "networks train side by side"
     assert len(result.params[LOG_WEIGHTS]) == total
 
@@ -101,7 +127,7 @@ def test_networks_of_a_large_graph_train_one_after_another(monkeypatch):
     monkeypatch.setattr(committee_members, "STACK_BYTES", 0)
     reports = []
     result = fit(on_member=lambda done, total: reports.append((done, total)))
-    total = REFITS * KINDS
+    total = REFITS * KINDS_OF_MEASUREMENTS
     assert reports == [(k, total) for k in range(total + 1)]
     assert result.history[-1].inner_steps == NETWORKS * REFITS * DEFAULT.refit_steps
 
@@ -254,9 +280,11 @@ def test_labels_of_stopping_rows_do_not_move_the_edges(default_fit):
 
 def test_members_of_one_kind_differ_by_their_turn_and_all_stay(default_fit, alone_fit):
     log_weights = default_fit.params[LOG_WEIGHTS]
-    assert log_weights.shape == (KINDS * REFITS,)
+    assert log_weights.shape == (KINDS_OF_MEASUREMENTS * REFITS,)
     assert float(log_weights.exp().sum()) == pytest.approx(1, rel=1e-6)
-    gcns = [default_fit.params[f"{k}.W1"] for k in range(0, len(log_weights), KINDS)]
+    gcns = [
+        default_fit.params[f"{k}.W1"] for k in range(0, len(log_weights), KINDS_OF_MEASUREMENTS)
+    ]
     assert all(not torch.equal(gcns[0], other) for other in gcns[1:])
     assert torch.equal(alone_fit.params["0.W1"], gcns[0]), "the first turn has no agreement"
 
@@ -265,7 +293,9 @@ def test_the_last_distribution_agrees_with_the_predictions_of_the_turn_before(de
     """By hand from the members of the last but one turn, which are in the committee."""
     params, problem = default_fit.params, blobs()
     x = seen(problem.features, params[WHITENING])
-    ensemble = default_ensemble(5, DEFAULT.hidden_channels, 3, DEFAULT.dropout, REFITS)
+    ensemble = default_ensemble(
+        5, DEFAULT.hidden_channels, 3, DEFAULT.dropout, REFITS, MoreMembers(forest=True)
+    )
     task = task_on(
         x,
         problem.labels,
@@ -280,7 +310,7 @@ def test_the_last_distribution_agrees_with_the_predictions_of_the_turn_before(de
 
     def turn(k):
         return [
-            Member(network, ensemble.of_member(params, KINDS * k + place), 0)
+            Member(network, ensemble.of_member(params, KINDS_OF_MEASUREMENTS * k + place), 0)
             for place, network in enumerate(ensemble.kinds)
         ]
 

@@ -27,7 +27,7 @@ from lds.structure.methods.committee_run import (
 from lds.structure.methods.committee_unlike import informative_unlike
 from lds.structure.problem import Problem
 from lds.structure.result import Learned
-from tests.structure.small import DEFAULT, KINDS
+from tests.structure.small import DEFAULT, KINDS_OF_MEASUREMENTS
 
 N = 240
 METHOD = dataclasses.replace(DEFAULT, hidden_channels=16, refit_steps=40)
@@ -191,5 +191,5 @@ def test_without_a_graph_there_are_no_members_for_edges_between_unlike_nodes():
     """Then the committee has the members, and so the numbers, that it had before they came."""
     problem = dataclasses.replace(problem_with(PARTNER, 1.5), graph=None)
     prepared = prepare(METHOD, problem, RunContext())
-    assert len(prepared.ensemble.kinds) == KINDS
+    assert len(prepared.ensemble.kinds) == KINDS_OF_MEASUREMENTS
     assert not any(isinstance(kind, SAGE | DeepSAGE) for kind in prepared.ensemble.kinds)

@@ -10,7 +10,7 @@ import torch
 from lds._random import mix, replayed
 from lds.edges.logistic import MIDDLE_KERNEL, SLOPE
 from lds.graphs.similarity import Similarity
-from lds.nn.ensemble import default_ensemble
+from lds.nn.ensemble import MoreMembers, default_ensemble
 from lds.nn.features import node_features
 from lds.nn.new_nodes import NewEdges
 from lds.nn.preparation import FeaturePreparation
@@ -38,7 +38,8 @@ def test_new_nodes_have_the_edges_of_the_coefficients_and_the_mean_of_the_member
     weight = torch.from_numpy(1 / (1 + np.exp(-logit))).float()
     with replayed(mix(3, NEW_ROWS)):
         graph = result.edges.draw(ALONE.n_draws)
-    network = default_ensemble(5, ALONE.hidden_channels, 3, ALONE.dropout)
+    more = MoreMembers(forest=True)
+    network = default_ensemble(5, ALONE.hidden_channels, 3, ALONE.dropout, more=more)
     logits = network.attach(
         result.params,
         node_features(x),
