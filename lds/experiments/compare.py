@@ -48,10 +48,9 @@ from lds.structure.context import RunContext
 from lds.structure.controls import fit_gcn
 from lds.structure.learn import learn
 from lds.structure.methods.committee import Committee
+from lds.structure.methods.committee_preparation import CommitteePreparation, prepare
 from lds.structure.methods.committee_run import (
-    CommitteePreparation,
     committee_on,
-    prepare,
     restarts_on,
     result_of,
     starting_distribution,

@@ -24,6 +24,10 @@ N_TREES = 100
 MOST_ROWS = 10_000
 """Rows of a tree: with more labelled rows, each tree is fitted to as many drawn ones."""
 
+LEAF_WEIGHT = 0.5
+"""Least weight of a leaf, in mean rows: rows that count for next to nothing have no leaves of their
+own. Where rows count alike it changes nothing."""
+
 SMALLEST = 1e-3
 """Smallest probability of a class: trees give 0 to classes that no leaf has."""
 
@@ -32,8 +36,9 @@ class NodeForest:
     """Logits s · log p_i, with p the forest's class probabilities of the nodes of the fit.
 
     A forest is fitted once, to columns that follow from features and perhaps a given graph
-    (`graphs.neighbourhood`); what it predicts is kept, not its trees. Drawn graphs change nothing.
-    s is the sharpness; fitting sets it to 1.
+    (`graphs.neighbourhood`); what it predicts is kept, not its trees: the same seed grows them
+    again (`forest_of_new_rows`). Drawn graphs change nothing. s is the sharpness; fitting sets it
+    to 1.
 
     References:
         Geurts, Ernst and Wehenkel, 2006, "Extremely randomized trees".
@@ -50,6 +55,7 @@ class NodeForest:
         return {
             "forest": torch.zeros(1, self.n_classes, dtype=dtype, device=device),
             "sharpness": torch.ones((), dtype=dtype, device=device),
+            "seed": torch.zeros((), dtype=torch.int64, device=device),
         }
 
     def __call__(
@@ -79,8 +85,8 @@ class NodeForest:
     ) -> Tensor:
         """Return logits `(n_draws, n_new, n_classes)` of new nodes.
 
-        A new node has no given edges, and the trees are gone: it takes the mean of p over its
-        neighbours, by edge weight. See `GCN.attach` for the arguments.
+        This is for a forest that reads a given graph: a new node has no given edges, so it takes
+        the mean of p over its neighbours, by edge weight. See `GCN.attach` for the arguments.
         """
         p = self.hidden(params, features, graph).exp()
         total = neighbour_sum(graph, edges, p) + p.mean(1, keepdim=True) * SMALLEST
@@ -116,19 +122,61 @@ def fit_node_forest(
         dtype: of the params.
         seed: of the trees.
     """
+    trees = _grown(columns, labels, rows, weights, seed)
+    forest = _log_probabilities(trees, columns, network.n_classes)
+    forest = forest.to(dtype=dtype, device=labels.device)
+    number = torch.tensor(seed, device=labels.device)
+    return {"forest": forest, "sharpness": forest.new_ones(()), "seed": number}
+
+
+def forest_of_new_rows(
+    params: Params,
+    columns: NDArray[np.float32],
+    labels: Tensor,
+    rows: Tensor,
+    weights: Tensor | None,
+    new: NDArray[np.float32],
+) -> Tensor:
+    """Grow the trees of a fit again, and return class probabilities of rows that were not in it.
+
+    Arguments:
+        params: of the fit.
+        columns, labels, rows, weights: those of the fit.
+        new: columns of the new rows, `(n_new, n_columns)`.
+
+    Returns:
+        `(n_new, n_classes)`; rows sum to 1.
+    """
+    forest = params["forest"]
+    trees = _grown(columns, labels, rows, weights, int(params["seed"]))
+    found = _log_probabilities(trees, new, forest.shape[1]).to(forest)
+    return (params["sharpness"] * found).softmax(1)
+
+
+def _grown(
+    columns: NDArray[np.float32],
+    labels: Tensor,
+    rows: Tensor,
+    weights: Tensor | None,
+    seed: int,
+) -> ExtraTreesClassifier:
     read, known = rows.cpu().numpy(), labels[rows].cpu().numpy()
     mine = relative(weights, rows)
     few = len(read) <= MOST_ROWS
     trees = ExtraTreesClassifier(
         N_TREES,
+        min_weight_fraction_leaf=LEAF_WEIGHT / max(len(read), 2),
         bootstrap=not few,
         max_samples=None if few else MOST_ROWS,
         random_state=seed % 2**32,
     )
-    trees.fit(columns[read], known, None if mine is None else mine.cpu().numpy())
-    found = np.zeros((len(columns), network.n_classes))
+    return trees.fit(columns[read], known, None if mine is None else mine.cpu().numpy())
+
+
+def _log_probabilities(
+    trees: ExtraTreesClassifier, columns: NDArray[np.float32], n_classes: int
+) -> Tensor:
+    found = np.zeros((len(columns), n_classes))
     found[:, trees.classes_] = trees.predict_proba(columns)
     found = np.maximum(found, SMALLEST)
-    logarithms = np.log(found / found.sum(1, keepdims=True))
-    forest = torch.as_tensor(logarithms, dtype=dtype, device=labels.device)
-    return {"forest": forest, "sharpness": forest.new_ones(())}
+    return torch.from_numpy(np.log(found / found.sum(1, keepdims=True)))

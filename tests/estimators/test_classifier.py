@@ -206,8 +206,8 @@ def test_a_verbose_fit_tells_of_outer_iterations_and_the_refit(capsys):
     quick(max_iter=2, verbose=True).fit(x, y)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["1", "2"]
-    done = [0] + [7 * turn + k for turn in range(3) for k in range(4, 8)]  # four side by side
-    assert lines[2:] == [f"refit, {k} of 21 members trained" for k in done]
+    done = [0] + [8 * turn + k for turn in range(3) for k in range(4, 9)]  # four side by side
+    assert lines[2:] == [f"refit, {k} of 24 members trained" for k in done]
     quick(max_iter=1).fit(x, y)
     assert not capsys.readouterr().out
 

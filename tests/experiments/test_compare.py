@@ -143,12 +143,12 @@ def test_unweighted_edges_are_drawn_every_time(results: list[Learned]) -> None:
     assert results[0].mutual_information.max() < 1e-12
 
 
-def test_without_discriminants_networks_and_the_pagerank_of_labels_are_left(
+def test_without_discriminants_networks_the_pagerank_of_labels_and_a_forest_are_left(
     results: list[Learned],
 ) -> None:
     found = compare.methods(True)["without discriminants"](load("wine", seed=0), 0)
     params = results[0].params
-    assert len(params["log_weights"]) == 3 * 5
+    assert len(params["log_weights"]) == 3 * 6
     assert not any(name.endswith("beliefs") for name in params)
     np.testing.assert_array_equal(found, results[0].probabilities)
 

@@ -9,7 +9,13 @@ from lds.graphs.batch import weighted_graph
 from lds.nn import node_forest
 from lds.nn.features import node_features
 from lds.nn.new_nodes import NewEdges
-from lds.nn.node_forest import N_TREES, SMALLEST, NodeForest, fit_node_forest
+from lds.nn.node_forest import (
+    N_TREES,
+    SMALLEST,
+    NodeForest,
+    fit_node_forest,
+    forest_of_new_rows,
+)
 
 N, C = 40, 3
 CPU, DOUBLE = torch.device("cpu"), torch.float64
@@ -37,7 +43,9 @@ def test_predictions_are_those_of_scikit_learn_with_a_floor(weighted):
     weights = np.where(LABELS == 1, 5.0, 1.0) if weighted else None
     known = LABELS[ROWS]
     mine = None if weights is None else weights[ROWS] / weights[ROWS].mean()
-    forest = ExtraTreesClassifier(N_TREES, random_state=3).fit(COLUMNS[ROWS], known, mine)
+    least = 0.5 / len(ROWS) if weighted else 0.0
+    forest = ExtraTreesClassifier(N_TREES, random_state=3, min_weight_fraction_leaf=least)
+    forest.fit(COLUMNS[ROWS], known, mine)
     wanted = np.maximum(forest.predict_proba(COLUMNS), SMALLEST)
     given = None if weights is None else torch.from_numpy(weights)
     found = probabilities(fitted(given))
@@ -52,6 +60,12 @@ def test_a_class_that_no_row_has_keeps_a_small_probability():
     assert found.sum(1).numpy() == pytest.approx(np.ones(N))
 
 
+def test_rows_that_count_for_nothing_have_no_leaves_of_their_own():
+    """Beside rows of class 0 that count a million times as much, others are noise."""
+    weights = torch.from_numpy(np.where(LABELS == 0, 1e3, 1e-3))
+    assert (probabilities(fitted(weights)).argmax(1) == 0).all()
+
+
 def test_one_seed_gives_the_same_bits_and_another_one_others():
     assert torch.equal(fitted()["forest"], fitted()["forest"])
     assert not torch.equal(fitted()["forest"], fitted(seed=4)["forest"])
@@ -62,6 +76,15 @@ def test_of_many_rows_each_tree_reads_a_part(monkeypatch):
     found = probabilities(fitted())
     assert (found[ROWS].max(1) < 1 - C * SMALLEST).any(), "trees have not seen some of the rows"
     assert (found.argmax(1) == LABELS).mean() > 0.6
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_trees_that_grow_again_say_of_new_rows_what_the_first_ones_do(weighted):
+    weights = torch.from_numpy(np.where(LABELS == 1, 5.0, 1.0)) if weighted else None
+    params = NodeForest(C).scaled(fitted(weights), 0.5)
+    new = COLUMNS[1::2]
+    found = forest_of_new_rows(params, COLUMNS, TRUTH, ROWS, weights, new)
+    assert found.numpy() == pytest.approx(probabilities(params)[1::2], abs=1e-12)
 
 
 def test_scaled_logits():

@@ -13,7 +13,8 @@ from lds.structure.context import RunContext
 from lds.structure.inner_run import SequentialInnerRun
 from lds.structure.learn import learn
 from lds.structure.learn_many import Run, learn_many
-from lds.structure.methods.committee_run import prepare, restarts_on, starting_distribution
+from lds.structure.methods.committee_preparation import prepare
+from lds.structure.methods.committee_run import restarts_on, starting_distribution
 from lds.structure.problem import Problem
 from tests.structure.blobs import blobs
 from tests.structure.small import DEFAULT, THESIS

@@ -16,12 +16,8 @@ from lds.nn.preparation import FeaturePreparation
 from lds.nn.whitening import whitening
 from lds.structure.context import RunContext
 from lds.structure.learn import learn
-from lds.structure.methods.committee_run import (
-    WHITENING,
-    prepare,
-    restarts_on,
-    starting_distribution,
-)
+from lds.structure.methods.committee_preparation import WHITENING, prepare
+from lds.structure.methods.committee_run import restarts_on, starting_distribution
 from lds.structure.problem import Problem
 from tests.structure.blobs import blobs, in_units, words
 from tests.structure.same import assert_same

@@ -29,13 +29,8 @@ from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods import committee_members
 from lds.structure.methods.committee_members import Member
-from lds.structure.methods.committee_run import (
-    AGREEMENT,
-    COEFFICIENTS,
-    WHITENING,
-    prepare,
-    starting_distribution,
-)
+from lds.structure.methods.committee_preparation import WHITENING, prepare
+from lds.structure.methods.committee_run import AGREEMENT, COEFFICIENTS, starting_distribution
 from lds.structure.methods.refit import expected_graph, weigh
 from lds.structure.problem import Problem
 from lds.structure.seeds import MEMBER

@@ -16,12 +16,12 @@ from lds.nn.sage import SAGE
 from lds.structure.context import RunContext
 from lds.structure.learn import learn
 from lds.structure.methods import committee_run, committee_unlike
+from lds.structure.methods.committee_preparation import prepare
 from lds.structure.methods.committee_run import (
     AGREEMENT,
     COEFFICIENTS,
     members_say,
     predict_new,
-    prepare,
     starting_distribution,
 )
 from lds.structure.methods.committee_unlike import informative_unlike
