@@ -302,7 +302,10 @@ def _graph(data: Data, n_nodes: int, edge_weight: Weights | None) -> sp.csr_arra
     if matrix is not None:
         name = f"data.{matrix}"
         graph = as_adjacency(getattr(data, matrix), n_nodes, weights=edge_weight, name=name)
-    elif edge_index is None or not edge_index.numel():
+    elif edge_index is None:
+        return None
+    elif not edge_index.numel():
+        say(f"data.edge_index {WITHOUT_EDGES}")
         return None
     else:
         name, weight = _edge_weight(data, edge_weight)

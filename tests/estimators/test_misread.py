@@ -236,6 +236,11 @@ def test_a_graph_without_edges_is_no_graph():
     with pytest.warns(UserWarning, match="adjacency has no edge of a weight above 0"):
         empty = LDSClassifier(random_state=0, n_jobs=1).fit(x, y, adjacency=np.zeros((N, N)))
     assert empty.learned_.method.name == "views"
+    data = graph_data()
+    data.edge_index = torch.zeros(2, 0, dtype=torch.int64)
+    with pytest.warns(UserWarning, match=r"data\.edge_index has no edge of a weight above 0"):
+        learned = learn_structure(data, **SHORT)
+    assert learned.edge_index.shape[1] > 0
 
 
 def test_an_inner_run_shorter_than_its_window_is_refused():
